@@ -1,0 +1,69 @@
+# Plimsoll. `make help` says what there is. Everything is set up by the target that needs it.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help install lock lint format test test-unit test-cluster control-plane demo bench accuracy generate clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## .venv with everything in it, from the locked dependencies
+	@echo "ready: source $(VENV)/bin/activate, or $(BIN)/plimsoll --help"
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Plimsoll needs Python 3.11 or newer; say which with: make PYTHON=python3.12"; exit 1; }
+	@echo "installing into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: $(STAMP) ## write requirements/*.lock anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra operator -o requirements/operator.lock $(LOCK_FLAGS)
+	$(BIN)/uv pip compile pyproject.toml --extra operator --group dev -o requirements/dev.lock $(LOCK_FLAGS)
+LOCK_FLAGS := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --quiet
+
+lint: $(STAMP) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+control-plane: $(STAMP) ## build etcd, kube-apiserver and kubectl, once
+	@PYTHONPATH=tests $(BIN)/python -m controlplane build
+
+test: $(STAMP) lint control-plane ## lint and every test
+	$(PYTEST) -q
+
+test-unit: $(STAMP) ## the tests that need nothing running; seconds
+	$(PYTEST) -q tests/unit tests/golden
+
+test-cluster: $(STAMP) control-plane ## the tests against a real API server
+	$(PYTEST) -q tests/cluster tests/faults
+
+demo: $(STAMP) ## the whole story on a control plane of its own; KEEP=1 leaves it running
+	@PYTHONPATH=tests $(BIN)/python -m demo $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster $(CLUSTER))
+
+bench: $(STAMP) control-plane ## benchmarks against baselines of the same run; writes build/bench.json
+	@PYTHONPATH=tests $(BIN)/python -m perf
+
+accuracy: $(STAMP) ## docs/accuracy.md: estimates beside measured start-ups
+	@PYTHONPATH=tests $(BIN)/python -m accuracy
+
+generate: $(STAMP) ## the checked-in files that are made from code (CRD, floor policy)
+	@$(BIN)/python -m plimsoll_operator.api deploy
+
+clean: ## remove what was made here; the control plane's cache stays
+	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,63 @@
+"""What can be wrong, and how it is said: one shape for every error that a user reads.
+
+It must not print, and it must not decide whether something is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_GIVEN = 80
+"""Characters of the user's own text that a message repeats; the rest is elided."""
+
+
+def shown(value: object) -> str:
+    """The user's value for a message: printable, quoted where it is text, at most `MAX_GIVEN`."""
+    text = value if isinstance(value, str) else repr(value)
+    text = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: MAX_GIVEN * 2]
+    )
+    if len(text) > MAX_GIVEN:
+        text = text[: MAX_GIVEN - 1] + "…"
+    return f'"{text}"' if isinstance(value, str) else text
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a request, in the four parts that every error has.
+
+    path: the field, from ``spec`` on (``spec.engine.parallelism.tensor``) or a file's place.
+    given: what was there, already made safe to print by `shown`; empty where nothing was.
+    wanted: what would have been right.
+    fix: the next step, a sentence without a full stop; empty where `wanted` says it all.
+    """
+
+    path: str
+    given: str
+    wanted: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        given = f"Invalid value: {self.given}: " if self.given else "Required: "
+        return f"{self.path}: {given}{self.wanted}" + (f"; {self.fix}" if self.fix else "")
+
+
+class PlimsollError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class Unreadable(PlimsollError, ValueError):
+    """A text that is not what its place asks for: ``given`` as written, ``wanted`` in words."""
+
+    def __init__(self, given: object, wanted: str) -> None:
+        self.given = shown(given)
+        self.wanted = wanted
+        super().__init__(f"{self.given} is not {wanted}")
+
+
+class Invalid(PlimsollError, ValueError):
+    """Input with one or more problems, all of them at once."""
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("\n".join(map(str, problems)))

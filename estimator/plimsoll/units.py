@@ -1,0 +1,115 @@
+"""Bytes, counts and how they are written: the one place where units are parsed and printed.
+
+It must not know what is being measured, and it must not round in anybody's favour: a need is
+rounded up and a possession is rounded down by the caller's choice of function.
+
+Memory is integer bytes everywhere inside. Binary units (KiB, MiB, GiB) are for memory; decimal
+GB appears only in the rule of thumb.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from plimsoll.errors import Unreadable
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+GB: Final = 10**9
+
+MAX_BYTES: Final = 1 << 60
+"""No quantity above this (1 EiB) is believed; larger input is an error, not a number."""
+
+MAX_PARAMETERS: Final = 10**15
+"""No parameter count above this is believed."""
+
+_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)\s*(Ki|Mi|Gi|Ti|K|M|G|T|k)?B?")
+_SUFFIX: Final = {
+    None: 1, "": 1, "Ki": KIB, "Mi": MIB, "Gi": GIB, "Ti": 1 << 40,
+    "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
+}  # fmt: skip
+_COUNT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,4})?)\s*([KMBTkmbt])?")
+_COUNT_SUFFIX: Final = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
+
+
+def parse_memory(text: str) -> int:
+    """Bytes in a Kubernetes quantity such as ``"81559Mi"``, ``"80Gi"`` or ``"1.5GiB"``.
+
+    A fraction of a byte is dropped. Raises `Unreadable` for anything else, for a negative
+    number and for more than `MAX_BYTES`.
+    """
+    match = _QUANTITY.fullmatch(text.strip()) if len(text) <= 64 else None
+    if match is None:
+        raise Unreadable(text, "a memory quantity such as 80Gi or 81559Mi")
+    value = int(Decimal(match[1]) * _SUFFIX[match[2]])
+    if value > MAX_BYTES:
+        raise Unreadable(text, "a memory quantity of at most 1Ei")
+    return value
+
+
+def parse_count(text: str) -> int:
+    """The number in ``"70B"``, ``"494M"``, ``"1.5T"`` or ``"70553706496"`` (decimal suffixes).
+
+    Raises `Unreadable` for anything else, for zero and for more than `MAX_PARAMETERS`.
+    """
+    match = _COUNT.fullmatch(text.strip()) if len(text) <= 64 else None
+    if match is None:
+        raise Unreadable(text, "a parameter count such as 70B, 494M or 70553706496")
+    value = int(Decimal(match[1]) * _COUNT_SUFFIX[(match[2] or "").upper()])
+    if not 0 < value <= MAX_PARAMETERS:
+        raise Unreadable(text, "a parameter count above 0 and of at most 1000T")
+    return value
+
+
+def parse_fraction(text: str) -> Decimal:
+    """The share in ``"0.92"``: above 0 and at most 1. Raises `Unreadable` otherwise."""
+    try:
+        value = Decimal(text.strip()) if len(text) <= 16 else Decimal(-1)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not (value.is_finite() and 0 < value <= 1):
+        raise Unreadable(text, "a share above 0 and of at most 1, such as 0.92")
+    return value
+
+
+def ceil_div(numerator: int, denominator: int) -> int:
+    """Integer division rounded up; both arguments are integers, the second above 0."""
+    return -(-numerator // denominator)
+
+
+def ceil_mib(value: int) -> str:
+    """Bytes as ``"56684Mi"``, rounded up: for what is needed."""
+    return f"{ceil_div(value, MIB)}Mi"
+
+
+def floor_mib(value: int) -> str:
+    """Bytes as ``"73728Mi"``, rounded down: for what is there."""
+    return f"{value // MIB}Mi"
+
+
+def gib(value: int, digits: int = 1) -> str:
+    """Bytes as ``"65.7 GiB"``, rounded half up: for people to read, never to compute with."""
+    return f"{value / GIB:.{digits}f} GiB"
+
+
+def gib_up(value: int, digits: int = 1) -> str:
+    """Bytes as ``"65.8 GiB"``, rounded up: for a need or a shortfall in a sentence."""
+    scale = 10**digits
+    return f"{ceil_div(value * scale, GIB) / scale:.{digits}f} GiB"
+
+
+def gib_down(value: int, digits: int = 1) -> str:
+    """Bytes as ``"65.7 GiB"``, rounded down: for a possession in a sentence."""
+    scale = 10**digits
+    return f"{(value * scale // GIB) / scale:.{digits}f} GiB"
+
+
+def count(value: int) -> str:
+    """A count as people say it: ``"70.55B"``, ``"494.03M"``; small ones in full."""
+    for suffix, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):
+        if value >= size:
+            return f"{value / size:.2f}{suffix}"
+    return f"{value:,}"
