@@ -1,0 +1,105 @@
+"""The catalogue: models by Hugging Face id, each parsed when it is first asked for and kept.
+
+It must not fetch anything: what is not in the data file is unknown.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from plimsoll.models.architecture import Architecture
+
+MAX_ID: Final = 256
+"""Characters of an id that are looked at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One model of the catalogue.
+
+    id: its Hugging Face id. aliases: other ids of models with the same structure.
+    config, quant: the structural fields of its config.json and hf_quant_config.json.
+    source: where they were seen.
+    """
+
+    id: str
+    aliases: tuple[str, ...]
+    config: Mapping[str, Any]
+    quant: Mapping[str, Any] | None
+    source: str
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The model's structure, parsed once."""
+        from plimsoll.models.config import architecture
+
+        return architecture(self.config, self.quant)
+
+    def profile(self) -> dict[str, Any]:
+        """The compact profile that `plimsoll models export` writes."""
+        from plimsoll.models.profile import profile
+
+        return profile(self.config, self.quant, name=self.id)
+
+
+class Catalogue:
+    """All entries, found by id or alias in any case."""
+
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self._entries = entries
+        self._by_name = {
+            name.lower(): entry for entry in entries for name in (*entry.aliases, entry.id)
+        }
+        self._names = tuple(self._by_name)
+        self._short: dict[str, list[str]] = {}
+        for name in self._names:
+            self._short.setdefault(name.rpartition("/")[2], []).append(name)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, name: str) -> Entry | None:
+        """The entry of that id or alias, in any case; None where there is none."""
+        return self._by_name.get(name.strip().lower()) if len(name) <= MAX_ID else None
+
+    def suggest(self, name: str, n: int = 3) -> tuple[str, ...]:
+        """Ids near an unknown one: the same name of another owner first, then similar names."""
+        wanted = name[:MAX_ID].strip().lower()
+        short = wanted.rpartition("/")[2]
+        if not short:
+            return ()
+        same = self._short.get(short, [])
+        pool = [s for s in self._short if abs(len(s) - len(short)) <= 8 and s[:2] == short[:2]]
+        near = difflib.get_close_matches(short[:64], pool, n=n, cutoff=0.72)
+        names = [*same, *(full for s in near if s != short for full in self._short[s])]
+        return tuple(dict.fromkeys(self._spelt(found) for found in names))[:n]
+
+    def _spelt(self, lower: str) -> str:
+        entry = self._by_name[lower]
+        return next(known for known in (entry.id, *entry.aliases) if known.lower() == lower)
+
+
+@cache
+def load() -> Catalogue:
+    """The catalogue, read once."""
+    rows = json.loads((files("plimsoll.models") / "data" / "catalogue.json").read_bytes())
+    return Catalogue(
+        tuple(
+            Entry(
+                row["id"], tuple(row.get("aliases", ())), row["config"], row.get("quant"),
+                row["source"],
+            )
+            for row in rows
+        )
+    )  # fmt: skip

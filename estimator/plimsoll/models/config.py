@@ -1,0 +1,146 @@
+"""From a Hugging Face config.json to an `Architecture`: the one entry for every family.
+
+It must not fetch anything, and it must not guess silently: a family that is not known is either
+read by the fields that most decoders share, and marked so, or refused with what is missing.
+
+What a *nested* text config leaves out is filled in as its configuration class does; a config.json's
+top level always says everything, so that what is missing there is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plimsoll.errors import Invalid, Problem
+from plimsoll.models.architecture import Architecture
+from plimsoll.models.families.generic import generic
+from plimsoll.models.families.table import BUILDERS, DEFAULTS
+from plimsoll.models.fields import Fields
+from plimsoll.models.quantization import Quantization, left_alone_by_layer
+from plimsoll.models.quantization_config import kv_dtype_of, quantization_of
+from plimsoll.models.rotary import rotary_elements
+from plimsoll.units import MAX_PARAMETERS, count
+
+_TEXT: Final = ("text_config", "llm_config", "language_config")
+"""Keys under which a multimodal config keeps its language model."""
+_OTHER_SENSES: Final = ("vision_config", "audio_config", "img_processor", "visual")
+"""Keys of towers for other senses; their presence makes a model multimodal."""
+_DTYPES: Final = {
+    "bfloat16": "bfloat16", "bf16": "bfloat16", "float16": "float16", "fp16": "float16",
+    "half": "float16", "float32": "float32", "fp32": "float32", "float": "float32",
+    "auto": "bfloat16", "": "bfloat16",
+}  # fmt: skip
+_LENGTHS: Final = (
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
+    "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len", "n_ctx",
+)  # fmt: skip
+_DEFAULT_LENGTH: Final = 2048
+"""vLLM's length for a model whose config names none."""
+_UNBOUNDED: Final = 1 << 20
+"""Tokens that a model without positions is said to take: its state does not grow with them."""
+_LENGTH_STANDS: Final = frozenset({"default", "su", "longrope", "llama3", "mrope", "proportional"})
+"""Kinds of rope scaling that leave the config's length as it is."""
+
+
+def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = None) -> Architecture:
+    """The structure of the model that a config.json describes, with its exact parameter count.
+
+    quant: the checkpoint's hf_quant_config.json, where there is one. Raises `Invalid` with every
+    missing, mistyped or absurd field, each with its path within config.json.
+    """
+    top = Fields(config)
+    text = _text_part(top)
+    model_type = text.text("model_type", default=top.text("model_type"))
+    class_name = _class_name(top, text)
+    dtype = _dtype(text if text.has("dtype", "torch_dtype") else top)
+    quantization = quantization_of(config, quant)
+    top.stop_if_wrong()
+    builder = BUILDERS.get(model_type) or BUILDERS.get(top.text("model_type"))
+    built = builder(text) if builder else generic(text)
+    length = _length(text, heads=built.heads)
+    top.stop_if_wrong()
+    multimodal = any(top.has(key) for key in _OTHER_SENSES)
+    made = Architecture(
+        model_type=top.text("model_type", default=model_type),
+        class_name=class_name,
+        dtype=dtype,
+        hidden_size=built.hidden,
+        vocab_size=built.vocab,
+        max_model_len=length,
+        heads=built.heads,
+        blocks=left_alone_by_layer(built.blocks, quantization),
+        outside=built.outside + (_towers(config) if multimodal else ()),
+        extra=built.extra,
+        tied=built.tied,
+        quantization=quantization,
+        multimodal=multimodal,
+        attention_kv_dtype=kv_dtype_of(config, quant),
+        rotary_elements=rotary_elements(text.data),
+        assumed=builder is None or built.assumed or _unsized(quantization),
+    )
+    if not 0 < made.parameters <= MAX_PARAMETERS:
+        raise Invalid(
+            Problem(
+                "config.json", f"{count(made.parameters)} parameters in all",
+                f"at most {count(MAX_PARAMETERS)}",
+                "check the widths and the numbers of layers and experts",
+            )
+        )  # fmt: skip
+    return made
+
+
+def _unsized(quantization: Quantization | None) -> bool:
+    """Whether a checkpoint is quantized in a way that nobody here can size."""
+    return quantization is not None and not quantization.default and not quantization.special
+
+
+def _towers(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    from plimsoll.models.vision import tower_tensors
+
+    return tower_tensors(config)
+
+
+def _text_part(top: Fields) -> Fields:
+    """The language model's fields, filled up with what its configuration class implies."""
+    for key in _TEXT:
+        part = top.section(key)
+        if part is None:
+            continue
+        defaults = DEFAULTS.get(part.text("model_type", default=top.text("model_type")), {})
+        merged = {**defaults, **part.data}
+        if "tie_word_embeddings" not in merged and top.has("tie_word_embeddings"):
+            merged["tie_word_embeddings"] = top.raw("tie_word_embeddings")
+        return Fields(merged, part.path, top.problems)
+    return top
+
+
+def _class_name(top: Fields, text: Fields) -> str:
+    names = top.texts("architectures") or text.texts("architectures") or ("",)
+    return names[0][:128]
+
+
+def _dtype(f: Fields) -> str:
+    word = f.text("dtype", "torch_dtype").removeprefix("torch.").lower()
+    if word not in _DTYPES:
+        f.wrong("torch_dtype", word, "bfloat16, float16 or float32")
+        return "bfloat16"
+    return _DTYPES[word]
+
+
+def _length(f: Fields, *, heads: int) -> int:
+    """The longest context, with rope scaling as vLLM applies it (vllm/config/model.py)."""
+    if not f.has(*_LENGTHS):
+        return _DEFAULT_LENGTH if heads else _UNBOUNDED
+    length = f.integer(*_LENGTHS, high=10**9)
+    rope = f.raw("rope_scaling") or f.raw("rope_parameters")
+    if not isinstance(rope, Mapping) or "gemma3" in f.text("model_type"):
+        return length
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    factor = rope.get("factor")
+    if kind in _LENGTH_STANDS or not isinstance(factor, (int, float)) or not 1 <= factor < 10_000:
+        return length
+    original = rope.get("original_max_position_embeddings")
+    if kind == "yarn" and isinstance(original, int) and 0 < original < 10**9:
+        length = original
+    return int(length * factor)

@@ -1,0 +1,137 @@
+"""Families whose full and sliding layers have attention of different shapes.
+
+It must not build a layer; it only says traits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from plimsoll.models.architecture import MixerKind, Part, Split, Stage, Tensor
+from plimsoll.models.families.decoder import (
+    Built,
+    Moe,
+    Traits,
+    decoder,
+    kinds_from,
+    layers_of,
+    shape,
+)
+from plimsoll.models.families.parts import Tensors, linear, loose, norm
+from plimsoll.models.families.sparse import first_dense
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from plimsoll.models.families.attention import Heads
+    from plimsoll.models.fields import Fields
+
+
+def heads_by_kind(full: Heads, sliding: Heads) -> Callable[[MixerKind], Heads]:
+    """Another attention shape for sliding layers."""
+    return lambda kind: sliding if kind is MixerKind.SLIDING else full
+
+
+def mimo_v2(f: Fields) -> Built:
+    """MiMo-V2: sliding and full layers of different attention shapes."""
+    full = shape(f)
+    v_dim = f.integer("v_head_dim", default=full.dim)
+    full = replace(full, v_dim=v_dim, sinks=f.flag("add_full_attention_sink_bias"))
+    sliding = replace(
+        full, heads=f.integer("swa_num_attention_heads", default=full.heads),
+        kv=f.integer("swa_num_key_value_heads", default=full.kv),
+        dim=f.integer("swa_head_dim", default=full.dim),
+        v_dim=f.integer("swa_v_head_dim", default=v_dim),
+        sinks=f.flag("add_swa_attention_sink_bias"),
+    )  # fmt: skip
+    pattern = f.integers("hybrid_layer_pattern") or ()
+    m = Moe(f.integer("n_routed_experts"), f.integer("num_experts_per_tok"),
+            f.integer("moe_intermediate_size"))  # fmt: skip
+    t = Traits(
+        moe=m, moe_at=first_dense(f), window=f.integer("sliding_window", default=128),
+        kinds=lambda i: (
+            MixerKind.SLIDING if i < len(pattern) and pattern[i] else MixerKind.FULL
+        ),
+        heads_of=heads_by_kind(full, sliding),
+    )  # fmt: skip
+    return decoder(f, t)
+
+
+def gemma4(f: Fields) -> Built:
+    """Gemma 4: Gemma 3 with wider heads in full layers, experts beside the dense MLP.
+
+    The last ``num_kv_shared_layers`` layers have no keys and values of their own; an embedding
+    for each layer (``hidden_size_per_layer_input``) where there is one.
+    """
+    sliding = replace(shape(f), qk_norm="head")
+    hidden, count = sliding.hidden, layers_of(f)
+    wide = f.integer("global_head_dim", default=sliding.dim)
+    same = f.flag("attention_k_eq_v")
+    full = replace(
+        sliding, dim=wide, v_dim=wide, v_from_k=same,
+        kv=f.integer("num_global_key_value_heads", default=sliding.kv) if same else sliding.kv,
+    )  # fmt: skip
+    moe: Moe | None = None
+    beside: Tensors = ()
+    if f.flag("enable_moe_block"):
+        moe = Moe(f.integer("num_experts"), f.integer("top_k_experts", "num_experts_per_tok"),
+                  f.integer("moe_intermediate_size"))  # fmt: skip
+        beside = loose("router.scale", (hidden,), part=Part.ROUTER) + loose(
+            "router.per_expert_scale", (moe.count,), part=Part.ROUTER
+        )
+    first_shared = count - f.integer("num_kv_shared_layers", default=0, low=0)
+    width = f.integer("intermediate_size")
+    double = 2 if f.flag("use_double_wide_mlp") else 1
+    each, more = _per_layer_input(f, hidden, count)
+    t = Traits(
+        tied=True, norms=7 if moe else 4, moe=moe, dense_beside_moe=moe is not None,
+        heads_of=heads_by_kind(full, sliding), window=f.integer("sliding_window", default=512),
+        kinds=kinds_from(f, count, default_pattern=6), shares_kv=lambda i: i >= first_shared,
+        width_at=lambda i: width * double if i >= first_shared else width,
+        attention_more=each, sparse_more=beside, more=more,
+    )  # fmt: skip
+    return decoder(f, t)
+
+
+def _per_layer_input(f: Fields, hidden: int, count: int) -> tuple[Tensors, Tensors]:
+    """Gemma 4's embedding of every token for every layer: tensors of a layer, and outside."""
+    width = f.integer("hidden_size_per_layer_input", default=0, low=0)
+    if not width:
+        return (), ()
+    each = linear("per_layer_input_gate", width, hidden, Split.NONE, Part.OTHER)
+    each += linear("per_layer_projection", hidden, width, Split.NONE, Part.OTHER)
+    each += norm("post_per_layer_input_norm", hidden)
+    rows = f.integer("vocab_size_per_layer_input", default=262144)
+    whole: Tensors = (
+        Tensor("model.embed_tokens_per_layer.weight", (rows, count * width), Split.VOCAB,
+               Part.EMBEDDING, stage=Stage.EVERY),
+    )  # fmt: skip
+    whole += linear("model.per_layer_model_projection", count * width, hidden, Split.NONE,
+                    Part.OTHER, stage=Stage.EVERY)  # fmt: skip
+    return each, whole + norm("model.per_layer_projection_norm", width, stage=Stage.EVERY)
+
+
+def step3(f: Fields) -> Built:
+    """Step 3.5 and 3.7: sliding and full layers of different heads, a shared expert."""
+    t = Traits(qk_norm="head")
+    full = replace(shape(f, t), head_gate=True)
+    other = f.section("attention_other_setting")
+    sliding = replace(
+        full, heads=f.integer("num_sliding_attention_heads", default=full.heads)
+    )  # fmt: skip
+    if other is not None:
+        sliding = replace(
+            full, heads=other.integer("num_attention_heads", default=full.heads),
+            kv=other.integer("num_attention_groups", "num_key_value_heads", default=full.kv),
+        )  # fmt: skip
+    width = f.integer("moe_intermediate_size")
+    m = Moe(f.integer("moe_num_experts", "n_routed_experts", "num_experts"),
+            f.integer("moe_top_k", "num_experts_per_tok"), width,
+            shared=f.integer("share_expert_dim", default=width))  # fmt: skip
+    first = f.integer("first_k_dense_replace", default=3, low=0)
+    t = replace(
+        t, moe=m, moe_at=lambda i: i >= first, heads_of=heads_by_kind(full, sliding),
+        window=f.integer("sliding_window", default=512), kinds=kinds_from(f, layers_of(f)),
+    )  # fmt: skip
+    return decoder(f, t)

@@ -1,0 +1,198 @@
+"""From what a manifest says of its model to the model: catalogue, base model, document or size.
+
+It must not fetch anything, and what it does not know it says so: a name alone is `UNKNOWN`, never
+a guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.models import catalogue
+from plimsoll.models.model import Model, ModelSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from plimsoll.models.architecture import Architecture
+
+MAX_DOCUMENT: Final = 1 << 20
+"""Characters of a config.json or profile; a ConfigMap holds no more."""
+_KEPT: Final = 64
+"""Documents whose architecture is kept."""
+
+_documents: OrderedDict[str, tuple[Architecture, bool, str]] = OrderedDict()
+
+
+def resolve(
+    *,
+    uri: str = "",
+    base_model: str = "",
+    document: str | None = None,
+    document_origin: str = "",
+    parameters: int | None = None,
+    bits: int | None = None,
+    quantization: str = "",
+) -> Model:
+    """The model that these say; the most telling one wins.
+
+    A document over baseModel over a uri of the catalogue over a size. quantization: how the
+    checkpoint is stored, where it differs. Raises `Invalid` with paths below ``spec.model``.
+    """
+    name = _short(uri) or base_model or document_origin
+    if document is not None:
+        model = _from_document(document, name, document_origin)
+    elif base_model:
+        model = _from_base(base_model, name)
+    else:
+        entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
+        if entry is not None:
+            model = Model(
+                name, ModelSource.CATALOGUE, entry.architecture, entry.architecture.parameters,
+                None, f"catalogue:{entry.id}", (), _digest_of(entry.id),
+            )  # fmt: skip
+        elif parameters is not None:
+            said = name or f"a model of {_nominal(parameters)} parameters"
+            return Model(said, ModelSource.PARAMETERS, None, parameters, bits,
+                         "spec.model.parameters", (), f"{parameters}x{bits}")  # fmt: skip
+        else:
+            near = catalogue.load().suggest(_short(uri))
+            return Model(name or "an unnamed model", ModelSource.UNKNOWN, suggestions=near,
+                         origin=shown(uri)[1:-1])  # fmt: skip
+    return _stored_as(model, quantization)
+
+
+def _short(uri: str) -> str:
+    """The id within a uri: without scheme, without a revision after ``@``."""
+    text = uri.partition("://")[2] if "://" in uri else uri
+    return text.partition("@")[0].strip("/")
+
+
+def _nominal(parameters: int) -> str:
+    from plimsoll.units import count
+
+    return count(parameters).replace(".00", "")
+
+
+def _from_base(base: str, name: str) -> Model:
+    wanted = _short(base)
+    entry = catalogue.load().find(wanted)
+    if entry is None:
+        near = catalogue.load().suggest(wanted)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise Invalid(
+            Problem(
+                "spec.model.baseModel",
+                shown(base),
+                "an id of the catalogue",
+                f"{hint}`plimsoll models list` shows all; for a model that is not there use "
+                "spec.model.configMapRef with its config.json",
+            )
+        )
+    return Model(
+        name, ModelSource.BASE_MODEL, entry.architecture, entry.architecture.parameters, None,
+        f"catalogue:{entry.id}", (), _digest_of(entry.id),
+    )  # fmt: skip
+
+
+def _from_document(document: str, name: str, origin: str) -> Model:
+    digest = hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    kept = _documents.get(digest)
+    if kept is None:
+        parsed = parse_document(document, "spec.model.configMapRef")
+        made, is_profile, given = _architecture(parsed)
+        kept = (made, is_profile, given)
+        _documents[digest] = kept
+        while len(_documents) > _KEPT:
+            _documents.popitem(last=False)
+    _documents.move_to_end(digest)
+    architecture, is_profile, given = kept
+    source = ModelSource.PROFILE if is_profile else ModelSource.CONFIG
+    return Model(
+        name or given or "the model in the document", source, architecture,
+        architecture.parameters, None, origin, (), digest,
+    )  # fmt: skip
+
+
+def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
+    from plimsoll.models.config import architecture
+    from plimsoll.models.profile import FORMAT, from_profile
+
+    try:
+        if parsed.get("format") == FORMAT:
+            return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
+        return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]
+    except Invalid as error:
+        raise Invalid(
+            *(replace(p, path=f"spec.model.configMapRef: {p.path}") for p in error.problems)
+        ) from None
+
+
+def parse_document(text: str, path: str) -> dict[str, Any]:
+    """The JSON object in a config.json or profile. Raises `Invalid` for anything else."""
+    if len(text) > MAX_DOCUMENT:
+        raise Invalid(
+            Problem(
+                path,
+                f"{len(text)} characters",
+                f"at most {MAX_DOCUMENT}",
+                "make a compact profile with `plimsoll models export`",
+            )
+        )
+    try:
+        parsed = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
+    except RecursionError:
+        raise Invalid(Problem(path, "deeply nested JSON", "a model's config.json")) from None
+    except ValueError as error:
+        raise Invalid(
+            Problem(path, shown(text[:40]), f"a model's config.json as JSON ({str(error)[:120]})")
+        ) from None
+    if not isinstance(parsed, dict):
+        raise Invalid(Problem(path, shown(text[:40]), "a JSON object, as every config.json is"))
+    return parsed
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        names = [k for k, _ in pairs]
+        twice = next(k for k in names if names.count(k) > 1)
+        raise ValueError(f"key {twice[:40]!r} stands twice")
+    return made
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(entry_id: str) -> str:
+    """Short hash of an entry's structure."""
+    entry = catalogue.load().find(entry_id)
+    assert entry is not None
+    text = json.dumps([entry.config, entry.quant], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _stored_as(model: Model, quantization: str) -> Model:
+    """The model with its checkpoint stored another way."""
+    if not quantization or model.architecture is None:
+        return model
+    try:
+        architecture = _requantized(model.architecture, quantization)
+    except Unreadable as error:
+        raise Invalid(Problem("spec.model.quantization", error.given, error.wanted)) from None
+    return replace(model, architecture=architecture, digest=f"{model.digest}+{quantization}")
+
+
+@lru_cache(maxsize=256)
+def _requantized(architecture: Architecture, quantization: str) -> Architecture:
+    from plimsoll.models.quantization_config import stored
+
+    return replace(architecture, quantization=stored(quantization), memo={})

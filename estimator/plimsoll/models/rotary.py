@@ -1,0 +1,84 @@
+"""How many elements the rotary position tables have that serving keeps beside the weights.
+
+It must not build a model, and it must not fail: a config that it cannot read gives -1 (not known).
+
+    elements    sum over the kinds of rope of positions x rotated dimensions
+    positions   max_position_embeddings; x factor for linear and dynamic scaling; original x factor
+                for yarn; original more for longrope; x 4 for mrope (video)
+    rotated     head_dim x partial_rotary_factor, or rotary_dim; for MLA qk_rope_head_dim
+
+Source: vLLM 0.33.0, vllm/model_executor/layers/rotary_embedding. It explains measured weights:
+Gemma 3 4B has 0.5625 GiB more than its tensors (131,072 x 8 positions and once more for the
+sliding layers), Llama 4 Scout 2.5 GiB (10,485,760 positions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_NO_ROPE: Final = frozenset(
+    {"gpt2", "gpt_bigcode", "opt", "bloom", "mpt", "mamba", "mamba2", "falcon_mamba", "jamba",
+     "nemotron_h"}
+)  # fmt: skip
+_BY_LAYER: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+_MROPE_LENGTHENS: Final = 4
+
+
+def rotary_elements(config: Mapping[str, Any]) -> int:
+    """Elements of the tables of the text model whose config this is; -1 where it cannot be said."""
+    if config.get("model_type") in _NO_ROPE:
+        return 0
+    positions, width = _number(config, "max_position_embeddings"), _width(config)
+    if positions <= 0 or width <= 0:
+        return -1
+    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if not isinstance(rope, Mapping):
+        return -1
+    if _BY_LAYER & rope.keys():
+        kinds = [part for part in rope.values() if isinstance(part, Mapping)]
+        return sum(_positions(part, positions) * _share(part, config, width) for part in kinds)
+    elements = _positions(rope, positions) * _share(rope, config, width)
+    if config.get("rope_local_base_freq") or config.get("model_type") in ("gemma3", "gemma3_text"):
+        elements += positions * width
+    return elements
+
+
+def _positions(rope: Mapping[str, Any], positions: int) -> int:
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    factor = rope.get("factor")
+    scale = float(factor) if isinstance(factor, (int, float)) and 0 < factor < 10_000 else 1.0
+    original = _number(rope, "original_max_position_embeddings") or positions
+    if "mrope_section" in rope:
+        return positions * _MROPE_LENGTHENS
+    if kind in ("linear", "dynamic"):
+        return int(positions * scale)
+    if kind == "yarn":
+        return int(original * scale)
+    if kind in ("longrope", "su"):
+        return original + positions
+    return positions
+
+
+def _width(config: Mapping[str, Any]) -> int:
+    """Rotated dimensions of one head."""
+    latent = _number(config, "qk_rope_head_dim")
+    if latent:
+        return latent
+    heads = _number(config, "num_attention_heads")
+    whole = _number(config, "head_dim") or _number(config, "hidden_size") // max(1, heads)
+    rotated = _number(config, "rotary_dim")
+    return rotated if 0 < rotated <= whole else whole
+
+
+def _share(rope: Mapping[str, Any], config: Mapping[str, Any], width: int) -> int:
+    """The part of a head that is rotated, where either place says that it is not all of it."""
+    share = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
+    partial = isinstance(share, (int, float)) and 0 < share < 1
+    return int(width * float(share)) if partial and share else width
+
+
+def _number(holder: Mapping[str, Any], name: str) -> int:
+    value = holder.get(name)
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 10**9
+    return value if good and isinstance(value, int) else 0
