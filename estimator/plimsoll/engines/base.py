@@ -1,0 +1,211 @@
+"""What every engine's memory model takes and gives: settings in, terms per rank out.
+
+It must not compute anything: an engine's own package does, from its own constants.
+
+    required  = sum of the terms (KV cache: for what the workload asks)
+    usable    = floor(physical memory x utilization)
+    spare     = usable - required
+    band      = [required - sum(term - low), required + sum(high - term)], see `Estimate`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.errors import Problem
+    from plimsoll.models.architecture import Architecture
+
+
+class Known(StrEnum):
+    """How a term is known."""
+
+    EXACT = "exact"
+    """Follows from the model's structure and the engine's own arithmetic."""
+    MODELLED = "modelled"
+    """From a formula fitted to measured start-ups; its error is known."""
+    ASSUMED = "assumed"
+    """From a formula or constant that was not measured for this case."""
+
+
+class TermName(StrEnum):
+    """The terms of a rank's memory, in the order in which they are shown."""
+
+    WEIGHTS = "weights"
+    KV_CACHE = "kvCache"
+    ACTIVATION = "activation"
+    NON_TORCH = "nonTorch"
+    CUDA_GRAPHS = "cudaGraphs"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One share of a GPU's memory.
+
+    bytes: the estimate; low, high: the band in which the truth lies, low <= bytes <= high.
+    known: how it is known. basis: what it was computed from, in one short phrase for people
+    (``1 request x 32768 tokens, bfloat16``).
+    """
+
+    name: TermName
+    bytes: int
+    low: int
+    high: int
+    known: Known
+    basis: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    """How one replica is spread: tensor x pipeline x data GPUs, experts whole or cut."""
+
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    expert: bool = False
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor * self.pipeline * self.data
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What a user says to the engine; None and "" mean unsaid, so the engine's default holds.
+
+    Lengths are tokens, memory is bytes. `quantization` is applied at load time.
+    utilization: the share of physical memory that the engine may take.
+    unread: flags in extraArgs that touch memory and that the model does not read: a denial
+        becomes a warning that names them.
+    flags: flags in extraArgs that change nothing about memory, passed on as they are.
+    """
+
+    name: str = "vllm"
+    version: str = ""
+    dtype: str = ""
+    quantization: str = ""
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    kv_cache_dtype: str = ""
+    kv_cache_memory: int | None = None
+    utilization: Decimal | None = None
+    enforce_eager: bool | None = None
+    block_size: int | None = None
+    unread: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What must be held at once; unsaid means one request of max_model_len.
+
+    concurrent: sequences held at once. input_tokens, output_tokens: of one of them; where
+    either is unsaid a sequence is max_model_len long.
+    """
+
+    concurrent: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What the worst rank of one replica needs on one kind of GPU.
+
+    terms: one per `TermName`, in its order. stage: the pipeline stage that needs most (from 0).
+    physical, usable: bytes of one GPU, and what the engine may take of it.
+    utilization, max_model_len, max_num_seqs, max_num_batched_tokens, kv_cache_dtype, version:
+        as resolved from the settings and the engine's defaults.
+    kv_capacity: bytes left for KV cache (usable less the other terms; may be negative).
+    kv_tokens: tokens of cache that those bytes hold over the whole replica, as the engine
+        reports it. max_concurrency: requests of max_model_len that they hold.
+    largest_max_model_len: the longest max_model_len of which one request fits; 0 for none.
+    notes: sentences on what was assumed.
+    """
+
+    parallelism: Parallelism
+    terms: tuple[Term, ...]
+    stage: int
+    physical: int
+    usable: int
+    utilization: Decimal
+    version: str
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_cache_dtype: str
+    kv_capacity: int
+    kv_tokens: int
+    max_concurrency: float
+    largest_max_model_len: int
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def required(self) -> int:
+        """Bytes that the rank needs: the sum of its terms."""
+        return sum(term.bytes for term in self.terms)
+
+    @property
+    def required_low(self) -> int:
+        """The least that it may turn out to need."""
+        return sum(term.low for term in self.terms)
+
+    @property
+    def required_high(self) -> int:
+        """The most that it may turn out to need."""
+        return sum(term.high for term in self.terms)
+
+    @property
+    def spare(self) -> int:
+        """Usable less required; negative where it does not fit."""
+        return self.usable - self.required
+
+    def term(self, name: TermName) -> Term:
+        """The term of that name."""
+        return next(term for term in self.terms if term.name == name)
+
+
+class Engine(Protocol):
+    """One engine's memory model and command line."""
+
+    name: str
+
+    def estimate(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        workload: Workload,
+        parallelism: Parallelism,
+        accelerator: Accelerator,
+    ) -> Estimate:
+        """What the worst rank needs. Total: any parallelism that `problems` lets through."""
+        ...
+
+    def problems(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        parallelism: Parallelism | None,
+        accelerator: Accelerator | None,
+    ) -> tuple[Problem, ...]:
+        """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
+        ...
+
+    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
+        """Tensor-parallel sizes up to `most` that the engine accepts for this model."""
+        ...
+
+    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+        """The engine's command-line flags that make it run as estimated."""
+        ...
+
+    def constants_digest(self, version: str) -> str:
+        """Short hash of the constants in force for a version, for the request hash."""
+        ...

@@ -1,0 +1,141 @@
+"""The peak of what a forward pass needs and gives back: what vLLM measures when it profiles.
+
+It must not count weights, cache or CUDA graphs.
+
+    N = min(max_num_seqs, T), T batched tokens, V vocabulary, h hidden size, I dense width
+    sampler   bytes per logit x N x V + 1.1 x T x h x 2         last stage; not divided by TP
+    forward   (3 x I / tp + 4.25 x h) x T x 2          + 2 x T x h x 2 before the last stage
+    experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp
+    peak      max(sampler, forward) + experts + an image or video encoder's share
+
+The figures come from data/constants.json: fitted to 52 start-ups of 0.19 on H100 (RMSE 0.056
+GiB); they change with the engine's sampler. The bytes per logit hold for 16-bit logits; 32-bit
+ones add 2. MXFP4 experts run in kernels without workspaces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.base import Known, Term, TermName
+from plimsoll.engines.memo import remembered
+from plimsoll.engines.vllm.sharding import quantization_in_force, stage_layers
+from plimsoll.units import GIB
+
+if TYPE_CHECKING:
+    from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.vllm.defaults import Resolved
+    from plimsoll.models.architecture import Architecture
+
+_MANY_TOKENS: Final = 16384
+"""From here on no start-up was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """The widest feed-forwards of a stage, elements: dense, one expert, experts per token."""
+
+    dense: int
+    expert: int
+    per_token: int
+
+
+def widths(architecture: Architecture, pipeline: int) -> tuple[Widths, ...]:
+    """The widest feed-forwards of every pipeline stage."""
+    return remembered(
+        architecture, ("vllm.widths", pipeline), lambda: _widths(architecture, pipeline)
+    )
+
+
+def _widths(architecture: Architecture, pipeline: int) -> tuple[Widths, ...]:
+    result = []
+    for start, end in stage_layers(len(architecture.blocks), pipeline):
+        parts = [b.feed_forward for b in architecture.blocks[start:end] if b.feed_forward]
+        moe = [p for p in parts if p.experts]
+        result.append(
+            Widths(
+                max((max(p.intermediate, p.shared_intermediate) for p in parts), default=0),
+                max((p.expert_intermediate for p in moe), default=0),
+                max((p.experts_per_token for p in moe), default=0),
+            )
+        )
+    return tuple(result)
+
+
+def activation(
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    stage: int,
+    constants: Constants,
+) -> Term:
+    """The activation peak on one rank of one pipeline stage."""
+    number = constants.number
+    tokens, hidden = resolved.batched_tokens, architecture.hidden_size
+    element = resolved.element
+    own = widths(architecture, parallelism.pipeline)[stage]
+    last = stage == parallelism.pipeline - 1
+    sampler = 0.0
+    sequences = min(resolved.seqs, tokens)
+    if last:
+        sampler = (
+            number("sampler_bytes_per_logit") + element - 2
+        ) * sequences * architecture.vocab_size + number(
+            "sampler_hidden_factor"
+        ) * tokens * hidden * element
+    per_token = (
+        number("forward_intermediate") * own.dense / parallelism.tensor
+        + number("forward_hidden") * hidden
+    )
+    if not last:
+        per_token += number("forward_handover") * hidden
+    forward = per_token * tokens * element
+    peak = max(sampler, forward)
+    figure = constants["sampler_bytes_per_logit" if sampler >= forward else "forward_hidden"]
+    experts = _expert_workspace(architecture, settings, own, tokens, element, parallelism)
+    encoder = encoder_most = 0.0
+    if architecture.multimodal and stage == 0:
+        encoder = number("multimodal_encoder") * GIB
+        encoder_most = number("multimodal_encoder_most") * GIB
+    total = peak + experts + encoder
+    band = max(
+        figure.error * peak + constants["forward_hidden"].error * experts,
+        number("activation_floor_band") * GIB,
+    )
+    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS or encoder > 0
+    basis = (
+        f"{sequences} sequences x {architecture.vocab_size} logits"
+        if sampler >= forward
+        else f"{tokens} batched tokens"
+    )
+    return Term(
+        TermName.ACTIVATION,
+        round(total),
+        max(0, round(total - band - encoder)),
+        round(total + band + encoder_most),
+        Known.ASSUMED if assumed else Known.MODELLED,
+        basis,
+    )
+
+
+def _expert_workspace(
+    architecture: Architecture,
+    settings: EngineSettings,
+    own: Widths,
+    tokens: int,
+    element: int,
+    parallelism: Parallelism,
+) -> float:
+    """Bytes of the fused experts' workspaces, which outlive the forward pass."""
+    if not own.per_token:
+        return 0.0
+    quantization = quantization_in_force(architecture, settings.quantization)
+    if quantization is not None and quantization.method == "mxfp4":
+        return 0.0
+    ways = 1 if parallelism.expert else parallelism.tensor * parallelism.data
+    hidden, width = architecture.hidden_size, own.expert / ways
+    rows = tokens * parallelism.data * own.per_token
+    return rows * element * (max(width, hidden) + max(2 * width, hidden))

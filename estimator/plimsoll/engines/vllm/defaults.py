@@ -1,0 +1,97 @@
+"""What holds where the user says nothing: lengths, batch, utilization and dtypes of one start-up.
+
+It must not judge what the user said; `plimsoll.engines.vllm.checks` does.
+
+    max_model_len             the model's own
+    batched tokens, seqs      by GPU memory: from 160 GiB, from 70 GiB (A100 excepted), below
+    batched tokens            at most seqs x max_model_len; without chunked prefill at least
+                              max_model_len
+    seqs                      at most batched tokens
+
+Source: vLLM 0.33.0, vllm/engine/arg_utils.py (get_batch_defaults and what follows it).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.units import GIB
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import EngineSettings
+    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.models.architecture import Architecture
+
+_HUGE: Final = 160 * GIB
+_LARGE: Final = 70 * GIB
+_LONGEST_FIRST_ENGINE: Final = 32768
+"""The first engine chunks prompts by itself where max_model_len is above this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One start-up with everything said. dtype: of unquantized weights; element: its bytes."""
+
+    max_model_len: int
+    seqs: int
+    batched_tokens: int
+    utilization: Decimal
+    dtype: str
+    element: int
+    kv_dtype: str
+    eager: bool
+
+
+def resolve(
+    architecture: Architecture,
+    settings: EngineSettings,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Resolved:
+    """The settings with the engine's defaults filled in for one kind of GPU."""
+    length = max(1, settings.max_model_len or architecture.max_model_len)
+    tokens, seqs = _batch(accelerator, constants)
+    if settings.max_num_seqs is not None:
+        seqs = max(1, settings.max_num_seqs)
+    if settings.max_num_batched_tokens is not None:
+        tokens = max(1, settings.max_num_batched_tokens)
+    else:
+        if not constants.flag("chunked_prefill") and length <= _LONGEST_FIRST_ENGINE:
+            tokens = max(tokens, length)
+        tokens = min(tokens, seqs * length)
+    if settings.max_num_seqs is None:
+        seqs = min(seqs, tokens)
+    dtype = weight_dtype(architecture, settings.dtype)
+    return Resolved(
+        length,
+        seqs,
+        tokens,
+        settings.utilization if settings.utilization is not None else constants.utilization,
+        dtype,
+        WEIGHT_BYTES.get(dtype, 2),
+        kv_dtype(architecture, settings.kv_cache_dtype),
+        bool(settings.enforce_eager),
+    )
+
+
+def _batch(accelerator: Accelerator, constants: Constants) -> tuple[int, int]:
+    """Batched tokens and sequences that the API server starts with on a GPU."""
+    tier = "small"
+    if constants.flag("scheduler_tiers"):
+        if accelerator.memory >= _HUGE and constants.flag("scheduler_tier_160"):
+            tier = "huge"
+        elif accelerator.memory >= _LARGE and not _is_slow_for_its_size(accelerator):
+            tier = "large"
+    seqs = "small_seqs" if tier == "small" else "large_seqs"
+    return int(constants.number(f"{tier}_batched_tokens")), int(constants.number(seqs))
+
+
+def _is_slow_for_its_size(accelerator: Accelerator) -> bool:
+    """A100 (by name, as the engine does it) and GB10 (compute capability 12.1)."""
+    names = (accelerator.name, accelerator.title, *accelerator.products)
+    return any("a100" in name.lower() for name in names) or accelerator.compute == (12, 1)

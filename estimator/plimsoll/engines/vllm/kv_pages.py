@@ -1,0 +1,234 @@
+"""From a model's mixers to the pages and groups in which vLLM keeps their cache.
+
+It must not know how many requests there are; `plimsoll.engines.vllm.kv` asks that.
+
+    attention page   max(1, kv_heads // tp) x block x (key + value bytes)
+    MLA page         block x latent bytes, whole on every rank; an indexer's keys beside it
+    state page       (conv + recurrent elements) / tp, in their dtypes
+    hybrids          the block grows until an attention page holds a state; states are padded to it
+    unequal pages    a smaller page takes as many blocks as divide the largest, else it is padded
+    groups           layers by kind and window; group size = fewest layers of a kind, or the most
+                     where that is under 1.5 x the fewest; layer i of a kind goes to group i mod n
+    pool block       the pages of one group; all groups share one pool of such blocks
+
+Source: vLLM 0.33.0, vllm/v1/core/kv_cache_planning.py, vllm/v1/kv_cache_interface.py,
+vllm/platforms/interface.py.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.memo import remembered
+from plimsoll.engines.vllm.dtypes import (
+    WEIGHT_BYTES,
+    is_eight_bit_float,
+    latent_bytes,
+    state_bytes,
+)
+from plimsoll.engines.vllm.sharding import stage_layers
+from plimsoll.models.architecture import MixerKind
+from plimsoll.units import ceil_div
+
+if TYPE_CHECKING:
+    from plimsoll.models.architecture import Architecture, Mixer
+
+DEFAULT_BLOCK: Final = 16
+_SPARSE_BLOCK: Final = 64
+_MLA_HYBRID_BLOCK: Final = 128
+
+
+class Keeps(StrEnum):
+    """How many tokens of a sequence a group keeps."""
+
+    ALL = "all"
+    WINDOW = "window"
+    CHUNK = "chunk"
+    STATE = "state"
+    ENCODER = "encoder"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Layers that share a block table. block: tokens in one of its blocks."""
+
+    keeps: Keeps
+    window: int
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """The one pool of blocks on every rank.
+
+    groups: a request takes blocks for each. stage_bytes: bytes of one block on a rank of each
+    pipeline stage. block: the engine's block size in tokens. padded: some layers or pages are
+    padding, so that bytes do not follow from layers x tokens alone.
+    """
+
+    groups: tuple[Group, ...]
+    stage_bytes: tuple[int, ...]
+    block: int
+    padded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """What one layer asks of the cache: its kind, and the bytes and tokens of a page."""
+
+    keeps: Keeps
+    window: int
+    block: int
+    page: int
+
+
+def pool(
+    architecture: Architecture,
+    tensor: int,
+    pipeline: int,
+    dtype: str,
+    model_bytes: int,
+    block_size: int | None,
+    hybrid: bool,
+) -> Pool:
+    """The pool of a model under a split. hybrid: the version groups layers by kind."""
+    key = ("vllm.pool", tensor, pipeline, dtype, model_bytes, block_size, hybrid)
+    return remembered(
+        architecture,
+        key,
+        lambda: _pool(architecture, tensor, pipeline, dtype, model_bytes, block_size, hybrid),
+    )
+
+
+def _pool(
+    architecture: Architecture,
+    tensor: int,
+    pipeline: int,
+    dtype: str,
+    model_bytes: int,
+    block_size: int | None,
+    hybrid: bool,
+) -> Pool:
+    block = _block_size(architecture, tensor, dtype, model_bytes, block_size)
+    bounds = stage_layers(len(architecture.blocks), pipeline)
+    layers: list[tuple[int, _Spec]] = []
+    cache: dict[int, tuple[_Spec, ...]] = {}
+    stage = 0
+    for i, one in enumerate(architecture.blocks):
+        while i >= bounds[stage][1]:
+            stage += 1
+        if id(one) not in cache:
+            cache[id(one)] = tuple(
+                spec
+                for mixer in one.mixers
+                for spec in _specs(mixer, tensor, dtype, model_bytes, block, hybrid)
+            )
+        layers.extend((stage, spec) for spec in cache[id(one)])
+    return _grouped(layers, pipeline, block)
+
+
+def _block_size(
+    architecture: Architecture, tensor: int, dtype: str, model_bytes: int, asked: int | None
+) -> int:
+    """Tokens of a block: as asked, else the engine's own, grown until a page holds a state."""
+    mixers = tuple(architecture.mixers())
+    attention = [m for m in mixers if _is_attention(m) and not m.shares_kv]
+    states = [m for m in mixers if not _is_attention(m)]
+    block = asked or (_SPARSE_BLOCK if any(m.index_dim for m in attention) else DEFAULT_BLOCK)
+    if not attention or not states:
+        return block
+    state = max(_state_page(m, tensor, model_bytes) for m in set(states))
+    token = max(_token_bytes(m, tensor, dtype, model_bytes) for m in set(attention))
+    latent = any(m.kind is MixerKind.MLA for m in attention)
+    step = max(block, _MLA_HYBRID_BLOCK if latent else DEFAULT_BLOCK)
+    return max(block, step * ceil_div(state, step * token))
+
+
+def _is_attention(mixer: Mixer) -> bool:
+    return not (mixer.conv_elements or mixer.state_elements)
+
+
+def _token_bytes(mixer: Mixer, tensor: int, dtype: str, model_bytes: int) -> int:
+    """Bytes of one token in one layer on one rank."""
+    if mixer.kind is MixerKind.MLA:
+        if mixer.index_dim and is_eight_bit_float(dtype):
+            dtype = "fp8_ds_mla"
+        return latent_bytes(mixer.head_dim, dtype, model_bytes)
+    heads = max(1, ceil_div(mixer.kv_heads, tensor))
+    return heads * (
+        state_bytes(mixer.head_dim, dtype, model_bytes)
+        + state_bytes(mixer.v_head_dim, dtype, model_bytes)
+    )
+
+
+def _state_page(mixer: Mixer, tensor: int, model_bytes: int) -> int:
+    """Bytes of the state of one sequence in one layer on one rank."""
+    recurrent = WEIGHT_BYTES.get(mixer.state_dtype, model_bytes)
+    return (
+        ceil_div(mixer.conv_elements, tensor) * model_bytes
+        + ceil_div(mixer.state_elements, tensor) * recurrent
+    )
+
+
+def _specs(
+    mixer: Mixer, tensor: int, dtype: str, model_bytes: int, block: int, hybrid: bool
+) -> tuple[_Spec, ...]:
+    """What a mixer asks of the cache: nothing, one cache, or two where it has an indexer."""
+    if mixer.shares_kv or mixer.kind is MixerKind.ENCODER:
+        return ()
+    if not _is_attention(mixer):
+        return (_Spec(Keeps.STATE, 0, block, _state_page(mixer, tensor, model_bytes)),)
+    page = block * _token_bytes(mixer, tensor, dtype, model_bytes)
+    keeps = {
+        MixerKind.SLIDING: Keeps.WINDOW,
+        MixerKind.CHUNKED: Keeps.CHUNK,
+        MixerKind.CROSS: Keeps.ENCODER,
+    }.get(mixer.kind, Keeps.ALL)
+    if keeps in (Keeps.WINDOW, Keeps.CHUNK) and (not hybrid or mixer.window <= 0):
+        keeps = Keeps.ALL
+    window = mixer.window if keeps in (Keeps.WINDOW, Keeps.CHUNK) else 0
+    own = _Spec(keeps, window, block, page)
+    if not mixer.index_dim:
+        return (own,)
+    index = mixer.index_dim + 4 * ceil_div(mixer.index_dim, 128)
+    return own, _Spec(keeps, window, block, block * index)
+
+
+def _grouped(layers: list[tuple[int, _Spec]], pipeline: int, block: int) -> Pool:
+    """Layers, each with its pipeline stage, put into groups that share one pool."""
+    if not layers:
+        return Pool((), (0,) * pipeline, block, False)
+    first = layers[0][1]
+    if all((s.keeps, s.window) == (first.keeps, first.window) for _, s in layers):
+        stages = [0] * pipeline
+        for stage, spec in layers:
+            stages[stage] += spec.page
+        return Pool((Group(first.keeps, first.window, block),), tuple(stages), block, False)
+    page = max(spec.page for _, spec in layers)
+    padded = False
+    buckets: defaultdict[tuple[Keeps, int, int], list[int]] = defaultdict(list)
+    for stage, spec in layers:
+        tokens = spec.block
+        if spec.page != page:
+            whole = spec.keeps is not Keeps.STATE and page % spec.page == 0
+            tokens = tokens * (page // spec.page) if whole else tokens
+            padded = padded or not whole
+        buckets[spec.keeps, spec.window, tokens].append(stage)
+    counts = [len(stages) for stages in buckets.values()]
+    size = max(counts) if 2 * max(counts) < 3 * min(counts) else min(counts)
+    groups: list[Group] = []
+    widest = [0] * pipeline
+    for (keeps, window, tokens), stages_of in buckets.items():
+        number = ceil_div(len(stages_of), size)
+        padded = padded or len(stages_of) % size != 0
+        for i in range(number):
+            groups.append(Group(keeps, window, tokens))
+            held = stages_of[i::number]
+            for stage in range(pipeline):
+                widest[stage] = max(widest[stage], held.count(stage))
+    if pipeline == 1:
+        widest = [size]
+    return Pool(tuple(groups), tuple(n * page for n in widest), block, padded)

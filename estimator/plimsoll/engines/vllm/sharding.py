@@ -1,0 +1,240 @@
+"""Which part of every weight one rank holds, and how many bytes that is.
+
+It must not know requests: everything here follows from the model, its dtype and the split, and
+is kept in the architecture's memo.
+
+    column, row      ceil(dimension / tp)                a bias cut by rows stays whole
+    kv heads         max(1, kv_heads // tp) heads        repeated where tp exceeds them
+    vocabulary       ceil(rows / 64) x 64, cut by tp
+    experts          cut over tp x dp, or with expert parallelism ceil(experts / (tp x dp)) whole
+    layers           L // pp each, the rest one each from the last stage but one backwards
+    embedding        first stage; lm_head: last stage; both where they are tied
+    MLA              kv_b_proj once more, in 16 bits, as the decode kernels want it
+    MXFP4 experts    width of a partition padded to 128, hidden size to 256
+    rotary tables    positions x rotary dimension, once on every stage
+
+Tensors that vLLM fuses (q, k and v; gate and up; all experts of a layer) are one allocation.
+Sources: vllm/model_executor/layers/{linear,vocab_parallel_embedding,fused_moe}.py,
+vllm/distributed/utils.py (get_pp_indices) of vLLM 0.33.0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.memo import remembered
+from plimsoll.engines.vllm.allocator import allocated
+from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES
+from plimsoll.engines.vllm.runtime_quantization import experts_only, runtime_quantization
+from plimsoll.models.architecture import MixerKind, Part, Split, Stage
+from plimsoll.models.quantization import scheme_of
+from plimsoll.units import ceil_div
+
+if TYPE_CHECKING:
+    from plimsoll.engines.base import Parallelism
+    from plimsoll.models.architecture import Architecture, Block, Tensor
+    from plimsoll.models.quantization import Quantization, Scheme
+
+VOCAB_PADDING: Final = 64
+_EXPERT: Final = (Split.EXPERT_COLUMN, Split.EXPERT_ROW)
+_LEFT_ALONE: Final = (Part.HEAD, Part.ROUTER, Part.VISION, Part.AUDIO, Part.PROJECTOR)
+_FUSED: Final = {
+    "q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv",
+    "gate_proj": "gate_up", "up_proj": "gate_up", "w1": "gate_up", "w3": "gate_up",
+    "q_a_proj": "qkv_a", "kv_a_proj_with_mqa": "qkv_a",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """Bytes on one rank of a split. upto: of the first i layers; the others: outside them."""
+
+    upto: tuple[int, ...]
+    first: int
+    last: int
+    every: int
+    embedding: int
+
+
+def stage_layers(layers: int, stages: int) -> tuple[tuple[int, int], ...]:
+    """First layer and the one after the last of every pipeline stage (``get_pp_indices``)."""
+    sizes = [layers // stages] * stages
+    rest = layers % stages
+    for i in range(2, rest + 2):
+        sizes[-i if i <= stages else -1] += 1
+    ends = list(accumulate(sizes))
+    return tuple(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def stage_weights(
+    architecture: Architecture, dtype: str, quantization: str, parallelism: Parallelism
+) -> tuple[int, ...]:
+    """Bytes of weights on one rank of each pipeline stage.
+
+    dtype: of the weights that are not quantized; quantization: ``--quantization`` as said.
+    """
+    key = ("vllm.stages", dtype, quantization, parallelism)
+    return remembered(
+        architecture, key, lambda: _stages(architecture, dtype, quantization, parallelism)
+    )
+
+
+def _stages(
+    architecture: Architecture, dtype: str, quantization: str, parallelism: Parallelism
+) -> tuple[int, ...]:
+    key = (
+        "vllm.shares",
+        dtype,
+        quantization,
+        parallelism.tensor,
+        parallelism.tensor * parallelism.data,
+        parallelism.expert,
+    )
+    shares = remembered(
+        architecture, key, lambda: _shares(architecture, dtype, quantization, parallelism)
+    )
+    bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
+    result = []
+    for i, (start, end) in enumerate(bounds):
+        first, last = i == 0, i == parallelism.pipeline - 1
+        size = shares.upto[end] - shares.upto[start] + shares.every
+        size += shares.first * first + shares.last * last
+        if architecture.tied and last and not first:
+            size += shares.embedding
+        result.append(size)
+    return tuple(result)
+
+
+def quantization_in_force(architecture: Architecture, word: str) -> Quantization | None:
+    """How the linears are held: as the checkpoint says, else as the flag brings it."""
+    return architecture.quantization or runtime_quantization(word)
+
+
+def scheme_in_force(
+    quantization: Quantization | None, at_load: bool, tensor: Tensor
+) -> Scheme | None:
+    """How one tensor is held. at_load: the quantization is the flag's, not the checkpoint's."""
+    if quantization is None or not tensor.linear:
+        return None
+    if not at_load:
+        return scheme_of(quantization, _module(tensor), tensor)
+    if tensor.part in _LEFT_ALONE or (experts_only(quantization) and tensor.split not in _EXPERT):
+        return None
+    return quantization.default
+
+
+def local_shape(tensor: Tensor, block: Block | None, tp: int, ranks: int, ep: bool) -> tuple[
+    tuple[int, ...], int
+]:  # fmt: skip
+    """The shape of a tensor on one rank, and how many copies of it. ranks: tp x dp."""
+    shape, copies, split = tensor.shape, tensor.copies, tensor.split
+    if split in _EXPERT:
+        if ep:
+            return shape, ceil_div(copies, ranks)
+        return _cut(shape, 0 if split is Split.EXPERT_COLUMN else -1, ranks), copies
+    if split is Split.COLUMN:
+        return _cut(shape, 0, tp), copies
+    if split is Split.ROW:
+        return (_cut(shape, -1, tp) if len(shape) > 1 else shape), copies
+    if split is Split.VOCAB:
+        rows = ceil_div(ceil_div(shape[0], VOCAB_PADDING) * VOCAB_PADDING, tp)
+        return (rows, *shape[1:]), copies
+    if split is Split.KV_HEADS:
+        heads = _kv_heads(block, shape[0])
+        return (ceil_div(shape[0], heads) * max(1, ceil_div(heads, tp)), *shape[1:]), copies
+    return shape, copies
+
+
+def _cut(shape: tuple[int, ...], axis: int, ways: int) -> tuple[int, ...]:
+    axis %= len(shape)
+    return (*shape[:axis], ceil_div(shape[axis], ways), *shape[axis + 1 :])
+
+
+def _padded_expert(shape: tuple[int, ...], split: Split) -> tuple[int, ...]:
+    """One MXFP4 expert's matrix as the kernels on most GPUs want it (Marlin, TRT-LLM)."""
+    out, into = (128, 256) if split is Split.EXPERT_COLUMN else (256, 128)
+    return (ceil_div(shape[0], out) * out, *shape[1:-1], ceil_div(shape[-1], into) * into)
+
+
+def _kv_heads(block: Block | None, rows: int) -> int:
+    """KV heads of the mixer that a key or value projection of so many rows belongs to."""
+    for mixer in block.mixers if block else ():
+        if mixer.kv_heads and mixer.kv_heads <= rows and rows % mixer.kv_heads == 0:
+            return mixer.kv_heads
+    return 1
+
+
+def _module(tensor: Tensor) -> str:
+    return tensor.name.rpartition(".")[0] or tensor.name
+
+
+def _fused_key(tensor: Tensor) -> str:
+    """Tensors with one key are one allocation in the engine."""
+    parent, _, leaf = tensor.name.rpartition(".")
+    path, _, module = parent.rpartition(".")
+    if tensor.split in _EXPERT:
+        module = "down" if tensor.split is Split.EXPERT_ROW else "gate_up"
+        return f"experts.{module}.{leaf}"
+    return f"{path}.{_FUSED.get(module, module)}.{leaf}"
+
+
+def _shares(
+    architecture: Architecture, dtype: str, quantization: str, parallelism: Parallelism
+) -> _Shares:
+    """The bytes of every layer and of what lies outside, once for a model and a split."""
+    tp, ranks = parallelism.tensor, parallelism.tensor * parallelism.data
+    element = WEIGHT_BYTES[dtype]
+    scheme = quantization_in_force(architecture, quantization)
+    at_load = architecture.quantization is None
+
+    def held(tensor: Tensor, block: Block | None) -> int:
+        shape, copies = local_shape(tensor, block, tp, ranks, parallelism.expert)
+        own = scheme_in_force(scheme, at_load, tensor)
+        twice = math.prod(shape) * element if _module(tensor).endswith("kv_b_proj") else 0
+        if own is None or len(shape) < 2:
+            return math.prod(shape) * copies * element + twice
+        if own.name == "mxfp4" and tensor.split in _EXPERT:
+            shape = _padded_expert(shape, tensor.split)
+        return own.bytes(math.prod(shape[:-1]), shape[-1]) * copies + twice
+
+    def layer(block: Block) -> int:
+        sizes: defaultdict[str, int] = defaultdict(int)
+        for tensor in block.tensors:
+            sizes[_fused_key(tensor)] += held(tensor, block)
+        return sum(map(allocated, sizes.values()))
+
+    layers = {id(block): layer(block) for block in {id(b): b for b in architecture.blocks}.values()}
+    outside = dict.fromkeys(Stage, 0)
+    embedding = 0
+    for tensor in architecture.outside:
+        size = allocated(held(tensor, None))
+        outside[tensor.stage] += size
+        if tensor.part is Part.EMBEDDING and tensor.split is Split.VOCAB:
+            embedding += size
+    return _Shares(
+        (0, *accumulate(layers[id(block)] for block in architecture.blocks)),
+        outside[Stage.FIRST],
+        outside[Stage.LAST],
+        outside[Stage.EVERY] + rotary_elements(architecture) * element,
+        embedding,
+    )
+
+
+def rotary_elements(architecture: Architecture) -> int:
+    """Elements of the rotary tables: as the architecture says, else one table over all positions.
+
+    The whole head is taken as rotated (for MLA its decoupled part of 64), which is at most twice
+    the truth.
+    """
+    if architecture.rotary_elements >= 0:
+        return architecture.rotary_elements
+    widths = {
+        64 if mixer.kind is MixerKind.MLA else mixer.head_dim
+        for mixer in architecture.mixers()
+        if mixer.heads and not mixer.state_elements and mixer.kind is not MixerKind.ENCODER
+    }
+    return architecture.max_model_len * max(widths, default=0)

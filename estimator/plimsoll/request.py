@@ -1,0 +1,55 @@
+"""A request: what one manifest or command line asks to have decided, resolved and checked.
+
+It must not know where it came from (a CRD, a file, flags) nor what the cluster has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from plimsoll.engines.base import EngineSettings, Workload
+
+if TYPE_CHECKING:
+    from plimsoll.errors import Problem
+    from plimsoll.models.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request says about GPUs; None and () mean unsaid: to be planned.
+
+    allowed: accelerator names, as written. gpus_per_replica: unset: computed; set: checked.
+    tensor, pipeline, data, expert: the same, for the split.
+    min_memory: bytes of physical memory that a GPU must have at least.
+    node_selector: labels that the nodes must carry besides.
+    """
+
+    allowed: tuple[str, ...] = ()
+    gpus_per_replica: int | None = None
+    tensor: int | None = None
+    pipeline: int | None = None
+    data: int | None = None
+    expert: bool | None = None
+    min_memory: int | None = None
+    node_selector: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One model to be served by one engine for one workload.
+
+    name: how the object is called in messages (``chat/llama-70b``); not part of the hash.
+    replicas: how many such replicas; placement is per replica.
+    problems: what was already found wrong while reading it; any of them means deny.
+    warnings: sentences that the user should read though nothing is wrong.
+    """
+
+    model: Model
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    workload: Workload = field(default_factory=Workload)
+    wanted: Wanted = field(default_factory=Wanted)
+    replicas: int = 1
+    name: str = ""
+    problems: tuple[Problem, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""Estimates beside measured start-ups; run by `make accuracy`."""

@@ -1,0 +1,194 @@
+"""Activation peak, buffers and graphs against what vLLM 0.11 to 0.19 logged on H100."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from architectures import A100, B200, H100, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe
+from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term
+from plimsoll.engines.vllm.activation import activation
+from plimsoll.engines.vllm.constants import constants
+from plimsoll.engines.vllm.defaults import Resolved, resolve
+from plimsoll.engines.vllm.overheads import graph_sizes, graphs, non_torch, outside
+from plimsoll.units import GIB
+
+if TYPE_CHECKING:
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.models.architecture import Architecture
+
+ALONE = Parallelism()
+
+QWEN3_32B = dense(
+    layers=64, hidden=5120, heads=64, kv_heads=8, head_dim=128, width=25600, vocab=151936
+)
+CODELLAMA_7B = dense(
+    layers=32, hidden=4096, heads=32, kv_heads=32, head_dim=128, width=11008, vocab=32016
+)
+GRANITE_8B = dense(
+    layers=40, hidden=4096, heads=32, kv_heads=8, head_dim=128, width=12800, vocab=49155
+)
+
+
+def resolved(
+    model: Architecture, version: str = "0.19", on: Accelerator = H100, **settings: object
+) -> Resolved:
+    said = replace(EngineSettings(max_model_len=8192, version=version), **settings)  # type: ignore[arg-type]
+    return resolve(model, said, on, constants(version))
+
+
+def peak(
+    model: Architecture,
+    split: Parallelism = ALONE,
+    stage: int = 0,
+    version: str = "0.19",
+    on: Accelerator = H100,
+    **settings: object,
+) -> Term:
+    return activation(
+        model,
+        EngineSettings(version=version),
+        resolved(model, version, on, **settings),
+        split,
+        stage,
+        constants(version),
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "split", "stage", "version", "measured"),
+    [
+        pytest.param(LLAMA_8B, Parallelism(), 0, "0.19.0", 1.89, id="Llama-3.1-8B"),
+        pytest.param(LLAMA_8B, Parallelism(4), 0, "0.19.0", 1.89, id="Llama-3.1-8B TP4"),
+        pytest.param(LLAMA_8B, Parallelism(1, 2), 0, "0.19.0", 1.10, id="Llama-3.1-8B PP2"),
+        pytest.param(LLAMA_70B, Parallelism(2), 0, "0.19.0", 1.96, id="Llama-3.3-70B TP2"),
+        pytest.param(CODELLAMA_7B, Parallelism(), 0, "0.19.0", 0.77, id="CodeLlama-7B"),
+        pytest.param(GRANITE_8B, Parallelism(), 0, "0.19.0", 0.85, id="granite-3.1-8b"),
+        pytest.param(QWEN3_32B, Parallelism(), 0, "0.11.0", 5.64, id="Qwen3-32B 0.11"),
+        pytest.param(QWEN3_32B, Parallelism(2), 0, "0.11.0", 5.64, id="Qwen3-32B TP2 0.11"),
+        pytest.param(LLAMA_70B, Parallelism(2), 0, "0.11.0", 4.84, id="Llama-3.3-70B TP2 0.11"),
+    ],
+)
+def test_the_peak_is_the_one_that_vllm_logged(
+    model: Architecture, split: Parallelism, stage: int, version: str, measured: float
+) -> None:
+    term = peak(model, split, stage, version)
+    assert term.bytes / GIB == pytest.approx(measured, abs=0.12)
+    assert term.low <= measured * GIB <= term.high
+    assert term.known is Known.MODELLED
+
+
+def test_fewer_sequences_shrink_the_sampler_until_the_forward_pass_is_larger() -> None:
+    many, few = peak(LLAMA_8B, max_num_seqs=1024), peak(LLAMA_8B, max_num_seqs=128)
+    assert few.bytes < many.bytes / 1.5
+    assert "logits" in many.basis
+    assert "batched tokens" in few.basis
+
+
+def test_the_sampler_runs_on_the_last_pipeline_stage_only() -> None:
+    wide = dense(vocab=256000, layers=4)
+    split = Parallelism(1, 2)
+    assert peak(wide, split, 1).bytes > 5 * peak(wide, split, 0).bytes
+
+
+def test_experts_keep_their_workspaces_beside_the_sampler() -> None:
+    routed, plain = moe(number=64, per_token=8, hidden=2048), dense(hidden=2048, width=0)
+    assert peak(routed).bytes - peak(plain).bytes == 8192 * 8 * 2 * (2048 + 4096)
+
+
+def test_data_parallel_expert_ranks_see_each_others_tokens() -> None:
+    routed = moe(number=64, per_token=8)
+    alone = peak(routed, Parallelism(1, 1, 1, True)).bytes
+    assert peak(routed, Parallelism(1, 1, 4, True)).bytes > alone
+
+
+def test_an_unmeasured_version_is_assumed_with_a_wider_band() -> None:
+    old, new = peak(LLAMA_8B), peak(LLAMA_8B, version="0.33")
+    assert new.known is Known.ASSUMED
+    assert new.high - new.low > 2 * (old.high - old.low)
+
+
+@pytest.mark.parametrize(
+    ("on", "version", "tokens", "seqs"),
+    [
+        (H100, "0.19", 8192, 1024),
+        (A100, "0.19", 2048, 256),
+        (B200, "0.33", 16384, 1024),
+        (B200, "0.26", 8192, 1024),
+        (H100, "0.7", 8192, 256),
+    ],
+)
+def test_the_batch_that_vllm_starts_with_depends_on_gpu_and_version(
+    on: Accelerator, version: str, tokens: int, seqs: int
+) -> None:
+    own = resolved(LLAMA_8B, version, on)
+    assert (own.batched_tokens, own.seqs) == (tokens, seqs)
+
+
+def test_a_short_context_caps_the_batch_and_the_batch_caps_the_sequences() -> None:
+    own = resolved(LLAMA_8B, max_model_len=4, max_num_seqs=8)
+    assert own.batched_tokens == 32
+    assert resolved(LLAMA_8B, max_num_batched_tokens=100).seqs == 100
+
+
+@pytest.mark.parametrize(
+    ("split", "version", "measured"),
+    [
+        (Parallelism(1), "0.19", 0.25),
+        (Parallelism(2), "0.19", 2.09),
+        (Parallelism(4), "0.19", 2.21),
+        (Parallelism(1, 2), "0.19", 0.07),
+        (Parallelism(1), "0.17", 0.13),
+        (Parallelism(2), "0.11", 0.55),
+    ],
+)
+def test_buffers_outside_torch_are_those_that_vllm_logged(
+    split: Parallelism, version: str, measured: float
+) -> None:
+    term = non_torch(split, H100, constants(version))
+    assert term.low <= measured * GIB <= term.high
+    assert term.bytes / GIB == pytest.approx(measured, abs=0.1)
+
+
+def test_on_a_gpu_that_nobody_measured_buffers_are_assumed() -> None:
+    assert non_torch(Parallelism(2), A100, constants("0.19")).known is Known.ASSUMED
+
+
+@pytest.mark.parametrize(
+    ("seqs", "most", "sizes"), [(1024, 512, 51), (256, 512, 51), (128, 512, 35), (1, 512, 2)]
+)
+def test_graphs_are_captured_for_the_sizes_that_the_batch_can_reach(
+    seqs: int, most: int, sizes: int
+) -> None:
+    assert graph_sizes(seqs, most) == sizes
+
+
+def test_graphs_are_charged_from_0_21_on_and_lie_outside_before() -> None:
+    new, old = resolved(LLAMA_8B, "0.21"), resolved(LLAMA_8B, "0.19")
+    charged = graphs(LLAMA_8B, new, Parallelism(), 32, H100, constants("0.21"))
+    free = graphs(LLAMA_8B, old, Parallelism(), 32, H100, constants("0.19"))
+    assert charged.bytes / GIB == pytest.approx(0.91, abs=0.05)
+    assert free.bytes == 0
+    beside_old = outside(LLAMA_8B, old, Parallelism(), 32, H100, constants("0.19"))
+    beside_new = outside(LLAMA_8B, new, Parallelism(), 32, H100, constants("0.21"))
+    assert beside_old > beside_new
+
+
+def test_eager_mode_captures_nothing() -> None:
+    eager = resolved(LLAMA_8B, "0.33", enforce_eager=True)
+    term = graphs(LLAMA_8B, eager, Parallelism(), 32, H100, constants("0.33"))
+    assert (term.bytes, term.high, term.known) == (0, 0, Known.EXACT)
+
+
+def test_experts_and_latent_attention_and_states_widen_the_graphs() -> None:
+    def size(model: Architecture) -> Term:
+        layers = len(model.blocks)
+        own = resolved(model, "0.33")
+        return graphs(model, own, Parallelism(), layers, H100, constants("0.33"))
+
+    assert size(latent(layers=4)).bytes > size(dense(layers=4)).bytes
+    assert size(moe(layers=4)).bytes > size(dense(layers=4)).bytes
+    states = hybrid(attending=1, recurrent=3)
+    assert size(states).high > 2 * size(dense(layers=4)).high

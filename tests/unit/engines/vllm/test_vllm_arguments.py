@@ -1,0 +1,231 @@
+"""vLLM's command line, read as its own parser reads it, and written again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from architectures import H100, LLAMA_70B
+from plimsoll.engines.base import EngineSettings, Parallelism, Workload
+from plimsoll.engines.vllm.arguments import Reading, arguments, human_integer, read_arguments
+from plimsoll.engines.vllm.engine import VLLM
+from plimsoll.errors import Unreadable
+
+
+def read(*args: str, **typed: object) -> Reading:
+    split = {k: typed.pop(k) for k in ("tensor", "pipeline", "data", "expert") if k in typed}
+    return read_arguments(args, replace(EngineSettings(), **typed), split)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--max-model-len=32768"],
+        ["--max-model-len", "32768"],
+        ["--max_model_len", "32768"],
+        ["--max_model_len=32K"],
+        ["--max-model-len", "32.768k"],
+        ["--max-model", "32768"],
+    ],
+)
+def test_a_length_is_read_in_every_spelling_that_vllm_takes(args: list[str]) -> None:
+    reading = read(*args)
+    assert reading.settings.max_model_len == 32768
+    assert (reading.problems, reading.warnings) == ((), ())
+
+
+def test_all_typed_flags_are_read() -> None:
+    reading = read(
+        "-tp", "4", "-pp=2", "--data_parallel_size=2", "-ep", "-q", "fp8", "--enforce-eager",
+        "--kv-cache-dtype=fp8_e4m3", "--gpu-memory-utilization", "0.85", "--max-num-seqs", "128",
+        "--max-num-batched-tokens=8k", "--dtype=half", "--block-size", "32",
+        "--kv-cache-memory-bytes", "10G",
+    )  # fmt: skip
+    assert (reading.tensor, reading.pipeline, reading.data, reading.expert) == (4, 2, 2, True)
+    assert reading.problems == ()
+    assert reading.settings == EngineSettings(
+        dtype="half",
+        quantization="fp8",
+        max_num_seqs=128,
+        max_num_batched_tokens=8000,
+        kv_cache_dtype="fp8_e4m3",
+        kv_cache_memory=10 << 30,
+        utilization=Decimal("0.85"),
+        enforce_eager=True,
+        block_size=32,
+    )
+
+
+def test_a_flag_that_says_the_same_as_a_typed_field_is_fine() -> None:
+    reading = read("--max-model-len=8192", "-tp", "2", max_model_len=8192, tensor=2)
+    assert reading.problems == ()
+    assert reading.tensor == 2
+
+
+def test_a_flag_that_contradicts_a_typed_field_names_both() -> None:
+    reading = read("--port=8000", "-tp", "4", "--max-model-len=4096", max_model_len=8192, tensor=2)
+    first, second = map(str, reading.problems)
+    assert first == (
+        'spec.engine.extraArgs[1]: Invalid value: "-tp 4": '
+        "the same as spec.engine.parallelism.tensor (2); say it in one place only"
+    )
+    assert second.startswith("spec.engine.extraArgs[3]")
+    assert "spec.engine.maxModelLen (8192)" in second
+    assert reading.tensor == 2
+    assert reading.settings.max_model_len == 8192
+
+
+def test_eager_mode_can_be_switched_off_and_that_contradicts_a_typed_true() -> None:
+    assert read("--no-enforce-eager").settings.enforce_eager is False
+    assert len(read("--no-enforce-eager", enforce_eager=True).problems) == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--cpu-offload-gb", "10"],
+        ["--speculative-config", '{"method": "ngram", "num_speculative_tokens": 4}'],
+        ["-sc.method=ngram"],
+        ["--enable-lora"],
+        ["--max_loras=8"],
+        ["--kv-transfer-config={}"],
+        ["--num-gpu-blocks-override", "100"],
+        ["-dcp", "8"],
+        ["--load-format", "bitsandbytes"],
+        ["--calculate-kv-scales"],
+        ["-O3"],
+        ["-O", "2"],
+        ["--compilation-config.level", "3"],
+        ["--limit-mm-per-prompt", '{"image": 0}'],
+        ["--max-model-len", "auto"],
+        ["--max-model-len=-1"],
+        ["--cudagraph-capture-sizes", "1", "2", "4"],
+    ],
+)
+def test_a_flag_that_touches_memory_and_is_not_read_is_named(args: list[str]) -> None:
+    reading = read(*args)
+    assert len(reading.settings.unread) == 1
+    assert reading.settings.flags == ()
+    assert (reading.problems, reading.warnings) == ((), ())
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--port", "8000"],
+        ["--swap-space=16"],
+        ["--enable-prefix-caching"],
+        ["--no-enable-prefix-caching"],
+        ["--disable-log-requests"],
+        ["--load-format=safetensors"],
+        ["--served-model-name", "a", "b"],
+        ["--trust-remote-code"],
+    ],
+)
+def test_a_flag_that_touches_no_memory_is_passed_on(args: list[str]) -> None:
+    reading = read(*args)
+    assert len(reading.settings.flags) == 1
+    assert reading.settings.unread == ()
+    assert (reading.problems, reading.warnings) == ((), ())
+
+
+def test_an_unknown_flag_is_passed_on_with_a_warning() -> None:
+    reading = read("--frobnicate=7")
+    assert reading.settings.flags == ("--frobnicate=7",)
+    assert 'spec.engine.extraArgs[0]: "--frobnicate=7" is no flag of vLLM' in reading.warnings[0]
+
+
+def test_two_arguments_in_one_entry_are_a_problem_with_the_way_out() -> None:
+    problem = str(read("--max-model-len 8192").problems[0])
+    assert "one argument per entry" in problem
+    assert "--flag=value" in problem
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--max-model-len"],
+        ["--max-model-len=many"],
+        ["--max-model-len=0"],
+        ["--max-model-len=1.5K"],
+        ["--gpu-memory-utilization=1.5"],
+        ["--gpu-memory-utilization=nan"],
+        ["-tp", "0"],
+        ["-tp=99999999999999999999999999"],
+        ["--dtype=a b"],
+        ["--enforce-eager=yes"],
+        ["--port"],
+    ],
+)
+def test_a_value_that_vllm_would_not_take_is_a_problem_at_its_place(args: list[str]) -> None:
+    reading = read(*args)
+    assert [p.path for p in reading.problems] == ["spec.engine.extraArgs[0]"]
+
+
+def test_the_last_of_two_equal_flags_holds_and_that_is_said() -> None:
+    reading = read("-tp=2", "-tp=4")
+    assert reading.tensor == 4
+    assert "given twice" in reading.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("8192", 8192), ("8k", 8000), ("8K", 8192), ("25.6k", 25600), ("2M", 2**21)],
+)
+def test_numbers_are_read_as_vllm_writes_them(text: str, number: int) -> None:
+    assert human_integer(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "8.5K", "1.5", "-8", "8kk", "٨", "1e3", "9" * 40])
+def test_other_numbers_are_refused(text: str) -> None:
+    with pytest.raises(Unreadable):
+        human_integer(text)
+
+
+@given(st.lists(st.text(max_size=30) | st.sampled_from(["--dtype", "-tp", "--x=", "-", "--"])))
+def test_no_arguments_break_the_reading(args: list[str]) -> None:
+    reading = read(*args)
+    assert all(p.path.startswith("spec.engine.extraArgs[") for p in reading.problems)
+
+
+def test_the_flags_to_run_say_the_split_and_the_length_and_what_the_user_said() -> None:
+    reading = read(
+        "--port=8000", "--served-model-name", "a", "b", "--enable-lora", max_model_len=8192,
+        utilization=Decimal("0.9"), kv_cache_dtype="fp8",
+    )  # fmt: skip
+    settings = reading.settings
+    estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), Parallelism(4, 2), H100)
+    assert arguments(estimate, settings) == (
+        "--tensor-parallel-size=4",
+        "--pipeline-parallel-size=2",
+        "--max-model-len=8192",
+        "--gpu-memory-utilization=0.9",
+        "--kv-cache-dtype=fp8",
+        "--enable-lora",
+        "--port=8000",
+        "--served-model-name",
+        "a",
+        "b",
+    )
+
+
+def test_the_flags_to_run_read_back_as_the_same_settings() -> None:
+    settings = EngineSettings(
+        max_model_len=4096, max_num_seqs=64, enforce_eager=True, dtype="float16", block_size=32
+    )
+    split = Parallelism(2, 1, 4, True)
+    estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), split, H100)
+    reading = read(*arguments(estimate, settings))
+    assert reading.settings == settings
+    assert (reading.tensor, reading.data, reading.expert) == (2, 4, True)
+
+
+def test_a_length_left_to_the_engine_stays_with_the_engine() -> None:
+    settings = read("--max-model-len=auto").settings
+    estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), Parallelism(4), H100)
+    flags = [f for f in arguments(estimate, settings) if "max-model-len" in f]
+    assert flags == ["--max-model-len=auto"]
