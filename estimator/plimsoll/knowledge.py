@@ -1,0 +1,87 @@
+"""What a decision knows besides the request: the engines and the table of accelerators.
+
+It must not decide anything. It is one argument so that a test, or a caller with an engine of its
+own, can decide with other tables; everybody else leaves it out and gets the ones that we ship.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import Engine
+
+
+BF16_FROM: Final = (8, 0)
+"""Compute capability from which a GPU computes in bfloat16; (0, 0) is another vendor's."""
+LONGEST: Final = 128
+"""Characters of an unknown name that are compared."""
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """engines: by the name that ``spec.engine.name`` gives. accelerators: the whole table.
+
+    names: accelerators by further names that people use, in lower case.
+    """
+
+    engines: Mapping[str, Engine]
+    accelerators: tuple[Accelerator, ...]
+    names: Mapping[str, Accelerator] = field(default_factory=dict)
+
+    @cached_property
+    def by_name(self) -> dict[str, Accelerator]:
+        """The table by Plimsoll's names."""
+        return {accelerator.name: accelerator for accelerator in self.accelerators}
+
+    def find(self, name: str) -> Accelerator | None:
+        """The accelerator of that name, in any case; None where none is."""
+        lower = name.strip().lower()
+        return self.by_name.get(lower) or self.names.get(lower)
+
+    def near(self, name: str) -> list[str]:
+        """Names of the table that are like an unknown one, the nearest first."""
+        import difflib
+
+        return difflib.get_close_matches(name[:LONGEST].lower(), self.by_name, n=3, cutoff=0.5)
+
+    @cached_property
+    def plannable(self) -> tuple[Accelerator, ...]:
+        """What a request that names nothing is planned on without nodes.
+
+        Whole GPUs of certain memory that compute in bfloat16, as nearly all models are stored;
+        older ones are planned on where they are named or where a cluster has them.
+        """
+        return tuple(
+            a
+            for a in self.accelerators
+            if a.certain and not a.mig_of and (a.compute >= BF16_FROM or a.compute == (0, 0))
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """Short hash of the facts in the table that a decision rests on."""
+        facts = sorted(
+            (a.name, a.memory, a.compute, a.gpus_per_node, a.certain, a.mig_of)
+            for a in self.accelerators
+        )
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+@cache
+def shipped() -> Knowledge:
+    """The engines and accelerators that come with this package; read once."""
+    from plimsoll.accelerators import catalogue
+    from plimsoll.engines import registry
+
+    return Knowledge(
+        {name: registry.engine(name) for name in registry.NAMES},
+        catalogue.everything(),
+        catalogue.load().names,
+    )
