@@ -1,0 +1,18 @@
+"""The names of our API group: one place for the word that everything else is built on.
+
+It must not hold anything but names.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+GROUP: Final = "plimsoll.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "LLMDeployment"
+PLURAL: Final = "llmdeployments"
+POLICY_LABEL: Final = f"{GROUP}/policy"
+"""On a namespace: enforce, warn or audit."""
+OVERRIDE_ANNOTATION: Final = f"{GROUP}/override"
+"""On an object: the reason for which a denial is overridden."""

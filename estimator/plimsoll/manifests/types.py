@@ -1,0 +1,236 @@
+"""The spec of an LLMDeployment: fields, limits and descriptions, from which the CRD is made.
+
+It must not resolve or default anything that `decide` resolves: an unset field is None here, and
+stays so.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+MAX_COUNT = 10**9
+"""The largest count of tokens or sequences that is believed."""
+
+Count = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
+Ways = Annotated[int, Field(strict=True, ge=1, le=1024)]
+Flag = Annotated[bool, Field(strict=True)]
+Quantity = Annotated[str, Field(strict=True, max_length=16, pattern=r"^[0-9]{1,9}(Mi|Gi)$")]
+Word = Annotated[str, Field(strict=True, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+
+
+class Spec(BaseModel):
+    """What all parts of the spec have in common: camelCase, frozen, nothing unknown."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, frozen=True, extra="forbid", populate_by_name=True,
+        protected_namespaces=(),
+    )  # fmt: skip
+
+
+class ConfigMapRef(Spec):
+    """A ConfigMap of the same namespace that holds the model's config.json or profile."""
+
+    name: Annotated[str, Field(strict=True, min_length=1, max_length=253)] = Field(
+        description="Name of the ConfigMap, in the namespace of this object."
+    )
+    key: Annotated[str, Field(strict=True, min_length=1, max_length=253)] | None = Field(
+        None,
+        description="Key in it. Unset: the first there is of config.json, profile.json and "
+        "model.json.",
+    )
+
+
+class ModelSpec(Spec):
+    """What is to be served."""
+
+    uri: (
+        Annotated[
+            str,
+            Field(strict=True, max_length=512, pattern=r"^(hf|oci|pvc|s3|gs|file)://.+"),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Where the weights come from, e.g. hf://meta-llama/Llama-3.3-70B-Instruct. A "
+        "Hugging Face id of the catalogue says what the model is; any other location needs "
+        "baseModel or configMapRef beside it.",
+    )
+    revision: Annotated[str, Field(strict=True, min_length=1, max_length=128)] | None = Field(
+        None, description="Branch, tag or, best, commit of the weights."
+    )
+    base_model: Annotated[str, Field(strict=True, min_length=1, max_length=256)] | None = Field(
+        None,
+        description="Catalogue id of the model with the same architecture: for fine-tunes and "
+        "private copies.",
+    )
+    config_map_ref: ConfigMapRef | None = Field(
+        None,
+        description="The model's own config.json, or the profile that `plimsoll models export` "
+        "makes of it.",
+    )
+    quantization: Word | None = Field(
+        None,
+        description="How the checkpoint is stored, where it differs from what the model's config "
+        "says: none, fp8, int8, awq, gptq, bitsandbytes, mxfp4, nvfp4.",
+    )
+    parameters: (
+        Annotated[
+            str,
+            Field(strict=True, max_length=16, pattern=r"^[0-9]{1,6}(\.[0-9]{1,4})?[KMBT]?$"),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Number of parameters, e.g. 70B, where nothing else is known: the rule of "
+        "thumb then decides, with a warning.",
+    )
+    bits: Annotated[int, Field(strict=True, ge=1, le=64)] | None = Field(
+        None, description="Bits per parameter as stored, beside parameters. Unset: 16."
+    )
+
+
+class ParallelismSpec(Spec):
+    """How one replica is spread over GPUs. What is unset is planned."""
+
+    tensor: Ways | None = Field(None, description="Tensor parallel size. Unset: planned.")
+    pipeline: Ways | None = Field(
+        None, description="Pipeline parallel size, in stages. Unset: planned."
+    )
+    data: Ways | None = Field(None, description="Data parallel size. Unset: 1.")
+    expert: Flag | None = Field(
+        None, description="Whether experts lie whole on one rank (expert parallel). Unset: false."
+    )
+
+
+class EngineSpec(Spec):
+    """The engine that serves, and its memory-relevant settings. Unset: the engine's default."""
+
+    name: Literal["vllm"] | None = Field(None, description="The engine. Unset: vllm.")
+    version: Annotated[str, Field(strict=True, min_length=1, max_length=64)] | None = Field(
+        None,
+        description="Version of the engine, e.g. 0.19.0: its defaults and overheads change. "
+        "Unset: the newest that Plimsoll knows.",
+    )
+    dtype: Word | None = Field(
+        None,
+        description="Type of weights and activations: auto, bfloat16, float16, float32. "
+        "Unset: the model's own.",
+    )
+    quantization: Word | None = Field(
+        None,
+        description="Quantization applied while loading, e.g. fp8 or bitsandbytes. Unset: as "
+        "stored.",
+    )
+    max_model_len: Count | None = Field(
+        None, description="Longest context, in tokens. Unset: the model's maximum."
+    )
+    max_num_seqs: Count | None = Field(
+        None,
+        description="Most sequences in one step; drives the activation peak. Unset: the engine's "
+        "default.",
+    )
+    max_num_batched_tokens: Count | None = Field(
+        None,
+        description="Most tokens in one step; drives the activation peak. Unset: the engine's "
+        "default.",
+    )
+    kv_cache_dtype: (
+        Annotated[str, Field(strict=True, max_length=32, pattern=r"^[a-z0-9][a-z0-9_]*$")] | None
+    ) = Field(None, description="Type of the KV cache, e.g. fp8. Unset: the model's type.")
+    kv_cache_memory: Quantity | None = Field(
+        None,
+        description="KV cache per GPU as a fixed amount, e.g. 20Gi; the engine then ignores "
+        "gpuMemoryUtilization for it.",
+    )
+    gpu_memory_utilization: (
+        Annotated[str, Field(strict=True, max_length=8, pattern=r"^(0\.[0-9]{1,4}|1)$")] | None
+    ) = Field(
+        None,
+        description="Share of a GPU's memory that the engine may take, as a string, e.g. "
+        '"0.92". Unset: the default of the engine version.',
+    )
+    enforce_eager: Flag | None = Field(
+        None,
+        description="Whether CUDA graphs are left out, which saves their memory. Unset: false.",
+    )
+    parallelism: ParallelismSpec | None = Field(
+        None, description="How one replica is spread over GPUs."
+    )
+    extra_args: (
+        Annotated[list[Annotated[str, Field(strict=True, max_length=512)]], Field(max_length=64)]
+        | None
+    ) = Field(
+        None,
+        description="Further flags in the engine's own grammar. They are read: one that "
+        "contradicts a typed field is an error.",
+    )
+
+
+class WorkloadSpec(Spec):
+    """What must be held at once. What nobody states is one request of maxModelLen."""
+
+    concurrent_sequences: Count | None = Field(
+        None, description="Sequences whose KV cache must fit at the same time. Unset: 1."
+    )
+    input_tokens: Count | None = Field(
+        None,
+        description="Tokens of one prompt. Where this or outputTokens is not given, a sequence is "
+        "maxModelLen long.",
+    )
+    output_tokens: Count | None = Field(
+        None,
+        description="Tokens of one answer. Where this or inputTokens is not given, a sequence is "
+        "maxModelLen long.",
+    )
+
+
+class AcceleratorSpec(Spec):
+    """Which GPUs may be used, and how many. What is unset is planned; what is set is checked."""
+
+    allowed: (
+        Annotated[
+            list[Annotated[str, Field(strict=True, min_length=1, max_length=63)]],
+            Field(max_length=16),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Names from Plimsoll's accelerator table (`plimsoll accelerators`), not raw "
+        "labels, e.g. nvidia-a100-80gb. Unset: any.",
+    )
+    gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = Field(
+        None, description="GPUs of one replica. Unset: the smallest number that fits."
+    )
+    min_memory: Quantity | None = Field(
+        None, description="Least physical memory of a GPU, e.g. 40Gi."
+    )
+    node_selector: (
+        Annotated[
+            dict[
+                Annotated[str, Field(strict=True, max_length=317)],
+                Annotated[str, Field(strict=True, max_length=63)],
+            ],
+            Field(max_length=32),
+        ]
+        | None
+    ) = Field(None, description="Further labels that the nodes must carry.")
+
+
+class LLMDeploymentSpec(Spec):
+    """One model, served by one engine, for one workload, on GPUs yet to be found."""
+
+    replicas: Annotated[int, Field(strict=True, ge=0, le=10_000)] | None = Field(
+        None, description="Replicas that are to run; the placement is for one. Unset: 1."
+    )
+    model: ModelSpec = Field(
+        description="What is to be served: at least one of uri, baseModel, configMapRef and "
+        "parameters says it."
+    )
+    engine: EngineSpec | None = Field(None, description="The engine that serves it.")
+    workload: WorkloadSpec | None = Field(None, description="What must be held at once.")
+    accelerator: AcceleratorSpec | None = Field(
+        None, description="Which GPUs may be used, and how many."
+    )
