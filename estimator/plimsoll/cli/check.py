@@ -1,0 +1,158 @@
+"""`plimsoll check`: the verdict of admission on manifests, before they reach a cluster.
+
+It must not have an opinion of its own: request, inventory and policy go to `decide`, as they do
+in admission.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from plimsoll.cli.output import Table, bad_input, dump, format_option, problem_dict, show
+
+if TYPE_CHECKING:
+    from plimsoll.inventory import Inventory
+    from plimsoll.manifests.load import Manifest, Manifests
+    from plimsoll.request import Request
+    from plimsoll.verdict_types import Policy, Verdict
+
+Checked = tuple["Manifest", "Request", "Verdict"]
+
+
+@click.command("check")
+@click.argument("sources", metavar="FILE|DIR|-", nargs=-1)
+@click.option(
+    "-f", "--file", "files", multiple=True, metavar="FILE", help="The same, as in kubectl."
+)
+@click.option(
+    "--inventory",
+    "inventory_file",
+    metavar="FILE",
+    help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
+)
+@click.option(
+    "--policy",
+    type=click.Choice(["enforce", "warn", "audit"]),
+    help="Policy of namespaces that are not among the manifests.  [default: enforce]",
+)
+@format_option("table", "json", "yaml")
+def command(
+    sources: tuple[str, ...], files: tuple[str, ...], inventory_file: str | None,
+    policy: str | None, output: str,
+) -> None:  # fmt: skip
+    """Say of each LLMDeployment in these files and folders what admission will say.
+
+    Namespaces and ConfigMaps among the manifests count: a policy label holds, and configMapRef
+    finds its model. Objects of other kinds are passed over.
+
+    \b
+    Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read.
+    """
+    from plimsoll.inventory import NO_INVENTORY
+    from plimsoll.manifests.load import load
+
+    if not sources and not files:
+        raise click.UsageError("say which FILE or DIR to check, or - for standard input")
+    found = load((*sources, *files))
+    inventory: Inventory = NO_INVENTORY
+    if inventory_file is not None:
+        from plimsoll.cli.inventory import read_inventory
+
+        inventory = read_inventory(inventory_file, output)
+    if not found.deployments and not found.problems:
+        from plimsoll.errors import Problem
+        from plimsoll.manifests.constants import API_VERSION, KIND
+
+        others = f"{found.others} objects of other kinds"
+        bad_input([Problem(", ".join((*sources, *files)), others,
+                           f"an object of kind {KIND} ({API_VERSION})")], output)  # fmt: skip
+    checked = [_check(manifest, found, inventory, policy) for manifest in found.deployments]
+    if output == "table":
+        _show(checked, found)
+    else:
+        _dump(checked, found, output)
+    if found.problems:
+        sys.exit(2)
+    sys.exit(0 if all(verdict.admitted for _, _, verdict in checked) else 1)
+
+
+def _check(
+    manifest: Manifest, found: Manifests, inventory: Inventory, default: str | None
+) -> Checked:  # fmt: skip
+    from plimsoll.manifests.llmdeployment import request
+    from plimsoll.verdict import decide
+
+    asked = request(manifest.obj, found)
+    namespace = asked.name.partition("/")[0]
+    return manifest, asked, decide(asked, inventory, _policy(namespace, found, default))
+
+
+def _policy(namespace: str, found: Manifests, default: str | None) -> Policy:
+    from plimsoll.manifests.policy import policy_of
+    from plimsoll.verdict_types import Mode, Policy
+
+    if namespace in found.modes:
+        return policy_of(namespace, found.modes[namespace])
+    return Policy(Mode(default), "--policy") if default else Policy()
+
+
+def _outcome(verdict: Verdict) -> str:
+    if not verdict.admitted:
+        return "REFUSED"
+    return {"allow": "fits", "warn": "warning", "deny": f"does not fit ({verdict.policy.mode})"}[
+        str(verdict.decision)
+    ]
+
+
+def _show(checked: list[Checked], found: Manifests) -> None:
+    """A table of all, then every word on those that are not plainly fine."""
+    from plimsoll import messages
+    from plimsoll.units import gib_down, gib_up
+
+    if checked:
+        table = Table(
+            ("object", "verdict", "GPUs", "accelerator", "need/GPU", "have/GPU", "file"),
+            right=frozenset({"GPUs", "need/GPU", "have/GPU"}),
+        )
+        for manifest, asked, verdict in checked:
+            e, p = verdict.estimate, verdict.placement
+            table.add(
+                asked.name, _outcome(verdict), str(p.gpus_per_replica) if p else "–",
+                p.accelerator if p else verdict.accelerator,
+                gib_up(e.required) if e else "", gib_down(e.usable) if e else "",
+                f"{manifest.file}:{manifest.line}",
+            )  # fmt: skip
+        show(table)
+    for manifest, asked, verdict in checked:
+        where = f"{asked.name} ({manifest.file}:{manifest.line})"
+        if str(verdict.decision) == "deny":
+            click.echo(f"\n{where}:")
+            for line in messages.denial(asked, verdict).splitlines():
+                click.echo(f"  {line}")
+        else:
+            for warning in messages.warning(asked, verdict):
+                click.echo(f"\n{where}: {warning}")
+    for problem in found.problems:
+        click.echo(f"plimsoll: {problem}", err=True)
+
+
+def _dump(checked: list[Checked], found: Manifests, output: str) -> None:
+    from plimsoll import messages
+    from plimsoll.cli.verdict_json import verdict_dict
+
+    results: list[dict[str, Any]] = []
+    for manifest, asked, verdict in checked:
+        denied = str(verdict.decision) == "deny"
+        results.append(
+            {
+                "file": manifest.file,
+                "line": manifest.line,
+                **verdict_dict(asked, verdict),
+                "message": messages.denial(asked, verdict) if denied else "",
+            }
+        )
+    problems = [problem_dict(problem) for problem in found.problems]
+    dump({"results": results, "problems": problems, "otherObjects": found.others}, output)

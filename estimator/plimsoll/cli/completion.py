@@ -1,0 +1,26 @@
+"""`plimsoll completion`: print the script that completes commands, model ids and GPUs.
+
+It must not write to anybody's shell configuration.
+"""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def command(shell: str) -> None:
+    """Print the completion script for SHELL.
+
+    \b
+    bash:  eval "$(plimsoll completion bash)"
+    zsh:   eval "$(plimsoll completion zsh)"
+    fish:  plimsoll completion fish | source
+    """
+    from plimsoll.cli import cli
+
+    complete = get_completion_class(shell)
+    assert complete is not None
+    click.echo(complete(cli, {}, "plimsoll", "_PLIMSOLL_COMPLETE").source())

@@ -1,0 +1,127 @@
+"""`plimsoll inventory`: the GPU pools of a cluster, from kubectl or from a saved list of nodes.
+
+It must not speak to an API server itself: kubectl has the user's credentials and context.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from plimsoll.cli.output import Table, bad_input, dump, format_option, show
+from plimsoll.errors import Invalid, Problem, shown
+
+if TYPE_CHECKING:
+    from plimsoll.inventory import Inventory
+
+MAX_FILE = 256 << 20
+"""Bytes of an inventory file that are read at most."""
+
+
+@click.command("inventory")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    help="The output of `kubectl get nodes -o json` (- for standard input).",
+)
+@click.option("--context", help="kubectl's context.")
+@click.option("--kubeconfig", type=click.Path(), help="kubectl's configuration file.")
+@click.option("--kubectl", default="kubectl", show_default=True, help="The kubectl to run.")
+@format_option("table", "json", "yaml")
+def command(
+    source: str | None, context: str | None, kubeconfig: str | None, kubectl: str, output: str
+) -> None:  # fmt: skip
+    """The GPU pools of a cluster, and the GPU nodes that cannot be counted, each with the reason.
+
+    Saved with -o json, `plimsoll check --inventory FILE` takes it, in a pipeline without a cluster.
+    """
+    if source is not None:
+        found = read_inventory(source, output)
+    else:
+        found = _inventory(_ask_kubectl(kubectl, context, kubeconfig, output), "kubectl", output)
+    if output != "table":
+        dump(found.to_dict(), output)
+        return
+    show_inventory(found)
+
+
+def read_inventory(source: str, output: str) -> Inventory:
+    """The inventory saved in a file (``-``: standard input); leaves with exit code 2 if it is bad."""
+    try:
+        if source == "-":
+            text = sys.stdin.read(MAX_FILE)
+        else:
+            path = Path(source)
+            if path.stat().st_size > MAX_FILE:
+                bad_input([Problem("--inventory", shown(source), "a file below 256 MiB")], output)
+            text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        wanted = (
+            f"a readable file ({type(error).__name__}: {getattr(error, 'strerror', None) or error})"
+        )
+        bad_input([Problem("--inventory", shown(source), wanted, "make one with "
+                           "`plimsoll inventory -o json` or `kubectl get nodes -o json`")], output)  # fmt: skip
+    return _inventory(text, source, output)
+
+
+def _inventory(text: str, source: str, output: str) -> Inventory:
+    from plimsoll.inventory import Inventory
+
+    try:
+        return Inventory.from_dict(json.loads(text))
+    except (json.JSONDecodeError, RecursionError) as error:
+        bad_input([Problem(source, shown(text[:40]), f"JSON ({error})",
+                           "make it with `plimsoll inventory -o json`")], output)  # fmt: skip
+    except Invalid as error:
+        bad_input(error.problems, output)
+
+
+def _ask_kubectl(kubectl: str, context: str | None, kubeconfig: str | None, output: str) -> str:
+    """What `kubectl get nodes -o json` prints; leaves with exit code 2 where it fails."""
+    arguments = [kubectl, "get", "nodes", "-o", "json", "--request-timeout=30s"]
+    arguments += [f"--context={context}"] if context else []
+    arguments += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    except FileNotFoundError:
+        bad_input([Problem("--kubectl", shown(kubectl), "a program that can be run",
+                           "install kubectl, or give saved nodes with --from FILE")], output)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        bad_input(
+            [Problem("--kubectl", shown(kubectl), f"an answer within 60 s ({error})")], output
+        )
+    if done.returncode:
+        bad_input([Problem("kubectl get nodes", shown(done.stderr.strip()), "a list of nodes",
+                           "check the context, and the right to list nodes")], output)  # fmt: skip
+    return done.stdout
+
+
+def show_inventory(found: Inventory) -> None:
+    """Pools, then the nodes set aside."""
+    from plimsoll.units import MIB
+
+    if not found.pools:
+        click.echo("no GPU node that can be counted")
+    else:
+        table = Table(
+            ("accelerator", "nodes", "ready", "GPUs/node", "MiB/GPU", "selector", "taints"),
+            right=frozenset({"nodes", "ready", "GPUs/node", "MiB/GPU"}),
+        )
+        for pool in found.pools:
+            table.add(
+                pool.accelerator.name, str(pool.nodes), str(pool.ready), str(pool.gpus_per_node),
+                str(pool.accelerator.memory // MIB),
+                ",".join(f"{k}={v}" for k, v in pool.selector),
+                ",".join(f"{k}{'=' + v if v else ''}:{e}" for k, v, e in pool.taints),
+            )  # fmt: skip
+        show(table)
+    if found.set_aside:
+        click.echo("\nnot counted:")
+        for aside in found.set_aside:
+            click.echo(f"  {aside.node}: {aside.why}")

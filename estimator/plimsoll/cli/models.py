@@ -1,0 +1,207 @@
+"""`plimsoll models`: the catalogue, one model's structure, and profiles that fit a ConfigMap.
+
+It must not fetch anything: a config.json that is not in the catalogue is given as a file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from plimsoll.cli.estimate import complete_model
+from plimsoll.cli.output import Table, bad_input, dump, format_option, show
+from plimsoll.errors import Invalid, Problem, shown
+
+if TYPE_CHECKING:
+    from plimsoll.models.architecture import Architecture
+
+Described = tuple[str, dict[str, Any], "Architecture"]
+
+
+@click.group("models")
+def command() -> None:
+    """The catalogue of models; profiles for ConfigMaps."""
+
+
+@command.command("list")
+@click.argument("filter_text", metavar="[TEXT]", required=False, default="")
+@format_option("table", "json", "yaml")
+def list_models(filter_text: str, output: str) -> None:
+    """The models of the catalogue, those only whose id or alias holds TEXT."""
+    from plimsoll.models.catalogue import load
+    from plimsoll.units import count
+
+    text = filter_text.lower()
+    found = [e for e in load() if any(text in name.lower() for name in (e.id, *e.aliases))]
+    if output != "table":
+        dump(
+            [
+                {
+                    "id": e.id,
+                    "aliases": list(e.aliases),
+                    "parameters": e.architecture.parameters,
+                    "modelType": e.architecture.model_type,
+                    "source": e.source,
+                }
+                for e in found
+            ],
+            output,
+        )
+        return
+    table = Table(("id", "parameters", "type", "layers", "context"),
+                  right=frozenset({"parameters", "layers", "context"}))  # fmt: skip
+    for e in found:
+        a = e.architecture
+        table.add(e.id, count(a.parameters), a.model_type, str(len(a.blocks)), str(a.max_model_len))
+    show(table)
+
+
+def _chosen(model: str | None, config_file: Path | None, output: str) -> Described:
+    """Name, profile and architecture of what the user named; exit code 2 where it is unknown."""
+    from plimsoll.models.catalogue import load
+    from plimsoll.models.profile import from_profile, profile
+    from plimsoll.models.resolve import parse_document
+
+    if (model is None) == (config_file is None):
+        raise click.UsageError("say one of ID or --config FILE")
+    if config_file is not None:
+        try:
+            text = config_file.read_text(encoding="utf-8")
+            document = parse_document(text, "--config")
+            made = profile(document, name=config_file.name)
+            return config_file.name, made, from_profile(made)
+        except (OSError, UnicodeDecodeError) as error:
+            _unreadable(config_file, error, output)
+        except Invalid as error:
+            bad_input(error.problems, output)
+    assert model is not None
+    catalogue = load()
+    entry = catalogue.find(model.removeprefix("hf://"))
+    if entry is None:
+        near = ", ".join(catalogue.suggest(model))
+        bad_input([Problem("ID", shown(model), "an id of the catalogue",
+                           (f"did you mean {near}? " if near else "") +
+                           "`plimsoll models list` shows all; a model of your own: --config FILE")],
+                  output)  # fmt: skip
+    return entry.id, entry.profile(), entry.architecture
+
+
+def _unreadable(path: Path, error: Exception, output: str) -> NoReturn:
+    reason = getattr(error, "strerror", None) or str(error)
+    bad_input([Problem("--config", shown(str(path)), f"a readable file ({reason})")], output)
+
+
+@command.command("show")
+@click.argument("model", metavar="ID", required=False, shell_complete=complete_model)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A config.json or a profile, instead of ID.",
+)
+@format_option("table", "json", "yaml")
+def show_model(model: str | None, config_file: Path | None, output: str) -> None:
+    """What one model is made of, with its exact parameter count."""
+    from plimsoll.models.quantization import stored_bytes
+
+    name, _, a = _chosen(model, config_file, output)
+    facts = model_dict(name, a, stored_bytes(a))
+    if output != "table":
+        dump(facts, output)
+        return
+    table = Table(("", ""))
+    for key, value in facts.items():
+        table.add(key, _words(value))
+    for row in table.rows:
+        click.echo(f"{row[0]:<20}{row[1]}")
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_words(v)}" for k, v in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value or "–")
+
+
+def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
+    """A model's structure for machines."""
+    kinds: dict[str, int] = {}
+    parts: dict[str, int] = {}
+    for block in a.blocks:
+        for mixer in block.mixers:
+            kinds[str(mixer.kind)] = kinds.get(str(mixer.kind), 0) + 1
+        for tensor in block.tensors:
+            parts[str(tensor.part)] = parts.get(str(tensor.part), 0) + tensor.elements
+    for tensor in a.outside:
+        parts[str(tensor.part)] = parts.get(str(tensor.part), 0) + tensor.elements
+    return {
+        "name": name,
+        "architecture": a.class_name,
+        "modelType": a.model_type,
+        "parameters": a.parameters,
+        "activeParameters": a.active_parameters,
+        "parametersByPart": parts,
+        "storedNotServed": sum(t.elements for t in a.extra),
+        "dtype": a.dtype,
+        "quantization": a.quantization.method if a.quantization else None,
+        "checkpointBytes": stored,
+        "layers": len(a.blocks),
+        "mixers": kinds,
+        "heads": a.heads,
+        "hiddenSize": a.hidden_size,
+        "vocabularySize": a.vocab_size,
+        "maxModelLen": a.max_model_len,
+        "tiedEmbeddings": a.tied,
+        "multimodal": a.multimodal,
+    }
+
+
+@command.command("export")
+@click.argument("model", metavar="ID", required=False, shell_complete=complete_model)
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A config.json, instead of ID.",
+)
+@click.option(
+    "--name",
+    "configmap",
+    metavar="NAME",
+    help="Wrap the profile in a ConfigMap of this name, for kubectl apply.",
+)
+@click.option("-n", "--namespace", help="Namespace of that ConfigMap.")
+@format_option("yaml", "json")
+def export_model(
+    model: str | None, config_file: Path | None, configmap: str | None, namespace: str | None,
+    output: str,
+) -> None:  # fmt: skip
+    """A compact profile of a model, small enough for a ConfigMap.
+
+    \b
+    plimsoll models export --config ./config.json --name my-model -n chat | kubectl apply -f -
+    spec:
+      model:
+        configMapRef: {name: my-model}
+    """
+    import json
+
+    _, made, _ = _chosen(model, config_file, "table")
+    if configmap is None:
+        dump(made, output)
+        return
+    metadata = {"name": configmap} | ({"namespace": namespace} if namespace else {})
+    dump(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": metadata,
+            "data": {"profile.json": json.dumps(made, separators=(",", ":"))},
+        },
+        output,
+    )

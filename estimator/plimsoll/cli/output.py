@@ -1,0 +1,112 @@
+"""How the command line prints: tables and bars in a terminal, plain text in a pipe, JSON, YAML.
+
+It must not know what is printed, and it must not compute a figure.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from plimsoll.errors import Problem
+
+Command = Callable[..., Any]
+
+
+def format_option(*formats: str) -> Callable[[Command], Command]:
+    """The option ``-o/--output`` that every command takes; the first format is the default."""
+    return click.option(
+        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True,
+        help="How to print the result.",
+    )  # fmt: skip
+
+
+@dataclass
+class Table:
+    """Rows of text under columns. right: names of the columns that are set flush right."""
+
+    columns: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    right: frozenset[str] = frozenset()
+
+    def add(self, *cells: str) -> None:
+        """Add one row, a cell for each column."""
+        self.rows.append(cells)
+
+
+def in_terminal() -> bool:
+    """Whether a person is reading standard output as it comes."""
+    return sys.stdout.isatty()
+
+
+def show(table: Table) -> None:
+    """Print a table: with rich in a terminal, as aligned columns in a pipe."""
+    if in_terminal():
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        rich = RichTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for name in table.columns:
+            rich.add_column(name, justify="right" if name in table.right else "left")
+        for row in table.rows:
+            rich.add_row(*(Text.from_ansi(cell) for cell in row))
+        Console(highlight=False).print(rich)
+        return
+    for line in plain(table):
+        click.echo(line)
+
+
+def plain(table: Table) -> list[str]:
+    """The lines of a table as aligned columns, without trailing blanks."""
+    rows = [[c.upper() for c in table.columns], *table.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
+    return [
+        "  ".join(
+            cell.rjust(width) if name in table.right else cell.ljust(width)
+            for cell, width, name in zip(row, widths, table.columns, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def bar(share: float, width: int = 24) -> str:
+    """A bar for a share of 0 to 1 in a terminal; nothing in a pipe."""
+    if not in_terminal():
+        return ""
+    full = max(0, min(width, round(share * width)))
+    return "█" * full + "·" * (width - full)
+
+
+def dump(value: object, output: str) -> None:
+    """Print a value as ``json`` or ``yaml``."""
+    if output == "json":
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        return
+    import yaml
+
+    click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip())
+
+
+def bad_input(problems: Sequence[Problem], output: str = "table") -> NoReturn:
+    """Say what was wrong with the command's input and leave with exit code 2."""
+    if output == "table":
+        for problem in problems:
+            click.echo(f"plimsoll: {problem}", err=True)
+    else:
+        dump({"problems": [problem_dict(p) for p in problems]}, output)
+    sys.exit(2)
+
+
+def problem_dict(problem: Problem) -> dict[str, str]:
+    """A problem for machines."""
+    return {
+        "path": problem.path, "given": problem.given, "wanted": problem.wanted, "fix": problem.fix
+    }  # fmt: skip
