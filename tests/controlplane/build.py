@@ -1,0 +1,170 @@
+"""Build the programs that go/<set>/go.mod names, once, into the cache; afterwards just find them.
+
+It must not start any of them, and never write into the tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.cache import cache_folder, exclusive
+from controlplane.errors import ControlPlaneError
+from controlplane.processes import Process
+from controlplane.progress import Progress, say
+from controlplane.toolchain import find_go, go_environment, parse_version
+
+SETS = Path(__file__).with_name("go")
+
+KUBERNETES = "kubernetes"
+"""The set that is built unless another is asked for: another version is another folder."""
+
+ETCD = "etcd"
+
+_NAMES = {"go.etcd.io/etcd/server/v3": "etcd"}
+"""Programs that are not called what their package path ends with."""
+
+_SECONDS = {"etcd": 50, "kube-apiserver": 300, "kubectl": 30}
+"""A cold build on two cores, module downloads included, in this order (measured)."""
+
+_FLAGS = ("-mod=readonly", "-modcacherw", "-trimpath")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program to build.
+
+    package: its import path; version: of the module it is from; linker_flags: how it is linked.
+    """
+
+    name: str
+    package: str
+    version: str
+    linker_flags: str
+
+
+class ProgramSet:
+    """One folder under go/: a go.mod that pins a version, and the programs that it gives."""
+
+    def __init__(self, name: str) -> None:
+        self.source = SETS / name
+        try:
+            self._go_mod = (self.source / "go.mod").read_text()
+        except FileNotFoundError:
+            known = ", ".join(sorted(path.name for path in SETS.iterdir()))
+            raise ControlPlaneError(f"no set of programs {name!r}; there are: {known}") from None
+
+    @property
+    def go_version(self) -> tuple[int, ...]:
+        """The oldest Go that its go.mod accepts."""
+        return parse_version(self._go_mod)
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """What its `tool` directives name."""
+        listed = re.search(r"^tool \(\n(.*?)^\)", self._go_mod, re.MULTILINE | re.DOTALL)
+        single = re.findall(r"^tool (\S+)$", self._go_mod, re.MULTILINE)
+        packages = [*(listed[1].split() if listed else ()), *(s for s in single if s != "(")]
+        return tuple(self._program(package) for package in packages)
+
+    @property
+    def version(self) -> str:
+        """Of its programs: one set has one."""
+        return self.programs[0].version
+
+    @property
+    def folder(self) -> Path:
+        """Where its programs are kept once they are built."""
+        digest = hashlib.sha256()
+        for part in (self._go_mod, (self.source / "go.sum").read_text(), " ".join(_FLAGS)):
+            digest.update(part.encode())
+        for program in self.programs:
+            digest.update(program.linker_flags.encode())
+        machine = f"{platform.system()}-{platform.machine()}".lower()
+        name = f"{self.source.name}-{self.version}-{machine}-{digest.hexdigest()[:12]}"
+        return cache_folder() / "programs" / name
+
+    def missing(self) -> list[Program]:
+        """What is not built yet."""
+        return [program for program in self.programs if not (self.folder / program.name).exists()]
+
+    def _program(self, package: str) -> Program:
+        # the longest required module path that the package lies in
+        required = re.findall(r"^(?:require )?\t?(\S+) (v\S+)(?: //.*)?$", self._go_mod, re.M)
+        inside = [(path, v) for path, v in required if f"{package}/".startswith(f"{path}/")]
+        module, version = max(inside, key=lambda entry: len(entry[0]))
+        name = _NAMES.get(package, package.rpartition("/")[2])
+        return Program(name, package, version, _linker_flags(module, version))
+
+
+def ensure_built(*names: str) -> dict[str, Path]:
+    """Build what is missing of these sets; the path of every program in them, by its name.
+
+    Safe to call from several processes at once, and to call again after it was interrupted.
+    """
+    sets = [ProgramSet(name) for name in names or (ETCD, KUBERNETES)]
+    if any(each.missing() for each in sets):
+        with exclusive(cache_folder(), say):
+            _build(sets)
+    return {program.name: each.folder / program.name for each in sets for program in each.programs}
+
+
+def _build(sets: list[ProgramSet]) -> None:
+    work = cache_folder() / "go"
+    work.mkdir(parents=True, exist_ok=True)
+    for each in sets:
+        for program in each.missing():
+            _build_one(each, program, work)
+    if os.environ.get("PLIMSOLL_KEEP_GO_CACHE") != "1":
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _build_one(each: ProgramSet, program: Program, work: Path) -> None:
+    go = find_go(each.go_version, work, say)
+    log = work / f"{program.name}.log"
+    log.unlink(missing_ok=True)
+    partial = each.folder / f"{program.name}.partial"
+    each.folder.mkdir(parents=True, exist_ok=True)
+    command = [str(go), "build", *_FLAGS, "-ldflags", program.linker_flags]
+    command += ["-o", str(partial), program.package]
+    progress = Progress(f"{program.name} {program.version}", _SECONDS.get(program.name, 60))
+    process = Process("go", command, log, cwd=each.source, environment=go_environment(work))
+    try:
+        while process.wait(1.0) is None:
+            progress.tick()
+    except BaseException:
+        progress.leave()
+        process.kill()
+        raise
+    if process.returncode:
+        progress.leave()
+        raise ControlPlaneError(_advice(program, process, work))
+    partial.rename(each.folder / program.name)
+    progress.done()
+
+
+def _advice(program: Program, process: Process, work: Path) -> str:
+    free = shutil.disk_usage(work).free / 2**30
+    return (
+        f"could not build {program.name} {program.version} (exit code {process.returncode}):\n"
+        f"{process.tail()}\n"
+        f"The whole log: {process.log}\n"
+        "Next: the same command again goes on where this one stopped. It needs a Go module "
+        "proxy (`go env GOPROXY`), about 8 GiB of disk "
+        f"({free:.0f} GiB free in {work}) and about 3 GiB of memory while it runs."
+    )
+
+
+def _linker_flags(module: str, version: str) -> str:
+    flags = "-s -w"
+    if module == "k8s.io/kubernetes":  # it would call itself v0.0.0
+        major, minor, _ = version.removeprefix("v").split(".", 2)
+        values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+        for name, value in values.items():
+            flags += f" -X k8s.io/component-base/version.{name}={value}"
+    return flags
