@@ -1,0 +1,130 @@
+"""What admission knows of the cluster: GPU nodes, policy labels and models in ConfigMaps, watched.
+
+It must not fetch anything while a review waits; what is not here yet is unknown, and unknown is a
+warning, never a denial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.manifests.llmdeployment import DEFAULT_KEYS, Missing
+from plimsoll.manifests.policy import policy_of
+from plimsoll_operator.cache import NamespaceModes, NodeCache
+from plimsoll_operator.client import CONFIG_MAPS, NAMESPACES, NODES, Client, Json
+from plimsoll_operator.reflector import Name, Reflector, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from plimsoll.inventory import Inventory
+    from plimsoll.verdict_types import Policy
+
+log = logging.getLogger(__name__)
+
+MAX_DOCUMENTS: Final = 16 << 20
+"""Packed bytes of models in ConfigMaps that are kept in all."""
+MARKS: Final = ('"model_type"', '"architectures"', "plimsoll.dev/model-profile")
+"""A ConfigMap's value that holds one of these may be a model and is kept; no other is."""
+
+
+class ModelDocuments:
+    """The values of ConfigMaps that look like a config.json or a profile, by where they are."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Name, dict[str, bytes]] = {}
+        self._keys: dict[Name, tuple[str, ...]] = {}
+        self._size = 0
+
+    def put(self, config_map: Json) -> None:
+        """Take in a ConfigMap as it is now."""
+        name = name_of(config_map)
+        self.drop(name)
+        data: Mapping[str, object] = config_map.get("data") or {}
+        self._keys[name] = tuple(sorted(data))[:8]
+        packed = {
+            key: zlib.compress(text.encode(), 1)
+            for key, text in data.items()
+            if isinstance(text, str) and (key in DEFAULT_KEYS or any(m in text for m in MARKS))
+        }
+        size = sum(map(len, packed.values()))
+        if packed and self._size + size <= MAX_DOCUMENTS:
+            self._kept[name] = packed
+            self._size += size
+        elif packed:
+            log.warning("ConfigMap %s/%s is not kept: %d MiB of models are", *name,
+                        MAX_DOCUMENTS >> 20)  # fmt: skip
+
+    def drop(self, name: Name) -> None:
+        """A ConfigMap is gone."""
+        self._keys.pop(name, None)
+        for packed in self._kept.pop(name, {}).values():
+            self._size -= len(packed)
+
+    def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
+        """The text of a model in a ConfigMap, or why there is none."""
+        where = (namespace, name)
+        if where not in self._keys:
+            return Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
+        kept = self._kept.get(where, {})
+        for wanted in (key,) if key else DEFAULT_KEYS:
+            if wanted in kept:
+                return zlib.decompress(kept[wanted]).decode()
+        keys = ", ".join(self._keys[where]) or "none"
+        return Missing(
+            f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {keys})"
+        )
+
+
+class ClusterKnowledge:
+    """`plimsoll_operator.admission.judge.Knowledge`, kept current by three watches."""
+
+    def __init__(self, client: Client) -> None:
+        self.documents = ModelDocuments()
+        self._nodes, self._modes = NodeCache(), NamespaceModes()
+        self.reflectors = (
+            Reflector(client, NODES, changed=self._node, deleted=self._node_gone),
+            Reflector(client, NAMESPACES, changed=self._namespace, deleted=self._namespace_gone),
+            Reflector(
+                client,
+                CONFIG_MAPS,
+                changed=self.documents.put,
+                deleted=self.documents.drop,
+                chunk=50,
+            ),
+        )
+
+    def _node(self, node: Json) -> None:
+        self._nodes.put(node)
+
+    def _node_gone(self, name: Name) -> None:
+        self._nodes.drop(name[1])
+
+    def _namespace(self, namespace: Json) -> None:
+        self._modes.put(namespace)
+
+    def _namespace_gone(self, name: Name) -> None:
+        self._modes.drop(name[1])
+
+    def inventory(self) -> Inventory:
+        """The GPU nodes; computed anew only after a node changed."""
+        self._nodes.settle()
+        return self._nodes.inventory
+
+    def policy(self, namespace: str) -> Policy:
+        """What the namespace's label says."""
+        return policy_of(namespace, self._modes.get(namespace))
+
+    @property
+    def synced(self) -> bool:
+        """Whether every watch has its first list."""
+        return all(reflector.synced.is_set() for reflector in self.reflectors)
+
+    async def run(self) -> None:
+        """Keep watching until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for reflector in self.reflectors:
+                group.create_task(reflector.run())

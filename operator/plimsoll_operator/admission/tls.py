@@ -1,0 +1,83 @@
+"""The serving certificate, read again when its files change, without dropping a connection.
+
+It must not issue certificates, and it must not replace a pair that works by one that does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+
+def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    context.load_cert_chain(certificate, key)
+
+
+def new_context() -> ssl.SSLContext:
+    """A server context for the API server: TLS 1.2 and up, no client certificate asked for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class ServingCertificate:
+    """A certificate and its key in two files, and the context that serves them.
+
+    One `ssl.SSLContext` lives as long as the process: loading a new pair into it serves every
+    handshake from then on, while connections that are open keep theirs.
+    """
+
+    def __init__(
+        self, certificate: Path, key: Path, changed: Callable[[bool], None] = lambda ok: None
+    ) -> None:
+        """Load the pair. changed: told after each reload whether it worked.
+
+        Raises OSError or ssl.SSLError where the first pair cannot be loaded.
+        """
+        self.certificate, self.key = certificate, key
+        self.context = new_context()
+        self._changed = changed
+        self._stamp = self._stat()
+        _load(self.context, certificate, key)
+
+    def _stat(self) -> tuple[tuple[int, int, int], ...]:
+        """What tells one pair of files from the next, symbolic links of a volume followed."""
+        found = (path.stat() for path in (self.certificate, self.key))
+        return tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in found)
+
+    def reload(self) -> bool:
+        """Take up a changed pair. Whether a new pair is served now.
+
+        A pair that does not load (half written, certificate and key of different pairs) leaves
+        the old one in force and is tried again at the next look.
+        """
+        try:
+            stamp = self._stat()
+            if stamp == self._stamp:
+                return False
+            _load(new_context(), self.certificate, self.key)
+            _load(self.context, self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            log.warning("the new certificate is not usable yet, the old one stays: %s", error)
+            self._changed(False)
+            return False
+        self._stamp = stamp
+        log.info("serving the new certificate in %s", self.certificate)
+        self._changed(True)
+        return True
+
+    async def watch(self, every: float) -> None:
+        """Look for a changed pair every so many seconds, until cancelled."""
+        with contextlib.suppress(asyncio.CancelledError):
+            while True:
+                await asyncio.sleep(every)
+                self.reload()

@@ -1,0 +1,179 @@
+"""The CustomResourceDefinition, made from the types of spec and status.
+
+It must not say anything that the types do not, but for the CEL rules and the columns.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from plimsoll.manifests.constants import GROUP, KIND, PLURAL, VERSION
+from plimsoll.manifests.types import LLMDeploymentSpec
+from plimsoll_operator.api.status import LLMDeploymentStatus
+
+Json = dict[str, Any]
+
+_DROPPED: Final = ("title", "default", "propertyNames")
+_SETS: Final = ("allowed",)
+
+SPEC_RULES: Final = (
+    {
+        "rule": "!has(self.accelerator) || !has(self.accelerator.gpusPerReplica) || "
+        "!has(self.engine) || !has(self.engine.parallelism) || "
+        "(has(self.engine.parallelism.tensor) ? self.engine.parallelism.tensor : 1) * "
+        "(has(self.engine.parallelism.pipeline) ? self.engine.parallelism.pipeline : 1) * "
+        "(has(self.engine.parallelism.data) ? self.engine.parallelism.data : 1) "
+        "<= self.accelerator.gpusPerReplica",
+        "message": "must be at least engine.parallelism.tensor x pipeline x data: raise it, lower "
+        "the split, or leave either out to have it planned",
+        "fieldPath": ".accelerator.gpusPerReplica",
+    },
+    {
+        "rule": "!has(self.workload) || !has(self.engine) || !has(self.engine.maxModelLen) || "
+        "(has(self.workload.inputTokens) ? self.workload.inputTokens : 0) + "
+        "(has(self.workload.outputTokens) ? self.workload.outputTokens : 0) "
+        "<= self.engine.maxModelLen",
+        "message": "must be at least workload.inputTokens + outputTokens: raise it, or ask for "
+        "less",
+        "fieldPath": ".engine.maxModelLen",
+    },
+    {
+        "rule": "!has(self.workload) || !has(self.workload.concurrentSequences) || "
+        "!has(self.engine) || !has(self.engine.maxNumSeqs) || "
+        "self.workload.concurrentSequences <= self.engine.maxNumSeqs",
+        "message": "must be at least workload.concurrentSequences: raise it, or ask for less",
+        "fieldPath": ".engine.maxNumSeqs",
+    },
+)
+MODEL_RULES: Final = (
+    {
+        "rule": "has(self.uri) || has(self.baseModel) || has(self.configMapRef) || "
+        "has(self.parameters)",
+        "message": "one of uri, baseModel, configMapRef or parameters says what the model is",
+    },
+    {
+        "rule": "!has(self.bits) || has(self.parameters)",
+        "message": "goes with parameters: leave it out, the bits of a known model are known",
+        "fieldPath": ".bits",
+    },
+)
+COLUMNS: Final = (
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
+    ("Fits", "string", '.status.conditions[?(@.type=="Fits")].status', 0),
+    ("GPUs", "integer", ".status.placement.gpusPerReplica", 0),
+    ("Accelerator", "string", ".status.placement.accelerator", 0),
+    ("Need/GPU", "string", ".status.estimate.perGPU.required", 0),
+    ("Have/GPU", "string", ".status.estimate.perGPU.usable", 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+
+
+def structural(schema: Json) -> Json:
+    """pydantic's JSON schema as a structural schema: no references, no unions with null."""
+    definitions: Json = schema.get("$defs", {})
+
+    def convert(node: Json, name: str = "") -> Json:
+        own = {k: v for k, v in node.items() if k not in ("anyOf", "$ref", "$defs")}
+        for option in node.get("anyOf", ()):
+            if option.get("type") != "null":
+                own = {**convert(option, name), **own}
+        if "$ref" in node:
+            referred = definitions[node["$ref"].rpartition("/")[2]]
+            own = {**convert(referred), **own}
+        own = {k: v for k, v in own.items() if k not in _DROPPED}
+        if "const" in own:
+            own["enum"] = [own.pop("const")]
+        if "properties" in own:
+            own["properties"] = {k: convert(v, k) for k, v in own["properties"].items()}
+            own.pop("additionalProperties", None)
+        elif isinstance(own.get("additionalProperties"), dict):
+            own["additionalProperties"] = convert(own["additionalProperties"])
+        elif own.get("additionalProperties") is True:
+            own.pop("additionalProperties")
+            own["x-kubernetes-preserve-unknown-fields"] = True
+        if "items" in own:
+            own["items"] = convert(own["items"])
+            own["x-kubernetes-list-type"] = "set" if name in _SETS else "atomic"
+        return own
+
+    return convert(schema)
+
+
+def _ordered(node: Any) -> Any:
+    """Keys in the order in which a reader looks for them."""
+    if isinstance(node, list):
+        return [_ordered(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    first = ("type", "description", "required", "enum", "properties")
+    known = [k for k in first if k in node and not isinstance(node.get("type"), dict)]
+    return {k: _ordered(node[k]) for k in [*known, *(k for k in node if k not in known)]}
+
+
+def schema() -> Json:
+    """The OpenAPI schema of the whole object."""
+    spec = structural(LLMDeploymentSpec.model_json_schema(by_alias=True))
+    spec["x-kubernetes-validations"] = [dict(rule) for rule in SPEC_RULES]
+    spec["properties"]["model"]["x-kubernetes-validations"] = [dict(rule) for rule in MODEL_RULES]
+    status = structural(LLMDeploymentStatus.model_json_schema(by_alias=True))
+    conditions = status["properties"]["conditions"]
+    conditions["x-kubernetes-list-type"] = "map"
+    conditions["x-kubernetes-list-map-keys"] = ["type"]
+    for name in ("observedGeneration",):
+        status["properties"][name]["format"] = "int64"
+        conditions["items"]["properties"][name]["format"] = "int64"
+    status["properties"]["estimate"]["properties"]["kvCacheTokens"]["format"] = "int64"
+    status["default"] = {"observedGeneration": -1}
+    made: Json = _ordered(
+        {
+            "type": "object",
+            "description": "A model to be served: Plimsoll says what it needs per GPU, how many of "
+            "which GPU that takes and where, and refuses what would not start.",
+            "required": ["spec"],
+            "properties": {
+                "apiVersion": {"type": "string"},
+                "kind": {"type": "string"},
+                "metadata": {"type": "object"},
+                "spec": spec,
+                "status": status,
+            },
+        }
+    )
+    return made
+
+
+def crd() -> Json:
+    """The CustomResourceDefinition."""
+    columns = [
+        {"name": name, "type": kind, "jsonPath": path, **({"priority": level} if level else {})}
+        for name, kind, path, level in COLUMNS
+    ]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "conversion": {"strategy": "None"},
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["llmd"],
+                "categories": ["ai"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": columns,
+                    "schema": {"openAPIV3Schema": schema()},
+                }
+            ],
+        },
+    }

@@ -1,0 +1,158 @@
+"""The status of an LLMDeployment: fields and descriptions, from which the CRD is made.
+
+It must not fill a status; `plimsoll_operator.controller.status` does, and a test holds the two
+together.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+def _camel(name: str) -> str:
+    return to_camel(name).replace("Gpu", "GPU").replace("totalGpus", "totalGPUs")
+
+
+class Status(BaseModel):
+    """What all parts of the status have in common."""
+
+    model_config = ConfigDict(alias_generator=_camel, frozen=True, extra="forbid")
+
+
+Size = Annotated[str, Field(max_length=32)]
+
+
+class Condition(Status):
+    """One aspect of the state, as the Kubernetes API conventions have it."""
+
+    type: Annotated[str, Field(max_length=316)] = Field(
+        description="Ready, ModelResolved, Fits, CapacityAvailable; Overridden, Reconciling and "
+        "Stalled only while true."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    observed_generation: int | None = Field(None, description="Generation that it was found on.")
+    last_transition_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] = Field(
+        description="When the status last changed."
+    )
+    reason: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+        description="Why, in one word."
+    )
+    message: Annotated[str, Field(max_length=32768)] = Field(
+        description="Why, in a sentence with figures."
+    )
+
+
+class PerGPU(Status):
+    """Memory of one GPU in MiB: needs rounded up, possessions rounded down."""
+
+    physical: Size | None = Field(None, description="What the GPU has.")
+    usable: Size | None = Field(None, description="What the engine may use of it.")
+    required: Size | None = Field(None, description="What the worst rank needs: the sum below.")
+    weights: Size | None = Field(None, description="Weights of that rank.")
+    kv_cache: Size | None = Field(None, description="KV cache for what must be held at once.")
+    activation: Size | None = Field(None, description="Peak of activations while profiling.")
+    non_torch: Size | None = Field(None, description="Buffers outside the framework's allocator.")
+    cuda_graphs: Size | None = Field(None, description="Captured CUDA graphs.")
+
+
+class EstimateStatus(Status):
+    """What one GPU of a replica needs."""
+
+    estimator_version: str | None = Field(None, description="Version of the estimator.")
+    request_hash: str | None = Field(
+        None,
+        description="Hash of spec, resolved model, constants and policy: equal hashes, equal "
+        "verdicts, wherever they were given.",
+    )
+    model_source: str | None = Field(None, description="What the model was resolved from.")
+    max_concurrent_sequences: int | None = Field(
+        None, description="Sequences of maxModelLen that the KV cache can hold at once."
+    )
+    kv_cache_tokens: int | None = Field(
+        None, description="Tokens that the KV cache of a replica can hold."
+    )
+    per_gpu: PerGPU | None = Field(None, alias="perGPU", description="Memory of one GPU.")
+
+
+class SplitStatus(Status):
+    """How one replica is spread."""
+
+    tensor: int | None = Field(None, description="Tensor parallel size.")
+    pipeline: int | None = Field(None, description="Pipeline parallel size.")
+    data: int | None = Field(None, description="Data parallel size.")
+    expert: bool | None = Field(None, description="Whether experts lie whole on one rank.")
+
+
+class TolerationStatus(Status):
+    """A toleration as pods have it."""
+
+    key: str | None = Field(None, description="Key of the taint.")
+    operator: str | None = Field(None, description="Exists or Equal.")
+    value: str | None = Field(None, description="Value of the taint, with Equal.")
+    effect: str | None = Field(None, description="Effect of the taint; every one where empty.")
+
+
+class PlacementStatus(Status):
+    """Where one replica runs: enough to run it."""
+
+    accelerator: str | None = Field(None, description="Kind of GPU, by Plimsoll's name.")
+    gpus_per_replica: int | None = Field(
+        None, alias="gpusPerReplica", description="GPUs of one replica."
+    )
+    nodes_per_replica: int | None = Field(None, description="Nodes of one replica.")
+    total_gpus: int | None = Field(None, alias="totalGPUs", description="GPUs of all replicas.")
+    parallelism: SplitStatus | None = Field(None, description="How a replica is spread.")
+    resources: dict[str, str] | None = Field(
+        None, description="Extended resources that each pod of a replica asks for."
+    )
+    node_selector: dict[str, str] | None = Field(
+        None, description="Labels of the nodes; empty while no node is there to read them from."
+    )
+    tolerations: list[TolerationStatus] | None = Field(
+        None, description="Tolerations for the taints of those nodes."
+    )
+    engine_args: list[str] | None = Field(None, description="The engine's flags.")
+    reason: str | None = Field(None, description="Why this placement.")
+
+
+class ChangeStatus(Status):
+    """One field to change."""
+
+    path: str = Field(description="Path of the field from spec on.")
+    value: str = Field(description="The value to give it.")
+
+
+class AlternativeStatus(Status):
+    """Changes that, made together, make it fit."""
+
+    changes: list[ChangeStatus] | None = Field(None, description="The changes, made together.")
+    accelerator: str | None = Field(None, description="Kind of GPU after them.")
+    gpus_per_replica: int | None = Field(
+        None, alias="gpusPerReplica", description="GPUs of one replica after them."
+    )
+    required_per_gpu: Size | None = Field(
+        None, alias="requiredPerGPU", description="Need per GPU after them."
+    )
+    usable_per_gpu: Size | None = Field(
+        None, alias="usablePerGPU", description="Usable memory per GPU after them."
+    )
+    available: bool | None = Field(None, description="Whether nodes for it are there today.")
+
+
+class LLMDeploymentStatus(Status):
+    """What Plimsoll found. Written by the controller only."""
+
+    observed_generation: int | None = Field(
+        None, description="Generation that this status is for; -1 before the first look."
+    )
+    conditions: list[Condition] | None = Field(None, description="The state, aspect by aspect.")
+    estimate: EstimateStatus | None = Field(None, description="What one GPU needs, and has.")
+    placement: PlacementStatus | None = Field(
+        None, description="Where one replica runs; absent where it does not fit."
+    )
+    alternatives: Annotated[list[AlternativeStatus], Field(max_length=5)] | None = Field(
+        None, description="What would make it fit, cheapest first."
+    )

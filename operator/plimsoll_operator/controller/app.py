@@ -1,0 +1,188 @@
+"""The controller as a whole: what runs, in which order it starts, and what keeps it running.
+
+It must not hold logic of its own. kopf keeps the watches; whenever it gives up (an error event in
+a stream, a CRD that went away), it is started again, for the rest of the process lives on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import kopf
+
+from plimsoll.knowledge import shipped
+from plimsoll.manifests.constants import GROUP
+from plimsoll_operator.client import UNREACHABLE, ApiError, Client, NotFound, connect
+from plimsoll_operator.controller.cache import Cache
+from plimsoll_operator.controller.documents import Documents
+from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
+from plimsoll_operator.controller.handlers import Handlers
+from plimsoll_operator.controller.queue import KeyedQueue
+from plimsoll_operator.controller.reconcile import Reconciler
+from plimsoll_operator.controller.resync import Resync
+from plimsoll_operator.controller.watches import Watches, quieten_kopf
+from plimsoll_operator.health import HealthServer
+from plimsoll_operator.metrics import ControllerMetrics, new_registry
+from plimsoll_operator.reflector import Name, backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from plimsoll_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SILENCE: Final = 120.0
+"""Seconds without a word from the API server after which the controller is not ready."""
+
+
+class _Stopped(Exception):
+    """Somebody asked for the end."""
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise _Stopped
+
+
+class Controller:
+    """Everything that belongs to one running controller."""
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client, self._settings = client, settings
+        self.registry = new_registry()
+        self.cache = Cache()
+        self.queue: KeyedQueue[Name] = KeyedQueue()
+        metrics = ControllerMetrics(self.registry)
+        documents = Documents(client)
+        self.reconciler = Reconciler(client, self.cache, documents, self.queue, metrics)
+        self.resync = Resync(
+            client, settings, self.cache, documents, self.queue, self.reconciler, metrics
+        )
+        self.handlers = Handlers(self.cache, documents, self.queue, self.reconciler, self.resync)
+        metrics.watch(lambda: self.queue.depth, lambda: self.resync.age, lambda: len(self.cache))
+        self._watching = threading.Event()
+
+    def ready(self) -> str:
+        """What keeps it from being ready, or nothing."""
+        if not self.resync.first.is_set():
+            return "nothing has been listed yet"
+        if not self._watching.is_set():
+            return "the watches are not running"
+        if self.resync.age > SILENCE:
+            return f"the API server has not been heard of for {self.resync.age:.0f} s"
+        return ""
+
+    def alive(self) -> str:
+        """What only a restart would cure, or nothing."""
+        listed = self.resync.overdue
+        if self.resync.age < SILENCE and listed > 3 * self._settings.resync_seconds + SILENCE:
+            return f"the API server answers, yet nothing has been listed for {listed:.0f} s"
+        return ""
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until told to stop. Raises what no part of it expected."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for part in (
+                    self.resync.beat_forever(),
+                    self.resync.settle_forever(),
+                    self.reconciler.post_events(),
+                    self._list_and_work(group),
+                    self._watch(),
+                    _until(stop),
+                ):
+                    group.create_task(part)
+        except* _Stopped:
+            log.info("stopped")
+
+    async def _list_and_work(self, group: asyncio.TaskGroup) -> None:
+        """Decide nothing before everything has been listed: a half-known cluster misleads."""
+        await self._wait_for_kind()
+        group.create_task(self.resync.list_forever())
+        await self.resync.first.wait()
+        for _ in range(self._settings.workers):
+            group.create_task(self.reconciler.work())
+
+    async def _wait_for_kind(self) -> None:
+        """Wait until the API server knows LLMDeployments, saying so now and then."""
+        failures = 0
+        while True:
+            try:
+                await self._client.request("GET", LLM_DEPLOYMENTS.path(), query={"limit": 1})
+            except NotFound:
+                wrong = f"{LLM_DEPLOYMENTS.plural}.{GROUP} is not there: apply the CRD"
+            except (ApiError, *UNREACHABLE) as error:
+                wrong = str(error) or type(error).__name__
+            else:
+                return
+            if failures % 10 == 0:
+                log.warning("waiting: %s", wrong)
+            failures += 1
+            await asyncio.sleep(backoff(min(failures, 4)))
+
+    async def _watch(self) -> None:
+        """Keep kopf running: it ends where a stream ends in an error, or the CRD goes away."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            await self._wait_for_kind()
+            started = loop.time()
+            ended: object = "no reason given"
+            watches = Watches(self._new_registry(loop), self._watching)
+            try:
+                await asyncio.to_thread(watches.run)
+            except Exception as error:
+                ended = error or type(error).__name__
+            finally:
+                watches.stop()
+            failures = 1 if loop.time() - started > 60 else failures + 1
+            log.warning("the watches ended and start again: %s", ended)
+            await asyncio.sleep(backoff(failures))
+            self.resync.soon()
+
+    def _new_registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry, id="login")(self._login)
+        self.handlers.register(registry, loop)
+        return registry
+
+    async def _login(self, **unused: Any) -> kopf.ConnectionInfo:
+        """The very address and credentials that our own client uses."""
+        configuration = self._client.configuration
+        header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        scheme, _, token = (header or "").partition(" ")
+        return kopf.ConnectionInfo(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            scheme=scheme or None,
+            token=token or None,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+        )
+
+
+async def run(
+    settings: Settings,
+    stop: asyncio.Event,
+    started: Callable[[int], None] = lambda port: None,
+) -> None:
+    """Run the controller until told to stop. started: given the port of metrics and probes.
+
+    Raises `NoCluster`, or OSError where the port is taken.
+    """
+    quieten_kopf()
+    shipped()  # what is wrong with the installation shows now, not on the first object
+    async with connect(settings.kubeconfig, settings.context) as client:
+        controller = Controller(client, settings)
+        health = HealthServer(controller.registry, alive=controller.alive, ready=controller.ready)
+        await health.start(settings.metrics_host, settings.metrics_port)
+        started(health.port)
+        try:
+            await controller.run(stop)
+        finally:
+            await health.stop()

@@ -1,0 +1,147 @@
+"""What the controller remembers of the cluster: little of much, so that 2,000 objects are few MiB.
+
+It must not speak to the API server and must not decide. It keeps LLMDeployments packed.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.manifests.constants import GROUP
+from plimsoll_operator.cache import NamespaceModes, NodeCache
+from plimsoll_operator.reflector import name_of, version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+    from plimsoll_operator.client import Json
+    from plimsoll_operator.reflector import Name
+
+ANNOTATIONS: Final = f"{GROUP}/"
+"""Prefix of the annotations that are kept."""
+METADATA: Final = (
+    "namespace", "name", "uid", "generation", "resourceVersion", "deletionTimestamp"
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Entry:
+    """One LLMDeployment.
+
+    version: its resource version as a number. packed: see `unpack`. refers_to: name of the
+    ConfigMap of its own namespace that it refers to, or empty.
+    settled: what its status was last decided on, None where it has not been decided.
+    """
+
+    version: int
+    packed: bytes
+    refers_to: str = ""
+    settled: Hashable = None
+
+
+def pack(obj: Json) -> bytes:
+    """The parts of an LLMDeployment that matter here, a tenth of their size as objects."""
+    metadata = obj.get("metadata") or {}
+    kept = {
+        key: metadata[key]
+        for key in (
+            "namespace",
+            "name",
+            "uid",
+            "generation",
+            "resourceVersion",
+            "deletionTimestamp",
+        )
+        if key in metadata
+    }
+    annotations = metadata.get("annotations") or {}
+    kept["annotations"] = {k: v for k, v in annotations.items() if k.startswith(ANNOTATIONS)}
+    slim = {
+        "apiVersion": obj.get("apiVersion"),
+        "kind": obj.get("kind"),
+        "metadata": kept,
+        "spec": obj.get("spec"),
+        "status": obj.get("status"),
+    }
+    return zlib.compress(json.dumps(slim, separators=(",", ":")).encode(), 1)
+
+
+def unpack(packed: bytes) -> Json:
+    """The object that `pack` packed."""
+    obj: Json = json.loads(zlib.decompress(packed))
+    return obj
+
+
+def config_map_of(obj: Json) -> str:
+    """Name of the ConfigMap that an LLMDeployment takes its model from, or empty."""
+    found: object = obj.get("spec")
+    for key in ("model", "configMapRef", "name"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else ""
+
+
+class Cache:
+    """The state of the cluster as last heard. One writer at a time: the event loop's thread."""
+
+    def __init__(self) -> None:
+        self.nodes = NodeCache()
+        self.modes = NamespaceModes()
+        self._objects: dict[Name, Entry] = {}
+        self._referrers: dict[Name, set[Name]] = {}
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __contains__(self, name: Name) -> bool:
+        return name in self._objects
+
+    def names(self) -> list[Name]:
+        """All LLMDeployments."""
+        return list(self._objects)
+
+    def in_namespace(self, namespace: str) -> Iterator[Name]:
+        """The LLMDeployments of a namespace."""
+        return (name for name in self._objects if name[0] == namespace)
+
+    def entry(self, name: Name) -> Entry | None:
+        """One LLMDeployment, None where there is none of that name."""
+        return self._objects.get(name)
+
+    def put(self, obj: Json) -> bool:
+        """Take in an LLMDeployment. Whether it is newer than what is known."""
+        name, version = name_of(obj), version_of(obj)
+        known = self._objects.get(name)
+        if known is not None and version <= known.version:
+            return False
+        refers_to = config_map_of(obj)
+        if known is None:
+            self._objects[name] = Entry(version, pack(obj), refers_to)
+        else:
+            if known.refers_to != refers_to:
+                self._unrefer(name, known.refers_to)
+            known.version, known.packed, known.refers_to = version, pack(obj), refers_to
+        if refers_to:
+            self._referrers.setdefault((name[0], refers_to), set()).add(name)
+        return True
+
+    def drop(self, name: Name) -> bool:
+        """Forget an LLMDeployment. Whether it was known."""
+        known = self._objects.pop(name, None)
+        if known is not None:
+            self._unrefer(name, known.refers_to)
+        return known is not None
+
+    def _unrefer(self, name: Name, config_map: str) -> None:
+        document = (name[0], config_map)
+        referrers = self._referrers.get(document)
+        if referrers is not None:
+            referrers.discard(name)
+            if not referrers:
+                del self._referrers[document]
+
+    def referrers(self, config_map: Name) -> frozenset[Name]:
+        """The LLMDeployments that take their model from a ConfigMap."""
+        return frozenset(self._referrers.get(config_map, ()))

@@ -1,0 +1,217 @@
+"""What to write for one LLMDeployment: inputs, the status before and the time in, a plan out.
+
+It must not read a clock, a cache or the cluster, and it must not write: it is a pure function.
+
+    Fits               True: fits, error included. Unknown: nobody can be sure. False: does not.
+    CapacityAvailable  whether the cluster has nodes for the placement today
+    ModelResolved      whether anything is known of the model
+    Overridden         only where the annotation lets in what would be refused
+    Ready              there is a placement; never waits for capacity
+    Stalled            only where Ready is False: nothing changes until somebody changes something
+    Reconciling        only after an error of our own, which is tried again
+
+A status reads as kstatus does: Ready=True is Current, Stalled=True is Failed, Reconciling=True
+and an older observedGeneration are InProgress.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from plimsoll import messages
+from plimsoll.verdict import decide
+from plimsoll.verdict_types import Capacity, Decision, Reason, Verdict
+from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from plimsoll.knowledge import Knowledge
+    from plimsoll_operator.controller.snapshot import Identity, Inputs
+
+NORMAL: Final = "Normal"
+WARNING: Final = "Warning"
+
+_CAPACITY: Final = {
+    Capacity.AVAILABLE: "True",
+    Capacity.TOO_FEW: "False",
+    Capacity.NO_NODES: "False",
+    Capacity.UNKNOWN: "Unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition before it has a time. status: True, False or Unknown, as text."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something to tell whoever describes the object. type: `NORMAL` or `WARNING`."""
+
+    type: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do. patch: merge patch for the status, empty where nothing changed.
+
+    events: to post once the patch is written. verdict: for metrics; None after an error of ours.
+    """
+
+    patch: Mapping[str, Any]
+    events: tuple[Event, ...] = ()
+    verdict: Verdict | None = None
+
+
+def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> Plan:
+    """Decide on the inputs and say what to write. knowledge: to decide by, else what we ship."""
+    verdict = decide(inputs.request, inputs.inventory, inputs.policy, knowledge)
+    before = inputs.previous
+    conditions = list(_conditions(inputs, verdict))
+    status = {
+        **result_fields(verdict),
+        "conditions": _timed(conditions, before, inputs.generation, now),
+        "observedGeneration": inputs.generation,
+    }
+    return Plan(
+        patch=merge_patch(before, status),
+        events=tuple(_events(conditions, status, before)),
+        verdict=verdict,
+    )
+
+
+def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Plan:
+    """What to write where deciding failed by a fault of ours: what was found before stays."""
+    generation, previous = identity.generation, identity.previous
+    said = shortened(
+        f"Plimsoll failed on this object ({type(error).__name__}) and tries again; "
+        "the controller's log has the details"
+    )
+    kept = [
+        Condition(c["type"], c["status"], c["reason"], c["message"])
+        for c in previous.get("conditions") or ()
+        if c["type"] not in ("Ready", "Reconciling", "Stalled")
+    ]
+    conditions = [
+        Condition("Ready", "False", "InternalError", said),
+        Condition("Reconciling", "True", "InternalError", said),
+        *kept,
+    ]
+    status = {
+        **previous,
+        "conditions": _timed(conditions, previous, generation, now),
+        "observedGeneration": generation,
+    }
+    return Plan(merge_patch(previous, status))
+
+
+def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:
+    fits = _fits(inputs, verdict)
+    ready = _ready(verdict, fits)
+    conditions = [ready, _model_resolved(verdict), fits, _capacity(verdict)]
+    if inputs.override and not verdict.admitted:
+        said = f"let in although it is refused: {inputs.override}"
+        conditions.append(Condition("Overridden", "True", "Annotation", said))
+    if ready.status == "False":
+        conditions.append(Condition("Stalled", "True", ready.reason, ready.message))
+    return conditions
+
+
+def _fits(inputs: Inputs, verdict: Verdict) -> Condition:
+    status = {Decision.ALLOW: "True", Decision.WARN: "Unknown", Decision.DENY: "False"}
+    message = messages.fits_message(inputs.request, verdict)
+    return Condition("Fits", status[verdict.decision], str(verdict.reason), message)
+
+
+def _ready(verdict: Verdict, fits: Condition) -> Condition:
+    """Placed, or for the reason that Fits has not: there is one thing to read."""
+    if verdict.placement is not None and verdict.decision is not Decision.DENY:
+        return Condition("Ready", "True", "Placed", messages.placement_message(verdict))
+    return Condition("Ready", "False", fits.reason, fits.message)
+
+
+def _model_resolved(verdict: Verdict) -> Condition:
+    model = verdict.model
+    wrong = [p for p in verdict.problems if p.path.startswith("spec.model")]
+    if wrong:
+        said = "; ".join(map(str, wrong))
+        return Condition("ModelResolved", "False", str(Reason.INVALID_SPEC), said)
+    status = "False" if model.parameters is None else "True"
+    return Condition("ModelResolved", status, str(model.source), messages.model_message(model))
+
+
+def _capacity(verdict: Verdict) -> Condition:
+    if verdict.placement is None:
+        said = "there is no placement to find nodes for"
+        return Condition("CapacityAvailable", "Unknown", "NotPlaced", said)
+    status = _CAPACITY[verdict.capacity]
+    said = verdict.capacity_message
+    return Condition("CapacityAvailable", status, str(verdict.capacity), said)
+
+
+def _timed(
+    conditions: list[Condition], before: Mapping[str, Any], generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    """The conditions with the time of their last transition: kept where the status is the same."""
+    since = {
+        c.get("type"): c.get("lastTransitionTime")
+        for c in before.get("conditions") or ()
+        if any(c.get("type") == new.type and c.get("status") == new.status for new in conditions)
+    }
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return [
+        {
+            "type": condition.type,
+            "status": condition.status,
+            "observedGeneration": generation,
+            "lastTransitionTime": since.get(condition.type) or stamp,
+            "reason": condition.reason,
+            "message": shortened(condition.message),
+        }
+        for condition in conditions
+    ]
+
+
+def _events(
+    conditions: list[Condition], status: Mapping[str, Any], before: Mapping[str, Any]
+) -> list[Event]:
+    """One Event for each thing that is now otherwise, none for what is only worded anew."""
+    was = {
+        c.get("type"): (c.get("status"), c.get("reason")) for c in before.get("conditions") or ()
+    }
+    found: list[Event] = []
+    for c in conditions:
+        if was.get(c.type) == (c.status, c.reason):
+            continue
+        if c.type == "Ready":
+            found.append(Event(NORMAL if c.status == "True" else WARNING, c.reason, c.message))
+        elif c.type == "Fits" and c.status == "Unknown" and conditions[0].status == "True":
+            found.append(Event(WARNING, c.reason, c.message))
+        elif c.type == "CapacityAvailable" and (
+            c.status == "False" or (was and c.status == "True")
+        ):
+            found.append(Event(NORMAL if c.status == "True" else WARNING, c.reason, c.message))
+        elif c.type == "Overridden":
+            found.append(Event(WARNING, "Overridden", c.message))
+    moved = _moved(before.get("placement"), status.get("placement"))
+    if moved:
+        found.append(Event(NORMAL, "PlacementChanged", moved))
+    return found
+
+
+def _moved(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> str:
+    """From where to where a placement moved; empty where it stayed, came or went."""
+    if not old or not new:
+        return ""
+    said = [f"{p.get('gpusPerReplica')} x {p.get('accelerator')}" for p in (old, new)]
+    return f"from {said[0]} to {said[1]} per replica" if said[0] != said[1] else ""

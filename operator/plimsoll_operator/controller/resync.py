@@ -1,0 +1,220 @@
+"""Lists of everything, now and then: they repair what a watch missed, and find what was deleted.
+
+It must not decide and must not write. kopf's watches tell of changes within milliseconds, but not
+of what was deleted while they were away; a list does.
+
+    at start                      -> list until it works; only then is anything decided
+    every `resync_seconds`        -> list
+    the API server is back, or kopf lists anew -> list at once
+    a node changed                -> after `node_settle_seconds`, the inventory; if it is another
+                                     one, everything is decided again
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.manifests.constants import POLICY_LABEL
+from plimsoll_operator.client import NAMESPACES, NODES, UNREACHABLE, ApiError
+from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
+from plimsoll_operator.reflector import backoff, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from plimsoll_operator.client import Client
+    from plimsoll_operator.controller.cache import Cache
+    from plimsoll_operator.controller.documents import Documents
+    from plimsoll_operator.controller.queue import KeyedQueue
+    from plimsoll_operator.controller.reconcile import Reconciler
+    from plimsoll_operator.metrics import ControllerMetrics
+    from plimsoll_operator.reflector import Name
+    from plimsoll_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+NODES_PER_PAGE: Final = 25
+"""A node of a production cluster is 30 KB of JSON, and a page is in memory whole."""
+OBJECTS_PER_PAGE: Final = 200
+
+
+class Resync:
+    """Keeps cache and queue true to the cluster. Run its `*_forever` methods as tasks."""
+
+    def __init__(
+        self,
+        client: Client,
+        settings: Settings,
+        cache: Cache,
+        documents: Documents,
+        queue: KeyedQueue[Name],
+        reconciler: Reconciler,
+        metrics: ControllerMetrics,
+    ) -> None:
+        self._client, self._settings = client, settings
+        self._cache, self._documents, self._queue = cache, documents, queue
+        self._reconciler, self._metrics = reconciler, metrics
+        self._wanted = asyncio.Event()
+        self._nodes = asyncio.Event()
+        self._heard = self._listed = time.monotonic()
+        self.first = asyncio.Event()
+        """Set once everything has been listed for the first time."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the API server was last heard of."""
+        return time.monotonic() - self._heard
+
+    @property
+    def overdue(self) -> float:
+        """Seconds since everything was last listed."""
+        return time.monotonic() - self._listed
+
+    def heard(self) -> None:
+        """The API server was heard of just now."""
+        self._heard = time.monotonic()
+
+    def soon(self) -> None:
+        """Have everything listed soon, once the first list is there."""
+        if self.first.is_set():
+            self._wanted.set()
+
+    def nodes_changed(self) -> None:
+        """Have the inventory computed anew once the nodes have settled."""
+        self._nodes.set()
+
+    async def list_forever(self) -> None:
+        """List at start, when wanted, and every so often."""
+        failures = 0
+        while True:
+            try:
+                started = time.monotonic()
+                await self._list()
+                log.info(
+                    "listed %d LLMDeployments and %d GPU nodes in %.1f s",
+                    len(self._cache), len(self._cache.nodes.names()), time.monotonic() - started,
+                )  # fmt: skip
+                failures = 0
+                self._listed = time.monotonic()
+                self.first.set()
+            except (ApiError, *UNREACHABLE, ValueError) as error:
+                failures += 1
+                log.warning("not listed: %s", error or type(error).__name__)
+                await asyncio.sleep(backoff(failures))
+                continue
+            try:
+                async with asyncio.timeout(self._settings.resync_seconds):
+                    await self._wanted.wait()
+                await asyncio.sleep(1.0)  # several watches notice one outage
+            except TimeoutError:
+                pass
+            self._wanted.clear()
+
+    async def beat_forever(self) -> None:
+        """See whether the API server answers; when it does again, list and hurry."""
+        away = False
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            try:
+                await self._client.request("GET", "/version")
+            except (ApiError, *UNREACHABLE) as error:
+                if not away:
+                    log.warning("the API server is away: %s", error or type(error).__name__)
+                away = True
+                continue
+            self.heard()
+            if away:
+                log.warning("the API server is back")
+                away = False
+                self._queue.hurry()
+                self.soon()
+
+    async def settle_forever(self) -> None:
+        """Collect node changes for a moment, then decide everything again if need be."""
+        await self.first.wait()
+        while True:
+            await self._nodes.wait()
+            await asyncio.sleep(self._settings.node_settle_seconds)
+            self._nodes.clear()
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self._cache.nodes.settle():
+            return
+        self._metrics.inventory(self._cache.nodes.inventory)
+        log.info(
+            "inventory %d: %d pools; deciding %d LLMDeployments again",
+            self._cache.nodes.version, len(self._cache.nodes.inventory.pools), len(self._cache),
+        )  # fmt: skip
+        for name in self._cache.names():
+            self._queue.add(name)
+
+    async def _list(self) -> None:
+        """Nodes and namespaces first: what is decided on them comes last."""
+        cache = self._cache
+        cache.nodes.list_begins()
+        nodes = cache.nodes.names()
+        async for page in self._client.pages(NODES, chunk=NODES_PER_PAGE):
+            self.heard()
+            for node in page.items:
+                nodes.discard(name_of(node)[1])
+                self._take(cache.nodes.put, node)
+            del page
+            await asyncio.sleep(0)
+        for gone in nodes:
+            cache.nodes.drop(gone)
+
+        namespaces = cache.modes.names()
+        changed: set[str] = set()
+        async for page in self._client.pages(NAMESPACES, label_selector=POLICY_LABEL):
+            for namespace in page.items:
+                name = name_of(namespace)[1]
+                namespaces.discard(name)
+                if cache.modes.put(namespace):
+                    changed.add(name)
+        changed |= {name for name in namespaces if cache.modes.drop(name)}
+
+        await self._refetch_documents()
+        self._settle()
+        await self._list_objects()
+        for namespace_name in changed:
+            for object_name in cache.in_namespace(namespace_name):
+                self._queue.add(object_name)
+
+    async def _list_objects(self) -> None:
+        cache = self._cache
+        known = set(cache.names())
+        last = 0
+        async for page in self._client.pages(LLM_DEPLOYMENTS, chunk=OBJECTS_PER_PAGE):
+            self.heard()
+            for obj in page.items:
+                name = name_of(obj)
+                known.discard(name)
+                self._take(cache.put, obj)
+                self._queue.add(name)
+            last = int(page.resource_version or 0)
+            del page
+            await asyncio.sleep(0)
+        for name in known:
+            entry = cache.entry(name)
+            if entry is not None and entry.version <= last:
+                self._reconciler.forget(name)
+
+    async def _refetch_documents(self) -> None:
+        """What is kept of ConfigMaps, anew: a deletion may have been missed."""
+        for name in self._documents.names():
+            before = await self._documents.get(name)
+            self._documents.forget(name)
+            referrers = self._cache.referrers(name)
+            if referrers and await self._documents.get(name) != before:
+                for referrer in referrers:
+                    self._queue.add(referrer)
+
+    def _take(self, take: Callable[[dict[str, object]], object], obj: dict[str, object]) -> None:
+        try:
+            take(obj)
+        except Exception:
+            log.exception("%s could not be taken in", "/".join(name_of(obj)))

@@ -1,0 +1,171 @@
+"""Controller and admission in one process, for development: certificate and webhook included.
+
+It must not be how Plimsoll runs in production: the certificate is made anew at each start, and the
+webhook points at this machine and goes when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from plimsoll_operator.api.crd import crd
+from plimsoll_operator.api.policy import floor_binding, floor_policy
+from plimsoll_operator.api.webhook import PATH, at_url, webhook_configuration
+from plimsoll_operator.client import (
+    CUSTOM_RESOURCE_DEFINITIONS,
+    VALIDATING_POLICIES,
+    VALIDATING_POLICY_BINDINGS,
+    VALIDATING_WEBHOOKS,
+    Client,
+    connect,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from plimsoll_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+NAME: Final = "plimsoll-dev"
+"""Name of the webhook configuration, and field manager of what is applied."""
+ANYWHERE: Final = "0.0.0.0"
+HERE: Final = "127.0.0.1"
+VALID: Final = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A serving certificate for one address. authority: what a client trusts it by (PEM)."""
+
+    authority: bytes
+    certificate: Path
+    key: Path
+
+
+def make_certificate(host: str, folder: Path) -> Certificate:
+    """A certificate authority that nobody keeps, and a certificate of its for an address."""
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    try:
+        address: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        address = x509.DNSName(host)
+    root = _builder("plimsoll development authority", "plimsoll development authority")
+    root = root.public_key(authority_key.public_key()).add_extension(
+        x509.BasicConstraints(ca=True, path_length=0), critical=True
+    )
+    authority = root.sign(authority_key, hashes.SHA256())
+    leaf = _builder("plimsoll development admission", "plimsoll development authority")
+    leaf = leaf.public_key(key.public_key()).add_extension(
+        x509.SubjectAlternativeName([address]), critical=False
+    )
+    leaf = leaf.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+        critical=False,
+    )
+    certificate = leaf.sign(authority_key, hashes.SHA256())
+    files = Certificate(
+        authority.public_bytes(serialization.Encoding.PEM), folder / "tls.crt", folder / "tls.key"
+    )
+    files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files.key.touch(mode=0o600)
+    files.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+def _builder(subject: str, issuer: str) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    subject_name, issuer_name = (
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, issuer)
+    )
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject_name)
+        .issuer_name(issuer_name)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + VALID)
+    )
+
+
+@contextlib.asynccontextmanager
+async def registered(client: Client, url: str, authority: bytes) -> AsyncIterator[None]:
+    """Have the API server ask that URL until the end of the block."""
+    hook = webhook_configuration(NAME, at_url(url, authority))
+    await client.apply(VALIDATING_WEBHOOKS, hook, manager=NAME)
+    log.info("admission is asked at %s", url)
+    try:
+        yield
+    finally:
+        await client.delete(VALIDATING_WEBHOOKS, NAME)
+
+
+async def _install(client: Client) -> None:
+    """Apply the CRD and the floor policy, as `deploy/` has them."""
+    await client.apply(CUSTOM_RESOURCE_DEFINITIONS, crd(), manager=NAME)
+    await client.apply(VALIDATING_POLICIES, floor_policy(), manager=NAME)
+    await client.apply(VALIDATING_POLICY_BINDINGS, floor_binding(), manager=NAME)
+
+
+async def _answers(host: str, port: int) -> None:
+    """Wait until somebody listens there."""
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.1)
+            continue
+        writer.close()
+        return
+
+
+async def run(settings: Settings, stop: asyncio.Event, *, install: bool = False) -> None:
+    """Run both until told to stop. With install: apply CRD and floor policy first.
+
+    Metrics of admission are one port above those of the controller. Raises `NoCluster`, `ApiError`
+    where something may not be applied, or OSError where a port is taken.
+    """
+    from plimsoll_operator.admission import app as admission
+    from plimsoll_operator.controller import app as controller
+
+    host = HERE if settings.admission_host == ANYWHERE else settings.admission_host
+    with tempfile.TemporaryDirectory(prefix="plimsoll-dev-") as folder:
+        made = make_certificate(host, Path(folder))
+        settings = replace(
+            settings, admission_host=host, tls_cert=str(made.certificate), tls_key=str(made.key)
+        )
+        beside = replace(settings, metrics_port=settings.metrics_port + 1)
+        end = asyncio.Event()
+        async with connect(settings.kubeconfig, settings.context) as client:
+            if install:
+                await _install(client)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(controller.run(settings, end))
+                    group.create_task(admission.run(beside, end))
+                    await _answers(host, settings.admission_port)
+                    url = f"https://{host}:{settings.admission_port}{PATH}"
+                    async with registered(client, url, made.authority):
+                        await stop.wait()
+                    end.set()
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None

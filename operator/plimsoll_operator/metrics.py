@@ -1,0 +1,146 @@
+"""The metrics that both processes serve, each with its name, labels and unit in one place.
+
+It must not import kopf or speak to the API server. Series of an object go when the object goes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+import plimsoll
+from plimsoll.verdict_types import Decision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from prometheus_client import Metric
+
+    from plimsoll.inventory import Inventory
+    from plimsoll.verdict_types import Verdict
+
+_PER_OBJECT: Final = (
+    ("fits", "1 where the LLMDeployment fits, 0 where not, NaN where nobody can be sure."),
+    ("required_bytes", "Bytes that one GPU of the LLMDeployment needs."),
+    ("usable_bytes", "Bytes of that GPU that its engine may take."),
+)
+_FITS: Final = {Decision.ALLOW: 1.0, Decision.DENY: 0.0}
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry with what every process tells: memory, CPU, garbage, and our version."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    Info("plimsoll_estimator", "Version of the estimator that decides.", registry=registry).info(
+        {"version": plimsoll.__version__}
+    )
+    return registry
+
+
+class ControllerMetrics(Collector):
+    """What the controller tells of itself and of what it decided."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """registry: where the metrics are kept; one set of them per registry."""
+        self._found: dict[tuple[str, str], tuple[float, int | None, int | None]] = {}
+        registry.register(self)
+        self._gpus = Gauge(
+            "plimsoll_inventory_gpus",
+            "GPUs of the cluster's nodes, by whether their nodes are Ready and schedulable.",
+            ["accelerator", "state"],
+            registry=registry,
+        )
+        self._set_aside = Gauge(
+            "plimsoll_inventory_nodes_set_aside",
+            "Nodes with GPUs that are not counted because what they say contradicts itself.",
+            registry=registry,
+        )
+        self._decisions = Counter(
+            "plimsoll_decisions",
+            "Decisions of the controller.",
+            ["decision", "reason"],
+            registry=registry,
+        )
+        self._reconcile = Histogram(
+            "plimsoll_reconcile_seconds",
+            "Seconds from taking an LLMDeployment up to having written it, by outcome.",
+            ["outcome"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._depth = Gauge(
+            "plimsoll_queue_depth", "LLMDeployments that wait for a worker.", registry=registry
+        )
+        self._heard = Gauge(
+            "plimsoll_last_event_age_seconds",
+            "Seconds since the API server was last heard of.",
+            registry=registry,
+        )
+        self._objects = Gauge(
+            "plimsoll_llmdeployments",
+            "LLMDeployments that there are.",
+            registry=registry,
+        )
+
+    def watch(
+        self, depth: Callable[[], float], age: Callable[[], float], objects: Callable[[], float]
+    ) -> None:
+        """Read queue depth, age of the last event and number of objects when asked for them."""
+        self._depth.set_function(depth)
+        self._heard.set_function(age)
+        self._objects.set_function(objects)
+
+    def decided(self, namespace: str, name: str, verdict: Verdict) -> None:
+        """A decision on one LLMDeployment."""
+        self._decisions.labels(str(verdict.decision), str(verdict.reason)).inc()
+        estimate = verdict.estimate
+        self._found[namespace, name] = (
+            _FITS.get(verdict.decision, math.nan),
+            estimate.required if estimate else None,
+            estimate.usable if estimate else None,
+        )
+
+    def gone(self, namespace: str, name: str) -> None:
+        """An LLMDeployment is no more."""
+        self._found.pop((namespace, name), None)
+
+    def collect(self) -> Iterator[Metric]:
+        """The series of each LLMDeployment, made when asked for: kept, they would be megabytes."""
+        fits, required, usable = (
+            GaugeMetricFamily(f"plimsoll_llmdeployment_{name}", text, labels=["namespace", "name"])
+            for name, text in _PER_OBJECT
+        )
+        for labels, (value, need, have) in list(self._found.items()):
+            fits.add_metric(labels, value)
+            if need is not None and have is not None:
+                required.add_metric(labels, need)
+                usable.add_metric(labels, have)
+        return iter((fits, required, usable))
+
+    def inventory(self, inventory: Inventory) -> None:
+        """The GPUs of a new inventory."""
+        self._gpus.clear()
+        for accelerator, (total, ready) in inventory.gpus.items():
+            self._gpus.labels(accelerator, "ready").set(ready)
+            self._gpus.labels(accelerator, "unavailable").set(total - ready)
+        self._set_aside.set(len(inventory.set_aside))
+
+    def reconciled(self, outcome: str, seconds: float) -> None:
+        """One LLMDeployment was worked on. outcome: written, unchanged, skipped, conflict ..."""
+        self._reconcile.labels(outcome).observe(seconds)

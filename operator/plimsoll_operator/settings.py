@@ -1,0 +1,82 @@
+"""What can be set on the two processes: one table of names, defaults and what they do.
+
+It must not read a file or the cluster; the command line (`plimsoll_operator.__main__`) fills it
+from flags, and from environment variables of the same name: ``--resync-seconds`` is
+``PLIMSOLL_RESYNC_SECONDS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+CONTROLLER: Final = "controller"
+ADMISSION: Final = "admission"
+BOTH: Final = "both"
+
+
+def _setting(default: Any, used_by: str, effect: str) -> Any:
+    return field(default=default, metadata={"used_by": used_by, "effect": effect})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of the controller and of admission; `effect` in each field's metadata explains it.
+
+    Ports: 0 picks a free one, which the log then names.
+    """
+
+    kubeconfig: str = _setting(
+        "",
+        BOTH,
+        "Kubeconfig file. Unset: the pod's service account where there is one, then $KUBECONFIG, "
+        "then ~/.kube/config.",
+    )
+    context: str = _setting("", BOTH, "Context in that kubeconfig. Unset: its current one.")
+    log_level: str = _setting("info", BOTH, "Least severe message logged: debug, info, warning.")
+    log_format: str = _setting("text", BOTH, "How messages are logged: text, or json per line.")
+
+    metrics_host: str = _setting(
+        "0.0.0.0", BOTH, "Address of the plain HTTP server for /metrics, /healthz and /readyz."
+    )
+    metrics_port: int = _setting(8080, BOTH, "Its port.")
+
+    workers: int = _setting(
+        16, CONTROLLER, "Objects decided and written at once. More load the API server more."
+    )
+    resync_seconds: float = _setting(
+        300.0,
+        CONTROLLER,
+        "Seconds between full lists, which repair whatever a watch may have missed.",
+    )
+    heartbeat_seconds: float = _setting(
+        5.0,
+        CONTROLLER,
+        "Seconds between looks at whether the API server answers; when it is back after an "
+        "outage, everything is listed at once.",
+    )
+    node_settle_seconds: float = _setting(
+        1.0,
+        CONTROLLER,
+        "Seconds that node changes are collected for before every object is decided again.",
+    )
+
+    admission_host: str = _setting("0.0.0.0", ADMISSION, "Address that admission listens on.")
+    admission_port: int = _setting(9443, ADMISSION, "Port that admission listens on, over TLS.")
+    tls_cert: str = _setting(
+        "/tls/tls.crt", ADMISSION, "Serving certificate (PEM, with its chain)."
+    )
+    tls_key: str = _setting("/tls/tls.key", ADMISSION, "Its key (PEM).")
+    tls_reload_seconds: float = _setting(
+        10.0, ADMISSION, "Seconds between looks at whether certificate or key has changed."
+    )
+    admission_in_flight: int = _setting(64, ADMISSION, "Reviews read and judged at once.")
+    admission_max_waiting: int = _setting(
+        512, ADMISSION, "Reviews under way or waiting, above which the answer is 503 at once."
+    )
+    admission_body_seconds: float = _setting(
+        4.0, ADMISSION, "Seconds that a review's body may take to arrive whole."
+    )
+    admission_drain_seconds: float = _setting(
+        5.0, ADMISSION, "Seconds that admission goes on serving after it was told to stop."
+    )
