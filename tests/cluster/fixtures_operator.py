@@ -1,0 +1,176 @@
+"""The operator's processes as tests start them: separate, with the rights that we ship, no others.
+
+It must not know what the processes do; it installs, starts, waits, asks for metrics and stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from controlplane.processes import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from controlplane import Cluster
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+SYSTEM_NAMESPACE = "plimsoll-system"
+CONTROLLER_ACCOUNT = "plimsoll-controller"
+STARTING = 30.0
+"""Seconds that a process may take to be ready on a busy machine."""
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def install(cluster: Cluster) -> None:
+    """The CRD and the rights, as a user applies them."""
+    cluster.kubectl("apply", "-f", str(DEPLOY / "crd.yaml"))
+    until(lambda: _established(cluster), 30, "the CRD is established")
+    created = cluster.kubectl("create", "namespace", SYSTEM_NAMESPACE, check=False)
+    assert created.returncode == 0 or "AlreadyExists" in created.stderr, created.stderr
+    cluster.kubectl("apply", "-f", str(DEPLOY / "rbac.yaml"))
+
+
+def _established(cluster: Cluster) -> bool:
+    # `kubectl wait` fails outright while the new CRD has no conditions at all
+    wait = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=5s")
+    return cluster.kubectl(*wait, check=False).returncode == 0
+
+
+def until(condition: Callable[[], Any], seconds: float, what: str = "") -> Any:
+    """Ask until the answer is true, and give it; an AssertionError with the last one after that.
+
+    An AssertionError raised by the condition counts as not yet.
+    """
+    deadline = time.monotonic() + seconds
+    last: object = None
+    while True:
+        try:
+            last = condition()
+        except AssertionError as error:
+            last = error
+        else:
+            if last:
+                return last
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what or condition}: {last}")
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorProcess:
+    """A running process of ours. address: of its metrics and probes."""
+
+    process: Process
+    address: str
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and text of one of its plain HTTP pages; status 0 where nobody listens."""
+        try:
+            with urllib.request.urlopen(f"{self.address}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError as error:
+            return 0, str(error)
+
+    def ready(self) -> bool:
+        """Whether it says so; an error at once where it has ended."""
+        if self.process.returncode is not None:
+            raise RuntimeError(f"ended ({self.process.returncode}):\n{self.log(60)}")
+        return self.get("/readyz")[0] == 200
+
+    def metric(self, line: str) -> float | None:
+        """The value of one series, written as Prometheus writes it; None where there is none."""
+        for found in self.get("/metrics")[1].splitlines():
+            name, _, value = found.rpartition(" ")
+            if name == line:
+                return float(value)
+        return None
+
+    def log(self, lines: int = 200) -> str:
+        """The end of what it wrote."""
+        return self.process.tail(lines)
+
+    def memory(self) -> int:
+        """Bytes of it in memory now."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) << 10
+
+
+@contextlib.contextmanager
+def operator_process(
+    command: str,
+    kubeconfig: Path,
+    folder: Path,
+    settings: Mapping[str, object] | None = None,
+    *,
+    wait: bool = True,
+) -> Iterator[OperatorProcess]:
+    """Run `plimsoll-operator COMMAND` until the end of the block.
+
+    settings: by field name of `plimsoll_operator.settings.Settings`. wait: until it is ready.
+    """
+    port = free_port()
+    given: dict[str, object] = {
+        "kubeconfig": kubeconfig,
+        "metrics_host": "127.0.0.1",
+        "metrics_port": port,
+        **(settings or {}),
+    }
+    environment = os.environ | {f"PLIMSOLL_{k.upper()}": str(v) for k, v in given.items()}
+    process = Process(
+        command,
+        [sys.executable, "-m", "plimsoll_operator", command],
+        folder / f"{command}-{port}.log",
+        environment=environment,
+    )
+    running = OperatorProcess(process, f"http://127.0.0.1:{port}")
+    try:
+        if wait:
+            try:
+                until(running.ready, STARTING, f"{command} is ready")
+            except AssertionError as error:
+                raise AssertionError(f"{error}\n{running.log(60)}") from None
+        yield running
+    finally:
+        process.kill()
+
+
+def llm_deployment(
+    name: str,
+    namespace: str,
+    spec: Mapping[str, Any] | None = None,
+    *,
+    uri: str = "hf://Qwen/Qwen2.5-7B-Instruct",
+) -> dict[str, Any]:
+    """An LLMDeployment as users write it. spec: what it says besides (engine, workload ...)."""
+    return {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"model": {"uri": uri}, "engine": {"name": "vllm"}, **(spec or {})},
+    }
+
+
+def conditions(obj: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The conditions of an object by type."""
+    found = (obj.get("status") or {}).get("conditions") or ()
+    return {condition["type"]: condition for condition in found}

@@ -1,0 +1,79 @@
+"""Claims about a controller that is there before the CRD or the server, or outlives one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster.fixtures_operator import (
+    CONTROLLER_ACCOUNT,
+    DEPLOY,
+    SYSTEM_NAMESPACE,
+    conditions,
+    install,
+    llm_deployment,
+    operator_process,
+    until,
+)
+from controlplane import ControlPlane
+from controlplane.nodes import gpu_node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CRD = "llmdeployments.plimsoll.dev"
+SOON = 20.0
+
+
+@pytest.fixture
+def plane() -> Iterator[ControlPlane]:
+    with ControlPlane() as plane:
+        install(plane)
+        plane.create([gpu_node("a100-0")])
+        yield plane
+
+
+@pytest.fixture
+def account(plane: ControlPlane) -> Path:
+    return plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
+
+
+def ready(plane: ControlPlane, name: str) -> bool:
+    found = conditions(plane.get("llmdeployment", name))
+    return found.get("Ready", {}).get("status") == "True"
+
+
+def test_a_crd_that_goes_and_comes_back_needs_no_restart(
+    plane: ControlPlane, account: Path
+) -> None:
+    with operator_process("controller", account, plane.folder) as controller:
+        plane.create([llm_deployment("before", "default")])
+        until(lambda: ready(plane, "before"), SOON)
+        plane.kubectl("delete", "crd", CRD)
+        until(lambda: controller.get("/readyz")[0] == 503, SOON, "it says that it is not ready")
+        assert controller.get("/healthz")[0] == 200
+        plane.kubectl("apply", "-f", str(DEPLOY / "crd.yaml"))
+        plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
+        until(controller.ready, SOON, "it is ready again")
+        plane.create([llm_deployment("after", "default")])
+        until(lambda: ready(plane, "after"), SOON)
+        until(lambda: controller.metric("plimsoll_llmdeployments") == 1, SOON, "one is left")
+
+
+def test_a_controller_that_starts_before_everything_else_waits_and_says_for_what(
+    plane: ControlPlane, account: Path
+) -> None:
+    plane.kubectl("delete", "crd", CRD)
+    plane.stop_apiserver()
+    with operator_process("controller", account, plane.folder, wait=False) as controller:
+        until(lambda: controller.get("/healthz")[0] == 200, SOON, "alive")
+        until(lambda: "waiting: " in controller.log(), SOON, "it says that it waits")
+        assert controller.get("/readyz") == (503, "nothing has been listed yet\n")
+        plane.start_apiserver()
+        plane.kubectl("apply", "-f", str(DEPLOY / "crd.yaml"))
+        plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
+        plane.create([llm_deployment("first", "default")])
+        until(lambda: ready(plane, "first"), SOON)
+        assert controller.ready()

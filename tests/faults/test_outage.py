@@ -1,0 +1,143 @@
+"""Claims about an API server that goes away twice while the cluster changes: all converge again.
+
+PLIMSOLL_OUTAGE_SECONDS shortens the outages while working on this; the claim is for 90.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from cluster.fixtures_operator import (
+    CONTROLLER_ACCOUNT,
+    SYSTEM_NAMESPACE,
+    OperatorProcess,
+    conditions,
+    install,
+    llm_deployment,
+    operator_process,
+    until,
+)
+from controlplane import ControlPlane
+from controlplane.nodes import gpu_node
+from faults.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OUTAGE = float(os.environ.get("PLIMSOLL_OUTAGE_SECONDS", "90"))
+BACK_WITHIN = 30.0
+MANY = 40
+NAMESPACE = "default"
+
+
+@pytest.fixture
+def plane() -> Iterator[ControlPlane]:
+    with ControlPlane() as plane:
+        install(plane)
+        plane.create([gpu_node("a100-0"), gpu_node("a100-1")])
+        yield plane
+
+
+@pytest.fixture
+def proxy(plane: ControlPlane) -> Iterator[Proxy]:
+    server = urlsplit(plane.url)
+    assert server.hostname
+    assert server.port
+    with Proxy(server.hostname, server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def controller(plane: ControlPlane, proxy: Proxy) -> Iterator[OperatorProcess]:
+    account = plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
+    with operator_process("controller", proxy.kubeconfig(account), plane.folder) as running:
+        yield running
+
+
+def placed(plane: ControlPlane, expected: dict[str, str]) -> bool:
+    """Whether every object that there is has a status about itself, and is placed as expected."""
+    assert accelerators(plane) == expected
+    return True
+
+
+def accelerators(plane: ControlPlane) -> dict[str, str]:
+    """Where each object is placed, for those whose status is about what they now are."""
+    return {
+        obj["metadata"]["name"]: obj["status"].get("placement", {}).get("accelerator", "nowhere")
+        for obj in plane.get("llmdeployments", "-n", NAMESPACE)["items"]
+        if obj["status"]["observedGeneration"] == obj["metadata"]["generation"]
+    }
+
+
+def known(controller: OperatorProcess) -> float | None:
+    return controller.metric("plimsoll_llmdeployments")
+
+
+@pytest.mark.timeout(900)
+def test_everything_converges_within_half_a_minute_of_each_of_two_outages(
+    plane: ControlPlane, proxy: Proxy, controller: OperatorProcess
+) -> None:
+    everywhere = {"accelerator": {"allowed": ["nvidia-a100-80gb", "nvidia-h100-80gb"]}}
+    names = [f"model-{index}" for index in range(MANY)]
+    plane.create([llm_deployment(name, NAMESPACE, everywhere) for name in names])
+    expected = dict.fromkeys(names, "nvidia-a100-80gb")
+    until(lambda: placed(plane, expected), BACK_WITHIN, "all placed at first")
+    pid = controller.process.pid
+
+    # The first: objects come, change and go; the nodes become others.
+    proxy.cut()
+    cut_at = time.monotonic()
+    until(lambda: "API server is away" in controller.log(), 20, "the outage was noticed")
+    plane.kubectl("delete", "llmdeployment", "-n", NAMESPACE, *names[:5])
+    plane.create([llm_deployment(f"late-{i}", NAMESPACE, everywhere) for i in range(5)])
+    only_l4 = {"accelerator": {"allowed": ["nvidia-l4"]}}
+    plane.apply([llm_deployment(name, NAMESPACE, only_l4) for name in names[5:10]])
+    plane.create([gpu_node("h100-0", "h100-80gb")])
+    plane.kubectl("delete", "node", "a100-0", "a100-1")
+    time.sleep(max(0.0, OUTAGE - (time.monotonic() - cut_at)))
+    assert controller.process.returncode is None, controller.log()
+    assert controller.get("/healthz")[0] == 200
+    proxy.restore()
+
+    expected = dict.fromkeys(names[10:] + [f"late-{i}" for i in range(5)], "nvidia-h100-80gb")
+    expected |= dict.fromkeys(names[5:10], "nvidia-l4")
+    took = time.monotonic()
+    until(lambda: placed(plane, expected), BACK_WITHIN, "all converge the first time")
+    until(lambda: known(controller) == MANY, BACK_WITHIN, "the deleted ones are forgotten")
+    print(f"first outage: converged {time.monotonic() - took:.1f} s after the return")
+
+    # The second: the API server itself is killed besides, and with it all it remembered.
+    proxy.cut()
+    cut_at = time.monotonic()
+    plane.kubectl("delete", "llmdeployment", "-n", NAMESPACE, "late-0")
+    plane.create([gpu_node("a100-2")])
+    plane.kubectl("delete", "node", "h100-0")
+    plane.create([llm_deployment("latest", NAMESPACE, everywhere)])
+    plane.stop_apiserver()
+    time.sleep(max(0.0, OUTAGE - (time.monotonic() - cut_at)))
+    plane.start_apiserver()
+    proxy.restore()
+
+    del expected["late-0"]
+    expected["latest"] = "nvidia-h100-80gb"
+    expected = {
+        name: "nvidia-a100-80gb" if where == "nvidia-h100-80gb" else where
+        for name, where in expected.items()
+    }
+    took = time.monotonic()
+    until(lambda: placed(plane, expected), BACK_WITHIN, "all converge the second time")
+    print(f"second outage: converged {time.monotonic() - took:.1f} s after the return")
+    until(lambda: controller.get("/readyz")[0] == 200, BACK_WITHIN, "ready again")
+    assert controller.process.returncode is None
+    assert controller.process.pid == pid
+
+    # Nothing that only looks alive: a change now is seen within seconds, as on the first day.
+    plane.create([llm_deployment("after", NAMESPACE, everywhere)])
+    until(lambda: accelerators(plane).get("after") == "nvidia-a100-80gb", 5, "watching again")
+    after = plane.get("llmdeployment", "-n", NAMESPACE, "after")
+    assert conditions(after)["Ready"]["status"] == "True"

@@ -1,0 +1,245 @@
+"""Claims about what is written for an LLMDeployment: conditions, times, Events, or nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from decision_builders import A100, BIG, H100, PlainEngine, cluster, on, pool, request, world
+from plimsoll.engines.base import EngineSettings
+from plimsoll.errors import Problem
+from plimsoll.models.model import Model, ModelSource
+from plimsoll.verdict_types import Mode, Policy
+from plimsoll_operator.api.status import LLMDeploymentStatus
+from plimsoll_operator.controller.plan import Plan, plan, plan_after_error
+from plimsoll_operator.controller.snapshot import Identity, Inputs
+
+if TYPE_CHECKING:
+    from plimsoll.inventory import Inventory
+    from plimsoll.request import Request
+
+NOW = datetime(2026, 11, 23, 6, 0, 0, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=7)
+NODES = cluster(pool(A100, 2), pool(H100, 1))
+
+FITS = on(A100)
+DOES_NOT = on(A100, tensor=1)
+UNKNOWN = request(Model("acme/Secret", ModelSource.UNKNOWN))
+INVALID = replace(FITS, problems=(Problem("spec.model.uri", "", "a location", "give one"),))
+
+
+def inputs(
+    of: Request = FITS,
+    inventory: Inventory = NODES,
+    previous: dict[str, Any] | None = None,
+    override: str = "",
+    mode: Mode = Mode.ENFORCE,
+    generation: int = 3,
+) -> Inputs:
+    return Inputs(of, inventory, Policy(mode), generation, override, previous or FRESH)
+
+
+FRESH: dict[str, Any] = {"observedGeneration": -1}
+"""The status of an object that was just created, by the CRD's default."""
+
+
+def planned(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> Plan:
+    return plan(given, now, world(engine))
+
+
+def merged(old: Any, patch: Any) -> Any:
+    """RFC 7386, as the API server does it."""
+    if not isinstance(patch, dict):
+        return patch
+    new = dict(old) if isinstance(old, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            new.pop(key, None)
+        else:
+            new[key] = merged(new.get(key), value)
+    return new
+
+
+def status_after(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> Any:
+    patch = json.loads(json.dumps(planned(given, now, engine).patch))
+    return merged(given.previous, patch)
+
+
+def by_type(status: Any) -> dict[str, dict[str, Any]]:
+    return {c["type"]: c for c in status["conditions"]}
+
+
+def kstatus(status: Any, generation: int) -> str:
+    """How Flux, Helm and kubectl wait read a status (cli-utils, kstatus, generic.go)."""
+    if status.get("observedGeneration") != generation:
+        return "InProgress"
+    conditions = {c["type"]: c["status"] for c in status.get("conditions", ())}
+    if conditions.get("Reconciling") == "True":
+        return "InProgress"
+    if conditions.get("Stalled") == "True":
+        return "Failed"
+    return "Current" if conditions.get("Ready", "True") == "True" else "InProgress"
+
+
+@pytest.mark.parametrize(
+    ("of", "ready", "resolved", "fits", "reason", "reads"),
+    [
+        (FITS, "True", "True", "True", "EnoughMemory", "Current"),
+        (DOES_NOT, "False", "True", "False", "NotEnoughMemory", "Failed"),
+        (UNKNOWN, "False", "False", "Unknown", "UnknownModel", "Failed"),
+        (INVALID, "False", "False", "False", "InvalidSpec", "Failed"),
+    ],
+)
+def test_conditions_say_what_the_verdict_says_and_kstatus_reads_it(
+    of: Request, ready: str, resolved: str, fits: str, reason: str, reads: str
+) -> None:
+    status = status_after(inputs(of))
+    found = by_type(status)
+    assert found["Ready"]["status"] == ready
+    assert found["ModelResolved"]["status"] == resolved
+    assert (found["Fits"]["status"], found["Fits"]["reason"]) == (fits, reason)
+    assert kstatus(status, 3) == reads
+    assert ("Stalled" in found) == (ready == "False")
+    assert "Reconciling" not in found
+
+
+def test_within_the_error_it_is_placed_and_nobody_claims_that_it_fits() -> None:
+    status = status_after(inputs(on(A100, gpus_per_replica=2)), engine=PlainEngine(error=0.1))
+    found = by_type(status)
+    assert (found["Fits"]["status"], found["Fits"]["reason"]) == ("Unknown", "WithinError")
+    assert found["Ready"]["status"] == "True"
+    assert kstatus(status, 3) == "Current"
+
+
+def test_ready_does_not_wait_for_nodes() -> None:
+    status = status_after(inputs(FITS, cluster()))
+    found = by_type(status)
+    assert found["CapacityAvailable"]["status"] == "False"
+    assert found["Ready"]["status"] == "True"
+    assert kstatus(status, 3) == "Current"
+
+
+def test_a_status_is_enough_to_run_the_model() -> None:
+    placement = status_after(inputs())["placement"]
+    assert placement["accelerator"] == A100.name
+    assert placement["gpusPerReplica"] == placement["parallelism"]["tensor"] == 4
+    assert placement["resources"] == {"nvidia.com/gpu": "4"}
+    assert placement["nodeSelector"] == {"nvidia.com/gpu.product": A100.name.upper()}
+    assert placement["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    ]
+    assert "--tensor-parallel-size=4" in placement["engineArgs"]
+
+
+def test_what_does_not_fit_says_by_how_much_and_what_would() -> None:
+    status = status_after(inputs(DOES_NOT))
+    assert "short by" in by_type(status)["Fits"]["message"]
+    assert "placement" not in status
+    assert 1 <= len(status["alternatives"]) <= 5
+    assert all(a["changes"] for a in status["alternatives"])
+
+
+def test_need_is_rounded_up_and_possession_down_to_mib() -> None:
+    result = planned(inputs()).verdict
+    assert result is not None
+    assert result.estimate is not None
+    per_gpu = status_after(inputs())["estimate"]["perGPU"]
+    required, usable = int(per_gpu["required"][:-2]), int(per_gpu["usable"][:-2])
+    assert (required - 1) << 20 < result.estimate.required <= required << 20
+    assert usable << 20 <= result.estimate.usable < (usable + 1) << 20
+
+
+def test_nothing_is_written_when_nothing_changed() -> None:
+    for of in (FITS, DOES_NOT, UNKNOWN, INVALID):
+        before = status_after(inputs(of))
+        again = planned(inputs(of, previous=before), LATER)
+        assert not again.patch
+        assert not again.events
+
+
+def test_the_generation_is_always_the_one_that_was_decided_on() -> None:
+    before = status_after(inputs(generation=3))
+    after = status_after(inputs(previous=before, generation=4), LATER)
+    assert after["observedGeneration"] == 4
+    assert {c["observedGeneration"] for c in after["conditions"]} == {4}
+
+
+def test_the_time_of_a_condition_moves_only_with_its_status() -> None:
+    before = status_after(inputs(FITS))
+    after = by_type(status_after(inputs(FITS, cluster(), previous=before, generation=4), LATER))
+    assert after["Ready"]["lastTransitionTime"] == "2026-11-23T06:00:00Z"
+    assert after["CapacityAvailable"]["lastTransitionTime"] == "2026-11-23T06:07:00Z"
+
+
+def test_what_is_no_longer_true_leaves_the_status() -> None:
+    before = status_after(inputs(DOES_NOT))
+    after = status_after(inputs(FITS, previous=before), LATER)
+    assert "alternatives" not in after
+    assert "Stalled" not in by_type(after)
+    assert after["placement"]
+
+
+def test_events_tell_of_transitions() -> None:
+    first = planned(inputs(FITS))
+    assert [(e.type, e.reason) for e in first.events] == [("Normal", "Placed")]
+    before = status_after(inputs(FITS))
+    worse = planned(inputs(DOES_NOT, previous=before, generation=4), LATER)
+    assert [(e.type, e.reason) for e in worse.events] == [("Warning", "NotEnoughMemory")]
+    lost = planned(inputs(FITS, cluster(), previous=before), LATER)
+    assert [(e.type, e.reason) for e in lost.events] == [("Warning", "NoNodesMatch")]
+
+
+def test_an_event_tells_that_a_placement_moved_to_other_gpus() -> None:
+    either = on(A100, H100)
+    before = status_after(inputs(either, cluster(pool(H100, 2))))
+    moved = planned(inputs(either, cluster(pool(A100, 2)), previous=before), LATER)
+    assert ("PlacementChanged", f"from 4 x {H100.name} to 4 x {A100.name} per replica") in [
+        (e.reason, e.message) for e in moved.events
+    ]
+
+
+def test_an_override_is_recorded_with_its_reason() -> None:
+    found = by_type(status_after(inputs(DOES_NOT, override="measured it, ticket 4711")))
+    assert found["Overridden"]["status"] == "True"
+    assert "ticket 4711" in found["Overridden"]["message"]
+    assert found["Fits"]["status"] == "False"
+
+
+def test_an_override_that_overrides_nothing_is_not_recorded() -> None:
+    assert "Overridden" not in by_type(status_after(inputs(FITS, override="just in case")))
+    warned = inputs(DOES_NOT, override="just in case", mode=Mode.WARN)
+    assert "Overridden" not in by_type(status_after(warned))
+    assert "Overridden" not in by_type(status_after(inputs(DOES_NOT)))
+
+
+def test_the_status_has_no_field_that_the_resource_has_not() -> None:
+    for of in (FITS, DOES_NOT, UNKNOWN, INVALID):
+        LLMDeploymentStatus.model_validate(status_after(inputs(of, override="why")))
+
+
+def test_a_fault_of_ours_keeps_what_was_found_before_and_reads_as_in_progress() -> None:
+    before = status_after(inputs(FITS))
+    identity = Identity("chat", "big", "uid", "7", 4, "plimsoll.dev/v1alpha1", "LLM", before)
+    after = merged(before, plan_after_error(identity, KeyError("secret"), LATER).patch)
+    assert kstatus(after, 4) == "InProgress"
+    assert after["placement"] == before["placement"]
+    assert by_type(after)["Fits"]["status"] == "True"
+    assert "secret" not in json.dumps(after)
+    recovered = by_type(status_after(inputs(FITS, previous=after, generation=4), LATER))
+    assert recovered["Ready"]["status"] == "True"
+    assert "Reconciling" not in recovered
+
+
+def test_no_text_is_longer_than_the_resource_allows() -> None:
+    endless = Problem("spec.model.uri", "x" * 80, "y" * 100_000)
+    long = replace(
+        request(BIG, engine=EngineSettings(flags=("--x=" + "z" * 9000,) * 500)),
+        problems=(endless,) * 50,
+    )
+    status = status_after(inputs(long, override="o" * 100_000))
+    assert len(json.dumps(status)) < 64 << 10
+    assert all(len(c["message"]) <= 1024 for c in status["conditions"])
