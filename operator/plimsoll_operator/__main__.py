@@ -121,7 +121,13 @@ def admission(**given: Any) -> None:
 
 
 @main.command()
-@click.option("--install", is_flag=True, help="Apply the CRD and the floor policy first.")
+@click.option(
+    "--install",
+    is_flag=True,
+    envvar="PLIMSOLL_DEV_INSTALL",
+    show_envvar=True,
+    help="Apply the CRD and the floor policy first.",
+)
 @_options(CONTROLLER, ADMISSION)
 def dev(install: bool, **given: Any) -> None:
     """Controller and admission together, for development on a cluster you may change.

@@ -153,7 +153,7 @@ async def run(settings: Settings, stop: asyncio.Event, *, install: bool = False)
         settings = replace(
             settings, admission_host=host, tls_cert=str(made.certificate), tls_key=str(made.key)
         )
-        beside = replace(settings, metrics_port=settings.metrics_port + 1)
+        beside = replace(settings, metrics_port=settings.metrics_port and settings.metrics_port + 1)
         end = asyncio.Event()
         async with connect(settings.kubeconfig, settings.context) as client:
             if install:

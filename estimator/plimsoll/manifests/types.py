@@ -25,7 +25,7 @@ class Spec(BaseModel):
     """What all parts of the spec have in common: camelCase, frozen, nothing unknown."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, frozen=True, extra="forbid", populate_by_name=True,
+        alias_generator=to_camel, frozen=True, extra="forbid",
         protected_namespaces=(),
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_PROBLEMS: Final = 50
 """Problems of one object that are listed; the rest are counted."""
 
-_PATTERNS: Final = {
+PATTERNS: Final = {
     r"^[0-9]{1,9}(Mi|Gi)$": "a quantity such as 40Gi or 81559Mi",
     r"^[0-9]{1,6}(\.[0-9]{1,4})?[KMBT]?$": "a parameter count such as 70B or 494M",
     r"^(0\.[0-9]{1,4}|1)$": 'a share between 0 and 1 as a string, such as "0.92"',
@@ -30,6 +30,7 @@ _PATTERNS: Final = {
     r"^[a-z0-9][a-z0-9._-]*$": "a word of small letters, digits, dots and dashes",
     r"^[a-z0-9][a-z0-9_]*$": "a word of small letters, digits and underscores",
 }
+"""The forms that fields have, in words."""
 _KINDS: Final = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -100,7 +101,7 @@ def _wanted(kind: str, context: Mapping[str, Any]) -> str:
     if kind == "less_than_equal":
         return f"at most {context['le']}"
     if kind == "string_pattern_mismatch":
-        return _PATTERNS.get(context["pattern"], "of another form")
+        return PATTERNS.get(context["pattern"], "of another form")
     if kind == "string_too_long":
         return f"at most {context['max_length']} characters long"
     if kind == "string_too_short":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from plimsoll.manifests.llmdeployment import (
     override_reason,
     request,
 )
+from plimsoll.manifests.types import LLMDeploymentSpec
+from plimsoll.manifests.wording import PATTERNS
 from plimsoll.models.model import ModelSource
 from plimsoll.units import GIB
 from plimsoll.verdict import decide
@@ -188,6 +191,11 @@ def test_all_mistakes_are_said_at_once_each_with_its_field() -> None:
             {"accelerator": {"allowed": ["nvidia-l4", "nvidia-l4"]}},
             'spec.accelerator.allowed[1]: Invalid value: "nvidia-l4": every name once',
         ),
+        (
+            {"engine": {"max_model_len": 8192}},
+            "spec.engine.max_model_len: Invalid value: 8192: no such field; did you mean "
+            "maxModelLen?",
+        ),
         ({"workload": []}, "spec.workload: Invalid value: a list of 0: must be a mapping"),
     ],
 )
@@ -196,6 +204,13 @@ def test_a_mistake_is_said_with_field_given_wanted_and_next_step(
 ) -> None:
     (problem,) = said(read({"model": {"uri": QWEN}, **spec}))
     assert problem.startswith(sentence)
+
+
+def test_every_form_that_a_field_has_is_put_into_words() -> None:
+    text = json.dumps(LLMDeploymentSpec.model_json_schema())
+    patterns = set(re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', text))
+    assert patterns
+    assert {json.loads(pattern) for pattern in patterns} == set(PATTERNS)
 
 
 def test_nothing_of_pydantic_reaches_a_user() -> None:
