@@ -75,6 +75,11 @@ class EstimateStatus(Status):
         None, description="Tokens that the KV cache of a replica can hold."
     )
     per_gpu: PerGPU | None = Field(None, alias="perGPU", description="Memory of one GPU.")
+    rule_of_thumb: Size | None = Field(
+        None,
+        description="For comparison, what the rule of thumb gives for the whole replica, in "
+        "decimal units: parameters x bits / 8 x 1.2. It knows no context and no concurrency.",
+    )
 
 
 class SplitStatus(Status):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import plimsoll
 from plimsoll.engines.base import TermName
-from plimsoll.units import ceil_mib, floor_mib
+from plimsoll.units import GB, ceil_div, ceil_mib, floor_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,6 +40,8 @@ def estimate_fields(verdict: Verdict) -> dict[str, Any]:
         fields["modelSource"] = shortened(verdict.model.origin)
     if verdict.estimate is not None:
         fields |= _of_one_gpu(verdict.estimate)
+    if verdict.rule_of_thumb is not None:
+        fields["ruleOfThumb"] = f"{ceil_div(verdict.rule_of_thumb.needed, GB)}G"
     return fields
 
 
