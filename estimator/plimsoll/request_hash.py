@@ -7,7 +7,6 @@ its structure is known).
 from __future__ import annotations
 
 import hashlib
-from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ def request_hash(
 ) -> str:
     """``sha256:`` and `DIGITS` digits over spec, resolved model, constants and policy's mode."""
     settings, wanted, model = request.engine, request.wanted, request.model
+    load = request.workload
     constants = engine.constants_digest(settings.version) if engine else ""
     share = settings.utilization
     facts = (
@@ -44,7 +44,7 @@ def request_hash(
         settings.block_size,
         settings.unread,
         settings.flags,
-        astuple(request.workload),
+        (load.concurrent, load.input_tokens, load.output_tokens),
         sorted(set(wanted.allowed)),
         wanted.gpus_per_replica,
         (wanted.tensor, wanted.pipeline, wanted.data, wanted.expert),

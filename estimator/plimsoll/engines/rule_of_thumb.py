@@ -15,12 +15,14 @@ pass.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 from plimsoll.units import ceil_div
 
 _OVERHEAD = Fraction(12, 10)
 
 
+@lru_cache(maxsize=4096)
 def rule_of_thumb(parameters: int, bits: float) -> int:
     """Bytes for the whole replica, rounded up: parameters x 4 / (32 / bits) x 1.2.
 

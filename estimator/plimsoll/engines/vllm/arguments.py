@@ -72,6 +72,9 @@ def read_arguments(
     parallelism_typed: ``tensor``, ``pipeline``, ``data`` and ``expert`` as the typed fields say
     them; a missing one is unsaid. Never raises: what is wrong is in `Reading.problems`.
     """
+    if not args:
+        tensor, pipeline, data, expert = map(parallelism_typed.get, _PARALLEL)
+        return Reading(settings, tensor, pipeline, data, expert, (), ())  # type: ignore[arg-type]
     typed: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
     typed.update({name: parallelism_typed.get(name) for name in _PARALLEL})
     said: dict[str, Any] = {}
