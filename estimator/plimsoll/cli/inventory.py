@@ -52,7 +52,7 @@ def command(
 
 
 def read_inventory(source: str, output: str) -> Inventory:
-    """The inventory saved in a file (``-``: standard input); leaves with exit code 2 if it is bad."""
+    """The inventory in a file (``-``: standard input); exit code 2 where it is bad."""
     try:
         if source == "-":
             text = sys.stdin.read(MAX_FILE)
@@ -65,8 +65,8 @@ def read_inventory(source: str, output: str) -> Inventory:
         wanted = (
             f"a readable file ({type(error).__name__}: {getattr(error, 'strerror', None) or error})"
         )
-        bad_input([Problem("--inventory", shown(source), wanted, "make one with "
-                           "`plimsoll inventory -o json` or `kubectl get nodes -o json`")], output)  # fmt: skip
+        fix = "make one with `plimsoll inventory -o json` or `kubectl get nodes -o json`"
+        bad_input([Problem("--inventory", shown(source), wanted, fix)], output)
     return _inventory(text, source, output)
 
 
@@ -90,8 +90,8 @@ def _ask_kubectl(kubectl: str, context: str | None, kubeconfig: str | None, outp
     try:
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     except FileNotFoundError:
-        bad_input([Problem("--kubectl", shown(kubectl), "a program that can be run",
-                           "install kubectl, or give saved nodes with --from FILE")], output)  # fmt: skip
+        fix = "install kubectl, or give saved nodes with --from FILE"
+        bad_input([Problem("--kubectl", shown(kubectl), "a program that can be run", fix)], output)
     except (OSError, subprocess.TimeoutExpired) as error:
         bad_input(
             [Problem("--kubectl", shown(kubectl), f"an answer within 60 s ({error})")], output
