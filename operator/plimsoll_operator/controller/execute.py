@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.manifests.constants import GROUP, PLURAL, VERSION
-
 from plimsoll_operator.client import EVENTS, UNREACHABLE, ApiError, Resource
 
 if TYPE_CHECKING:
