@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from plimsoll import by_size, checks
 from plimsoll import candidates as kinds
-from plimsoll.advice import advise
 from plimsoll.capacity import capacity
 from plimsoll.errors import Problem, shown
 from plimsoll.inventory import NO_INVENTORY, Inventory
@@ -158,6 +157,8 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     )
     if planned.best is not None:
         return found
+    from plimsoll.advice import advise  # only a misfit needs it
+
     alternatives = advise(case, trial, *_elsewhere(matter))
     found = replace(found, alternatives=alternatives)
     if planned.within is not None:

@@ -9,7 +9,7 @@ import difflib
 import json
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from plimsoll.accelerators.types import Accelerator, Dialect, Labels
@@ -80,9 +80,7 @@ def mig_slice(
 @cache
 def load() -> Catalogue:
     """The table, read once."""
-    data = json.loads(
-        (files("plimsoll.accelerators") / "data" / "accelerators.json").read_text("utf-8")
-    )
+    data = json.loads((Path(__file__).parent / "data" / "accelerators.json").read_text("utf-8"))
     full = tuple(_accelerator(row) for row in data["accelerators"])
     by_name = {a.name: a for a in full}
     slices = tuple(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from plimsoll.units import GIB, MIB
@@ -37,7 +37,7 @@ def visible_memory(accelerator: Accelerator) -> int:
 
 @lru_cache(maxsize=1)
 def _table() -> tuple[dict[str, int], int, float]:
-    text = files("plimsoll.engines").joinpath("data/visible.json").read_text("utf-8")
+    text = Path(__file__).parent.joinpath("data/visible.json").read_text("utf-8")
     data: dict[str, Any] = json.loads(text)
     known = {name: round(row["gib"] * GIB) for name, row in data["gib"].items()}
     return known, data["reserve_mib"] * MIB, data["reserve_share"]

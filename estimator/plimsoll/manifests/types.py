@@ -27,6 +27,7 @@ class Spec(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, frozen=True, extra="forbid",
         protected_namespaces=(),
+        defer_build=True,
     )  # fmt: skip
 
 

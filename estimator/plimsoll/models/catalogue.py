@@ -9,7 +9,7 @@ import difflib
 import json
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Catalogue:
 @cache
 def load() -> Catalogue:
     """The catalogue, read once."""
-    rows = json.loads((files("plimsoll.models") / "data" / "catalogue.json").read_bytes())
+    rows = json.loads((Path(__file__).parent / "data" / "catalogue.json").read_bytes())
     return Catalogue(
         tuple(
             Entry(

@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models.architecture import Architecture
-from plimsoll.models.families.generic import generic
-from plimsoll.models.families.table import BUILDERS, DEFAULTS
+from plimsoll.models.families.table import DEFAULTS, builder
 from plimsoll.models.fields import Fields
 from plimsoll.models.quantization import Quantization, left_alone_by_layer
 from plimsoll.models.quantization_config import kv_dtype_of, quantization_of
@@ -56,8 +55,13 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
     dtype = _dtype(text if text.has("dtype", "torch_dtype") else top)
     quantization = quantization_of(config, quant)
     top.stop_if_wrong()
-    builder = BUILDERS.get(model_type) or BUILDERS.get(top.text("model_type"))
-    built = builder(text) if builder else generic(text)
+    build = builder(model_type) or builder(top.text("model_type"))
+    if build is not None:
+        built = build(text)
+    else:
+        from plimsoll.models.families.generic import generic
+
+        built = generic(text)
     length = _length(text, heads=built.heads)
     top.stop_if_wrong()
     multimodal = any(top.has(key) for key in _OTHER_SENSES)
@@ -77,7 +81,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         multimodal=multimodal,
         attention_kv_dtype=kv_dtype_of(config, quant),
         rotary_elements=rotary_elements(text.data),
-        assumed=builder is None or built.assumed or _unsized(quantization),
+        assumed=build is None or built.assumed or _unsized(quantization),
     )
     if not 0 < made.parameters <= MAX_PARAMETERS:
         raise Invalid(

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 from plimsoll.engines.base import Known
@@ -93,7 +93,7 @@ class Constants:
 @lru_cache(maxsize=1)
 def table() -> dict[str, Any]:
     """The data file, as read."""
-    text = files("plimsoll.engines.vllm").joinpath("data/constants.json").read_text("utf-8")
+    text = Path(__file__).parent.joinpath("data/constants.json").read_text("utf-8")
     data: dict[str, Any] = json.loads(text)
     return data
 

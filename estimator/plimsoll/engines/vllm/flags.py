@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ _INVERSE: Final = (("--no-", "--"), ("--disable-", "--enable-"), ("--enable-", "
 @lru_cache(maxsize=1)
 def grammar() -> tuple[dict[str, Flag], dict[str, str]]:
     """All flags by name, and the aliases of some."""
-    text = files("plimsoll.engines.vllm").joinpath("data/flags.json").read_text("utf-8")
+    text = Path(__file__).parent.joinpath("data/flags.json").read_text("utf-8")
     data: dict[str, Any] = json.loads(text)
     flags = {
         name: Flag(name, Role(role), Shape(shape))

@@ -8,69 +8,71 @@ equal to its default from a *nested* config; a config.json's top level always sa
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
-
-from plimsoll.models.families import (
-    dense,
-    early,
-    hybrid,
-    latent,
-    linear_attention,
-    mixed,
-    sparse,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from plimsoll.models.families.decoder import Builder
 
-BUILDERS: Final[Mapping[str, Builder]] = {
-    "llama": dense.llama, "mistral": dense.llama, "ministral": dense.llama,
-    "ministral3": dense.llama, "seed_oss": dense.llama,
-    "yi": dense.llama, "aquila": dense.llama, "internlm2": dense.internlm,
-    "internlm": dense.internlm, "internlm3": dense.llama, "baichuan": dense.llama,
-    "exaone": dense.llama, "exaone4": dense.exaone4, "granite": dense.granite,
-    "smollm3": dense.smollm3, "qwen": early.qwen1, "qwen2": dense.qwen2,
-    "qwen2_vl": dense.qwen2, "qwen2_vl_text": dense.qwen2, "qwen2_5_vl": dense.qwen2,
-    "qwen2_5_vl_text": dense.qwen2, "qwen3": dense.qwen3, "qwen3_vl_text": dense.qwen3,
-    "phi3": dense.phi3, "phi3_v": dense.phi3, "phi3small": early.phi3small, "phi": early.phi,
-    "gemma": dense.gemma, "gemma2": dense.gemma2, "gemma3_text": dense.gemma3,
-    "gemma3": dense.gemma3, "gemma4_text": mixed.gemma4, "olmo": dense.olmo,
-    "olmo2": dense.olmo2, "olmo3": dense.olmo3, "cohere": dense.cohere,
-    "cohere2": dense.cohere2, "stablelm": dense.stablelm, "starcoder2": dense.starcoder2,
-    "glm": dense.glm, "glm4": dense.glm4, "chatglm": early.chatglm,
-    "nemotron": dense.nemotron, "ernie4_5": dense.ernie, "mimo": dense.mimo,
-    "mllama_text_model": dense.mllama, "gpt2": early.gpt2, "gpt_bigcode": early.gpt_bigcode,
-    "gpt_neox": early.gpt_neox, "gptj": early.gptj, "opt": early.opt, "bloom": early.bloom,
-    "falcon": early.falcon, "mpt": early.mpt,
-    "mixtral": sparse.mixtral, "phimoe": sparse.phimoe, "qwen2_moe": sparse.qwen2_moe,
-    "qwen3_moe": sparse.qwen3_moe, "qwen3_vl_moe_text": sparse.qwen3_moe,
-    "olmoe": sparse.olmoe, "dbrx": sparse.dbrx, "granitemoe": sparse.granitemoe,
-    "granitemoeshared": sparse.granitemoe,
-    "dots1": sparse.dots1, "glm4v_moe_text": sparse.glm4_moe, "glm4v_text": dense.glm4,
-    "hunyuan_v1_dense": dense.hunyuan_dense,
-    "gpt_oss": sparse.gpt_oss, "llama4_text": sparse.llama4, "llama4": sparse.llama4,
-    "glm4_moe": sparse.glm4_moe, "ernie4_5_moe": sparse.ernie_moe,
-    "minimax_m2": sparse.minimax_m2, "minimax_m3": sparse.minimax_m3,
-    "minimax_m3_vl": sparse.minimax_m3, "hunyuan_v1_moe": sparse.hunyuan,
-    "deepseek": sparse.deepseek, "mimo_v2_flash": mixed.mimo_v2, "grok-1": sparse.grok,
-    "step3p5": mixed.step3, "step3p7": mixed.step3,
-    "deepseek_v2": latent.deepseek, "deepseek_v3": latent.deepseek,
-    "deepseek_v32": latent.deepseek, "kimi_k2": latent.deepseek,
-    "glm_moe_dsa": latent.deepseek, "glm4_moe_lite": latent.deepseek,
-    "minicpm3": latent.minicpm3, "deepseek_v4": latent.deepseek_v4,
-    "deepseek_ref": latent.deepseek_v4,
-    "mamba": hybrid.mamba, "falcon_mamba": hybrid.mamba, "mamba2": hybrid.mamba_two,
-    "jamba": hybrid.jamba, "nemotron_h": hybrid.nemotron_h, "falcon_h1": hybrid.falcon_h1,
-    "granitemoehybrid": hybrid.granite_hybrid, "bamba": hybrid.bamba,
-    "kimi_linear": linear_attention.kimi_linear, "lfm2": hybrid.lfm2,
-    "qwen3_next": linear_attention.qwen_next, "qwen3_5_text": linear_attention.qwen_next,
-    "qwen3_5_moe_text": linear_attention.qwen_next, "qwen3_5": linear_attention.qwen_next,
-    "qwen3_5_moe": linear_attention.qwen_next, "minimax_text_01": linear_attention.minimax_text,
-    "minimax": linear_attention.minimax_text, "nemotron-nas": hybrid.nemotron_nas,
+BUILDERS: Final[Mapping[str, str]] = {
+    "llama": "dense.llama", "mistral": "dense.llama", "ministral": "dense.llama",
+    "ministral3": "dense.llama", "seed_oss": "dense.llama",
+    "yi": "dense.llama", "aquila": "dense.llama", "internlm2": "dense.internlm",
+    "internlm": "dense.internlm", "internlm3": "dense.llama", "baichuan": "dense.llama",
+    "exaone": "dense.llama", "exaone4": "dense.exaone4", "granite": "dense.granite",
+    "smollm3": "dense.smollm3", "qwen": "early.qwen1", "qwen2": "dense.qwen2",
+    "qwen2_vl": "dense.qwen2", "qwen2_vl_text": "dense.qwen2", "qwen2_5_vl": "dense.qwen2",
+    "qwen2_5_vl_text": "dense.qwen2", "qwen3": "dense.qwen3", "qwen3_vl_text": "dense.qwen3",
+    "phi3": "dense.phi3", "phi3_v": "dense.phi3", "phi3small": "early.phi3small",
+    "phi": "early.phi",
+    "gemma": "dense.gemma", "gemma2": "dense.gemma2", "gemma3_text": "dense.gemma3",
+    "gemma3": "dense.gemma3", "gemma4_text": "mixed.gemma4", "olmo": "dense.olmo",
+    "olmo2": "dense.olmo2", "olmo3": "dense.olmo3", "cohere": "dense.cohere",
+    "cohere2": "dense.cohere2", "stablelm": "dense.stablelm", "starcoder2": "dense.starcoder2",
+    "glm": "dense.glm", "glm4": "dense.glm4", "chatglm": "early.chatglm",
+    "nemotron": "dense.nemotron", "ernie4_5": "dense.ernie", "mimo": "dense.mimo",
+    "mllama_text_model": "dense.mllama", "gpt2": "early.gpt2", "gpt_bigcode": "early.gpt_bigcode",
+    "gpt_neox": "early.gpt_neox", "gptj": "early.gptj", "opt": "early.opt", "bloom": "early.bloom",
+    "falcon": "early.falcon", "mpt": "early.mpt",
+    "mixtral": "sparse.mixtral", "phimoe": "sparse.phimoe", "qwen2_moe": "sparse.qwen2_moe",
+    "qwen3_moe": "sparse.qwen3_moe", "qwen3_vl_moe_text": "sparse.qwen3_moe",
+    "olmoe": "sparse.olmoe", "dbrx": "sparse.dbrx", "granitemoe": "sparse.granitemoe",
+    "granitemoeshared": "sparse.granitemoe",
+    "dots1": "sparse.dots1", "glm4v_moe_text": "sparse.glm4_moe", "glm4v_text": "dense.glm4",
+    "hunyuan_v1_dense": "dense.hunyuan_dense",
+    "gpt_oss": "sparse.gpt_oss", "llama4_text": "sparse.llama4", "llama4": "sparse.llama4",
+    "glm4_moe": "sparse.glm4_moe", "ernie4_5_moe": "sparse.ernie_moe",
+    "minimax_m2": "sparse.minimax_m2", "minimax_m3": "sparse.minimax_m3",
+    "minimax_m3_vl": "sparse.minimax_m3", "hunyuan_v1_moe": "sparse.hunyuan",
+    "deepseek": "sparse.deepseek", "mimo_v2_flash": "mixed.mimo_v2", "grok-1": "sparse.grok",
+    "step3p5": "mixed.step3", "step3p7": "mixed.step3",
+    "deepseek_v2": "latent.deepseek", "deepseek_v3": "latent.deepseek",
+    "deepseek_v32": "latent.deepseek", "kimi_k2": "latent.deepseek",
+    "glm_moe_dsa": "latent.deepseek", "glm4_moe_lite": "latent.deepseek",
+    "minicpm3": "latent.minicpm3", "deepseek_v4": "latent.deepseek_v4",
+    "deepseek_ref": "latent.deepseek_v4",
+    "mamba": "hybrid.mamba", "falcon_mamba": "hybrid.mamba", "mamba2": "hybrid.mamba_two",
+    "jamba": "hybrid.jamba", "nemotron_h": "hybrid.nemotron_h", "falcon_h1": "hybrid.falcon_h1",
+    "granitemoehybrid": "hybrid.granite_hybrid", "bamba": "hybrid.bamba",
+    "kimi_linear": "linear_attention.kimi_linear", "lfm2": "hybrid.lfm2",
+    "qwen3_next": "linear_attention.qwen_next", "qwen3_5_text": "linear_attention.qwen_next",
+    "qwen3_5_moe_text": "linear_attention.qwen_next", "qwen3_5": "linear_attention.qwen_next",
+    "qwen3_5_moe": "linear_attention.qwen_next", "minimax_text_01": "linear_attention.minimax_text",
+    "minimax": "linear_attention.minimax_text", "nemotron-nas": "hybrid.nemotron_nas",
 }  # fmt: skip
-"""By ``model_type``, of the text config where there is one."""
+"""Module and function by ``model_type``, of the text config where there is one."""
+
+
+def builder(model_type: str) -> Builder | None:
+    """The builder of a type, its module imported only now; None where there is none."""
+    module, _, function = BUILDERS.get(model_type, "").partition(".")
+    if not module:
+        return None
+    found: Builder = getattr(import_module(f"plimsoll.models.families.{module}"), function)
+    return found
+
 
 _LLAMA: Final[Mapping[str, Any]] = {
     "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,

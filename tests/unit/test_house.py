@@ -1,0 +1,76 @@
+"""Claims about the house itself: what no linter looks at and every module keeps."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = (ROOT / "estimator", ROOT / "operator")
+MODULES = sorted(path for folder in (*SOURCES, ROOT / "tests") for path in folder.rglob("*.py"))
+SHIPPED = [path for path in MODULES if path.is_relative_to(SOURCES[0])] + [
+    path for path in MODULES if path.is_relative_to(SOURCES[1])
+]
+MOST_LINES = 500
+
+
+def named(path: Path) -> str:
+    """A module's path from the root of the repository."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def docstring(path: Path) -> str:
+    """What a module opens with; empty where it opens with something else."""
+    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+
+
+def test_the_source_roots_are_no_packages() -> None:
+    assert [named(root) for root in SOURCES if (root / "__init__.py").exists()] == []
+
+
+def test_in_the_root_operator_is_the_one_of_the_standard_library() -> None:
+    code = "import operator; print(operator.__file__); operator.itemgetter"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == operator.__file__
+    assert not Path(run.stdout.strip()).is_relative_to(ROOT)
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    assert len(SHIPPED) > 80
+    opening = {named(path): docstring(path).partition("\n\n")[0] for path in MODULES}
+    assert {name: said for name, said in opening.items() if not said.endswith((".", ":"))} == {}
+
+
+def test_every_shipped_module_says_what_it_must_not_do() -> None:
+    negations = ("not ", "no ", "nothing", "never", "without", "none")
+    silent = [
+        named(path)
+        for path in SHIPPED
+        if path.name != "__init__.py" and not any(n in docstring(path).lower() for n in negations)
+    ]
+    assert silent == []
+
+
+def test_no_module_is_longer_than_a_reader_bears() -> None:
+    lines = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+def test_every_module_of_a_package_lies_in_one() -> None:
+    bare = {path.parent for path in SHIPPED if not (path.parent / "__init__.py").exists()}
+    assert {named(folder) for folder in bare} == set()
+
+
+@pytest.mark.parametrize("module", ["plimsoll", "plimsoll.cli", "plimsoll.manifests.load"])
+def test_the_estimator_starts_without_the_network_or_a_terminal_library(module: str) -> None:
+    heavy = ("kopf", "kubernetes", "aiohttp", "rich", "ssl", "urllib3", "requests")
+    code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
