@@ -88,6 +88,8 @@ def command(
     plimsoll estimate --parameters 70B --bits 16
     """
     from plimsoll.accelerators.catalogue import full_gpus
+    from plimsoll.errors import Problem, shown
+    from plimsoll.models.model import ModelSource
     from plimsoll.verdict import decide
 
     if sum(x is not None for x in (model, config_file, parameters)) != 1:
@@ -102,6 +104,11 @@ def command(
     _, request, first = decided[0]
     if request.problems:
         bad_input(request.problems, output)
+    if first.model.source is ModelSource.UNKNOWN:
+        near = " or ".join(first.model.suggestions)
+        fix = f"did you mean {near}? " if near else ""
+        fix += "a model of your own: --config FILE, or --parameters COUNT for the rule of thumb"
+        bad_input([Problem("MODEL", shown(model or ""), "a model of the catalogue", fix)], output)
     if gpus and first.problems and all(v.problems for _, _, v in decided):
         bad_input(first.problems, output)
     if output != "table":
