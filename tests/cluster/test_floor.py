@@ -7,10 +7,15 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cluster.fixtures_operator import DEPLOY, install, llm_deployment, until
 from plimsoll.accelerators.catalogue import find
+from plimsoll.manifests.llmdeployment import NoDocuments, request
 from plimsoll.models.catalogue import load as load_catalogue
+from plimsoll.verdict import decide
+from plimsoll.verdict_types import Decision
 from plimsoll_operator.api.policy import checkpoints, mebibytes
 
 if TYPE_CHECKING:
@@ -185,6 +190,77 @@ def test_an_override_counts_only_for_users_who_have_the_verb(
     blank = {"plimsoll.dev/override": "  "}
     assert refused(control_plane, namespace, on(1), annotations=blank, user=bob)
     assert not refused(control_plane, namespace, on(1), annotations=reason, user=bob)
+
+
+SPECS = st.fixed_dictionaries(
+    {
+        "model": st.fixed_dictionaries(
+            {},
+            optional={
+                "uri": st.sampled_from(
+                    [LLAMA, LLAMA + "@main", LLAMA + "/", "hf://Qwen/Qwen2.5-7B-Instruct",
+                     "hf://deepseek-ai/DeepSeek-V3", "hf://openai/gpt-oss-120b", "s3://b/m",
+                     "s3://meta-llama/Llama-3.3-70B-Instruct", "hf://acme/none", "hf://openai/GPT2"]
+                ),
+                "baseModel": st.sampled_from([LLAMA[5:], LLAMA, "openai-community/gpt2"]),
+                "parameters": st.sampled_from(["70B", "7B", "494M", "1.5T", "70000000000", "0"]),
+                "bits": st.sampled_from([4, 8, 16, 32]),
+                "quantization": st.sampled_from(["none", "fp8", "awq"]),
+                "configMapRef": st.just({"name": "mine"}),
+            },
+        ),
+        "accelerator": st.fixed_dictionaries(
+            {"gpusPerReplica": st.sampled_from([1, 2, 3, 8])},
+            optional={
+                "allowed": st.lists(
+                    st.sampled_from([A100, "A100-80GB", "nvidia-l4", "nvidia-b200", "nonsense"]),
+                    min_size=1, max_size=2, unique=True,
+                ),
+                "minMemory": st.sampled_from(["20Gi", "90Gi"]),
+            },
+        ),
+    },
+    optional={
+        "engine": st.fixed_dictionaries(
+            {},
+            optional={
+                "dtype": st.sampled_from(["auto", "float32", "bfloat16"]),
+                "quantization": st.sampled_from(["fp8", "bitsandbytes"]),
+                "extraArgs": st.sampled_from([["--cpu-offload-gb=200"], ["--enforce-eager"]]),
+                "parallelism": st.fixed_dictionaries(
+                    {}, optional={"tensor": st.sampled_from([1, 2]), "data": st.just(2)}
+                ),
+            },
+        ),
+        "workload": st.just({"concurrentSequences": 4}),
+    },
+)  # fmt: skip
+
+
+def test_whatever_the_floor_refuses_the_decision_refuses_too(
+    control_plane: Cluster, namespace: str
+) -> None:
+    specs: list[dict[str, Any]] = []
+
+    @settings(max_examples=300, derandomize=True, database=None, deadline=None)
+    @given(SPECS)
+    def collect(spec: dict[str, Any]) -> None:
+        specs.append(spec)
+
+    collect()
+    objects = [
+        {**llm_deployment(f"m{index}", namespace), "spec": spec} for index, spec in enumerate(specs)
+    ]
+    result = control_plane.kubectl(
+        "create", "--dry-run=server", "-f", "-", check=False,
+        input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
+    )  # fmt: skip
+    refusals = set(re.findall(rf'"(m\d+)" is forbidden: [^\n]*{NAME}', result.stderr))
+    assert len(refusals) > 20, result.stderr[:4000]
+    for obj in objects:
+        if obj["metadata"]["name"] in refusals:
+            verdict = decide(request(obj, NoDocuments()))
+            assert verdict.decision is Decision.DENY, obj["spec"]
 
 
 def test_the_policy_computes_what_the_tables_say_for_every_model(

@@ -44,7 +44,7 @@ def test_in_the_root_operator_is_the_one_of_the_standard_library() -> None:
 
 def test_every_module_says_what_it_is_for() -> None:
     assert len(SHIPPED) > 80
-    opening = {named(path): docstring(path).partition("\n\n")[0] for path in MODULES}
+    opening = {named(path): docstring(path).partition("\n\n")[0] for path in SHIPPED}
     assert {name: said for name, said in opening.items() if not said.endswith((".", ":"))} == {}
 
 

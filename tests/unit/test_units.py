@@ -26,8 +26,10 @@ from plimsoll.units import (
     parse_memory,
 )
 
-ABSURD = ["", " ", "-1", "-80Gi", "1e9", "0x10", "NaN", "inf", "80 gigs", "٨٠Gi", "８０Gi", "1,000",
-          "1_000", "80Gi80Gi", "9" * 65, "1" * (1 << 20), "é" * (1 << 20), "\x00", "80\nGi\n1"]  # fmt: skip
+ABSURD = [
+    "", " ", "-1", "-80Gi", "1e9", "0x10", "NaN", "inf", "80 gigs", "٨٠Gi", "８０Gi", "1,000",
+    "1_000", "80Gi80Gi", "9" * 65, "1" * (1 << 20), "é" * (1 << 20), "\x00", "80\nGi\n1",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,9 @@ def _take(document: Any, where: str, line: int, index: int, found: Manifests) ->
         )
         return
     version, kind = document.get("apiVersion"), document.get("kind")
+    if isinstance(kind, str) and kind.endswith("List") and ("items" in document or kind == "List"):
+        _unpack(document, where, line, index, found)
+        return
     if not isinstance(version, str) or not isinstance(kind, str):
         missing = "apiVersion" if not isinstance(version, str) else "kind"
         found.problems.append(
@@ -175,10 +178,6 @@ def _take(document: Any, where: str, line: int, index: int, found: Manifests) ->
                 f"apiVersion: {API_VERSION}, kind: {KIND}",
             )
         )
-        return
-    if kind.endswith("List") and isinstance(document.get("items"), list):
-        for item in document["items"]:
-            _take(item, where, line, index, found)
         return
     if kind == KIND and version == API_VERSION:
         found.deployments.append(Manifest(where, line, index, document))
@@ -194,6 +193,22 @@ def _take(document: Any, where: str, line: int, index: int, found: Manifests) ->
     else:
         found.others += 1
         _keep(version, kind, document, found)
+
+
+def _unpack(document: dict[str, Any], where: str, line: int, index: int, found: Manifests) -> None:
+    """Each item of a list; as in kubectl, one of a typed list needs no kind of its own."""
+    items = document.get("items")
+    if items is None:
+        return
+    if not isinstance(items, list):
+        found.problems.append(
+            Problem(f"{where}:{line}", f"items: {_kind_of(items)}", "a list of objects as items")
+        )
+        return
+    kind = document["kind"].removesuffix("List")
+    missing = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
+    for item in items:
+        _take({**missing, **item} if isinstance(item, dict) else item, where, line, index, found)
 
 
 def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -> None:
@@ -214,5 +229,8 @@ def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -
 
 
 def _kind_of(document: object) -> str:
-    names = {list: "a list", str: "a string", int: "a number", float: "a number", bool: "a flag"}
+    names = {
+        list: "a list", dict: "a mapping", str: "a string", int: "a number", float: "a number",
+        bool: "a flag", type(None): "nothing",
+    }  # fmt: skip
     return names.get(type(document), type(document).__name__)

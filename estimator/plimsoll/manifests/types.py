@@ -17,7 +17,7 @@ MAX_COUNT = 10**9
 Count = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
 Ways = Annotated[int, Field(strict=True, ge=1, le=1024)]
 Flag = Annotated[bool, Field(strict=True)]
-Quantity = Annotated[str, Field(strict=True, max_length=16, pattern=r"^[0-9]{1,9}(Mi|Gi)$")]
+Quantity = Annotated[str, Field(strict=True, max_length=16, pattern=r"^[1-9][0-9]{0,8}(Mi|Gi)$")]
 Word = Annotated[str, Field(strict=True, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 
@@ -194,7 +194,7 @@ class AcceleratorSpec(Spec):
     allowed: (
         Annotated[
             list[Annotated[str, Field(strict=True, min_length=1, max_length=63)]],
-            Field(max_length=16),
+            Field(min_length=1, max_length=16),
         ]
         | None
     ) = Field(

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from plimsoll.errors import Problem, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -22,7 +22,7 @@ MAX_PROBLEMS: Final = 50
 """Problems of one object that are listed; the rest are counted."""
 
 PATTERNS: Final = {
-    r"^[0-9]{1,9}(Mi|Gi)$": "a quantity such as 40Gi or 81559Mi",
+    r"^[1-9][0-9]{0,8}(Mi|Gi)$": "a quantity such as 40Gi or 81559Mi",
     r"^[0-9]{1,6}(\.[0-9]{1,4})?[KMBT]?$": "a parameter count such as 70B or 494M",
     r"^(0\.[0-9]{1,4}|1)$": 'a share between 0 and 1 as a string, such as "0.92"',
     r"^(hf|oci|pvc|s3|gs|file)://.+": "a location such as hf://org/name (also oci, pvc, s3, gs, "
@@ -47,13 +47,19 @@ _KINDS: Final = {
 }
 
 
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+"""What stands after a dot in a path; anything else, such as a label, stands in brackets."""
+_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
 def path_of(location: Sequence[int | str], root: str) -> str:
     """``spec.engine.extraArgs[3]`` for a location within the spec."""
     path = root
     for part in location:
         if part == "[key]":
             continue
-        path += f"[{part}]" if isinstance(part, int) else f".{shown(part)[1:-1]}"
+        said = str(part) if isinstance(part, int) else shown(part)[1:-1]
+        path += f".{said}" if _NAME.fullmatch(said) else f"[{said}]"
     return path
 
 
@@ -76,12 +82,37 @@ def _problem(error: ErrorDetails, model: type[BaseModel], root: str) -> Problem:
         described = _description(model, location)
         return Problem(path, "", described.rstrip(".") or "a value", "it may not be left out")
     if kind == "extra_forbidden":
-        known = sorted(_fields(model, location[:-1]))
-        near = difflib.get_close_matches(str(location[-1])[:64], known, n=1, cutoff=0.6)
-        fix = f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}"
+        fix = _meant(model, location, root)
         return Problem(path, _given(given), "no such field", fix)
-    fix = _rewritten(kind, given) or _left_out(_description(model, location))
+    fix = _rewritten(kind, given, context) or _fields_of(model, location)
+    fix = fix or _left_out(_description(model, location))
     return Problem(path, _given(given), f"must be {_wanted(kind, context)}", fix)
+
+
+def _meant(model: type[BaseModel], location: Sequence[int | str], root: str) -> str:
+    """What an unknown field was probably meant to be: a name near it, or its place elsewhere."""
+    given = str(location[-1])[:64].lower()
+    known = sorted(_fields(model, location[:-1]))
+    elsewhere = [p for p in _paths(model, root) if p.rpartition(".")[2].lower() == given]
+    near = difflib.get_close_matches(given, [name.lower() for name in known], n=1, cutoff=0.65)
+    if near and (near[0] == given or not elsewhere):
+        return f"did you mean {next(name for name in known if name.lower() == near[0])}?"
+    if elsewhere:
+        return f"its place is {elsewhere[0]}"
+    return f"known here: {', '.join(known)}"
+
+
+def _paths(model: type[BaseModel], root: str) -> Iterator[str]:
+    """The paths of all fields, the shallow ones first."""
+    deeper = []
+    for name, field in model.model_fields.items():
+        path = f"{root}.{field.alias or name}"
+        yield path
+        inner = _model_in(field.annotation)
+        if inner is not None:
+            deeper.append((inner, path))
+    for inner, path in deeper:
+        yield from _paths(inner, path)
 
 
 def _given(given: object) -> str:
@@ -108,18 +139,24 @@ def _wanted(kind: str, context: Mapping[str, Any]) -> str:
         return "at least one character long"
     if kind == "too_long":
         return f"at most {context['max_length']} entries long"
+    if kind == "too_short":
+        return "at least one entry long"
     if kind == "literal_error":
         return str(context["expected"]).replace("'", "")
     return _KINDS.get(kind, "a value of the field's type")
 
 
-def _rewritten(kind: str, given: object) -> str:
+def _rewritten(kind: str, given: object, context: Mapping[str, Any]) -> str:
     """How to write what was probably meant; empty where nobody can tell."""
     number = isinstance(given, (int, float)) and not isinstance(given, bool)
     if kind == "string_type" and number:
         return f'write it as a string: "{_given(given)}"'
     if kind == "int_type" and isinstance(given, str) and re.fullmatch(r"[0-9]{1,18}", given):
         return f"write it without quotes: {given}"
+    if kind == "int_type" and isinstance(given, float) and given.is_integer():
+        return f"write it without a fraction: {given:.0f}" if abs(given) < 1e15 else ""
+    if kind == "string_pattern_mismatch" and "hf|" in context["pattern"]:
+        return f"write it as hf://{given}" if _ID.fullmatch(str(given)) else ""
     if kind == "bool_type":
         return "write it without quotes" if given in ("true", "false") else ""
     if kind == "list_type" and isinstance(given, str):
@@ -127,10 +164,16 @@ def _rewritten(kind: str, given: object) -> str:
     return ""
 
 
+def _fields_of(model: type[BaseModel], location: Sequence[int | str]) -> str:
+    """The fields of what is at a location, where it should be a mapping of known ones."""
+    known = sorted(_fields(model, location))
+    return f"its fields: {', '.join(known)}" if known else ""
+
+
 def _left_out(description: str) -> str:
     """What happens where the field is left out, if its description says so."""
     said = description.partition("Unset: ")[2].rstrip(".")
-    return f"change it, or leave it out ({said})" if said else ""
+    return f"change it, or leave it out ({said})" if said else "change it"
 
 
 def _fields(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
@@ -141,16 +184,18 @@ def _fields(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
 
 def _model_at(model: type[BaseModel], location: Sequence[int | str]) -> type[BaseModel] | None:
     for part in location:
-        annotation: Any = next(
-            (f.annotation for name, f in model.model_fields.items() if part in (name, f.alias)),
-            None,
-        )
-        options = (annotation, *getattr(annotation, "__args__", ()))
-        inner = next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
+        fields = model.model_fields.items()
+        inner = next((_model_in(f.annotation) for n, f in fields if part in (n, f.alias)), None)
         if inner is None:
             return None
         model = inner
     return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that an annotation names, alone or beside None."""
+    options = (annotation, *getattr(annotation, "__args__", ()))
+    return next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
 
 
 def _description(model: type[BaseModel], location: Sequence[int | str]) -> str:

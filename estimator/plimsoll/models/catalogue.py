@@ -83,6 +83,8 @@ class Catalogue:
         pool = [s for s in self._short if abs(len(s) - len(short)) <= 8 and s[:2] == short[:2]]
         near = difflib.get_close_matches(short[:64], pool, n=n, cutoff=0.72)
         names = [*same, *(full for s in near if s != short for full in self._short[s])]
+        owner = wanted.rpartition("/")[0]
+        names.sort(key=lambda found: (found not in same, found.rpartition("/")[0] != owner))
         return tuple(dict.fromkeys(self._spelt(found) for found in names))[:n]
 
     def _spelt(self, lower: str) -> str:

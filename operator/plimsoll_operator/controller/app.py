@@ -134,7 +134,7 @@ class Controller:
             ended: object = "no reason given"
             watches = Watches(self._new_registry(loop), self._watching)
             try:
-                await asyncio.to_thread(watches.run)
+                await watches.run()
             except Exception as error:
                 ended = error or type(error).__name__
             finally:

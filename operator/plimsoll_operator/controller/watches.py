@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import threading
 from typing import TYPE_CHECKING, Any
 
 import kopf
@@ -17,7 +18,6 @@ import kopf
 from plimsoll.manifests.constants import GROUP, POLICY_LABEL
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator
 
 
@@ -105,7 +105,7 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 
 class Watches:
-    """One run of kopf. `run` in a thread, `stop` from any other."""
+    """One run of kopf, in a thread of its own. `stop` may be called from any thread."""
 
     def __init__(self, registry: kopf.OperatorRegistry, running: threading.Event) -> None:
         """registry: of handlers and login; running: set while kopf watches."""
@@ -114,12 +114,36 @@ class Watches:
         self._told = asyncio.Event()
         self._never = False
 
-    def run(self) -> None:
-        """Run kopf until told to stop. Raises what made kopf give up."""
-        try:
-            asyncio.run(self._operate())
-        finally:
-            self._running.clear()
+    async def run(self) -> None:
+        """Run kopf in a thread of its own until told to stop. Raises what made kopf give up.
+
+        The thread is a daemon: when our process ends, it does not wait for kopf, which may take
+        its time over a watch that has just begun.
+        """
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def tell(error: BaseException | None) -> None:
+            if ended.done():
+                return
+            if error is None:
+                ended.set_result(None)
+            else:
+                ended.set_exception(error)
+
+        def target() -> None:
+            error: BaseException | None = None
+            try:
+                asyncio.run(self._operate())
+            except Exception as raised:
+                error = raised
+            finally:
+                self._running.clear()
+            with contextlib.suppress(RuntimeError):  # the loop that waits has ended already
+                loop.call_soon_threadsafe(tell, error)
+
+        threading.Thread(target=target, name="kopf", daemon=True).start()
+        await ended
 
     async def _operate(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -7,6 +7,8 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -14,13 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.manifests.llmdeployment import Missing
+from plimsoll.manifests.llmdeployment import Missing, request
 from plimsoll.manifests.load import MAX_FILE, Manifests, load
 from plimsoll.manifests.yaml_text import NotYaml, documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Check = Callable[..., Manifests]
 
@@ -70,6 +71,38 @@ def test_a_list_is_unpacked_and_other_kinds_are_counted(check: Check) -> None:
     ]
     found = check(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}), "it.json")
     assert (names(found), found.others, said(found)) == (["a"], 2, [])
+
+
+def test_items_of_a_typed_list_need_no_kind_of_their_own(check: Check) -> None:
+    item = {"metadata": {"name": "a"}, "spec": {"model": {"uri": "hf://Qwen/Qwen2.5-7B-Instruct"}}}
+    found = check(
+        json.dumps(
+            {"apiVersion": "plimsoll.dev/v1alpha1", "kind": "LLMDeploymentList", "items": [item]}
+        )
+    )
+    assert (names(found), said(found)) == (["a"], [])
+    assert found.deployments[0].obj["kind"] == "LLMDeployment"
+
+
+@pytest.mark.parametrize(
+    ("items", "words"),
+    [
+        ("items: x", ["items: a string: a list of objects as items"]),
+        ("items: {a: 1}", ["items: a mapping: a list of objects as items"]),
+        ("items: [5, null, {a: 1}]", ["a number: a Kubernetes", "nothing: a Kubernetes", "no api"]),
+        ("items: []", []),
+        ("items: null", []),
+        ("", []),
+    ],
+)
+def test_a_list_of_something_else_is_said_item_by_item(
+    check: Check, items: str, words: list[str]
+) -> None:
+    found = check(f"apiVersion: v1\nkind: List\n{items}\n")
+    assert (found.deployments, found.others) == ([], 0)
+    assert len(found.problems) == len(words)
+    for sentence, word in zip(said(found), words, strict=True):
+        assert f"it.yaml:1: Invalid value: {word}" in sentence
 
 
 def test_config_maps_and_namespaces_beside_it_count(check: Check) -> None:
@@ -213,6 +246,45 @@ def test_a_file_with_a_strange_name_is_named_printably(tmp_path: Path) -> None:
         file.write(b"a: 1\n")
     (problem,) = said(load((str(tmp_path),)))
     assert problem.isprintable()
+
+
+@given(st.binary(max_size=200) | st.text(max_size=80).map(str.encode))
+def test_whatever_bytes_a_file_has_it_is_read_or_refused(content: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "it.yaml")
+        path.write_bytes(content)
+        found = load((str(path),))
+    assert found.deployments == []
+    assert found.problems or found.others
+    for sentence in said(found):
+        assert sentence.isprintable()
+
+
+pieces = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8)
+    | st.sampled_from(["v1", "plimsoll.dev/v1alpha1", "LLMDeployment", "List", "ConfigMap",
+                       "Namespace", "LLMDeploymentList"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["apiVersion", "kind", "items", "metadata", "name", "namespace", "data",
+                         "labels", "plimsoll.dev/policy", "spec", "annotations"]), inner,
+        max_size=6,
+    ),
+    max_leaves=25,
+)  # fmt: skip
+
+
+@given(st.lists(pieces, max_size=3))
+def test_whatever_objects_a_file_holds_they_are_sorted_or_refused(objects: list[object]) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "it.yaml")
+        path.write_text("---\n".join(json.dumps(obj) + "\n" for obj in objects))
+        found = load((str(path),))
+    for manifest in found.deployments:
+        for problem in request(manifest.obj, found).problems:
+            assert problem.path.startswith("spec")
+    for problem in found.problems:
+        assert "it.yaml" in problem.path
+        assert problem.wanted
 
 
 @given(

@@ -196,7 +196,63 @@ def test_all_mistakes_are_said_at_once_each_with_its_field() -> None:
             "spec.engine.max_model_len: Invalid value: 8192: no such field; did you mean "
             "maxModelLen?",
         ),
-        ({"workload": []}, "spec.workload: Invalid value: a list of 0: must be a mapping"),
+        (
+            {"workload": []},
+            "spec.workload: Invalid value: a list of 0: must be a mapping; its fields: "
+            "concurrentSequences, inputTokens, outputTokens",
+        ),
+        (
+            {"model": QWEN},
+            f'spec.model: Invalid value: "{QWEN}": must be a mapping; its fields: baseModel',
+        ),
+        (
+            {"model": {"uri": "Qwen/Qwen2.5-7B-Instruct"}},
+            'spec.model.uri: Invalid value: "Qwen/Qwen2.5-7B-Instruct": must be a location such '
+            "as hf://org/name (also oci, pvc, s3, gs, file); write it as "
+            "hf://Qwen/Qwen2.5-7B-Instruct",
+        ),
+        (
+            {"model": {"uri": QWEN, "URI": 1}},
+            "spec.model.URI: Invalid value: 1: no such field; did you mean uri?",
+        ),
+        (
+            {"maxModelLen": 8192},
+            "spec.maxModelLen: Invalid value: 8192: no such field; its place is "
+            "spec.engine.maxModelLen",
+        ),
+        (
+            {"engine": {"tensor": 2}},
+            "spec.engine.tensor: Invalid value: 2: no such field; its place is "
+            "spec.engine.parallelism.tensor",
+        ),
+        (
+            {"engine": {"maxModelLen": 8192.0}},
+            "spec.engine.maxModelLen: Invalid value: 8192.0: must be an integer; write it without "
+            "a fraction: 8192",
+        ),
+        (
+            {"engine": {"enforceEager": "true"}},
+            'spec.engine.enforceEager: Invalid value: "true": must be true or false; write it '
+            "without quotes",
+        ),
+        (
+            {"engine": {"kvCacheMemory": "0Gi"}},
+            'spec.engine.kvCacheMemory: Invalid value: "0Gi": must be a quantity such as 40Gi',
+        ),
+        (
+            {"accelerator": {"minMemory": "-40Gi"}},
+            'spec.accelerator.minMemory: Invalid value: "-40Gi": must be a quantity such as 40Gi',
+        ),
+        (
+            {"accelerator": {"allowed": []}},
+            "spec.accelerator.allowed: Invalid value: a list of 0: must be at least one entry "
+            "long; change it, or leave it out (any)",
+        ),
+        (
+            {"accelerator": {"nodeSelector": {"topology.kubernetes.io/zone": 1}}},
+            "spec.accelerator.nodeSelector[topology.kubernetes.io/zone]: Invalid value: 1: must "
+            'be a string; write it as a string: "1"',
+        ),
     ],
 )
 def test_a_mistake_is_said_with_field_given_wanted_and_next_step(
@@ -204,6 +260,19 @@ def test_a_mistake_is_said_with_field_given_wanted_and_next_step(
 ) -> None:
     (problem,) = said(read({"model": {"uri": QWEN}, **spec}))
     assert problem.startswith(sentence)
+
+
+def test_every_problem_of_form_says_a_next_step() -> None:
+    found = read(
+        {
+            "model": {"uri": None, "bits": [1], "configMapRef": 5, "quantization": "ALL CAPS"},
+            "engine": {"version": "", "extraArgs": [None], "enforceEager": 1, "kvCacheDtype": {}},
+            "accelerator": {"nodeSelector": {"a": None}, "gpusPerReplica": 10**400},
+            "replicas": float("nan"), 7: "seven",
+        }
+    )  # fmt: skip
+    assert len(found.problems) == 11
+    assert [str(problem) for problem in found.problems if not problem.fix] == []
 
 
 def test_every_form_that_a_field_has_is_put_into_words() -> None:
