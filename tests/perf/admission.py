@@ -135,11 +135,18 @@ def alone(report: Report, url: str, baseline: str, context: ssl.SSLContext) -> N
         theirs.append(fast(baseline, load, loose).rate)
     report.add("admission, 16 connections, allowed: reviews", statistics.median(ours), "/s",
                ">= 800", statistics.median(theirs))  # fmt: skip
-    steady = bodies(50_000, 2000)
-    slow = asyncio.run(at_rate(url, context, steady, 200, wanted))
-    base = asyncio.run(at_rate(baseline, context, steady, 200, loose))
-    report.add("admission at 200/s: p99", percentile(slow.latencies, 0.99), "ms", "<= 20",
-               percentile(base.latencies, 0.99))  # fmt: skip
+    slow, base = [], []
+    for round_ in range(3):  # the median: one hiccup of the machine is not ours
+        steady = bodies(50_000 + 1000 * round_, 1000)
+        slow.append(
+            percentile(asyncio.run(at_rate(url, context, steady, 200, wanted)).latencies, 0.99)
+        )
+        base.append(
+            percentile(asyncio.run(at_rate(baseline, context, steady, 200, loose)).latencies, 0.99)
+        )
+    report.add(
+        "admission at 200/s: p99", statistics.median(slow), "ms", "<= 20", statistics.median(base)
+    )
 
 
 def register(plane: ControlPlane, url: str) -> None:
