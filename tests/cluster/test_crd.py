@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from cluster.fixtures_operator import DEPLOY, conditions, install, llm_deployment
+from plimsoll.inventory import NO_INVENTORY
+from plimsoll.manifests.llmdeployment import NoDocuments, request
+from plimsoll.manifests.load import load
+from plimsoll.verdict_types import Policy
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
+from plimsoll_operator.controller.plan import plan
+from plimsoll_operator.controller.snapshot import Inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +92,20 @@ def test_a_table_of_objects_answers_the_question(control_plane: Cluster, namespa
     assert set(conditions(control_plane.get("llmd", "it", "-n", namespace))) == {"Ready", "Fits"}
 
 
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_the_status_of_a_sample_is_taken_whole(
+    control_plane: Cluster, namespace: str, sample: Path
+) -> None:
+    (manifest,) = load((str(sample),)).deployments
+    inputs = Inputs(request(manifest.obj, NoDocuments()), NO_INVENTORY, Policy(), 1, "why", {})
+    status = dict(plan(inputs, datetime(2026, 11, 23, tzinfo=UTC)).patch)
+    name = manifest.obj["metadata"]["name"]
+    control_plane.kubectl("apply", "-n", namespace, "-f", str(sample))
+    patch = ("patch", "llmd", name, "-n", namespace, "--subresource=status", "--type=merge", "-p")
+    control_plane.kubectl(*patch, json.dumps({"status": status}))
+    assert control_plane.get("llmd", name, "-n", namespace)["status"] == status
+
+
 def test_it_is_listed_with_what_belongs_to_ai_but_not_with_all(
     control_plane: Cluster, namespace: str
 ) -> None:
@@ -154,6 +175,66 @@ def test_structure_is_refused_with_field_and_reason(
     printed = refusal(control_plane, namespace, spec)
     assert field in printed
     assert words in printed
+
+
+def test_a_broken_rule_reads_in_kubectl_as_one_plain_sentence(
+    control_plane: Cluster, namespace: str
+) -> None:
+    spec = {"engine": {"maxModelLen": 4096}, "workload": {"inputTokens": 4096, "outputTokens": 1}}
+    printed = refusal(control_plane, namespace, spec)
+    assert printed.strip() == (
+        'The LLMDeployment "it" is invalid: spec.engine.maxModelLen: Invalid value: must be at '
+        "least workload.inputTokens + outputTokens: raise it, or ask for less"
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"accelerator": {"allowed": []}},
+        {"accelerator": {"allowed": ["nvidia-l4", "nvidia-l4"]}},
+        {"accelerator": {"minMemory": "0Gi"}},
+        {"engine": {"kvCacheMemory": "80GB"}},
+        {"engine": {"maxModelLen": 8192.5}},
+        {"engine": {"maxModelLen": True}},
+        {"engine": {"enforceEager": "true"}},
+        {"engine": {"extraArgs": "--a"}},
+        {"engine": {"extraArgs": ["-a"] * 65}},
+        {"engine": {"parallelism": {"tensor": 0}}},
+        {"model": {"uri": QWEN, "parameters": 70}},
+        {"model": {"uri": QWEN, "parameters": "70B", "bits": 65}},
+        {"model": {"configMapRef": {}}},
+        {"workload": {"inputTokens": 0}},
+        {"replicas": 10_001},
+        {"model": None},
+        {"engine": []},
+    ],
+)
+def test_the_server_and_the_command_line_refuse_the_same(
+    control_plane: Cluster, namespace: str, spec: dict[str, Any]
+) -> None:
+    assert "spec." in refusal(control_plane, namespace, spec)
+    assert request(llm_deployment("it", namespace, spec), NoDocuments()).problems
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["8192", "8192.0", "1e+06", "8.192e+03", "0x2000", "010", "8_192", "1e-3", "8192.5", "1e400"],
+)
+def test_a_number_in_a_file_is_the_same_to_the_server_and_to_the_command_line(
+    control_plane: Cluster, namespace: str, written: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "it.yaml"
+    text = json.dumps(llm_deployment("it", namespace, {"engine": {"maxModelLen": 77777}}))
+    path.write_text(text.replace("77777", written))
+    create = ("create", "--dry-run=server", "-o", "json", "-f", str(path))
+    result = control_plane.kubectl(*create, check=False)
+    (manifest,) = load((str(path),)).deployments
+    found = request(manifest.obj, NoDocuments())
+    assert bool(found.problems) == (result.returncode != 0), (found.problems, result.stderr)
+    if result.returncode == 0:
+        taken = json.loads(result.stdout)["spec"]["engine"]["maxModelLen"]
+        assert found.engine.max_model_len == taken
 
 
 def test_every_broken_rule_is_said_at_once(control_plane: Cluster, namespace: str) -> None:

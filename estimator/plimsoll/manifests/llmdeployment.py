@@ -29,7 +29,7 @@ from plimsoll.request import Request, Wanted
 from plimsoll.units import parse_count, parse_fraction, parse_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from plimsoll.engines.vllm.arguments import Reading
 
@@ -52,6 +52,23 @@ class Documents(Protocol):
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key (None: the first of `DEFAULT_KEYS`), or why there is none."""
         ...
+
+
+def pick(
+    name: str, key: str | None, keys: Iterable[str], text: Callable[[str], str | None]
+) -> str | Missing:
+    """The text of a ConfigMap that is there, under a key or the first of `DEFAULT_KEYS`.
+
+    keys: what it has, for the sentence where none of these is among them. text: of one key.
+    """
+    for wanted in (key,) if key else DEFAULT_KEYS:
+        found = text(wanted)
+        if found is not None:
+            return found
+    there = ", ".join(sorted(keys)[:8]) or "none"
+    return Missing(
+        f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {there})"
+    )
 
 
 class NoDocuments:

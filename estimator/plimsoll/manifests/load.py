@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Problem, shown
 from plimsoll.manifests.constants import API_VERSION, GROUP, KIND, POLICY_LABEL
-from plimsoll.manifests.llmdeployment import DEFAULT_KEYS, Missing
+from plimsoll.manifests.llmdeployment import Missing, pick
 from plimsoll.manifests.yaml_text import NotYaml, documents
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_FILE: Final = 8 << 20
 """Bytes of one file, or of standard input, that are read."""
+_EXACT: Final = 1 << 53
+"""Below this every whole number is exact as a float."""
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 """Files of a folder that are read."""
 
@@ -59,13 +61,7 @@ class Manifests:
             return Missing(
                 f"ConfigMap {name} of namespace {namespace} is not among the manifests checked"
             )
-        for wanted in (key,) if key else DEFAULT_KEYS:
-            if wanted in data:
-                return data[wanted]
-        keys = ", ".join(sorted(data)[:8]) or "none"
-        return Missing(
-            f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {keys})"
-        )
+        return pick(name, key, data, data.get)
 
 
 def load(sources: tuple[str, ...]) -> Manifests:
@@ -180,7 +176,7 @@ def _take(document: Any, where: str, line: int, index: int, found: Manifests) ->
         )
         return
     if kind == KIND and version == API_VERSION:
-        found.deployments.append(Manifest(where, line, index, document))
+        found.deployments.append(Manifest(where, line, index, _as_json(document)))
     elif kind == KIND or version.partition("/")[0] == GROUP:
         found.problems.append(
             Problem(
@@ -226,6 +222,23 @@ def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -
         mode = labels.get(POLICY_LABEL) if isinstance(labels, dict) else None
         if isinstance(mode, str):
             found.modes[name] = mode
+
+
+def _as_json(value: Any) -> Any:
+    """The value as kubectl sends it: whole numbers as integers, the names of fields as text."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    if isinstance(value, dict):
+        return {_name(key): _as_json(item) for key, item in value.items()}
+    return value
+
+
+def _name(key: Any) -> Any:
+    if isinstance(key, bool):
+        return str(key).lower()
+    return str(key) if isinstance(key, int) else key
 
 
 def _kind_of(document: object) -> str:

@@ -80,13 +80,17 @@ class ModelSpec(Spec):
     parameters: (
         Annotated[
             str,
-            Field(strict=True, max_length=16, pattern=r"^[0-9]{1,6}(\.[0-9]{1,4})?[KMBT]?$"),
+            Field(
+                strict=True,
+                max_length=16,
+                pattern=r"^([0-9]{1,15}|[0-9]{1,6}(\.[0-9]{1,4})?[KMBT])$",
+            ),
         ]
         | None
     ) = Field(
         None,
-        description="Number of parameters, e.g. 70B, where nothing else is known: the rule of "
-        "thumb then decides, with a warning.",
+        description="Number of parameters, e.g. 70B or 70553706496, where nothing else is known: "
+        "the rule of thumb then decides, with a warning.",
     )
     bits: Annotated[int, Field(strict=True, ge=1, le=64)] | None = Field(
         None, description="Bits per parameter as stored, beside parameters. Unset: 16."

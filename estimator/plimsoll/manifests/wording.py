@@ -23,7 +23,7 @@ MAX_PROBLEMS: Final = 50
 
 PATTERNS: Final = {
     r"^[1-9][0-9]{0,8}(Mi|Gi)$": "a quantity such as 40Gi or 81559Mi",
-    r"^[0-9]{1,6}(\.[0-9]{1,4})?[KMBT]?$": "a parameter count such as 70B or 494M",
+    r"^([0-9]{1,15}|[0-9]{1,6}(\.[0-9]{1,4})?[KMBT])$": "a parameter count such as 70B or 494M",
     r"^(0\.[0-9]{1,4}|1)$": 'a share between 0 and 1 as a string, such as "0.92"',
     r"^(hf|oci|pvc|s3|gs|file)://.+": "a location such as hf://org/name (also oci, pvc, s3, gs, "
     "file)",

@@ -11,7 +11,7 @@ import logging
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.manifests.llmdeployment import DEFAULT_KEYS, Missing
+from plimsoll.manifests.llmdeployment import DEFAULT_KEYS, Missing, pick
 from plimsoll.manifests.policy import policy_of
 from plimsoll_operator.cache import NamespaceModes, NodeCache
 from plimsoll_operator.client import CONFIG_MAPS, NAMESPACES, NODES, Client, Json
@@ -28,11 +28,19 @@ log = logging.getLogger(__name__)
 MAX_DOCUMENTS: Final = 16 << 20
 """Packed bytes of models in ConfigMaps that are kept in all."""
 MARKS: Final = ('"model_type"', '"architectures"', "plimsoll.dev/model-profile")
-"""A ConfigMap's value that holds one of these may be a model and is kept; no other is."""
+"""A ConfigMap's value that holds one of these may be a model and is kept whole."""
+BEGINNING: Final = 64
+"""Characters that are kept of any other value: enough to say that it is no model, as the
+controller says of the whole."""
+
+
+def _worth_keeping(key: str, text: str) -> str:
+    whole = key in DEFAULT_KEYS or any(mark in text for mark in MARKS)
+    return text if whole else text[:BEGINNING]
 
 
 class ModelDocuments:
-    """The values of ConfigMaps that look like a config.json or a profile, by where they are."""
+    """The values of ConfigMaps by where they are: whole where they may be models."""
 
     def __init__(self) -> None:
         self._kept: dict[Name, dict[str, bytes]] = {}
@@ -46,9 +54,9 @@ class ModelDocuments:
         data: Mapping[str, object] = config_map.get("data") or {}
         self._keys[name] = tuple(sorted(data))[:8]
         packed = {
-            key: zlib.compress(text.encode(), 1)
+            key: zlib.compress(_worth_keeping(key, text).encode(), 1)
             for key, text in data.items()
-            if isinstance(text, str) and (key in DEFAULT_KEYS or any(m in text for m in MARKS))
+            if isinstance(text, str)
         }
         size = sum(map(len, packed.values()))
         if packed and self._size + size <= MAX_DOCUMENTS:
@@ -69,14 +77,11 @@ class ModelDocuments:
         where = (namespace, name)
         if where not in self._keys:
             return Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
-        kept = self._kept.get(where, {})
-        for wanted in (key,) if key else DEFAULT_KEYS:
-            if wanted in kept:
-                return zlib.decompress(kept[wanted]).decode()
-        keys = ", ".join(self._keys[where]) or "none"
-        return Missing(
-            f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {keys})"
-        )
+        return pick(name, key, self._keys[where], lambda wanted: self._text(where, wanted))
+
+    def _text(self, where: Name, key: str) -> str | None:
+        packed = self._kept.get(where, {}).get(key)
+        return None if packed is None else zlib.decompress(packed).decode()
 
 
 class ClusterKnowledge:

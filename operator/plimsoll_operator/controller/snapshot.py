@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.manifests.llmdeployment import DEFAULT_KEYS, Missing, override_reason
+from plimsoll.manifests.llmdeployment import Missing, override_reason, pick
 from plimsoll.manifests.llmdeployment import request as read_request
 from plimsoll.manifests.policy import policy_of
 from plimsoll_operator.controller.cache import unpack
@@ -68,14 +68,7 @@ class OneDocument:
         """The text under a key of a ConfigMap, or what is missing, in admission's words."""
         if (namespace, name) != (self.namespace, self.name) or not self.document.exists:
             return Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
-        for wanted in (key,) if key else DEFAULT_KEYS:
-            text = self.document.text(wanted)
-            if text is not None:
-                return text
-        keys = ", ".join(sorted(self.document.packed)[:8]) or "none"
-        return Missing(
-            f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {keys})"
-        )
+        return pick(name, key, self.document.packed, self.document.text)
 
 
 def identify(entry: Entry) -> Identity | None:

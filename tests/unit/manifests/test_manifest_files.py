@@ -209,6 +209,20 @@ def test_dates_are_text_as_in_kubernetes(check: Check) -> None:
     assert names(found) == ["2024-01-01"]
 
 
+@pytest.mark.parametrize("written", ["8192", "8192.0", "8.192e3", "8192e0", "81920e-1", "0x2000"])
+def test_whole_numbers_are_integers_however_they_are_written(check: Check, written: str) -> None:
+    found = check(f"{ONE % 'a'}status: {{n: {written}, 5: {{true: x}}}}\n")
+    status = found.deployments[0].obj["status"]
+    assert status == {"n": 8192, "5": {"true": "x"}}
+    assert type(status["n"]) is int
+
+
+@pytest.mark.parametrize("written", ["8192.5", "1e400", ".nan", "1e17"])
+def test_other_numbers_stay_as_they_are(check: Check, written: str) -> None:
+    found = check(f"{ONE % 'a'}status: {{n: {written}}}\n")
+    assert type(found.deployments[0].obj["status"]["n"]) is float
+
+
 def test_a_billion_laughs_are_refused_at_once(check: Check) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 40)]

@@ -390,6 +390,10 @@ def test_a_size_alone_is_taken_at_sixteen_bits() -> None:
     assert (found.model.parameters, found.model.bits) == (70_000_000_000, 16)
 
 
+def test_an_exact_count_of_parameters_can_be_given_as_it_is_shown() -> None:
+    assert read({"model": {"parameters": "70553706496"}}).model.parameters == 70_553_706_496
+
+
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
