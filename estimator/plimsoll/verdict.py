@@ -167,6 +167,8 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
     if not all(c.accelerator.certain for c in matter.table):
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
+    if case.architecture.assumed:
+        return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
 
@@ -179,6 +181,12 @@ def _doubts(request: Request, trial: Trial, planned: Plan) -> list[str]:
     if not accelerator.certain:
         found.append(
             f"{accelerator.name}: its memory is the nominal figure, not one seen on a node"
+        )
+    architecture = request.model.architecture
+    if architecture is not None and architecture.assumed:
+        found.append(
+            f"{request.model.name}: its model type {shown(architecture.model_type)} is not known "
+            "in all its parts; it is estimated like the models that it resembles"
         )
     if planned.idle:
         found.append(

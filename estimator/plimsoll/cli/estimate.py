@@ -137,7 +137,7 @@ def _request(
     if model is not None:
         spec_model["uri"] = model if "://" in model else f"hf://{model}"
     elif config_file is not None:
-        spec_model["configMapRef"] = documents.reference
+        spec_model |= {"uri": f"file://{config_file.name}", "configMapRef": documents.reference}
     else:
         spec_model |= {"parameters": parameters, "bits": bits if bits is not None else 16}
     spec_model["quantization"] = flags["stored_quantization"]

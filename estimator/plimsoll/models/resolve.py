@@ -45,7 +45,7 @@ def resolve(
     A document over baseModel over a uri of the catalogue over a size. quantization: how the
     checkpoint is stored, where it differs. Raises `Invalid` with paths below ``spec.model``.
     """
-    name = _short(uri) or base_model or document_origin
+    name = _short(uri) or base_model
     if document is not None:
         model = _from_document(document, name, document_origin)
     elif base_model:
@@ -115,7 +115,7 @@ def _from_document(document: str, name: str, origin: str) -> Model:
     architecture, is_profile, given = kept
     source = ModelSource.PROFILE if is_profile else ModelSource.CONFIG
     return Model(
-        name or given or "the model in the document", source, architecture,
+        name or given or origin or "the model in the document", source, architecture,
         architecture.parameters, None, origin, (), digest,
     )  # fmt: skip
 

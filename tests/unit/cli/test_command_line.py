@@ -333,3 +333,21 @@ def test_a_pipe_gets_plain_text_and_a_terminal_gets_bars() -> None:
     os.close(leader)
     assert child.wait(30) == 0
     assert "█".encode() in shown
+
+
+def test_a_model_type_that_nobody_knows_is_warned_about_and_never_refused(tmp_path: Path) -> None:
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "mine", "namespace": "chat"},
+        "data": {"config.json": json.dumps(LLAMA | {"model_type": "brand-new"})},
+    }
+    asks = manifest(model={"configMapRef": {"name": "mine"}},
+                    accelerator={"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
+                    engine={"maxModelLen": 131072})  # fmt: skip
+    result = run("check", "-", stdin=yaml.safe_dump_all([config_map, asks]))
+    assert result.exit_code == 0
+    assert "warning" in result.stdout
+    assert '"brand-new" is not known' in result.stdout
+    known = {**config_map, "data": {"config.json": json.dumps(LLAMA)}}
+    assert run("check", "-", stdin=yaml.safe_dump_all([known, asks])).exit_code == 1

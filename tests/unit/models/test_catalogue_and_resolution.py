@@ -1,0 +1,118 @@
+"""Models by name, by document and by profile: found, suggested, refused in words."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from plimsoll.errors import Invalid
+from plimsoll.models.catalogue import load
+from plimsoll.models.model import ModelSource
+from plimsoll.models.profile import FORMAT, MAX_BYTES, from_profile
+from plimsoll.models.quantization import stored_bytes
+from plimsoll.models.resolve import MAX_DOCUMENT, resolve
+
+
+def test_there_are_at_least_150_models_and_every_one_can_be_built() -> None:
+    assert len(load()) >= 150
+    assert all(entry.architecture.parameters > 10**7 for entry in load())
+
+
+def test_a_model_is_found_in_any_case_and_by_the_ids_that_share_its_structure() -> None:
+    wanted = load().find("meta-llama/Llama-3.3-70B-Instruct")
+    assert wanted is not None
+    assert load().find("META-LLAMA/llama-3.3-70b-instruct") is wanted
+    assert load().find("unsloth/Llama-3.3-70B-Instruct") is wanted
+
+
+def test_no_alias_is_the_id_of_another_model() -> None:
+    ids = {entry.id.lower() for entry in load()}
+    aliases = [alias.lower() for entry in load() for alias in entry.aliases]
+    assert len(aliases) == len(set(aliases))
+    assert not ids & set(aliases)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("meta-llama/Llama-3.3-70B-Instuct", "meta-llama/Llama-3.3-70B-Instruct"),
+        ("somebody/Qwen3-32B", "Qwen/Qwen3-32B"),
+        ("openai/gpt-oss120b", "openai/gpt-oss-120b"),
+    ],
+)
+def test_near_misses_are_suggested(given: str, wanted: str) -> None:
+    assert load().find(given) is None
+    assert wanted in load().suggest(given)
+
+
+@pytest.mark.parametrize("given", ["", "/", "ünïcode/模型", "x" * 2_000_000, "\x00", "a/b/c/d"])
+def test_no_name_is_too_strange_or_too_long_to_be_unknown(given: str) -> None:
+    start = time.perf_counter()
+    assert load().find(given) is None
+    load().suggest(given)
+    assert time.perf_counter() - start < 0.5
+
+
+def test_every_profile_is_small_and_is_the_same_model() -> None:
+    for entry in load():
+        made = entry.profile()
+        assert len(json.dumps(made)) <= MAX_BYTES
+        again, wanted = from_profile(json.loads(json.dumps(made))), entry.architecture
+        assert again.parameters == wanted.parameters, entry.id
+        assert stored_bytes(again) == stored_bytes(wanted), entry.id
+        assert again.max_model_len == wanted.max_model_len, entry.id
+
+
+def test_a_document_tells_more_than_a_base_model_and_that_more_than_a_name() -> None:
+    document = json.dumps(load().find("Qwen/Qwen3-8B").profile())  # type: ignore[union-attr]
+    uri = "hf://meta-llama/Llama-3.1-8B-Instruct"
+    assert resolve(uri=uri).source is ModelSource.CATALOGUE
+    assert resolve(uri=uri, base_model="Qwen/Qwen3-4B").source is ModelSource.BASE_MODEL
+    found = resolve(uri=uri, base_model="Qwen/Qwen3-4B", document=document, document_origin="x")
+    assert found.source is ModelSource.PROFILE
+    assert found.parameters == load().find("Qwen/Qwen3-8B").architecture.parameters  # type: ignore[union-attr]
+
+
+def test_a_revision_does_not_hide_the_model() -> None:
+    assert resolve(uri="hf://Qwen/Qwen3-8B@main").source is ModelSource.CATALOGUE
+
+
+def test_a_name_that_nobody_knows_is_unknown_and_never_guessed() -> None:
+    found = resolve(uri="hf://acme/our-finetune")
+    assert found.source is ModelSource.UNKNOWN
+    assert found.architecture is None
+
+
+def test_a_size_alone_is_a_size() -> None:
+    found = resolve(uri="pvc://models/mine", parameters=70 * 10**9, bits=16)
+    assert (found.source, found.parameters) == (ModelSource.PARAMETERS, 70 * 10**9)
+
+
+def test_an_unknown_base_model_is_refused_with_the_nearest() -> None:
+    with pytest.raises(Invalid, match=r"spec\.model\.baseModel.*Qwen/Qwen3-32B"):
+        resolve(base_model="Qwen/Qwen3-33B")
+
+
+def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
+    plain = resolve(uri="hf://Qwen/Qwen3-8B")
+    quantized = resolve(uri="hf://Qwen/Qwen3-8B", quantization="awq")
+    assert plain.architecture is not None
+    assert quantized.architecture is not None
+    assert stored_bytes(quantized.architecture) < stored_bytes(plain.architecture) / 2
+    assert plain.digest != quantized.digest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "null", "[]", "{", "NaN", '{"a": 1, "a": 2}', "[" * 100_000, "{}", '{"model_type": 5}',
+        json.dumps({"format": FORMAT}), json.dumps({"format": "other"}), "x" * (MAX_DOCUMENT + 1),
+        '{"model_type": "llama", "hidden_size": -1, "num_hidden_layers": 1e400}',
+    ],
+)  # fmt: skip
+def test_a_document_that_is_no_model_is_refused_with_its_path(text: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        resolve(document=text, document_origin="configmap:chat/mine")
+    assert all(p.path.startswith("spec.model.configMapRef") for p in caught.value.problems)
