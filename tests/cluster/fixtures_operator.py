@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import socket
 import sys
 import time
@@ -31,11 +32,19 @@ STARTING = 30.0
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """An even port that nobody listens on, nor on the odd one above it.
+
+    `plimsoll-operator dev` takes both for its metrics; even ports never meet anybody's odd one.
+    """
+    while True:
+        port = random.randrange(32100, 60000, 2)
+        with socket.socket() as first, socket.socket() as second:
+            try:
+                first.bind(("127.0.0.1", port))
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
 
 
 def install(cluster: Cluster) -> None:

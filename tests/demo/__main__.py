@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import urllib.request
@@ -20,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from cluster.fixtures_operator import free_port
 from controlplane import Cluster, ControlPlane, ControlPlaneError, ExternalCluster, KubectlError
 from controlplane.build import ensure_built
 from controlplane.nodes import gpu_node
@@ -81,14 +81,6 @@ def a_cluster(mine: str | None, parts: Parts) -> ControlPlane | ExternalCluster:
     ensure_built()
     parts.end("building it (once)")
     return ControlPlane()
-
-
-def free_port() -> int:
-    """A port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def with_a_cluster(cluster: Cluster, parts: Parts, *, keep: bool, shared: bool) -> None:
