@@ -142,6 +142,10 @@ class Fields:
             return None
         return Fields(value, f"{self.path}: {name}", self.problems)
 
+    def empty(self) -> Fields:
+        """No fields at all, with the same list of problems."""
+        return Fields({}, self.path, self.problems)
+
     @property
     def data(self) -> Mapping[str, Any]:
         """The mapping itself."""

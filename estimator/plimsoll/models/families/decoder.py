@@ -250,7 +250,9 @@ def feed_forward(
         into=m.latent, prefix=prefix,
     )  # fmt: skip
     if m.shared:
-        found += mlp(hidden, m.shared, gated=m.gated, prefix=f"{prefix}.shared_experts")
+        found += mlp(
+            hidden, m.shared, gated=m.gated, bias=t.mlp_bias, prefix=f"{prefix}.shared_experts"
+        )
     found += t.sparse_more
     if m.shared_gate:
         found += linear(f"{prefix}.shared_expert_gate", 1, hidden, Split.NONE, Part.ROUTER)
@@ -280,6 +282,8 @@ def ends(hidden: int, vocab: int, t: Traits, *, tied: bool) -> Tensors:
         found += linear(
             "lm_head", vocab, wide, Split.VOCAB, Part.HEAD, bias=t.head_bias, stage=Stage.LAST
         )
+    elif t.head_bias:
+        found += loose("lm_head.bias", (vocab,), Split.VOCAB, Part.HEAD, stage=Stage.LAST)
     return found
 
 

@@ -45,6 +45,12 @@ def qwen_sliding(f: Fields, t: Traits) -> Traits:
     )  # fmt: skip
 
 
+def attention_biases(f: Fields, t: Traits) -> Traits:
+    """With biases on q, k, v and o where ``attention_bias`` says so."""
+    bias = f.flag("attention_bias")
+    return replace(t, qkv_bias=bias, o_bias=bias)
+
+
 def llama(f: Fields) -> Built:
     """LLaMA, Mistral, Granite, SmolLM3, Yi, Seed-OSS ..."""
     bias = f.flag("attention_bias", "qkv_bias")
@@ -63,14 +69,12 @@ def internlm(f: Fields) -> Built:
 
 def granite(f: Fields) -> Built:
     """Granite: LLaMA with a tied head by default."""
-    bias = f.flag("attention_bias")
-    t = Traits(tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=f.flag("mlp_bias"))
-    return decoder(f, t)
+    return decoder(f, attention_biases(f, Traits(tied=True, mlp_bias=f.flag("mlp_bias"))))
 
 
 def smollm3(f: Fields) -> Built:
     """SmolLM3: LLaMA, tied."""
-    return decoder(f, Traits(tied=True))
+    return decoder(f, attention_biases(f, Traits(tied=True, mlp_bias=f.flag("mlp_bias"))))
 
 
 def qwen2(f: Fields) -> Built:
@@ -80,13 +84,12 @@ def qwen2(f: Fields) -> Built:
 
 def qwen3(f: Fields) -> Built:
     """Qwen3: norms on the heads of q and k."""
-    return decoder(f, qwen_sliding(f, Traits(qk_norm="head", qkv_bias=f.flag("attention_bias"))))
+    return decoder(f, qwen_sliding(f, attention_biases(f, Traits(qk_norm="head"))))
 
 
 def hunyuan_dense(f: Fields) -> Built:
     """Hunyuan (dense): norms on the heads of q and k."""
-    bias = f.flag("attention_bias")
-    return decoder(f, Traits(qk_norm="head", qkv_bias=bias, o_bias=bias))
+    return decoder(f, attention_biases(f, Traits(qk_norm="head")))
 
 
 def phi3(f: Fields) -> Built:
@@ -96,44 +99,45 @@ def phi3(f: Fields) -> Built:
 
 def gemma(f: Fields) -> Built:
     """Gemma 1: tied."""
-    return decoder(f, Traits(tied=True))
+    return decoder(f, attention_biases(f, Traits(tied=True)))
 
 
 def gemma2(f: Fields) -> Built:
     """Gemma 2: four norms, every other layer slides."""
-    return decoder(f, windowed(f, Traits(tied=True, norms=4), default_window=4096, pattern=2))
+    t = attention_biases(f, Traits(tied=True, norms=4))
+    return decoder(f, windowed(f, t, default_window=4096, pattern=2))
 
 
 def gemma3(f: Fields) -> Built:
     """Gemma 3: four norms, norms on q and k, five of six layers slide."""
-    t = Traits(tied=True, norms=4, qk_norm="head")
+    t = attention_biases(f, Traits(tied=True, norms=4, qk_norm="head"))
     return decoder(f, windowed(f, t, default_window=4096, pattern=6))
 
 
 def olmo(f: Fields) -> Built:
     """OLMo: norms without parameters."""
-    return decoder(f, Traits(norm_weight=False))
+    return decoder(f, attention_biases(f, Traits(norm_weight=False)))
 
 
 def olmo2(f: Fields) -> Built:
     """OLMo 2: norms over all of q and k."""
-    return decoder(f, Traits(qk_norm="whole"))
+    return decoder(f, attention_biases(f, Traits(qk_norm="whole")))
 
 
 def olmo3(f: Fields) -> Built:
     """OLMo 3: OLMo 2 with three of four layers sliding."""
-    return decoder(f, windowed(f, Traits(qk_norm="whole"), pattern=4))
+    return decoder(f, windowed(f, attention_biases(f, Traits(qk_norm="whole")), pattern=4))
 
 
 def cohere(f: Fields) -> Built:
     """Command R: one norm, parallel, tied; Plus has a norm for each head of q and k."""
     norms = "per-head" if f.flag("use_qk_norm") else ""
-    return decoder(f, Traits(norms=1, tied=True, qk_norm=norms))
+    return decoder(f, attention_biases(f, Traits(norms=1, tied=True, qk_norm=norms)))
 
 
 def cohere2(f: Fields) -> Built:
     """Command A and R7B: one norm, tied, three of four layers slide."""
-    return decoder(f, windowed(f, Traits(norms=1, tied=True), pattern=4))
+    return decoder(f, windowed(f, attention_biases(f, Traits(norms=1, tied=True)), pattern=4))
 
 
 def stablelm(f: Fields) -> Built:
@@ -165,7 +169,8 @@ def glm4(f: Fields) -> Built:
 
 def nemotron(f: Fields) -> Built:
     """Nemotron 3/4 and Minitron: norms with bias, no gate."""
-    return decoder(f, Traits(norm_bias=True, gated=False))
+    t = Traits(norm_bias=True, gated=False, mlp_bias=f.flag("mlp_bias"))
+    return decoder(f, attention_biases(f, t))
 
 
 def exaone4(f: Fields) -> Built:

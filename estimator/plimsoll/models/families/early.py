@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.families.decoder import Built, Traits, decoder
+from plimsoll.models.families.decoder import Built, Traits, decoder, shape
 
 if TYPE_CHECKING:
     from plimsoll.models.fields import Fields
@@ -65,8 +65,10 @@ def opt(f: Fields) -> Built:
     """OPT: learned positions (two more rows than the context), biases everywhere, tied."""
     hidden = f.integer("hidden_size")
     narrow = f.integer("word_embed_proj_dim", default=hidden)
+    bias = f.flag("enable_bias", default=True)
     t = replace(
-        BIASED, four_times=False, tied=True,
+        BIASED, four_times=False, tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias,
+        norm_weight=f.flag("layer_norm_elementwise_affine", default=True),
         positions=f.integer("max_position_embeddings", default=2048) + 2,
         embed_dim=narrow if narrow != hidden else 0,
         final_norm=f.flag("do_layer_norm_before", default=True),
@@ -84,9 +86,11 @@ def falcon(f: Fields) -> Built:
     new, bias = f.flag("new_decoder_architecture"), f.flag("bias")
     one_norm = not new and f.flag("parallel_attn", default=True)
     t = replace(
-        BIASED, norms=1 if one_norm else 2, qkv_bias=bias, o_bias=bias, mlp_bias=bias, tied=True,
-        kv_heads=1 if not new and f.flag("multi_query", default=True) else 0,
-    )  # fmt: skip
+        BIASED, norms=1 if one_norm else 2, qkv_bias=bias, o_bias=bias, mlp_bias=bias, tied=True
+    )
+    if not new:  # num_kv_heads counts for the new decoder alone, whatever it says
+        kv = 1 if f.flag("multi_query", default=True) else shape(f).heads
+        t = replace(t, heads_of=lambda _: replace(shape(f, t), kv=kv))
     return decoder(f, t)
 
 

@@ -22,6 +22,7 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.families.dense import attention_biases
 from plimsoll.models.families.parts import Tensors, experts, linear, mlp, norm
 from plimsoll.models.families.state import (
     Mamba1,
@@ -35,7 +36,13 @@ from plimsoll.models.families.state import (
 )
 from plimsoll.models.fields import Fields
 
-_LETTERS: Final = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
+_LETTERS: Final = {
+    "mamba": "M", "attention": "*", "mlp": "-", "moe": "E",
+    "linear_attention": "M", "full_attention": "*",
+}  # fmt: skip
+"""Nemotron-H's layers by name, as its own code and as transformers (from version 5 on) has it."""
+_STATES: Final = frozenset({MixerKind.MAMBA2, MixerKind.LINEAR})
+"""What ``mamba`` in ``layer_types`` is called before and since transformers 5."""
 
 
 def mamba(f: Fields) -> Built:
@@ -58,7 +65,7 @@ def mamba_two(f: Fields) -> Built:
     m = Mamba2(
         hidden, f.integer("num_heads"), f.integer("head_dim"), f.integer("state_size", default=128),
         f.integer("n_groups", default=8), f.integer("conv_kernel", default=4), f.flag("use_bias"),
-        f.flag("use_conv_bias", default=True),
+        f.flag("use_bias"), f.flag("use_conv_bias", default=True),
     )  # fmt: skip
     block = Block((mamba2_mixer(m),), None, norm("norm", hidden) + mamba2(m))
     return assemble(f, Traits(), hidden, 0, lambda _: block, [0] * layers_of(f))
@@ -103,7 +110,7 @@ def nemotron_h(f: Fields) -> Built:
     m = Mamba2(
         hidden, f.integer("mamba_num_heads"), f.integer("mamba_head_dim"),
         f.integer("ssm_state_size", default=128), f.integer("n_groups", default=8),
-        f.integer("conv_kernel", default=4), f.flag("mamba_proj_bias"),
+        f.integer("conv_kernel", default=4), f.flag("use_bias"), f.flag("use_bias"),
         f.flag("use_conv_bias", default=True), state_dtype=f.text("mamba_ssm_cache_dtype"),
     )  # fmt: skip
     width = f.integer("intermediate_size", default=hidden)
@@ -134,8 +141,11 @@ def nemotron_h(f: Fields) -> Built:
         own = Traits(moe=moe, gated=False, mlp_bias=f.flag("mlp_bias"))
         tensors, ff = feed_forward(own, hidden, width, sparse=key == "E", prefix="mixer")
         if key == "E" and moe is not None and moe.latent:
-            tensors += linear("mixer.fc1_latent_proj", moe.latent, hidden, Split.NONE, Part.MLP)
-            tensors += linear("mixer.fc2_latent_proj", hidden, moe.latent, Split.NONE, Part.MLP)
+            for name, rows, columns in (
+                ("mixer.fc1_latent_proj", moe.latent, hidden),
+                ("mixer.fc2_latent_proj", hidden, moe.latent),
+            ):
+                tensors += linear(name, rows, columns, Split.NONE, Part.MLP, bias=own.mlp_bias)
         return Block((), ff, first + tensors)
 
     built = assemble(f, Traits(), hidden, heads.heads, make, list(pattern))
@@ -167,7 +177,7 @@ def falcon_h1(f: Fields) -> Built:
     m = Mamba2(
         hidden, f.integer("mamba_n_heads"), f.integer("mamba_d_head"),
         f.integer("mamba_d_state"), f.integer("mamba_n_groups", default=1),
-        f.integer("mamba_d_conv", default=4), f.flag("mamba_proj_bias"),
+        f.integer("mamba_d_conv", default=4), f.flag("mamba_proj_bias"), f.flag("projectors_bias"),
         f.flag("mamba_conv_bias", default=True), norm=f.flag("mamba_rms_norm", default=True),
     )  # fmt: skip
     block = Block(
@@ -187,18 +197,19 @@ def _granite_state(f: Fields, hidden: int) -> Mamba2:
     return Mamba2(
         hidden, heads, dim, f.integer("mamba_d_state", default=256),
         f.integer("mamba_n_groups", default=1), f.integer("mamba_d_conv", default=4),
-        f.flag("mamba_proj_bias"), f.flag("mamba_conv_bias", default=True),
+        f.flag("mamba_proj_bias"), f.flag("mamba_proj_bias"),
+        f.flag("mamba_conv_bias", default=True),
     )  # fmt: skip
 
 
 def granite_hybrid(f: Fields) -> Built:
     """Granite 4: mamba 2 and attention layers; experts and a shared MLP in each."""
-    heads = shape(f)
+    heads = shape(f, attention_biases(f, Traits()))
     hidden, count = heads.hidden, layers_of(f)
     shared = f.integer("shared_intermediate_size", "intermediate_size")
     number = f.integer("num_local_experts", default=0, low=0)
     kinds = [kinds_from(f, count)(i) for i in range(count)]
-    state = _granite_state(f, hidden) if MixerKind.MAMBA2 in kinds else None
+    state = _granite_state(f, hidden) if _STATES & set(kinds) else None
     sparse: Tensors = ()
     ff = FeedForward(shared)
     if number:
@@ -208,7 +219,7 @@ def granite_hybrid(f: Fields) -> Built:
     feed = sparse + mlp(hidden, shared, prefix="shared_mlp")
 
     def make(key: MixerKind) -> Block:
-        if key is MixerKind.MAMBA2 and state is not None:
+        if key in _STATES and state is not None:
             tensors, mixer = mamba2(state, "mamba"), mamba2_mixer(state)
         else:
             tensors, mixer = gqa(heads), gqa_mixer(heads)
@@ -219,15 +230,15 @@ def granite_hybrid(f: Fields) -> Built:
 
 def bamba(f: Fields) -> Built:
     """Bamba: mamba 2, attention in the layers of ``attn_layer_indices``, a dense MLP in each."""
-    heads = shape(f)
-    hidden, width = heads.hidden, f.integer("intermediate_size")
+    heads = shape(f, attention_biases(f, Traits()))
+    hidden, width, bias = heads.hidden, f.integer("intermediate_size"), f.flag("mlp_bias")
     state, attention = _granite_state(f, hidden), f.integers("attn_layer_indices") or ()
 
     def make(full: bool) -> Block:
         own = gqa(heads) if full else mamba2(state, "mamba")
         mixer = gqa_mixer(heads) if full else mamba2_mixer(state)
-        tensors = own + mlp(hidden, width, prefix="feed_forward") + layer_norms(Traits(), hidden)
-        return Block((mixer,), FeedForward(width), tensors)
+        tensors = own + mlp(hidden, width, bias=bias, prefix="feed_forward")
+        return Block((mixer,), FeedForward(width), tensors + layer_norms(Traits(), hidden))
 
     keys = [i in attention for i in range(layers_of(f))]
     return assemble(f, Traits(), hidden, heads.heads, make, keys)

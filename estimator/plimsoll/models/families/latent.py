@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from plimsoll.models.fields import Fields
 
 _RATIOS: Final = (0, 4, 128)
+_RATIO_OF: Final = {
+    "sliding_attention": 0, "compressed_sparse_attention": 4, "heavily_compressed_attention": 128,
+}  # fmt: skip
+"""``layer_types`` of V4, as transformers writes it instead of ``compress_ratios``."""
 
 
 def latent_of(f: Fields, *, gate: bool = False) -> Latent:
@@ -52,6 +56,7 @@ def deepseek(f: Fields) -> Built:
     kinds = f.texts("indexer_types") or ()
     t = Traits(
         latent=latent_of(f), moe=deepseek_moe(f), moe_at=first_dense(f),
+        mlp_bias=f.text("model_type") == "deepseek_v2" and f.flag("mlp_bias"),
         indexed=lambda i: i >= len(kinds) or kinds[i] != "shared",
     )  # fmt: skip
     copies = f.text("model_type") != "glm_moe_dsa"
@@ -60,7 +65,7 @@ def deepseek(f: Fields) -> Built:
 
 def minicpm3(f: Fields) -> Built:
     """MiniCPM3: latent attention, tied."""
-    return decoder(f, Traits(tied=True, latent=latent_of(f)))
+    return decoder(f, Traits(tied=True, latent=latent_of(f), mlp_bias=f.flag("mlp_bias")))
 
 
 def deepseek_v4(f: Fields) -> Built:
@@ -73,10 +78,13 @@ def deepseek_v4(f: Fields) -> Built:
     window = f.integer("sliding_window", default=128)
     index_heads, index_dim = f.integer("index_n_heads"), f.integer("index_head_dim")
     t = Traits(
-        moe=deepseek_moe(f),
+        moe=deepseek_moe(f), mlp_bias=f.flag("mlp_bias"),
         more=_streams("model.hc_head", n, n, hidden, 1, Stage.LAST),
     )  # fmt: skip
-    ratios = f.integers("compress_ratios") or ()
+    names = f.texts("layer_types") or ()
+    if set(names) - _RATIO_OF.keys():
+        f.wrong("layer_types", [*dict.fromkeys(names)], f"one of {', '.join(_RATIO_OF)} each")
+    ratios = f.integers("compress_ratios") or tuple(_RATIO_OF.get(name, 0) for name in names)
     if set(ratios) - set(_RATIOS):
         f.wrong("compress_ratios", list(ratios), "one of 0, 4 or 128 for each layer")
     attention = (

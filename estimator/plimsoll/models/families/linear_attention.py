@@ -21,9 +21,10 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.families.dense import attention_biases
 from plimsoll.models.families.latent import latent_of
 from plimsoll.models.families.parts import Tensors, linear, norm
-from plimsoll.models.families.sparse import qwen_moe_at, with_mtp
+from plimsoll.models.families.sparse import first_dense, qwen_moe_at, with_mtp
 from plimsoll.models.families.state import (
     DeltaNet,
     KimiDelta,
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
 
 def qwen_next(f: Fields) -> Built:
     """Qwen3-Next, Qwen3.5 and 3.6: gated delta nets, every fourth layer gated attention."""
-    heads = replace(shape(f), qk_norm="head", gate=f.flag("attn_output_gate", default=True))
+    heads = replace(
+        shape(f, attention_biases(f, Traits())), qk_norm="head",
+        gate=f.flag("attn_output_gate", default=True),
+    )  # fmt: skip
     hidden = heads.hidden
     d = DeltaNet(
         hidden, f.integer("linear_num_key_heads", default=16),
@@ -53,9 +57,9 @@ def qwen_next(f: Fields) -> Built:
         fused=f.text("model_type") == "qwen3_next",
     )  # fmt: skip
     moe, width = None, f.integer("intermediate_size", default=1)
-    if f.has("num_experts"):
+    if f.has("num_experts", "num_local_experts"):
         moe = Moe(
-            f.integer("num_experts"), f.integer("num_experts_per_tok"),
+            f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
             f.integer("moe_intermediate_size"),
             shared=f.integer("shared_expert_intermediate_size", default=0, low=0),
             shared_gate=True,
@@ -96,7 +100,13 @@ def minimax_text(f: Fields) -> Built:
         mixer = gqa_mixer(heads) if key else lightning_mixer(heads.heads, heads.dim)
         return Block((mixer,), ff, own + tensors + layer_norms(t, heads.hidden))
 
-    keys = [bool(i < len(kinds) and kinds[i]) for i in range(layers_of(f))]
+    count = layers_of(f)
+    names = kinds_from(f, count)
+    named = f.has("layer_types")
+    keys = [
+        names(i) is MixerKind.FULL if named else bool(i < len(kinds) and kinds[i])
+        for i in range(count)
+    ]
     return assemble(f, t, heads.hidden, heads.heads, make, keys)
 
 
@@ -109,9 +119,9 @@ def kimi_linear(f: Fields) -> Built:
     linear_config = f.section("linear_attn_config") or f
     hidden, wide = f.integer("hidden_size"), f.integer("intermediate_size")
     delta = KimiDelta(
-        hidden, linear_config.integer("num_heads", "linear_num_heads", default=32),
-        linear_config.integer("head_dim", "linear_head_dim", default=128),
-        linear_config.integer("short_conv_kernel_size", "linear_conv_kernel_dim", default=4),
+        hidden, linear_config.integer("linear_num_heads", "num_heads", default=32),
+        linear_config.integer("linear_head_dim", "head_dim", default=128),
+        linear_config.integer("linear_conv_kernel_dim", "short_conv_kernel_size", default=4),
         linear_config.flag("use_full_rank_gate"),
     )  # fmt: skip
     latent = latent_of(f, gate=f.flag("mla_use_output_gate"))
@@ -145,6 +155,7 @@ def kimi_linear(f: Fields) -> Built:
         tensors, ff = feed_forward(t, hidden, wide, sparse=sparse)
         return Block((mixer,), ff, own + tensors + layer_norms(t, hidden))
 
-    keys = [(full(i), i >= first) for i in range(layers_of(f))]
+    sparse_at = first_dense(f) if f.has("mlp_layer_types") else lambda i: i >= first
+    keys = [(full(i), sparse_at(i)) for i in range(layers_of(f))]
     built = assemble(f, t, hidden, latent.heads, make, keys)
     return replace(built, assumed=f.has("attn_res_block_size"))

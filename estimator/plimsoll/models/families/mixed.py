@@ -18,6 +18,7 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.families.dense import attention_biases
 from plimsoll.models.families.parts import Tensors, linear, loose, norm
 from plimsoll.models.families.sparse import first_dense
 
@@ -34,23 +35,30 @@ def heads_by_kind(full: Heads, sliding: Heads) -> Callable[[MixerKind], Heads]:
 
 
 def mimo_v2(f: Fields) -> Built:
-    """MiMo-V2: sliding and full layers of different attention shapes."""
-    full = shape(f)
+    """MiMo-V2: sliding and full layers of different attention shapes.
+
+    transformers writes ``layer_types`` and no shape of sliding layers: they have twice the heads
+    of keys and values there, and sinks.
+    """
+    named = f.has("layer_types")
+    biased = attention_biases(f, Traits())
+    full = shape(f, replace(biased, o_bias=False))
     v_dim = f.integer("v_head_dim", default=full.dim)
     full = replace(full, v_dim=v_dim, sinks=f.flag("add_full_attention_sink_bias"))
     sliding = replace(
         full, heads=f.integer("swa_num_attention_heads", default=full.heads),
-        kv=f.integer("swa_num_key_value_heads", default=full.kv),
+        kv=f.integer("swa_num_key_value_heads", default=full.kv * (2 if named else 1)),
         dim=f.integer("swa_head_dim", default=full.dim),
         v_dim=f.integer("swa_v_head_dim", default=v_dim),
-        sinks=f.flag("add_swa_attention_sink_bias"),
+        sinks=f.flag("add_swa_attention_sink_bias", default=named),
     )  # fmt: skip
     pattern = f.integers("hybrid_layer_pattern") or ()
+    by_name = kinds_from(f, layers_of(f))
     m = Moe(f.integer("n_routed_experts"), f.integer("num_experts_per_tok"),
             f.integer("moe_intermediate_size"))  # fmt: skip
     t = Traits(
         moe=m, moe_at=first_dense(f), window=f.integer("sliding_window", default=128),
-        kinds=lambda i: (
+        kinds=by_name if named else lambda i: (
             MixerKind.SLIDING if i < len(pattern) and pattern[i] else MixerKind.FULL
         ),
         heads_of=heads_by_kind(full, sliding),
@@ -64,14 +72,16 @@ def gemma4(f: Fields) -> Built:
     The last ``num_kv_shared_layers`` layers have no keys and values of their own; an embedding
     for each layer (``hidden_size_per_layer_input``) where there is one.
     """
-    sliding = replace(shape(f), qk_norm="head")
+    sliding = replace(shape(f, attention_biases(f, Traits())), qk_norm="head")
     hidden, count = sliding.hidden, layers_of(f)
-    wide = f.integer("global_head_dim", default=sliding.dim)
     same = f.flag("attention_k_eq_v")
-    full = replace(
-        sliding, dim=wide, v_dim=wide, v_from_k=same,
-        kv=f.integer("num_global_key_value_heads", default=sliding.kv) if same else sliding.kv,
-    )  # fmt: skip
+    kinds = kinds_from(f, count, default_pattern=6)
+    own = _of_full_layers(f, kinds, count)
+    wide = f.integer("global_head_dim", default=own.integer("head_dim", default=sliding.dim))
+    kv = f.integer(
+        "num_global_key_value_heads", default=own.integer("num_key_value_heads", default=sliding.kv)
+    )
+    full = replace(sliding, dim=wide, v_dim=wide, v_from_k=same, kv=kv if same else sliding.kv)
     moe: Moe | None = None
     beside: Tensors = ()
     if f.flag("enable_moe_block"):
@@ -87,11 +97,21 @@ def gemma4(f: Fields) -> Built:
     t = Traits(
         tied=True, norms=7 if moe else 4, moe=moe, dense_beside_moe=moe is not None,
         heads_of=heads_by_kind(full, sliding), window=f.integer("sliding_window", default=512),
-        kinds=kinds_from(f, count, default_pattern=6), shares_kv=lambda i: i >= first_shared,
+        kinds=kinds, shares_kv=lambda i: i >= first_shared,
         width_at=lambda i: width * double if i >= first_shared else width,
         attention_more=each, sparse_more=beside, more=more,
     )  # fmt: skip
     return decoder(f, t)
+
+
+def _of_full_layers(f: Fields, kinds: Callable[[int], MixerKind], count: int) -> Fields:
+    """What ``per_layer_config`` says of full layers: transformers' word since version 5.23."""
+    given = f.section("per_layer_config")
+    for name in given.data if given is not None else ():
+        number = int(name) if isinstance(name, str) and name.isdecimal() and len(name) < 6 else -1
+        if 0 <= number < count and kinds(number) is MixerKind.FULL:
+            return (given and given.section(name)) or f.empty()
+    return f.empty()
 
 
 def _per_layer_input(f: Fields, hidden: int, count: int) -> tuple[Tensors, Tensors]:
@@ -130,8 +150,10 @@ def step3(f: Fields) -> Built:
             f.integer("moe_top_k", "num_experts_per_tok"), width,
             shared=f.integer("share_expert_dim", default=width))  # fmt: skip
     first = f.integer("first_k_dense_replace", default=3, low=0)
+    named = f.has("mlp_layer_types")
     t = replace(
-        t, moe=m, moe_at=lambda i: i >= first, heads_of=heads_by_kind(full, sliding),
+        t, moe=m, moe_at=first_dense(f) if named else lambda i: i >= first,
+        heads_of=heads_by_kind(full, sliding),
         window=f.integer("sliding_window", default=512), kinds=kinds_from(f, layers_of(f)),
     )  # fmt: skip
     return decoder(f, t)

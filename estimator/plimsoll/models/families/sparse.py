@@ -19,18 +19,25 @@ from plimsoll.models.families.decoder import (
 )
 from plimsoll.models.families.dense import (
     all_sliding,
+    attention_biases,
     qwen_sliding,
     windowed,
 )
 from plimsoll.models.families.parts import linear, loose, norm
-from plimsoll.models.fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from plimsoll.models.fields import Fields
+
 
 def first_dense(f: Fields) -> Callable[[int], bool]:
-    """DeepSeek's rule: experts from ``first_k_dense_replace`` on, every ``moe_layer_freq``-th."""
+    """Which layers have experts: ``mlp_layer_types``, as transformers writes it from version 5 on,
+    or DeepSeek's rule: from ``first_k_dense_replace`` on, every ``moe_layer_freq``-th.
+    """
+    kinds = f.texts("mlp_layer_types")
+    if kinds:
+        return lambda i: i >= len(kinds) or kinds[i] != "dense"
     pattern = f.integers("moe_layer_freq") if isinstance(f.raw("moe_layer_freq"), list) else None
     if pattern:
         return lambda i: bool(pattern[i]) if i < len(pattern) else True
@@ -73,31 +80,36 @@ def qwen_moe_at(f: Fields) -> Callable[[int], bool]:
 
 def qwen2_moe(f: Fields) -> Built:
     """Qwen1.5-MoE and Qwen2-MoE: a gated shared expert."""
-    m = Moe(f.integer("num_experts"), f.integer("num_experts_per_tok"),
+    m = Moe(f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
             f.integer("moe_intermediate_size"),
             shared=f.integer("shared_expert_intermediate_size", default=0, low=0),
             shared_gate=True)  # fmt: skip
-    return decoder(f, qwen_sliding(f, Traits(qkv_bias=True, moe=m, moe_at=qwen_moe_at(f))))
+    return decoder(
+        f,
+        qwen_sliding(
+            f, Traits(qkv_bias=f.flag("qkv_bias", default=True), moe=m, moe_at=qwen_moe_at(f))
+        ),
+    )
 
 
 def qwen3_moe(f: Fields) -> Built:
     """Qwen3-MoE."""
-    m = Moe(f.integer("num_experts"), f.integer("num_experts_per_tok"),
+    m = Moe(f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
             f.integer("moe_intermediate_size"))  # fmt: skip
-    t = Traits(qk_norm="head", moe=m, moe_at=qwen_moe_at(f), qkv_bias=f.flag("attention_bias"))
-    return decoder(f, qwen_sliding(f, t))
+    t = Traits(qk_norm="head", moe=m, moe_at=qwen_moe_at(f))
+    return decoder(f, qwen_sliding(f, attention_biases(f, t)))
 
 
 def olmoe(f: Fields) -> Built:
     """OLMoE: norms over all of q and k."""
-    m = Moe(f.integer("num_experts"), f.integer("num_experts_per_tok"),
+    m = Moe(f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
             f.integer("intermediate_size"))  # fmt: skip
-    return decoder(f, Traits(qk_norm="whole", moe=m))
+    return decoder(f, attention_biases(f, Traits(qk_norm="whole", moe=m)))
 
 
 def dbrx(f: Fields) -> Built:
     """DBRX: norms without bias, experts and heads described in sections of their own."""
-    ffn = f.section("ffn_config") or Fields({}, f.path, f.problems)
+    ffn = f.section("ffn_config") or f.empty()
     m = Moe(ffn.integer("moe_num_experts"), ffn.integer("moe_top_k"),
             ffn.integer("ffn_hidden_size"))  # fmt: skip
     attention = f.section("attn_config")
@@ -110,7 +122,7 @@ def granitemoe(f: Fields) -> Built:
     m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok"),
             f.integer("intermediate_size"),
             shared=f.integer("shared_intermediate_size", default=0, low=0))  # fmt: skip
-    return decoder(f, Traits(tied=True, moe=m))
+    return decoder(f, attention_biases(f, Traits(tied=True, moe=m)))
 
 
 def gpt_oss(f: Fields) -> Built:
@@ -141,7 +153,8 @@ def llama4(f: Fields) -> Built:
     at: Callable[[int], bool] = (
         (lambda i: i in set(chosen)) if chosen else (lambda i: (i + 1) % step == 0)
     )
-    return decoder(f, Traits(moe=m, moe_at=at, window=chunk, kinds=kind, width_at=lambda _: dense))
+    t = Traits(moe=m, moe_at=at, window=chunk, kinds=kind, width_at=lambda _: dense)
+    return decoder(f, attention_biases(f, t))
 
 
 def glm4_moe(f: Fields) -> Built:
@@ -163,7 +176,7 @@ def ernie_moe(f: Fields) -> Built:
     routing = loose("mlp.moe_statics.e_score_correction_bias", (1, m.count), part=Part.ROUTER)
     bias = f.flag("use_bias")
     t = Traits(
-        tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias, moe=m,
+        tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias, head_bias=bias, moe=m,
         moe_at=lambda i: (i + 1) % every == 0 and first <= i <= last,
         sparse_more=routing,
     )  # fmt: skip
@@ -175,7 +188,7 @@ def minimax_m2(f: Fields) -> Built:
     m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok"),
             f.integer("intermediate_size"))  # fmt: skip
     whole = f.text("qk_norm_type", default="per_layer") == "per_layer"
-    norms = ("whole" if whole else "head") if f.flag("use_qk_norm") else ""
+    norms = ("whole" if whole else "head") if f.flag("use_qk_norm", default=True) else ""
     return decoder(f, Traits(qk_norm=norms, moe=m))
 
 
@@ -201,10 +214,12 @@ def minimax_m3(f: Fields) -> Built:
 def hunyuan(f: Fields) -> Built:
     """Hunyuan-A13B: norms on q and k, a shared expert, tied."""
     width = f.integer("moe_intermediate_size", "intermediate_size")
-    m = Moe(f.integer("num_experts"), f.integer("moe_topk", "num_experts_per_tok", default=1),
-            width, shared=f.integer("intermediate_size")
+    m = Moe(f.integer("num_experts", "num_local_experts"),
+            f.integer("moe_topk", "num_experts_per_tok", default=1), width,
+            shared=f.integer("intermediate_size")
             * f.integer("num_shared_expert", default=1, low=0))  # fmt: skip
-    return decoder(f, Traits(tied=True, qk_norm="head" if f.flag("use_qk_norm") else "", moe=m))
+    norms = "head" if f.flag("use_qk_norm", default=True) else ""
+    return decoder(f, attention_biases(f, Traits(tied=True, qk_norm=norms, moe=m)))
 
 
 def deepseek(f: Fields) -> Built:

@@ -60,7 +60,10 @@ def mamba1_mixer(m: Mamba1) -> Mixer:
 
 @dataclass(frozen=True, slots=True)
 class Mamba2:
-    """hidden, heads of head_dim (inner = heads x head_dim), state, groups, kernel."""
+    """hidden, heads of head_dim (inner = heads x head_dim), state, groups, kernel.
+
+    bias, out_bias: of the projections into the mixer and out of it.
+    """
 
     hidden: int
     heads: int
@@ -69,6 +72,7 @@ class Mamba2:
     groups: int
     kernel: int
     bias: bool = False
+    out_bias: bool = False
     conv_bias: bool = True
     norm: bool = True
     state_dtype: str = ""
@@ -95,7 +99,7 @@ def mamba2(m: Mamba2, prefix: str = "mixer") -> Tensors:
         found += loose(f"{prefix}.{name}", (m.heads,), Split.COLUMN, M)
     if m.norm:
         found += loose(f"{prefix}.norm.weight", (m.inner,), Split.COLUMN, M)
-    return found + linear(f"{prefix}.out_proj", m.hidden, m.inner, Split.ROW, M, bias=m.bias)
+    return found + linear(f"{prefix}.out_proj", m.hidden, m.inner, Split.ROW, M, bias=m.out_bias)
 
 
 def mamba2_mixer(m: Mamba2) -> Mixer:
