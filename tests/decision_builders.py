@@ -15,6 +15,7 @@ from plimsoll.engines.base import (
     Estimate,
     Known,
     Parallelism,
+    Reading,
     Term,
     TermName,
     Workload,
@@ -37,6 +38,8 @@ from plimsoll.request import Request, Wanted
 from plimsoll.units import GIB, MIB, ceil_div
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from plimsoll.models.quantization import Quantization
 
 GFD = "nvidia.com/gpu.product"
@@ -102,6 +105,7 @@ class PlainEngine:
     """
 
     name: str = "vllm"
+    title: str = "vLLM"
     error: float = 0.02
     calls: int = 0
     pipelines: bool = True
@@ -182,6 +186,13 @@ class PlainEngine:
         """Powers of two that divide the heads."""
         sizes = (1 << n for n in range(max(1, most).bit_length()))
         return tuple(t for t in sizes if t <= most and architecture.heads % t == 0)
+
+    def read_arguments(
+        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+    ) -> Reading:
+        """Every flag is passed on as it is."""
+        split = [typed.get(name) for name in ("tensor", "pipeline", "data", "expert")]
+        return Reading(replace(settings, flags=tuple(args)), *split, (), ())  # type: ignore[arg-type,call-arg]
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """Two flags, and those of the user."""

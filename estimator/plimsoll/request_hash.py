@@ -58,6 +58,7 @@ def request_hash(
         constants,
         knowledge.digest,
         policy.mode.value,
+        *((settings.own,) if settings.own else ()),
     )
     digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass"))
     return f"sha256:{digest.hexdigest()[:DIGITS]}"

@@ -184,12 +184,14 @@ def _show_one(request: Request, verdict: Verdict) -> None:
     """Term by term on one kind of GPU."""
     from plimsoll import messages
     from plimsoll.engines.base import TermName
+    from plimsoll.engines.registry import engine
     from plimsoll.units import GIB
 
     click.echo(messages.model_message(verdict.model))
     estimate = verdict.estimate
     if estimate is not None:
-        click.echo(f"on {_where(verdict, estimate)}, vLLM {estimate.version}\n")
+        title = engine(request.engine.name).title
+        click.echo(f"on {_where(verdict, estimate)}, {title} {estimate.version}\n")
         table = Table(
             ("per GPU", "GiB", "between", "known", "", "from"), right=frozenset({"GiB", "between"})
         )

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from plimsoll.accelerators.types import Accelerator
@@ -84,6 +85,8 @@ class EngineSettings:
     unread: flags in extraArgs that touch memory and that the model does not read: a denial
         becomes a warning that names them.
     flags: flags in extraArgs that change nothing about memory, passed on as they are.
+    own: settings that only this engine has, name and value, as its command line spells them
+        without dashes (``n-gpu-layers``, ``swa-full-tokens-ratio``).
     """
 
     name: str = "vllm"
@@ -100,6 +103,24 @@ class EngineSettings:
     block_size: int | None = None
     unread: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    own: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a command line says together with the typed fields.
+
+    settings: with the flags filled in. tensor, pipeline, data, expert: the split as far as
+    either says it. problems: contradictions and unreadable values. warnings: sentences.
+    """
+
+    settings: EngineSettings
+    tensor: int | None
+    pipeline: int | None
+    data: int | None
+    expert: bool | None
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +194,10 @@ class Estimate:
 
 
 class Engine(Protocol):
-    """One engine's memory model and command line."""
+    """One engine's memory model and command line. title: its name as people write it."""
 
     name: str
+    title: str
 
     def estimate(
         self,
@@ -200,6 +222,15 @@ class Engine(Protocol):
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that the engine accepts for this model."""
+        ...
+
+    def read_arguments(
+        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+    ) -> Reading:
+        """Read extraArgs beside the typed settings and the typed split; never raises.
+
+        typed: ``tensor``, ``pipeline``, ``data`` and ``expert`` as the typed fields say them.
+        """
         ...
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:

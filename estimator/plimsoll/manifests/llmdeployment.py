@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from pydantic import ValidationError
 
 from plimsoll.engines.base import EngineSettings, Workload
-from plimsoll.engines.vllm.arguments import read_arguments
+from plimsoll.engines.registry import engine
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
 from plimsoll.manifests.constants import OVERRIDE_ANNOTATION
 from plimsoll.manifests.types import (
@@ -31,7 +31,7 @@ from plimsoll.units import parse_count, parse_fraction, parse_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from plimsoll.engines.vllm.arguments import Reading
+    from plimsoll.engines.base import Reading
 
 DEFAULT_KEYS: Final = ("config.json", "profile.json", "model.json")
 """Keys of a ConfigMap that are looked at where configMapRef names none, in this order."""
@@ -129,7 +129,7 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
         "tensor": split.tensor, "pipeline": split.pipeline,
         "data": split.data, "expert": split.expert,
     }  # fmt: skip
-    reading = read_arguments(engine_spec.extra_args or (), settings, typed)
+    reading = engine(settings.name).read_arguments(engine_spec.extra_args or (), settings, typed)
     problems += reading.problems
     warnings += reading.warnings
     model = _model(spec.model, namespace, documents, problems, warnings)

@@ -10,10 +10,11 @@ and is not read here goes to `EngineSettings.unread`; an unknown one is a warnin
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.engines.base import Reading
 from plimsoll.engines.vllm.flags import Role, Shape, Use, takes_many, uses
 from plimsoll.errors import Problem, Unreadable, shown
 from plimsoll.units import MAX_BYTES, parse_fraction
@@ -43,23 +44,6 @@ _HARMLESS_FORMATS: Final = frozenset(
     {"auto", "safetensors", "fastsafetensors", "pt", "npcache", "runai_streamer", "tensorizer",
      "instanttensor", "mistral", "dummy"}
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a command line says together with the typed fields.
-
-    settings: with the flags filled in. tensor, pipeline, data, expert: the split as far as
-    either says it. problems: contradictions and unreadable values. warnings: sentences.
-    """
-
-    settings: EngineSettings
-    tensor: int | None
-    pipeline: int | None
-    data: int | None
-    expert: bool | None
-    problems: tuple[Problem, ...]
-    warnings: tuple[str, ...]
 
 
 def read_arguments(

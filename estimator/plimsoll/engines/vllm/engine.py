@@ -17,7 +17,7 @@ from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
 from plimsoll.engines.visible import visible_memory
 from plimsoll.engines.vllm import checks
 from plimsoll.engines.vllm.activation import activation
-from plimsoll.engines.vllm.arguments import arguments
+from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.constants import Constants, constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.dtypes import KNOWN_KV_DTYPES
@@ -28,8 +28,10 @@ from plimsoll.errors import Unreadable
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.engines.base import EngineSettings, Parallelism, Reading
     from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
@@ -39,6 +41,7 @@ class VLLM:
     """vLLM's memory model and command line; see `plimsoll.engines.base.Engine`."""
 
     name = "vllm"
+    title = "vLLM"
 
     def estimate(
         self,
@@ -122,6 +125,12 @@ class VLLM:
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
         return checks.tensor_parallel_sizes(architecture, most)
+
+    def read_arguments(
+        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+    ) -> Reading:
+        """The flags of ``vllm serve`` beside the typed settings; never raises."""
+        return read_arguments(args, settings, typed)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``vllm serve`` that make it run as estimated."""

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import H100, LLAMA_70B
-from plimsoll.engines.base import EngineSettings, Parallelism, Workload
-from plimsoll.engines.vllm.arguments import Reading, arguments, human_integer, read_arguments
+from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
+from plimsoll.engines.vllm.arguments import arguments, human_integer, read_arguments
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.errors import Unreadable
 
