@@ -7,10 +7,11 @@ It must not count weights, cache or CUDA graphs.
     forward   (3 x I / tp + 4.25 x h) x T x 2          + 2 x T x h x 2 before the last stage
     experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp
     peak      max(sampler, forward) + experts + an image or video encoder's share
+              before 0.13 experts' workspaces end with the pass: max(sampler, forward + experts)
 
 The figures come from data/constants.json: fitted to 52 start-ups of 0.19 on H100 (RMSE 0.056
-GiB); they change with the engine's sampler. The bytes per logit hold for 16-bit logits; 32-bit
-ones add 2. MXFP4 experts run in kernels without workspaces.
+GiB); they change with the engine's sampler and with its model runner (`runner`). The bytes per
+logit hold for 16-bit logits; 32-bit ones add 2. MXFP4 experts run in kernels without workspaces.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
 from plimsoll.engines.memo import remembered
+from plimsoll.engines.vllm.runner import second_runner
 from plimsoll.engines.vllm.sharding import quantization_in_force, stage_layers
 from plimsoll.units import GIB
 
@@ -80,10 +82,11 @@ def activation(
     last = stage == parallelism.pipeline - 1
     sampler = 0.0
     sequences = min(resolved.seqs, tokens)
+    logit = "sampler_bytes_per_logit"
+    if second_runner(architecture, constants):
+        logit = "second_sampler_bytes_per_logit"
     if last:
-        sampler = (
-            number("sampler_bytes_per_logit") + element - 2
-        ) * sequences * architecture.vocab_size + number(
+        sampler = (number(logit) + element - 2) * sequences * architecture.vocab_size + number(
             "sampler_hidden_factor"
         ) * tokens * hidden * element
     per_token = (
@@ -93,9 +96,11 @@ def activation(
     if not last:
         per_token += number("forward_handover") * hidden
     forward = per_token * tokens * element
-    peak = max(sampler, forward)
-    figure = constants["sampler_bytes_per_logit" if sampler >= forward else "forward_hidden"]
     experts = _expert_workspace(architecture, settings, own, tokens, element, parallelism)
+    if not constants.flag("experts_kept"):
+        forward, experts = forward + experts, 0.0
+    peak = max(sampler, forward)
+    figure = constants[logit if sampler >= forward else "forward_hidden"]
     encoder = encoder_most = 0.0
     if architecture.multimodal and stage == 0:
         encoder = number("multimodal_encoder") * GIB

@@ -45,7 +45,8 @@ def parse_version(text: str) -> Version:
 class Figure:
     """One number in force. error: relative half-width of its band. known: how it is known.
 
-    source: where it was seen, for people. note: what it means there.
+    source: where it was seen, for people. note: what it means there. names: model types that it
+    speaks of.
     """
 
     value: float
@@ -53,6 +54,7 @@ class Figure:
     known: Known
     source: str
     note: str = ""
+    names: tuple[str, ...] = ()
 
     def bytes(self) -> int:
         """A value that the table gives in GiB, in bytes."""
@@ -122,7 +124,7 @@ def constants(version: str = "") -> Constants:
 def _constants(version: Version) -> Constants:
     figures = {name: _in_force(entries, version) for name, entries in table()["figures"].items()}
     newer = version[:2] > newest()[:2]
-    facts = sorted((name, f.value, f.error, f.known.value) for name, f in figures.items())
+    facts = sorted((name, f.value, f.error, f.known.value, f.names) for name, f in figures.items())
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     return Constants(_text(version), newer, digest, figures)
 
@@ -135,6 +137,7 @@ def _in_force(entries: list[dict[str, Any]], version: Version) -> Figure:
         Known(entry["known"]),
         str(entry["source"]),
         str(entry.get("note", "")),
+        tuple(entry.get("names", ())),
     )
 
 

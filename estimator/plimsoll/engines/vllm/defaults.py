@@ -3,7 +3,8 @@
 It must not judge what the user said; `plimsoll.engines.vllm.checks` does.
 
     max_model_len             the model's own
-    batched tokens, seqs      by GPU memory: from 160 GiB, from 70 GiB (A100 excepted), below
+    batched tokens, seqs      by GPU memory: from 160 GiB, from 70 GiB (A100 excepted), below;
+                              0.8 has rules of its own
     batched tokens            at most seqs x max_model_len; without chunked prefill at least
                               max_model_len
     seqs                      at most batched tokens
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 _HUGE: Final = 160 * GIB
 _LARGE: Final = 70 * GIB
+_A100_EXCEPTED, _BY_NAME, _FROM_70 = 1, 2, 3
+"""Values of the figure ``scheduler_tiers``."""
+SECOND_ENGINE: Final = (8, 0)
+"""Compute capability from which 0.8 starts the second engine."""
 _LONGEST_FIRST_ENGINE: Final = 32768
 """The first engine chunks prompts by itself where max_model_len is above this."""
 
@@ -81,13 +86,18 @@ def resolve(
 
 def _batch(accelerator: Accelerator, constants: Constants) -> tuple[int, int]:
     """Batched tokens and sequences that the API server starts with on a GPU."""
-    tier = "small"
-    if constants.flag("scheduler_tiers"):
+    tier, rule = "small", int(constants.number("scheduler_tiers"))
+    if rule in (_BY_NAME, _FROM_70) and accelerator.compute < SECOND_ENGINE:
+        rule = 0
+    if rule == _BY_NAME:
+        tier = "large" if accelerator.family == "hopper" else "small"
+    elif rule:
         if accelerator.memory >= _HUGE and constants.flag("scheduler_tier_160"):
             tier = "huge"
-        elif accelerator.memory >= _LARGE and not _is_slow_for_its_size(accelerator):
-            tier = "large"
-    seqs = "small_seqs" if tier == "small" else "large_seqs"
+        elif accelerator.memory >= _LARGE:
+            slow = rule == _A100_EXCEPTED and _is_slow_for_its_size(accelerator)
+            tier = "small" if slow else "large"
+    seqs = "small_seqs" if tier == "small" and rule != _BY_NAME else "large_seqs"
     return int(constants.number(f"{tier}_batched_tokens")), int(constants.number(seqs))
 
 

@@ -22,8 +22,9 @@ from plimsoll.engines.vllm.constants import Constants, constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.dtypes import KNOWN_KV_DTYPES
 from plimsoll.engines.vllm.kv import Cache, cache
-from plimsoll.engines.vllm.overheads import graphs, non_torch, outside, traits
+from plimsoll.engines.vllm.overheads import graphs, non_torch, outside
 from plimsoll.engines.vllm.sharding import quantization_in_force, stage_layers, stage_weights
+from plimsoll.engines.vllm.traits import traits
 from plimsoll.errors import Unreadable
 from plimsoll.units import ceil_div
 
@@ -251,7 +252,7 @@ def _notes(
     if capped:
         notes.append(
             f"utilization {resolved.utilization} leaves no room for what vLLM does not count "
-            "(CUDA context, NCCL, and graphs before 0.21); usable memory is reduced by it"
+            "(CUDA context, NCCL, graphs that are not charged); usable memory is reduced by it"
         )
     if resolved.kv_dtype not in KNOWN_KV_DTYPES:
         notes.append(f"KV cache dtype {resolved.kv_dtype} is not known here; 16 bits are assumed")

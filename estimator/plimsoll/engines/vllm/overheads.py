@@ -4,7 +4,8 @@ It must not read requests beyond their batch.
 
     non-torch     by GPUs that speak to one another; charged to the budget
     graphs        (0.35 + 0.018 x layers of the rank [+ 0.45: experts or MLA]) GiB x graphs / 102,
-                  at least 1.8 GiB with tensor parallelism; charged to the budget from 0.21 on
+                  at least 1.8 GiB with tensor parallelism; charged to the budget from 0.20 on
+                  (by the second runner from 0.29 on)
     graphs' sizes 1, 2, 4, 8 ... 248 by 8, 256 ... by 16, up to min(2 x seqs, 512)
     context       outside the budget: the CUDA context and what NCCL takes before vLLM measures
 
@@ -13,12 +14,12 @@ Figures with sources in data/constants.json; measured on H100 with NVLink only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
-from plimsoll.engines.memo import remembered
-from plimsoll.models.architecture import MixerKind
+from plimsoll.engines.vllm.defaults import SECOND_ENGINE
+from plimsoll.engines.vllm.runner import second_runner
+from plimsoll.engines.vllm.traits import traits
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
         name, basis = "non_torch_single", "one GPU"
     figure = constants[name]
     size = figure.bytes()
+    if constants.flag("context_inside") and accelerator.compute >= SECOND_ENGINE:
+        size += constants["context_single"].bytes()
+        basis += ", with the CUDA context"
     seen = accelerator.family == "hopper"
     band = max(round(size * figure.error), GIB // 10) if seen else max(size // 4, GIB // 5)
     known = figure.known if seen else Known.ASSUMED
@@ -66,13 +70,14 @@ def graphs(
 ) -> Term:
     """What captured CUDA graphs take on a rank of `layers` layers; 0 in eager mode.
 
-    The engine charges its own estimate to the budget, not what capturing then takes. Before 0.21
-    it charges nothing: `outside` says what lies beside the budget then.
+    The engine charges its own estimate to the budget, not what capturing then takes. Before 0.20,
+    and before 0.29 with the second runner, it charges nothing: `outside` says what lies beside the
+    budget then.
     """
     if resolved.eager:
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
-    if not constants.flag("graphs_charged"):
-        return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "outside the budget before 0.21")
+    if not _charged(architecture, constants):
+        return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "outside the budget")
     size, low, high, number = _graphs(
         architecture, resolved, parallelism, layers, accelerator, constants
     )
@@ -85,6 +90,12 @@ def graphs(
         known,
         f"{number} graphs, {layers} layers",
     )
+
+
+def _charged(architecture: Architecture, constants: Constants) -> bool:
+    """Whether CUDA graphs count towards the budget."""
+    second = second_runner(architecture, constants)
+    return constants.flag("second_graphs_charged" if second else "graphs_charged")
 
 
 def outside(
@@ -101,7 +112,7 @@ def outside(
     else:
         figure = constants["context_moe" if traits(architecture).experts else "context_many"]
     size = figure.bytes()
-    if not resolved.eager and not constants.flag("graphs_charged"):
+    if not resolved.eager and not _charged(architecture, constants):
         size += round(
             _graphs(architecture, resolved, parallelism, layers, accelerator, constants)[1] * GIB
         )
@@ -135,25 +146,3 @@ def _graphs(
     if own.states:
         high = max(high, size * number("graphs_hybrid_factor"))
     return size, min(size, base * (1 - error)), max(high, size), captured
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What in a model makes graphs or communication larger."""
-
-    experts: bool
-    latent: bool
-    states: bool
-
-
-def traits(architecture: Architecture) -> Traits:
-    """Whether a model has experts, MLA, and recurrent states."""
-    return remembered(architecture, ("vllm.traits",), lambda: _traits(architecture))
-
-
-def _traits(architecture: Architecture) -> Traits:
-    return Traits(
-        any(b.feed_forward is not None and b.feed_forward.experts > 0 for b in architecture.blocks),
-        any(m.kind is MixerKind.MLA for m in architecture.mixers()),
-        any(m.state_elements > 0 for m in architecture.mixers()),
-    )

@@ -13,6 +13,7 @@ from plimsoll.engines.vllm.activation import activation
 from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.overheads import graph_sizes, graphs, non_torch, outside
+from plimsoll.engines.vllm.runner import second_runner
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ ALONE = Parallelism()
 
 QWEN3_32B = dense(
     layers=64, hidden=5120, heads=64, kv_heads=8, head_dim=128, width=25600, vocab=151936
+)
+QWEN3_4B = dense(
+    layers=36, hidden=2560, heads=32, kv_heads=8, head_dim=128, width=9728, vocab=151936
 )
 CODELLAMA_7B = dense(
     layers=32, hidden=4096, heads=32, kv_heads=32, head_dim=128, width=11008, vocab=32016
@@ -80,6 +84,12 @@ def test_the_peak_is_the_one_that_vllm_logged(
     assert term.known is Known.MODELLED
 
 
+def test_the_second_runner_samples_without_a_copy_of_the_logits() -> None:
+    model = replace(QWEN3_4B, model_type="qwen3", memo={})
+    term = peak(model, version="0.26.0", max_num_seqs=256, max_num_batched_tokens=2048)
+    assert term.bytes / GIB == pytest.approx(0.16, abs=0.01)
+
+
 def test_fewer_sequences_shrink_the_sampler_until_the_forward_pass_is_larger() -> None:
     many, few = peak(LLAMA_8B, max_num_seqs=1024), peak(LLAMA_8B, max_num_seqs=128)
     assert few.bytes < many.bytes / 1.5
@@ -117,7 +127,11 @@ def test_an_unmeasured_version_is_assumed_with_a_wider_band() -> None:
         (A100, "0.19", 2048, 256),
         (B200, "0.33", 16384, 1024),
         (B200, "0.26", 8192, 1024),
+        (B200, "0.28", 16384, 1024),
         (H100, "0.7", 8192, 256),
+        (H100, "0.8.0", 8192, 1024),
+        (A100, "0.8.0", 2048, 1024),
+        (A100, "0.8.5", 8192, 1024),
     ],
 )
 def test_the_batch_that_vllm_starts_with_depends_on_gpu_and_version(
@@ -165,7 +179,7 @@ def test_graphs_are_captured_for_the_sizes_that_the_batch_can_reach(
     assert graph_sizes(seqs, most) == sizes
 
 
-def test_graphs_are_charged_from_0_21_on_and_lie_outside_before() -> None:
+def test_graphs_are_charged_from_0_20_on_and_lie_outside_before() -> None:
     new, old = resolved(LLAMA_8B, "0.21"), resolved(LLAMA_8B, "0.19")
     charged = graphs(LLAMA_8B, new, Parallelism(), 32, H100, constants("0.21"))
     free = graphs(LLAMA_8B, old, Parallelism(), 32, H100, constants("0.19"))
@@ -174,6 +188,47 @@ def test_graphs_are_charged_from_0_21_on_and_lie_outside_before() -> None:
     beside_old = outside(LLAMA_8B, old, Parallelism(), 32, H100, constants("0.19"))
     beside_new = outside(LLAMA_8B, new, Parallelism(), 32, H100, constants("0.21"))
     assert beside_old > beside_new
+
+
+@pytest.mark.parametrize(
+    ("model_type", "version", "second"),
+    [
+        ("llama", "0.21", False),
+        ("qwen3", "0.22", True),
+        ("llama", "0.22", False),
+        ("llama", "0.23", True),
+        ("gemma2", "0.24", False),
+        ("gemma2", "0.25", True),
+    ],
+)
+def test_the_second_runner_serves_more_models_from_release_to_release(
+    model_type: str, version: str, second: bool
+) -> None:
+    model = replace(LLAMA_8B, model_type=model_type, memo={})
+    assert second_runner(model, constants(version)) is second
+
+
+def test_experts_and_states_and_images_wait_for_the_second_runner_until_0_29() -> None:
+    for model in (moe(), hybrid(), replace(LLAMA_8B, multimodal=True, memo={})):
+        assert not second_runner(model, constants("0.28"))
+        assert second_runner(model, constants("0.29"))
+
+
+def test_the_second_runner_charges_no_graphs_before_0_29() -> None:
+    for version, charged in (("0.26", False), ("0.29", True)):
+        own = resolved(LLAMA_8B, version)
+        term = graphs(LLAMA_8B, own, Parallelism(), 32, H100, constants(version))
+        assert (term.bytes > 0) is charged
+
+
+def test_before_0_13_experts_give_their_workspaces_back() -> None:
+    model = moe()
+    assert peak(model, version="0.12").bytes < peak(model, version="0.13").bytes
+
+
+def test_the_first_releases_of_the_second_engine_charge_the_cuda_context() -> None:
+    sizes = {v: non_torch(Parallelism(), A100, constants(v)).bytes for v in ("0.8.5", "0.9.1")}
+    assert sizes["0.8.5"] - sizes["0.9.1"] == pytest.approx(0.55 * GIB)
 
 
 def test_eager_mode_captures_nothing() -> None:
