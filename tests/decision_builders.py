@@ -106,6 +106,8 @@ class PlainEngine:
 
     name: str = "vllm"
     title: str = "vLLM"
+    narrow_cache: str = "fp8"
+    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
     error: float = 0.02
     calls: int = 0
     pipelines: bool = True

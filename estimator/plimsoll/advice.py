@@ -6,7 +6,7 @@ The order, from what costs least. Nothing that needs more GPUs comes before what
 
     1  gpuMemoryUtilization   raised, to at most 0.95: nothing lost but headroom
     2  maxNumSeqs             lowered, never below concurrentSequences: smaller batches at peak
-    3  kvCacheDtype fp8       a little accuracy; where the GPU computes in fp8
+    3  kvCacheDtype           a little accuracy; fp8 where the GPU computes in it
     4  maxModelLen            lowered to the longest that fits, not below input + output tokens
     5  concurrentSequences    lowered to as many as fit
     6  another checkpoint     fp8, then 4-bit: needs one to exist

@@ -27,6 +27,8 @@ TERMS: Final = {
     TermName.ACTIVATION: "activation",
     TermName.NON_TORCH: "non-torch",
     TermName.CUDA_GRAPHS: "CUDA graphs",
+    TermName.LORA: "LoRA slots",
+    TermName.DRAFT: "draft model",
 }
 """What a term is called in a sentence."""
 
@@ -37,19 +39,20 @@ def breakdown(request: Request, verdict: Verdict) -> list[str]:
     if e is None:
         return _weights_alone(verdict)
     terms = " + ".join(_term(e, name, tenths) for name, tenths in _tenths(e).items())
-    lines = [
-        f"  needs {need(e)} per GPU = {terms}",
-        f"  has   {have(e)} per GPU = {e.physical / GIB:.2f} x {e.utilization}{_capped(e)}",
-    ]
+    lines = [f"  needs {need(e)} per GPU = {terms}", f"  has   {have(e)} per GPU{_share(e)}"]
     if e.required > e.usable:
         return [*lines, f"  short by {shortfall(e)} per GPU; {room(request.workload, e)}"]
     return [*lines, f"  leaves {gib_down(e.spare)} per GPU, the estimate's error is {error(e)}"]
 
 
-def _capped(estimate: Estimate) -> str:
-    """Why there is less than the share of the memory, where there is."""
-    whole = int(estimate.physical * estimate.utilization)
-    return " less what the engine takes beside its share" if estimate.usable < whole else ""
+def _share(estimate: Estimate) -> str:
+    """How much of the memory that is, and why it is less or more than the engine's share."""
+    physical, share = f"{estimate.physical / GIB:.2f}", estimate.utilization
+    whole = int(estimate.physical * share)
+    if estimate.usable > whole:
+        return f" of {physical} GiB: the cache gets {share} of what the rest leaves"
+    beside = " less what the engine takes beside its share" if estimate.usable < whole else ""
+    return f" = {physical} x {share}{beside}"
 
 
 def need(estimate: Estimate) -> str:

@@ -81,7 +81,7 @@ def shipped() -> Knowledge:
     from plimsoll.engines import registry
 
     return Knowledge(
-        {name: registry.engine(name) for name in registry.NAMES},
+        registry.Engines(),
         catalogue.everything(),
         catalogue.load().names,
     )

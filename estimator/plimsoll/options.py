@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FEWEST_SEQS = 16
 """No maxNumSeqs below this is advised."""
-SIXTEEN_BITS = frozenset({"", "auto", "bfloat16", "bf16", "float16", "half", "fp16"})
+SIXTEEN_BITS = frozenset({"", "auto", "bfloat16", "bf16", "float16", "half", "fp16", "f16"})
 FP8_FAMILIES = frozenset({"cdna3", "cdna4"})
 """Families without a compute capability that compute in fp8 (MI300 and later)."""
 STORED_FROM = (8, 0)
@@ -109,13 +109,16 @@ def _fewer_seqs(start: Option) -> Option | None:
     return best
 
 
-def _kv_in_fp8(start: Option) -> Option | None:
-    """Half the KV cache, where it is 16 bits wide now and the GPU computes in fp8."""
+def _narrow_cache(start: Option) -> Option | None:
+    """Half the KV cache, where it is 16 bits wide now; an fp8 one where the GPU computes in it."""
     e, accelerator = start.estimate, start.trial.candidate.accelerator
+    dtype = start.case.engine.narrow_cache
     able = accelerator.compute >= FP8_FROM or accelerator.family in FP8_FAMILIES
-    if not able or e.kv_cache_dtype not in SIXTEEN_BITS or not e.term(TermName.KV_CACHE).high:
+    if not dtype or (dtype.startswith("fp8") and not able):
         return None
-    return start.then(paths.KV_CACHE_DTYPE, "fp8")
+    if e.kv_cache_dtype not in SIXTEEN_BITS or not e.term(TermName.KV_CACHE).high:
+        return None
+    return start.then(paths.KV_CACHE_DTYPE, dtype)
 
 
 def _shorter(start: Option) -> Option | None:
@@ -166,7 +169,8 @@ def _stored(method: str, bits: int, note: str) -> Kind:
         now = 16 if own is None else own.default.bits if own.default else 0
         compute = start.trial.candidate.accelerator.compute
         runs = compute >= STORED_FROM or start.trial.candidate.accelerator.family in FP8_FAMILIES
-        if not runs or bits >= now or start.case.request.engine.quantization:
+        offered = (method, bits) in start.case.engine.checkpoints
+        if not runs or not offered or bits >= now or start.case.request.engine.quantization:
             return None
         return start.then(paths.STORED, method, note)
 
@@ -177,11 +181,11 @@ Kind = Callable[[Option], Option | None]
 KINDS: Final[tuple[Kind, ...]] = (
     _utilization,
     _fewer_seqs,
-    _kv_in_fp8,
+    _narrow_cache,
     _shorter,
     _fewer_at_once,
     _stored("fp8", 8, "an fp8 checkpoint of the model"),
     _stored("awq", 4, "a 4-bit checkpoint of the model"),
 )
-ON_TOP: Final = frozenset({_kv_in_fp8, _shorter})
+ON_TOP: Final = frozenset({_narrow_cache, _shorter})
 """Kinds that are tried on top of a later one too: the cache of a model whose weights shrank."""

@@ -6,6 +6,7 @@ It must not choose between splits or accelerators.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Parallelism, TermName
@@ -113,5 +114,6 @@ class Case:
         whole_model = known or self.trial(candidate, whole).estimate
         least = whole_model.term(TermName.WEIGHTS).low
         least += whole_model.term(TermName.KV_CACHE).low * KV_SHARE[0] // KV_SHARE[1]
-        usable = int(candidate.accelerator.memory * whole_model.utilization)
+        share = Decimal(whole_model.usable) / max(1, whole_model.physical)
+        usable = int(candidate.accelerator.memory * max(whole_model.utilization, share))
         return max(1, ceil_div(least, max(1, usable)))

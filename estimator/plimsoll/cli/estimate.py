@@ -13,8 +13,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
+from plimsoll.engines.registry import NAMES as ENGINES
 
 if TYPE_CHECKING:
+    from plimsoll.cli.documents import FileDocument
     from plimsoll.engines.base import Estimate
     from plimsoll.request import Request
     from plimsoll.verdict_types import RuleOfThumb, Verdict
@@ -43,6 +45,11 @@ def complete_gpu(_ctx: click.Context, _param: click.Parameter, text: str) -> lis
     metavar="FILE",
     help="A config.json or a profile, instead of MODEL.",
 )
+@click.option(
+    "--from-hub",
+    is_flag=True,
+    help="Read the headers of MODEL's weights from its hub (HF_ENDPOINT, HF_TOKEN).",
+)
 @click.option("--parameters", metavar="COUNT", help="A size alone (70B): the rule of thumb.")
 @click.option("--bits", type=int, help="Bits per parameter, with --parameters.  [default: 16]")
 @click.option(
@@ -70,13 +77,18 @@ def complete_gpu(_ctx: click.Context, _param: click.Parameter, text: str) -> lis
 @click.option("--kv-cache-dtype", metavar="DTYPE")
 @click.option("--gpu-memory-utilization", metavar="SHARE", help="Unset: the engine's default.")
 @click.option("--enforce-eager", is_flag=True, default=None)
+@click.option("--engine", type=click.Choice(ENGINES), help="Unset: vllm.")
 @click.option("--engine-version", metavar="VERSION", help="Unset: the newest that is known.")
 @format_option("table", "json", "yaml")
 def command(
-    model: str | None, config_file: Path | None, parameters: str | None, bits: int | None,
-    gpus: tuple[str, ...], output: str, **flags: Any,
+    model: str | None, config_file: Path | None, from_hub: bool, parameters: str | None,
+    bits: int | None, gpus: tuple[str, ...], output: str, **flags: Any,
 ) -> None:  # fmt: skip
     """What MODEL needs per GPU.
+
+    MODEL is an id of the catalogue, or a checkpoint on this machine: a folder with config.json and
+    safetensors files, one of these files, or a GGUF file. Its headers are read, not its tensors.
+    With --from-hub it is an id on a hub, whose headers are fetched.
 
     With --gpu: term by term, on the smallest count that fits or on the one that you give.
     Without: one line for each kind of GPU.
@@ -85,6 +97,8 @@ def command(
     plimsoll estimate meta-llama/Llama-3.3-70B-Instruct --gpu nvidia-a100-80gb
     plimsoll estimate Qwen/Qwen3-32B --max-model-len 32768 --concurrent 16
     plimsoll estimate --config ./config.json --gpu nvidia-h100-80gb --tp 2
+    plimsoll estimate ./my-model --gpu nvidia-l40s
+    plimsoll estimate --from-hub Qwen/Qwen3-32B-AWQ --gpu nvidia-l4
     plimsoll estimate --parameters 70B --bits 16
     """
     from plimsoll.accelerators.catalogue import full_gpus
@@ -96,10 +110,13 @@ def command(
         raise click.UsageError("say one of MODEL, --config FILE or --parameters COUNT")
     if bits is not None and parameters is None:
         raise click.UsageError("--bits goes with --parameters; a model's own bits are known")
+    if from_hub and model is None:
+        raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
+    documents = _documents(model, config_file, output, hub=from_hub)
     names = gpus or tuple(a.name for a in full_gpus())
     decided: list[tuple[str, Request, Verdict]] = []
     for name in names:
-        request = _request(model, config_file, parameters, bits, name, flags)
+        request = _request(model, documents, parameters, bits, name, flags)
         decided.append((name, request, decide(request)))
     _, request, first = decided[0]
     if request.problems:
@@ -107,7 +124,8 @@ def command(
     if first.model.source is ModelSource.UNKNOWN:
         near = " or ".join(first.model.suggestions)
         fix = f"did you mean {near}? " if near else ""
-        fix += "a model of your own: --config FILE, or --parameters COUNT for the rule of thumb"
+        fix += ("a model of your own: its folder, --from-hub, --config FILE, or --parameters COUNT "
+                "for the rule of thumb")  # fmt: skip
         bad_input([Problem("MODEL", shown(model or ""), "a model of the catalogue", fix)], output)
     if gpus and first.problems and all(v.problems for _, _, v in decided):
         bad_input(first.problems, output)
@@ -122,29 +140,43 @@ def command(
         _show_all(decided)
 
 
+def _documents(
+    model: str | None, config_file: Path | None, output: str, *, hub: bool
+) -> FileDocument:
+    """What stands in the place of a ConfigMap: a file, or what a checkpoint's headers say."""
+    from plimsoll.cli.documents import FileDocument
+    from plimsoll.models.checkpoint.source import is_local
+
+    if model is not None and (hub or is_local(model)):
+        from plimsoll.cli.sources import document_from
+
+        return document_from(model, output, hub=hub)
+    documents = FileDocument(config_file)
+    if documents.problem is not None:
+        bad_input([documents.problem], output)
+    return documents
+
+
 def _request(
-    model: str | None, config_file: Path | None, parameters: str | None, bits: int | None,
+    model: str | None, documents: FileDocument, parameters: str | None, bits: int | None,
     gpu: str, flags: dict[str, Any],
 ) -> Request:  # fmt: skip
     """The manifest that the flags stand for, read the manifest's way."""
-    from plimsoll.cli.documents import FileDocument
     from plimsoll.manifests.llmdeployment import request
 
     spec_model: dict[str, Any] = {}
-    documents = FileDocument(config_file)
-    if documents.problem is not None:
-        bad_input([documents.problem])
-    if model is not None:
+    if documents.text is not None:
+        name = documents.reference["name"]
+        spec_model |= {"uri": f"file://{name}", "configMapRef": documents.reference}
+    elif model is not None:
         spec_model["uri"] = model if "://" in model else f"hf://{model}"
-    elif config_file is not None:
-        spec_model |= {"uri": f"file://{config_file.name}", "configMapRef": documents.reference}
     else:
         spec_model |= {"parameters": parameters, "bits": bits if bits is not None else 16}
     spec_model["quantization"] = flags["stored_quantization"]
     spec = {
         "model": spec_model,
         "engine": {
-            "name": "vllm",
+            "name": flags["engine"],
             "version": flags["engine_version"],
             "dtype": flags["dtype"],
             "quantization": flags["quantization"],
@@ -191,14 +223,15 @@ def _show_one(request: Request, verdict: Verdict) -> None:
     estimate = verdict.estimate
     if estimate is not None:
         title = engine(request.engine.name).title
-        click.echo(f"on {_where(verdict, estimate)}, {title} {estimate.version}\n")
+        click.echo(f"on {_where(verdict, estimate)}, {title} {estimate.version}".rstrip() + "\n")
         table = Table(
             ("per GPU", "GiB", "between", "known", "", "from"), right=frozenset({"GiB", "between"})
         )
         labels = {
             TermName.WEIGHTS: "weights", TermName.KV_CACHE: "KV cache",
             TermName.ACTIVATION: "activation peak", TermName.NON_TORCH: "non-torch",
-            TermName.CUDA_GRAPHS: "CUDA graphs",
+            TermName.CUDA_GRAPHS: "CUDA graphs", TermName.LORA: "LoRA slots",
+            TermName.DRAFT: "draft model",
         }  # fmt: skip
         for term in estimate.terms:
             table.add(

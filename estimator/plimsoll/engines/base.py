@@ -42,6 +42,10 @@ class TermName(StrEnum):
     ACTIVATION = "activation"
     NON_TORCH = "nonTorch"
     CUDA_GRAPHS = "cudaGraphs"
+    LORA = "lora"
+    """Slots for LoRA adapters; only where there are some."""
+    DRAFT = "draft"
+    """A draft model's weights and buffers; only where there is one. Its cache is in KV_CACHE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,27 @@ class Parallelism:
 
 
 @dataclass(frozen=True, slots=True)
+class Lora:
+    """Adapters that are held at once. slots: in GPU memory; rank: the largest; None: unsaid."""
+
+    slots: int | None = None
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Speculative:
+    """Tokens that are guessed ahead of the model, and who guesses them.
+
+    method: as the engine calls it (``ngram``, ``draft_model``, ``eagle3``, ``mtp``); "" where it
+    follows from the model. model: Hugging Face id of the draft; tokens: guessed in one step.
+    """
+
+    method: str = ""
+    model: str = ""
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """What a user says to the engine; None and "" mean unsaid, so the engine's default holds.
 
@@ -85,6 +110,9 @@ class EngineSettings:
     unread: flags in extraArgs that touch memory and that the model does not read: a denial
         becomes a warning that names them.
     flags: flags in extraArgs that change nothing about memory, passed on as they are.
+    lora, speculative: adapters and a draft model; None where there are none.
+    cpu_offload: bytes of weights per GPU that are held in host memory instead.
+    images: most images in one prompt; 0 for a model that is served with text alone.
     own: settings that only this engine has, name and value, as its command line spells them
         without dashes (``n-gpu-layers``, ``swa-full-tokens-ratio``).
     """
@@ -104,6 +132,10 @@ class EngineSettings:
     unread: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     own: tuple[tuple[str, str], ...] = ()
+    lora: Lora | None = None
+    speculative: Speculative | None = None
+    cpu_offload: int | None = None
+    images: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +172,8 @@ class Workload:
 class Estimate:
     """What the worst rank of one replica needs on one kind of GPU.
 
-    terms: one per `TermName`, in its order. stage: the pipeline stage that needs most (from 0).
+    terms: in the order of `TermName`, the first five always. stage: the pipeline stage that needs
+        most (from 0).
     physical, usable: bytes of one GPU, and what the engine may take of it.
     utilization, max_model_len, max_num_seqs, max_num_batched_tokens, kv_cache_dtype, version:
         as resolved from the settings and the engine's defaults.
@@ -194,10 +227,17 @@ class Estimate:
 
 
 class Engine(Protocol):
-    """One engine's memory model and command line. title: its name as people write it."""
+    """One engine's memory model and command line.
+
+    name, title: as ``spec.engine.name`` and as people write it. narrow_cache: the KV cache dtype
+    of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
+    empty where there is none to offer.
+    """
 
     name: str
     title: str
+    narrow_cache: str
+    checkpoints: tuple[tuple[str, int], ...]
 
     def estimate(
         self,

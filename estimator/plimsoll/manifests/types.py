@@ -113,7 +113,11 @@ class ParallelismSpec(Spec):
 class EngineSpec(Spec):
     """The engine that serves, and its memory-relevant settings. Unset: the engine's default."""
 
-    name: Literal["vllm"] | None = Field(None, description="The engine. Unset: vllm.")
+    name: Literal["vllm", "sglang", "tensorrt-llm", "llama.cpp", "tgi", "generic"] | None = Field(
+        None,
+        description="The engine. generic: one that is not listed; only what follows from the "
+        "model alone is certain then. Unset: vllm.",
+    )
     version: Annotated[str, Field(strict=True, min_length=1, max_length=64)] | None = Field(
         None,
         description="Version of the engine, e.g. 0.19.0: its defaults and overheads change. "

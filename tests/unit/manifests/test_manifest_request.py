@@ -126,7 +126,7 @@ def test_all_mistakes_are_said_at_once_each_with_its_field() -> None:
             "replicas": -1,
             "model": {"uri": "http://x", "parameters": "plenty"},
             "engine": {
-                "name": "sglang", "maxModelLen": 10**20, "parallelism": {"tensor": 0},
+                "name": "ollama", "maxModelLen": 10**20, "parallelism": {"tensor": 0},
                 "gpuMemoryUtilization": 0.9, "extraArgs": [1],
             },
             "workload": {"inputTokens": -5},

@@ -43,6 +43,8 @@ class VLLM:
 
     name = "vllm"
     title = "vLLM"
+    narrow_cache = "fp8"
+    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
 
     def estimate(
         self,

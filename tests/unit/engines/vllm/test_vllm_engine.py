@@ -185,7 +185,7 @@ def test_an_estimate_takes_well_under_a_third_of_a_millisecond() -> None:
 def test_the_engines_are_found_by_name() -> None:
     assert [engine(name).name for name in NAMES] == list(NAMES)
     with pytest.raises(Unreadable, match="vllm"):
-        engine("tgi")
+        engine("ollama")
 
 
 def test_the_digest_of_an_unreadable_version_is_that_of_the_newest() -> None:

@@ -1,0 +1,260 @@
+"""An engine that is not known here, as an `Engine`: what any engine would need, said as assumed.
+
+It must not be certain of anything but the weights:
+
+    weights     as vLLM shards them, linear by linear; at least 0.97 of them
+    KV cache    every token in every layer, for one request of max_model_len or the workload;
+                at least nothing, since the engine may keep it elsewhere
+    activation  1 GiB + 2 x T x hidden size x 8 bytes, T = 8192 batched tokens where unsaid
+    non-torch   0.75 GiB, 2 GiB with several GPUs; graphs: counted there
+    usable      physical x 0.9 where no share is said
+
+Every term but the weights may turn out to be nothing, so that a misfit is certain only where the
+weights alone exceed the GPU: that is what the low ends of the bands say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.base import Estimate, Known, Reading, Term, TermName, Workload
+from plimsoll.engines.plain_cache import holds, least, need, plain_cache
+from plimsoll.engines.visible import visible_memory
+from plimsoll.engines.vllm import checks as layers
+from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.vllm.sharding import quantization_in_force, stage_weights
+from plimsoll.errors import Problem
+from plimsoll.units import GIB, ceil_div
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.models.architecture import Architecture
+
+_SHARE: Final = Decimal("0.9")
+_SURE: Final = 0.97
+"""The share of the weights that any engine must hold; packing and padding differ in the rest."""
+_TOKENS: Final = 8192
+_SEQUENCES: Final = 256
+_ALONE: Final = 3 * GIB // 4
+_TOGETHER: Final = 2 * GIB
+_TOUCHES: Final = (
+    "quant", "offload", "cpu", "memory", "mem-", "gpu", "kv", "cache", "lora", "adapter", "draft",
+    "specul", "dtype", "layer", "context", "length", "batch", "parallel", "tensor", "shard", "load",
+    "graph", "eager", "token",
+)  # fmt: skip
+
+
+class Generic:
+    """An engine that is not known here; see `plimsoll.engines.base.Engine`."""
+
+    name = "generic"
+    title = "an engine that is not known here"
+    narrow_cache = ""
+    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
+
+    def estimate(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        workload: Workload,
+        parallelism: Parallelism,
+        accelerator: Accelerator,
+    ) -> Estimate:
+        """What the worst rank of one replica may need; everything but the weights is assumed."""
+        dtype = weight_dtype(architecture, settings.dtype)
+        element = WEIGHT_BYTES.get(dtype, 2)
+        cache_dtype = kv_dtype(architecture, settings.kv_cache_dtype)
+        length = max(1, settings.max_model_len or architecture.max_model_len)
+        tokens = max(1, settings.max_num_batched_tokens or _TOKENS)
+        share = settings.utilization if settings.utilization is not None else _SHARE
+        physical = visible_memory(accelerator)
+        usable = int(physical * share)
+        held = stage_weights(architecture, dtype, settings.quantization, parallelism)
+        stages = plain_cache(architecture, parallelism, cache_dtype, element)
+        requests, each = _wanted(workload, length, parallelism)
+        beside = _beside(architecture, tokens, element, parallelism)
+        basis = f"{requests} request{'s' * (requests != 1)} x {each} tokens, "
+        basis += dtype if cache_dtype == "auto" else cache_dtype
+        terms = [
+            (
+                _weights(size, architecture, settings, dtype, physical, usable),
+                Term(
+                    TermName.KV_CACHE, need(stage, requests, each), 0,
+                    need(stage, requests, each), Known.ASSUMED, basis,
+                ),
+                *beside,
+            )
+            for size, stage in zip(held, stages, strict=True)
+        ]  # fmt: skip
+        needs = [sum(term.bytes for term in stage) for stage in terms]
+        worst = needs.index(max(needs))
+        room = [usable - n + stage[1].bytes for n, stage in zip(needs, terms, strict=True)]
+        fit = holds(stages, room)
+        most = max(length, architecture.max_model_len)
+        own = [least(stage, 1, length) for stage in stages]
+        slots = [max(0, r) / size for r, size in zip(room, own, strict=True) if size]
+        return Estimate(
+            parallelism,
+            terms[worst],
+            worst,
+            physical,
+            usable,
+            share,
+            settings.version,
+            length,
+            max(1, settings.max_num_seqs or _SEQUENCES),
+            tokens,
+            cache_dtype,
+            room[worst],
+            fit * parallelism.data,
+            min(slots, default=0.0) * parallelism.data,
+            min(most, fit) if any(stage.token for stage in stages) else most,
+            _notes(settings, accelerator),
+        )
+
+    def problems(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        parallelism: Parallelism | None,
+        accelerator: Accelerator | None,
+    ) -> tuple[Problem, ...]:
+        """What no engine would accept: more pipeline stages than layers, MIG slices together."""
+        if parallelism is None:
+            return ()
+        found = []
+        count = len(architecture.blocks)
+        if parallelism.pipeline > max(1, count):
+            found.append(
+                Problem(
+                    "spec.engine.parallelism.pipeline",
+                    str(parallelism.pipeline),
+                    f"at most {count}, the number of layers",
+                )
+            )
+        if accelerator is not None and accelerator.mig_of:
+            found.extend(
+                Problem(
+                    f"spec.engine.parallelism.{name}",
+                    str(value),
+                    f"1 on {accelerator.title}: MIG slices cannot work together on one model",
+                    "take a larger slice or whole GPUs",
+                )
+                for name, value in (
+                    ("tensor", parallelism.tensor),
+                    ("pipeline", parallelism.pipeline),
+                )
+                if value > 1
+            )
+        return tuple(found)
+
+    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
+        """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
+        return layers.tensor_parallel_sizes(architecture, most)
+
+    def read_arguments(
+        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+    ) -> Reading:
+        """Nothing of a command line is known: flags that sound of memory count as unread."""
+        unread, flags = list(settings.unread), list(settings.flags)
+        kept, at = flags, 0
+        while at < len(args):
+            taken = 1
+            if _is_flag(args[at]):
+                kept = unread if _touches(args[at]) else flags
+                alone = "=" in args[at] or at + 1 == len(args) or _is_flag(args[at + 1])
+                taken = 1 if alone else 2
+            kept.append(" ".join(args[at : at + taken]))
+            at += taken
+        expert = typed.get("expert")
+        return Reading(
+            replace(settings, unread=tuple(unread), flags=tuple(flags)),
+            typed.get("tensor"),
+            typed.get("pipeline"),
+            typed.get("data"),
+            None if expert is None else bool(expert),
+            (),
+            (),
+        )
+
+    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+        """The user's own flags and nothing else: which others the engine has is not known."""
+        return tuple(
+            part
+            for flag in (*settings.unread, *settings.flags)
+            for part in (flag.split(" ", 1) if _is_flag(flag) else [flag])
+        )
+
+    def constants_digest(self, version: str) -> str:
+        """Short hash of what is assumed; the same for every version."""
+        assumed = (str(_SHARE), _SURE, _TOKENS, _SEQUENCES, _ALONE, _TOGETHER)
+        return hashlib.sha256(repr(assumed).encode()).hexdigest()[:12]
+
+
+def _is_flag(text: str) -> bool:
+    return len(text) > 1 and text[0] == "-" and text[1] not in "0123456789."
+
+
+def _touches(flag: str) -> bool:
+    name = flag.partition("=")[0].lower().replace("_", "-")
+    return any(word in name for word in _TOUCHES)
+
+
+def _wanted(workload: Workload, length: int, parallelism: Parallelism) -> tuple[int, int]:
+    """Requests and tokens of each that one data-parallel rank must hold."""
+    tokens = length
+    if workload.input_tokens is not None and workload.output_tokens is not None:
+        tokens = max(1, min(length, workload.input_tokens + workload.output_tokens))
+    requests = ceil_div(max(1, workload.concurrent or 1), parallelism.data)
+    return (1, length) if requests * tokens <= length else (requests, tokens)
+
+
+def _weights(
+    size: int,
+    architecture: Architecture,
+    settings: EngineSettings,
+    dtype: str,
+    physical: int,
+    usable: int,
+) -> Term:
+    """The weights; their low end rules the GPU out only where it exceeds all of its memory."""
+    held = quantization_in_force(architecture, settings.quantization)
+    low = size // 4 if settings.quantization and held is None else int(size * _SURE)
+    word = held.method if held else settings.quantization
+    return Term(
+        TermName.WEIGHTS,
+        size,
+        low if low > physical else min(low, usable),
+        round(size * (2 - _SURE)),
+        Known.MODELLED,
+        f"{word}, rest {dtype}" if word else dtype,
+    )
+
+
+def _beside(
+    architecture: Architecture, tokens: int, element: int, parallelism: Parallelism
+) -> tuple[Term, Term, Term]:
+    """Activation, non-torch and graphs, each between nothing and twice what is assumed."""
+    forward = GIB + 8 * tokens * architecture.hidden_size * element
+    other = _TOGETHER if parallelism.tensor * parallelism.pipeline > 1 else _ALONE
+    assumed, a = Known.ASSUMED, f"{tokens} batched tokens"
+    return (
+        Term(TermName.ACTIVATION, forward, 0, 2 * forward, assumed, a),
+        Term(TermName.NON_TORCH, other, 0, 2 * other, assumed, "context and libraries"),
+        Term(TermName.CUDA_GRAPHS, 0, 0, 0, assumed, "counted with the libraries"),
+    )
+
+
+def _notes(settings: EngineSettings, accelerator: Accelerator) -> tuple[str, ...]:
+    notes = ["this engine's memory is not known here: all but the weights is assumed"]
+    if not accelerator.certain:
+        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+    if settings.unread:
+        notes.append("not counted: " + ", ".join(settings.unread))
+    return tuple(notes)

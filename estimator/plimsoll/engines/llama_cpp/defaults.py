@@ -1,0 +1,196 @@
+"""What holds where the user says nothing: context, slots, batch, layers on GPU, cache types.
+
+It must not judge what the user said; `plimsoll.engines.llama_cpp.checks` does.
+
+    cells            what --ctx-size says; else what the workload and max_model_len ask for
+    one request      the whole context where slots share one cache, else its share of it
+    unsaid context   4096 tokens, from b7410 the model's own
+    slots            --parallel; unsaid 1, from b6907 four that share one cache; as many as the
+                     workload holds at once
+    layers on GPU    all, unless --gpu-layers says fewer
+    micro-batch      at most the batch, and that at most the context
+
+Source: common/common.h, src/llama-context.cpp and tools/server of llama.cpp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.llama_cpp.ggml_types import CACHE_TYPES
+from plimsoll.engines.llama_cpp.mixture import file_type
+from plimsoll.units import ceil_div
+
+if TYPE_CHECKING:
+    from plimsoll.engines.base import EngineSettings, Workload
+    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.models.architecture import Architecture
+
+ALL_LAYERS: Final = 1 << 30
+_MOST_SLOTS: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """One start-up with everything said.
+
+    max_model_len: tokens that one request may have. context: tokens of cache that are asked
+    for, all slots together. fixed: the user gave the context, so that it is what there will be.
+    slots: requests at a time. unified: they share one cache. file: nominal file type; known:
+    whether that was said or follows from the checkpoint. k_type, v_type: of the cache.
+    gpu_layers: layers, and the output as one more. shares: of each GPU. host_experts: first
+    layers whose experts stay in main memory. on_gpu: the cache lies with its layers.
+    """
+
+    max_model_len: int
+    context: int
+    fixed: bool
+    slots: int
+    unified: bool
+    batch: int
+    micro_batch: int
+    file: str
+    known: bool
+    k_type: str
+    v_type: str
+    flash_attention: bool
+    swa_full: bool
+    gpu_layers: int
+    shares: tuple[Fraction, ...]
+    host_experts: int
+    on_gpu: bool
+    projector: bool
+
+
+def resolve(
+    architecture: Architecture, settings: EngineSettings, workload: Workload, figures: Constants
+) -> Resolved:
+    """The settings with the defaults of a build filled in; total."""
+    own = dict(settings.own)
+    slots = _slots(settings, workload, figures)
+    unified = _unified(settings, own, figures)
+    said = _integer(own.get("ctx-size"))
+    fixed = bool(said)
+    length = settings.max_model_len
+    if length is None:
+        whole = said or int(figures.number("default_context")) or architecture.max_model_len
+        length = whole if unified else whole // slots if fixed else whole
+    length = max(1, min(length, _most(architecture, own)))
+    context = said or _asked(workload, length, slots, unified)
+    batch = min(
+        settings.max_num_batched_tokens or int(figures.number("batch")), max(context, 1)
+    )  # fmt: skip
+    micro = min(batch, _integer(own.get("ubatch-size")) or int(figures.number("micro_batch")))
+    flash = own.get("flash-attn", "auto")
+    file, known = nominal_file(architecture, settings)
+    return Resolved(
+        length,
+        context,
+        fixed,
+        slots,
+        unified,
+        batch,
+        max(1, micro),
+        file,
+        known,
+        _cache_type(own.get("cache-type-k") or settings.kv_cache_dtype),
+        _cache_type(own.get("cache-type-v") or settings.kv_cache_dtype),
+        figures.flag("flash_attention") if flash in ("auto", "") else flash not in _OFF,
+        own.get("swa-full") == "True" or not figures.flag("sliding_cache"),
+        _gpu_layers(own),
+        shares(own.get("tensor-split", "")),
+        len(architecture.blocks)
+        if own.get("cpu-moe") == "True"
+        else _integer(own.get("n-cpu-moe")) or 0,
+        own.get("kv-offload", "True") == "True",
+        architecture.multimodal and own.get("mmproj") not in (None, "False"),
+    )
+
+
+_OFF: Final = ("off", "0", "false", "disabled", "False")
+
+
+def nominal_file(architecture: Architecture, settings: EngineSettings) -> tuple[str, bool]:
+    """The nominal file type, and whether the user or the checkpoint says it.
+
+    Where neither does, it is the 16 bits that a conversion keeps: the most that it can be.
+    """
+    said = file_type(settings.quantization) if settings.quantization else None
+    if said is not None:
+        return said, True
+    held = architecture.quantization
+    if held is not None:
+        own = file_type(held.method)
+        if own is not None:
+            return own, True
+    plain = {"float32": "f32", "bfloat16": "bf16"}.get(architecture.dtype, "f16")
+    return plain, False
+
+
+def shares(text: str) -> tuple[Fraction, ...]:
+    """The shares in ``--tensor-split`` (``3,1`` or ``3/1``); empty where they cannot be read."""
+    found = []
+    for part in text.replace("/", ",").split(",") if text else ():
+        try:
+            found.append(max(Fraction(0), Fraction(part.strip()[:16])))
+        except (ValueError, ZeroDivisionError):
+            return ()
+    return tuple(found)
+
+
+def _slots(settings: EngineSettings, workload: Workload, figures: Constants) -> int:
+    said = settings.max_num_seqs
+    if said is None:
+        said = max(int(figures.number("default_slots")), workload.concurrent or 1)
+    return max(1, min(said, _MOST_SLOTS))
+
+
+def _unified(settings: EngineSettings, own: dict[str, str], figures: Constants) -> bool:
+    if "kv-unified" in own:
+        return own["kv-unified"] == "True"
+    if not figures.flag("unified_by_flag"):
+        return settings.max_num_seqs in (None, 1) and int(figures.number("default_slots")) == 1
+    return settings.max_num_seqs is None or settings.max_num_seqs == 1
+
+
+def _asked(workload: Workload, length: int, slots: int, unified: bool) -> int:
+    """Tokens of cache that hold one longest request and, if it is more, the workload."""
+    tokens = length
+    if workload.input_tokens is not None and workload.output_tokens is not None:
+        tokens = max(1, min(length, workload.input_tokens + workload.output_tokens))
+    if unified:
+        return max(length, max(1, workload.concurrent or 1) * tokens)
+    return length * max(slots, workload.concurrent or 1)
+
+
+def _most(architecture: Architecture, own: dict[str, str]) -> int:
+    longer = any(name.startswith(("rope", "yarn")) for name in own)
+    most = architecture.max_model_len
+    return most if most > 0 and not longer else 1 << 40
+
+
+def _gpu_layers(own: dict[str, str]) -> int:
+    said = own.get("gpu-layers", "all")
+    if said in ("all", "auto", "-1", "-2"):
+        return ALL_LAYERS
+    number = _integer(said)
+    return ALL_LAYERS if number is None else number
+
+
+def _cache_type(word: str) -> str:
+    name = {"": "f16", "auto": "f16", "float16": "f16", "bfloat16": "bf16", "float32": "f32"}.get(
+        word.lower(), word.lower()
+    )
+    return name if name in CACHE_TYPES else "f16"
+
+
+def _integer(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() and len(text) <= 12 else None
+
+
+def per_slot(context: int, slots: int, unified: bool, padding: int) -> int:
+    """Cells of one cache: all of them where slots share it, else one slot's, padded."""
+    each = context if unified else ceil_div(context, slots)
+    return ceil_div(each, padding) * padding

@@ -1,0 +1,329 @@
+"""SGLang as an `Engine`: weights and token pool in the static share, everything else in the rest.
+
+It must not hold a figure or a formula of a term; the modules beside it do. The start-up condition
+is the engine's own (``profile_max_num_token``), with ``free`` what it sees before it loads:
+
+    free      physical - context                          context, NCCL: gone before
+    pool      free x fraction - weights [- 100 MiB for images from 0.5.19]
+    starts    pool holds at least a token; here: what is asked of it
+    as terms  weights + KV cache + context x fraction <= physical x fraction
+              \\_______ required ______________________/    \\____ usable ____/
+
+    rest      free x (1 - fraction) must hold the request table, the graphs and the largest
+              prefill. Where it does not, the engine fills its pool and runs out of memory all
+              the same: then the KV cache is the whole pool, and what is missing stands under
+              activation.
+
+`kv_tokens` is max_total_num_tokens as logged, times data-parallel ranks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
+from plimsoll.engines.sglang import checks
+from plimsoll.engines.sglang.arguments import arguments, read_arguments
+from plimsoll.engines.sglang.constants import TABLE
+from plimsoll.engines.sglang.defaults import Resolved, resolve
+from plimsoll.engines.sglang.overheads import Amount, context, forward, graphs, request_table
+from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
+from plimsoll.engines.sglang.weights import load_quantization, weights
+from plimsoll.engines.visible import visible_memory
+from plimsoll.engines.vllm import checks as layers
+from plimsoll.engines.vllm.sharding import quantization_in_force, stage_layers
+from plimsoll.units import ceil_div, gib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import EngineSettings, Parallelism, Reading
+    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.errors import Problem
+    from plimsoll.models.architecture import Architecture
+
+
+class SGLang:
+    """SGLang's memory model and command line; see `plimsoll.engines.base.Engine`."""
+
+    name = "sglang"
+    title = "SGLang"
+    narrow_cache = "fp8_e4m3"
+    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
+
+    def estimate(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        workload: Workload,
+        parallelism: Parallelism,
+        accelerator: Accelerator,
+    ) -> Estimate:
+        """What the worst rank of one replica needs; total for what `problems` lets through."""
+        figures = TABLE.or_newest(settings.version)
+        resolved = resolve(architecture, settings, parallelism, accelerator, figures)
+        case = _Case(architecture, settings, parallelism, resolved, figures)
+        physical = visible_memory(accelerator)
+        usable = int(physical * resolved.fraction)
+        gone = context(parallelism, case.tensor, accelerator, figures)
+        before = _share(gone, resolved)
+        reserve = figures["multimodal_reserve"].bytes() if architecture.multimodal else 0
+        slack = figures["weight_slack"].bytes()
+        held = [
+            size + slack
+            for size in weights(architecture, settings.quantization, resolved, parallelism)
+        ]
+        store = pools(architecture, settings, resolved, parallelism, figures)
+        room = [usable - before.bytes - reserve - size for size in held]
+        tokens = store.tokens(room)
+        seqs = _requests(settings, resolved, parallelism, tokens, figures)
+        requests, length = _wanted(store, workload, resolved, parallelism)
+        rest = physical - gone.bytes - usable + before.bytes
+        stages = []
+        for stage, (start, end) in enumerate(
+            stage_layers(len(architecture.blocks), parallelism.pipeline)
+        ):
+            beside = case.beside(stage, end - start, seqs)
+            short = Amount(*(max(0, n - rest) for n in beside.in_all))
+            cache = store.need(stage, requests, length)
+            pool = max(cache, room[stage])
+            filled = Amount(*(pool if n else cache for n in (short.bytes, short.low, short.high)))
+            word = "request" if requests == 1 else "requests"
+            basis = f"{requests} {word} x {length} tokens, {case.kv_word}"
+            stages.append(
+                (
+                    _weights(held[stage], case),
+                    _cache(filled, case, basis),
+                    _activation(short, beside, rest, reserve),
+                    _before(before, gone),
+                    _graphs(beside, resolved),
+                )
+            )
+        needs = [sum(term.bytes for term in terms) for terms in stages]
+        worst = needs.index(max(needs))
+        usable = _capped(usable, stages[worst], store, worst, requests, length)
+        return Estimate(
+            parallelism,
+            stages[worst],
+            worst,
+            physical,
+            usable,
+            resolved.fraction,
+            figures.version,
+            resolved.max_model_len,
+            seqs,
+            resolved.chunk,
+            resolved.kv_dtype,
+            room[worst],
+            tokens * parallelism.data,
+            store.requests(room, tokens, resolved.max_model_len) * parallelism.data,
+            store.longest(room, max(resolved.max_model_len, architecture.max_model_len)),
+            _notes(case, accelerator, settings),
+        )
+
+    def problems(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        parallelism: Parallelism | None,
+        accelerator: Accelerator | None,
+    ) -> tuple[Problem, ...]:
+        """Why SGLang would refuse to start, memory aside."""
+        return checks.problems(architecture, settings, parallelism, accelerator)
+
+    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
+        """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
+        return layers.tensor_parallel_sizes(architecture, most)
+
+    def read_arguments(
+        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+    ) -> Reading:
+        """The flags of ``sglang.launch_server`` beside the typed settings; never raises."""
+        return read_arguments(args, settings, typed)
+
+    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+        """The flags of ``sglang.launch_server`` that make it run as estimated."""
+        return arguments(estimate, settings)
+
+    def constants_digest(self, version: str) -> str:
+        """Short hash of the figures in force for a version; of the newest for an unreadable one."""
+        return TABLE.or_newest(version).digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What the rest must hold: the request table, the graphs, the largest prefill."""
+
+    table: Amount
+    graphs: Amount
+    forward: Amount
+
+    @property
+    def in_all(self) -> tuple[int, int, int]:
+        total = self.table + self.graphs + self.forward
+        return total.bytes, total.low, total.high
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One start-up: what all terms look at."""
+
+    architecture: Architecture
+    settings: EngineSettings
+    parallelism: Parallelism
+    resolved: Resolved
+    figures: Constants
+
+    @property
+    def tensor(self) -> int:
+        """GPUs of one tensor-parallel group, data-parallel attention included."""
+        return self.parallelism.tensor * self.resolved.attention_ranks
+
+    @property
+    def kv_word(self) -> str:
+        """The dtype of the cache in one word."""
+        dtype = self.resolved.kv_dtype
+        return self.resolved.dtype if dtype == "auto" else dtype
+
+    def beside(self, stage: int, layers: int, seqs: int) -> _Beside:
+        """What the rest must hold on a rank of one stage."""
+        a, r, f = self.architecture, self.resolved, self.figures
+        return _Beside(
+            request_table(ceil_div(seqs, r.attention_ranks), r),
+            graphs(a, r, self.tensor, layers, f),
+            forward(a, r, self.parallelism, self.tensor, stage, f),
+        )
+
+
+def _share(gone: Amount, resolved: Resolved) -> Amount:
+    """The static share of what was gone before: its part of the sum that must stay below usable."""
+    return Amount(*(int(n * resolved.fraction) for n in (gone.bytes, gone.low, gone.high)))
+
+
+def _requests(
+    settings: EngineSettings,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    tokens: int,
+    figures: Constants,
+) -> int:
+    """Requests that run at once: as said, else by the tokens of the pool."""
+    ranks = resolved.attention_ranks
+    each = min(max(tokens * 512 // resolved.max_model_len, 2048), 4096)
+    if settings.max_num_seqs is not None:
+        each = max(1, settings.max_num_seqs // ranks)
+    if figures.flag("requests_halved"):
+        each = max(1, min(each, tokens // 2)) if tokens > 1 else each
+    return each * ranks
+
+
+def _wanted(
+    store: Pools, workload: Workload, resolved: Resolved, parallelism: Parallelism
+) -> tuple[int, int]:
+    """Requests and tokens of each that one data-parallel rank must hold."""
+    length = tokens = resolved.max_model_len
+    if workload.input_tokens is not None and workload.output_tokens is not None:
+        tokens = max(1, min(length, workload.input_tokens + workload.output_tokens))
+    requests = ceil_div(max(1, workload.concurrent or 1), parallelism.data)
+    stages = range(len(store.stages))
+    if workload.concurrent is None or sum(store.need(i, requests, tokens) for i in stages) <= sum(
+        store.need(i, 1, length) for i in stages
+    ):
+        return 1, length
+    return requests, tokens
+
+
+def _weights(size: int, case: _Case) -> Term:
+    architecture, settings = case.architecture, case.settings
+    held = quantization_in_force(architecture, load_quantization(settings.quantization))
+    unknown = bool(settings.quantization) and held is None
+    packed = held is not None and held.default is not None and held.default.name in (
+        "mxfp4", "nvfp4"
+    )  # fmt: skip
+    wide = (
+        architecture.assumed
+        or architecture.multimodal
+        or packed
+        or unknown
+        or (held is not None and architecture.quantization is None)
+        or case.resolved.attention_ranks > 1
+    )
+    figure = case.figures["weight_band_wide" if wide else "weight_band"]
+    word = held.method if held else settings.quantization
+    slack = case.figures["weight_slack"].bytes()
+    most = case.figures["weight_slack_most"].bytes() - slack
+    return Term(
+        TermName.WEIGHTS,
+        size,
+        size // 4 if unknown else max(0, min(size - slack, int(size * (1 - figure.error)))),
+        max(size + most, round(size * (1 + figure.error))),
+        figure.known if wide else Known.EXACT,
+        f"{word}, rest {case.resolved.dtype}" if word else case.resolved.dtype,
+    )
+
+
+def _cache(size: Amount, case: _Case, basis: str) -> Term:
+    known = Known.EXACT if case.resolved.kv_dtype in KNOWN_KV_DTYPES else Known.ASSUMED
+    low = size.low if known is Known.EXACT else size.low // 4
+    return Term(TermName.KV_CACHE, size.bytes, low, size.high, known, basis)
+
+
+def _activation(short: Amount, beside: _Beside, rest: int, reserve: int) -> Term:
+    """What the rest cannot hold, and what images have set aside; mostly nothing."""
+    need = gib(sum(a.bytes for a in (beside.table, beside.graphs, beside.forward)))
+    basis = f"about {need} in the {gib(max(0, rest))} beside the static share"
+    return Term(
+        TermName.ACTIVATION,
+        short.bytes + reserve,
+        short.low + reserve,
+        short.high + reserve,
+        Known.ASSUMED if short.high else Known.EXACT,
+        basis,
+    )
+
+
+def _before(before: Amount, gone: Amount) -> Term:
+    return Term(
+        TermName.NON_TORCH,
+        before.bytes,
+        before.low,
+        before.high,
+        Known.MODELLED,
+        f"static share of the {gib(gone.bytes)} gone before weights are loaded",
+    )
+
+
+def _graphs(beside: _Beside, resolved: Resolved) -> Term:
+    if not resolved.graphs:
+        return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "switched off")
+    basis = f"about {gib(beside.graphs.bytes)}, beside the static share"
+    return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, basis)
+
+
+def _capped(
+    usable: int, terms: tuple[Term, ...], store: Pools, stage: int, requests: int, length: int
+) -> int:
+    """Usable bytes where ``--max-total-tokens`` ends the pool below what is asked of it."""
+    if not store.most or requests * length <= store.most:
+        return usable
+    others = sum(term.low for term in terms) - terms[1].low
+    return min(usable, others + min(store.need(stage, 1, store.most), max(0, terms[1].low - 1)))
+
+
+def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> tuple[str, ...]:
+    notes = []
+    if case.figures.newer:
+        notes.append(
+            f"SGLang {case.figures.version} is newer than the constants known here; "
+            "those of the newest version are assumed"
+        )
+    if case.resolved.kv_dtype not in KNOWN_KV_DTYPES:
+        dtype = case.resolved.kv_dtype
+        notes.append(f"KV cache dtype {dtype} is not known here; its size is assumed")
+    if not accelerator.certain:
+        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+    if settings.unread:
+        notes.append("not counted: " + ", ".join(settings.unread))
+    return tuple(notes)

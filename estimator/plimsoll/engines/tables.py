@@ -1,0 +1,107 @@
+"""An engine's figures by version, read from its data file: what holds for one release of it.
+
+It must not hold a figure, and it must not know an engine. The file's form is that of
+vllm/data/constants.json: ``oldest``, ``newest``, and per figure its values, each with the version
+from which it holds and where it was seen. Versions between two entries take the older one; a
+version newer than the table takes the newest and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from plimsoll.engines.base import Known
+from plimsoll.engines.vllm.constants import Constants, Figure
+from plimsoll.errors import Unreadable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Version = tuple[int, int, int]
+
+_VERSION: Final = re.compile(
+    r"v?([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:[.+a-zA-Z-].{0,80})?"
+)
+
+
+class VersionTable:
+    """The data file of one engine. title: its name as people write it; file: where the data is."""
+
+    def __init__(self, title: str, file: Path) -> None:
+        self.title = title
+        self._file = file
+        self._digests = lru_cache(maxsize=64)(self._constants)
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The data file, as read once."""
+        data: dict[str, Any] = json.loads(self._file.read_text("utf-8"))
+        return data
+
+    def parse(self, text: str) -> Version:
+        """``"0.5.9"``, ``"v0.4.6.post5"`` or ``"0.5.10rc0"`` as three numbers.
+
+        Raises `Unreadable` for anything else, and for a version before the first in the table.
+        """
+        match = _VERSION.fullmatch(text.strip()) if len(text) <= 128 else None
+        newest = self.data["newest"]
+        if match is None:
+            raise Unreadable(text, f"{_article(self.title)} {self.title} version such as {newest}")
+        version = (int(match[1]), int(match[2]), int(match[3] or 0))
+        if version < _numbers(self.data["oldest"]):
+            wanted = (
+                f"{_article(self.title)} {self.title} version of {self.data['oldest']} or later"
+            )
+            raise Unreadable(text, wanted)
+        return version
+
+    def constants(self, version: str = "") -> Constants:
+        """The figures for a version; the newest where none is said.
+
+        Raises `Unreadable` for a text that is no version or one before the table begins.
+        """
+        newest = self.data["newest"]
+        return self._digests(self.parse(version if version.strip() else newest))
+
+    def or_newest(self, version: str) -> Constants:
+        """The figures for a version; those of the newest where `constants` would refuse it."""
+        try:
+            return self.constants(version)
+        except Unreadable:
+            return self.constants()
+
+    def _constants(self, version: Version) -> Constants:
+        figures = {
+            name: _in_force(entries, version) for name, entries in self.data["figures"].items()
+        }
+        facts = sorted((name, f.value, f.error, f.known.value) for name, f in figures.items())
+        tables = {k: v for k, v in self.data.items() if k not in ("figures", "oldest", "newest")}
+        text = json.dumps([facts, tables], sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        newer = version > _numbers(self.data["newest"])
+        return Constants(".".join(map(str, version)), newer, digest, figures)
+
+
+def _in_force(entries: list[dict[str, Any]], version: Version) -> Figure:
+    held = [e for e in entries if _numbers(e["since"]) <= version]
+    entry = held[-1] if held else entries[0]
+    return Figure(
+        float(entry["value"]),
+        float(entry.get("error", 0.0)),
+        Known(entry["known"]),
+        str(entry["source"]),
+        str(entry.get("note", "")),
+    )
+
+
+def _numbers(text: str) -> Version:
+    parts = [int(part) for part in text.split(".")]
+    return (parts[0], parts[1], parts[2] if len(parts) > 2 else 0)
+
+
+def _article(title: str) -> str:
+    return "an" if title[:1].upper() in "AEIOS" else "a"

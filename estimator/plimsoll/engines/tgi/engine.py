@@ -1,0 +1,261 @@
+"""TGI as an `Engine`: it fills a batch at start-up, runs it, and gives out what is left.
+
+It must not hold a figure; the modules beside it and data/constants.json do.
+
+    warm-up   a prefill of max_batch_prefill_tokens, its cache allocated, runs to its peak
+    from 3.0  cache = free after it - (1 - fraction x wiggle room) x physical + the batch's cache
+    before    cache = (free after it - (1 - fraction) x physical) x wiggle room + the batch's cache;
+              the prefill makes the logits of every prompt token: 2 x 2 bytes x tokens x vocabulary
+    starts    cache >= max_total_tokens; where that is unsaid it becomes what fits (from 3.0)
+    as terms  weights + KV cache [/ wiggle room] + activation peak + context
+              <= physical x fraction [x wiggle room]
+
+CUDA graphs are captured afterwards, in the wiggle room; where they do not fit TGI goes on without
+them. All layers keep all tokens; blocks are of one token with FlashInfer. Sources:
+server/text_generation_server/models/flash_causal_lm.py (`warmup`) and backends/v3/src/lib.rs of
+3.3.7, the last release: the project is in maintenance mode. No start-up of TGI was measured here,
+so that everything but the rule is assumed.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
+from plimsoll.engines.plain_cache import PlainStage, holds, need, plain_cache
+from plimsoll.engines.tgi import checks
+from plimsoll.engines.tgi.arguments import arguments, read_arguments
+from plimsoll.engines.tgi.constants import TABLE
+from plimsoll.engines.tgi.defaults import Resolved, load_quantization, resolve
+from plimsoll.engines.visible import visible_memory
+from plimsoll.engines.vllm import checks as layers
+from plimsoll.engines.vllm.activation import widths
+from plimsoll.engines.vllm.sharding import quantization_in_force, stage_weights
+from plimsoll.models.architecture import MixerKind
+from plimsoll.units import ceil_div
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import EngineSettings, Parallelism, Reading
+    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.errors import Problem
+    from plimsoll.models.architecture import Architecture
+
+
+class TGI:
+    """TGI's memory model and command line; see `plimsoll.engines.base.Engine`."""
+
+    name = "tgi"
+    title = "TGI"
+    narrow_cache = ""
+    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
+
+    def estimate(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        workload: Workload,
+        parallelism: Parallelism,
+        accelerator: Accelerator,
+    ) -> Estimate:
+        """What the worst rank of one replica needs; total for what `problems` lets through."""
+        figures = TABLE.or_newest(settings.version)
+        resolved = resolve(architecture, settings, parallelism, accelerator, figures)
+        physical = visible_memory(accelerator)
+        usable = int(physical * resolved.share)
+        word = load_quantization(settings.quantization)
+        held = stage_weights(architecture, resolved.dtype, word, parallelism)
+        stages = plain_cache(architecture, parallelism, resolved.kv_dtype, resolved.element)
+        buffers = _non_torch(parallelism, figures)
+        beside = [
+            (
+                _weights(held[stage], architecture, settings, resolved, figures),
+                _activation(architecture, resolved, parallelism, stage, figures),
+                buffers,
+                _graphs(settings),
+            )
+            for stage in range(len(stages))
+        ]
+        room = [
+            _given_out(usable - sum(t.bytes for t in terms), stage, resolved)
+            for terms, stage in zip(beside, stages, strict=True)
+        ]
+        found = holds(stages, room)
+        longest = max(resolved.max_model_len, architecture.max_model_len)
+        fits = min(longest, found) if any(stage.token for stage in stages) else longest
+        length = resolved.max_model_len
+        if resolved.fits:
+            length = max(1, min(length, fits))
+        requests, tokens = _wanted(workload, length)
+        terms = [
+            (own[0], _cache(stage, requests, tokens, architecture, resolved), *own[1:])
+            for own, stage in zip(beside, stages, strict=True)
+        ]
+        needs = [sum(term.bytes for term in stage) for stage in terms]
+        worst = needs.index(max(needs))
+        most = dict(settings.own).get("max-batch-total-tokens", "")
+        total = min(found, int(most)) if most.isdigit() and len(most) < 16 else found
+        return Estimate(
+            parallelism,
+            terms[worst],
+            worst,
+            physical,
+            usable,
+            resolved.share,
+            figures.version,
+            length,
+            resolved.requests,
+            resolved.prefill_tokens,
+            resolved.kv_dtype,
+            room[worst],
+            total,
+            total / length,
+            fits,
+            _notes(architecture, settings, resolved, accelerator, figures),
+        )
+
+    def problems(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        parallelism: Parallelism | None,
+        accelerator: Accelerator | None,
+    ) -> tuple[Problem, ...]:
+        """Why TGI would refuse to start, memory aside."""
+        return checks.problems(architecture, settings, parallelism, accelerator)
+
+    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
+        """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
+        return layers.tensor_parallel_sizes(architecture, most)
+
+    def read_arguments(
+        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+    ) -> Reading:
+        """The flags of ``text-generation-launcher`` beside the typed settings; never raises."""
+        return read_arguments(args, settings, typed)
+
+    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+        """The flags of ``text-generation-launcher`` that make it run as estimated."""
+        return arguments(estimate, settings)
+
+    def constants_digest(self, version: str) -> str:
+        """Short hash of the figures in force for a version; of the newest for an unreadable one."""
+        return TABLE.or_newest(version).digest
+
+
+def _given_out(left: int, stage: PlainStage, resolved: Resolved) -> int:
+    """Bytes of cache that come of what the terms beside it leave: the batch's and a share."""
+    batch = min(max(0, left), resolved.prefill_tokens * stage.token)
+    return batch + int((left - batch) * Fraction(resolved.room))
+
+
+def _wanted(workload: Workload, length: int) -> tuple[int, int]:
+    """Requests and tokens of each that must be held at once."""
+    tokens = length
+    if workload.input_tokens is not None and workload.output_tokens is not None:
+        tokens = max(1, min(length, workload.input_tokens + workload.output_tokens))
+    requests = max(1, workload.concurrent or 1)
+    return (1, length) if requests * tokens <= length else (requests, tokens)
+
+
+def _weights(
+    size: int,
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    figures: Constants,
+) -> Term:
+    held = quantization_in_force(architecture, load_quantization(settings.quantization))
+    unknown = bool(settings.quantization) and held is None
+    band = figures["weight_band"].error * (2 if architecture.multimodal else 1)
+    word = held.method if held else settings.quantization
+    low = size // 4 if unknown else int(size * (1 - band))
+    high = round(size * (1 + band))
+    basis = f"{word}, rest {resolved.dtype}" if word else resolved.dtype
+    return Term(TermName.WEIGHTS, size, low, high, Known.MODELLED, basis)
+
+
+def _cache(
+    stage: PlainStage, requests: int, tokens: int, architecture: Architecture, resolved: Resolved
+) -> Term:
+    size = need(stage, requests, tokens)
+    batch = min(size, resolved.prefill_tokens * stage.token)
+    room = Fraction(resolved.room)
+    size = batch + ceil_div((size - batch) * room.denominator, room.numerator)
+    plain = not any(
+        m.kind is MixerKind.MLA or m.state_elements or m.conv_elements
+        for m in architecture.mixers()
+    )
+    word = "request" if requests == 1 else "requests"
+    dtype = resolved.dtype if resolved.kv_dtype == "auto" else resolved.kv_dtype
+    basis = f"{requests} {word} x {tokens} tokens, {dtype}"
+    known = Known.EXACT if plain else Known.ASSUMED
+    return Term(TermName.KV_CACHE, size, size if plain else 0, size, known, basis)
+
+
+def _activation(
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    stage: int,
+    figures: Constants,
+) -> Term:
+    """The peak of the warm-up's prefill."""
+    own = widths(architecture, parallelism.pipeline)[stage]
+    hidden, tokens = architecture.hidden_size, resolved.prefill_tokens
+    wide = figures.number("forward_intermediate") * own.dense / parallelism.tensor
+    size = (wide + figures.number("forward_hidden") * hidden) * tokens * resolved.element
+    if own.per_token:
+        width = own.expert / parallelism.tensor
+        rows = tokens * own.per_token * resolved.element
+        size += rows * (max(width, hidden) + max(2 * width, hidden))
+    if resolved.all_logits:
+        size += 2 * resolved.element * tokens * architecture.vocab_size
+    band = figures["forward_hidden"].error
+    return Term(
+        TermName.ACTIVATION,
+        round(size),
+        0 if resolved.guessed else round(size * (1 - band)),
+        round(size * (1 + band)),
+        Known.ASSUMED,
+        f"a prefill of {tokens} tokens",
+    )
+
+
+def _non_torch(parallelism: Parallelism, figures: Constants) -> Term:
+    many = parallelism.tensor > 1
+    figure = figures["context_many" if many else "context_single"]
+    size = figure.bytes()
+    band = round(size * figure.error)
+    basis = f"{parallelism.tensor} GPUs" if many else "one GPU"
+    return Term(TermName.NON_TORCH, size, size - band, size + band, Known.ASSUMED, basis)
+
+
+def _graphs(settings: EngineSettings) -> Term:
+    basis = "switched off" if settings.enforce_eager else "captured in the wiggle room"
+    return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, basis)
+
+
+def _notes(
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    accelerator: Accelerator,
+    figures: Constants,
+) -> tuple[str, ...]:
+    notes = ["TGI is in maintenance mode; its activation and context are assumed, not measured"]
+    if figures.newer:
+        notes.append(
+            f"TGI {figures.version} is newer than the constants known here; "
+            "those of the newest version are assumed"
+        )
+    if resolved.fits and resolved.max_model_len == architecture.max_model_len:
+        notes.append("without --max-total-tokens TGI takes the longest context that fits")
+    if not accelerator.certain:
+        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+    if settings.unread:
+        notes.append("not counted: " + ", ".join(settings.unread))
+    return tuple(notes)

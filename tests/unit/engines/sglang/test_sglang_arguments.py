@@ -1,0 +1,161 @@
+"""SGLang's command line: what its flags come to, and what is written back."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from architectures import H100, LLAMA_8B, moe
+from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
+from plimsoll.engines.sglang.engine import SGLang
+
+ENGINE = SGLang()
+
+
+def read(*args: str, settings: EngineSettings | None = None, **typed: int | bool) -> Reading:
+    """What extraArgs come to."""
+    return ENGINE.read_arguments(args, settings or EngineSettings(name="sglang"), typed)
+
+
+def test_flags_fill_the_settings_and_the_split() -> None:
+    found = read(
+        "--mem-fraction-static=0.85", "--tp-size", "4", "--context-length", "32k",
+        "--max-running-requests=64", "--chunked-prefill-size", "4096", "--kv-cache-dtype=fp8_e5m2",
+        "--page-size", "64", "--disable-cuda-graph", "--quantization", "fp8", "--dp", "2",
+    )  # fmt: skip
+    assert found.problems == ()
+    said = found.settings
+    assert said.utilization == Decimal("0.85")
+    assert (said.max_model_len, said.max_num_seqs, said.max_num_batched_tokens) == (32000, 64, 4096)
+    assert (said.kv_cache_dtype, said.block_size) == ("fp8_e5m2", 64)
+    assert (said.enforce_eager, said.quantization) == (True, "fp8")
+    assert (found.tensor, found.data, found.pipeline) == (4, 2, None)
+
+
+def test_what_only_sglang_has_is_kept_as_its_own() -> None:
+    found = read(
+        "--swa-full-tokens-ratio=0.5", "--disable-radix-cache", "--max-total-tokens", "100000",
+        "--mamba-full-memory-ratio", "0.5", "--cuda-graph-max-bs=32", "--max-prefill-tokens=8192",
+    )  # fmt: skip
+    assert dict(found.settings.own) == {
+        "swa-full-tokens-ratio": "0.5", "disable-radix-cache": "True",
+        "max-total-tokens": "100000", "mamba-full-memory-ratio": "0.5", "cuda-graph-max-bs": "32",
+        "max-prefill-tokens": "8192",
+    }  # fmt: skip
+
+
+def test_chunking_switched_off_prefills_up_to_the_largest_batch() -> None:
+    found = read("--chunked-prefill-size=-1", "--max-prefill-tokens=20000")
+    e = ENGINE.estimate(LLAMA_8B, found.settings, Workload(), Parallelism(), H100)
+    assert e.max_num_batched_tokens == 20000
+
+
+def test_data_parallel_attention_lies_inside_the_tensor_parallel_size() -> None:
+    found = read("--tp-size=8", "--dp-size=4", "--enable-dp-attention")
+    assert (found.tensor, found.data) == (2, 4)
+    assert found.problems == ()
+
+
+def test_data_parallel_attention_that_does_not_divide_is_a_problem() -> None:
+    (problem,) = read("--tp-size=8", "--dp-size=3", "--enable-dp-attention").problems
+    assert "a multiple of --dp-size (3)" in str(problem)
+
+
+def test_expert_parallelism_in_any_spelling() -> None:
+    assert read("--ep-size=8").expert is True
+    assert read("--enable-ep-moe").expert is True
+    assert read("--ep", "1").expert is False
+    assert read().expert is None
+    assert read("--ep-size=8", expert=False).problems
+
+
+def test_speculation_and_offload_are_named_as_unread() -> None:
+    found = read(
+        "--speculative-algorithm=EAGLE", "--cpu-offload-gb", "20", "--lora-paths", "a=x", "b=y"
+    )
+    assert found.settings.unread == (
+        "--speculative-algorithm=EAGLE", "--cpu-offload-gb 20", "--lora-paths a=x b=y",
+    )  # fmt: skip
+
+
+def test_harmless_flags_are_passed_on_and_unknown_ones_warned_about() -> None:
+    found = read("--host=0.0.0.0", "--load-format=dummy", "--not-a-flag=1", "--enable-mixed-chunk")
+    assert found.settings.unread == ()
+    assert set(found.settings.flags) == {
+        "--host=0.0.0.0", "--load-format=dummy", "--not-a-flag=1", "--enable-mixed-chunk",
+    }  # fmt: skip
+    assert len(found.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "settings", "typed", "words"),
+    [
+        (("--mem-fraction-static=1.5",), {}, {}, "a share above 0"),
+        (("--tp-size=two",), {}, {}, "a whole number"),
+        (("--context-length",), {}, {}, "a flag with a value"),
+        (("--tp-size 4",), {}, {}, "one argument per entry"),
+        (("--context-length=8192",), {"max_model_len": 4096}, {}, "spec.engine.maxModelLen"),
+        (
+            ("--chunked-prefill-size=8192",),
+            {"max_num_batched_tokens": 4096},
+            {},
+            "spec.engine.maxNumBatchedTokens",
+        ),
+        (("--tp-size=4",), {}, {"tensor": 2}, "spec.engine.parallelism.tensor"),
+        (
+            ("--tp-size=8", "--dp-size=4", "--enable-dp-attention"),
+            {},
+            {"tensor": 8},
+            "parallelism.tensor (8) x data (4)",
+        ),
+    ],
+)
+def test_contradictions_and_unreadable_values_name_flag_and_field(
+    args: tuple[str, ...], settings: dict[str, object], typed: dict[str, int], words: str
+) -> None:
+    own = EngineSettings(name="sglang", **settings)  # type: ignore[arg-type]
+    found = read(*args, settings=own, **typed)
+    assert any(words in str(p) for p in found.problems)
+
+
+def test_a_prefix_that_one_flag_has_stands_for_it() -> None:
+    assert read("--mem-fraction=0.7").settings.utilization == Decimal("0.7")
+
+
+def test_the_written_flags_read_back_as_the_same_settings() -> None:
+    args = (
+        "--mem-fraction-static=0.8", "--tp-size=8", "--dp-size=2", "--enable-dp-attention",
+        "--ep-size=8", "--context-length=4096", "--max-total-tokens=70000", "--lora-paths", "a",
+        "b",
+        "--host", "::", "--disable-cuda-graph",
+    )  # fmt: skip
+    found = read(*args)
+    split = Parallelism(found.tensor or 1, 1, found.data or 1, bool(found.expert))
+    model = moe(number=64, per_token=8)
+    e = ENGINE.estimate(model, found.settings, Workload(), split, H100)
+    again = read(*ENGINE.arguments(e, found.settings))
+    assert again.settings == found.settings
+    assert (again.tensor, again.data, again.expert) == (4, 2, True)
+
+
+@given(st.lists(st.text(max_size=30) | st.sampled_from(["--tp-size", "--own", "-1", "--x=", "-"])))
+def test_reading_never_raises(args: list[str]) -> None:
+    read(*args)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["--enable-dp-attention", "--dp-size=0", "--tp-size=4", "--ep-size=4", "--page-size=7",
+             "--chunked-prefill-size=0", "--max-total-tokens=1", "--dp-size=2"]
+        )
+    )
+)  # fmt: skip
+def test_whatever_flags_say_is_estimated(args: list[str]) -> None:
+    found = read(*args)
+    split = Parallelism(found.tensor or 1, 1, found.data or 1, False)
+    e = ENGINE.estimate(LLAMA_8B, found.settings, Workload(), split, H100)
+    assert e.required > 0
