@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "inventory": ("plimsoll.cli.inventory", "The GPU pools of a cluster, from its nodes."),
     "models": ("plimsoll.cli.models", "The catalogue of models; profiles for ConfigMaps."),
     "accelerators": ("plimsoll.cli.accelerators", "The GPUs that are known, with real memory."),
+    "accuracy": ("plimsoll.cli.accuracy", "Compare estimates with measured start-ups."),
     "completion": ("plimsoll.cli.completion", "Print the shell completion script."),
 }
 """Command: the module that holds it (its attribute `command`), and its line in --help."""

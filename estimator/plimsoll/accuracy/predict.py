@@ -1,0 +1,143 @@
+"""One term of one row: the least and the most that it may be over the row's candidates.
+
+It must not look at what was measured, but for `TermId.TOKENS_GIVEN_GIB`, which is the tokens that
+the measured cache holds: there the measured GiB are the one input, and nothing is chosen by them.
+
+    weights           of a rank; over all pipeline stages, since a log does not say which it is
+    graphs            what capturing takes, whether or not the version charges it to the budget
+    cache, GiB        what the other terms leave of the budget on the stage that has least
+    tokens, requests  of one data-parallel copy, as its engine logs them
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.accuracy.candidates import AXES, Candidate, candidates, missing, touched
+from plimsoll.accuracy.inputs import NOT_MODELLED
+from plimsoll.accuracy.rows import derived
+from plimsoll.accuracy.terms import Prediction, TermId
+from plimsoll.engines.base import TermName, Workload
+from plimsoll.units import GIB
+
+if TYPE_CHECKING:
+    from plimsoll.accuracy.inputs import Facts
+    from plimsoll.accuracy.rows import Row
+    from plimsoll.engines.base import Engine, Estimate
+
+NOT_MEASURED: Final = "not measured"
+_TERMS: Final = {
+    TermId.WEIGHTS: TermName.WEIGHTS,
+    TermId.ACTIVATION: TermName.ACTIVATION,
+    TermId.NON_TORCH: TermName.NON_TORCH,
+}
+
+
+def measured(row: Row, term: TermId) -> float | str:
+    """What was measured, or why there is nothing to compare with."""
+    value = row.measured.get(term.measured_as)
+    if value is None:
+        return NOT_MEASURED
+    if derived(row, term):
+        return "measured value inferred by the collector"
+    if term is TermId.GRAPHS and value < 0:
+        return "free memory rose while graphs were captured"
+    if term is TermId.TOKENS_GIVEN_GIB:
+        given = row.measured.get(str(TermId.KV_GIB))
+        if given is None or given <= 0:
+            return NOT_MEASURED
+        if derived(row, TermId.KV_GIB):
+            return "measured value inferred by the collector"
+    return value
+
+
+def predict(row: Row, known: Facts, term: TermId) -> Prediction | str:
+    """The range of a term, or why it cannot be predicted."""
+    axes = AXES[term]
+    why = missing(known, axes) or touched(known, term)
+    if why:
+        return why
+    if term is TermId.GRAPHS and known.engine.name != "vllm":
+        return f"{NOT_MODELLED}CUDA graphs as a term of this engine"
+    if term is TermId.WEIGHTS and known.engine.name != "vllm" and known.splits[0].pipeline > 1:
+        return "which pipeline stage was logged is unknown"
+    found = candidates(known, axes, stored_as=term is not TermId.TOKENS_GIVEN_GIB)
+    if isinstance(found, str):
+        return found
+    given = row.measured.get(str(TermId.KV_GIB)) if term is TermId.TOKENS_GIVEN_GIB else None
+    values: list[float] = []
+    refused = ""
+    for candidate in found:
+        problems = known.engine.problems(
+            candidate.architecture, candidate.settings, candidate.parallelism, None
+        )
+        if problems:
+            refused = problems[0].wanted
+            continue
+        values += _values(known.engine, candidate, term, given)
+    if not values:
+        return f"{NOT_MODELLED}the engine would not start: {refused or 'no room for the cache'}"
+    return Prediction(min(values), max(values))
+
+
+def _values(
+    engine: Engine, candidate: Candidate, term: TermId, given: float | None
+) -> tuple[float, ...]:
+    """What a term is in one candidate; several where the ranks differ."""
+    if term is TermId.GRAPHS:
+        return (_graphs(candidate) / GIB,)
+    if term is TermId.WEIGHTS and candidate.parallelism.pipeline > 1:
+        return tuple(size / GIB for size in _stages(candidate))
+    settings = candidate.settings
+    if given is not None:
+        settings = replace(settings, kv_cache_memory=round(given * GIB))
+    estimate = engine.estimate(
+        candidate.architecture, settings, Workload(), candidate.parallelism, candidate.accelerator
+    )
+    if given is not None and estimate.kv_capacity != settings.kv_cache_memory:
+        # An engine without a flag for it: its pools grow with the memory that they are given.
+        room = estimate.kv_capacity / GIB
+        return (_of(estimate, term) * given / room,) if room > 0 else ()
+    return (_of(estimate, term),)
+
+
+def _of(estimate: Estimate, term: TermId) -> float:
+    copies = max(1, estimate.parallelism.data)
+    if term in _TERMS:
+        return estimate.term(_TERMS[term]).bytes / GIB
+    if term is TermId.KV_GIB:
+        return estimate.kv_capacity / GIB
+    if term is TermId.CONCURRENCY:
+        return estimate.max_concurrency / copies
+    return float(estimate.kv_tokens // copies)
+
+
+def _stages(candidate: Candidate) -> tuple[int, ...]:
+    """vLLM's weights of one rank of every pipeline stage, in bytes."""
+    from plimsoll.engines.vllm.dtypes import weight_dtype
+    from plimsoll.engines.vllm.sharding import stage_weights
+
+    own, settings = candidate.architecture, candidate.settings
+    dtype = weight_dtype(own, settings.dtype)
+    return tuple(stage_weights(own, dtype, settings.quantization, candidate.parallelism))
+
+
+def _graphs(candidate: Candidate) -> int:
+    """What vLLM's CUDA graphs take, in bytes, also where the version does not charge them."""
+    from plimsoll.engines.vllm.constants import constants
+    from plimsoll.engines.vllm.defaults import resolve
+    from plimsoll.engines.vllm.overheads import graphs
+    from plimsoll.engines.vllm.sharding import stage_layers
+
+    own, split = candidate.architecture, candidate.parallelism
+    figures = constants(candidate.settings.version)
+    charged = {name: replace(figures[name], value=1.0) for name in _CHARGED}
+    figures = replace(figures, figures={**figures.figures, **charged})
+    resolved = resolve(own, candidate.settings, candidate.accelerator, figures)
+    layers = max(end - start for start, end in stage_layers(len(own.blocks), split.pipeline))
+    return graphs(own, resolved, split, layers, candidate.accelerator, figures).bytes
+
+
+_CHARGED: Final = ("graphs_charged", "second_graphs_charged")
+"""Figures that say whether graphs count towards the budget."""
