@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from controlplane import Cluster, ControlPlane, ControlPlaneError, ExternalCluster
-from controlplane.build import ensure_built
+from controlplane.build import ETCD, HELM, KUBERNETES, ensure_built
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture = session.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         try:
-            ensure_built()
+            ensure_built(ETCD, KUBERNETES, HELM)
         except ControlPlaneError as error:  # only the tests that need it shall fail
             session.config.stash[BUILD_ERROR] = error
 

@@ -90,7 +90,7 @@ def process(control_plane: Cluster) -> Iterator[OperatorProcess]:
     port = free_port()
     settings = {"admission_host": "127.0.0.1", "admission_port": port, "tls_cert": certificate,
                 "tls_key": key, "admission_drain_seconds": 1}  # fmt: skip
-    kubeconfig = plane.kubeconfig_for_service_account("plimsoll-system", "plimsoll-admission")
+    kubeconfig = plane.kubeconfig_for_service_account("plimsoll-system", "plimsoll-webhook")
     with operator_process("admission", kubeconfig, plane.folder, settings) as running:
         url = f"https://127.0.0.1:{port}/fit"
         configuration = webhook_configuration(NAME, at_url(url, plane.authority.bundle))

@@ -102,7 +102,7 @@ def servers(plane: ControlPlane) -> Iterator[tuple[str, str, Any]]:
     certificate, key = plane.authority.issue("admission", sans=LOOPBACK).write(
         plane.folder, "admission"
     )
-    kubeconfig = plane.kubeconfig_for_service_account("plimsoll-system", "plimsoll-admission")
+    kubeconfig = plane.kubeconfig_for_service_account("plimsoll-system", "plimsoll-webhook")
     port = free_port()
     settings = {"admission_host": "127.0.0.1", "admission_port": port,
                 "tls_cert": certificate, "tls_key": key}  # fmt: skip

@@ -1,4 +1,4 @@
-"""`python -m plimsoll_operator.api FOLDER` writes the generated YAML files into a folder.
+"""`python -m plimsoll_operator.api [DEPLOY [CHART]]` writes the generated YAML files.
 
 It must hold no logic of its own.
 """
@@ -11,5 +11,6 @@ from pathlib import Path
 from plimsoll_operator.api.generate import write
 
 if __name__ == "__main__":
-    for path in write(Path(sys.argv[1] if len(sys.argv) > 1 else "deploy")):
+    deploy, chart = (*sys.argv[1:], *("deploy", "charts/plimsoll")[len(sys.argv) - 1 :])
+    for path in write(Path(deploy), Path(chart)):
         print(f"wrote {path}")

@@ -1,6 +1,7 @@
-"""The YAML files under deploy/ that are made from code, and how they are written.
+"""The YAML files that are made from code, for deploy/ and for the chart, and how they are written.
 
-It must not hold anything that belongs in the types.
+It must not hold anything that belongs in the types. The chart's templates are the same objects
+between `if` and `end`, with names and labels of the release; nothing in them is computed there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HEAD: Final = "# Made by `make generate` from {source}; a test holds the two equal.\n"
+CRD_SOURCE: Final = "operator/plimsoll_operator/api/crd.py and the types of spec and status"
+FLOOR_SOURCE: Final = (
+    "operator/plimsoll_operator/api/policy.py, the accelerator table and the catalogue"
+)
+
+_LABELS: Final = '  labels:\n    {{- include "plimsoll.labels" . | nindent 4 }}\n'
+_KEEP: Final = (
+    "  {{- if .Values.crds.keep }}\n"
+    "  annotations:\n"
+    "    helm.sh/resource-policy: keep\n"
+    "  {{- end }}\n"
+)
+_MARKS: Final = {
+    "{{": '{{ "{{" }}',  # first: what is text here must stay text there
+    "MARK_FLOOR_NAME": '{{ include "plimsoll.fullname" . }}-floor',
+    "MARK_FLOOR_ACTIONS": "{{ toJson .Values.floor.validationActions }}",
+}
+"""What stands for a template until the YAML is written, which would quote it."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -23,33 +42,64 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def _text(*documents: dict[str, Any], source: str) -> str:
-    dumped = yaml.dump_all(
-        documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110
-    )
-    return HEAD.format(source=source) + dumped
+def _dump(*documents: dict[str, Any]) -> str:
+    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _marked(text: str) -> str:
+    for mark, template in _MARKS.items():
+        text = text.replace(mark, template)
+    return text
+
+
+def _template(*documents: dict[str, Any], value: str, source: str, more: str = "") -> str:
+    """A Helm template of the documents, made where a value is true. more: of their metadata."""
+    parts = []
+    for document in documents:
+        top = _dump({key: document[key] for key in ("apiVersion", "kind")})
+        name = _marked(f"  name: {document['metadata']['name']}\n")
+        spec = _marked(_dump({"spec": document["spec"]}))
+        parts.append(f"{top}metadata:\n{name}{_LABELS}{more}{spec}")
+    body = "---\n".join(parts)
+    return f"{{{{- if {value} }}}}\n{HEAD.format(source=source)}{body}{{{{- end }}}}\n"
 
 
 def files() -> dict[str, str]:
-    """Name and text of each file."""
+    """Name and text of each file under deploy/."""
     return {
-        "crd.yaml": _text(
-            crd(), source="operator/plimsoll_operator/api/crd.py and the types of spec and status"
-        ),
-        "floor.yaml": _text(
-            floor_policy(), floor_binding(),
-            source="operator/plimsoll_operator/api/policy.py, the accelerator table and the "
-            "catalogue",
-        ),
-    }  # fmt: skip
+        "crd.yaml": HEAD.format(source=CRD_SOURCE) + _dump(crd()),
+        "floor.yaml": HEAD.format(source=FLOOR_SOURCE) + _dump(floor_policy(), floor_binding()),
+    }
 
 
-def write(folder: Path) -> list[Path]:
-    """Write them below a folder; those that changed."""
+def chart_files() -> dict[str, str]:
+    """Name and text of each file of the chart."""
+    policy, binding = floor_policy(), floor_binding()
+    for document in (policy, binding):
+        document["metadata"] = {"name": "MARK_FLOOR_NAME"}
+    binding["spec"] |= {
+        "policyName": "MARK_FLOOR_NAME",
+        "validationActions": "MARK_FLOOR_ACTIONS",
+    }
+    return {
+        "templates/crd.yaml": _template(
+            crd(), value=".Values.crds.enabled", source=CRD_SOURCE, more=_KEEP
+        ),
+        "templates/floor.yaml": _template(
+            policy, binding, value=".Values.floor.enabled", source=FLOOR_SOURCE
+        ),
+    }
+
+
+def write(deploy: Path, chart: Path | None = None) -> list[Path]:
+    """Write them below deploy/ and below the chart's folder; those that changed."""
+    wanted = {deploy / name: text for name, text in files().items()}
+    if chart is not None:
+        wanted |= {chart / name: text for name, text in chart_files().items()}
     changed = []
-    for name, text in files().items():
-        path = folder / name
+    for path, text in wanted.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             changed.append(path)
     return changed

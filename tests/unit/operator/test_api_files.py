@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+CHART = DEPLOY.parent / "charts" / "plimsoll"
 FIELDS = {"spec", "status"}
 
 
@@ -52,9 +53,37 @@ def test_the_checked_in_file_is_the_generated_one(name: str) -> None:
     assert written == generate.files()[name], "run `make generate`"
 
 
+@pytest.mark.parametrize("name", ["templates/crd.yaml", "templates/floor.yaml"])
+def test_the_charts_template_is_the_generated_one(name: str) -> None:
+    written = (CHART / name).read_text(encoding="utf-8")
+    assert written == generate.chart_files()[name], "run `make generate`"
+
+
 def test_writing_again_changes_nothing(tmp_path: Path) -> None:
-    assert len(generate.write(tmp_path)) == 2
-    assert generate.write(tmp_path) == []
+    assert len(generate.write(tmp_path / "deploy", tmp_path / "chart")) == 4
+    assert generate.write(tmp_path / "deploy", tmp_path / "chart") == []
+
+
+def test_what_looks_like_a_template_stays_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = crd()
+    odd["spec"]["names"]["kind"] = "{{ .Values.evil }}"
+    monkeypatch.setattr(generate, "crd", lambda: odd)
+    text = generate.chart_files()["templates/crd.yaml"]
+    assert """kind: '{{ "{{" }} .Values.evil }}'""" in text
+
+
+def test_two_secrets_are_read_and_no_other() -> None:
+    rules = [
+        rule
+        for role in yaml.safe_load_all((DEPLOY / "rbac.yaml").read_text(encoding="utf-8"))
+        if role["kind"] == "Role"
+        for rule in role["rules"]
+        if "secrets" in rule["resources"]
+    ]
+    named = [rule for rule in rules if set(rule["verbs"]) != {"create"}]
+    assert [rule["resourceNames"] for rule in named] == [
+        ["plimsoll-webhook-tls", "plimsoll-webhook-tls-ca"]
+    ]
 
 
 def test_every_field_has_a_description() -> None:
@@ -180,11 +209,11 @@ def test_the_rights_are_no_wider_than_needed() -> None:
         for rule in rules:
             assert "*" not in (*rule["verbs"], *rule["resources"], *rule["apiGroups"]), name
             assert "secrets" not in rule["resources"], name
-            assert "override" not in rule["verbs"], name
+            assert "override" not in rule["verbs"] or name == "plimsoll-override", name
     writing = {"create", "update", "patch", "delete", "deletecollection"}
     writes = {
         (name, resource): set(rule["verbs"]) & writing
-        for name in ("plimsoll-controller", "plimsoll-admission")
+        for name in ("plimsoll-controller", "plimsoll-webhook")
         for rule in roles[name]
         for resource in rule["resources"]
         if set(rule["verbs"]) & writing
@@ -192,7 +221,8 @@ def test_the_rights_are_no_wider_than_needed() -> None:
     assert writes == {
         ("plimsoll-controller", "llmdeployments/status"): {"patch"},
         ("plimsoll-controller", "events"): {"create"},
-        ("plimsoll-admission", "subjectaccessreviews"): {"create"},
+        ("plimsoll-controller", "validatingwebhookconfigurations"): {"patch"},
+        ("plimsoll-webhook", "subjectaccessreviews"): {"create"},
     }
 
 

@@ -1,0 +1,216 @@
+"""Claims about what the chart renders: who runs what, with which rights, under which names.
+
+Needs the real helm and no API server; test_chart_objects.py shows the objects to one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import plimsoll
+from chart import CHART, by_name, find, one, render, settings
+from plimsoll_operator.api.webhook import webhook_configuration
+from plimsoll_operator.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chart import Manifest
+
+CA = "LS0tLS1CRUdJTg=="
+DIGEST = "sha256:" + "a" * 64
+GIVEN = {"tls": {"mode": "secret", "secret": {"name": "mine", "caBundle": CA}}}
+
+
+def test_the_network_policy_lets_in_reviews_and_metrics_and_out_only_what_is_needed() -> None:
+    given = {"enabled": True, "apiServerCidrs": ["10.0.0.1/32"], "apiServerPorts": [6443]}
+    policies = find(render({"networkPolicy": given}), "NetworkPolicy")
+    ports = {}
+    for policy in policies:
+        component = policy["metadata"]["labels"]["app.kubernetes.io/component"]
+        spec = policy["spec"]
+        assert spec["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == component
+        ports[component] = [
+            {port["port"] for rule in spec[way] for port in rule["ports"]}
+            for way in ("ingress", "egress")
+        ]
+        assert spec["egress"][-1]["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+    assert ports == {"webhook": [{9443, 8080}, {53, 6443}], "controller": [{8080}, {53, 6443}]}
+
+
+def test_the_registration_is_the_one_that_tests_and_dev_use() -> None:
+    service = {"name": "plimsoll-webhook", "namespace": "plimsoll-system", "path": "/fit"}
+    wanted = webhook_configuration("plimsoll", {"service": service | {"port": 443}})
+    assert one(render(), "ValidatingWebhookConfiguration")["webhooks"] == wanted["webhooks"]
+
+
+@pytest.mark.parametrize(
+    ("given", "client"),
+    [
+        ({}, {"service", }),
+        ({"tls": {"mode": "cert-manager"}}, {"service"}),
+        (GIVEN, {"service", "caBundle"}),
+        ({"webhook": {"url": {"host": "there.example:8443"}}}, {"url"}),
+        (GIVEN | {"webhook": {"url": {"host": "there.example:8443"}}}, {"url", "caBundle"}),
+    ],
+)  # fmt: skip
+def test_the_authority_is_rendered_only_where_nobody_else_writes_it(
+    given: Mapping[str, Any], client: set[str]
+) -> None:
+    (webhook,) = one(render(given), "ValidatingWebhookConfiguration")["webhooks"]
+    assert set(webhook["clientConfig"]) == client
+    assert webhook["clientConfig"].get("url") in (None, "https://there.example:8443/fit")
+
+
+def test_a_webhook_elsewhere_is_certified_under_the_name_that_it_is_asked_by() -> None:
+    for host, part in (("there.example:8443", "dnsNames"), ("10.0.0.1", "ipAddresses")):
+        given = {"webhook": {"url": {"host": host}}}
+        assert settings(render(given), "controller")["webhook_dns_names"] == host
+        certificate = find(render(given | {"tls": {"mode": "cert-manager"}}), "Certificate")[-1]
+        assert host.partition(":")[0] in certificate["spec"][part]
+
+
+def test_the_same_values_render_the_same_objects() -> None:
+    assert render(hooks=True) == render(hooks=True)
+    for path in (CHART / "templates").rglob("*.*"):
+        actions = " ".join(re.findall(r"\{\{.*?\}\}", path.read_text(), re.DOTALL))
+        unstable = re.findall(r"\b(lookup|gen[A-Z]\w+|rand\w+|now|uuidv4)\b", actions)
+        assert unstable == [], path.name
+    hooks = [
+        o for o in render(hooks=True) if "helm.sh/hook" in o["metadata"].get("annotations", {})
+    ]
+    assert {o["metadata"]["annotations"]["helm.sh/hook"] for o in hooks} == {"test"}
+
+
+def test_webhook_and_controller_run_what_the_image_has_with_settings_that_exist() -> None:
+    known = {f"PLIMSOLL_{field.name.upper()}": field for field in dataclasses.fields(Settings)}
+    objects = render({"webhook": {"url": {"host": "there.example"}}})
+    for deployment, command in (("webhook", "admission"), ("controller", "controller")):
+        (container,) = _pod(objects, deployment)["containers"]
+        for variable in container["env"]:
+            assert known[variable["name"]].metadata["used_by"] in (command, "both")
+        mounted = {mount["mountPath"] for mount in container.get("volumeMounts", ())}
+        assert mounted == ({str(Path(Settings().tls_cert).parent)} if mounted else set())
+        assert container["args"] == [command]
+        assert container["image"] == f"ghcr.io/plimsoll/plimsoll:{plimsoll.__version__}"
+
+
+@pytest.mark.parametrize(
+    ("image", "wanted"),
+    [
+        ({"tag": "1.2.3"}, "ghcr.io/plimsoll/plimsoll:1.2.3"),
+        ({"registry": "mirror.example:5000"}, "mirror.example:5000/plimsoll/plimsoll:0.1.0"),
+        ({"registry": "", "repository": "mine"}, "mine:0.1.0"),
+        ({"tag": "x", "digest": DIGEST}, f"ghcr.io/plimsoll/plimsoll@{DIGEST}"),
+    ],
+)  # fmt: skip
+def test_the_image_comes_from_where_the_values_say(image: dict[str, str], wanted: str) -> None:
+    pods = find(render({"image": image}, hooks=True), "Pod")
+    images = {_pod(render({"image": image}), name)["containers"][0]["image"]
+              for name in ("webhook", "controller")}  # fmt: skip
+    assert images | {pod["spec"]["containers"][0]["image"] for pod in pods} == {wanted}
+
+
+def test_two_webhooks_keep_apart_and_one_stays_up() -> None:
+    objects = render()
+    assert one(objects, "Deployment", "plimsoll-webhook")["spec"]["replicas"] == 2
+    budget = one(objects, "PodDisruptionBudget")["spec"]
+    pod = one(objects, "Deployment", "plimsoll-webhook")["spec"]["template"]
+    labels = pod["metadata"]["labels"]
+    assert budget["minAvailable"] == 1
+    assert budget["selector"]["matchLabels"].items() <= labels.items()
+    (spread,) = pod["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"].items() <= labels.items()
+    assert pod["spec"]["affinity"]["podAntiAffinity"]
+    service = one(objects, "Service")["spec"]
+    assert service["selector"].items() <= labels.items()
+    assert service["ports"][0]["targetPort"] in {
+        p["name"] for p in pod["spec"]["containers"][0]["ports"]
+    }
+
+
+def test_a_single_webhook_never_blocks_the_drain_of_its_node() -> None:
+    assert not find(render({"webhook": {"replicas": 1}}), "PodDisruptionBudget")
+
+
+def test_a_controller_without_a_lease_is_never_there_twice() -> None:
+    alone = render({"controller": {"leaderElection": {"enabled": False}}})
+    deployment = one(alone, "Deployment", "plimsoll-controller")["spec"]
+    assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
+    assert "leases" not in json.dumps(find(alone, "Role"))
+
+
+def test_labels_of_the_user_reach_every_object_and_pod() -> None:
+    given = {
+        "commonLabels": {"team": "gpu"}, "networkPolicy": {"enabled": True},
+        "tls": {"mode": "cert-manager"},
+        "metrics": {part: {"enabled": True} for part in
+                    ("serviceMonitor", "podMonitor", "prometheusRule", "dashboard")},
+    }  # fmt: skip
+    for obj in render(given, hooks=True):
+        assert obj["metadata"]["labels"]["team"] == "gpu", obj["kind"]
+        if obj["kind"] == "Deployment":
+            assert obj["spec"]["template"]["metadata"]["labels"]["team"] == "gpu"
+            assert "team" not in obj["spec"]["selector"]["matchLabels"]
+
+
+def test_each_process_has_only_its_own_rights_and_secrets_only_where_it_issues_them() -> None:
+    objects = render()
+    webhook = one(objects, "ClusterRole", "plimsoll-webhook")["rules"]
+    assert {verb for rule in webhook for verb in rule["verbs"]} == {"list", "watch", "create"}
+    for given in ({"tls": {"mode": "cert-manager"}}, GIVEN, {"webhook": {"enabled": False}}):
+        rules = json.dumps([o.get("rules") for o in render(given)])
+        assert "secrets" not in rules, given
+        assert "validatingwebhookconfigurations" not in rules, given
+    for obj in objects:
+        for rule in obj.get("rules", ()) if "Role" in obj["kind"] else ():
+            assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
+            if obj["kind"] == "ClusterRole":
+                assert "secrets" not in rule["resources"]
+            if {"secrets", "leases"} & set(rule["resources"]):
+                assert (rule["verbs"] == ["create"]) != ("resourceNames" in rule)
+
+
+def test_rights_are_bound_to_the_accounts_that_the_pods_use() -> None:
+    names = {"webhook": {"serviceAccount": {"create": False, "name": "mine"}}}
+    for given in ({}, names, {"fullnameOverride": "other"}):
+        objects = render(given)
+        accounts = {o["metadata"]["name"] for o in find(objects, "ServiceAccount")}
+        for deployment in find(objects, "Deployment"):
+            account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+            assert account in accounts | {"mine"}
+            bindings = find(objects, "ClusterRoleBinding") + find(objects, "RoleBinding")
+            assert account in {binding["subjects"][0]["name"] for binding in bindings}
+
+
+def test_another_release_name_collides_with_nothing() -> None:
+    first = by_name(render())
+    second = by_name(render({"crds": {"enabled": False}}, release="two", namespace="two"))
+    assert not first.keys() & second.keys()
+
+
+def test_without_the_webhook_nothing_of_it_is_there() -> None:
+    text = json.dumps(render({"webhook": {"enabled": False}}, hooks=True))
+    for word in ("plimsoll-webhook", "ValidatingWebhookConfiguration", "PLIMSOLL_WEBHOOK", "/tls"):
+        assert word not in text
+
+
+def test_the_definition_stays_unless_it_is_told_to_go() -> None:
+    kept = one(render(), "CustomResourceDefinition")["metadata"]
+    assert kept["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert "annotations" not in one(
+        render({"crds": {"keep": False}}), "CustomResourceDefinition"
+    )["metadata"]  # fmt: skip
+    assert not find(render({"crds": {"enabled": False}}), "CustomResourceDefinition")
+
+
+def _pod(objects: list[Manifest], component: str) -> dict[str, Any]:
+    deployment = one(objects, "Deployment", f"plimsoll-{component}")
+    spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
+    return spec
