@@ -127,17 +127,11 @@ def _graphs(candidate: Candidate) -> int:
     """What vLLM's CUDA graphs take, in bytes, also where the version does not charge them."""
     from plimsoll.engines.vllm.constants import constants
     from plimsoll.engines.vllm.defaults import resolve
-    from plimsoll.engines.vllm.overheads import graphs
+    from plimsoll.engines.vllm.overheads import captured
     from plimsoll.engines.vllm.sharding import stage_layers
 
     own, split = candidate.architecture, candidate.parallelism
     figures = constants(candidate.settings.version)
-    charged = {name: replace(figures[name], value=1.0) for name in _CHARGED}
-    figures = replace(figures, figures={**figures.figures, **charged})
     resolved = resolve(own, candidate.settings, candidate.accelerator, figures)
     layers = max(end - start for start, end in stage_layers(len(own.blocks), split.pipeline))
-    return graphs(own, resolved, split, layers, candidate.accelerator, figures).bytes
-
-
-_CHARGED: Final = ("graphs_charged", "second_graphs_charged")
-"""Figures that say whether graphs count towards the budget."""
+    return captured(own, resolved, layers, candidate.accelerator, figures)

@@ -25,6 +25,8 @@ _TEXT: Final = ("text_config", "llm_config", "language_config")
 """Keys under which a multimodal config keeps its language model."""
 _OTHER_SENSES: Final = ("vision_config", "audio_config", "img_processor", "visual")
 """Keys of towers for other senses; their presence makes a model multimodal."""
+_TOWERS_BY_DEFAULT: Final = frozenset({"llama4"})
+"""Whole models whose tower transformers fills in where a copy of the config has none."""
 _DTYPES: Final = {
     "bfloat16": "bfloat16", "bf16": "bfloat16", "float16": "float16", "fp16": "float16",
     "half": "float16", "float32": "float32", "fp32": "float32", "float": "float32",
@@ -65,6 +67,8 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
     length = _length(text, heads=built.heads)
     top.stop_if_wrong()
     multimodal = any(top.has(key) for key in _OTHER_SENSES)
+    if top.text("model_type") in _TOWERS_BY_DEFAULT and text is not top:
+        multimodal = True
     made = Architecture(
         model_type=top.text("model_type", default=model_type),
         class_name=class_name,
@@ -80,7 +84,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         quantization=quantization,
         multimodal=multimodal,
         attention_kv_dtype=kv_dtype_of(config, quant),
-        rotary_elements=rotary_elements(text.data),
+        rotary_elements=rotary_elements(text.data, top.text("model_type")),
         assumed=build is None or built.assumed or _unsized(quantization),
     )
     if not 0 < made.parameters <= MAX_PARAMETERS:

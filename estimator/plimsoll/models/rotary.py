@@ -23,16 +23,31 @@ _NO_ROPE: Final = frozenset(
 )  # fmt: skip
 _BY_LAYER: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 _MROPE_LENGTHENS: Final = 4
+_MROPE: Final[Mapping[str, Any]] = {"rope_type": "default", "mrope_section": ()}
+_UNSAID: Final[Mapping[str, Mapping[str, Any]]] = {
+    "gemma3": {"rope_type": "linear", "factor": 8.0},
+    **dict.fromkeys(
+        ("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni", "qwen2_5_omni_thinker", "qwen3_vl",
+         "qwen3_vl_moe", "qwen3_omni_moe"), _MROPE,
+    ),
+}  # fmt: skip
+"""The rope of every published checkpoint of a multimodal model, where a copy of its config has
+none."""
 
 
-def rotary_elements(config: Mapping[str, Any]) -> int:
-    """Elements of the tables of the text model whose config this is; -1 where it cannot be said."""
+def rotary_elements(config: Mapping[str, Any], model_type: str = "") -> int:
+    """Elements of the tables of the text model whose config this is; -1 where it cannot be said.
+
+    model_type: of the whole model, which decides where the config says nothing of its rope.
+    """
     if config.get("model_type") in _NO_ROPE:
         return 0
     positions, width = _number(config, "max_position_embeddings"), _width(config)
     if positions <= 0 or width <= 0:
         return -1
-    rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    rope = (
+        config.get("rope_scaling") or config.get("rope_parameters") or _UNSAID.get(model_type, {})
+    )
     if not isinstance(rope, Mapping):
         return -1
     if _BY_LAYER & rope.keys():

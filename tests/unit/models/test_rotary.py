@@ -63,3 +63,13 @@ VALUES = st.none() | st.booleans() | st.integers(-5, 10**12) | st.text(max_size=
 )  # fmt: skip
 def test_no_config_breaks_it(config: dict[str, Any]) -> None:
     assert rotary_elements(config) >= -1
+
+
+@pytest.mark.parametrize(
+    ("model_type", "times"), [("gemma3", 8), ("qwen2_5_vl", 4), ("qwen3_vl", 4), ("llava", 1)]
+)
+def test_a_multimodal_config_without_its_rope_takes_that_of_the_published_models(
+    model_type: str, times: int
+) -> None:
+    config = {**LLAMA, "max_position_embeddings": 2000}
+    assert rotary_elements(config, model_type) == times * 2000 * 128

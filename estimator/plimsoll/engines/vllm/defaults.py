@@ -66,7 +66,8 @@ def resolve(
     if settings.max_num_batched_tokens is not None:
         tokens = max(1, settings.max_num_batched_tokens)
     else:
-        if not constants.flag("chunked_prefill") and length <= _LONGEST_FIRST_ENGINE:
+        first = constants.flag("first_engine_too") and accelerator.compute < SECOND_ENGINE
+        if (first or not constants.flag("chunked_prefill")) and length <= _LONGEST_FIRST_ENGINE:
             tokens = max(tokens, length)
         tokens = min(tokens, seqs * length)
     if settings.max_num_seqs is None:

@@ -4,8 +4,8 @@ It must not read requests beyond their batch.
 
     non-torch     by GPUs that speak to one another; charged to the budget
     graphs        (0.35 + 0.018 x layers of the rank [+ 0.45: experts or MLA]) GiB x graphs / 102,
-                  at least 1.8 GiB with tensor parallelism; charged to the budget from 0.20 on
-                  (by the second runner from 0.29 on)
+                  at least 0.1; with tensor parallelism up to 1.95; charged to the budget from
+                  0.20 on (by the second runner from 0.29 on)
     graphs' sizes 1, 2, 4, 8 ... 248 by 8, 256 ... by 16, up to min(2 x seqs, 512)
     context       outside the budget: the CUDA context and what NCCL takes before vLLM measures
 
@@ -14,6 +14,7 @@ Figures with sources in data/constants.json; measured on H100 with NVLink only.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
@@ -42,15 +43,23 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
         name, basis = "non_torch_pipeline", f"{parallelism.pipeline} pipeline stages"
     else:
         name, basis = "non_torch_single", "one GPU"
+    seen = accelerator.family == "hopper"
+    if not seen:
+        name = _elsewhere(name, accelerator)
     figure = constants[name]
     size = figure.bytes()
     if constants.flag("context_inside") and accelerator.compute >= SECOND_ENGINE:
         size += constants["context_single"].bytes()
         basis += ", with the CUDA context"
-    seen = accelerator.family == "hopper"
-    band = max(round(size * figure.error), GIB // 10) if seen else max(size // 4, GIB // 5)
-    known = figure.known if seen else Known.ASSUMED
-    return Term(TermName.NON_TORCH, size, max(0, size - band), size + band, known, basis)
+    band = max(round(size * figure.error), GIB // 10)
+    return Term(TermName.NON_TORCH, size, max(0, size - band), size + band, figure.known, basis)
+
+
+def _elsewhere(name: str, accelerator: Accelerator) -> str:
+    """The figure for GPUs other than H100 and H200, whose buffers are smaller; AMD's are larger."""
+    vendor = "amd" if accelerator.compute == (0, 0) else "other"
+    alone = name in ("non_torch_single", "non_torch_pipeline")
+    return f"non_torch_{vendor}_{'single' if alone else 'tensor'}"
 
 
 def graph_sizes(seqs: int, most: int) -> int:
@@ -78,17 +87,19 @@ def graphs(
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
     if not _charged(architecture, constants):
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "outside the budget")
-    size, low, high, number = _graphs(
-        architecture, resolved, parallelism, layers, accelerator, constants
-    )
+    found = _graphs(architecture, resolved, layers, accelerator, constants)
+    size, high = found.size, found.most
+    if parallelism.tensor > 1:  # the engine's own estimate, which is charged, is noisy then
+        share = min(1.0, found.count / constants.number("graphs_fitted"))
+        high = max(high, constants.number("graphs_tensor_most") * share)
     known = Known.MODELLED if accelerator.family == "hopper" else Known.ASSUMED
     return Term(
         TermName.CUDA_GRAPHS,
         round(size * GIB),
-        round(low * GIB),
+        round(found.least * GIB),
         round(high * GIB),
         known,
-        f"{number} graphs, {layers} layers",
+        f"{found.count} graphs, {layers} layers",
     )
 
 
@@ -113,36 +124,52 @@ def outside(
         figure = constants["context_moe" if traits(architecture).experts else "context_many"]
     size = figure.bytes()
     if not resolved.eager and not _charged(architecture, constants):
-        size += round(
-            _graphs(architecture, resolved, parallelism, layers, accelerator, constants)[1] * GIB
-        )
+        found = _graphs(architecture, resolved, layers, accelerator, constants)
+        size += round(found.least * GIB)
     return size
+
+
+def captured(
+    architecture: Architecture,
+    resolved: Resolved,
+    layers: int,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> int:
+    """Bytes that capturing CUDA graphs takes on a rank, as its log says, charged or not."""
+    if resolved.eager:
+        return 0
+    return round(_graphs(architecture, resolved, layers, accelerator, constants).size * GIB)
+
+
+@dataclass(frozen=True, slots=True)
+class _Graphs:
+    """What captured graphs take, in GiB, and how many there are."""
+
+    size: float
+    least: float
+    most: float
+    count: int
 
 
 def _graphs(
     architecture: Architecture,
     resolved: Resolved,
-    parallelism: Parallelism,
     layers: int,
     accelerator: Accelerator,
     constants: Constants,
-) -> tuple[float, float, float, int]:
-    """Estimate, least and most in GiB, and the number of graphs."""
+) -> _Graphs:
     number = constants.number
     sm100 = accelerator.compute[0] == _BLACKWELL
     most = int(number("graph_size_most_sm100" if sm100 else "graph_size_most"))
-    captured = graph_sizes(resolved.seqs, most) * int(number("graphs_modes"))
-    share = captured / number("graphs_fitted")
+    count = graph_sizes(resolved.seqs, most) * int(number("graphs_modes"))
+    share = count / number("graphs_fitted")
     own = traits(architecture)
     error = constants["graphs_base"].error
     base = (number("graphs_base") + number("graphs_per_layer") * layers) * share
     extra = number("graphs_moe") * share if own.experts or own.latent else 0.0
-    size = base + extra
-    high = base * (1 + error) + extra * (1 + constants["graphs_moe"].error)
-    if parallelism.tensor > 1:
-        least = number("graphs_tensor_least") * min(1.0, share)
-        size = max(size, least)
-        high = max(high, least * (1 + constants["graphs_tensor_least"].error))
+    size = max(base + extra, number("graphs_least"))
+    high = max(size, base * (1 + error) + extra * (1 + constants["graphs_moe"].error))
     if own.states:
         high = max(high, size * number("graphs_hybrid_factor"))
-    return size, min(size, base * (1 - error)), max(high, size), captured
+    return _Graphs(size, min(size, base * (1 - error)), high, count)

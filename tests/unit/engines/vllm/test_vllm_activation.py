@@ -170,6 +170,29 @@ def test_on_a_gpu_that_nobody_measured_buffers_are_assumed() -> None:
     assert non_torch(Parallelism(2), A100, constants("0.19")).known is Known.ASSUMED
 
 
+def test_smaller_gpus_keep_smaller_buffers_than_an_h100() -> None:
+    for version in ("0.7", "0.12", "0.19"):
+        for split in (Parallelism(), Parallelism(2)):
+            sizes = [non_torch(split, on, constants(version)).bytes for on in (A100, H100)]
+            assert sizes[0] < sizes[1]
+
+
+def test_the_first_engine_profiles_a_whole_prompt_on_gpus_before_ampere() -> None:
+    v100 = replace(A100, name="v100", title="V100", compute=(7, 0), memory=32 * GIB)
+    length = {"max_model_len": 32768}
+    assert resolved(LLAMA_8B, "0.8.5", v100, **length).batched_tokens == 32768
+    assert resolved(LLAMA_8B, "0.8.5", A100, **length).batched_tokens == 8192
+
+
+def test_with_tensor_parallelism_the_charge_for_graphs_is_less_certain() -> None:
+    own = resolved(LLAMA_8B, "0.21")
+    one, two = (
+        graphs(LLAMA_8B, own, Parallelism(n), 32, H100, constants("0.21")) for n in (1, 2)
+    )
+    assert one.bytes == two.bytes
+    assert two.high > one.high
+
+
 @pytest.mark.parametrize(
     ("seqs", "most", "sizes"), [(1024, 512, 51), (256, 512, 51), (128, 512, 35), (1, 512, 2)]
 )
