@@ -43,20 +43,23 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
         name, basis = "non_torch_pipeline", f"{parallelism.pipeline} pipeline stages"
     else:
         name, basis = "non_torch_single", "one GPU"
-    seen = accelerator.family == "hopper"
-    if not seen:
+    blackwell = accelerator.compute[0] == _BLACKWELL
+    if accelerator.family != "hopper" and not blackwell:
         name = _elsewhere(name, accelerator)
     figure = constants[name]
     size = figure.bytes()
     if constants.flag("context_inside") and accelerator.compute >= SECOND_ENGINE:
         size += constants["context_single"].bytes()
         basis += ", with the CUDA context"
-    band = max(round(size * figure.error), GIB // 10)
-    return Term(TermName.NON_TORCH, size, max(0, size - band), size + band, figure.known, basis)
+    band = max(round(size * figure.error), GIB // 10, size // 4 if blackwell else 0)
+    known = Known.ASSUMED if blackwell else figure.known
+    return Term(TermName.NON_TORCH, size, max(0, size - band), size + band, known, basis)
 
 
 def _elsewhere(name: str, accelerator: Accelerator) -> str:
-    """The figure for GPUs other than H100 and H200, whose buffers are smaller; AMD's are larger."""
+    """The figure for GPUs other than Hopper and Blackwell: AMD's, or NVIDIA's without the
+    workspaces of the fused all-reduce.
+    """
     vendor = "amd" if accelerator.compute == (0, 0) else "other"
     alone = name in ("non_torch_single", "non_torch_pipeline")
     return f"non_torch_{vendor}_{'single' if alone else 'tensor'}"
