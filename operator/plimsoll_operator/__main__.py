@@ -24,7 +24,7 @@ from plimsoll_operator.settings import ADMISSION, BOTH, CONTROLLER, Settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_TYPES: Final[dict[str, Any]] = {"str": str, "int": int, "float": float}
+_TYPES: Final[dict[str, Any]] = {"str": str, "int": int, "float": float, "bool": bool}
 _CHOICES: Final = {
     "log_level": click.Choice(["debug", "info", "warning"], case_sensitive=False),
     "log_format": click.Choice(["text", "json"]),
@@ -38,8 +38,9 @@ def _options(*used_by: str) -> Callable[[Any], Any]:
         for field in reversed(dataclasses.fields(Settings)):
             if field.metadata["used_by"] not in (BOTH, *used_by):
                 continue
+            flag = field.name.replace("_", "-")
             command = click.option(
-                f"--{field.name.replace('_', '-')}",
+                f"--{flag}/--no-{flag}" if field.type == "bool" else f"--{flag}",
                 field.name,
                 type=_CHOICES.get(field.name) or _TYPES[str(field.type)],
                 default=field.default,

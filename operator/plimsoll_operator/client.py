@@ -23,7 +23,7 @@ from kubernetes.aio.config.config_exception import ConfigException
 from plimsoll.errors import PlimsollError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 Json = dict[str, Any]
 
@@ -61,6 +61,13 @@ class Gone(ApiError):
 _ERRORS: Final[Mapping[int, type[ApiError]]] = {404: NotFound, 409: Conflict, 410: Gone}
 
 
+class NotAllowedNow(ApiError):
+    """A write was not sent, because this process may not write at the moment."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(0, "NotAllowedNow", why)
+
+
 class NoCluster(PlimsollError):
     """There is no usable way to an API server; the message says what was tried."""
 
@@ -91,6 +98,8 @@ NODES: Final = Resource("", "v1", "nodes", namespaced=False)
 NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
 EVENTS: Final = Resource("", "v1", "events")
+SECRETS: Final = Resource("", "v1", "secrets")
+LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
 CUSTOM_RESOURCE_DEFINITIONS: Final = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False
 )
@@ -127,9 +136,17 @@ def trimmed(obj: Json) -> Json:
 class Client:
     """Requests to one API server over one connection pool."""
 
-    def __init__(self, api: ApiClient) -> None:
-        """api: configured and open; closing it is its owner's business (see `connect`)."""
-        self._api = api
+    def __init__(self, api: ApiClient, why_not_write: Callable[[], str] = lambda: "") -> None:
+        """api: configured and open; closing it is its owner's business (see `connect`).
+
+        why_not_write: asked before everything but GET; what it answers is raised.
+        """
+        self._api, self._why_not_write = api, why_not_write
+
+    def guarded(self, why_not_write: Callable[[], str]) -> Client:
+        """A client over the same connections whose writes raise `NotAllowedNow` instead of being
+        sent, whenever the function says why."""
+        return Client(self._api, why_not_write)
 
     @property
     def configuration(self) -> Configuration:
@@ -149,6 +166,8 @@ class Client:
         headers = {"Accept": "application/json", "Content-Type": content_type,
                    "User-Agent": "plimsoll"}  # fmt: skip
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        if method != "GET" and (why := self._why_not_write()):
+            raise NotAllowedNow(why)
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         answer = await self._api.call_api(
             method, url, header_params=headers, body=body, _request_timeout=timeout
@@ -197,10 +216,18 @@ class Client:
             del items, answer
 
     async def watch(
-        self, resource: Resource, resource_version: str, *, label_selector: str = ""
+        self,
+        resource: Resource,
+        resource_version: str,
+        *,
+        label_selector: str = "",
+        namespace: str = "",
+        name: str = "",
     ) -> AsyncIterator[tuple[str, Json]]:
         """Changes since a version as (ADDED | MODIFIED | DELETED | BOOKMARK, object).
 
+        resource_version: empty for what is there now, as ADDED, and all changes since.
+        name: of the one object to watch, for which rights to that one object are enough.
         Ends when the server ends it, after `WATCH_SECONDS` at the latest. Raises `Gone` where the
         version is too old, `ApiError` for another error in the stream, or one of `UNREACHABLE`.
         """
@@ -210,13 +237,17 @@ class Client:
             "resourceVersion": resource_version,
             "timeoutSeconds": WATCH_SECONDS,
         }
+        if not resource_version:
+            del query["resourceVersion"]
         if label_selector:
             query["labelSelector"] = label_selector
+        if name:
+            query["fieldSelector"] = f"metadata.name={name}"
         timeout = aiohttp.ClientTimeout(
             total=WATCH_SECONDS + 15, sock_connect=5, sock_read=WATCH_SILENCE
         )
         response = await self._send(
-            "GET", resource.path(), query, None, "application/json", timeout
+            "GET", resource.path(namespace), query, None, "application/json", timeout
         )
         async with response:
             async for line in response.content:

@@ -61,6 +61,77 @@ class Settings:
         "Seconds that node changes are collected for before every object is decided again.",
     )
 
+    leader_elect: bool = _setting(
+        False,
+        CONTROLLER,
+        "Write only while holding a Lease, so that several controllers may run, one of them in "
+        "charge. Off: this is the only one.",
+    )
+    lease_name: str = _setting("plimsoll-controller", CONTROLLER, "Name of that Lease.")
+    lease_namespace: str = _setting(
+        "", CONTROLLER, "Its namespace. Unset: the pod's own, or plimsoll-system outside a pod."
+    )
+    lease_seconds: float = _setting(
+        10.0,
+        CONTROLLER,
+        "Seconds without a renewal after which another controller takes the Lease.",
+    )
+    lease_renew_seconds: float = _setting(
+        7.0,
+        CONTROLLER,
+        "Seconds without a renewal after which the holder stops writing and ends; less than "
+        "--lease-seconds.",
+    )
+    lease_retry_seconds: float = _setting(
+        2.0, CONTROLLER, "Seconds between renewals, and between a standby's looks at the Lease."
+    )
+
+    webhook_secret: str = _setting(
+        "",
+        CONTROLLER,
+        "Secret that admission's certificate is issued into; its authority is kept in the Secret "
+        "of that name and -ca. Unset: the controller issues no certificates.",
+    )
+    webhook_namespace: str = _setting(
+        "", CONTROLLER, "Namespace of Secret and Service. Unset: as of --lease-namespace."
+    )
+    webhook_service: str = _setting(
+        "", CONTROLLER, "Service that the API server reaches admission by."
+    )
+    webhook_dns_names: str = _setting(
+        "",
+        CONTROLLER,
+        "Other DNS names and IP addresses to issue the certificate for, separated by commas: of "
+        "an admission that runs outside the cluster. A port is ignored.",
+    )
+    webhook_configuration: str = _setting(
+        "",
+        CONTROLLER,
+        "ValidatingWebhookConfiguration whose caBundle is to trust that authority.",
+    )
+    certificate_seconds: float = _setting(
+        90 * 86400.0,
+        CONTROLLER,
+        "Seconds that a serving certificate lives; it is replaced after two thirds.",
+    )
+    authority_seconds: float = _setting(
+        2 * 365 * 86400.0,
+        CONTROLLER,
+        "Seconds that its authority lives; it is replaced after two thirds.",
+    )
+    certificate_propagation_seconds: float = _setting(
+        300.0,
+        CONTROLLER,
+        "Seconds that a new authority is published before a certificate of it serves, and that "
+        "the old one is trusted after that: every API server must have seen the caBundle, and "
+        "every admission process must have read its Secret again.",
+    )
+    certificate_check_seconds: float = _setting(
+        60.0,
+        CONTROLLER,
+        "Seconds between looks at Secrets and caBundle; changes are watched for besides.",
+    )
+
     admission_host: str = _setting("0.0.0.0", ADMISSION, "Address that admission listens on.")
     admission_port: int = _setting(9443, ADMISSION, "Port that admission listens on, over TLS.")
     tls_cert: str = _setting(

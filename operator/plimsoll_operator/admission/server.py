@@ -10,7 +10,9 @@ It must not judge and must not read a cluster: it is given a function from revie
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import select
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -27,6 +29,10 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = (8 << 20) + (256 << 10)
 """Bytes of a body: the API server sends object and old object, up to about 8 MiB together."""
+
+KEPT = 120.0
+"""Seconds that an idle connection is kept: longer than the 90 of the API server (net/http's own
+default, which client-go takes), so that it is never we who close one that it is about to use."""
 
 Judge = Callable[[Review], Awaitable[Answer]]
 Observe = Callable[[str, float], None]
@@ -65,6 +71,7 @@ class AdmissionServer:
         self._judge, self._observe = judge, observe
         self._places = asyncio.Semaphore(self.limits.in_flight)
         self._waiting = 0
+        self._busy: set[web.RequestHandler] = set()
         self.draining = False
         self.app = web.Application(client_max_size=MAX_BODY)
         self.app.router.add_post(path, self._handle)
@@ -74,6 +81,7 @@ class AdmissionServer:
     async def _handle(self, request: web.Request) -> web.Response:
         started = time.perf_counter()
         result, response = "error", web.Response(status=500, text="internal error")
+        self._busy.add(request.protocol)
         try:
             result, response = await self._answer(request)
         except asyncio.CancelledError:
@@ -82,6 +90,7 @@ class AdmissionServer:
         except Exception:
             log.exception("a review could not be judged; the webhook's failurePolicy decides")
         finally:
+            self._busy.discard(request.protocol)
             self._observe(result, time.perf_counter() - started)
         if self.draining:
             response.force_close()
@@ -129,7 +138,7 @@ class AdmissionServer:
     async def start(self, host: str, port: int, context: ssl.SSLContext) -> None:
         """Listen. port 0 picks a free one; `port` then says which."""
         self._runner = web.AppRunner(
-            self.app, access_log=None, shutdown_timeout=self.limits.grace, keepalive_timeout=90
+            self.app, access_log=None, shutdown_timeout=self.limits.grace, keepalive_timeout=KEPT
         )
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port, ssl_context=context, backlog=1024)
@@ -141,4 +150,30 @@ class AdmissionServer:
         self.draining = True
         await asyncio.sleep(self.limits.drain)
         if self._runner is not None:
+            await self._let_go(self._runner)
             await self._runner.cleanup()
+
+    async def _let_go(self, runner: web.AppRunner) -> None:
+        """Close the connections that nothing has come over since the drain began, one by one.
+
+        A client that sends while its connection is being closed does not repeat a review: so each
+        is closed only where nothing has arrived that is not read yet, and without a moment
+        between the look and the end.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.grace):
+                while runner.server is not None and runner.server.connections:
+                    for protocol in runner.server.connections:
+                        transport = protocol.transport
+                        if transport is None or transport.is_closing() or protocol in self._busy:
+                            continue
+                        if not _has_unread(transport):
+                            transport.close()
+                    await asyncio.sleep(0.02)
+
+
+def _has_unread(transport: asyncio.BaseTransport) -> bool:
+    """Whether something has arrived on a connection that nobody has read yet."""
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))

@@ -32,8 +32,10 @@ def new_context() -> ssl.SSLContext:
 class ServingCertificate:
     """A certificate and its key in two files, and the context that serves them.
 
-    One `ssl.SSLContext` lives as long as the process: loading a new pair into it serves every
-    handshake from then on, while connections that are open keep theirs.
+    `context` lives as long as the process and hands each handshake over to the context of the
+    newest pair; connections that are open keep theirs. A pair is loaded whole or not at all: one
+    loaded into a context in use would leave it without a key where the files change between the
+    reading of the one and of the other.
     """
 
     def __init__(
@@ -48,6 +50,11 @@ class ServingCertificate:
         self._changed = changed
         self._stamp = self._stat()
         _load(self.context, certificate, key)
+        self._newest = self.context
+        self.context.sni_callback = self._hand_over  # called whether a name is asked for or not
+
+    def _hand_over(self, connection: ssl.SSLObject, _name: str | None, _: ssl.SSLContext) -> None:
+        connection.context = self._newest
 
     def _stat(self) -> tuple[tuple[int, int, int], ...]:
         """What tells one pair of files from the next, symbolic links of a volume followed."""
@@ -64,13 +71,13 @@ class ServingCertificate:
             stamp = self._stat()
             if stamp == self._stamp:
                 return False
-            _load(new_context(), self.certificate, self.key)
-            _load(self.context, self.certificate, self.key)
+            newest = new_context()
+            _load(newest, self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
             log.warning("the new certificate is not usable yet, the old one stays: %s", error)
             self._changed(False)
             return False
-        self._stamp = stamp
+        self._stamp, self._newest = stamp, newest
         log.info("serving the new certificate in %s", self.certificate)
         self._changed(True)
         return True

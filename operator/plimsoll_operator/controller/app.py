@@ -2,6 +2,11 @@
 
 It must not hold logic of its own. kopf keeps the watches; whenever it gives up (an error event in
 a stream, a CRD that went away), it is started again, for the rest of the process lives on.
+
+    a standby   lists and watches, so that it knows everything when its turn comes; writes nothing
+    the leader  decides and writes besides, and keeps admission's certificates where it is asked to
+    the Lease is lost -> every write is refused from that moment on, and the process ends: nothing
+                         that was decided under the old term outlives it
 """
 
 from __future__ import annotations
@@ -12,17 +17,21 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 import kopf
+from prometheus_client import Gauge
 
 from plimsoll.knowledge import shipped
 from plimsoll.manifests.constants import GROUP
 from plimsoll_operator.client import UNREACHABLE, ApiError, Client, NotFound, connect
 from plimsoll_operator.controller.cache import Cache
 from plimsoll_operator.controller.documents import Documents
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
+from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
+from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event
 from plimsoll_operator.controller.handlers import Handlers
+from plimsoll_operator.controller.plan import Event
 from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.controller.reconcile import Reconciler
 from plimsoll_operator.controller.resync import Resync
+from plimsoll_operator.controller.snapshot import Identity
 from plimsoll_operator.controller.watches import Watches, quieten_kopf
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import ControllerMetrics, new_registry
@@ -31,6 +40,10 @@ from plimsoll_operator.reflector import Name, backoff
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from prometheus_client import CollectorRegistry
+
+    from plimsoll_operator.certificates.keeper import Keeper
+    from plimsoll_operator.client import Json
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,8 +65,17 @@ class Controller:
     """Everything that belongs to one running controller."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
+        """Raises `PlimsollError` where settings contradict each other."""
+        self._election = election_for(settings, client) if settings.leader_elect else None
+        if self._election is not None:
+            client = client.guarded(self._why_not_write)
         self._client, self._settings = client, settings
         self.registry = new_registry()
+        self._keeper = _keeper(client, settings, self.registry)
+        Gauge(
+            "plimsoll_leader", "1 where this controller may write, 0 where it stands by.",
+            registry=self.registry,
+        ).set_function(lambda: float(not self._why_not_write()))  # fmt: skip
         self.cache = Cache()
         self.queue: KeyedQueue[Name] = KeyedQueue()
         metrics = ControllerMetrics(self.registry)
@@ -63,7 +85,7 @@ class Controller:
             client, settings, self.cache, documents, self.queue, self.reconciler, metrics
         )
         self.handlers = Handlers(self.cache, documents, self.queue, self.reconciler, self.resync)
-        metrics.watch(lambda: self.queue.depth, lambda: self.resync.age, lambda: len(self.cache))
+        metrics.watch(self._depth, lambda: self.resync.age, lambda: len(self.cache))
         self._watching = threading.Event()
 
     def ready(self) -> str:
@@ -84,26 +106,52 @@ class Controller:
         return ""
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until told to stop. Raises what no part of it expected."""
+        """Run until told to stop. Raises `LostLease`, and what no part of it expected."""
+        lost: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (
                     self.resync.beat_forever(),
                     self.resync.settle_forever(),
-                    self.reconciler.post_events(),
-                    self._list_and_work(group),
+                    self._list(group),
+                    self._lead(group),
                     self._watch(),
                     _until(stop),
                 ):
                     group.create_task(part)
         except* _Stopped:
             log.info("stopped")
+        except* LostLease as group_of_one:
+            lost.extend(group_of_one.exceptions)
+        finally:
+            # nothing of ours writes any more: the next one may begin
+            if self._election is not None:
+                await self._election.release()
+        if lost:
+            raise lost[0]
 
-    async def _list_and_work(self, group: asyncio.TaskGroup) -> None:
-        """Decide nothing before everything has been listed: a half-known cluster misleads."""
+    def _depth(self) -> int:
+        """Names that wait for a worker: a standby's wait for none."""
+        return 0 if self._why_not_write() else self.queue.depth
+
+    def _why_not_write(self) -> str:
+        if self._election is None or self._election.leading:
+            return ""
+        return f"another controller leads: {self._election.holder or 'nobody knows who'}"
+
+    async def _list(self, group: asyncio.TaskGroup) -> None:
         await self._wait_for_kind()
         group.create_task(self.resync.list_forever())
-        await self.resync.first.wait()
+
+    async def _lead(self, group: asyncio.TaskGroup) -> None:
+        """Wait for the turn of this process, then work for as long as it lasts."""
+        if self._election is not None:
+            await self._election.acquire()
+            group.create_task(self._election.hold())
+        if self._keeper is not None:
+            group.create_task(self._keeper.run())
+        group.create_task(self.reconciler.post_events())
+        await self.resync.first.wait()  # a cluster that is half known misleads
         for _ in range(self._settings.workers):
             group.create_task(self.reconciler.work())
 
@@ -166,6 +214,31 @@ class Controller:
         )
 
 
+def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> Keeper | None:
+    """What keeps admission's certificates, where the settings ask for it."""
+    if not settings.webhook_secret:
+        return None
+    from plimsoll_operator.certificates import keeper as certificates
+
+    async def report(secret: Json, reason: str, message: str) -> None:
+        metadata = secret.get("metadata") or {}
+        identity = Identity(
+            metadata.get("namespace", ""), metadata.get("name", ""), metadata.get("uid", ""),
+            metadata.get("resourceVersion", ""), 0, "v1", "Secret", {},
+        )  # fmt: skip
+        await post_event(client, identity, Event("Warning", reason, message))
+
+    target, wish = certificates.what_is_asked(settings, own_namespace(settings.lease_namespace))
+    return certificates.Keeper(
+        client,
+        target,
+        wish,
+        check_seconds=settings.certificate_check_seconds,
+        metrics=certificates.CertificateMetrics(registry),
+        report=report,
+    )
+
+
 async def run(
     settings: Settings,
     stop: asyncio.Event,
@@ -173,7 +246,8 @@ async def run(
 ) -> None:
     """Run the controller until told to stop. started: given the port of metrics and probes.
 
-    Raises `NoCluster`, or OSError where the port is taken.
+    Raises `NoCluster`, `LostLease`, `PlimsollError` where settings contradict each other, or
+    OSError where the port is taken.
     """
     quieten_kopf()
     shipped()  # what is wrong with the installation shows now, not on the first object
