@@ -28,7 +28,8 @@ $(STAMP): requirements/dev.lock pyproject.toml
 lock: $(STAMP) ## write requirements/*.lock anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra operator -o requirements/operator.lock $(LOCK_FLAGS)
-	$(BIN)/uv pip compile pyproject.toml --extra operator --group dev -o requirements/dev.lock $(LOCK_FLAGS)
+	$(BIN)/uv pip compile requirements/build.in -o requirements/build.lock $(LOCK_FLAGS)
+	$(BIN)/uv pip compile pyproject.toml requirements/build.in --extra operator --extra hub --group dev -o requirements/dev.lock $(LOCK_FLAGS)
 LOCK_FLAGS := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --quiet
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
@@ -41,7 +42,7 @@ format: $(STAMP) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-control-plane: $(STAMP) ## build etcd, kube-apiserver and kubectl, once
+control-plane: $(STAMP) ## build etcd, kube-apiserver, kubectl and helm, once
 	@PYTHONPATH=tests $(BIN)/python -m controlplane build
 
 test: $(STAMP) lint control-plane ## lint and every test
@@ -62,8 +63,9 @@ bench: $(STAMP) control-plane ## benchmarks against baselines of the same run; w
 accuracy: $(STAMP) ## docs/accuracy.md: estimates beside measured start-ups
 	@PYTHONPATH=tests $(BIN)/python -m accuracy
 
-generate: $(STAMP) ## the checked-in files that are made from code (CRD, floor policy)
+generate: $(STAMP) control-plane ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
 	@$(BIN)/python -m plimsoll_operator.api deploy
+	@PYTHONPATH=tests $(BIN)/python -m chart
 
 clean: ## remove what was made here; the control plane's cache stays
 	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

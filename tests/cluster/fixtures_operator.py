@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from controlplane.processes import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from controlplane import Cluster
 
@@ -35,9 +35,10 @@ def free_port() -> int:
     """An even port that nobody listens on, nor on the odd one above it.
 
     `plimsoll-operator dev` takes both for its metrics; even ports never meet anybody's odd one.
+    All are below those that the kernel gives to clients.
     """
     while True:
-        port = random.randrange(32100, 60000, 2)
+        port = random.randrange(10000, 20000, 2)
         with socket.socket() as first, socket.socket() as second:
             try:
                 first.bind(("127.0.0.1", port))
@@ -132,10 +133,14 @@ def operator_process(
     settings: Mapping[str, object] | None = None,
     *,
     wait: bool = True,
+    program: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[OperatorProcess]:
     """Run `plimsoll-operator COMMAND` until the end of the block.
 
     settings: by field name of `plimsoll_operator.settings.Settings`. wait: until it is ready.
+    program: what to run instead of this interpreter's command (an image's). environment: its
+    variables; unset: ours.
     """
     port = free_port()
     given: dict[str, object] = {
@@ -144,12 +149,12 @@ def operator_process(
         "metrics_port": port,
         **(settings or {}),
     }
-    environment = os.environ | {f"PLIMSOLL_{k.upper()}": str(v) for k, v in given.items()}
+    said = {f"PLIMSOLL_{k.upper()}": str(v) for k, v in given.items()}
     process = Process(
         command,
-        [sys.executable, "-m", "plimsoll_operator", command],
+        program or [sys.executable, "-m", "plimsoll_operator", command],
         folder / f"{command}-{port}.log",
-        environment=environment,
+        environment={**(os.environ if environment is None else environment), **said},
     )
     running = OperatorProcess(process, f"http://127.0.0.1:{port}")
     try:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import kopf
 
@@ -19,6 +19,11 @@ from plimsoll.manifests.constants import GROUP, POLICY_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_NAME: Final[Any] = "plimsoll"
+"""Who we are among kopf's peers, of which there are none; else it asks for the user's name, which
+an image's user has not."""
 
 
 class Backoffs:
@@ -152,6 +157,7 @@ class Watches:
         await kopf.operator(
             registry=self._registry,
             settings=kopf_settings(),
+            identity=_NAME,
             standalone=True,
             clusterwide=True,
             stop_flag=self._told,

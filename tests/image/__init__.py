@@ -1,0 +1,1 @@
+"""Build the image without a registry, and run it without an engine."""
