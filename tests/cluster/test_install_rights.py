@@ -1,0 +1,139 @@
+"""Claims about the chart's rights: they are enough, and without any single one something fails.
+
+Processes run with the chart's own ServiceAccounts' tokens and settings on a real API server. For
+each verb on each resource (and name) of each role that the chart renders, that one right is taken
+away and the scenario of `fixtures_install_rights` is run: it must fail. So no rule is idle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chart import NAMESPACE, RELEASE, Manifest, find, render
+from cluster.fixtures_install import Installed, install_chart
+from cluster.fixtures_install_rights import (
+    Forbidden,
+    controller_works,
+    everything_works,
+    user_works,
+    webhook_works,
+)
+from controlplane import ControlPlane
+from controlplane.nodes import gpu_node
+from plimsoll_operator.client import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@dataclass(frozen=True, order=True)
+class Right:
+    """One verb on one resource. name: of the only object, where the rule names it."""
+
+    kind: str
+    role: str
+    group: str
+    resource: str
+    name: str
+    verb: str
+
+    def __str__(self) -> str:
+        what = f"{self.resource}/{self.name}" if self.name else self.resource
+        return f"{self.role}:{self.verb}:{what}"
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """It as a rule of its own."""
+        names = {"resourceNames": [self.name]} if self.name else {}
+        return {
+            "apiGroups": [self.group], "resources": [self.resource], "verbs": [self.verb], **names
+        }  # fmt: skip
+
+
+def rights(role: Manifest) -> list[Right]:
+    """Every right that a role gives, one by one."""
+    return [
+        Right(role["kind"], role["metadata"]["name"], group, resource, name, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", [""])
+        for verb in rule["verbs"]
+    ]
+
+
+ROLES = [o for kind in ("ClusterRole", "Role") for o in find(render(), kind)]
+EACH = {str(right): right for role in ROLES for right in rights(role)}
+
+
+@pytest.fixture(scope="module")
+def release(control_plane: object) -> Iterator[Installed]:
+    """The chart as it is by default, on a control plane of its own: roles are taken apart."""
+    if not isinstance(control_plane, ControlPlane):
+        pytest.skip("changes roles: needs a control plane of our own")
+    with ControlPlane() as plane:
+        plane.create([gpu_node("a100-0")])
+        yield install_chart(plane, {"webhook": {"failurePolicy": "Ignore"}})
+
+
+@contextlib.contextmanager
+def without(release: Installed, right: Right) -> Iterator[None]:
+    """The role as it is, but for one right."""
+    which = (right.kind, right.role, *(("-n", NAMESPACE) if right.kind == "Role" else ()))
+    role = release.plane.get(*which)
+
+    def write(rules: list[dict[str, Any]]) -> None:
+        patch = json.dumps({"rules": rules})
+        release.plane.kubectl("patch", *which, "--type=merge", "-p", patch)
+
+    write([each.rule for each in rights(role) if each != right])
+    try:
+        yield
+    finally:
+        write(role["rules"])
+
+
+def scenario(right: Right) -> Callable[[Installed], None]:
+    """What is to fail without a right: that of the process or the user who has it."""
+    match right.role.removeprefix(f"{RELEASE}-"):
+        case "controller":
+            return controller_works
+        case "webhook" | "override":
+            return webhook_works
+        case _:
+            return functools.partial(user_works, role=right.role)
+
+
+def test_no_right_is_given_twice_or_with_a_wildcard() -> None:
+    assert len(EACH) > 40
+    assert len(EACH) == sum(len(rights(role)) for role in ROLES)
+    assert not [name for name in EACH if "*" in name]
+
+
+def test_the_charts_rights_are_enough_for_everything(release: Installed) -> None:
+    everything_works(release)
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_something_fails_without(release: Installed, name: str) -> None:
+    """And it fails for want of that right, not by chance: what is said names it."""
+    right = EACH[name]
+    with (
+        without(release, right),
+        pytest.raises((Forbidden, ApiError), match=wanted(right)),
+    ):
+        scenario(right)(release)
+
+
+def wanted(right: Right) -> str:
+    """What the API server says where a right is missing; the verb `override` is our own."""
+    if right.verb == "override":
+        return "may not override Plimsoll's verdict"
+    which = f'"{right.name}" is forbidden.*' if right.name else ""
+    return f'{which}cannot {right.verb} resource "{right.resource}" in API group "{right.group}"'
