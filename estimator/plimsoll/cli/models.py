@@ -1,6 +1,7 @@
 """`plimsoll models`: the catalogue, one model's structure, and profiles that fit a ConfigMap.
 
-It must not fetch anything: a config.json that is not in the catalogue is given as a file.
+It must not fetch anything unless it is told to (`--from-hub`): a model that is not in the catalogue
+is given as a folder or a file.
 """
 
 from __future__ import annotations
@@ -58,9 +59,12 @@ def list_models(filter_text: str, output: str) -> None:
     show(table)
 
 
-def _chosen(model: str | None, config_file: Path | None, output: str) -> Described:
+def _chosen(
+    model: str | None, config_file: Path | None, output: str, *, hub: bool = False
+) -> Described:
     """Name, profile and architecture of what the user named; exit code 2 where it is unknown."""
     from plimsoll.models.catalogue import load
+    from plimsoll.models.checkpoint.source import is_local
     from plimsoll.models.profile import from_profile, profile
     from plimsoll.models.resolve import parse_document
 
@@ -77,13 +81,19 @@ def _chosen(model: str | None, config_file: Path | None, output: str) -> Describ
         except Invalid as error:
             bad_input(error.problems, output)
     assert model is not None
+    if hub or is_local(model):
+        from plimsoll.cli.sources import profile_from
+
+        made = profile_from(model, output, hub=hub)
+        return str(made.get("name") or model), made, from_profile(made)
     catalogue = load()
     entry = catalogue.find(model.removeprefix("hf://"))
     if entry is None:
         near = ", ".join(catalogue.suggest(model))
         bad_input([Problem("ID", shown(model), "an id of the catalogue",
                            (f"did you mean {near}? " if near else "") +
-                           "`plimsoll models list` shows all; a model of your own: --config FILE")],
+                           "`plimsoll models list` shows all; a model of your own: its folder, "
+                           "--from-hub or --config FILE")],
                   output)  # fmt: skip
     return entry.id, entry.profile(), entry.architecture
 
@@ -102,12 +112,20 @@ def _unreadable(path: Path, error: Exception, output: str) -> NoReturn:
     metavar="FILE",
     help="A config.json or a profile, instead of ID.",
 )
+@click.option(
+    "--from-hub",
+    is_flag=True,
+    help="Read the headers of its weights from its hub (HF_ENDPOINT, HF_TOKEN).",
+)
 @format_option("table", "json", "yaml")
-def show_model(model: str | None, config_file: Path | None, output: str) -> None:
-    """What one model is made of, with its exact parameter count."""
+def show_model(model: str | None, config_file: Path | None, from_hub: bool, output: str) -> None:
+    """What one model is made of, with its exact parameter count.
+
+    ID is of the catalogue, or a checkpoint on this machine: a folder, a safetensors or GGUF file.
+    """
     from plimsoll.models.quantization import stored_bytes
 
-    name, _, a = _chosen(model, config_file, output)
+    name, _, a = _chosen(model, config_file, output, hub=from_hub)
     facts = model_dict(name, a, stored_bytes(a))
     if output != "table":
         dump(facts, output)
@@ -170,6 +188,11 @@ def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
     help="A config.json, instead of ID.",
 )
 @click.option(
+    "--from-hub",
+    is_flag=True,
+    help="Read the headers of its weights from its hub (HF_ENDPOINT, HF_TOKEN).",
+)
+@click.option(
     "--name",
     "configmap",
     metavar="NAME",
@@ -178,12 +201,16 @@ def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
 @click.option("-n", "--namespace", help="Namespace of that ConfigMap.")
 @format_option("yaml", "json")
 def export_model(
-    model: str | None, config_file: Path | None, configmap: str | None, namespace: str | None,
-    output: str,
+    model: str | None, config_file: Path | None, from_hub: bool, configmap: str | None,
+    namespace: str | None, output: str,
 ) -> None:  # fmt: skip
     """A compact profile of a model, small enough for a ConfigMap.
 
+    From a checkpoint (a folder, a safetensors or GGUF file, --from-hub) it also holds what the
+    headers of the weights say, so that admission knows them without a network.
+
     \b
+    plimsoll models export --from-hub Qwen/Qwen3-32B-AWQ --name my-model | kubectl apply -f -
     plimsoll models export --config ./config.json --name my-model -n chat | kubectl apply -f -
     spec:
       model:
@@ -191,7 +218,7 @@ def export_model(
     """
     import json
 
-    _, made, _ = _chosen(model, config_file, "table")
+    _, made, _ = _chosen(model, config_file, "table", hub=from_hub)
     if configmap is None:
         dump(made, output)
         return

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from plimsoll.models.quantization import Quantization
+    from plimsoll.models.checkpoint.table import HeaderTensor
+    from plimsoll.models.quantization import Quantization, Scheme
 
 
 class Split(StrEnum):
@@ -76,6 +77,8 @@ class Tensor:
     copies: how many such tensors there are (the number of experts); 1 for most.
     linear: the weight of a linear layer: the only kind that weight quantization touches.
     stage: for tensors outside the layers, the pipeline stage that holds it.
+    scheme: how the checkpoint's headers show it to be stored, where that is not what the
+        architecture's quantization says; None: as that says.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Tensor:
     copies: int = 1
     linear: bool = False
     stage: Stage = Stage.FIRST
+    scheme: Scheme | None = None
 
     @property
     def elements(self) -> int:
@@ -196,6 +200,7 @@ class Architecture:
         rotated dimensions, a table for each kind of rope; linear scaling lengthens them by its
         factor); -1: not known; 0: no rotary positions.
     assumed: the model type is not known and was built from the fields that most decoders share.
+    stored: the tensors as a GGUF file lists them; empty where no such file was read.
     """
 
     model_type: str
@@ -214,6 +219,7 @@ class Architecture:
     attention_kv_dtype: str = ""
     rotary_elements: int = -1
     assumed: bool = False
+    stored: tuple[HeaderTensor, ...] = ()
     memo: dict[object, object] = field(default_factory=dict, repr=False)
     """Room for what an engine derives from this architecture alone (never from a request)."""
 

@@ -1,6 +1,7 @@
 """Compact profiles: a model's config cut down to its structure, so that a ConfigMap holds it.
 
-It must not change what the config says: a profile and its config have the same architecture.
+It must not change what the config says: a profile and its config have the same architecture, but
+for what the headers of a checkpoint say otherwise (`plimsoll.models.checkpoint.corrections`).
 """
 
 from __future__ import annotations
@@ -44,11 +45,14 @@ def _pruned(value: Any, depth: int = 0) -> Any:
 
 
 def profile(
-    config: Mapping[str, Any], quant: Mapping[str, Any] | None = None, *, name: str = ""
-) -> dict[str, Any]:
+    config: Mapping[str, Any], quant: Mapping[str, Any] | None = None, *, name: str = "",
+    checkpoint: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The profile of a config.json (and of its hf_quant_config.json, if there is one).
 
-    A profile is returned as it is. Raises `Invalid` where the config is no model's, or too large.
+    checkpoint: what the headers of its tensors say otherwise, as
+    `plimsoll.models.checkpoint.corrections` keeps it. A profile is returned as it is.
+    Raises `Invalid` where the config is no model's, or too large.
     """
     if config.get("format") == FORMAT:
         return dict(config)
@@ -58,6 +62,8 @@ def profile(
     made["config"] = _pruned(config)
     if quant:
         made["quant"] = quant
+    if checkpoint:
+        made["checkpoint"] = checkpoint
     from_profile(made)
     size = len(json.dumps(made, separators=(",", ":")))
     if size > MAX_BYTES:
@@ -86,4 +92,9 @@ def from_profile(made: Mapping[str, Any]) -> Architecture:
                 "make it with `plimsoll models export`",
             )
         )
-    return architecture(config, quant if isinstance(quant, Mapping) else None)
+    found = architecture(config, quant if isinstance(quant, Mapping) else None)
+    if "checkpoint" not in made:
+        return found
+    from plimsoll.models.checkpoint.corrections import corrected
+
+    return corrected(found, made["checkpoint"])

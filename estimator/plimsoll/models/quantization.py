@@ -152,6 +152,8 @@ def scheme_of(quantization: Quantization, module: str, tensor: Tensor) -> Scheme
     """
     if not tensor.linear:
         return None
+    if tensor.scheme is not None:
+        return tensor.scheme
     for rule, scheme in quantization.special:
         if matches(rule, module):
             return scheme
