@@ -9,6 +9,7 @@ Exit codes: 0 it fits (or was only asked), 1 refused, 2 bad input.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any, Final
 
 import click
@@ -22,6 +23,7 @@ COMMANDS: Final = {
     "models": ("plimsoll.cli.models", "The catalogue of models; profiles for ConfigMaps."),
     "accelerators": ("plimsoll.cli.accelerators", "The GPUs that are known, with real memory."),
     "accuracy": ("plimsoll.cli.accuracy", "Compare estimates with measured start-ups."),
+    "read-log": ("plimsoll.cli.read_log", "An engine's start-up log, beside its prediction."),
     "completion": ("plimsoll.cli.completion", "Print the shell completion script."),
 }
 """Command: the module that holds it (its attribute `command`), and its line in --help."""
@@ -55,5 +57,10 @@ def cli() -> None:
 
 
 def main(**kwargs: Any) -> None:
-    """The entry point of the console script."""
+    """The entry point of the console script.
+
+    pydantic looks for plugins in every installed distribution, which takes a tenth of a start; a
+    command line of our own wants none.
+    """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     cli(prog_name="plimsoll", **kwargs)
