@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.base import Engine, EngineSettings
     from plimsoll.knowledge import Knowledge
     from plimsoll.request import Request
     from plimsoll.verdict_types import Policy
@@ -59,9 +59,21 @@ def request_hash(
         knowledge.digest,
         policy.mode.value,
         *((settings.own,) if settings.own else ()),
+        *_features(settings),
     )
     digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass"))
     return f"sha256:{digest.hexdigest()[:DIGITS]}"
+
+
+def _features(settings: EngineSettings) -> tuple[object, ...]:
+    """What only some requests say, by name, so that those that do not keep their hash."""
+    said = (
+        ("lora", settings.lora),
+        ("speculative", settings.speculative),
+        ("cpuOffload", settings.cpu_offload),
+        ("images", settings.images),
+    )
+    return tuple(pair for pair in said if pair[1] is not None)
 
 
 def _canonical(share: Decimal | None) -> str:

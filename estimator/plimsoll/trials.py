@@ -116,4 +116,6 @@ class Case:
         least += whole_model.term(TermName.KV_CACHE).low * KV_SHARE[0] // KV_SHARE[1]
         share = Decimal(whole_model.usable) / max(1, whole_model.physical)
         usable = int(candidate.accelerator.memory * max(whole_model.utilization, share))
+        offload = self.request.engine.cpu_offload or 0  # of every GPU, not of this one alone
+        least, usable = least + offload, usable + offload
         return max(1, ceil_div(least, max(1, usable)))

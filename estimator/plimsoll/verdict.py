@@ -251,7 +251,9 @@ def _by_size(matter: Matter) -> Verdict:
         capacity_message=message,
     )
     certain = all(c.accelerator.certain for c in matter.table)
-    if sized.short_by and certain and not request.engine.unread:
+    engine = request.engine
+    elsewhere = engine.unread or engine.own or engine.cpu_offload
+    if sized.short_by and certain and not elsewhere:
         return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
     return found
 

@@ -216,6 +216,7 @@ def some_spec(dice: random.Random) -> dict[str, Any]:
             **sometimes(minMemory=["20Gi", "90Gi"]),
         },
         "engine": sometimes(
+            name=["vllm", "sglang", "tensorrt-llm", "llama.cpp", "tgi", "generic"],
             dtype=["auto", "float32", "bfloat16"], quantization=["fp8", "bitsandbytes"],
             extraArgs=[["--cpu-offload-gb=200"], ["--enforce-eager"]],
             parallelism=[{"tensor": 2}, {"data": 2}, {"tensor": 1, "pipeline": 1}],
@@ -228,7 +229,7 @@ def test_whatever_the_floor_refuses_the_decision_refuses_too(
 ) -> None:
     dice = random.Random(5)
     objects = {
-        f"m{n}": {**llm_deployment(f"m{n}", namespace), "spec": some_spec(dice)} for n in range(300)
+        f"m{n}": {**llm_deployment(f"m{n}", namespace), "spec": some_spec(dice)} for n in range(400)
     }
     result = control_plane.kubectl(
         "create", "--dry-run=server", "-f", "-", check=False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import ValidationError
 
-from plimsoll.engines.base import EngineSettings, Workload
+from plimsoll.engines.base import EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
 from plimsoll.manifests.constants import OVERRIDE_ANNOTATION
@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 DEFAULT_KEYS: Final = ("config.json", "profile.json", "model.json")
 """Keys of a ConfigMap that are looked at where configMapRef names none, in this order."""
+
+_FEATURES: Final = {
+    "lora": "spec.engine.lora", "speculative": "spec.engine.speculative",
+    "cpu_offload": "spec.engine.cpuOffload", "images": "spec.workload.imagesPerPrompt",
+}  # fmt: skip
 
 _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
 
@@ -124,6 +129,8 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
     warnings: list[str] = []
     engine_spec = spec.engine or EngineSpec()
     settings = _settings(engine_spec, problems)
+    workload = spec.workload or WorkloadSpec()
+    settings = _features(settings, engine_spec, workload, problems)
     split = engine_spec.parallelism or ParallelismSpec()
     typed = {
         "tensor": split.tensor, "pipeline": split.pipeline,
@@ -133,7 +140,6 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
     problems += reading.problems
     warnings += reading.warnings
     model = _model(spec.model, namespace, documents, problems, warnings)
-    workload = spec.workload or WorkloadSpec()
     return Request(
         model=model,
         engine=reading.settings,
@@ -172,6 +178,45 @@ def _settings(spec: EngineSpec, problems: list[Problem]) -> EngineSettings:
         except Unreadable as error:
             problems.append(Problem("spec.engine.gpuMemoryUtilization", error.given, error.wanted))
     return settings
+
+
+def _features(
+    settings: EngineSettings, spec: EngineSpec, workload: WorkloadSpec, problems: list[Problem]
+) -> EngineSettings:
+    """The settings with adapters, draft, offload and images; only vLLM's model knows them."""
+    found: dict[str, Any] = {}
+    if spec.lora is not None:
+        found["lora"] = Lora(spec.lora.max_loras, spec.lora.max_rank)
+    if spec.speculative is not None:
+        draft = spec.speculative
+        if draft.method or draft.model:
+            found["speculative"] = Speculative(
+                draft.method or "", (draft.model or "").removeprefix("hf://"), draft.tokens
+            )
+        else:
+            problems.append(
+                Problem(
+                    "spec.engine.speculative", "", "a method or a model",
+                    "say method: ngram, or model: and the id of the draft",
+                )
+            )  # fmt: skip
+    if spec.cpu_offload:
+        try:
+            found["cpu_offload"] = parse_memory(spec.cpu_offload)
+        except Unreadable as error:
+            problems.append(Problem("spec.engine.cpuOffload", error.given, error.wanted))
+    if workload.images_per_prompt is not None:
+        found["images"] = workload.images_per_prompt
+    if found and settings.name != "vllm":
+        problems += [
+            Problem(
+                _FEATURES[field], "", f"no such field beside engine {settings.name}",
+                "leave it out; flags of the engine go into spec.engine.extraArgs",
+            )
+            for field in found
+        ]  # fmt: skip
+        return settings
+    return replace(settings, **found)
 
 
 def _model(

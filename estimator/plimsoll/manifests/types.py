@@ -110,6 +110,37 @@ class ParallelismSpec(Spec):
     )
 
 
+class LoraSpec(Spec):
+    """Adapters that are served beside the model. Its slots are allocated when the engine starts."""
+
+    max_loras: Ways | None = Field(
+        None, description="Adapters held in GPU memory at once. Unset: the engine's default, 1."
+    )
+    max_rank: Ways | None = Field(
+        None, description="Largest rank of an adapter. Unset: the engine's default, 16."
+    )
+
+
+class SpeculativeSpec(Spec):
+    """Tokens guessed ahead of the model, by a draft that takes memory beside it."""
+
+    method: (
+        Annotated[str, Field(strict=True, max_length=32, pattern=r"^[a-z0-9][a-z0-9_]*$")] | None
+    ) = Field(
+        None,
+        description="How they are guessed: ngram, suffix, draft_model, eagle, eagle3, mtp, medusa. "
+        "Unset: follows from the model.",
+    )
+    model: Annotated[str, Field(strict=True, min_length=1, max_length=256)] | None = Field(
+        None,
+        description="Hugging Face id of the draft, e.g. Qwen/Qwen3-0.6B. Unset: the method needs "
+        "none.",
+    )
+    tokens: Annotated[int, Field(strict=True, ge=1, le=1000)] | None = Field(
+        None, description="Tokens guessed in one step. Unset: as the draft's own config says."
+    )
+
+
 class EngineSpec(Spec):
     """The engine that serves, and its memory-relevant settings. Unset: the engine's default."""
 
@@ -165,6 +196,17 @@ class EngineSpec(Spec):
         None,
         description="Whether CUDA graphs are left out, which saves their memory. Unset: false.",
     )
+    lora: LoraSpec | None = Field(
+        None, description="LoRA adapters beside the model. Unset: none. vLLM only."
+    )
+    speculative: SpeculativeSpec | None = Field(
+        None, description="Speculative decoding. Unset: none. vLLM only."
+    )
+    cpu_offload: Quantity | None = Field(
+        None,
+        description="Weights per GPU that lie in host memory instead, e.g. 10Gi. Unset: none. "
+        "vLLM only.",
+    )
     parallelism: ParallelismSpec | None = Field(
         None, description="How one replica is spread over GPUs."
     )
@@ -193,6 +235,11 @@ class WorkloadSpec(Spec):
         None,
         description="Tokens of one answer. Where this or inputTokens is not given, a sequence is "
         "maxModelLen long.",
+    )
+    images_per_prompt: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] | None = Field(
+        None,
+        description="Most images in one prompt of a model that takes some; 0: text alone, and the "
+        "vision tower is not loaded. Unset: the engine's default. vLLM only.",
     )
 
 

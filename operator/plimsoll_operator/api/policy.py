@@ -67,12 +67,17 @@ _PARSED: Final = (
     f"* ({_MODEL}.parameters.endsWith('T') ? 1e12 : {_MODEL}.parameters.endsWith('B') ? 1e9 : "
     f"{_MODEL}.parameters.endsWith('M') ? 1e6 : {_MODEL}.parameters.endsWith('K') ? 1e3 : 1.0)"
 )
+_OWN_FILES: Final = ("llama.cpp", "generic")
+"""Engines that may serve a file of fewer bits than the checkpoint of that name: the floor does not
+know how many, or may keep a part of it elsewhere."""
 _SAME: Final = (
     "model",
     "?engine.?quantization",
     "?engine.?dtype",
     "?engine.?extraArgs",
+    "?engine.?cpuOffload",
     "?engine.?parallelism",
+    "?workload.?imagesPerPrompt",
     "?accelerator.?allowed",
 )
 """Parts of the spec which, left as they were, leave the weights and each GPU's memory alone."""
@@ -82,6 +87,8 @@ VARIABLES: Final = {
     f"'{POLICY_LABEL}'].orValue('').lowerAscii() in ['warn', 'audit']",
     "noWorse": "has(object.metadata.deletionTimestamp) || (oldObject != null && "
     + " && ".join(f"object.spec.{part} == oldObject.spec.{part}" for part in _SAME)
+    + " && object.spec.?engine.?name.orValue('vllm') == "
+    "oldObject.spec.?engine.?name.orValue('vllm')"
     + " && object.spec.?accelerator.?gpusPerReplica.orValue(0) >= "
     "oldObject.spec.?accelerator.?gpusPerReplica.orValue(0))",
     "overridden": f"object.metadata.?annotations[?'{OVERRIDE_ANNOTATION}']"
@@ -92,10 +99,12 @@ VARIABLES: Final = {
     "allowed": "object.spec.?accelerator.?allowed.orValue([]).map(a, a.lowerAscii())",
     "plain": f"!has({_MODEL}.quantization) && !has({_MODEL}.configMapRef) && "
     f"!{_ENGINE}.?quantization.hasValue() && !{_ENGINE}.?dtype.hasValue() && "
-    f"!{_ENGINE}.?extraArgs.hasValue()",
+    f"!{_ENGINE}.?extraArgs.hasValue() && !{_ENGINE}.?cpuOffload.hasValue() && "
+    f"!({_ENGINE}.?name.orValue('vllm') in {list(_OWN_FILES)}) && "
+    "!object.spec.?workload.?imagesPerPrompt.hasValue()",
     "named": f"(has({_MODEL}.baseModel) ? {_MODEL}.baseModel : has({_MODEL}.uri) && "
     f"{_MODEL}.uri.startsWith('hf://') ? {_MODEL}.uri.substring(5) : '').split('@')[0]"
-    ".lowerAscii()",
+    ".lowerAscii().replace('/', ' ').trim().replace(' ', '/')",
 }
 """What the policy is made of, beside the two tables; evaluated only where needed."""
 

@@ -147,7 +147,7 @@ def test_all_mistakes_are_said_at_once_each_with_its_field() -> None:
     [
         (
             {"engine": {"modle": 1}},
-            "spec.engine.modle: Invalid value: 1: no such field; known here: dtype",
+            "spec.engine.modle: Invalid value: 1: no such field; known here: cpuOffload",
         ),
         (
             {"engine": {"maxModelLength": 1}},
@@ -199,7 +199,7 @@ def test_all_mistakes_are_said_at_once_each_with_its_field() -> None:
         (
             {"workload": []},
             "spec.workload: Invalid value: a list of 0: must be a mapping; its fields: "
-            "concurrentSequences, inputTokens, outputTokens",
+            "concurrentSequences, imagesPerPrompt, inputTokens, outputTokens",
         ),
         (
             {"model": QWEN},

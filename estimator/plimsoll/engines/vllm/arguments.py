@@ -1,7 +1,8 @@
 """vLLM's command line, read and written: extraArgs into settings, an estimate into flags.
 
-It must not estimate. A flag that contradicts a typed field is a problem; one that touches memory
-and is not read here goes to `EngineSettings.unread`; an unknown one is a warning.
+It must not estimate. A flag that contradicts a typed field is a problem; a feature's flag is read
+by `plimsoll.engines.vllm.features`; one that touches memory and is not read goes to
+`EngineSettings.unread`; an unknown one is a warning.
 
     length, integer   32768, 32k (32,000), 32K (32,768); max_model_len also auto and -1
     share             above 0, at most 1
@@ -15,6 +16,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Reading
+from plimsoll.engines.vllm.constants import parse_version
+from plimsoll.engines.vllm.features import Features, without_unmodelled
+from plimsoll.engines.vllm.features import flags as feature_flags
 from plimsoll.engines.vllm.flags import Role, Shape, Use, takes_many, uses
 from plimsoll.errors import Problem, Unreadable, shown
 from plimsoll.units import MAX_BYTES, parse_fraction
@@ -58,6 +62,7 @@ def read_arguments(
     """
     if not args:
         tensor, pipeline, data, expert = map(parallelism_typed.get, _PARALLEL)
+        settings = without_unmodelled(settings)
         return Reading(settings, tensor, pipeline, data, expert, (), ())  # type: ignore[arg-type]
     typed: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
     typed.update({name: parallelism_typed.get(name) for name in _PARALLEL})
@@ -66,6 +71,7 @@ def read_arguments(
     warnings: list[str] = []
     unread: list[str] = list(settings.unread)
     flags: list[str] = list(settings.flags)
+    features = Features(human_integer)
     found, stray = uses(args)
     for index, token in stray:
         warnings.append(f"{_PATH}[{index}]: {shown(token)} belongs to no flag")
@@ -82,6 +88,9 @@ def read_arguments(
             )
         elif use.flag.role is Role.TYPED:
             _take_typed(use, path, typed, said, problems, warnings, unread)
+        elif use.flag.role is Role.OWN:
+            wrong = features.take(use, path)
+            problems += [wrong] if wrong else []
         elif use.flag.shape in (Shape.VALUE, Shape.MANY) and use.on and not use.values:
             problems.append(Problem(path, shown(use.written[0]), "a flag with a value"))
         else:
@@ -91,9 +100,11 @@ def read_arguments(
                     "it is passed on and counted as nothing"
                 )
             (unread if _touches_memory(use) else flags).append(_joined(use))
+    settings = features.into(settings, problems, warnings)
     split = {name: said.pop(name, typed[name]) for name in _PARALLEL}
+    settings = replace(settings, **said, unread=tuple(unread), flags=tuple(flags))
     return Reading(
-        replace(settings, **said, unread=tuple(unread), flags=tuple(flags)),
+        without_unmodelled(settings),
         split["tensor"],
         split["pipeline"],
         split["data"],
@@ -133,6 +144,7 @@ def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         out.append(f"--block-size={settings.block_size}")
     if settings.enforce_eager is not None:
         out.append("--enforce-eager" if settings.enforce_eager else "--no-enforce-eager")
+    out += feature_flags(settings, parse_version(estimate.version))
     for flag in (*settings.unread, *settings.flags):
         out.extend(flag.split(" ") if takes_many(flag.split(" ", 1)[0]) else [flag])
     return tuple(out)

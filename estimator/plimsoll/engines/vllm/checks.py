@@ -9,6 +9,7 @@ It must not compute memory, and it must not refuse what vLLM only warns about.
     max_model_len <= the model's      without chunked prefill: batched tokens >= max_model_len
     batched tokens >= sequences       MIG slices: tensor = pipeline = 1
     utilization x physical <= physical - CUDA context
+    LoRA ranks the engine knows       tp % decode context = 0, copies of a KV head >= it
 
 Source: vLLM 0.33.0, vllm/config/model.py, vllm/config/scheduler.py,
 vllm/model_executor/layers/quantization, vllm/model_executor/layers/linear.py.
@@ -24,12 +25,14 @@ from plimsoll.engines.memo import remembered
 from plimsoll.engines.visible import visible_memory
 from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES, is_eight_bit_float, kv_dtype
+from plimsoll.engines.vllm.lora import RANKS
 from plimsoll.engines.vllm.sharding import (
     VOCAB_PADDING,
     local_shape,
     quantization_in_force,
     scheme_in_force,
 )
+from plimsoll.engines.vllm.speculative import method_of
 from plimsoll.errors import Problem, Unreadable, shown
 from plimsoll.models.architecture import Split
 from plimsoll.units import ceil_div, gib
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 
 _ENGINE: Final = "spec.engine"
 _TENSOR: Final = "spec.engine.parallelism.tensor"
+_NEED_TOKENS: Final = ("ngram", "draft_model", "eagle", "eagle3")
 _MARLIN_OUT: Final = 64
 _AMPERE: Final = (8, 0)
 _LONGER_FLAGS: Final = ("--hf-overrides", "--rope-scaling", "--rope-theta")
@@ -61,6 +65,9 @@ def problems(
         _version(settings),
         _dtype(settings),
         _lengths(architecture, settings),
+        _adapters(settings),
+        _draft(settings),
+        _context(architecture, settings, parallelism) if parallelism else (),
         _split(architecture, settings, parallelism) if parallelism else (),
         _gpu(architecture, settings, accelerator) if accelerator else (),
         _share(settings, parallelism, accelerator) if accelerator else (),
@@ -248,6 +255,54 @@ def _nearest(number: int, tp: int) -> str:
     below = max(d for d in range(1, tp) if number % d == 0)
     above = next((d for d in range(tp + 1, number + 1) if number % d == 0), None)
     return f"{below} or {above} would do" if above else f"{below} would do"
+
+
+def _adapters(settings: EngineSettings) -> Iterator[Problem]:
+    """Ranks that no release takes."""
+    rank = settings.lora.rank if settings.lora else None
+    if rank is not None and rank not in RANKS:
+        near = min(RANKS, key=lambda known: (known < rank, abs(known - rank)))
+        yield Problem(
+            f"{_ENGINE}.lora.maxRank",
+            str(rank),
+            f"one of {', '.join(map(str, RANKS))}",
+            f"take {near}: adapters of a smaller rank go into it",
+        )
+
+
+def _draft(settings: EngineSettings) -> Iterator[Problem]:
+    """A draft that does not say how many tokens it guesses, where nothing else does."""
+    draft = settings.speculative
+    if draft is not None and draft.tokens is None and method_of(draft) in _NEED_TOKENS:
+        yield Problem(
+            f"{_ENGINE}.speculative.tokens",
+            "",
+            f"the number of tokens that {method_of(draft)} guesses in one step",
+            "say it, e.g. 3",
+        )
+
+
+def _context(
+    architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
+) -> Iterator[Problem]:
+    """A decode context split that the tensor split cannot carry."""
+    ways = int(dict(settings.own).get("decode-context-parallel-size", 1))
+    tp = parallelism.tensor
+    if ways == 1:
+        return
+    if tp % ways:
+        yield Problem(
+            _TENSOR, str(tp), f"a multiple of --decode-context-parallel-size {ways}",
+            f"{ways} would do",
+        )  # fmt: skip
+        return
+    kv = max((m.kv_heads for m in architecture.mixers() if not m.state_elements), default=1)
+    if ways > max(1, tp // max(1, kv)):
+        yield Problem(
+            _TENSOR, str(tp),
+            f"at least {kv * ways}: {kv} key/value heads leave no copies to split {ways} ways",
+            "lower --decode-context-parallel-size",
+        )  # fmt: skip
 
 
 def _gpu(

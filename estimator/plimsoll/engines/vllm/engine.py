@@ -2,7 +2,7 @@
 
 It must not hold a figure or a formula; the modules beside it do.
 
-    per stage   weights + KV cache + activation + non-torch + CUDA graphs
+    per stage   weights + KV cache + activation + non-torch + CUDA graphs [+ LoRA slots + draft]
     reported    the stage with the largest sum
     physical    what a process sees of the GPU, a little less than its label says
     usable      floor(physical x utilization), at most physical - what lies outside the budget
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
 from plimsoll.engines.visible import visible_memory
-from plimsoll.engines.vllm import checks
+from plimsoll.engines.vllm import checks, lora, multimodal, offload, pooling, speculative
 from plimsoll.engines.vllm.activation import activation
 from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.constants import Constants, constants
@@ -56,7 +56,16 @@ class VLLM:
     ) -> Estimate:
         """What the worst rank of one replica needs; total for what `problems` lets through."""
         figures = _figures(settings)
+        pools = pooling.is_pooling(architecture, settings)
+        architecture = multimodal.loaded(architecture, settings, figures)
+        if pools:
+            architecture = pooling.loaded(architecture)
+        profiled = multimodal.profiled(architecture, settings)
+        if pools:
+            profiled = pooling.without_logits(profiled)
         resolved = resolve(architecture, settings, accelerator, figures)
+        draft = speculative.draft_of(architecture, settings)
+        graphed = speculative.graphed(resolved, draft)
         kv = cache(
             architecture,
             parallelism,
@@ -65,6 +74,9 @@ class VLLM:
             model_bytes=resolved.element,
             block_size=settings.block_size,
             batched_tokens=resolved.batched_tokens,
+            draft=draft,
+            context=int(dict(settings.own).get("decode-context-parallel-size", 1)),
+            apart=offload.groups_layers(settings, figures),
         )
         weights = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
@@ -73,16 +85,20 @@ class VLLM:
         stages: list[tuple[Term, ...]] = []
         beside = 0
         for stage, (start, end) in enumerate(bounds):
-            size = (architecture, resolved, parallelism, end - start, accelerator, figures)
-            stages.append(
-                (
-                    _weights(weights[stage], figures, settings, resolved, architecture),
-                    _kv_term(kv, stage, requests, tokens, basis, resolved),
-                    activation(architecture, settings, resolved, parallelism, stage, figures),
-                    buffers,
-                    graphs(*size),
-                )
+            size = (architecture, graphed, parallelism, end - start, accelerator, figures)
+            held = _weights(weights[stage], figures, settings, resolved, architecture)
+            terms = (
+                offload.kept(architecture, settings, resolved.dtype, parallelism, stage, held),
+                _kv_term(kv, stage, requests, tokens, basis, resolved),
+                activation(profiled, settings, resolved, parallelism, stage, figures),
+                buffers,
+                lora.graphs(graphs(*size), settings, figures),
+                lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
+                speculative.term(
+                    architecture, settings, draft, resolved, parallelism, stage, figures
+                ),
             )
+            stages.append(tuple(term for term in terms if term is not None))
             beside = max(beside, outside(*size))
         physical = visible_memory(accelerator)
         asked = int(physical * resolved.utilization)
@@ -90,10 +106,11 @@ class VLLM:
         needs = [sum(term.bytes for term in terms) for terms in stages]
         worst = needs.index(max(needs))
         room = [usable - need + terms[1].bytes for need, terms in zip(needs, stages, strict=True)]
-        if settings.kv_cache_memory is not None:
-            fixed = settings.kv_cache_memory
-            room = [fixed] * len(room)
-            usable, stages = _fixed_cache(stages, worst, fixed, max(0, physical - beside))
+        fixed = offload.fixed_cache(settings, kv.pool)
+        if fixed is not None:
+            room = list(fixed)
+            flag = offload.fixing_flag(settings)
+            usable, stages = _fixed_cache(stages, worst, fixed, max(0, physical - beside), flag)
         blocks = kv.holds(room)
         longest = kv.longest(room, max(resolved.max_model_len, architecture.max_model_len))
         return Estimate(
@@ -148,20 +165,21 @@ class VLLM:
 
 
 def _fixed_cache(
-    stages: list[tuple[Term, ...]], worst: int, fixed: int, most: int
+    stages: list[tuple[Term, ...]], worst: int, fixed: Sequence[int], most: int, flag: str
 ) -> tuple[int, list[tuple[Term, ...]]]:
-    """Usable bytes and terms where ``--kv-cache-memory-bytes`` replaces the utilization.
+    """Usable bytes and terms where a flag that fixes the cache replaces the utilization.
 
-    A cache of that size is allocated whatever is asked of it. Where more is asked, the engine
-    refuses: usable memory then ends with that cache, below the least that may be needed.
+    fixed: bytes of cache on each stage. A cache of that size is allocated whatever is asked of it.
+    Where more is asked, the engine refuses: usable memory then ends with that cache, below the
+    least that may be needed.
     """
     cache_term = stages[worst][1]
-    if cache_term.low > fixed:
+    if cache_term.low > fixed[worst]:
         others = sum(term.low for term in stages[worst]) - cache_term.low
-        return min(most, others + fixed), stages
-    basis = f"fixed by --kv-cache-memory-bytes; needed: {cache_term.basis}"
-    held = Term(TermName.KV_CACHE, fixed, fixed, fixed, Known.EXACT, basis)
-    return most, [(terms[0], held, *terms[2:]) for terms in stages]
+        return min(most, others + fixed[worst]), stages
+    basis = f"fixed by {flag}; needed: {cache_term.basis}"
+    held = [Term(TermName.KV_CACHE, size, size, size, Known.EXACT, basis) for size in fixed]
+    return most, [(terms[0], own, *terms[2:]) for terms, own in zip(stages, held, strict=True)]
 
 
 def _figures(settings: EngineSettings) -> Constants:
@@ -263,6 +281,8 @@ def _notes(
     if traits(architecture).states:
         pages = int(figures.number("state_pages"))
         notes.append(f"recurrent layers keep {pages} page{'s' * (pages > 1)} of state a sequence")
+    if "skip-mm-profiling" in dict(settings.own):
+        notes.append("images take memory beside this estimate: --skip-mm-profiling measures none")
     if settings.unread:
         notes.append("not counted: " + ", ".join(settings.unread))
     return tuple(notes)

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 class Role(StrEnum):
-    """What a flag is to the memory model."""
+    """What a flag is to the memory model; own: a feature's, read by `features`."""
 
     TYPED = "typed"
+    OWN = "own"
     MEMORY = "memory"
     HARMLESS = "harmless"
     UNKNOWN = "unknown"
@@ -41,7 +42,7 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """A flag of the engine. field, kind: for a typed one, what it sets and how it is read."""
+    """A flag of the engine. field: what a typed one sets; kind: how a typed or own one is read."""
 
     name: str
     role: Role
@@ -80,6 +81,9 @@ def grammar() -> tuple[dict[str, Flag], dict[str, str]]:
     for name, (field, kind) in data["typed"].items():
         shape = Shape.SWITCH if kind == "switch" else Shape.VALUE
         flags[name] = Flag(name, Role.TYPED, shape, field, kind)
+    shapes = {"switch": Shape.SWITCH, "words": Shape.MANY}
+    for name, kind in data["own"].items():
+        flags[name] = Flag(name, Role.OWN, shapes.get(kind, Shape.VALUE), kind=kind)
     return flags, data["aliases"]
 
 

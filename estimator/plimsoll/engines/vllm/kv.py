@@ -3,7 +3,8 @@
 It must not know where the memory comes from.
 
     blocks of a request   all: ceil(L / b)    window: ceil(min(W - 1 + F, L) / b) + 1
-                          chunk: ceil(min(C + F, L) / b)    state: a fixed number of pages
+                          chunk: ceil(min(C + F, L) / b)    state: a fixed number of pages,
+                          or one for every block of tokens (some hybrids, 0.26 to 0.28)
     F                     tokens in flight = batched tokens x batches that may be under way
     need                  (requests x blocks + one held back) x bytes of a pool block
     holds                 floor(memory / bytes of a pool block), the least over all stages
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import Parallelism
     from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.vllm.speculative import Draft
     from plimsoll.models.architecture import Architecture
 
 
@@ -35,7 +37,8 @@ class Cache:
 
     pool: pages and groups. in_flight: tokens that may be scheduled and not settled.
     encoder_tokens: tokens of an encoder that cross attention keeps. state_pages: pages of state
-    that one sequence takes. held_back: blocks that no request gets.
+    that one sequence takes; state_each: one for every block of its tokens where that is more.
+    held_back: blocks that no request gets.
     """
 
     pool: Pool
@@ -44,6 +47,7 @@ class Cache:
     state_pages: int
     held_back: int
     by_concurrency: bool
+    state_each: bool = False
 
     def blocks(self, tokens: int) -> int:
         """Pool blocks that one request of `tokens` tokens takes at most."""
@@ -57,7 +61,8 @@ class Cache:
             elif group.keeps is Keeps.CHUNK:
                 total += -(-min(group.window + self.in_flight, tokens) // b)
             elif group.keeps is Keeps.STATE:
-                total += self.state_pages
+                each = -(-tokens // b) if self.state_each else 0
+                total += max(self.state_pages, each)
             else:
                 total += -(-self.encoder_tokens // b)
         return total
@@ -115,11 +120,15 @@ def cache(
     model_bytes: int,
     block_size: int | None,
     batched_tokens: int,
+    draft: Draft | None = None,
+    context: int = 1,
+    apart: bool = True,
 ) -> Cache:
     """The cache of a model under a split, in one version of the engine.
 
     dtype: of the cache, as `plimsoll.engines.vllm.dtypes.kv_dtype` resolves it; model_bytes: of
-    an element where that is ``auto``.
+    an element where that is ``auto``. draft: whose layers are cached too. context: ranks that
+    share the tokens of a sequence. apart: layers may be grouped by kind.
     """
     pages = pool(
         architecture,
@@ -128,7 +137,9 @@ def cache(
         dtype,
         model_bytes,
         block_size,
-        constants.flag("hybrid_cache"),
+        apart and constants.flag("hybrid_cache"),
+        draft,
+        context,
     )
     more = int(constants.number("in_flight_batches"))
     batches = parallelism.pipeline + more if more else 1
@@ -136,9 +147,10 @@ def cache(
         pages,
         batched_tokens * batches,
         batched_tokens,
-        int(constants.number("state_pages")),
+        int(constants.number("state_pages")) + (draft.tokens if draft else 0),
         int(constants.number("null_block")),
         constants.flag("tokens_by_concurrency"),
+        architecture.model_type in constants["state_each"].names,
     )
 
 

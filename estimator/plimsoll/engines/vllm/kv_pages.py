@@ -10,6 +10,8 @@ It must not know how many requests there are; `plimsoll.engines.vllm.kv` asks th
     groups           layers by kind and window; group size = fewest layers of a kind, or the most
                      where that is under 1.5 x the fewest; layer i of a kind goes to group i mod n
     pool block       the pages of one group; all groups share one pool of such blocks
+    draft            its layers are layers of the last stage
+    decode context   over d ranks a block of full attention or MLA stands for d x as many tokens
 
 Source: vLLM 0.33.0, vllm/v1/core/kv_cache_planning.py, vllm/v1/kv_cache_interface.py,
 vllm/platforms/interface.py.
@@ -18,7 +20,7 @@ vllm/platforms/interface.py.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -34,11 +36,14 @@ from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
+    from plimsoll.engines.vllm.speculative import Draft
     from plimsoll.models.architecture import Architecture, Mixer
 
 DEFAULT_BLOCK: Final = 16
 _SPARSE_BLOCK: Final = 64
 _MLA_HYBRID_BLOCK: Final = 128
+_KERNEL: Final = 4
+"""Width of the convolutions before recurrent states: 4 in every model that vLLM serves."""
 
 
 class Keeps(StrEnum):
@@ -93,14 +98,28 @@ def pool(
     model_bytes: int,
     block_size: int | None,
     hybrid: bool,
+    draft: Draft | None = None,
+    context: int = 1,
 ) -> Pool:
-    """The pool of a model under a split. hybrid: the version groups layers by kind."""
-    key = ("vllm.pool", tensor, pipeline, dtype, model_bytes, block_size, hybrid)
+    """The pool of a model under a split. hybrid: the version groups layers by kind.
+
+    draft: whose layers lie on the last stage too. context: ranks over which the tokens of a
+    sequence are spread (decode context parallel).
+    """
+    ahead = draft.tokens if draft else 0
+    mixers = draft.mixers if draft else ()
+    name = draft.words if draft else ""
+    key = (
+        "vllm.pool", tensor, pipeline, dtype, model_bytes, block_size, hybrid, name, context,
+    )  # fmt: skip
     return remembered(
         architecture,
         key,
-        lambda: _pool(architecture, tensor, pipeline, dtype, model_bytes, block_size, hybrid),
-    )
+        lambda: _pool(
+            architecture, tensor, pipeline, dtype, model_bytes, block_size, hybrid, mixers, ahead,
+            context,
+        ),
+    )  # fmt: skip
 
 
 def _pool(
@@ -111,8 +130,11 @@ def _pool(
     model_bytes: int,
     block_size: int | None,
     hybrid: bool,
+    further: tuple[Mixer, ...],
+    ahead: int,
+    context: int,
 ) -> Pool:
-    block = _block_size(architecture, tensor, dtype, model_bytes, block_size)
+    block = _block_size(architecture, tensor, dtype, model_bytes, block_size, ahead)
     bounds = stage_layers(len(architecture.blocks), pipeline)
     layers: list[tuple[int, _Spec]] = []
     cache: dict[int, tuple[_Spec, ...]] = {}
@@ -124,15 +146,28 @@ def _pool(
             cache[id(one)] = tuple(
                 spec
                 for mixer in one.mixers
-                for spec in _specs(mixer, tensor, dtype, model_bytes, block, hybrid)
+                for spec in _specs(mixer, tensor, dtype, model_bytes, block, hybrid, ahead)
             )
         layers.extend((stage, spec) for spec in cache[id(one)])
-    return _grouped(layers, pipeline, block)
+    for mixer in further:
+        specs = _specs(mixer, tensor, dtype, model_bytes, block, hybrid, ahead)
+        layers.extend((pipeline - 1, spec) for spec in specs)
+    made = _grouped(layers, pipeline, block)
+    return _spread(made, context) if context > 1 else made
+
+
+def _spread(pool_: Pool, context: int) -> Pool:
+    """The pool where each rank holds every context-th token: a block stands for as many more."""
+    groups = tuple(
+        replace(g, block=g.block * context) if g.keeps is Keeps.ALL else g for g in pool_.groups
+    )
+    return replace(pool_, groups=groups)
 
 
 def _block_size(
-    architecture: Architecture, tensor: int, dtype: str, model_bytes: int, asked: int | None
-) -> int:
+    architecture: Architecture, tensor: int, dtype: str, model_bytes: int, asked: int | None,
+    ahead: int,
+) -> int:  # fmt: skip
     """Tokens of a block: as asked, else the engine's own, grown until a page holds a state."""
     mixers = tuple(architecture.mixers())
     attention = [m for m in mixers if _is_attention(m) and not m.shares_kv]
@@ -140,7 +175,7 @@ def _block_size(
     block = asked or (_SPARSE_BLOCK if any(m.index_dim for m in attention) else DEFAULT_BLOCK)
     if not attention or not states:
         return block
-    state = max(_state_page(m, tensor, model_bytes) for m in set(states))
+    state = max(_state_page(m, tensor, model_bytes, ahead) for m in set(states))
     token = max(_token_bytes(m, tensor, dtype, model_bytes) for m in set(attention))
     latent = any(m.kind is MixerKind.MLA for m in attention)
     step = max(block, _MLA_HYBRID_BLOCK if latent else DEFAULT_BLOCK)
@@ -164,23 +199,24 @@ def _token_bytes(mixer: Mixer, tensor: int, dtype: str, model_bytes: int) -> int
     )
 
 
-def _state_page(mixer: Mixer, tensor: int, model_bytes: int) -> int:
-    """Bytes of the state of one sequence in one layer on one rank."""
+def _state_page(mixer: Mixer, tensor: int, model_bytes: int, ahead: int) -> int:
+    """Bytes of the state of one sequence in one layer on one rank.
+
+    ahead: tokens that a draft guesses; the convolution keeps as many positions more.
+    """
     recurrent = WEIGHT_BYTES.get(mixer.state_dtype, model_bytes)
-    return (
-        ceil_div(mixer.conv_elements, tensor) * model_bytes
-        + ceil_div(mixer.state_elements, tensor) * recurrent
-    )
+    conv = mixer.conv_elements * (_KERNEL - 1 + ahead) // (_KERNEL - 1)
+    return ceil_div(conv, tensor) * model_bytes + ceil_div(mixer.state_elements, tensor) * recurrent
 
 
 def _specs(
-    mixer: Mixer, tensor: int, dtype: str, model_bytes: int, block: int, hybrid: bool
+    mixer: Mixer, tensor: int, dtype: str, model_bytes: int, block: int, hybrid: bool, ahead: int
 ) -> tuple[_Spec, ...]:
     """What a mixer asks of the cache: nothing, one cache, or two where it has an indexer."""
     if mixer.shares_kv or mixer.kind is MixerKind.ENCODER:
         return ()
     if not _is_attention(mixer):
-        return (_Spec(Keeps.STATE, 0, block, _state_page(mixer, tensor, model_bytes)),)
+        return (_Spec(Keeps.STATE, 0, block, _state_page(mixer, tensor, model_bytes, ahead)),)
     page = block * _token_bytes(mixer, tensor, dtype, model_bytes)
     keeps = {
         MixerKind.SLIDING: Keeps.WINDOW,

@@ -186,9 +186,7 @@ def test_the_first_engine_profiles_a_whole_prompt_on_gpus_before_ampere() -> Non
 
 def test_with_tensor_parallelism_the_charge_for_graphs_is_less_certain() -> None:
     own = resolved(LLAMA_8B, "0.21")
-    one, two = (
-        graphs(LLAMA_8B, own, Parallelism(n), 32, H100, constants("0.21")) for n in (1, 2)
-    )
+    one, two = (graphs(LLAMA_8B, own, Parallelism(n), 32, H100, constants("0.21")) for n in (1, 2))
     assert one.bytes == two.bytes
     assert two.high > one.high
 

@@ -92,7 +92,7 @@ def test_llama_70b_on_four_h100_leaves_34_gib() -> None:
 
 def test_the_terms_come_in_their_order_and_sum_up_to_what_is_required() -> None:
     result = run()
-    assert [term.name for term in result.terms] == list(TermName)
+    assert [term.name for term in result.terms] == list(TermName)[:5]
     assert result.required == sum(term.bytes for term in result.terms)
     assert result.required_low <= result.required <= result.required_high
 

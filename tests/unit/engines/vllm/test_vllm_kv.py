@@ -6,6 +6,7 @@ accuracy/results/v0.19.0/results_raw.csv (H100, vLLM 0.19.0, 8192 tokens, GiB as
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -148,6 +149,23 @@ def test_a_recurrent_state_costs_the_same_at_any_length() -> None:
     kv = held(hybrid())
     full = sum(-(-n // kv.pool.block) for n in (100_000, 1000))
     assert kv.blocks(100_000) - kv.blocks(1000) == full - 2 * -(-1000 // kv.pool.block)
+
+
+def test_from_0_26_to_0_28_some_hybrids_keep_a_state_for_every_block_of_tokens() -> None:
+    def each(version: str, model_type: str) -> bool:
+        own = hybrid(attending=1, recurrent=3)
+        own = replace(own, model_type=model_type, memo={})
+        found = cache(
+            own, Parallelism(), constants(version), dtype="auto", model_bytes=2, block_size=None,
+            batched_tokens=8192,
+        )  # fmt: skip
+        attending = -(-500_000 // min(group.block for group in found.pool.groups))
+        return found.blocks(10**6) - found.blocks(10**6 // 2) > attending + 1
+
+    assert each("0.26", "nemotron_h")
+    assert not each("0.26", "qwen3_next")
+    assert not each("0.25", "nemotron_h")
+    assert not each("0.29", "nemotron_h")
 
 
 def test_the_newest_engine_keeps_more_pages_of_a_state_and_holds_one_block_back() -> None:

@@ -1,0 +1,100 @@
+"""What of a multimodal model is loaded and profiled, by the limits on its prompts.
+
+It must not size an encoder's pass; `plimsoll.engines.vllm.activation` does.
+
+    all limits 0            no encoder is profiled; from 0.16 on (for some families from 0.11 on)
+                            its tower is not loaded either
+    --language-model-only   the same as all limits 0
+    --skip-mm-profiling     the tower is loaded and not profiled: what images take at run time
+                            comes on top of everything (0.11 on)
+    --mm-encoder-tp-mode data   the tower whole on every rank
+
+A limit above 0 changes nothing at start-up: the encoder is profiled with as many items as its
+budget holds (max(batched tokens, tokens of one item)), not with as many as a prompt may have.
+
+Source: vLLM 0.9.2 to 0.33.0, vllm/config/multimodal.py (get_limit_per_prompt),
+vllm/model_executor/models/interfaces.py (_mark_tower_model), vllm/multimodal/encoder_budget.py,
+vllm/v1/worker/gpu_model_runner.py (profile_run).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.memo import remembered
+from plimsoll.engines.vllm.constants import parse_version
+from plimsoll.models.architecture import Part, Split
+
+if TYPE_CHECKING:
+    from plimsoll.engines.base import EngineSettings
+    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.models.architecture import Architecture
+
+_TOWERS: Final = (Part.VISION, Part.AUDIO, Part.PROJECTOR)
+_NOT_LOADED_FROM: Final = (0, 16, 0)
+_SOME_FROM: Final = (0, 11, 0)
+_SOME: Final = frozenset(
+    {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "mistral3", "llava", "llama4"}
+)
+"""Model types whose classes left the tower out before all did."""
+_SECOND_MODALITIES: Final = ("video", "audio")
+
+
+def text_only(settings: EngineSettings) -> bool:
+    """Whether no prompt may have an image, a video or audio."""
+    said = dict(settings.own)
+    if "language-model-only" in said:
+        return True
+    if settings.images != 0:
+        return False
+    limits = json.loads(said.get("limit-mm-per-prompt", "{}"))
+    return all(_count(limits.get(name, 0)) == 0 for name in _SECOND_MODALITIES)
+
+
+def _count(limit: object) -> object:
+    return limit.get("count", 1) if isinstance(limit, dict) else limit
+
+
+def loaded(
+    architecture: Architecture, settings: EngineSettings, constants: Constants
+) -> Architecture:
+    """The model as it is loaded: without its towers where nothing may reach them."""
+    if not architecture.multimodal:
+        return architecture
+    if text_only(settings):
+        version = parse_version(constants.version)
+        since = _SOME_FROM if architecture.model_type in _SOME else _NOT_LOADED_FROM
+        if version >= since:
+            return remembered(architecture, ("vllm.text",), lambda: _without_towers(architecture))
+        return architecture
+    if dict(settings.own).get("mm-encoder-tp-mode") == "data":
+        return remembered(architecture, ("vllm.whole tower",), lambda: _whole_towers(architecture))
+    return architecture
+
+
+def _without_towers(architecture: Architecture) -> Architecture:
+    rest = tuple(t for t in architecture.outside if t.part not in _TOWERS)
+    return replace(architecture, outside=rest, multimodal=False, memo={})
+
+
+def _whole_towers(architecture: Architecture) -> Architecture:
+    whole = tuple(
+        replace(t, split=Split.NONE) if t.part in (Part.VISION, Part.AUDIO) else t
+        for t in architecture.outside
+    )
+    return replace(architecture, outside=whole, memo={})
+
+
+def profiled(architecture: Architecture, settings: EngineSettings) -> Architecture:
+    """The model as its activation peak is measured: as one of text where the encoder is not run."""
+    if not architecture.multimodal:
+        return architecture
+    if text_only(settings) or "skip-mm-profiling" in dict(settings.own):
+        return remembered(
+            architecture,
+            ("vllm.not profiled",),
+            lambda: replace(architecture, multimodal=False, memo={}),
+        )
+    return architecture

@@ -1,0 +1,95 @@
+"""What of a multimodal model is loaded and profiled, by the limits on its prompts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plimsoll.engines.base import TermName
+from plimsoll.engines.vllm.engine import VLLM
+from plimsoll.models.architecture import Part
+from vllm_features import Settings, estimate, model, read
+
+SEEING = "Qwen/Qwen2.5-VL-7B-Instruct"
+GEMMA = "google/gemma-3-27b-it"
+TEXT = ("--limit-mm-per-prompt", '{"image": 0, "video": 0}')
+
+
+def weights(name: str, *flags: str, version: str = "", tensor: int = 1) -> int:
+    found = estimate(name, *flags, version=version, tensor=tensor)
+    return found.term(TermName.WEIGHTS).bytes
+
+
+def tower_bytes(name: str) -> int:
+    parts = (Part.VISION, Part.AUDIO, Part.PROJECTOR)
+    return sum(2 * t.elements for t in model(name).outside if t.part in parts)
+
+
+@pytest.mark.parametrize("flags", [("--language-model-only",), TEXT, (TEXT[0], "image=0,video=0")])
+def test_a_tower_that_nothing_reaches_is_not_loaded(flags: tuple[str, ...]) -> None:
+    spared = weights(SEEING) - weights(SEEING, *flags)
+    assert spared == pytest.approx(tower_bytes(SEEING), rel=0.02)
+
+
+def test_every_modality_must_be_at_none() -> None:
+    video = ("--limit-mm-per-prompt", '{"image": 0, "video": 1}')
+    assert weights(SEEING, *video) == weights(SEEING)
+
+
+def test_families_left_their_towers_out_at_different_releases() -> None:
+    assert weights(SEEING, *TEXT, version="0.11.0") < weights(SEEING, version="0.11.0")
+    assert weights(GEMMA, *TEXT, version="0.11.0") == weights(GEMMA, version="0.11.0")
+    assert weights(GEMMA, *TEXT, version="0.16.0") < weights(GEMMA, version="0.16.0")
+
+
+def test_no_encoder_is_profiled_where_no_image_may_come() -> None:
+    seeing = estimate(SEEING).term(TermName.ACTIVATION)
+    text = estimate(SEEING, "--language-model-only").term(TermName.ACTIVATION)
+    assert text.bytes < seeing.bytes
+    assert text.high < seeing.high
+
+
+def test_an_encoder_that_is_not_profiled_is_loaded_and_its_images_are_named() -> None:
+    found = estimate(SEEING, "--skip-mm-profiling")
+    assert found.term(TermName.WEIGHTS) == estimate(SEEING).term(TermName.WEIGHTS)
+    assert found.term(TermName.ACTIVATION).bytes < estimate(SEEING).term(TermName.ACTIVATION).bytes
+    assert any("--skip-mm-profiling" in note for note in found.notes)
+
+
+@given(st.integers(1, 999), st.sampled_from(["0.9.2", "0.13.0", "0.19.0", "0.33.0"]))
+def test_a_limit_above_none_changes_nothing_at_start_up(images: int, version: str) -> None:
+    flag = f'--limit-mm-per-prompt={{"image":{images}}}'
+    assert estimate(SEEING, flag, version=version).terms == estimate(SEEING, version=version).terms
+
+
+def test_a_tower_split_by_data_is_whole_on_every_rank() -> None:
+    assert weights(SEEING, "--mm-encoder-tp-mode=data", tensor=4) > weights(SEEING, tensor=4)
+    assert weights(SEEING, "--mm-encoder-tp-mode=data") == weights(SEEING)
+
+
+def test_the_typed_limit_and_the_flag_agree_or_it_is_an_error() -> None:
+    typed = Settings(images=0)
+    assert weights(SEEING) > estimate(SEEING, settings=typed).term(TermName.WEIGHTS).bytes
+    assert read(*TEXT, settings=typed).problems == ()
+    assert read("--language-model-only", settings=typed).problems == ()
+    for flags in (('--limit-mm-per-prompt={"image": 4}',), ("--limit-mm-per-prompt", "image=4")):
+        problem = str(read(*flags, settings=typed).problems[0])
+        assert "the same as spec.workload.imagesPerPrompt (0)" in problem
+    assert read("--language-model-only", settings=Settings(images=2)).problems
+
+
+def test_limits_are_written_back_as_one_flag() -> None:
+    reading = read("--limit-mm-per-prompt.image=2", "--limit-mm-per-prompt.video", "0")
+    assert reading.problems == ()
+    flags = VLLM().arguments(estimate(SEEING), reading.settings)
+    assert '--limit-mm-per-prompt={"image":2,"video":0}' in flags
+
+
+@pytest.mark.parametrize("text", ['{"image": "x"}', "image=x", "[1]", '{"image": -1}', "{"])
+def test_an_unreadable_limit_is_a_problem_and_never_a_crash(text: str) -> None:
+    assert read(f"--limit-mm-per-prompt={text}").problems
+
+
+def test_what_changes_the_size_of_images_is_named_as_not_estimated() -> None:
+    assert len(read("--mm-processor-kwargs", '{"max_pixels": 1003520}').settings.unread) == 1

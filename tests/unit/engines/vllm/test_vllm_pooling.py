@@ -1,0 +1,71 @@
+"""Models that embed, classify or rank: no head, no sampler, and of encoders no cache."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from plimsoll.engines.base import EngineSettings, TermName
+from plimsoll.engines.vllm.pooling import is_pooling
+from plimsoll.models.config import architecture
+from vllm_features import estimate, model, read
+
+QWEN = "Qwen/Qwen3-8B"
+BERT = {
+    "model_type": "bert", "architectures": ["BertModel"], "hidden_size": 768,
+    "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
+    "vocab_size": 30522, "max_position_embeddings": 512, "torch_dtype": "float32",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("--runner=pooling",), ("--task", "embed"), ("--task=score",), ("--convert", "classify")],
+)
+def test_a_pooling_model_makes_no_logits_and_loads_no_head(flags: tuple[str, ...]) -> None:
+    found, plain = estimate(QWEN, *flags), estimate(QWEN)
+    head = 151936 * 4096 * 2
+    weights = (e.term(TermName.WEIGHTS).bytes for e in (plain, found))
+    spared = next(weights) - next(weights)
+    assert spared == pytest.approx(head, rel=0.002)
+    activation = found.term(TermName.ACTIVATION)
+    assert activation.bytes < plain.term(TermName.ACTIVATION).bytes
+    assert activation.basis == f"{found.max_num_batched_tokens} batched tokens"
+
+
+def test_a_tied_embedding_stays() -> None:
+    small = "Qwen/Qwen3-0.6B"
+    found = estimate(small, "--runner=pooling").term(TermName.WEIGHTS)
+    assert found == estimate(small).term(TermName.WEIGHTS)
+
+
+def test_a_decoder_that_embeds_keeps_its_cache() -> None:
+    cache = estimate(QWEN, "--task=embed").term(TermName.KV_CACHE)
+    assert cache == estimate(QWEN).term(TermName.KV_CACHE)
+
+
+def test_an_encoder_has_no_cache() -> None:
+    found = estimate(architecture(BERT))
+    assert found.term(TermName.KV_CACHE).bytes == 0
+    assert found.required <= found.usable
+
+
+@pytest.mark.parametrize("flag", ["--task=generate", "--runner=generate", "--task=auto"])
+def test_a_generator_stays_one(flag: str) -> None:
+    assert estimate(QWEN, flag).terms == estimate(QWEN).terms
+    assert read(flag).settings.unread == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "pools"),
+    [
+        ("Qwen3ForCausalLM", False), ("ChatGLMModel", False),
+        ("LlavaForConditionalGeneration", False), ("Qwen2ForRewardModel", True),
+        ("Qwen3ForSequenceClassification", True), ("Gemma3TextModel", True),
+        ("BertModel", True), ("XLMRobertaForSequenceClassification", True),
+    ],
+)  # fmt: skip
+def test_the_class_says_who_pools_where_nobody_else_does(name: str, pools: bool) -> None:
+    made = replace(model(QWEN), class_name=name, memo={})
+    assert is_pooling(made, EngineSettings()) is pools
