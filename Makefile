@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-cluster control-plane demo bench accuracy generate clean
+.PHONY: help install lock lint format test test-unit test-cluster test-matrix control-plane demo bench accuracy generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,14 @@ test-unit: $(STAMP) ## the tests that need nothing running; seconds
 test-cluster: $(STAMP) control-plane ## the tests against a real API server
 	$(PYTEST) -q tests/cluster tests/faults
 
+test-matrix: $(STAMP) ## the same on the oldest and the newest Kubernetes that is supported
+	@set -e; for which in $(KUBERNETES); do \
+	  export PLIMSOLL_KUBERNETES=$$which; echo "Kubernetes: the $$which"; \
+	  PYTHONPATH=tests $(BIN)/python -m controlplane build; \
+	  $(PYTEST) -q tests/cluster tests/faults; \
+	done
+KUBERNETES ?= oldest newest
+
 demo: $(STAMP) ## the whole story on a control plane of its own; KEEP=1 leaves it running
 	@PYTHONPATH=tests $(BIN)/python -m demo $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster $(CLUSTER))
 
@@ -66,6 +74,14 @@ accuracy: $(STAMP) ## docs/accuracy.md: estimates beside measured start-ups
 generate: $(STAMP) control-plane ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
 	@$(BIN)/python -m plimsoll_operator.api deploy
 	@PYTHONPATH=tests $(BIN)/python -m chart
+
+dist: $(STAMP) ## dist/: wheel, sdist and the packaged chart, with locked tools
+	@rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	@PYTHONPATH=tests $(BIN)/python -m release chart dist
+
+release-check: $(STAMP) ## whether TAG=v1.2.3 agrees with every place that states the version
+	@PYTHONPATH=tests $(BIN)/python -m release check "$(TAG)"
 
 clean: ## remove what was made here; the control plane's cache stays
 	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubernetes.aio.client import ApiClient, Configuration
 
 from chart import CHART, one, render
+from plimsoll.verdict_types import Decision
+from plimsoll_operator.admission import judge
 from plimsoll_operator.admission.app import AdmissionMetrics
 from plimsoll_operator.client import Client
 from plimsoll_operator.controller.app import Controller
@@ -32,6 +35,18 @@ async def test_alerts_and_dashboard_ask_only_for_metrics_that_there_are() -> Non
     asked = set(re.findall(r"\bplimsoll_\w+", " ".join(texts)))
     assert asked - there == set()
     assert {f"plimsoll_{name}" for name in ("queue_depth", "inventory_gpus")} < asked
+
+
+def test_the_results_that_alerts_select_are_those_that_admission_counts() -> None:
+    source = Path(judge.__file__).read_text(encoding="utf-8")
+    counted = {str(decision) for decision in Decision}
+    counted |= set(re.findall(r'_observe\("([\w-]+)"', source))
+    text = (CHART / "files" / "alerts.yaml").read_text() + json.dumps(
+        json.loads((CHART / "files" / "dashboard.json").read_text())
+    )
+    asked = set(re.findall(r'plimsoll_admission_total\{result=\\?"([\w-]+)', text))
+    assert "overridden" in asked
+    assert asked <= counted
 
 
 def test_every_alert_says_what_and_what_to_do() -> None:

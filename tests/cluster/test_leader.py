@@ -196,6 +196,7 @@ async def test_of_five_candidates_that_fall_silent_or_give_up_in_turn_never_two_
                 except TimeoutError:
                     if int(name) % 2:
                         await election.release()
+                        await asyncio.sleep(2 * QUICK.retry)  # lets the others have a look at it
                     else:
                         await asyncio.sleep(QUICK.lease + 1)
                 except LostLease:

@@ -21,7 +21,16 @@ from controlplane.toolchain import find_go, go_environment, parse_version
 
 SETS = Path(__file__).with_name("go")
 
-KUBERNETES = "kubernetes"
+
+def kubernetes_set(chosen: str | None) -> str:
+    """The folder of a Kubernetes: the newest that is supported, or what PLIMSOLL_KUBERNETES says.
+
+    chosen: "newest", "oldest"; another folder go/kubernetes-NAME is chosen by its NAME.
+    """
+    return "kubernetes" if chosen in (None, "", "newest") else f"kubernetes-{chosen}"
+
+
+KUBERNETES = kubernetes_set(os.environ.get("PLIMSOLL_KUBERNETES"))
 """The set that is built unless another is asked for: another version is another folder."""
 
 ETCD = "etcd"

@@ -61,5 +61,5 @@ for number in range(TRIES):
         print(f"refused, as it should be:\n{said}")
         sys.exit(0)
     print(f"not yet: {said}", flush=True)
-print("Next: is the webhook ready, has its registration a caBundle, and does the namespace enforce?")
+print("Next: is the webhook ready, has its registration a caBundle, does the namespace enforce?")
 sys.exit(1)
