@@ -1,13 +1,21 @@
-"""``make accuracy``: write docs/accuracy.md and tests/golden/estimates.json anew."""
+"""``make accuracy``: write docs/accuracy.md, its pictures and the golden cases anew."""
 
 from __future__ import annotations
 
-from accuracy.report import GOLDEN, PAGE, golden, left_for_cache, page, tokens, weights
+from accuracy.cases import GOLDEN, golden
+from accuracy.data import scored
+from accuracy.page import PAGE, TITLES, page
+from accuracy.pictures import FOLDER, draw
+from accuracy.words import percent
+from plimsoll.accuracy.score import points_of, summary
 
 if __name__ == "__main__":
-    PAGE.parent.mkdir(exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     PAGE.write_text(page(), "utf-8")
+    for name, text in draw().items():
+        (FOLDER / name).write_text(text, "utf-8")
     GOLDEN.write_text(golden(), "utf-8")
-    for part in (weights(), tokens(), left_for_cache()):
-        print(f"{part.name}: {len(part.points)} rows, median error {part.median:.2%}")
-    print(f"written: {PAGE}, {GOLDEN}")
+    for term, title in TITLES.items():
+        found = summary(points_of(scored(), term))
+        print(f"{title}: {found.n} rows, median error {percent(found.median_pct)}")
+    print(f"written: {PAGE}, {FOLDER}, {GOLDEN}")
