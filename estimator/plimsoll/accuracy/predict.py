@@ -3,9 +3,9 @@
 It must not look at what was measured, but for `TermId.TOKENS_GIVEN_GIB`, which is the tokens that
 the measured cache holds: there the measured GiB are the one input, and nothing is chosen by them.
 
-    weights           of a rank; over all pipeline stages, since a log does not say which it is
+    weights, peak     of a rank; over all pipeline stages, since a log does not say which it is
     graphs            what capturing takes, whether or not the version charges it to the budget
-    cache, GiB        what the other terms leave of the budget on the stage that has least
+    cache, GiB        what the other terms leave of the budget, over all stages likewise
     tokens, requests  of one data-parallel copy, as its engine logs them
 """
 
@@ -87,8 +87,11 @@ def _values(
     """What a term is in one candidate; several where the ranks differ."""
     if term is TermId.GRAPHS:
         return (_graphs(candidate) / GIB,)
-    if term is TermId.WEIGHTS and candidate.parallelism.pipeline > 1:
+    by_stage = engine.name == "vllm" and candidate.parallelism.pipeline > 1
+    if by_stage and term is TermId.WEIGHTS:
         return tuple(size / GIB for size in _stages(candidate))
+    if by_stage and term is TermId.ACTIVATION:
+        return tuple(size / GIB for size in _peaks(candidate))
     settings = candidate.settings
     if given is not None:
         settings = replace(settings, kv_cache_memory=round(given * GIB))
@@ -99,7 +102,16 @@ def _values(
         # An engine without a flag for it: its pools grow with the memory that they are given.
         room = estimate.kv_capacity / GIB
         return (_of(estimate, term) * given / room,) if room > 0 else ()
+    if by_stage and given is None and term is TermId.KV_GIB:
+        rest = sum(t.bytes for t in estimate.terms if t.name not in _BY_STAGE)
+        held = zip(_stages(candidate), _peaks(candidate), strict=True)
+        return tuple((estimate.usable - rest - sum(pair)) / GIB for pair in held)
     return (_of(estimate, term),)
+
+
+_BY_STAGE: Final = (TermName.WEIGHTS, TermName.KV_CACHE, TermName.ACTIVATION)
+"""Terms that differ from one pipeline stage to the next; a log is one stage's and does not say
+which."""
 
 
 def _of(estimate: Estimate, term: TermId) -> float:
@@ -121,6 +133,21 @@ def _stages(candidate: Candidate) -> tuple[int, ...]:
     own, settings = candidate.architecture, candidate.settings
     dtype = weight_dtype(own, settings.dtype)
     return tuple(stage_weights(own, dtype, settings.quantization, candidate.parallelism))
+
+
+def _peaks(candidate: Candidate) -> tuple[int, ...]:
+    """vLLM's activation peak on one rank of every pipeline stage, in bytes."""
+    from plimsoll.engines.vllm.activation import activation
+    from plimsoll.engines.vllm.constants import constants
+    from plimsoll.engines.vllm.defaults import resolve
+
+    own, settings, split = candidate.architecture, candidate.settings, candidate.parallelism
+    figures = constants(settings.version)
+    resolved = resolve(own, settings, candidate.accelerator, figures)
+    return tuple(
+        activation(own, settings, resolved, split, stage, figures).bytes
+        for stage in range(split.pipeline)
+    )
 
 
 def _graphs(candidate: Candidate) -> int:
