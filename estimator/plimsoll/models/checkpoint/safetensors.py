@@ -232,7 +232,9 @@ def chosen(names: Iterable[str], where: str, notes: list[str]) -> list[str]:
         usual = [SINGLE]
     picked = usual or [name for name in every if not name.startswith("adapter_")]
     if not picked:
-        raise Unreadable(where, "a folder with safetensors files")
+        raise Unreadable(
+            where, "a folder with safetensors files; for a config.json alone, say --config FILE"
+        )
     for name in picked:
         match = _SHARD.match(name)
         if match is not None:
