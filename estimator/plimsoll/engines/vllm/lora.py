@@ -90,10 +90,12 @@ def lora(
     )
     size = sizes[stage]
     words = f"{slots} slot{'s' * (slots > 1)} of rank {rank}"
+    # The first engine makes its slots after it measured: they lie beside its budget (issue 14450).
+    charged = constants.flag("chunked_prefill")
     return Term(
         TermName.LORA,
         size,
-        int(size * (1 - _ERROR)),
+        int(size * (1 - _ERROR)) if charged else 0,
         round(size * (1 + _ERROR)),
         Known.MODELLED,
         words,

@@ -142,3 +142,9 @@ def test_pipeline_stages_share_the_slots_without_losing_any(model: str, pipeline
     alone = extra(estimate(model, "--enable-lora"), TermName.LORA)
     worst = extra(estimate(model, "--enable-lora", pipeline=pipeline), TermName.LORA)
     assert alone >= worst >= alone // pipeline // 2
+
+
+def test_the_first_engine_does_not_refuse_for_slots_that_it_makes_after_measuring() -> None:
+    for version, certain in (("0.7.3", False), ("0.8.5", True)):
+        term = estimate(LLAMA, "--enable-lora", version=version).term(TermName.LORA)
+        assert (term.low > 0) is certain
