@@ -41,6 +41,9 @@ def why_not() -> str:
     """Why no image can be built on this machine; empty where it can."""
     if os.geteuid() != 0:
         return "building an image with chroot isolation needs root"
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "--mount", "true"], check=False).returncode:
+        return "this machine lets no process have mounts of its own"
     if all(shutil.which(name) for name in PROGRAMS) or shutil.which("apt-get"):
         return ""
     return "buildah and mmdebstrap are not here, and there is no apt-get to install them"
