@@ -23,18 +23,35 @@ MAX_ID: Final = 256
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One model of the catalogue.
+    """One model of the catalogue; the line that describes it is parsed when it is asked for.
 
     id: its Hugging Face id. aliases: other ids of models with the same structure.
-    config, quant: the structural fields of its config.json and hf_quant_config.json.
-    source: where they were seen.
     """
 
     id: str
     aliases: tuple[str, ...]
-    config: Mapping[str, Any]
-    quant: Mapping[str, Any] | None
-    source: str
+    line: bytes
+
+    @cached_property
+    def _row(self) -> dict[str, Any]:
+        row: dict[str, Any] = json.loads(self.line)
+        return row
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The structural fields of its config.json."""
+        found: Mapping[str, Any] = self._row["config"]
+        return found
+
+    @property
+    def quant(self) -> Mapping[str, Any] | None:
+        """Those of its hf_quant_config.json, where there is one."""
+        return self._row.get("quant")
+
+    @property
+    def source(self) -> str:
+        """Where they were seen."""
+        return str(self._row["source"])
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -94,14 +111,11 @@ class Catalogue:
 
 @cache
 def load() -> Catalogue:
-    """The catalogue, read once."""
-    rows = json.loads((Path(__file__).parent / "data" / "catalogue.json").read_bytes())
-    return Catalogue(
-        tuple(
-            Entry(
-                row["id"], tuple(row.get("aliases", ())), row["config"], row.get("quant"),
-                row["source"],
-            )
-            for row in rows
-        )
-    )  # fmt: skip
+    """The catalogue, read once: one model a line, of which only the names are parsed."""
+    text = (Path(__file__).parent / "data" / "catalogue.json").read_bytes()
+    return Catalogue(tuple(_entry(line.rstrip(b",")) for line in text.splitlines()[1:-1]))
+
+
+def _entry(line: bytes) -> Entry:
+    names = json.loads(line.partition(b',"config":')[0] + b"}")
+    return Entry(names["id"], tuple(names.get("aliases", ())), line)
