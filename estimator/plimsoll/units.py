@@ -32,6 +32,8 @@ _SUFFIX: Final = {
     "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
 }  # fmt: skip
 _COUNT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,4})?)\s*([KMBTkmbt])?")
+_HUMAN: Final = re.compile(r"([0-9]{1,18})(\.[0-9]{1,9})?([kKmMgGtT])?")
+_POWERS: Final = {"k": 1, "m": 2, "g": 3, "t": 4}
 _COUNT_SUFFIX: Final = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
@@ -62,6 +64,23 @@ def parse_count(text: str) -> int:
     if not 0 < value <= MAX_PARAMETERS:
         raise Unreadable(text, "a parameter count above 0 and of at most 1000T")
     return value
+
+
+def parse_human_integer(text: str) -> int:
+    """A whole number as vLLM and SGLang take it: ``8192``, ``8k``, ``8K`` (8,192), ``25.6k``.
+
+    Raises `Unreadable` for anything else, for zero, and beyond `MAX_BYTES`.
+    """
+    match = _HUMAN.fullmatch(text)
+    if match is None or (match[2] and (match[3] is None or match[3].isupper())):
+        raise Unreadable(text, "a whole number such as 8192, 8k or 8K")
+    value = Decimal(match[1] + (match[2] or ""))
+    if match[3]:
+        value *= (1024 if match[3].isupper() else 1000) ** _POWERS[match[3].lower()]
+    number = int(value)
+    if not 0 < number <= MAX_BYTES:
+        raise Unreadable(text, "a whole number above 0")
+    return number
 
 
 def parse_fraction(text: str) -> Decimal:

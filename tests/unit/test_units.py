@@ -23,6 +23,7 @@ from plimsoll.units import (
     gib_up,
     parse_count,
     parse_fraction,
+    parse_human_integer,
     parse_memory,
 )
 
@@ -123,3 +124,17 @@ def test_people_read_sizes_and_counts() -> None:
     assert [count(n) for n in (70_553_706_496, 494_032_768, 15 * 10**11, 4096)] == [
         "70.55B", "494.03M", "1.50T", "4,096",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("8192", 8192), ("8k", 8000), ("8K", 8192), ("25.6k", 25600), ("2M", 2**21)],
+)
+def test_whole_numbers_are_read_as_engines_take_them(text: str, number: int) -> None:
+    assert parse_human_integer(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "8.5K", "1.5", "-8", "8kk", "٨", "1e3", "9" * 40])
+def test_other_whole_numbers_are_refused(text: str) -> None:
+    with pytest.raises(Unreadable):
+        parse_human_integer(text)

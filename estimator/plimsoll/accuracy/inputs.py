@@ -24,7 +24,7 @@ from plimsoll.accuracy.models import AT_LOAD, stored
 from plimsoll.accuracy.rows import CONTENTION
 from plimsoll.engines import registry
 from plimsoll.engines.base import EngineSettings, Parallelism
-from plimsoll.engines.vllm.dtypes import KNOWN_KV_DTYPES
+from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator

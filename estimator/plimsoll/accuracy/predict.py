@@ -127,8 +127,8 @@ def _of(estimate: Estimate, term: TermId) -> float:
 
 def _stages(candidate: Candidate) -> tuple[int, ...]:
     """vLLM's weights of one rank of every pipeline stage, in bytes."""
-    from plimsoll.engines.vllm.dtypes import weight_dtype
-    from plimsoll.engines.vllm.sharding import stage_weights
+    from plimsoll.engines.layers.dtypes import weight_dtype
+    from plimsoll.engines.layers.sharding import stage_weights
 
     own, settings = candidate.architecture, candidate.settings
     dtype = weight_dtype(own, settings.dtype)
@@ -152,10 +152,10 @@ def _peaks(candidate: Candidate) -> tuple[int, ...]:
 
 def _graphs(candidate: Candidate) -> int:
     """What vLLM's CUDA graphs take, in bytes, also where the version does not charge them."""
+    from plimsoll.engines.layers.sharding import stage_layers
     from plimsoll.engines.vllm.constants import constants
     from plimsoll.engines.vllm.defaults import resolve
     from plimsoll.engines.vllm.overheads import captured
-    from plimsoll.engines.vllm.sharding import stage_layers
 
     own, split = candidate.architecture, candidate.parallelism
     figures = constants(candidate.settings.version)

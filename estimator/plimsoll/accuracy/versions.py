@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 Version = tuple[int, int, int]
@@ -95,7 +94,9 @@ def candidates(engine: str, versions: Versions) -> tuple[str, ...]:
         return tuple(
             dict.fromkeys(_text(v) for v in (versions.low, versions.high) if _LAST not in v)
         )
-    steps = _steps()
+    from plimsoll.engines.vllm.constants import TABLE
+
+    steps = TABLE.steps()
     if versions.low is None or versions.high is None:
         return tuple(map(_text, steps))
     if versions.high < steps[0]:
@@ -103,15 +104,6 @@ def candidates(engine: str, versions: Versions) -> tuple[str, ...]:
     low = max(versions.low, steps[0])
     inside = [step for step in steps if low < step <= versions.high]
     return tuple(map(_text, dict.fromkeys([low, *inside])))
-
-
-@lru_cache(maxsize=1)
-def _steps() -> tuple[Version, ...]:
-    """The versions at which a figure of vLLM changes, the oldest that is known first."""
-    from plimsoll.engines.vllm.constants import oldest, parse_version, table
-
-    entries = (entry for figure in table()["figures"].values() for entry in figure)
-    return tuple(sorted({oldest(), *(parse_version(str(e["since"])) for e in entries)}))
 
 
 def _text(version: Version) -> str:

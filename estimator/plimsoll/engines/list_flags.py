@@ -14,8 +14,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.plain_flags import PATH, Grammar, Use, is_flag, read
-from plimsoll.engines.vllm.arguments import human_integer
 from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.units import parse_human_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -67,7 +67,7 @@ class ListGrammar(Grammar):
         if use.value is None or self.typed.get(use.name, ("", ""))[1] != "integer":
             return use.value
         try:
-            return str(human_integer(use.value.strip()))
+            return str(parse_human_integer(use.value.strip()))
         except Unreadable:
             return use.value
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
+from plimsoll.engines.layers.sharding import stage_layers
 from plimsoll.engines.memo import remembered
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES, state_bytes
-from plimsoll.engines.vllm.sharding import stage_layers
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 

@@ -1,9 +1,8 @@
 """An engine's figures by version, read from its data file: what holds for one release of it.
 
-It must not hold a figure, and it must not know an engine. The file's form is that of
-vllm/data/constants.json: ``oldest``, ``newest``, and per figure its values, each with the version
-from which it holds and where it was seen. Versions between two entries take the older one; a
-version newer than the table takes the newest and says so.
+It must not hold a figure, and it must not know an engine. A file has ``oldest``, ``newest``, and
+per figure its values, each with the version from which it holds and where it was seen. Versions
+between two entries take the older one; one newer than the table takes the newest and says so.
 """
 
 from __future__ import annotations
@@ -11,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.vllm.constants import Constants, Figure
-from plimsoll.errors import Unreadable
+from plimsoll.errors import Problem, Unreadable
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,11 +29,67 @@ _VERSION: Final = re.compile(
 )
 
 
-class VersionTable:
-    """The data file of one engine. title: its name as people write it; file: where the data is."""
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number in force. error: relative half-width of its band. known: how it is known.
 
-    def __init__(self, title: str, file: Path) -> None:
+    source: where it was seen, for people. note: what it means there. names: model types that it
+    speaks of.
+    """
+
+    value: float
+    error: float
+    known: Known
+    source: str
+    note: str = ""
+    names: tuple[str, ...] = ()
+
+    def bytes(self) -> int:
+        """A value that the table gives in GiB, in bytes."""
+        return round(self.value * GIB)
+
+
+@dataclass(frozen=True, slots=True)
+class Constants:
+    """What holds for one version.
+
+    version: as shown to people. newer: it is newer than anything in the table.
+    digest: short hash of all figures in force, for the request hash.
+    figures: by name; see the data file for what each is.
+    """
+
+    version: str
+    newer: bool
+    digest: str
+    figures: dict[str, Figure]
+
+    def __getitem__(self, name: str) -> Figure:
+        return self.figures[name]
+
+    def number(self, name: str) -> float:
+        """The value of a figure."""
+        return self.figures[name].value
+
+    def flag(self, name: str) -> bool:
+        """Whether a figure that is 0 or 1 is 1."""
+        return self.figures[name].value != 0
+
+    @property
+    def utilization(self) -> Decimal:
+        """The engine's default share of physical memory."""
+        return Decimal(str(self.figures["utilization"].value))
+
+
+class VersionTable:
+    """The data file of one engine. title: its name as people write it; file: where the data is.
+
+    numbers: how many numbers of a version tell a release that the table does not know from a
+    patch of one that it knows.
+    """
+
+    def __init__(self, title: str, file: Path, numbers: int = 3) -> None:
         self.title = title
+        self._numbers = numbers
         self._file = file
         self._digests = lru_cache(maxsize=64)(self._constants)
 
@@ -74,16 +131,36 @@ class VersionTable:
         except Unreadable:
             return self.constants()
 
+    def problem(self, version: str) -> Problem | None:
+        """What is wrong with ``spec.engine.version``, or None."""
+        try:
+            self.constants(version)
+        except Unreadable as error:
+            return Problem(
+                "spec.engine.version", error.given, error.wanted,
+                "or leave it out for the newest known",
+            )  # fmt: skip
+        return None
+
+    def steps(self) -> tuple[Version, ...]:
+        """The versions at which a figure changes, the oldest that is known first."""
+        entries = (entry for figure in self.data["figures"].values() for entry in figure)
+        since = {self.parse(str(entry["since"])) for entry in entries}
+        return tuple(sorted({_numbers(self.data["oldest"]), *since}))
+
     def _constants(self, version: Version) -> Constants:
         figures = {
             name: _in_force(entries, version) for name, entries in self.data["figures"].items()
         }
-        facts = sorted((name, f.value, f.error, f.known.value) for name, f in figures.items())
+        facts = sorted(
+            (name, f.value, f.error, f.known.value, f.names) for name, f in figures.items()
+        )
         tables = {k: v for k, v in self.data.items() if k not in ("figures", "oldest", "newest")}
         text = json.dumps([facts, tables], sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-        newer = version > _numbers(self.data["newest"])
-        return Constants(".".join(map(str, version)), newer, digest, figures)
+        first = self._numbers
+        newer = version[:first] > _numbers(self.data["newest"])[:first]
+        return Constants(_text(version), newer, digest, figures)
 
 
 def _in_force(entries: list[dict[str, Any]], version: Version) -> Figure:
@@ -95,12 +172,17 @@ def _in_force(entries: list[dict[str, Any]], version: Version) -> Figure:
         Known(entry["known"]),
         str(entry["source"]),
         str(entry.get("note", "")),
+        tuple(entry.get("names", ())),
     )
 
 
 def _numbers(text: str) -> Version:
     parts = [int(part) for part in text.split(".")]
     return (parts[0], parts[1], parts[2] if len(parts) > 2 else 0)
+
+
+def _text(version: Version) -> str:
+    return f"{version[0]}.{version[1]}" + (f".{version[2]}" if version[2] else "")
 
 
 def _article(title: str) -> str:

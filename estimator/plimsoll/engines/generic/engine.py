@@ -21,12 +21,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Estimate, Known, Reading, Term, TermName, Workload
+from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
 from plimsoll.engines.plain_cache import holds, least, need, plain_cache
 from plimsoll.engines.visible import visible_memory
-from plimsoll.engines.vllm import checks as layers
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
-from plimsoll.engines.vllm.sharding import quantization_in_force, stage_weights
-from plimsoll.errors import Problem
 from plimsoll.units import GIB, ceil_div
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
 
 _SHARE: Final = Decimal("0.9")
@@ -128,35 +128,14 @@ class Generic:
         """What no engine would accept: more pipeline stages than layers, MIG slices together."""
         if parallelism is None:
             return ()
-        found = []
-        count = len(architecture.blocks)
-        if parallelism.pipeline > max(1, count):
-            found.append(
-                Problem(
-                    "spec.engine.parallelism.pipeline",
-                    str(parallelism.pipeline),
-                    f"at most {count}, the number of layers",
-                )
-            )
-        if accelerator is not None and accelerator.mig_of:
-            found.extend(
-                Problem(
-                    f"spec.engine.parallelism.{name}",
-                    str(value),
-                    f"1 on {accelerator.title}: MIG slices cannot work together on one model",
-                    "take a larger slice or whole GPUs",
-                )
-                for name, value in (
-                    ("tensor", parallelism.tensor),
-                    ("pipeline", parallelism.pipeline),
-                )
-                if value > 1
-            )
+        found = [*faults.stages(architecture, parallelism)]
+        if accelerator is not None:
+            found += faults.slices(parallelism, accelerator)
         return tuple(found)
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
-        return layers.tensor_parallel_sizes(architecture, most)
+        return faults.tensor_parallel_sizes(architecture, most)
 
     def read_arguments(
         self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]

@@ -17,11 +17,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Workload
+from plimsoll.engines.layers import faults
 from plimsoll.engines.llama_cpp import ggml_types
-from plimsoll.engines.llama_cpp.constants import constants, or_newest
+from plimsoll.engines.llama_cpp.constants import TABLE, or_newest
 from plimsoll.engines.llama_cpp.defaults import resolve
 from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, file_type
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.errors import Problem, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,24 +50,16 @@ def problems(
     accelerator: Accelerator | None,
 ) -> tuple[Problem, ...]:
     """Everything that is wrong, all at once, each with its field."""
+    version = TABLE.problem(settings.version)
     found = chain(
-        _version(settings),
+        (version,) if version else (),
         _fields(settings),
         _cache(architecture, settings),
         _lengths(architecture, settings),
         _split(architecture, settings, parallelism) if parallelism else (),
-        _slices(parallelism, accelerator) if parallelism and accelerator else (),
+        faults.slices(parallelism, accelerator) if parallelism and accelerator else (),
     )
     return tuple(found)
-
-
-def _version(settings: EngineSettings) -> Iterator[Problem]:
-    try:
-        constants(settings.version)
-    except Unreadable as error:
-        yield Problem(
-            f"{_ENGINE}.version", error.given, error.wanted, "or leave it out for the newest known"
-        )
 
 
 def _fields(settings: EngineSettings) -> Iterator[Problem]:
@@ -151,14 +144,3 @@ def _split(
         )
     if parallelism.pipeline > 1 and dict(settings.own).get("split-mode") == "none":
         yield Problem(f"{path}.pipeline", str(parallelism.pipeline), "1 with --split-mode none")
-
-
-def _slices(parallelism: Parallelism, accelerator: Accelerator) -> Iterator[Problem]:
-    """A process sees one MIG slice only."""
-    if accelerator.mig_of and parallelism.pipeline > 1:
-        yield Problem(
-            f"{_ENGINE}.parallelism.pipeline",
-            str(parallelism.pipeline),
-            f"1 on {accelerator.title}: MIG slices cannot work together on one model",
-            "take a larger slice or whole GPUs",
-        )

@@ -16,8 +16,7 @@ from plimsoll.engines.tables import VersionTable
 from plimsoll.errors import Unreadable
 
 if TYPE_CHECKING:
-    from plimsoll.engines.tables import Version
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants, Version
 
 _BUILD: Final = re.compile(r"(?:[A-Za-z0-9._-]{0,64}[-_])?[bB]?([0-9]{3,6})(?:\.0)?")
 

@@ -25,7 +25,7 @@ from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Workload
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
 ALL_LAYERS: Final = 1 << 30

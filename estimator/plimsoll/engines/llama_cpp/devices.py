@@ -19,7 +19,7 @@ from plimsoll.engines.memo import remembered
 
 if TYPE_CHECKING:
     from plimsoll.engines.llama_cpp.defaults import Resolved
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
 

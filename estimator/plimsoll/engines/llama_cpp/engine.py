@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Term, Workload
     from plimsoll.engines.llama_cpp.defaults import Resolved
     from plimsoll.engines.llama_cpp.devices import Load
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
 

@@ -27,7 +27,7 @@ from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from plimsoll.engines.llama_cpp.defaults import Resolved
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture, Block, Mixer
 
 _SLIDING: Final = (MixerKind.SLIDING, MixerKind.CHUNKED)

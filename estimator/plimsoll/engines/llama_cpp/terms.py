@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.llama_cpp.compute import Graph
     from plimsoll.engines.llama_cpp.defaults import Resolved
     from plimsoll.engines.llama_cpp.devices import Load
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
 _LEAST_BAND: Final = 32 * MIB

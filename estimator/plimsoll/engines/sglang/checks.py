@@ -16,11 +16,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
+from plimsoll.engines.layers import faults
 from plimsoll.engines.sglang.constants import TABLE
 from plimsoll.engines.sglang.defaults import has_attention_ranks
 from plimsoll.engines.sglang.weights import load_quantization
-from plimsoll.engines.vllm import checks as layers
-from plimsoll.errors import Problem, Unreadable
+from plimsoll.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,22 +46,14 @@ def problems(
     split = parallelism
     if split is not None and not has_attention_ranks(settings):
         split = replace(split, data=1)
+    version = TABLE.problem(settings.version)
     return tuple(
         chain(
-            _version(settings),
+            (version,) if version else (),
             _lengths(architecture, settings),
-            layers.problems(architecture, shared, split, accelerator),
+            faults.problems(architecture, shared, split, accelerator),
         )
     )
-
-
-def _version(settings: EngineSettings) -> Iterator[Problem]:
-    try:
-        TABLE.constants(settings.version)
-    except Unreadable as error:
-        yield Problem(
-            f"{_ENGINE}.version", error.given, error.wanted, "or leave it out for the newest known"
-        )
 
 
 def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 from plimsoll.engines.sglang.constants import tier
 from plimsoll.engines.sglang.fraction import Asked, default_fraction
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 from plimsoll.units import MIB
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
 DEFAULT_PREFILL: Final = 16384

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
+from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers
 from plimsoll.engines.sglang import checks
 from plimsoll.engines.sglang.arguments import arguments, read_arguments
 from plimsoll.engines.sglang.constants import TABLE
@@ -31,8 +33,6 @@ from plimsoll.engines.sglang.overheads import Amount, context, forward, graphs, 
 from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
 from plimsoll.engines.sglang.weights import load_quantization, weights
 from plimsoll.engines.visible import visible_memory
-from plimsoll.engines.vllm import checks as layers
-from plimsoll.engines.vllm.sharding import quantization_in_force, stage_layers
 from plimsoll.units import ceil_div, gib
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism, Reading
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
 
@@ -135,7 +135,7 @@ class SGLang:
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
-        return layers.tensor_parallel_sizes(architecture, most)
+        return faults.tensor_parallel_sizes(architecture, most)
 
     def read_arguments(
         self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.models.architecture import MixerKind, Part
 
 if TYPE_CHECKING:
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
 _LEAST: Final = 0.05

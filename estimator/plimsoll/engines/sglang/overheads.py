@@ -19,14 +19,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.vllm.activation import widths
+from plimsoll.engines.layers.widths import widths
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import Parallelism
     from plimsoll.engines.sglang.defaults import Resolved
-    from plimsoll.engines.vllm.constants import Constants, Figure
+    from plimsoll.engines.tables import Constants, Figure
     from plimsoll.models.architecture import Architecture
 
 _FITTED: Final = 52

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
+from plimsoll.engines.layers.sharding import stage_layers
 from plimsoll.engines.memo import remembered
 from plimsoll.engines.sglang.constants import sliding_pool
 from plimsoll.engines.sglang.defaults import whole
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES, state_bytes
-from plimsoll.engines.vllm.sharding import stage_layers
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.sglang.defaults import Resolved
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture, Mixer
 
 _SLIDING: Final = (MixerKind.SLIDING, MixerKind.CHUNKED)

@@ -18,11 +18,11 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
 from plimsoll.engines.tensorrt_llm.constants import TABLE
 from plimsoll.engines.tensorrt_llm.defaults import resolve
-from plimsoll.engines.vllm import checks as cut
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.errors import Problem, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,27 +43,14 @@ def problems(
     accelerator: Accelerator | None,
 ) -> tuple[Problem, ...]:
     """Everything that is wrong, all at once, each with its field."""
+    version = TABLE.problem(settings.version)
     found = chain(
-        _version(settings),
+        (version,) if version else (),
         _fields(architecture, settings),
         _split(architecture, settings, parallelism) if parallelism else (),
         _gpu(architecture, settings, parallelism, accelerator) if accelerator else (),
     )
     return tuple(found)
-
-
-def tensor_parallel_sizes(architecture: Architecture, most: int) -> tuple[int, ...]:
-    """Tensor-parallel sizes up to `most` that the engine accepts for this model."""
-    return cut.tensor_parallel_sizes(architecture, most)
-
-
-def _version(settings: EngineSettings) -> Iterator[Problem]:
-    try:
-        TABLE.constants(settings.version)
-    except Unreadable as error:
-        yield Problem(
-            f"{_ENGINE}.version", error.given, error.wanted, "or leave it out for the newest known"
-        )
 
 
 def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
@@ -104,7 +91,7 @@ def _split(
     resolved = resolve(architecture, settings, TABLE.or_newest(settings.version))
     tensor = parallelism.tensor
     if not resolved.attention_dp:
-        sizes = tensor_parallel_sizes(architecture, tensor)
+        sizes = faults.tensor_parallel_sizes(architecture, tensor)
         if tensor not in sizes:
             yield Problem(
                 f"{_SPLIT}.tensor",
@@ -121,11 +108,7 @@ def _split(
         )
     layers = len(architecture.blocks)
     if parallelism.pipeline > max(1, layers):
-        yield Problem(
-            f"{_SPLIT}.pipeline",
-            str(parallelism.pipeline),
-            f"at most {layers}, the number of layers",
-        )
+        yield from faults.stages(architecture, parallelism)
     elif not resolved.pytorch and layers % parallelism.pipeline:
         yield Problem(
             f"{_SPLIT}.pipeline",
@@ -178,11 +161,5 @@ def _gpu(
             f"auto: that cache needs compute capability {least[0]}.{least[1]}, "
             f"{accelerator.title} has {have}",
         )
-    if accelerator.mig_of and parallelism is not None and parallelism.gpus > 1:
-        name = "tensor" if parallelism.tensor > 1 else "pipeline"
-        yield Problem(
-            f"{_SPLIT}.{name}",
-            str(getattr(parallelism, name)),
-            f"1 on {accelerator.title}: MIG slices cannot work together on one model",
-            "take a larger slice or whole GPUs",
-        )
+    if parallelism is not None:
+        yield from faults.slices(parallelism, accelerator)

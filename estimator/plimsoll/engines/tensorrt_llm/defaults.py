@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
 KNOWN_KV_DTYPES: Final = ("auto", "fp8", "nvfp4", "bfloat16", "float16", "float32")

@@ -18,6 +18,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Estimate, Known, Term, TermName
+from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.sharding import quantization_in_force
 from plimsoll.engines.tensorrt_llm import checks
 from plimsoll.engines.tensorrt_llm.arguments import arguments, read_arguments
 from plimsoll.engines.tensorrt_llm.constants import TABLE
@@ -26,7 +28,6 @@ from plimsoll.engines.tensorrt_llm.kv import stage_caches
 from plimsoll.engines.tensorrt_llm.overheads import activation, buffers, graphs
 from plimsoll.engines.tensorrt_llm.stages import bounds, weights
 from plimsoll.engines.visible import visible_memory
-from plimsoll.engines.vllm.sharding import quantization_in_force
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -34,9 +35,9 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
+    from plimsoll.engines.tables import Constants
     from plimsoll.engines.tensorrt_llm.defaults import Resolved
     from plimsoll.engines.tensorrt_llm.kv import StageCache
-    from plimsoll.engines.vllm.constants import Constants
     from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
 
@@ -119,7 +120,7 @@ class TensorRTLLM:
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that the engine accepts for this model."""
-        return checks.tensor_parallel_sizes(architecture, most)
+        return faults.tensor_parallel_sizes(architecture, most)
 
     def read_arguments(
         self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]

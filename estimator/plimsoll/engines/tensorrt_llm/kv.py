@@ -20,9 +20,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, latent_bytes, state_bytes
 from plimsoll.engines.memo import remembered
 from plimsoll.engines.tensorrt_llm.stages import bounds
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES, latent_bytes, state_bytes
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 

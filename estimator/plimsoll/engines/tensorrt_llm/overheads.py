@@ -25,8 +25,8 @@ from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import Parallelism
+    from plimsoll.engines.tables import Constants
     from plimsoll.engines.tensorrt_llm.defaults import Resolved
-    from plimsoll.engines.vllm.constants import Constants
     from plimsoll.models.architecture import Architecture
 
 

@@ -16,10 +16,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Parallelism
+from plimsoll.engines.layers.allocator import allocated
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
+from plimsoll.engines.layers.sharding import rotary_elements, stage_weights
 from plimsoll.engines.memo import remembered
-from plimsoll.engines.vllm.allocator import allocated
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES
-from plimsoll.engines.vllm.sharding import rotary_elements, stage_weights
 from plimsoll.models.architecture import Stage
 
 if TYPE_CHECKING:

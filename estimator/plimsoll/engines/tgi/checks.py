@@ -16,10 +16,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
+from plimsoll.engines.layers import faults
 from plimsoll.engines.tgi.constants import TABLE
 from plimsoll.engines.tgi.defaults import load_quantization
-from plimsoll.engines.vllm import checks as layers
-from plimsoll.errors import Problem, Unreadable
+from plimsoll.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,23 +41,15 @@ def problems(
         dtype=settings.dtype, quantization=load_quantization(settings.quantization)
     )
     split = None if parallelism is None else Parallelism(tensor=parallelism.tensor)
+    version = TABLE.problem(settings.version)
     return tuple(
         chain(
-            _version(settings),
+            (version,) if version else (),
             _lengths(settings),
             _split(parallelism) if parallelism else (),
-            layers.problems(architecture, shared, split, accelerator),
+            faults.problems(architecture, shared, split, accelerator),
         )
     )
-
-
-def _version(settings: EngineSettings) -> Iterator[Problem]:
-    try:
-        TABLE.constants(settings.version)
-    except Unreadable as error:
-        yield Problem(
-            f"{_ENGINE}.version", error.given, error.wanted, "or leave it out for the newest known"
-        )
 
 
 def _split(parallelism: Parallelism) -> Iterator[Problem]:

@@ -23,15 +23,15 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
+from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
+from plimsoll.engines.layers.widths import widths
 from plimsoll.engines.plain_cache import PlainStage, holds, need, plain_cache
 from plimsoll.engines.tgi import checks
 from plimsoll.engines.tgi.arguments import arguments, read_arguments
 from plimsoll.engines.tgi.constants import TABLE
 from plimsoll.engines.tgi.defaults import Resolved, load_quantization, resolve
 from plimsoll.engines.visible import visible_memory
-from plimsoll.engines.vllm import checks as layers
-from plimsoll.engines.vllm.activation import widths
-from plimsoll.engines.vllm.sharding import quantization_in_force, stage_weights
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism, Reading
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
 
@@ -129,7 +129,7 @@ class TGI:
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
-        return layers.tensor_parallel_sizes(architecture, most)
+        return faults.tensor_parallel_sizes(architecture, most)
 
     def read_arguments(
         self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]

@@ -16,54 +16,22 @@ logit hold for 16-bit logits; 32-bit ones add 2. MXFP4 experts run in kernels wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
-from plimsoll.engines.memo import remembered
+from plimsoll.engines.layers.sharding import quantization_in_force
+from plimsoll.engines.layers.widths import Widths, widths
 from plimsoll.engines.vllm.runner import second_runner
-from plimsoll.engines.vllm.sharding import quantization_in_force, stage_layers
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Parallelism
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.models.architecture import Architecture
 
 _MANY_TOKENS: Final = 16384
 """From here on no start-up was measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Widths:
-    """The widest feed-forwards of a stage, elements: dense, one expert, experts per token."""
-
-    dense: int
-    expert: int
-    per_token: int
-
-
-def widths(architecture: Architecture, pipeline: int) -> tuple[Widths, ...]:
-    """The widest feed-forwards of every pipeline stage."""
-    return remembered(
-        architecture, ("vllm.widths", pipeline), lambda: _widths(architecture, pipeline)
-    )
-
-
-def _widths(architecture: Architecture, pipeline: int) -> tuple[Widths, ...]:
-    result = []
-    for start, end in stage_layers(len(architecture.blocks), pipeline):
-        parts = [b.feed_forward for b in architecture.blocks[start:end] if b.feed_forward]
-        moe = [p for p in parts if p.experts]
-        result.append(
-            Widths(
-                max((max(p.intermediate, p.shared_intermediate) for p in parts), default=0),
-                max((p.expert_intermediate for p in moe), default=0),
-                max((p.experts_per_token for p in moe), default=0),
-            )
-        )
-    return tuple(result)
 
 
 def activation(

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, replace
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Reading
@@ -21,7 +20,7 @@ from plimsoll.engines.vllm.features import Features, without_unmodelled
 from plimsoll.engines.vllm.features import flags as feature_flags
 from plimsoll.engines.vllm.flags import Role, Shape, Use, takes_many, uses
 from plimsoll.errors import Problem, Unreadable, shown
-from plimsoll.units import MAX_BYTES, parse_fraction
+from plimsoll.units import parse_fraction, parse_human_integer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Estimate
 
 _PATH: Final = "spec.engine.extraArgs"
-_HUMAN: Final = re.compile(r"([0-9]{1,18})(\.[0-9]{1,9})?([kKmMgGtT])?")
-_POWERS: Final = {"k": 1, "m": 2, "g": 3, "t": 4}
 _TWO_IN_ONE: Final = re.compile(r"--?[A-Za-z][\w.-]*\s")
 AUTO_LENGTH: Final = "--max-model-len=auto"
 """The engine shortens the context until it fits, so that no length is certain to be refused."""
@@ -71,7 +68,7 @@ def read_arguments(
     warnings: list[str] = []
     unread: list[str] = list(settings.unread)
     flags: list[str] = list(settings.flags)
-    features = Features(human_integer)
+    features = Features(parse_human_integer)
     found, stray = uses(args)
     for index, token in stray:
         warnings.append(f"{_PATH}[{index}]: {shown(token)} belongs to no flag")
@@ -202,24 +199,7 @@ def _value(use: Use) -> Any:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
             raise Unreadable(text, "a word")
         return text
-    return human_integer(text)
-
-
-def human_integer(text: str) -> int:
-    """A number as vLLM writes it: ``8192``, ``8k`` (8,000), ``8K`` (8,192), ``25.6k`` (25,600).
-
-    Raises `Unreadable` for anything else, for zero, and beyond `plimsoll.units.MAX_BYTES`.
-    """
-    match = _HUMAN.fullmatch(text)
-    if match is None or (match[2] and (match[3] is None or match[3].isupper())):
-        raise Unreadable(text, "a whole number such as 8192, 8k or 8K")
-    value = Decimal(match[1] + (match[2] or ""))
-    if match[3]:
-        value *= (1024 if match[3].isupper() else 1000) ** _POWERS[match[3].lower()]
-    number = int(value)
-    if not 0 < number <= MAX_BYTES:
-        raise Unreadable(text, "a whole number above 0")
-    return number
+    return parse_human_integer(text)
 
 
 def _touches_memory(use: Use) -> bool:

@@ -14,16 +14,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
+from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
+from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers, stage_weights
 from plimsoll.engines.visible import visible_memory
 from plimsoll.engines.vllm import checks, lora, multimodal, offload, pooling, speculative
 from plimsoll.engines.vllm.activation import activation
 from plimsoll.engines.vllm.arguments import arguments, read_arguments
-from plimsoll.engines.vllm.constants import Constants, constants
+from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
-from plimsoll.engines.vllm.dtypes import KNOWN_KV_DTYPES
 from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.overheads import graphs, non_torch, outside
-from plimsoll.engines.vllm.sharding import quantization_in_force, stage_layers, stage_weights
 from plimsoll.engines.vllm.traits import traits
 from plimsoll.errors import Unreadable
 from plimsoll.units import ceil_div
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism, Reading
+    from plimsoll.engines.tables import Constants
     from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
@@ -144,7 +146,7 @@ class VLLM:
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
-        return checks.tensor_parallel_sizes(architecture, most)
+        return faults.tensor_parallel_sizes(architecture, most)
 
     def read_arguments(
         self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from plimsoll.engines.base import Parallelism
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.speculative import Draft
     from plimsoll.models.architecture import Architecture
 
@@ -126,7 +126,7 @@ def cache(
 ) -> Cache:
     """The cache of a model under a split, in one version of the engine.
 
-    dtype: of the cache, as `plimsoll.engines.vllm.dtypes.kv_dtype` resolves it; model_bytes: of
+    dtype: of the cache, as `plimsoll.engines.layers.dtypes.kv_dtype` resolves it; model_bytes: of
     an element where that is ``auto``. draft: whose layers are cached too. context: ranks that
     share the tokens of a sequence. apart: layers may be grouped by kind.
     """

@@ -24,14 +24,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.memo import remembered
-from plimsoll.engines.vllm.dtypes import (
+from plimsoll.engines.layers.dtypes import (
     WEIGHT_BYTES,
     is_eight_bit_float,
     latent_bytes,
     state_bytes,
 )
-from plimsoll.engines.vllm.sharding import stage_layers
+from plimsoll.engines.layers.sharding import stage_layers
+from plimsoll.engines.memo import remembered
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 

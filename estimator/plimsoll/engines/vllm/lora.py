@@ -28,17 +28,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
+from plimsoll.engines.layers.allocator import allocated
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
+from plimsoll.engines.layers.sharding import local_shape, stage_layers
 from plimsoll.engines.memo import remembered
-from plimsoll.engines.vllm.allocator import allocated
 from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES
-from plimsoll.engines.vllm.sharding import local_shape, stage_layers
 from plimsoll.models.architecture import Part, Split
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Parallelism
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture, Block, Tensor
 
 DEFAULT_SLOTS: Final = 1

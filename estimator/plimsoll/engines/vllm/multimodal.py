@@ -29,7 +29,7 @@ from plimsoll.models.architecture import Part, Split
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
 _TOWERS: Final = (Part.VISION, Part.AUDIO, Part.PROJECTOR)

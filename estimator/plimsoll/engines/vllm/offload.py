@@ -25,16 +25,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known
+from plimsoll.engines.layers.sharding import stage_layers, stage_weights
 from plimsoll.engines.memo import remembered
 from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.sharding import stage_layers, stage_weights
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from plimsoll.engines.base import EngineSettings, Parallelism, Term
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.kv_pages import Pool
     from plimsoll.models.architecture import Architecture, Block
 

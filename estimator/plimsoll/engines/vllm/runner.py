@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from plimsoll.engines.vllm.traits import traits
 
 if TYPE_CHECKING:
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
 _NONE, _NAMED_PLAIN, _NAMED, _DENSE, _ALL = range(5)

@@ -34,8 +34,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
+from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.memo import remembered
-from plimsoll.engines.vllm.sharding import stage_weights
 from plimsoll.models.architecture import (
     Architecture,
     Block,
@@ -50,7 +50,7 @@ from plimsoll.models.architecture import (
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Speculative
-    from plimsoll.engines.vllm.constants import Constants
+    from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
 
 WEIGHTLESS: Final = frozenset({"ngram", "suffix"})

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from architectures import H100, LLAMA_70B
 from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
-from plimsoll.engines.vllm.arguments import arguments, human_integer, read_arguments
+from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.engine import VLLM
-from plimsoll.errors import Unreadable
 
 
 def read(*args: str, **typed: object) -> Reading:
@@ -165,20 +164,6 @@ def test_the_last_of_two_equal_flags_holds_and_that_is_said() -> None:
     reading = read("-tp=2", "-tp=4")
     assert reading.tensor == 4
     assert "given twice" in reading.warnings[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("8192", 8192), ("8k", 8000), ("8K", 8192), ("25.6k", 25600), ("2M", 2**21)],
-)
-def test_numbers_are_read_as_vllm_writes_them(text: str, number: int) -> None:
-    assert human_integer(text) == number
-
-
-@pytest.mark.parametrize("text", ["", "8.5K", "1.5", "-8", "8kk", "٨", "1e3", "9" * 40])
-def test_other_numbers_are_refused(text: str) -> None:
-    with pytest.raises(Unreadable):
-        human_integer(text)
 
 
 @given(st.lists(st.text(max_size=30) | st.sampled_from(["--dtype", "-tp", "--x=", "-", "--"])))

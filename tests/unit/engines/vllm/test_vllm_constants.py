@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.vllm.constants import constants, parse_version, table
+from plimsoll.engines.vllm.constants import TABLE, constants, parse_version
 from plimsoll.errors import Unreadable
 
 
@@ -52,8 +52,8 @@ def test_a_version_newer_than_the_table_takes_the_newest_figures_and_says_so() -
 
 
 def test_every_figure_names_its_source_and_how_it_is_known() -> None:
-    for name, entries in table()["figures"].items():
-        assert entries[0]["since"] == table()["oldest"], name
+    for name, entries in TABLE.data["figures"].items():
+        assert entries[0]["since"] == TABLE.data["oldest"], name
         order = [parse_version(entry["since"]) for entry in entries]
         assert order == sorted(set(order)), name
         for entry in entries:

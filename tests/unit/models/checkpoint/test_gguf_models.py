@@ -14,7 +14,7 @@ gguf_writer = pytest.importorskip("gguf")
 import gguf_files  # noqa: E402
 from gguf_files import Shapes  # noqa: E402
 from plimsoll.engines.base import Parallelism  # noqa: E402
-from plimsoll.engines.vllm.sharding import stage_weights  # noqa: E402
+from plimsoll.engines.layers.sharding import stage_weights  # noqa: E402
 from plimsoll.errors import Unreadable  # noqa: E402
 from plimsoll.models.checkpoint import gguf, gguf_model  # noqa: E402
 from plimsoll.models.checkpoint.source import local_profile  # noqa: E402

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import checkpoint_files as files
 from checkpoint_files import Maker, Tensors, base
 from plimsoll.engines.base import Parallelism
-from plimsoll.engines.vllm.sharding import stage_weights
+from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.models.checkpoint.source import local_profile
 from plimsoll.models.config import architecture
 from plimsoll.models.profile import from_profile

@@ -26,10 +26,10 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.layers.allocator import allocated
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
+from plimsoll.engines.layers.runtime_quantization import experts_only, runtime_quantization
 from plimsoll.engines.memo import remembered
-from plimsoll.engines.vllm.allocator import allocated
-from plimsoll.engines.vllm.dtypes import WEIGHT_BYTES
-from plimsoll.engines.vllm.runtime_quantization import experts_only, runtime_quantization
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage
 from plimsoll.models.quantization import scheme_of
 from plimsoll.units import ceil_div
