@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -133,22 +133,6 @@ class Inventory:
     @cached_property
     def _matching(self) -> dict[frozenset[tuple[str, str]], Inventory]:
         return {}
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON: the pools for people, and all that `from_dict` needs (`inventory_file`)."""
-        from plimsoll.inventory_file import to_dict
-
-        return to_dict(self)
-
-    @staticmethod
-    def from_dict(data: object) -> Inventory:
-        """The inventory in a saved document: `to_dict`'s, or a NodeList of kubectl.
-
-        Raises `plimsoll.errors.Invalid` for anything else.
-        """
-        from plimsoll.inventory_file import from_dict
-
-        return from_dict(data)
 
 
 NO_INVENTORY = Inventory()

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.accuracy.terms import TermId
 from plimsoll.engines.rule_of_thumb import rule_of_thumb
 from plimsoll.models.architecture import MixerKind
-from plimsoll.models.quantization import stored_bytes
+from plimsoll.models.storage import stored_bytes
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:

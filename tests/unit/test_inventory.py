@@ -20,6 +20,7 @@ from builders import (
 )
 from plimsoll.errors import Invalid
 from plimsoll.inventory import NO_INVENTORY, Inventory, NodeFacts, SetAside, pools
+from plimsoll.inventory_file import from_dict, to_dict
 from plimsoll.nodes import read_node, read_nodes
 from plimsoll.units import MIB
 
@@ -277,20 +278,20 @@ MIXED_CLUSTER = [
 def test_a_saved_inventory_is_read_back_equal() -> None:
     found = read_nodes(MIXED_CLUSTER)
     assert len(found.pools) == 9
-    assert Inventory.from_dict(json.loads(json.dumps(found.to_dict()))) == found
-    zone = Inventory.from_dict(json.loads(json.dumps(found.to_dict()))).matching({ZONE: "a"})
+    assert from_dict(json.loads(json.dumps(to_dict(found)))) == found
+    zone = from_dict(json.loads(json.dumps(to_dict(found)))).matching({ZONE: "a"})
     assert kinds(zone) == [("nvidia-a100-80gb", 1, 8)]
 
 
 def test_the_output_of_kubectl_is_an_inventory_too() -> None:
     items = json.loads(json.dumps(MIXED_CLUSTER))
     listed = {"apiVersion": "v1", "kind": "List", "items": items}
-    assert Inventory.from_dict(listed) == read_nodes(MIXED_CLUSTER)
-    assert Inventory.from_dict(items[0]).pools
+    assert from_dict(listed) == read_nodes(MIXED_CLUSTER)
+    assert from_dict(items[0]).pools
 
 
 def _broken(change: Any) -> dict[str, Any]:
-    saved: dict[str, Any] = json.loads(json.dumps(read_nodes(MIXED_CLUSTER).to_dict()))
+    saved: dict[str, Any] = json.loads(json.dumps(to_dict(read_nodes(MIXED_CLUSTER))))
     change(saved)
     return saved
 
@@ -329,7 +330,7 @@ def _broken(change: Any) -> dict[str, Any]:
 )
 def test_a_bad_file_says_where_and_what_to_do(data: object, path: str) -> None:
     with pytest.raises(Invalid) as caught:
-        Inventory.from_dict(data)
+        from_dict(data)
     assert path in [p.path for p in caught.value.problems]
     assert all(p.wanted for p in caught.value.problems)
 
@@ -375,7 +376,7 @@ def test_a_node_with_anything_anywhere_is_read_or_set_aside(
     JSON | st.sampled_from(["PlimsollInventory", "NodeList"])))  # fmt: skip
 def test_any_document_is_an_inventory_or_says_what_is_wrong(data: dict[str, Any]) -> None:
     try:
-        found = Inventory.from_dict(data)
+        found = from_dict(data)
     except Invalid as error:
         problems = error.problems
     else:

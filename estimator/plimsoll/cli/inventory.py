@@ -46,7 +46,9 @@ def command(
     else:
         found = _inventory(_ask_kubectl(kubectl, context, kubeconfig, output), "kubectl", output)
     if output != "table":
-        dump(found.to_dict(), output)
+        from plimsoll.inventory_file import to_dict
+
+        dump(to_dict(found), output)
         return
     show_inventory(found)
 
@@ -71,10 +73,10 @@ def read_inventory(source: str, output: str) -> Inventory:
 
 
 def _inventory(text: str, source: str, output: str) -> Inventory:
-    from plimsoll.inventory import Inventory
+    from plimsoll.inventory_file import from_dict
 
     try:
-        return Inventory.from_dict(json.loads(text))
+        return from_dict(json.loads(text))
     except (json.JSONDecodeError, RecursionError) as error:
         bad_input([Problem(source, shown(text[:40]), f"JSON ({error})",
                            "make it with `plimsoll inventory -o json`")], output)  # fmt: skip

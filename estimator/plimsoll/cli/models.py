@@ -123,7 +123,7 @@ def show_model(model: str | None, config_file: Path | None, from_hub: bool, outp
 
     ID is of the catalogue, or a checkpoint on this machine: a folder, a safetensors or GGUF file.
     """
-    from plimsoll.models.quantization import stored_bytes
+    from plimsoll.models.storage import stored_bytes
 
     name, _, a = _chosen(model, config_file, output, hub=from_hub)
     facts = model_dict(name, a, stored_bytes(a))

@@ -10,16 +10,19 @@ top level always says everything, so that what is missing there is an error.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models.architecture import Architecture
 from plimsoll.models.families.table import DEFAULTS, builder
 from plimsoll.models.fields import Fields
-from plimsoll.models.quantization import Quantization, left_alone_by_layer
 from plimsoll.models.quantization_config import kv_dtype_of, quantization_of
 from plimsoll.models.rotary import rotary_elements
+from plimsoll.models.storage import left_alone_by_layer
 from plimsoll.units import MAX_PARAMETERS, count
+
+if TYPE_CHECKING:
+    from plimsoll.models.quantization import Quantization
 
 _TEXT: Final = ("text_config", "llm_config", "language_config")
 """Keys under which a multimodal config keeps its language model."""

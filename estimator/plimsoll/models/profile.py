@@ -95,6 +95,6 @@ def from_profile(made: Mapping[str, Any]) -> Architecture:
     found = architecture(config, quant if isinstance(quant, Mapping) else None)
     if "checkpoint" not in made:
         return found
-    from plimsoll.models.checkpoint.corrections import corrected
+    from plimsoll.models.checkpoint.corrected import corrected
 
     return corrected(found, made["checkpoint"])

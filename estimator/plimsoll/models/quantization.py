@@ -1,7 +1,7 @@
 """How a checkpoint stores its linears: bits, groups, scales, and which modules are left alone.
 
-It must not know an engine's kernels; a runtime quantization is the same description, made by the
-engine's settings and not by the checkpoint.
+It must not know a model's tensors or an engine's kernels; a runtime quantization is the same
+description, made by the engine's settings and not by the checkpoint.
 
     bytes(linear) = ceil(out x in x bits / 8) + scales + zero points
     scales        = one of `scale_bytes` per group (groupwise), per block (blockwise), per output
@@ -10,15 +10,11 @@ engine's settings and not by the checkpoint.
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from plimsoll.models.architecture import Architecture, Block, Tensor
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +68,6 @@ class Quantization:
     ignored_in: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
 
-_LEFT_ALONE: Final = frozenset(
-    {"norm", "router", "vision", "audio", "projector", "embedding", "lm_head"}
-)
-"""Parts that no method quantizes unless the config names them."""
 MAX_RULE: Final = 512
 """Characters of a rule; a longer one is no module's name."""
 _QUANTIFIERS: Final = re.compile(r"(?<!\\)[*+{?]")
@@ -138,80 +130,3 @@ def matches(rule: str, module: str) -> bool:
     if "*" in plain:
         return fnmatchcase(module, plain) or fnmatchcase(module, f"{plain}.*")
     return module == plain or module.startswith(f"{plain}.") or f".{module}.".find(f".{plain}.") > 0
-
-
-def module_of(tensor: Tensor) -> str:
-    """The module that holds a tensor: its name without ``.weight``."""
-    return tensor.name.removesuffix(".weight")
-
-
-def scheme_of(quantization: Quantization, module: str, tensor: Tensor) -> Scheme | None:
-    """How one linear of a checkpoint is stored; None: as the model's own type.
-
-    module: the tensor's name without ``.weight``, relative to its layer.
-    """
-    if not tensor.linear:
-        return None
-    if tensor.scheme is not None:
-        return tensor.scheme
-    for rule, scheme in quantization.special:
-        if matches(rule, module):
-            return scheme
-    if tensor.part in _LEFT_ALONE:
-        return None
-    if quantization.method == "mxfp4" and tensor.part != "experts":
-        return None
-    if any(matches(rule, module) for rule in quantization.ignored):
-        return None
-    return quantization.default
-
-
-def left_alone_by_layer(
-    blocks: tuple[Block, ...], quantization: Quantization | None
-) -> tuple[Block, ...]:
-    """The blocks, where single layers leave linears unquantized: those are no linears there.
-
-    Layers that are alike, and alike in this, still share one block.
-    """
-    if quantization is None or not quantization.ignored_in:
-        return blocks
-    rules = dict(quantization.ignored_in)
-    made: dict[tuple[int, tuple[str, ...]], Block] = {}
-    result = []
-    for index, block in enumerate(blocks):
-        own = rules.get(index, ())
-        key = (id(block), own)
-        if own and key not in made:
-            tensors = tuple(
-                replace(t, linear=False)
-                if t.linear and any(matches(rule, module_of(t)) for rule in own)
-                else t
-                for t in block.tensors
-            )
-            made[key] = replace(block, tensors=tensors) if tensors != block.tensors else block
-        result.append(made.get(key, block))
-    return tuple(result)
-
-
-def tensor_bytes(tensor: Tensor, quantization: Quantization | None, element: int) -> int:
-    """Bytes of all copies of a tensor as stored. element: bytes of an unquantized element."""
-    scheme = None
-    if quantization is not None and tensor.linear:
-        scheme = scheme_of(quantization, module_of(tensor), tensor)
-    if scheme is None:
-        return tensor.elements * element
-    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
-    return scheme.bytes(rows, columns) * tensor.copies
-
-
-def stored_bytes(architecture: Architecture) -> int:
-    """Bytes of the checkpoint's tensors, MTP layers with them, without the files' headers."""
-    element = 4 if architecture.dtype == "float32" else 2
-    quantization = architecture.quantization
-    by_block = {
-        id(block): sum(tensor_bytes(t, quantization, element) for t in block.tensors)
-        for block in {id(block): block for block in architecture.blocks}.values()
-    }
-    return sum(by_block[id(block)] for block in architecture.blocks) + sum(
-        tensor_bytes(t, quantization, element) for t in (*architecture.outside, *architecture.extra)
-    )

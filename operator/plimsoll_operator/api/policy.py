@@ -20,7 +20,7 @@ from typing import Any, Final
 from plimsoll.accelerators import catalogue as accelerators
 from plimsoll.manifests.constants import GROUP, OVERRIDE_ANNOTATION, PLURAL, POLICY_LABEL, VERSION
 from plimsoll.models.catalogue import load
-from plimsoll.models.quantization import stored_bytes
+from plimsoll.models.storage import stored_bytes
 from plimsoll.units import MIB
 
 Json = dict[str, Any]

@@ -11,8 +11,8 @@ from plimsoll.errors import Invalid
 from plimsoll.models.catalogue import load
 from plimsoll.models.model import ModelSource
 from plimsoll.models.profile import FORMAT, MAX_BYTES, from_profile
-from plimsoll.models.quantization import stored_bytes
 from plimsoll.models.resolve import MAX_DOCUMENT, resolve
+from plimsoll.models.storage import stored_bytes
 
 
 def test_there_are_at_least_150_models_and_every_one_can_be_built() -> None:

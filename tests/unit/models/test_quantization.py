@@ -18,8 +18,9 @@ from plimsoll.errors import Invalid, Unreadable
 from plimsoll.models import catalogue
 from plimsoll.models.architecture import Architecture, Part, Split, Tensor
 from plimsoll.models.config import architecture
-from plimsoll.models.quantization import Quantization, Scheme, matches, scheme_of, stored_bytes
+from plimsoll.models.quantization import Quantization, Scheme, matches
 from plimsoll.models.quantization_config import quantization_of, stored
+from plimsoll.models.storage import scheme_of, stored_bytes
 
 GIB: Final = 1 << 30
 LLAMA: Final[dict[str, Any]] = {

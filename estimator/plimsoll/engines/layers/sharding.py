@@ -31,7 +31,7 @@ from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
 from plimsoll.engines.layers.runtime_quantization import experts_only, runtime_quantization
 from plimsoll.engines.memo import remembered
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage
-from plimsoll.models.quantization import scheme_of
+from plimsoll.models.storage import scheme_of
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ from typing import Any, Final
 from plimsoll.errors import Invalid, Problem, shown
 from plimsoll.models.architecture import Architecture, Block, Part, Split, Stage, Tensor
 from plimsoll.models.quantization import Quantization, Scheme
-from plimsoll.units import MAX_PARAMETERS
 
 _MAX_ROWS: Final = 50_000
 _MAX_SIZE: Final = 1 << 46
@@ -126,14 +125,14 @@ def from_dict(given: Mapping[str, Any], layers: int) -> Corrections:
     found: list[tuple[tuple[int, ...], tuple[Tensor, ...]]] = []
     entries = given.get("layers", [])
     if not isinstance(entries, list):
-        raise _wrong("layers", entries, "a list")
+        raise wrong("layers", entries, "a list")
     seen: set[int] = set()
     for index, entry in enumerate(entries):
         where = f"layers[{index}]"
         said = entry.get("layers") if isinstance(entry, Mapping) else None
         numbers = numbers_in(said, layers) if isinstance(said, str) else None
         if numbers is None or seen & set(numbers):
-            raise _wrong(where, said, f"layers below {layers} such as 0-3,7, each once")
+            raise wrong(where, said, f"layers below {layers} such as 0-3,7, each once")
         seen |= set(numbers)
         found.append((numbers, _tensors(entry.get("tensors"), f"{where}.tensors")))
     outside, extra = (
@@ -141,7 +140,7 @@ def from_dict(given: Mapping[str, Any], layers: int) -> Corrections:
     )
     assumed = given.get("assumed", [])
     if not isinstance(assumed, list):
-        raise _wrong("assumed", assumed, "a list of names")
+        raise wrong("assumed", assumed, "a list of names")
     return Corrections(
         tuple(found), outside, extra, _quantization(given.get("quantization")),
         tuple(str(name)[:200] for name in assumed[:20]),
@@ -156,36 +155,18 @@ def _quantization(given: object) -> tuple[str, Scheme] | None:
             raise ValueError
         return given[0][:64], _scheme(given[1])
     except ValueError:
-        raise _wrong("quantization", given, "a method and a scheme") from None
+        raise wrong("quantization", given, "a method and a scheme") from None
 
 
-def corrected(made: Architecture, given: object) -> Architecture:
-    """An architecture with what a profile says of its checkpoint.
-
-    Raises `Invalid` for anything unbelievable.
-    """
-    if not isinstance(given, Mapping):
-        raise _wrong("", given, "a mapping")
-    result: Architecture
-    if "gguf" in given:
-        from plimsoll.models.checkpoint.gguf_model import with_table
-
-        result = with_table(made, given["gguf"])
-    else:
-        result = from_dict(given, len(made.blocks)).apply(made)
-    if not 0 < result.parameters <= MAX_PARAMETERS:
-        raise _wrong("", f"{result.parameters} parameters", f"at most {MAX_PARAMETERS}")
-    return result
-
-
-def _wrong(where: str, given: object, wanted: str) -> Invalid:
+def wrong(where: str, given: object, wanted: str) -> Invalid:
+    """An entry of a profile that is not believed."""
     path = f"{_PATH}.{where}" if where else _PATH
     return Invalid(Problem(path, shown(given), wanted, "make it with `plimsoll models export`"))
 
 
 def _tensors(rows: object, where: str) -> tuple[Tensor, ...]:
     if not isinstance(rows, list) or len(rows) > _MAX_ROWS:
-        raise _wrong(where, rows, f"a list of at most {_MAX_ROWS} tensors")
+        raise wrong(where, rows, f"a list of at most {_MAX_ROWS} tensors")
     return tuple(_tensor(row, f"{where}[{index}]") for index, row in enumerate(rows))
 
 
@@ -206,7 +187,7 @@ def _tensor(row: object, where: str) -> Tensor:
                       Stage(stage), scheme)  # fmt: skip
     except (ValueError, TypeError):
         wanted = "name, shape, split, part, copies, linear, stage and, where packed, scheme"
-        raise _wrong(where, row, wanted) from None
+        raise wrong(where, row, wanted) from None
 
 
 def _scheme(row: object) -> Scheme:

@@ -29,7 +29,8 @@ from plimsoll.models.checkpoint.names import (
     place,
     spelt,
 )
-from plimsoll.models.quantization import Quantization, Scheme, module_of, scheme_of
+from plimsoll.models.quantization import Quantization, Scheme
+from plimsoll.models.storage import module_of, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -20,7 +20,7 @@ from plimsoll.models.checkpoint import gguf, gguf_model  # noqa: E402
 from plimsoll.models.checkpoint.source import local_profile  # noqa: E402
 from plimsoll.models.config import architecture  # noqa: E402
 from plimsoll.models.profile import from_profile  # noqa: E402
-from plimsoll.models.quantization import tensor_bytes  # noqa: E402
+from plimsoll.models.storage import tensor_bytes  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path

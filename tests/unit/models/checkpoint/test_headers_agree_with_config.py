@@ -23,7 +23,7 @@ from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.models.checkpoint.source import local_profile
 from plimsoll.models.config import architecture
 from plimsoll.models.profile import from_profile
-from plimsoll.models.quantization import stored_bytes
+from plimsoll.models.storage import stored_bytes
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture

@@ -1,0 +1,98 @@
+"""How a model's tensors lie in its checkpoint: the scheme of each, and the bytes of all.
+
+It must not know an engine: what a rank loads of them, and as what, is the engine's own.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.models.quantization import matches
+
+if TYPE_CHECKING:
+    from plimsoll.models.architecture import Architecture, Block, Tensor
+    from plimsoll.models.quantization import Quantization, Scheme
+
+_LEFT_ALONE: Final = frozenset(
+    {"norm", "router", "vision", "audio", "projector", "embedding", "lm_head"}
+)
+"""Parts that no method quantizes unless the config names them."""
+
+
+def module_of(tensor: Tensor) -> str:
+    """The module that holds a tensor: its name without ``.weight``."""
+    return tensor.name.removesuffix(".weight")
+
+
+def scheme_of(quantization: Quantization, module: str, tensor: Tensor) -> Scheme | None:
+    """How one linear of a checkpoint is stored; None: as the model's own type.
+
+    module: the tensor's name without ``.weight``, relative to its layer.
+    """
+    if not tensor.linear:
+        return None
+    if tensor.scheme is not None:
+        return tensor.scheme
+    for rule, scheme in quantization.special:
+        if matches(rule, module):
+            return scheme
+    if tensor.part in _LEFT_ALONE:
+        return None
+    if quantization.method == "mxfp4" and tensor.part != "experts":
+        return None
+    if any(matches(rule, module) for rule in quantization.ignored):
+        return None
+    return quantization.default
+
+
+def left_alone_by_layer(
+    blocks: tuple[Block, ...], quantization: Quantization | None
+) -> tuple[Block, ...]:
+    """The blocks, where single layers leave linears unquantized: those are no linears there.
+
+    Layers that are alike, and alike in this, still share one block.
+    """
+    if quantization is None or not quantization.ignored_in:
+        return blocks
+    rules = dict(quantization.ignored_in)
+    made: dict[tuple[int, tuple[str, ...]], Block] = {}
+    result = []
+    for index, block in enumerate(blocks):
+        own = rules.get(index, ())
+        key = (id(block), own)
+        if own and key not in made:
+            tensors = tuple(
+                replace(t, linear=False)
+                if t.linear and any(matches(rule, module_of(t)) for rule in own)
+                else t
+                for t in block.tensors
+            )
+            made[key] = replace(block, tensors=tensors) if tensors != block.tensors else block
+        result.append(made.get(key, block))
+    return tuple(result)
+
+
+def tensor_bytes(tensor: Tensor, quantization: Quantization | None, element: int) -> int:
+    """Bytes of all copies of a tensor as stored. element: bytes of an unquantized element."""
+    scheme = None
+    if quantization is not None and tensor.linear:
+        scheme = scheme_of(quantization, module_of(tensor), tensor)
+    if scheme is None:
+        return tensor.elements * element
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    return scheme.bytes(rows, columns) * tensor.copies
+
+
+def stored_bytes(architecture: Architecture) -> int:
+    """Bytes of the checkpoint's tensors, MTP layers with them, without the files' headers."""
+    element = 4 if architecture.dtype == "float32" else 2
+    quantization = architecture.quantization
+    by_block = {
+        id(block): sum(tensor_bytes(t, quantization, element) for t in block.tensors)
+        for block in {id(block): block for block in architecture.blocks}.values()
+    }
+    return sum(by_block[id(block)] for block in architecture.blocks) + sum(
+        tensor_bytes(t, quantization, element) for t in (*architecture.outside, *architecture.extra)
+    )
