@@ -58,6 +58,11 @@ class AdmissionMetrics:
             registry=registry,
         )
         self._certificate.set(1)
+        self._expires = Gauge(
+            "plimsoll_admission_certificate_expiry_timestamp_seconds",
+            "When the serving certificate in use runs out, as a Unix time.",
+            registry=registry,
+        )
 
     def answered(self, result: str, seconds: float) -> None:
         """A request was answered."""
@@ -66,6 +71,10 @@ class AdmissionMetrics:
     def judged(self, result: str, verdict: Verdict | None) -> None:
         """A review was judged."""
         self._reviews.labels(result, str(verdict.reason) if verdict else "Override").inc()
+
+    def watch(self, certificate: ServingCertificate) -> None:
+        """Read when the certificate in use runs out whenever asked for it."""
+        self._expires.set_function(lambda: certificate.expires)
 
     def certificate(self, ok: bool) -> None:
         """A changed certificate was tried."""
@@ -106,6 +115,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             f"the serving certificate cannot be loaded from {settings.tls_cert} and "
             f"{settings.tls_key}: {error}; give --tls-cert and --tls-key"
         ) from error
+    metrics.watch(certificate)
     async with connect(settings.kubeconfig, settings.context) as client:
         knowledge = ClusterKnowledge(client)
         server = AdmissionServer(

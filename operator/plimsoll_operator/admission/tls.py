@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import ssl
 from typing import TYPE_CHECKING
+
+from cryptography import x509
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +23,15 @@ log = logging.getLogger(__name__)
 
 def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     context.load_cert_chain(certificate, key)
+
+
+def _end(certificate: Path) -> float:
+    """When the certificate in a file runs out, as a Unix time; NaN where nobody can read it."""
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError):
+        return math.nan
+    return found.not_valid_after_utc.timestamp()
 
 
 def new_context() -> ssl.SSLContext:
@@ -33,7 +45,8 @@ class ServingCertificate:
     """A certificate and its key in two files, and the context that serves them.
 
     `context` lives as long as the process and hands each handshake over to the context of the
-    newest pair; connections that are open keep theirs. A pair is loaded whole or not at all: one
+    newest pair; connections that are open keep theirs. `expires` is the Unix time at which the
+    certificate that is served runs out. A pair is loaded whole or not at all: one
     loaded into a context in use would leave it without a key where the files change between the
     reading of the one and of the other.
     """
@@ -51,6 +64,7 @@ class ServingCertificate:
         self._stamp = self._stat()
         _load(self.context, certificate, key)
         self._newest = self.context
+        self.expires = _end(certificate)
         self.context.sni_callback = self._hand_over  # called whether a name is asked for or not
 
     def _hand_over(self, connection: ssl.SSLObject, _name: str | None, _: ssl.SSLContext) -> None:
@@ -77,7 +91,7 @@ class ServingCertificate:
             log.warning("the new certificate is not usable yet, the old one stays: %s", error)
             self._changed(False)
             return False
-        self._stamp, self._newest = stamp, newest
+        self._stamp, self._newest, self.expires = stamp, newest, _end(self.certificate)
         log.info("serving the new certificate in %s", self.certificate)
         self._changed(True)
         return True

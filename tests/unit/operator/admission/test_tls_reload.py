@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
+from prometheus_client import CollectorRegistry
 
 from controlplane.certificates import LOOPBACK, Authority, KeyPair
 from plimsoll_operator.admission import tls
+from plimsoll_operator.admission.app import AdmissionMetrics
 from plimsoll_operator.admission.tls import ServingCertificate
 
 if TYPE_CHECKING:
@@ -32,6 +35,10 @@ def served(context: ssl.SSLContext, authority: Authority, name: str) -> str:
     assert shown
     (found,) = x509.load_der_x509_certificate(shown).subject
     return str(found.value)
+
+
+def ending(pair: KeyPair) -> float:
+    return x509.load_pem_x509_certificate(pair.certificate).not_valid_after_utc.timestamp()
 
 
 def write(folder: Path, pair: KeyPair) -> tuple[Path, Path]:
@@ -75,3 +82,22 @@ def test_files_that_change_while_they_are_read_break_no_handshake(
     write(tmp_path, third)
     assert certificate.reload()
     assert served(certificate.context, authority, "127.0.0.1") == "third"
+
+
+def test_the_metric_says_when_the_certificate_in_use_runs_out(tmp_path: Path) -> None:
+    authority, registry = Authority(), CollectorRegistry()
+    metrics = AdmissionMetrics(registry)
+    pair = authority.issue("first", sans=LOOPBACK)
+    certificate = ServingCertificate(*write(tmp_path, pair))
+    metrics.watch(certificate)
+
+    def said() -> float | None:
+        return registry.get_sample_value("plimsoll_admission_certificate_expiry_timestamp_seconds")
+
+    end = ending(pair)
+    assert said() == end
+    later = authority.issue("second", sans=LOOPBACK, lifetime=datetime.timedelta(days=30))
+    write(tmp_path, later)
+    assert said() == end
+    assert certificate.reload()
+    assert said() == ending(later) > end
