@@ -6,15 +6,18 @@ The order, from what costs least. Nothing that needs more GPUs comes before what
 
     1  gpuMemoryUtilization   raised, to at most 0.95: nothing lost but headroom
     2  maxNumSeqs             lowered, never below concurrentSequences: smaller batches at peak
-    3  kvCacheDtype           a little accuracy; fp8 where the GPU computes in it
-    4  maxModelLen            lowered to the longest that fits, not below input + output tokens
-    5  concurrentSequences    lowered to as many as fit
-    6  another checkpoint     fp8, then 4-bit: needs one to exist
-    7  pairs of 2 to 6        only where fewer than `ENOUGH` of the single ones fit
-    8  more GPUs              the smallest count that fits
-    9  another accelerator    as many of another kind, where the request names its kinds
+    3  speculative            none: tokens one at a time
+    4  maxLoras               lowered to as many as fit: others are swapped in
+    5  kvCacheDtype           a little accuracy; fp8 where the GPU computes in it
+    6  maxModelLen            lowered to the longest that fits, not below input + output tokens
+    7  concurrentSequences    lowered to as many as fit
+    8  imagesPerPrompt        none, where nothing is said of images: for text alone
+    9  another checkpoint     fp8, then 4-bit: needs one to exist
+    10 pairs of 2 to 9        only where fewer than `ENOUGH` of the single ones fit
+    11 more GPUs              the smallest count that fits
+    12 another accelerator    as many of another kind, where the request names its kinds
 
-At most `MOST` are given, and one of 8 and one of 9 among them where there is one.
+At most `MOST` are given, and one of 11 and one of 12 among them where there is one.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.engines.base import Lora
 from plimsoll.models.architecture import Architecture
 from plimsoll.models.quantization_config import stored
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 MAX_MODEL_LEN: Final = "spec.engine.maxModelLen"
 MAX_NUM_SEQS: Final = "spec.engine.maxNumSeqs"
 KV_CACHE_DTYPE: Final = "spec.engine.kvCacheDtype"
+LORA_SLOTS: Final = "spec.engine.lora.maxLoras"
+DRAFT: Final = "spec.engine.speculative"
+IMAGES: Final = "spec.workload.imagesPerPrompt"
 UTILIZATION: Final = "spec.engine.gpuMemoryUtilization"
 TENSOR: Final = "spec.engine.parallelism.tensor"
 PIPELINE: Final = "spec.engine.parallelism.pipeline"
@@ -69,6 +73,17 @@ def _wanted(field: str, read: Callable[[str], object]) -> Setter:
     return change
 
 
+def _slots(request: Request, text: str) -> Request:
+    adapters = replace(request.engine.lora or Lora(), slots=int(text))
+    return replace(request, engine=replace(request.engine, lora=adapters))
+
+
+def _draft(request: Request, text: str) -> Request:
+    if text != "null":
+        raise KeyError(f"{DRAFT}: {text}")
+    return replace(request, engine=replace(request.engine, speculative=None))
+
+
 def _concurrent(request: Request, text: str) -> Request:
     return replace(request, workload=replace(request.workload, concurrent=int(text)))
 
@@ -96,6 +111,9 @@ _SETTERS: Final[dict[str, Setter]] = {
     MAX_NUM_SEQS: _engine("max_num_seqs", int),
     KV_CACHE_DTYPE: _engine("kv_cache_dtype", str),
     UTILIZATION: _engine("utilization", Decimal),
+    IMAGES: _engine("images", int),
+    LORA_SLOTS: _slots,
+    DRAFT: _draft,
     TENSOR: _wanted("tensor", int),
     PIPELINE: _wanted("pipeline", int),
     GPUS: _wanted("gpus_per_replica", int),

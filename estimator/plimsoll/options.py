@@ -109,6 +109,23 @@ def _fewer_seqs(start: Option) -> Option | None:
     return best
 
 
+def _fewer_adapters(start: Option) -> Option | None:
+    """As many LoRA adapters at once as fit; the engine swaps the others in."""
+    adapters = start.case.request.engine.lora
+    slots = adapters.slots if adapters else None
+    held = any(term.name is TermName.LORA for term in start.estimate.terms)
+    if not slots or not held:
+        return None
+    return _lowered(start, paths.LORA_SLOTS, slots, 1, slots, TermName.LORA)
+
+
+def _no_draft(start: Option) -> Option | None:
+    """Nothing guessed ahead."""
+    if start.case.request.engine.speculative is None:
+        return None
+    return start.then(paths.DRAFT, "null", "one token at a time")
+
+
 def _narrow_cache(start: Option) -> Option | None:
     """Half the KV cache, where it is 16 bits wide now; an fp8 one where the GPU computes in it."""
     e, accelerator = start.estimate, start.trial.candidate.accelerator
@@ -137,15 +154,27 @@ def _fewer_at_once(start: Option) -> Option | None:
     return _lowered(start, paths.CONCURRENT, asked, 1, asked) if asked and asked > 1 else None
 
 
-def _lowered(start: Option, path: str, value: int, least: int, most: int) -> Option | None:
-    """The largest value of a field, from `least` to `most`, that fits, by false position."""
+def _text_alone(start: Option) -> Option | None:
+    """No image in any prompt, where the request says nothing of images."""
+    if not start.case.architecture.multimodal or start.case.request.engine.images is not None:
+        return None
+    return start.then(paths.IMAGES, 0, "for text alone")
+
+
+def _lowered(
+    start: Option, path: str, value: int, least: int, most: int, name: TermName = TermName.KV_CACHE
+) -> Option | None:
+    """The largest value of a field, from `least` to `most`, that fits, by false position.
+
+    name: the term that is close to linear in it.
+    """
     e = start.estimate
-    cache = e.term(TermName.KV_CACHE).high
-    room = e.usable - (e.required_high - cache)
-    if room <= 0 or cache <= 0 or value <= least:
+    share = e.term(name).high
+    room = e.usable - (e.required_high - share)
+    if room <= 0 or share <= 0 or value <= least:
         return None
     unit = SHORTEST if path == paths.MAX_MODEL_LEN else 1
-    next_value = min(most, value * room // cache)
+    next_value = min(most, value * room // share)
     for _ in range(4):
         next_value = min(next_value // unit * unit, value - 1)
         if next_value < least:
@@ -181,9 +210,12 @@ Kind = Callable[[Option], Option | None]
 KINDS: Final[tuple[Kind, ...]] = (
     _utilization,
     _fewer_seqs,
+    _no_draft,
+    _fewer_adapters,
     _narrow_cache,
     _shorter,
     _fewer_at_once,
+    _text_alone,
     _stored("fp8", 8, "an fp8 checkpoint of the model"),
     _stored("awq", 4, "a 4-bit checkpoint of the model"),
 )

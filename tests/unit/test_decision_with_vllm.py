@@ -11,7 +11,7 @@ from controlplane.nodes import gpu_node
 from plimsoll import messages
 from plimsoll.accelerators import catalogue as accelerators
 from plimsoll.changes import apply
-from plimsoll.engines.base import EngineSettings, Workload
+from plimsoll.engines.base import EngineSettings, Lora, Speculative, Workload
 from plimsoll.models.resolve import resolve
 from plimsoll.nodes import read_nodes
 from plimsoll.request import Request, Wanted
@@ -137,3 +137,42 @@ def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> N
     assert (alone.capacity, none.capacity) == (Capacity.AVAILABLE, Capacity.NO_NODES)
     assert {v.decision for v in (alone, both, none)} == {Decision.ALLOW}
     assert len({v.request_hash for v in (alone, both, none)}) == 1
+
+
+def serving(engine: EngineSettings, model: str = "meta-llama/Llama-3.1-8B-Instruct") -> Request:
+    """On one L4 of 24 GB, where there is little to spare."""
+    wanted = Wanted(allowed=("nvidia-l4",), tensor=1)
+    return Request(resolve(uri=f"hf://{model}"), engine, Workload(), wanted, name="chat/model")
+
+
+def ways_out(of: Request) -> list[str]:
+    found = decide(of).alternatives
+    for alternative in found:
+        assert decide(apply(of, alternative.changes)).decision is Decision.ALLOW
+    return [" + ".join(f"{c.path}: {c.value}" for c in a.changes) for a in found]
+
+
+def test_too_many_adapters_are_advised_down_to_as_many_as_fit() -> None:
+    def at(slots: int) -> Request:
+        return serving(EngineSettings(max_model_len=8192, lora=Lora(slots, 64)))
+
+    (found,) = [s for s in ways_out(at(16)) if s.startswith("spec.engine.lora.maxLoras: ")]
+    most = int(found.split(": ")[1])
+    assert decide(at(most)).decision is Decision.ALLOW
+    assert decide(at(most + 1)).decision is not Decision.ALLOW
+
+
+def test_a_draft_that_does_not_fit_beside_the_model_is_advised_away() -> None:
+    draft = Speculative("draft_model", "meta-llama/Llama-3.2-1B-Instruct", 3)
+    of = serving(EngineSettings(max_model_len=16384, speculative=draft))
+    assert decide(of).decision is Decision.DENY
+    assert ways_out(of)[0] == "spec.engine.speculative: null"
+
+
+def test_a_tower_that_does_not_fit_is_advised_away_only_where_nobody_spoke_of_images() -> None:
+    unsaid = EngineSettings(max_model_len=16384)
+    text = "spec.workload.imagesPerPrompt: 0"
+    assert text in ways_out(serving(unsaid, "Qwen/Qwen3-VL-8B-Instruct"))
+    wanted = serving(replace(unsaid, images=2), "Qwen/Qwen3-VL-8B-Instruct")
+    assert decide(wanted).decision is not Decision.ALLOW
+    assert text not in ways_out(wanted)
