@@ -187,6 +187,7 @@ class Architecture:
     dtype: of the weights that are not quantized: ``bfloat16``, ``float16`` or ``float32``.
     hidden_size, vocab_size: elements.
     max_model_len: the longest context that the config allows, in tokens.
+    original_model_len: tokens of context before a LongRoPE model was lengthened; 0: it was not.
     heads: attention heads that tensor parallelism must divide (0: attention-free).
     blocks: the layers, in order; like layers are the same object.
     outside: tensors outside the layers (embedding, final norm, lm_head, vision tower ...).
@@ -217,6 +218,7 @@ class Architecture:
     quantization: Quantization | None = None
     multimodal: bool = False
     attention_kv_dtype: str = ""
+    original_model_len: int = 0
     rotary_elements: int = -1
     assumed: bool = False
     stored: tuple[HeaderTensor, ...] = ()

@@ -26,11 +26,14 @@ class Entry:
     """One model of the catalogue; the line that describes it is parsed when it is asked for.
 
     id: its Hugging Face id. aliases: other ids of models with the same structure.
+    length: its longest context in tokens, where it is not that of the config in the line, which
+    is then the config of a model of the same structure; 0: it is.
     """
 
     id: str
     aliases: tuple[str, ...]
     line: bytes
+    length: int = 0
 
     @cached_property
     def _row(self) -> dict[str, Any]:
@@ -41,7 +44,7 @@ class Entry:
     def config(self) -> Mapping[str, Any]:
         """The structural fields of its config.json."""
         found: Mapping[str, Any] = self._row["config"]
-        return found
+        return {**found, "max_position_embeddings": self.length} if self.length else found
 
     @property
     def quant(self) -> Mapping[str, Any] | None:
@@ -70,11 +73,13 @@ class Entry:
 class Catalogue:
     """All entries, found by id or alias in any case."""
 
-    def __init__(self, entries: tuple[Entry, ...]) -> None:
+    def __init__(self, entries: tuple[Entry, ...], others: tuple[Entry, ...] = ()) -> None:
+        """entries: what is listed. others: aliases of theirs whose context is another."""
         self._entries = entries
         self._by_name = {
             name.lower(): entry for entry in entries for name in (*entry.aliases, entry.id)
         }
+        self._by_name |= {entry.id.lower(): entry for entry in others}
         self._names = tuple(self._by_name)
         self._short: dict[str, list[str]] = {}
         for name in self._names:
@@ -113,9 +118,10 @@ class Catalogue:
 def load() -> Catalogue:
     """The catalogue, read once: one model a line, of which only the names are parsed."""
     text = (Path(__file__).parent / "data" / "catalogue.json").read_bytes()
-    return Catalogue(tuple(_entry(line.rstrip(b",")) for line in text.splitlines()[1:-1]))
-
-
-def _entry(line: bytes) -> Entry:
-    names = json.loads(line.partition(b',"config":')[0] + b"}")
-    return Entry(names["id"], tuple(names.get("aliases", ())), line)
+    entries: list[Entry] = []
+    others: list[Entry] = []
+    for line in (line.rstrip(b",") for line in text.splitlines()[1:-1]):
+        names = json.loads(line.partition(b',"config":')[0] + b"}")
+        entries.append(Entry(names["id"], tuple(names.get("aliases", ())), line))
+        others += [Entry(n, (), line, length) for n, length in names.get("lengths", {}).items()]
+    return Catalogue(tuple(entries), tuple(others))

@@ -36,9 +36,12 @@ _DTYPES: Final = {
     "auto": "bfloat16", "": "bfloat16",
 }  # fmt: skip
 _LENGTHS: Final = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "model_max_length",
-    "max_target_positions", "max_sequence_length", "max_seq_length", "seq_len", "n_ctx",
+    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_target_positions",
+    "max_sequence_length", "max_seq_length", "seq_len",
 )  # fmt: skip
+"""Keys for the longest context; where there are several, the least counts."""
+_LENGTH_ABOVE_ALL: Final = "model_max_length"
+"""The key that counts whatever the others say (Command R)."""
 _DEFAULT_LENGTH: Final = 2048
 """vLLM's length for a model whose config names none."""
 _UNBOUNDED: Final = 1 << 20
@@ -68,6 +71,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
 
         built = generic(text)
     length = _length(text, heads=built.heads)
+    original = _original_length(top, text)
     top.stop_if_wrong()
     multimodal = any(top.has(key) for key in _OTHER_SENSES)
     if top.text("model_type") in _TOWERS_BY_DEFAULT and text is not top:
@@ -87,6 +91,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         quantization=quantization,
         multimodal=multimodal,
         attention_kv_dtype=kv_dtype_of(config, quant),
+        original_model_len=original if original < length else 0,
         rotary_elements=rotary_elements(text.data, top.text("model_type")),
         assumed=build is None or built.assumed or _unsized(quantization),
     )
@@ -141,13 +146,14 @@ def _dtype(f: Fields) -> str:
 
 def _length(f: Fields, *, heads: int) -> int:
     """The longest context, with rope scaling as vLLM applies it (vllm/config/model.py)."""
-    if not f.has(*_LENGTHS):
+    said = [_LENGTH_ABOVE_ALL] if f.has(_LENGTH_ABOVE_ALL) else [k for k in _LENGTHS if f.has(k)]
+    if not said:
         return _DEFAULT_LENGTH if heads else _UNBOUNDED
-    length = f.integer(*_LENGTHS, high=10**9)
+    length = min(f.integer(key, high=10**9) for key in said)
     rope = f.raw("rope_scaling") or f.raw("rope_parameters")
     if not isinstance(rope, Mapping) or "gemma3" in f.text("model_type"):
         return length
-    kind = rope.get("rope_type") or rope.get("type") or "default"
+    kind = _kind(rope)
     factor = rope.get("factor")
     if kind in _LENGTH_STANDS or not isinstance(factor, (int, float)) or not 1 <= factor < 10_000:
         return length
@@ -155,3 +161,18 @@ def _length(f: Fields, *, heads: int) -> int:
     if kind == "yarn" and isinstance(original, int) and 0 < original < 10**9:
         length = original
     return int(length * factor)
+
+
+def _original_length(top: Fields, text: Fields) -> int:
+    """The context of a LongRoPE model before it was lengthened; 0 where the config has none.
+
+    vLLM looks for it at the top level alone.
+    """
+    rope = text.raw("rope_scaling") or text.raw("rope_parameters")
+    if not isinstance(rope, Mapping) or _kind(rope) not in ("longrope", "su"):
+        return 0
+    return top.integer("original_max_position_embeddings", default=0, low=0, high=10**9)
+
+
+def _kind(rope: Mapping[str, Any]) -> str:
+    return str(rope.get("rope_type") or rope.get("type") or "default")

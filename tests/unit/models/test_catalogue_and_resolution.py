@@ -35,6 +35,28 @@ def test_no_alias_is_the_id_of_another_model() -> None:
 
 
 @pytest.mark.parametrize(
+    ("base", "other", "lengths"),
+    [
+        ("Qwen/Qwen2-7B", "Qwen/Qwen2-7B-Instruct", (131072, 32768)),
+        ("Qwen/Qwen2.5-72B", "Qwen/Qwen2.5-72B-Instruct", (131072, 32768)),
+        ("Qwen/Qwen2.5-14B", "Qwen/Qwen2.5-14B-Instruct", (131072, 32768)),
+        ("Qwen/Qwen2.5-7B", "Qwen/Qwen2.5-7B-Instruct", (131072, 32768)),
+        ("Qwen/Qwen2.5-32B", "Qwen/Qwen2.5-Coder-32B-Instruct", (131072, 32768)),
+        ("Qwen/Qwen3-8B-Base", "Qwen/Qwen3-8B", (32768, 40960)),
+    ],
+)
+def test_ids_that_share_a_structure_keep_their_own_context(
+    base: str, other: str, lengths: tuple[int, int]
+) -> None:
+    """As their own config.json says, and as vLLM logged it (issues 8793 and 16757)."""
+    found = [load().find(name.lower()) for name in (base, other)]
+    assert all(entry is not None for entry in found)
+    assert tuple(e.architecture.max_model_len for e in found if e) == lengths
+    assert len({e.architecture.parameters for e in found if e}) == 1
+    assert [e.id for e in found if e] == [base, other]
+
+
+@pytest.mark.parametrize(
     ("given", "wanted"),
     [
         ("meta-llama/Llama-3.3-70B-Instuct", "meta-llama/Llama-3.3-70B-Instruct"),

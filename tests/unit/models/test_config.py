@@ -229,12 +229,33 @@ def test_towers_are_counted_and_make_a_model_multimodal() -> None:
                            "original_max_position_embeddings": 2048}}, 8192),
         ({"max_position_embeddings": None, "n_positions": 1024}, 1024),
         ({"max_position_embeddings": None}, 2048),
+        ({"seq_length": 2048}, 2048),
+        ({"seq_length": 8192}, 4096),
+        ({"max_position_embeddings": 8192, "model_max_length": 131072}, 131072),
     ],
 )  # fmt: skip
 def test_the_longest_context_follows_rope_scaling_as_in_vllm(
     changes: dict[str, Any], length: int
 ) -> None:
     assert architecture(llama(**changes)).max_model_len == length
+
+
+@pytest.mark.parametrize(
+    ("changes", "length"),
+    [
+        ({}, 0),
+        ({"original_max_position_embeddings": 1024}, 1024),
+        ({"original_max_position_embeddings": 4096}, 0),
+        ({"original_max_position_embeddings": 1024, "rope_scaling": {"type": "su"}}, 1024),
+        ({"original_max_position_embeddings": 1024, "rope_scaling": {"type": "yarn"}}, 0),
+        ({"rope_scaling": {"type": "longrope", "original_max_position_embeddings": 1024}}, 0),
+    ],
+)
+def test_the_length_from_before_longrope_is_read_where_vllm_looks_for_it(
+    changes: dict[str, Any], length: int
+) -> None:
+    given = {"rope_scaling": {"type": "longrope"}, **changes}
+    assert architecture(llama(**given)).original_model_len == length
 
 
 @pytest.mark.parametrize(

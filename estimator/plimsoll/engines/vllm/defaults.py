@@ -2,14 +2,16 @@
 
 It must not judge what the user said; `plimsoll.engines.vllm.checks` does.
 
-    max_model_len             the model's own
+    max_model_len             the model's own; from 0.11.1 on, of a LongRoPE model, the one from
+                              before it was lengthened
     batched tokens, seqs      by GPU memory: from 160 GiB, from 70 GiB (A100 excepted), below;
                               0.8 has rules of its own
     batched tokens            at most seqs x max_model_len; without chunked prefill at least
                               max_model_len
     seqs                      at most batched tokens
 
-Source: vLLM 0.33.0, vllm/engine/arg_utils.py (get_batch_defaults and what follows it).
+Source: vLLM 0.33.0, vllm/engine/arg_utils.py (get_batch_defaults and what follows it),
+vllm/config/model.py (_get_and_verify_max_len).
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ def resolve(
     constants: Constants,
 ) -> Resolved:
     """The settings with the engine's defaults filled in for one kind of GPU."""
-    length = max(1, settings.max_model_len or architecture.max_model_len)
+    length = max(1, settings.max_model_len or default_length(architecture, constants))
     tokens, seqs = _batch(accelerator, constants)
     if settings.max_num_seqs is not None:
         seqs = max(1, settings.max_num_seqs)
@@ -83,6 +85,13 @@ def resolve(
         kv_dtype(architecture, settings.kv_cache_dtype),
         bool(settings.enforce_eager),
     )
+
+
+def default_length(architecture: Architecture, constants: Constants) -> int:
+    """The context, in tokens, of a start-up that says none."""
+    if architecture.original_model_len and constants.flag("original_length"):
+        return architecture.original_model_len
+    return architecture.max_model_len
 
 
 def _batch(accelerator: Accelerator, constants: Constants) -> tuple[int, int]:

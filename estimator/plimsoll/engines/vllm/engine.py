@@ -280,6 +280,11 @@ def _notes(
         notes.append(f"KV cache dtype {resolved.kv_dtype} is not known here; 16 bits are assumed")
     if not accelerator.certain:
         notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+    if settings.max_model_len is None and resolved.max_model_len < architecture.max_model_len:
+        notes.append(
+            f"vLLM starts this LongRoPE model with {resolved.max_model_len} tokens; "
+            f"maxModelLen may be up to {architecture.max_model_len}"
+        )
     if traits(architecture).states:
         pages = int(figures.number("state_pages"))
         notes.append(f"recurrent layers keep {pages} page{'s' * (pages > 1)} of state a sequence")

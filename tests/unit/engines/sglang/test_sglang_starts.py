@@ -38,7 +38,8 @@ LOGGED = (
            "nvidia-h100-80gb", "0.5.19", 1, "0.9", 61.07, 39078, 0.03),
     Logged("https://github.com/sgl-project/sglang/pull/4760", "meta-llama/Llama-3.1-8B-Instruct",
            "nvidia-h100-80gb", "0.4.4", 1, "", 15.11, 442750, 0.01),
-    Logged("QwQ-32B on a g6.12xlarge, March 2025", "Qwen/QwQ-32B",
+    Logged("QwQ-32B on a g6.12xlarge, March 2025, when its config still said 131072 positions",
+           "Qwen/Qwen2.5-32B",
            "nvidia-l4", "0.4.3", 4, "", 15.54, 46611, 0.01),
 )  # fmt: skip
 

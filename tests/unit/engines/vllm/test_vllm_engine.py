@@ -90,6 +90,21 @@ def test_llama_70b_on_four_h100_leaves_34_gib() -> None:
     assert result.largest_max_model_len == 131072
 
 
+@pytest.mark.parametrize(
+    ("version", "said", "length"),
+    [("0.11.0", None, 131072), ("0.11.1", None, 4096), ("", None, 4096), ("", 65536, 65536)],
+)
+def test_a_longrope_model_starts_with_the_context_from_before_it_was_lengthened(
+    version: str, said: int | None, length: int
+) -> None:
+    model = replace(LLAMA_8B, original_model_len=4096, memo={})
+    found = run(model, version=version, max_model_len=said)
+    assert found.max_model_len == length
+    assert found.largest_max_model_len > 65536
+    hints = [note for note in found.notes if "maxModelLen may be up to 131072" in note]
+    assert len(hints) == (length == 4096)
+
+
 def test_the_terms_come_in_their_order_and_sum_up_to_what_is_required() -> None:
     result = run()
     assert [term.name for term in result.terms] == list(TermName)[:5]
