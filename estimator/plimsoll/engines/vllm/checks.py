@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.layers import faults
 from plimsoll.engines.visible import visible_memory
 from plimsoll.engines.vllm.constants import TABLE, constants
-from plimsoll.engines.vllm.defaults import default_length
+from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length
 from plimsoll.engines.vllm.lora import RANKS
 from plimsoll.engines.vllm.speculative import method_of
 from plimsoll.errors import Problem, Unreadable, shown
@@ -75,7 +75,7 @@ def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[P
             str(tokens),
             f"at least maxNumSeqs ({seqs})",
         )
-    whole = "--no-enable-chunked-prefill" in settings.flags
+    whole = NOT_CHUNKED in settings.flags
     longest = length or default_length(architecture, TABLE.or_newest(settings.version))
     if whole and tokens is not None and tokens < longest:
         yield Problem(

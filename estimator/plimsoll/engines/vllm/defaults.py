@@ -7,7 +7,10 @@ It must not judge what the user said; `plimsoll.engines.vllm.checks` does.
     batched tokens, seqs      by GPU memory: from 160 GiB, from 70 GiB (A100 excepted), below;
                               0.8 has rules of its own
     batched tokens            at most seqs x max_model_len; without chunked prefill at least
-                              max_model_len
+                              max_model_len, and in the first engine 32,768 for models that pool
+                              and 5,120 for those that see
+    chunked prefill           off for encoders, encoder-decoders and --no-enable-chunked-prefill;
+                              in the first engine on where it is said or above 32,768 tokens
     seqs                      at most batched tokens
 
 Source: vLLM 0.33.0, vllm/engine/arg_utils.py (get_batch_defaults and what follows it),
@@ -20,6 +23,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.vllm import pooling
+from plimsoll.engines.vllm.traits import traits
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -38,6 +43,12 @@ SECOND_ENGINE: Final = (8, 0)
 """Compute capability from which 0.8 starts the second engine."""
 _LONGEST_FIRST_ENGINE: Final = 32768
 """The first engine chunks prompts by itself where max_model_len is above this."""
+_POOLING: Final = 32768
+_MULTIMODAL: Final = 5120
+"""The least batched tokens of the first engine for models that pool, and for those that see."""
+_ALL_POOLING, _ENCODERS = 2, 1
+"""Values of the figure ``pooling_first_engine``."""
+CHUNKED, NOT_CHUNKED = "--enable-chunked-prefill", "--no-enable-chunked-prefill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +79,14 @@ def resolve(
     if settings.max_num_batched_tokens is not None:
         tokens = max(1, settings.max_num_batched_tokens)
     else:
-        first = constants.flag("first_engine_too") and accelerator.compute < SECOND_ENGINE
-        if (first or not constants.flag("chunked_prefill")) and length <= _LONGEST_FIRST_ENGINE:
-            tokens = max(tokens, length)
+        pools = pooling.is_pooling(architecture, settings)
+        first = _first_engine(architecture, accelerator, constants, pools=pools)
+        if _whole_prompts(architecture, settings, length, constants, first=first, pools=pools):
+            floor = first or constants.flag("whole_prompts_floor")
+            tokens = max(tokens, length) if floor else length
+            if first:
+                tokens = max(tokens, _POOLING if pools else 0)
+                tokens = max(tokens, _MULTIMODAL if architecture.multimodal else 0)
         tokens = min(tokens, seqs * length)
     if settings.max_num_seqs is None:
         seqs = min(seqs, tokens)
@@ -92,6 +108,32 @@ def default_length(architecture: Architecture, constants: Constants) -> int:
     if architecture.original_model_len and constants.flag("original_length"):
         return architecture.original_model_len
     return architecture.max_model_len
+
+
+def _first_engine(
+    architecture: Architecture, accelerator: Accelerator, constants: Constants, *, pools: bool
+) -> bool:
+    """Whether the first engine runs, which went with 0.11."""
+    if not constants.flag("chunked_prefill"):
+        return True
+    if constants.flag("first_engine_too") and accelerator.compute < SECOND_ENGINE:
+        return True
+    which = int(constants.number("pooling_first_engine")) if pools else 0
+    return which == _ALL_POOLING or (which == _ENCODERS and traits(architecture).encoder)
+
+
+def _whole_prompts(
+    architecture: Architecture, settings: EngineSettings, length: int, constants: Constants, *,
+    first: bool, pools: bool,
+) -> bool:  # fmt: skip
+    """Whether prompts are not cut in chunks, so that the batch must hold a whole one."""
+    own = traits(architecture)
+    if own.crosses or own.encoder:
+        return True
+    if first:
+        chunked = CHUNKED in settings.flags or (length > _LONGEST_FIRST_ENGINE and not pools)
+        return NOT_CHUNKED in settings.flags or not chunked
+    return NOT_CHUNKED in settings.flags and constants.flag("whole_prompts_floor")
 
 
 def _batch(accelerator: Accelerator, constants: Constants) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What in a model changes how vLLM runs it: experts, MLA, recurrent states.
+"""What in a model changes how vLLM runs it: experts, MLA, recurrent states, how it attends.
 
 It must not hold a figure or compute bytes.
 """
@@ -17,15 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What in a model makes graphs or communication larger."""
+    """What sets a model apart from a dense decoder.
+
+    experts, latent, states: experts, MLA and recurrent states, which make graphs or communication
+    larger. encoder: layers that look both ways. crosses: layers that attend to another input.
+    """
 
     experts: bool
     latent: bool
     states: bool
+    encoder: bool
+    crosses: bool
 
 
 def traits(architecture: Architecture) -> Traits:
-    """Whether a model has experts, MLA, and recurrent states."""
+    """What sets a model apart; kept with it."""
     return remembered(architecture, ("vllm.traits",), lambda: _traits(architecture))
 
 
@@ -34,4 +40,6 @@ def _traits(architecture: Architecture) -> Traits:
         any(b.feed_forward is not None and b.feed_forward.experts > 0 for b in architecture.blocks),
         any(m.kind is MixerKind.MLA for m in architecture.mixers()),
         any(m.state_elements > 0 for m in architecture.mixers()),
+        any(m.kind is MixerKind.ENCODER for m in architecture.mixers()),
+        any(m.kind is MixerKind.CROSS for m in architecture.mixers()),
     )

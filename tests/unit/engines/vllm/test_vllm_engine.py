@@ -105,6 +105,31 @@ def test_a_longrope_model_starts_with_the_context_from_before_it_was_lengthened(
     assert len(hints) == (length == 4096)
 
 
+@pytest.mark.parametrize(
+    ("version", "flag", "tokens", "of_short"),
+    [
+        ("0.19.0", "", 8192, 8192),
+        ("0.19.0", "--no-enable-chunked-prefill", 65536, 8192),
+        ("0.10.0", "--no-enable-chunked-prefill", 8192, 8192),
+        ("0.7.3", "", 2048, 4096),
+        ("0.7.3", "--no-enable-chunked-prefill", 65536, 4096),
+    ],
+)
+def test_without_chunked_prefill_the_batch_holds_a_whole_prompt(
+    version: str, flag: str, tokens: int, of_short: int
+) -> None:
+    """vllm/engine/arg_utils.py of each: from 0.8 to 0.11.0 the second engine always chunks."""
+    found = run(version=version, max_model_len=65536, flags=(flag,) if flag else ())
+    assert found.max_num_batched_tokens == tokens
+    short = run(version=version, max_model_len=4096, flags=(flag,) if flag else ())
+    assert short.max_num_batched_tokens == of_short
+
+
+@pytest.mark.parametrize(("flags", "tokens"), [((), 16384), (("--enable-chunked-prefill",), 2048)])
+def test_the_first_engine_chunks_where_it_is_told_to(flags: tuple[str, ...], tokens: int) -> None:
+    assert run(version="0.7.3", max_model_len=16384, flags=flags).max_num_batched_tokens == tokens
+
+
 def test_the_terms_come_in_their_order_and_sum_up_to_what_is_required() -> None:
     result = run()
     assert [term.name for term in result.terms] == list(TermName)[:5]

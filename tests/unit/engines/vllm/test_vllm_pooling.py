@@ -51,6 +51,24 @@ def test_an_encoder_has_no_cache() -> None:
     assert found.required <= found.usable
 
 
+@pytest.mark.parametrize(
+    ("version", "length", "tokens"),
+    [
+        ("0.9.1", 512, 32768), ("0.10.0", 8192, 32768), ("0.10.1", 512, 512),
+        ("0.11.0", 8192, 8192), ("0.12.0", 512, 8192), ("0.19.0", 16384, 16384),
+    ],
+)  # fmt: skip
+def test_an_encoder_takes_whole_inputs(version: str, length: int, tokens: int) -> None:
+    """vllm/config.py (32,768 in the first engine), then arg_utils.py: the length, or the default."""
+    made = architecture({**BERT, "max_position_embeddings": length})
+    assert estimate(made, version=version).max_num_batched_tokens == tokens
+
+
+def test_a_decoder_that_embeds_took_large_batches_in_the_first_engine() -> None:
+    assert estimate(QWEN, "--task=embed", version="0.9.1").max_num_batched_tokens == 40960
+    assert estimate(QWEN, "--task=embed", version="0.9.2").max_num_batched_tokens == 8192
+
+
 @pytest.mark.parametrize("flag", ["--task=generate", "--runner=generate", "--task=auto"])
 def test_a_generator_stays_one(flag: str) -> None:
     assert estimate(QWEN, flag).terms == estimate(QWEN).terms
