@@ -59,7 +59,7 @@ def test_an_encoder_has_no_cache() -> None:
     ],
 )  # fmt: skip
 def test_an_encoder_takes_whole_inputs(version: str, length: int, tokens: int) -> None:
-    """vllm/config.py (32,768 in the first engine), then arg_utils.py: the length, or the default."""
+    """vllm/config.py (32,768 in the first engine), then arg_utils.py: length or default."""
     made = architecture({**BERT, "max_position_embeddings": length})
     assert estimate(made, version=version).max_num_batched_tokens == tokens
 
