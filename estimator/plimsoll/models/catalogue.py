@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,15 +25,15 @@ MAX_ID: Final = 256
 class Entry:
     """One model of the catalogue; the line that describes it is parsed when it is asked for.
 
-    id: its Hugging Face id. aliases: other ids of models with the same structure.
-    length: its longest context in tokens, where it is not that of the config in the line, which
-    is then the config of a model of the same structure; 0: it is.
+    id: its Hugging Face id. aliases: other ids of models whose config is the same.
+    own: fields of its config that are not those in the line, which is then the line of a model of
+    the same structure: another context, or another quantization.
     """
 
     id: str
     aliases: tuple[str, ...]
     line: bytes
-    length: int = 0
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def _row(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Entry:
     def config(self) -> Mapping[str, Any]:
         """The structural fields of its config.json."""
         found: Mapping[str, Any] = self._row["config"]
-        return {**found, "max_position_embeddings": self.length} if self.length else found
+        return {**found, **self.own}
 
     @property
     def quant(self) -> Mapping[str, Any] | None:
@@ -73,13 +73,11 @@ class Entry:
 class Catalogue:
     """All entries, found by id or alias in any case."""
 
-    def __init__(self, entries: tuple[Entry, ...], others: tuple[Entry, ...] = ()) -> None:
-        """entries: what is listed. others: aliases of theirs whose context is another."""
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
         self._entries = entries
         self._by_name = {
             name.lower(): entry for entry in entries for name in (*entry.aliases, entry.id)
         }
-        self._by_name |= {entry.id.lower(): entry for entry in others}
         self._names = tuple(self._by_name)
         self._short: dict[str, list[str]] = {}
         for name in self._names:
@@ -119,9 +117,8 @@ def load() -> Catalogue:
     """The catalogue, read once: one model a line, of which only the names are parsed."""
     text = (Path(__file__).parent / "data" / "catalogue.json").read_bytes()
     entries: list[Entry] = []
-    others: list[Entry] = []
     for line in (line.rstrip(b",") for line in text.splitlines()[1:-1]):
         names = json.loads(line.partition(b',"config":')[0] + b"}")
         entries.append(Entry(names["id"], tuple(names.get("aliases", ())), line))
-        others += [Entry(n, (), line, length) for n, length in names.get("lengths", {}).items()]
-    return Catalogue(tuple(entries), tuple(others))
+        entries += [Entry(n, (), line, own) for n, own in names.get("variants", {}).items()]
+    return Catalogue(tuple(entries))

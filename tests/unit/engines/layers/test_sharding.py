@@ -23,6 +23,8 @@ from plimsoll.models.architecture import (
     Split,
     Tensor,
 )
+from plimsoll.models.catalogue import load
+from plimsoll.models.storage import stored_bytes
 from plimsoll.units import GIB, MIB
 
 QWEN25_7B = dense(
@@ -184,3 +186,41 @@ def test_all_ranks_together_hold_at_least_the_whole_model(
 ) -> None:
     pp = min(pp, len(model.blocks))
     assert tp * sum(weights(model, tp, pp)) >= model.parameters * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "tensor", "logged"),
+    [
+        ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "bfloat16", 2, 33.88),
+        ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "bfloat16", 4, 16.96),
+        ("RedHatAI/Llama-3.3-70B-Instruct-quantized.w8a8", "bfloat16", 2, 33.88),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "float16", 1, 8.49),
+        ("RedHatAI/Qwen2.5-7B-Instruct-FP8-dynamic", "bfloat16", 1, 8.14),
+        ("RedHatAI/Qwen2.5-7B-Instruct-quantized.w8a8", "bfloat16", 1, 8.14),
+        ("neuralmagic/Meta-Llama-3.1-70B-Instruct-quantized.w8a8", "bfloat16", 1, 67.7229),
+    ],
+)
+def test_quantized_checkpoints_of_the_catalogue_weigh_what_vllm_logged(
+    name: str, dtype: str, tensor: int, logged: float
+) -> None:
+    """m003, m004, m052, m056, m005, m057 and m100 of tests/data/measured.jsonl."""
+    entry = load().find(name)
+    assert entry is not None
+    (weights,) = stage_weights(entry.architecture, dtype, "", Parallelism(tensor))
+    assert weights / GIB == pytest.approx(logged, rel=0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "gigabytes"),
+    [
+        ("Qwen/Qwen2.5-72B-Instruct-AWQ", 41.6),
+        ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8", 77.1),
+        ("Qwen/Qwen3-Coder-480B-A35B-Instruct-FP8", 482.2),
+    ],
+)
+def test_quantized_checkpoints_of_the_catalogue_are_as_large_as_their_files(
+    name: str, gigabytes: float
+) -> None:
+    entry = load().find(name)
+    assert entry is not None
+    assert stored_bytes(entry.architecture) / 1e9 == pytest.approx(gigabytes, abs=0.1)
