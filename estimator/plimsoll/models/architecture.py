@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from plimsoll.models.checkpoint.table import HeaderTensor
     from plimsoll.models.quantization import Quantization, Scheme
+    from plimsoll.models.tower import Tower
 
 
 class Split(StrEnum):
@@ -202,6 +203,7 @@ class Architecture:
         factor); -1: not known; 0: no rotary positions.
     assumed: the model type is not known and was built from the fields that most decoders share.
     stored: the tensors as a GGUF file lists them; empty where no such file was read.
+    tower: what its vision tower makes of an image; None where it has none that is known.
     """
 
     model_type: str
@@ -222,6 +224,7 @@ class Architecture:
     rotary_elements: int = -1
     assumed: bool = False
     stored: tuple[HeaderTensor, ...] = ()
+    tower: Tower | None = None
     memo: dict[object, object] = field(default_factory=dict, repr=False)
     """Room for what an engine derives from this architecture alone (never from a request)."""
 

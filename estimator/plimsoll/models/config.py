@@ -23,6 +23,7 @@ from plimsoll.units import MAX_PARAMETERS, count
 
 if TYPE_CHECKING:
     from plimsoll.models.quantization import Quantization
+    from plimsoll.models.tower import Tower
 
 _TEXT: Final = ("text_config", "llm_config", "language_config")
 """Keys under which a multimodal config keeps its language model."""
@@ -94,6 +95,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         original_model_len=original if original < length else 0,
         rotary_elements=rotary_elements(text.data, top.text("model_type")),
         assumed=build is None or built.assumed or _unsized(quantization),
+        tower=_tower(config, built.hidden) if multimodal else None,
     )
     if not 0 < made.parameters <= MAX_PARAMETERS:
         raise Invalid(
@@ -115,6 +117,12 @@ def _towers(config: Mapping[str, Any]) -> tuple[Any, ...]:
     from plimsoll.models.vision import tower_tensors
 
     return tower_tensors(config)
+
+
+def _tower(config: Mapping[str, Any], hidden: int) -> Tower | None:
+    from plimsoll.models.tower import tower
+
+    return tower(config, hidden)
 
 
 def _text_part(top: Fields) -> Fields:

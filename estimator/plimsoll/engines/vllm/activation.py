@@ -3,15 +3,16 @@
 It must not count weights, cache or CUDA graphs.
 
     N = min(max_num_seqs, T), T batched tokens, V vocabulary, h hidden size, I dense width
-    sampler   bytes per logit x N x V + 1.1 x T x h x 2         last stage; not divided by TP
+    sampler   bytes per logit x N x V + base + 1.1 x T x h x 2  last stage; not divided by TP
     forward   (3 x I / tp + 4.25 x h) x T x 2          + 2 x T x h x 2 before the last stage
     experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp
-    peak      max(sampler, forward) + experts + an image or video encoder's share
+    text      max(sampler, forward) + experts
               before 0.13 experts' workspaces end with the pass: max(sampler, forward + experts)
+    peak      max(encoder's pass, what it leaves + text), see `plimsoll.engines.vllm.encoder`
 
-The figures come from data/constants.json: fitted to 52 start-ups of 0.19 on H100 (RMSE 0.056
-GiB); they change with the engine's sampler and with its model runner (`runner`). The bytes per
-logit hold for 16-bit logits; 32-bit ones add 2. MXFP4 experts run in kernels without workspaces.
+The figures come from data/constants.json: fitted to 52 start-ups of 0.19 on H100; they change
+with the engine's sampler and with its model runner (`runner`). The bytes per logit hold for 16-bit
+logits; 32-bit ones add 2. MXFP4 experts run in kernels without workspaces.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Term, TermName
 from plimsoll.engines.layers.sharding import quantization_in_force
 from plimsoll.engines.layers.widths import Widths, widths
+from plimsoll.engines.vllm.encoder import NONE, encoder
 from plimsoll.engines.vllm.runner import second_runner
 from plimsoll.units import GIB
 
@@ -53,10 +55,10 @@ def activation(
     logit = "sampler_bytes_per_logit"
     if second_runner(architecture, constants):
         logit = "second_sampler_bytes_per_logit"
-    if last:
-        sampler = (number(logit) + element - 2) * sequences * architecture.vocab_size + number(
-            "sampler_hidden_factor"
-        ) * tokens * hidden * element
+    if last and architecture.vocab_size:
+        sampler = (number(logit) + element - 2) * sequences * architecture.vocab_size
+        sampler += number("sampler_hidden_factor") * tokens * hidden * element
+        sampler += number("sampler_base") * GIB
     per_token = (
         number("forward_intermediate") * own.dense / parallelism.tensor
         + number("forward_hidden") * hidden
@@ -69,26 +71,30 @@ def activation(
         forward, experts = forward + experts, 0.0
     peak = max(sampler, forward)
     figure = constants[logit if sampler >= forward else "forward_hidden"]
-    encoder = encoder_most = 0.0
-    if architecture.multimodal and stage == 0:
-        encoder = number("multimodal_encoder") * GIB
-        encoder_most = number("multimodal_encoder_most") * GIB
-    total = peak + experts + encoder
     band = max(
         figure.error * peak + constants["forward_hidden"].error * experts,
         number("activation_floor_band") * GIB,
     )
-    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS or encoder > 0
+    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS
     basis = (
         f"{sequences} sequences x {architecture.vocab_size} logits"
         if sampler >= forward
         else f"{tokens} batched tokens"
     )
+    seen = NONE
+    if architecture.multimodal and (stage == 0 or not second_runner(architecture, constants)):
+        seen = encoder(architecture, settings, resolved, parallelism, constants)
+    text = peak + experts
+    total = text + seen.held
+    if seen.peak > total:
+        total, basis, assumed = seen.peak, seen.basis, seen.known is Known.ASSUMED
+    elif seen.held_high > seen.held or seen.high > total:
+        assumed = assumed or seen.known is Known.ASSUMED
     return Term(
         TermName.ACTIVATION,
         round(total),
-        max(0, round(total - band - encoder)),
-        round(total + band + encoder_most),
+        max(0, round(text + seen.held_low - band), round(seen.low)),
+        max(round(text + seen.held_high + band), round(seen.high)),
         Known.ASSUMED if assumed else Known.MODELLED,
         basis,
     )

@@ -20,7 +20,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import EngineSettings, Lora, Speculative
-from plimsoll.engines.vllm import offload, speculative
+from plimsoll.engines.vllm import multimodal, offload, speculative
 from plimsoll.errors import Problem, Unreadable, shown
 from plimsoll.units import GIB, MAX_BYTES
 
@@ -242,7 +242,8 @@ def without_unmodelled(settings: EngineSettings) -> EngineSettings:
             own=tuple((name, value) for name, value in settings.own if name not in keys),
         )
     for name, value in settings.own:
-        if name == "kv-transfer-config" and not offload.holds_on_the_host(value):
+        held = name == "kv-transfer-config" and not offload.holds_on_the_host(value)
+        if held or (name == "mm-processor-kwargs" and not multimodal.only_sizes(value)):
             unread.append(f"--{name}={value}")
             settings = replace(settings, own=tuple(o for o in settings.own if o[0] != name))
     if not unread:

@@ -1,6 +1,6 @@
 """What of a multimodal model is loaded and profiled, by the limits on its prompts.
 
-It must not size an encoder's pass; `plimsoll.engines.vllm.activation` does.
+It must not size an encoder's pass; `plimsoll.engines.vllm.encoder` does.
 
     all limits 0            no encoder is profiled; from 0.16 on (for some families from 0.11 on)
                             its tower is not loaded either
@@ -9,8 +9,8 @@ It must not size an encoder's pass; `plimsoll.engines.vllm.activation` does.
                             comes on top of everything (0.11 on)
     --mm-encoder-tp-mode data   the tower whole on every rank
 
-A limit above 0 changes nothing at start-up: the encoder is profiled with as many items as its
-budget holds (max(batched tokens, tokens of one item)), not with as many as a prompt may have.
+A limit above 0 changes nothing at start-up but where few sequences run at once: the encoder is
+profiled with as many items as its budget holds, not with as many as a prompt may have.
 
 Source: vLLM 0.9.2 to 0.33.0, vllm/config/multimodal.py (get_limit_per_prompt),
 vllm/model_executor/models/interfaces.py (_mark_tower_model), vllm/multimodal/encoder_budget.py,
@@ -39,6 +39,8 @@ _SOME: Final = frozenset(
     {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "mistral3", "llava", "llama4"}
 )
 """Model types whose classes left the tower out before all did."""
+_SIZES: Final = frozenset({"min_pixels", "max_pixels"})
+_EDGES: Final = frozenset({"shortest_edge", "longest_edge"})
 _SECOND_MODALITIES: Final = ("video", "audio")
 
 
@@ -51,6 +53,22 @@ def text_only(settings: EngineSettings) -> bool:
         return False
     limits = json.loads(said.get("limit-mm-per-prompt", "{}"))
     return all(_count(limits.get(name, 0)) == 0 for name in _SECOND_MODALITIES)
+
+
+def only_sizes(text: str) -> bool:
+    """Whether ``--mm-processor-kwargs`` says nothing but sizes that the encoder's model reads."""
+    kwargs = json.loads(text)
+    parts = [kwargs.pop(name, {}) for name in ("images_kwargs", "videos_kwargs")]
+    for part in (kwargs, *parts):
+        if not isinstance(part, dict):
+            return False
+        own = {key: value for key, value in part.items() if key not in ("size", "fps")}
+        size = part.get("size", {})
+        if not isinstance(size, dict) or not set(own) <= _SIZES or not set(size) <= _EDGES:
+            return False
+        if not all(type(value) is int and value > 0 for value in (*own.values(), *size.values())):
+            return False
+    return True
 
 
 def _count(limit: object) -> object:
@@ -76,7 +94,7 @@ def loaded(
 
 def _without_towers(architecture: Architecture) -> Architecture:
     rest = tuple(t for t in architecture.outside if t.part not in _TOWERS)
-    return replace(architecture, outside=rest, multimodal=False, memo={})
+    return replace(architecture, outside=rest, multimodal=False, tower=None, memo={})
 
 
 def _whole_towers(architecture: Architecture) -> Architecture:

@@ -91,5 +91,21 @@ def test_an_unreadable_limit_is_a_problem_and_never_a_crash(text: str) -> None:
     assert read(f"--limit-mm-per-prompt={text}").problems
 
 
-def test_what_changes_the_size_of_images_is_named_as_not_estimated() -> None:
-    assert len(read("--mm-processor-kwargs", '{"max_pixels": 1003520}').settings.unread) == 1
+@pytest.mark.parametrize(
+    ("text", "unread"),
+    [
+        ('{"max_pixels": 1003520, "min_pixels": 3136, "fps": 1}', 0),
+        ('{"size": {"shortest_edge": 3136, "longest_edge": 1003520}}', 0),
+        ('{"images_kwargs": {"max_pixels": 1003520}}', 0),
+        ('{"num_crops": 4}', 1),
+        ('{"max_pixels": "many"}', 1),
+        ('{"max_pixels": 1e6}', 1),
+        ('{"size": 1003520}', 1),
+        ('{"images_kwargs": {"do_pan_and_scan": true}}', 1),
+        ('{"videos_kwargs": 1}', 1),
+    ],
+)
+def test_what_changes_images_otherwise_than_in_size_is_named_as_not_estimated(
+    text: str, unread: int
+) -> None:
+    assert len(read("--mm-processor-kwargs", text).settings.unread) == unread

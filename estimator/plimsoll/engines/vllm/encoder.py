@@ -1,0 +1,282 @@
+"""What the vision encoder's pass takes while vLLM profiles, and what it leaves for the text's.
+
+It must not size the text model's pass; `plimsoll.engines.vllm.activation` does.
+
+    first the encoder runs on the largest items of one modality, then the text model beside what
+    the encoder was given and gave back; the peak is the larger of the two passes
+    modality   the one whose largest item has most tokens (a limit of 0 takes one out)
+    budget     max(batched tokens, tokens of that item)
+    items      budget // tokens of one (before 0.10 rounded up), at most seqs x items of a prompt
+    pass       patches x live elements + inputs + outputs that are there before the last layer
+               live: max(a x h + b x h / tp, c x h + d x I / tp) [+ h: tp > 1], see `_LIVE`
+    held       inputs (first runner) + tokens x width; 0.11 and 0.12 pad each item to the budget
+    buffers    deepstack levels x batched tokens x hidden: made while the weights load
+
+    Qwen2-VL, 2.5-VL    a video is up to 14 frames (16 before 0.11), two of them as the largest
+                        image, while max_model_len holds them. Up to 0.10 the item that is run
+                        has only what the batched tokens hold of that
+    Qwen3-VL, 3.5       a video is 12288 tokens; 0.11 and 0.12 count 12.5 for each
+    InternVL            as many frames as max_model_len holds
+
+Sources: vLLM 0.8.0 to 0.32.0: vllm/v1/worker/gpu_model_runner.py (profile_run),
+vllm/multimodal/encoder_budget.py (before 0.16 vllm/v1/worker/utils.py), and of
+vllm/model_executor/models the file of each family: ProcessingInfo for sizes, and for live
+elements the tensors that forward() and its callers refer to at once. The first engine (before
+0.8) runs whole prompts of items; of it this pass is only the upper end of a band.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from plimsoll.engines.base import Known
+from plimsoll.engines.vllm.runner import second_runner
+from plimsoll.units import GIB, ceil_div
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.engines.tables import Constants
+    from plimsoll.engines.vllm.defaults import Resolved
+    from plimsoll.models.architecture import Architecture
+    from plimsoll.models.tower import Tower
+
+_IMAGE, _VIDEO = "image", "video"
+_UNLIMITED: Final = 999
+"""Items of a modality in one prompt where nothing is said."""
+_MOST: Final = 10**12
+_PADDED_MOST: Final = 2.0
+"""Padded outputs may be held twice over: 10 GB were said to go to 4.7 GiB of them (0.11.0)."""
+_LIVE: Final[Mapping[str, tuple[int, int, int, int]]] = {
+    "qwen2": (3, 8, 3, 3),
+    "qwen2_5": (3, 8, 5, 3),
+    "qwen3": (4, 8, 4, 2),
+    "siglip": (4, 4, 4, 2),
+    "clip": (4, 4, 4, 3),
+    "pixtral": (4, 8, 6, 3),
+    "llama4": (4, 12, 4, 2),
+    "intern": (5, 5, 5, 2),
+    "moonvit": (4, 12, 4, 2),
+    "gemma4": (5, 12, 5, 3),
+}
+"""Elements alive per patch at the two widest points of a layer: in attention a x hidden whole and
+b x hidden cut, in the feed-forward c x hidden whole and d x intermediate cut."""
+_MEASURED: Final = frozenset({"qwen2_5", "qwen3"})
+"""Kinds whose pass was read off logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Bytes on one rank. peak: of its pass; held: beside the text model's pass; low, high: bands.
+
+    known, basis: as of a term.
+    """
+
+    peak: float
+    low: float
+    high: float
+    held: float
+    held_low: float
+    held_high: float
+    known: Known
+    basis: str
+
+
+NONE: Final = Encoder(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, Known.EXACT, "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """The largest item of a modality: tokens in the budget, tokens of output, patches as run."""
+
+    modality: str
+    tokens: int
+    embeds: int
+    patches: int
+
+
+def encoder(
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    constants: Constants,
+) -> Encoder:
+    """What the encoder of a multimodal model takes on a rank that runs it."""
+    tower = architecture.tower
+    if tower is None:
+        return _allowance(constants)
+    said = dict(settings.own)
+    limits = _limits(settings, said)
+    items = _items(tower, said, limits, resolved, constants)
+    if not items:
+        return NONE
+    item = max(items, key=lambda one: one.tokens)
+    budget = max(resolved.batched_tokens, item.tokens)
+    count = _count(item, budget, _limit(limits, item.modality), resolved, constants)
+    element = resolved.element
+    by_data = said.get("mm-encoder-tp-mode") == "data"
+    ways = parallelism.tensor if tower.cut and not by_data else 1
+    here = ceil_div(count, parallelism.tensor) if by_data else count
+    a, b, c, d = _LIVE[tower.kind]
+    live = max(
+        a * tower.hidden + b * tower.hidden / ways,
+        c * tower.hidden + d * tower.intermediate / ways,
+    ) + (tower.hidden if ways > 1 else 0)
+    at_once = _alone(tower, item) if tower.alone else here * item.patches
+    inputs = count * item.patches * tower.patch * element
+    rows = count * item.embeds
+    if constants.flag("encoder_outputs_padded"):
+        rows = count * max(item.embeds, budget)
+    held = rows * tower.width * element
+    if not second_runner(architecture, constants):
+        held += inputs
+    early = tower.width if tower.alone else tower.width * tower.levels // (tower.levels + 1)
+    peak = at_once * live * element + inputs + count * item.embeds * early * element
+    figure = constants["encoder_pass" if tower.kind in _MEASURED else "encoder_pass_unmeasured"]
+    peak *= figure.value
+    if not constants.flag("chunked_prefill"):
+        return replace(_allowance(constants), high=peak * (1 + figure.error))
+    padded = _PADDED_MOST if rows > count * item.embeds else 1.0
+    return Encoder(
+        peak, peak * (1 - figure.error), peak * (1 + figure.error), held, held, held * padded,
+        figure.known if padded == 1 else Known.ASSUMED,
+        f"{count} {item.modality}{'s' * (count > 1)} of {item.tokens} tokens in the encoder",
+    )  # fmt: skip
+
+
+def _allowance(constants: Constants) -> Encoder:
+    """What is set aside for an encoder that nobody here knows."""
+    size = constants.number("multimodal_encoder") * GIB
+    most = size + constants.number("multimodal_encoder_most") * GIB
+    return Encoder(0.0, 0.0, 0.0, size, 0.0, most, Known.ASSUMED, "")
+
+
+def buffers(architecture: Architecture, resolved: Resolved) -> int:
+    """Bytes of the buffers that deepstack's outputs are copied to, loaded with the weights."""
+    if architecture.tower is None or not architecture.multimodal:
+        return 0
+    return (
+        architecture.tower.levels * resolved.batched_tokens
+        * architecture.hidden_size * resolved.element
+    )  # fmt: skip
+
+
+def _limits(settings: EngineSettings, said: Mapping[str, str]) -> dict[str, Any]:
+    """Limits per prompt as said: numbers, or sizes with a number among them."""
+    limits: dict[str, Any] = json.loads(said.get("limit-mm-per-prompt", "{}"))
+    if settings.images is not None:
+        own = limits.get(_IMAGE)
+        limits[_IMAGE] = (
+            {**own, "count": settings.images} if isinstance(own, dict) else settings.images
+        )
+    return limits
+
+
+def _limit(limits: Mapping[str, Any], modality: str) -> int:
+    found = limits.get(modality, _UNLIMITED)
+    return int(found.get("count", _UNLIMITED) if isinstance(found, dict) else found)
+
+
+def _size(limits: Mapping[str, Any], modality: str, key: str) -> int | None:
+    """A size that the limits give for what is run, where it is one."""
+    found = limits.get(modality)
+    return _whole(found.get(key)) if isinstance(found, dict) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and 0 < value <= _MOST else None
+
+
+def _pixels(said: Mapping[str, str], modality: str, default: int) -> int:
+    """Most pixels of an item, by ``--mm-processor-kwargs`` or as published."""
+    kwargs = json.loads(said.get("mm-processor-kwargs", "{}"))
+    for part in (kwargs.get(f"{modality}s_kwargs"), kwargs):
+        if not isinstance(part, dict):
+            continue
+        size = part.get("size")
+        edge = size.get("longest_edge") if isinstance(size, dict) else None
+        found = _whole(part.get("max_pixels")) or _whole(edge)
+        if found is not None:
+            return found
+    return default
+
+
+def _count(item: _Item, budget: int, limit: int, resolved: Resolved, constants: Constants) -> int:
+    """Items that are run at once."""
+    if constants.flag("encoder_items_rounded_up"):
+        return max(1, min(ceil_div(budget, item.tokens), resolved.seqs * limit))
+    of_prompt = max(1, min(limit, resolved.max_model_len // item.tokens))
+    return max(1, min(budget // item.tokens, resolved.seqs * of_prompt))
+
+
+def _items(
+    tower: Tower,
+    said: Mapping[str, str],
+    limits: Mapping[str, Any],
+    resolved: Resolved,
+    constants: Constants,
+) -> list[_Item]:
+    """The largest item of every modality that may come."""
+    images, videos = (_limit(limits, name) > 0 for name in (_IMAGE, _VIDEO))
+    found = []
+    square = tower.edge * tower.edge
+    marks = constants.flag("encoder_counts_marks")
+    if tower.edge:
+        pixels = _pixels(said, _IMAGE, tower.pixels)
+        tokens = max(1, pixels // square)
+        if images:
+            width, height = (_size(limits, _IMAGE, name) for name in ("width", "height"))
+            run = min(pixels, (width or pixels) * (height or pixels))
+            ran = max(1, run // square)
+            found.append(_Item(_IMAGE, tokens, ran, ran * tower.merge))
+        if videos and tower.video_pixels:
+            tokens = max(1, _pixels(said, _VIDEO, tower.video_pixels) // 2 // square)
+            budgeted = int(tokens * constants.number("encoder_tokens_per_video_token"))
+            found.append(_Item(_VIDEO, budgeted, tokens, tokens * tower.merge))
+        elif videos:
+            found.append(_pairs(tower, tokens, images, limits, resolved, constants))
+        return found
+    if images:
+        tokens = tower.tokens + marks * tower.marks
+        found.append(_Item(_IMAGE, tokens, tower.tokens, tower.patches))
+    if videos and tower.videos:
+        room = resolved.max_model_len
+        frames = tower.frames or max(1, (room - images * tower.tokens) // tower.frame_tokens)
+        ran = tower.frames or max(1, room // tower.frame_tokens)
+        tokens = frames * (tower.frame_tokens + tower.frame_marks)
+        found.append(
+            _Item(_VIDEO, tokens, ran * tower.frame_tokens, ran * tower.frame_patches)
+        )  # fmt: skip
+    return found
+
+
+def _pairs(
+    tower: Tower,
+    image: int,
+    images: bool,
+    limits: Mapping[str, Any],
+    resolved: Resolved,
+    constants: Constants,
+) -> _Item:
+    """A video each two frames of which are as an image of the most tokens."""
+    most = ceil_div(int(constants.number("encoder_video_frames")), 2)
+    room = resolved.max_model_len
+    if images and constants.flag("encoder_video_beside_image"):
+        room -= image
+    pairs = max(1, min(room // image, most))
+    ran = pairs
+    if constants.flag("encoder_item_by_batch"):
+        ran = max(1, min(resolved.batched_tokens // image, most))
+    frames = _size(limits, _VIDEO, "num_frames")
+    if frames is not None:
+        ran = min(ran, ceil_div(frames, 2))
+    return _Item(_VIDEO, pairs * image, ran * image, ran * image * tower.merge)
+
+
+def _alone(tower: Tower, item: _Item) -> int:
+    """Patches of one image or frame."""
+    return tower.frame_patches if item.modality == _VIDEO else item.patches
