@@ -11,13 +11,14 @@ The order, from what costs least. Nothing that needs more GPUs comes before what
     5  kvCacheDtype           a little accuracy; fp8 where the GPU computes in it
     6  maxModelLen            lowered to the longest that fits, not below input + output tokens
     7  concurrentSequences    lowered to as many as fit
-    8  imagesPerPrompt        none, where nothing is said of images: for text alone
-    9  another checkpoint     fp8, then 4-bit: needs one to exist
-    10 pairs of 2 to 9        only where fewer than `ENOUGH` of the single ones fit
-    11 more GPUs              the smallest count that fits
-    12 another accelerator    as many of another kind, where the request names its kinds
+    8  videosPerPrompt        none, where nothing is said of videos
+    9  imagesPerPrompt        none, where nothing is said of images: for text alone
+    10 another checkpoint     fp8, then 4-bit: needs one to exist
+    11 pairs of 2 to 10       only where fewer than `ENOUGH` of the single ones fit
+    12 more GPUs              the smallest count that fits
+    13 another accelerator    as many of another kind, where the request names its kinds
 
-At most `MOST` are given, and one of 11 and one of 12 among them where there is one.
+At most `MOST` are given, and one of 12 and one of 13 among them where there is one.
 """
 
 from __future__ import annotations

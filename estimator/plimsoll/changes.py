@@ -26,6 +26,7 @@ KV_CACHE_DTYPE: Final = "spec.engine.kvCacheDtype"
 LORA_SLOTS: Final = "spec.engine.lora.maxLoras"
 DRAFT: Final = "spec.engine.speculative"
 IMAGES: Final = "spec.workload.imagesPerPrompt"
+VIDEOS: Final = "spec.workload.videosPerPrompt"
 UTILIZATION: Final = "spec.engine.gpuMemoryUtilization"
 TENSOR: Final = "spec.engine.parallelism.tensor"
 PIPELINE: Final = "spec.engine.parallelism.pipeline"
@@ -78,6 +79,14 @@ def _slots(request: Request, text: str) -> Request:
     return replace(request, engine=replace(request.engine, lora=adapters))
 
 
+def _images(request: Request, text: str) -> Request:
+    """Without images there are no videos either, unless they are asked for."""
+    engine = replace(request.engine, images=int(text))
+    if engine.images == 0 and engine.videos is None:
+        engine = replace(engine, videos=0)
+    return replace(request, engine=engine)
+
+
 def _draft(request: Request, text: str) -> Request:
     if text != "null":
         raise KeyError(f"{DRAFT}: {text}")
@@ -111,7 +120,8 @@ _SETTERS: Final[dict[str, Setter]] = {
     MAX_NUM_SEQS: _engine("max_num_seqs", int),
     KV_CACHE_DTYPE: _engine("kv_cache_dtype", str),
     UTILIZATION: _engine("utilization", Decimal),
-    IMAGES: _engine("images", int),
+    IMAGES: _images,
+    VIDEOS: _engine("videos", int),
     LORA_SLOTS: _slots,
     DRAFT: _draft,
     TENSOR: _wanted("tensor", int),

@@ -154,6 +154,14 @@ def _fewer_at_once(start: Option) -> Option | None:
     return _lowered(start, paths.CONCURRENT, asked, 1, asked) if asked and asked > 1 else None
 
 
+def _no_videos(start: Option) -> Option | None:
+    """No video in any prompt, where the request says nothing of videos and the model takes some."""
+    tower, engine = start.case.architecture.tower, start.case.request.engine
+    if tower is None or not tower.videos or engine.videos is not None or engine.images == 0:
+        return None
+    return start.then(paths.VIDEOS, 0, "for images and text")
+
+
 def _text_alone(start: Option) -> Option | None:
     """No image in any prompt, where the request says nothing of images."""
     if not start.case.architecture.multimodal or start.case.request.engine.images is not None:
@@ -215,6 +223,7 @@ KINDS: Final[tuple[Kind, ...]] = (
     _narrow_cache,
     _shorter,
     _fewer_at_once,
+    _no_videos,
     _text_alone,
     _stored("fp8", 8, "an fp8 checkpoint of the model"),
     _stored("awq", 4, "a 4-bit checkpoint of the model"),

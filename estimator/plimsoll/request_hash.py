@@ -72,6 +72,7 @@ def _features(settings: EngineSettings) -> tuple[object, ...]:
         ("speculative", settings.speculative),
         ("cpuOffload", settings.cpu_offload),
         ("images", settings.images),
+        ("videos", settings.videos),
     )
     return tuple(pair for pair in said if pair[1] is not None)
 

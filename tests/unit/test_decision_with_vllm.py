@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from controlplane.nodes import gpu_node
 from plimsoll import messages
 from plimsoll.accelerators import catalogue as accelerators
 from plimsoll.changes import apply
-from plimsoll.engines.base import EngineSettings, Lora, Speculative, Workload
+from plimsoll.engines.base import EngineSettings, Lora, Speculative, TermName, Workload
 from plimsoll.models.resolve import resolve
 from plimsoll.nodes import read_nodes
 from plimsoll.request import Request, Wanted
@@ -176,3 +177,17 @@ def test_a_tower_that_does_not_fit_is_advised_away_only_where_nobody_spoke_of_im
     wanted = serving(replace(unsaid, images=2), "Qwen/Qwen3-VL-8B-Instruct")
     assert decide(wanted).decision is not Decision.ALLOW
     assert text not in ways_out(wanted)
+
+
+def test_videos_that_take_gigabytes_at_start_up_are_advised_away_before_images_are() -> None:
+    name = "Qwen/Qwen2.5-VL-7B-Instruct"
+    less = EngineSettings(utilization=Decimal("0.85"))
+    of = replace(serving(less, name), wanted=Wanted(("nvidia-a100-40gb",), tensor=1))
+    found = decide(of)
+    assert found.decision is Decision.DENY
+    assert found.estimate is not None
+    peak = found.estimate.term(TermName.ACTIVATION)
+    assert peak.basis == "1 video of 114688 tokens in the encoder"
+    ways = ways_out(of)
+    videos, images = (f"spec.workload.{what}PerPrompt: 0" for what in ("videos", "images"))
+    assert ways.index(videos) < ways.index(images)

@@ -112,7 +112,7 @@ class EngineSettings:
     flags: flags in extraArgs that change nothing about memory, passed on as they are.
     lora, speculative: adapters and a draft model; None where there are none.
     cpu_offload: bytes of weights per GPU that are held in host memory instead.
-    images: most images in one prompt; 0 for a model that is served with text alone.
+    images, videos: most of each in one prompt; both 0 for a model served with text alone.
     own: settings that only this engine has, name and value, as its command line spells them
         without dashes (``n-gpu-layers``, ``swa-full-tokens-ratio``).
     """
@@ -136,6 +136,7 @@ class EngineSettings:
     speculative: Speculative | None = None
     cpu_offload: int | None = None
     images: int | None = None
+    videos: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ DEFAULT_KEYS: Final = ("config.json", "profile.json", "model.json")
 _FEATURES: Final = {
     "lora": "spec.engine.lora", "speculative": "spec.engine.speculative",
     "cpu_offload": "spec.engine.cpuOffload", "images": "spec.workload.imagesPerPrompt",
+    "videos": "spec.workload.videosPerPrompt",
 }  # fmt: skip
 
 _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
@@ -207,6 +208,8 @@ def _features(
             problems.append(Problem("spec.engine.cpuOffload", error.given, error.wanted))
     if workload.images_per_prompt is not None:
         found["images"] = workload.images_per_prompt
+    if workload.videos_per_prompt is not None or workload.images_per_prompt == 0:
+        found["videos"] = workload.videos_per_prompt or 0
     if found and settings.name != "vllm":
         problems += [
             Problem(

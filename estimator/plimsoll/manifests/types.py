@@ -238,8 +238,15 @@ class WorkloadSpec(Spec):
     )
     images_per_prompt: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] | None = Field(
         None,
-        description="Most images in one prompt of a model that takes some; 0: text alone, and the "
-        "vision tower is not loaded. Unset: the engine's default. vLLM only.",
+        description="Most images in one prompt of a model that takes some; 0: no videos either, "
+        "unless videosPerPrompt says otherwise, and the vision tower is not loaded. Unset: the "
+        "engine's default. vLLM only.",
+    )
+    videos_per_prompt: Annotated[int, Field(strict=True, ge=0, le=MAX_COUNT)] | None = Field(
+        None,
+        description="Most videos in one prompt of a model that takes some. The engine measures the "
+        "largest video at start-up, which may take gigabytes; 0 spares them. Unset: the engine's "
+        "default. vLLM only.",
     )
 
 

@@ -78,6 +78,7 @@ _SAME: Final = (
     "?engine.?cpuOffload",
     "?engine.?parallelism",
     "?workload.?imagesPerPrompt",
+    "?workload.?videosPerPrompt",
     "?accelerator.?allowed",
 )
 """Parts of the spec which, left as they were, leave the weights and each GPU's memory alone."""

@@ -54,6 +54,22 @@ def test_typed_fields_say_what_the_flags_say() -> None:
     assert decide(typed).request_hash == decide(said).request_hash
 
 
+@pytest.mark.parametrize(
+    ("workload", "limits"),
+    [
+        ({"imagesPerPrompt": 0}, (0, 0)),
+        ({"imagesPerPrompt": 0, "videosPerPrompt": 1}, (0, 1)),
+        ({"imagesPerPrompt": 2}, (2, None)),
+        ({"videosPerPrompt": 0}, (None, 0)),
+    ],
+)
+def test_no_images_means_no_videos_unless_they_are_asked_for(
+    workload: dict[str, int], limits: tuple[int | None, int | None]
+) -> None:
+    engine = request(manifest({}, workload), NoDocuments()).engine
+    assert (engine.images, engine.videos) == limits
+
+
 def test_the_estimate_has_a_line_for_the_slots_and_the_flags_run_them() -> None:
     verdict = decide(request(manifest({"lora": {"maxLoras": 2}}), NoDocuments()))
     assert verdict.estimate is not None
@@ -71,6 +87,7 @@ def test_the_estimate_has_a_line_for_the_slots_and_the_flags_run_them() -> None:
         ({"lora": {"maxLoras": 0}}, {}, "spec.engine.lora.maxLoras"),
         ({"cpuOffload": "4GB"}, {}, "spec.engine.cpuOffload"),
         ({}, {"imagesPerPrompt": -1}, "spec.workload.imagesPerPrompt"),
+        ({}, {"videosPerPrompt": -1}, "spec.workload.videosPerPrompt"),
         ({"lora": {}, "extraArgs": ["--no-enable-lora"]}, {}, "spec.engine.extraArgs[0]"),
         ({"name": "sglang", "lora": {}}, {}, "spec.engine.lora"),
         ({"name": "tgi", "cpuOffload": "4Gi"}, {}, "spec.engine.cpuOffload"),

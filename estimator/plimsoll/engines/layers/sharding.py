@@ -9,6 +9,7 @@ is kept in the architecture's memo.
     experts          cut over tp x dp, or with expert parallelism ceil(experts / (tp x dp)) whole
     layers           L // pp each, the rest one each from the last stage but one backwards
     embedding        first stage; lm_head: last stage; both where they are tied
+    towers           on every stage: each builds and loads them, whichever runs them
     MLA              kv_b_proj once more, in 16 bits, as the decode kernels want it
     MXFP4 experts    width of a partition padded to 128, hidden size to 256
     rotary tables    positions x rotary dimension, once on every stage
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 
 VOCAB_PADDING: Final = 64
 _EXPERT: Final = (Split.EXPERT_COLUMN, Split.EXPERT_ROW)
-_LEFT_ALONE: Final = (Part.HEAD, Part.ROUTER, Part.VISION, Part.AUDIO, Part.PROJECTOR)
+_TOWERS: Final = (Part.VISION, Part.AUDIO, Part.PROJECTOR)
+_LEFT_ALONE: Final = (Part.HEAD, Part.ROUTER, *_TOWERS)
 _FUSED: Final = {
     "q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv",
     "gate_proj": "gate_up", "up_proj": "gate_up", "w1": "gate_up", "w3": "gate_up",
@@ -212,7 +214,7 @@ def _shares(
     embedding = 0
     for tensor in architecture.outside:
         size = allocated(held(tensor, None))
-        outside[tensor.stage] += size
+        outside[Stage.EVERY if tensor.part in _TOWERS else tensor.stage] += size
         if tensor.part is Part.EMBEDDING and tensor.split is Split.VOCAB:
             embedding += size
     return _Shares(

@@ -53,7 +53,10 @@ CHUNKED, NOT_CHUNKED = "--enable-chunked-prefill", "--no-enable-chunked-prefill"
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """One start-up with everything said. dtype: of unquantized weights; element: its bytes."""
+    """One start-up with everything said. dtype: of unquantized weights; element: its bytes.
+
+    first_engine: vLLM's first engine runs it.
+    """
 
     max_model_len: int
     seqs: int
@@ -63,6 +66,7 @@ class Resolved:
     element: int
     kv_dtype: str
     eager: bool
+    first_engine: bool
 
 
 def resolve(
@@ -74,13 +78,13 @@ def resolve(
     """The settings with the engine's defaults filled in for one kind of GPU."""
     length = max(1, settings.max_model_len or default_length(architecture, constants))
     tokens, seqs = _batch(accelerator, constants)
+    pools = pooling.is_pooling(architecture, settings)
+    first = _first_engine(architecture, accelerator, constants, pools=pools)
     if settings.max_num_seqs is not None:
         seqs = max(1, settings.max_num_seqs)
     if settings.max_num_batched_tokens is not None:
         tokens = max(1, settings.max_num_batched_tokens)
     else:
-        pools = pooling.is_pooling(architecture, settings)
-        first = _first_engine(architecture, accelerator, constants, pools=pools)
         if _whole_prompts(architecture, settings, length, constants, first=first, pools=pools):
             floor = first or constants.flag("whole_prompts_floor")
             tokens = max(tokens, length) if floor else length
@@ -100,6 +104,7 @@ def resolve(
         WEIGHT_BYTES.get(dtype, 2),
         kv_dtype(architecture, settings.kv_cache_dtype),
         bool(settings.enforce_eager),
+        first,
     )
 
 

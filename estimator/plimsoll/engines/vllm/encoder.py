@@ -138,7 +138,7 @@ def encoder(
     peak = at_once * live * element + inputs + count * item.embeds * early * element
     figure = constants["encoder_pass" if tower.kind in _MEASURED else "encoder_pass_unmeasured"]
     peak *= figure.value
-    if not constants.flag("chunked_prefill"):
+    if resolved.first_engine:
         return replace(_allowance(constants), high=peak * (1 + figure.error))
     padded = _PADDED_MOST if rows > count * item.embeds else 1.0
     return Encoder(
@@ -168,11 +168,10 @@ def buffers(architecture: Architecture, resolved: Resolved) -> int:
 def _limits(settings: EngineSettings, said: Mapping[str, str]) -> dict[str, Any]:
     """Limits per prompt as said: numbers, or sizes with a number among them."""
     limits: dict[str, Any] = json.loads(said.get("limit-mm-per-prompt", "{}"))
-    if settings.images is not None:
-        own = limits.get(_IMAGE)
-        limits[_IMAGE] = (
-            {**own, "count": settings.images} if isinstance(own, dict) else settings.images
-        )
+    for name, typed in ((_IMAGE, settings.images), (_VIDEO, settings.videos)):
+        own = limits.get(name)
+        if typed is not None:
+            limits[name] = {**own, "count": typed} if isinstance(own, dict) else typed
     return limits
 
 

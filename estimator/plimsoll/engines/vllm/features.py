@@ -207,18 +207,19 @@ class Features:
                     )
                 )
                 return settings
-        image = limits.get("image")
-        if isinstance(image, int):
-            self._one(
-                settings.images, image, "limit-mm-per-prompt", "workload.imagesPerPrompt", problems
-            )
-            settings = replace(settings, images=image)
-            del limits["image"]
-        elif isinstance(image, dict):
-            count = image.get("count", 1)
-            self._one(
-                settings.images, count, "limit-mm-per-prompt", "workload.imagesPerPrompt", problems
-            )
+        for name, typed, field in (
+            ("image", settings.images, "images"),
+            ("video", settings.videos, "videos"),
+        ):
+            limit = limits.get(name)
+            if limit is None:
+                continue
+            count = limit.get("count", 1) if isinstance(limit, dict) else limit
+            path = f"workload.{field}PerPrompt"
+            self._one(typed, count, "limit-mm-per-prompt", path, problems)
+            if not isinstance(limit, dict):
+                settings = replace(settings, **{field: count})
+                del limits[name]
         if said.get("language-model-only"):
             self._one(
                 settings.images, 0, "language-model-only", "workload.imagesPerPrompt", problems
@@ -274,8 +275,10 @@ def flags(settings: EngineSettings, version: tuple[int, int, int]) -> list[str]:
     if settings.cpu_offload:
         out.append(f"--cpu-offload-gb={settings.cpu_offload / GIB:g}")
     limits = _read(rest.pop("limit-mm-per-prompt", ""))
-    if settings.images is not None:
-        limits = {"image": settings.images, **limits}
+    typed = {"image": settings.images, "video": settings.videos}
+    limits = {name: n for name, n in typed.items() if n is not None} | limits
+    if settings.images == 0 and settings.videos == 0:
+        limits.setdefault("audio", 0)
     if limits:
         out.append(f"--limit-mm-per-prompt={_text(limits)}")
     for name, value in rest.items():

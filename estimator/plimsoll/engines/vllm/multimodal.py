@@ -41,18 +41,24 @@ _SOME: Final = frozenset(
 """Model types whose classes left the tower out before all did."""
 _SIZES: Final = frozenset({"min_pixels", "max_pixels"})
 _EDGES: Final = frozenset({"shortest_edge", "longest_edge"})
-_SECOND_MODALITIES: Final = ("video", "audio")
 
 
-def text_only(settings: EngineSettings) -> bool:
-    """Whether no prompt may have an image, a video or audio."""
+def text_only(architecture: Architecture, settings: EngineSettings) -> bool:
+    """Whether no prompt may have an image, a video or audio.
+
+    A modality of which nothing is said is taken, where the model knows it.
+    """
     said = dict(settings.own)
     if "language-model-only" in said:
         return True
     if settings.images != 0:
         return False
     limits = json.loads(said.get("limit-mm-per-prompt", "{}"))
-    return all(_count(limits.get(name, 0)) == 0 for name in _SECOND_MODALITIES)
+    videos = settings.videos if settings.videos is not None else _count(limits.get("video", 1))
+    seen = architecture.tower is None or architecture.tower.videos
+    heard = any(tensor.part is Part.AUDIO for tensor in architecture.outside)
+    audio = _count(limits.get("audio", 0 if settings.videos == 0 else 1))
+    return not (seen and videos) and not (heard and audio)
 
 
 def only_sizes(text: str) -> bool:
@@ -81,7 +87,7 @@ def loaded(
     """The model as it is loaded: without its towers where nothing may reach them."""
     if not architecture.multimodal:
         return architecture
-    if text_only(settings):
+    if text_only(architecture, settings):
         version = parse_version(constants.version)
         since = _SOME_FROM if architecture.model_type in _SOME else _NOT_LOADED_FROM
         if version >= since:
@@ -109,7 +115,7 @@ def profiled(architecture: Architecture, settings: EngineSettings) -> Architectu
     """The model as its activation peak is measured: as one of text where the encoder is not run."""
     if not architecture.multimodal:
         return architecture
-    if text_only(settings) or "skip-mm-profiling" in dict(settings.own):
+    if text_only(architecture, settings) or "skip-mm-profiling" in dict(settings.own):
         return remembered(
             architecture,
             ("vllm.not profiled",),

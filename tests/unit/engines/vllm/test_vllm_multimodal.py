@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.engines.base import TermName
+from plimsoll.engines.base import Parallelism, TermName
+from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.models.architecture import Part
 from vllm_features import Settings, estimate, model, read
@@ -32,9 +33,21 @@ def test_a_tower_that_nothing_reaches_is_not_loaded(flags: tuple[str, ...]) -> N
     assert spared == pytest.approx(tower_bytes(SEEING), rel=0.02)
 
 
-def test_every_modality_must_be_at_none() -> None:
-    video = ("--limit-mm-per-prompt", '{"image": 0, "video": 1}')
-    assert weights(SEEING, *video) == weights(SEEING)
+@pytest.mark.parametrize("limits", ['{"image": 0, "video": 1}', '{"image": 0}', '{"video": 0}'])
+def test_every_modality_that_the_model_takes_must_be_at_none(limits: str) -> None:
+    assert weights(SEEING, f"--limit-mm-per-prompt={limits}") == weights(SEEING)
+
+
+def test_no_image_is_enough_for_a_model_that_takes_nothing_else() -> None:
+    assert weights(GEMMA, '--limit-mm-per-prompt={"image": 0}') == weights(GEMMA, *TEXT)
+    assert weights(GEMMA, *TEXT) < weights(GEMMA)
+
+
+def test_every_pipeline_stage_holds_the_tower() -> None:
+    (whole,) = stage_weights(model(SEEING), "bfloat16", "", Parallelism())
+    halves = stage_weights(model(SEEING), "bfloat16", "", Parallelism(pipeline=2))
+    rotary = model(SEEING).rotary_elements * 2
+    assert sum(halves) - whole - rotary == pytest.approx(tower_bytes(SEEING), rel=0.02)
 
 
 def test_families_left_their_towers_out_at_different_releases() -> None:
@@ -69,7 +82,7 @@ def test_a_tower_split_by_data_is_whole_on_every_rank() -> None:
 
 
 def test_the_typed_limit_and_the_flag_agree_or_it_is_an_error() -> None:
-    typed = Settings(images=0)
+    typed = Settings(images=0, videos=0)
     assert weights(SEEING) > estimate(SEEING, settings=typed).term(TermName.WEIGHTS).bytes
     assert read(*TEXT, settings=typed).problems == ()
     assert read("--language-model-only", settings=typed).problems == ()
@@ -84,6 +97,8 @@ def test_limits_are_written_back_as_one_flag() -> None:
     assert reading.problems == ()
     flags = VLLM().arguments(estimate(SEEING), reading.settings)
     assert '--limit-mm-per-prompt={"image":2,"video":0}' in flags
+    text = VLLM().arguments(estimate(SEEING), Settings(images=0, videos=0))
+    assert '--limit-mm-per-prompt={"audio":0,"image":0,"video":0}' in text
 
 
 @pytest.mark.parametrize("text", ['{"image": "x"}', "image=x", "[1]", '{"image": -1}', "{"])
