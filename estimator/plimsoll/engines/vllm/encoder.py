@@ -18,7 +18,7 @@ It must not size the text model's pass; `plimsoll.engines.vllm.activation` does.
     Qwen3-VL, 3.5       a video is 12288 tokens; 0.11 and 0.12 count 12.5 for each
     InternVL            as many frames as max_model_len holds
 
-Sources: vLLM 0.8.0 to 0.32.0: vllm/v1/worker/gpu_model_runner.py (profile_run),
+Sources: vLLM 0.8.0 to 0.33.0: vllm/v1/worker/gpu_model_runner.py (profile_run),
 vllm/multimodal/encoder_budget.py (before 0.16 vllm/v1/worker/utils.py), and of
 vllm/model_executor/models the file of each family: ProcessingInfo for sizes, and for live
 elements the tensors that forward() and its callers refer to at once. The first engine (before
