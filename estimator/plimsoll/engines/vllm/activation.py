@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Term, TermName
 from plimsoll.engines.layers.sharding import quantization_in_force
 from plimsoll.engines.layers.widths import Widths, widths
-from plimsoll.engines.vllm.encoder import NONE, encoder
 from plimsoll.engines.vllm.runner import second_runner
 from plimsoll.units import GIB
 
@@ -81,20 +80,24 @@ def activation(
         if sampler >= forward
         else f"{tokens} batched tokens"
     )
-    seen = NONE
+    text = total = peak + experts
+    low, most = text - band, text + band
     if architecture.multimodal and (stage == 0 or not second_runner(architecture, constants)):
+        from plimsoll.engines.vllm.encoder import encoder  # most models have none
+
         seen = encoder(architecture, settings, resolved, parallelism, constants)
-    text = peak + experts
-    total = text + seen.held
-    if seen.peak > total:
-        total, basis, assumed = seen.peak, seen.basis, seen.known is Known.ASSUMED
-    elif seen.held_high > seen.held or seen.high > total:
-        assumed = assumed or seen.known is Known.ASSUMED
+        total = text + seen.held
+        low = max(text + seen.held_low - band, seen.low)
+        most = max(text + seen.held_high + band, seen.high)
+        if seen.peak > total:
+            total, basis, assumed = seen.peak, seen.basis, seen.known is Known.ASSUMED
+        elif seen.held_high > seen.held or seen.high > total:
+            assumed = assumed or seen.known is Known.ASSUMED
     return Term(
         TermName.ACTIVATION,
         round(total),
-        max(0, round(text + seen.held_low - band), round(seen.low)),
-        max(round(text + seen.held_high + band), round(seen.high)),
+        max(0, round(low)),
+        round(most),
         Known.ASSUMED if assumed else Known.MODELLED,
         basis,
     )

@@ -10,7 +10,6 @@ It must not size the text model's pass; `plimsoll.engines.vllm.activation` does.
     pass       patches x live elements + inputs + outputs that are there before the last layer
                live: max(a x h + b x h / tp, c x h + d x I / tp) [+ h: tp > 1], see `_LIVE`
     held       inputs (first runner) + tokens x width; 0.11 and 0.12 pad each item to the budget
-    buffers    deepstack levels x batched tokens x hidden: made while the weights load
 
     Qwen2-VL, 2.5-VL    a video is up to 14 frames (16 before 0.11), two of them as the largest
                         image, while max_model_len holds them. Up to 0.10 the item that is run
@@ -153,16 +152,6 @@ def _allowance(constants: Constants) -> Encoder:
     size = constants.number("multimodal_encoder") * GIB
     most = size + constants.number("multimodal_encoder_most") * GIB
     return Encoder(0.0, 0.0, 0.0, size, 0.0, most, Known.ASSUMED, "")
-
-
-def buffers(architecture: Architecture, resolved: Resolved) -> int:
-    """Bytes of the buffers that deepstack's outputs are copied to, loaded with the weights."""
-    if architecture.tower is None or not architecture.multimodal:
-        return 0
-    return (
-        architecture.tower.levels * resolved.batched_tokens
-        * architecture.hidden_size * resolved.element
-    )  # fmt: skip
 
 
 def _limits(settings: EngineSettings, said: Mapping[str, str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers, stage_weights
 from plimsoll.engines.visible import visible_memory
-from plimsoll.engines.vllm import checks, encoder, lora, multimodal, offload, pooling, speculative
+from plimsoll.engines.vllm import checks, lora, multimodal, offload, pooling, speculative
 from plimsoll.engines.vllm.activation import activation
 from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.constants import constants
@@ -88,7 +88,7 @@ class VLLM:
         beside = 0
         for stage, (start, end) in enumerate(bounds):
             size = (architecture, graphed, parallelism, end - start, accelerator, figures)
-            size_held = weights[stage] + encoder.buffers(architecture, resolved)
+            size_held = weights[stage] + multimodal.buffers(architecture, resolved)
             held = _weights(size_held, figures, settings, resolved, architecture)
             terms = (
                 offload.kept(architecture, settings, resolved.dtype, parallelism, stage, held),

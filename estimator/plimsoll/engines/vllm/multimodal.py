@@ -8,6 +8,8 @@ It must not size an encoder's pass; `plimsoll.engines.vllm.encoder` does.
     --skip-mm-profiling     the tower is loaded and not profiled: what images take at run time
                             comes on top of everything (0.11 on)
     --mm-encoder-tp-mode data   the tower whole on every rank
+    deepstack               levels x batched tokens x hidden elements of buffers, loaded with the
+                            weights
 
 A limit above 0 changes nothing at start-up but where few sequences run at once: the encoder is
 profiled with as many items as its budget holds, not with as many as a prompt may have.
@@ -30,6 +32,7 @@ from plimsoll.models.architecture import Part, Split
 if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings
     from plimsoll.engines.tables import Constants
+    from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.models.architecture import Architecture
 
 _TOWERS: Final = (Part.VISION, Part.AUDIO, Part.PROJECTOR)
@@ -122,3 +125,13 @@ def profiled(architecture: Architecture, settings: EngineSettings) -> Architectu
             lambda: replace(architecture, multimodal=False, memo={}),
         )
     return architecture
+
+
+def buffers(architecture: Architecture, resolved: Resolved) -> int:
+    """Bytes of the buffers that deepstack's outputs are copied to, loaded with the weights."""
+    if architecture.tower is None or not architecture.multimodal:
+        return 0
+    return (
+        architecture.tower.levels * resolved.batched_tokens
+        * architecture.hidden_size * resolved.element
+    )  # fmt: skip

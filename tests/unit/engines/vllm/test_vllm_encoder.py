@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
 from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import resolve
-from plimsoll.engines.vllm.encoder import Encoder, buffers, encoder
+from plimsoll.engines.vllm.encoder import Encoder, encoder
+from plimsoll.engines.vllm.multimodal import buffers
 from plimsoll.units import GIB
 from vllm_features import _GPUS, Settings, estimate, model, read
 
