@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from decision_builders import (
@@ -24,7 +24,8 @@ from decision_builders import (
     request,
     world,
 )
-from plimsoll.advice import MOST
+from plimsoll import advice
+from plimsoll.advice import MOST, advise
 from plimsoll.changes import apply
 from plimsoll.inventory import NO_INVENTORY, Inventory
 from plimsoll.models.quantization_config import stored
@@ -191,11 +192,28 @@ def test_every_alternative_makes_it_fit_and_none_is_said_twice(of: Request) -> N
         assert alternative.required <= alternative.usable
 
 
+WIDE = request(
+    model(parameters=10**9, kv_heads=64), max_model_len=153354, concurrent=106, max_num_seqs=1014
+)
+"""One that takes whole nodes for its cache, so that planning tries many splits."""
+
+
 @given(REQUESTS)
+@example(WIDE)
 def test_advice_takes_no_more_than_some_thirty_estimates(of: Request) -> None:
-    engine = PlainEngine()
-    decide(of, knowledge=world(engine))
-    assert engine.calls <= 40
+    engine, spent = PlainEngine(), [0]
+
+    def counted(*arguments: Any) -> tuple[Alternative, ...]:
+        before = engine.calls
+        found = advise(*arguments)
+        spent.append(engine.calls - before)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(advice, "advise", counted)
+        decide(of, knowledge=world(engine))
+    assert max(spent) <= 40
+    assert engine.calls <= 100
 
 
 @pytest.mark.parametrize("error", [0.0, 0.2])

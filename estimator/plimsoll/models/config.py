@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem
-from plimsoll.models.architecture import Architecture
+from plimsoll.models.architecture import Architecture, Part, Tensor
 from plimsoll.models.families.table import DEFAULTS, builder
 from plimsoll.models.fields import Fields
 from plimsoll.models.quantization_config import kv_dtype_of, quantization_of
@@ -23,12 +23,19 @@ from plimsoll.units import MAX_PARAMETERS, count
 
 if TYPE_CHECKING:
     from plimsoll.models.quantization import Quantization
-    from plimsoll.models.tower import Tower
+    from plimsoll.models.senses.tower import Tower
 
 _TEXT: Final = ("text_config", "llm_config", "language_config")
 """Keys under which a multimodal config keeps its language model."""
 _OTHER_SENSES: Final = ("vision_config", "audio_config", "img_processor", "visual")
 """Keys of towers for other senses; their presence makes a model multimodal."""
+_SENSES: Final = (Part.VISION, Part.AUDIO)
+_THINKS: Final = "thinker_config"
+"""Where Qwen-Omni keeps what is served; its voice is not."""
+_OF_THE_WHOLE: Final = (
+    "model_type", "architectures", "torch_dtype", "dtype", "quantization_config",
+)  # fmt: skip
+"""Fields that hold for the part of a config that is served, where the whole says them."""
 _TOWERS_BY_DEFAULT: Final = frozenset({"llama4"})
 """Whole models whose tower transformers fills in where a copy of the config has none."""
 _DTYPES: Final = {
@@ -43,6 +50,8 @@ _LENGTHS: Final = (
 """Keys for the longest context; where there are several, the least counts."""
 _LENGTH_ABOVE_ALL: Final = "model_max_length"
 """The key that counts whatever the others say (Command R)."""
+_OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert", "jina_embeddings_v3"})
+"""Types whose first two positions stand for padding; vLLM reads the rest of a tokenizer's file."""
 _DEFAULT_LENGTH: Final = 2048
 """vLLM's length for a model whose config names none."""
 _UNBOUNDED: Final = 1 << 20
@@ -57,7 +66,8 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
     quant: the checkpoint's hf_quant_config.json, where there is one. Raises `Invalid` with every
     missing, mistyped or absurd field, each with its path within config.json.
     """
-    top = Fields(config)
+    config, path = _served(config)
+    top = Fields(config, path)
     text = _text_part(top)
     model_type = text.text("model_type", default=top.text("model_type"))
     class_name = _class_name(top, text)
@@ -74,9 +84,10 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
     length = _length(text, heads=built.heads)
     original = _original_length(top, text)
     top.stop_if_wrong()
-    multimodal = any(top.has(key) for key in _OTHER_SENSES)
-    if top.text("model_type") in _TOWERS_BY_DEFAULT and text is not top:
-        multimodal = True
+    towers, unknown = _towers(config, path, top, nested=text is not top)
+    multimodal = any(top.has(key) for key in _OTHER_SENSES) or any(
+        tensor.part in _SENSES for tensor in towers + built.outside
+    )
     made = Architecture(
         model_type=top.text("model_type", default=model_type),
         class_name=class_name,
@@ -86,7 +97,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         max_model_len=length,
         heads=built.heads,
         blocks=left_alone_by_layer(built.blocks, quantization),
-        outside=built.outside + (_towers(config) if multimodal else ()),
+        outside=built.outside + towers,
         extra=built.extra,
         tied=built.tied,
         quantization=quantization,
@@ -94,7 +105,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         attention_kv_dtype=kv_dtype_of(config, quant),
         original_model_len=original if original < length else 0,
         rotary_elements=rotary_elements(text.data, top.text("model_type")),
-        assumed=build is None or built.assumed or _unsized(quantization),
+        assumed=build is None or built.assumed or unknown or _unsized(quantization),
         tower=_tower(config, built.hidden) if multimodal else None,
     )
     if not 0 < made.parameters <= MAX_PARAMETERS:
@@ -113,14 +124,37 @@ def _unsized(quantization: Quantization | None) -> bool:
     return quantization is not None and not quantization.default and not quantization.special
 
 
-def _towers(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    from plimsoll.models.vision import tower_tensors
+def _served(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """The part of a config that an engine serves, and its path: of Qwen-Omni what thinks."""
+    part = config.get(_THINKS)
+    if not isinstance(part, Mapping):
+        return config, "config.json"
+    over = {key: config[key] for key in _OF_THE_WHOLE if config.get(key) is not None}
+    return {**part, **over}, f"config.json: {_THINKS}"
 
-    return tower_tensors(config)
+
+def _towers(
+    config: Mapping[str, Any], path: str, top: Fields, *, nested: bool
+) -> tuple[tuple[Tensor, ...], bool]:
+    """The towers for other senses; and whether there is one of which only parts are known."""
+    from plimsoll.models.senses.audio import audio_tensors, has_tower
+    from plimsoll.models.senses.vision import known, tower_tensors
+
+    found: tuple[Tensor, ...] = ()
+    unknown = False
+    if any(top.has(key) for key in _OTHER_SENSES) or (
+        nested and top.text("model_type") in _TOWERS_BY_DEFAULT
+    ):
+        found = tower_tensors(config, path)
+        unknown = bool(found) and not known(top.text("model_type"))
+    if has_tower(top):
+        heard, strange = audio_tensors(config, path)
+        found, unknown = found + heard, unknown or strange
+    return found, unknown
 
 
 def _tower(config: Mapping[str, Any], hidden: int) -> Tower | None:
-    from plimsoll.models.tower import tower
+    from plimsoll.models.senses.tower import tower
 
     return tower(config, hidden)
 
@@ -158,6 +192,8 @@ def _length(f: Fields, *, heads: int) -> int:
     if not said:
         return _DEFAULT_LENGTH if heads else _UNBOUNDED
     length = min(f.integer(key, high=10**9) for key in said)
+    if f.text("model_type") in _OFFSET:
+        length = max(1, length - 2)
     rope = f.raw("rope_scaling") or f.raw("rope_parameters")
     if not isinstance(rope, Mapping) or "gemma3" in f.text("model_type"):
         return length

@@ -32,6 +32,8 @@ _NOISE: Final = re.compile(
     r"scale_attn.*|attn_implementation|residual_in_fp32|time_step_.*"
 )
 """Keys that say nothing about tensors, whatever the model."""
+_KEPT: Final = frozenset({"time_step_rank", "activation_function", "id2label", "classifier_bias"})
+"""Of those, keys that some family's tensors do follow from."""
 
 
 def _pruned(value: Any, depth: int = 0) -> Any:
@@ -39,7 +41,7 @@ def _pruned(value: Any, depth: int = 0) -> Any:
         return {
             k: _pruned(v, depth + 1)
             for k, v in value.items()
-            if not _NOISE.fullmatch(str(k)) or k == "time_step_rank"
+            if k in _KEPT or not _NOISE.fullmatch(str(k))
         }
     return value
 

@@ -19,8 +19,10 @@ from typing import Any, Final
 
 _NO_ROPE: Final = frozenset(
     {"gpt2", "gpt_bigcode", "opt", "bloom", "mpt", "mamba", "mamba2", "falcon_mamba", "jamba",
-     "nemotron_h"}
+     "nemotron_h", "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"}
 )  # fmt: skip
+_ROTARY: Final = ("rotary", "rope")
+"""What ``position_embedding_type`` says in a type that else has no rope (Jina 3)."""
 _BY_LAYER: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 _MROPE_LENGTHENS: Final = 4
 _MROPE: Final[Mapping[str, Any]] = {"rope_type": "default", "mrope_section": ()}
@@ -40,7 +42,8 @@ def rotary_elements(config: Mapping[str, Any], model_type: str = "") -> int:
 
     model_type: of the whole model, which decides where the config says nothing of its rope.
     """
-    if config.get("model_type") in _NO_ROPE:
+    said = config.get("position_embedding_type")
+    if config.get("model_type") in _NO_ROPE and said not in _ROTARY:
         return 0
     positions, width = _number(config, "max_position_embeddings"), _width(config)
     if positions <= 0 or width <= 0:
@@ -54,7 +57,8 @@ def rotary_elements(config: Mapping[str, Any], model_type: str = "") -> int:
         kinds = [part for part in rope.values() if isinstance(part, Mapping)]
         return sum(_positions(part, positions) * _share(part, config, width) for part in kinds)
     elements = _positions(rope, positions) * _share(rope, config, width)
-    if config.get("rope_local_base_freq") or config.get("model_type") in ("gemma3", "gemma3_text"):
+    local = config.get("rope_local_base_freq") or config.get("local_rope_theta")
+    if local or config.get("model_type") in ("gemma3", "gemma3_text"):
         elements += positions * width
     return elements
 

@@ -8,7 +8,7 @@ import pytest
 
 from plimsoll.errors import Invalid
 from plimsoll.models.catalogue import load
-from plimsoll.models.tower import Tower, tower
+from plimsoll.models.senses.tower import Tower, tower
 
 _SIGLIP: dict[str, Any] = {"hidden_size": 1152, "intermediate_size": 4304, "image_size": 896}
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.units import ceil_div
+
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
@@ -36,6 +38,8 @@ _PER_HEAD: Final = MappingProxyType(
 )
 _NVFP4: Final = ("nvfp4", "nvfp4_4over6")
 _DS_MLA: Final = MappingProxyType({"fp8_ds_mla": 656, "nvfp4_ds_mla": 352})
+_LATENT: Final = 576
+"""Elements of the latent that those bytes hold."""
 
 KNOWN_KV_DTYPES: Final = frozenset({"auto", *_PLAIN, *_FP8, *_PER_HEAD, *_NVFP4, *_DS_MLA})
 """Cache dtypes whose size is known here; vLLM has more, all of them of 8 bits or fewer."""
@@ -72,8 +76,14 @@ def state_bytes(elements: int, dtype: str, model_bytes: int) -> int:
 
 
 def latent_bytes(elements: int, dtype: str, model_bytes: int) -> int:
-    """Bytes of one token's MLA latent of `elements` elements in one layer."""
-    return _DS_MLA.get(dtype) or state_bytes(elements, dtype, model_bytes)
+    """Bytes of one token's MLA latent of `elements` elements in one layer.
+
+    A compressed latent (DeepSeek V4) takes its part of what a whole one does.
+    """
+    whole = _DS_MLA.get(dtype)
+    if whole is None:
+        return state_bytes(elements, dtype, model_bytes)
+    return ceil_div(whole * elements, _LATENT)
 
 
 def is_eight_bit_float(dtype: str) -> bool:

@@ -4,9 +4,9 @@ It must not compute bytes: it says as which model such a one is loaded.
 
     who               --runner pooling; --task embed, embedding, classify, score, reward;
                       --convert embed, classify, reward; else by the class: ...EmbeddingModel,
-                      ...ForSequenceClassification, ...RewardModel, a bare decoder, an encoder
+                      ...ForSequenceClassification, ...RewardModel, a bare decoder; an encoder
     decoders          keep their cache as without; lm_head is not loaded (but where it is tied)
-    encoders          BERT and its kin: every layer sees the whole input, nothing is cached
+    encoders          are made as such (`plimsoll.models.families.encoders`): nothing is cached
     activation        the pass alone: no logits are made
 
 Source: vLLM 0.9.2 to 0.33.0, vllm/config/model.py (_SUFFIX_TO_DEFAULTS),
@@ -24,7 +24,7 @@ from plimsoll.models.architecture import MixerKind, Part
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings
-    from plimsoll.models.architecture import Architecture, Block
+    from plimsoll.models.architecture import Architecture
 
 _TASKS: Final = frozenset({"embed", "embedding", "classify", "score", "reward", "pooling"})
 _CONVERTS: Final = frozenset({"embed", "classify", "reward", "mm_encoder_only"})
@@ -36,12 +36,6 @@ _BARE: Final = frozenset(
     {"Gemma2Model", "Gemma3TextModel", "LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
 )
 """Classes of decoders that the engine takes for embedding by their name."""
-_ENCODERS: Final = (
-    "Bert", "Roberta", "XLMRoberta", "DistilBert", "ModernBert", "NomicBert", "GteModel",
-    "GteNew", "NewModel", "NewForSequence", "SnowflakeGte", "JinaBert", "Electra", "MPNet",
-    "DebertaV2", "Camembert", "Albert",
-)  # fmt: skip
-"""How the names of classes begin whose layers all look both ways."""
 
 
 def is_pooling(architecture: Architecture, settings: EngineSettings) -> bool:
@@ -55,25 +49,19 @@ def is_pooling(architecture: Architecture, settings: EngineSettings) -> bool:
     if runner != "auto" or said.get("task", "auto") != "auto":
         return False
     name = architecture.class_name
-    return name.endswith(_POOLERS) or name in _BARE or name.startswith(_ENCODERS)
+    if name.endswith(_POOLERS) or name in _BARE:
+        return True
+    return any(mixer.kind is MixerKind.ENCODER for mixer in architecture.mixers())
 
 
 def loaded(architecture: Architecture) -> Architecture:
-    """The model as one that pools: without its own head, and an encoder without a cache."""
+    """The model as one that pools: without its own head."""
     return remembered(architecture, ("vllm.pooling",), lambda: _loaded(architecture))
 
 
 def _loaded(architecture: Architecture) -> Architecture:
-    encoder = architecture.class_name.startswith(_ENCODERS)
-    made: dict[int, Block] = {}
-    blocks = []
-    for block in architecture.blocks:
-        if encoder and id(block) not in made:
-            mixers = tuple(replace(m, kind=MixerKind.ENCODER) for m in block.mixers)
-            made[id(block)] = replace(block, mixers=mixers)
-        blocks.append(made.get(id(block), block))
     rest = tuple(t for t in architecture.outside if t.part is not Part.HEAD)
-    return replace(architecture, blocks=tuple(blocks), outside=rest, memo={})
+    return replace(architecture, outside=rest, memo={})
 
 
 def without_logits(architecture: Architecture) -> Architecture:

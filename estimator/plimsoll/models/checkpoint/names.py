@@ -73,9 +73,17 @@ _NOTHING: Final = re.compile(
 )
 _WAYS: Final = re.compile(
     r"^(?:(?:model|language_model|llm|transformer|backbone|base_model|text_model|decoder|"
-    r"encoder|gpt_neox|module|thinker|lm)\.)*"
+    r"encoder|gpt_neox|module|thinker|lm|bert|roberta|distilbert|electra|new)\.)*"
 )
+_HEARS: Final = re.compile(r"^(?:model\.)?encoder\.")
+"""The encoder of a model that hears, where its text model has another name (Whisper, Granite)."""
+_UNSERVED: Final = re.compile(
+    r"^(?:pooler|cls|lm_head|head|classifier|vocab_\w+|(?:generator|discriminator)_\w+)\.|^bias$"
+)
+"""What an encoder has for training, or for a use that is not its own."""
 _EXPERT_NUMBER: Final = re.compile(r"(?<=experts\.)\d+\.")
+
+NONE: Final[frozenset[str]] = frozenset()
 
 _SEGMENTS: Final = {
     "self_attention": "self_attn", "attn": "self_attn", "attention": "self_attn",
@@ -116,10 +124,16 @@ _WHOLE: Final = re.compile(
 _LOOSE_COLUMN: Final = frozenset({"A_log", "D", "dt_bias", "sinks"})
 
 
-def place(name: str, layers: int) -> Place:
-    """Where a tensor is. layers: of the language model; what is beyond them predicts further."""
+def place(name: str, layers: int, *, hears: bool = False, encodes: frozenset[str] = NONE) -> Place:
+    """Where a tensor is. layers: of the language model; what is beyond them predicts further.
+
+    hears: the model has an audio tower. encodes: of an encoder the names of what it serves
+        outside its layers; poolers and heads beside them are not loaded.
+    """
     if _NOTHING.search(name):
         return Place(Home.NOTHING, -1, name)
+    if hears and _HEARS.match(name):
+        return Place(Home.TOWER, -1, name)
     match = _LAYER.match(name)
     way = match["way"] if match else name
     if _FURTHER.search(way):
@@ -129,7 +143,9 @@ def place(name: str, layers: int) -> Place:
     if _TOWER.search(way):
         return Place(Home.TOWER, -1, name)
     if match is None:
-        return Place(Home.OUTSIDE, -1, _end(name))
+        rest = _end(name)
+        served = not encodes or rest in encodes or not _UNSERVED.match(rest)
+        return Place(Home.OUTSIDE if served else Home.NOTHING, -1, rest)
     number, rest = int(match["n"]), spelt(name[match.end() :])
     if _TOWER.search(rest):
         return Place(Home.TOWER, -1, name)

@@ -17,9 +17,18 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.architecture import Architecture, Block, Part, Split, Stage, Tensor
+from plimsoll.models.architecture import (
+    Architecture,
+    Block,
+    MixerKind,
+    Part,
+    Split,
+    Stage,
+    Tensor,
+)
 from plimsoll.models.checkpoint.corrections import Corrections
 from plimsoll.models.checkpoint.names import (
+    NONE,
     Home,
     Kind,
     kind_further,
@@ -117,8 +126,12 @@ def _placed(
     further: defaultdict[int, Counter[_Real]] = defaultdict(Counter)
     outside: Counter[_Real] = Counter()
     tower: Counter[_Real] = Counter()
+    hears = any(t.part is Part.AUDIO for t in made.outside)
+    encodes = NONE
+    if any(mixer.kind is MixerKind.ENCODER for mixer in made.mixers()):
+        encodes = frozenset(t.name for t in made.outside)
     for weight in weights:
-        where = place(weight.name, len(made.blocks))
+        where = place(weight.name, len(made.blocks), hears=hears, encodes=encodes)
         real = _Real(where.rest, weight.shape, weight.scheme, weight.scales)
         if where.home is Home.LAYER:
             layers[where.layer][real] += 1

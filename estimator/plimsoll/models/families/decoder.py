@@ -148,7 +148,7 @@ Builder = Callable[[Fields], Built]
 def shape(f: Fields, traits: Traits | None = None) -> Heads:
     """Attention shape from the usual fields."""
     t = traits or Traits()
-    hidden = f.integer("hidden_size", "n_embd", "d_model")
+    hidden = f.integer("hidden_size", "n_embd", "d_model", "dim")
     heads = f.integer("num_attention_heads", "n_head", "n_heads")
     kv = f.integer(
         "num_key_value_heads", "num_kv_heads", "multi_query_group_num", default=t.kv_heads or heads
@@ -173,10 +173,10 @@ def decoder(f: Fields, t: Traits) -> Built:
     heads = shape(f, t)
     count = layers_of(f)
     default = 4 * heads.hidden if t.four_times else None
-    if t.width_at or (t.moe is not None and all(map(t.moe_at, range(count)))):
+    if t.moe is not None and all(map(t.moe_at, range(count))):
         default = 1
-    width = f.integer(
-        "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", default=default
+    width = 1 if t.width_at else f.integer(
+        "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "hidden_dim", default=default
     )  # fmt: skip
     f.stop_if_wrong()
     layers = [

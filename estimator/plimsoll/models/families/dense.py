@@ -230,3 +230,13 @@ def mimo(f: Fields) -> Built:
     )  # fmt: skip
     number = f.integer("num_nextn_predict_layers", default=0, low=0, high=16)
     return replace(built, extra=(built.blocks[0].tensors + mtp) * number)
+
+
+def without_gate_bias(built: Built) -> Built:
+    """Gate and up without their biases; like layers stay one block."""
+    without = ("mlp.gate_proj.bias", "mlp.up_proj.bias")
+    made: dict[int, Block] = {}
+    for block in built.blocks:
+        kept = tuple(t for t in block.tensors if t.name not in without)
+        made.setdefault(id(block), replace(block, tensors=kept))
+    return replace(built, blocks=tuple(made[id(block)] for block in built.blocks))

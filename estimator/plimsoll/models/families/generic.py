@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.families.decoder import Built, Moe, Traits, decoder
 from plimsoll.models.families.dense import all_sliding
+from plimsoll.models.families.encoders import bert
 from plimsoll.models.families.latent import latent_of
 from plimsoll.models.families.sparse import first_dense, with_mtp
 
@@ -28,11 +29,14 @@ _OTHER_MAKE: Final = (
     "laurel", "num_encoder", "encoder_", "block_configs", "hidden_size_per_layer",
 )  # fmt: skip
 _ATTENTION: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+_ENCODERS: Final = ("Bert", "BERT", "Roberta", "MPNet", "Deberta")
+"""What the class of a model with layers that look both ways has in its name."""
 _EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 
 
 def generic(f: Fields) -> Built:
-    """A decoder like LLaMA, with experts or latent attention where the fields say so.
+    """A decoder like LLaMA, with experts or latent attention where the fields say so; an encoder
+    like BERT where its class is named so.
 
     Records a problem for each field that is missing, and for signs of a make that is not LLaMA's.
     """
@@ -49,6 +53,8 @@ def generic(f: Fields) -> Built:
             "count as spec.model.parameters",
         )  # fmt: skip
         f.stop_if_wrong()
+    if any(word in name for name in f.texts("architectures") or () for word in _ENCODERS):
+        return bert(f)
     t = Traits(
         qkv_bias=f.flag("attention_bias", "qkv_bias"), o_bias=f.flag("attention_bias"),
         mlp_bias=f.flag("mlp_bias"), qk_norm="head" if f.flag("use_qk_norm") else "",

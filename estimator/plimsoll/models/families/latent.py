@@ -52,8 +52,14 @@ def latent_of(f: Fields, *, gate: bool = False) -> Latent:
 
 
 def deepseek(f: Fields) -> Built:
-    """DeepSeek V2, V3, V3.2, Kimi K2, GLM 4.7-Flash and 5: latent attention, shared experts."""
+    """DeepSeek V2, V3, V3.2, Kimi K2, GLM 4.7-Flash and 5: latent attention, shared experts.
+
+    Where both parts of a head of q and k are 0 wide (the small DeepSeek-VL2), it is the first
+    DeepSeek's attention.
+    """
     kinds = f.texts("indexer_types") or ()
+    if f.raw("qk_nope_head_dim") == 0 and f.raw("qk_rope_head_dim") == 0:
+        return with_mtp(f, decoder(f, Traits(moe=deepseek_moe(f), moe_at=first_dense(f))))
     t = Traits(
         latent=latent_of(f), moe=deepseek_moe(f), moe_at=first_dense(f),
         mlp_bias=f.text("model_type") == "deepseek_v2" and f.flag("mlp_bias"),

@@ -157,3 +157,40 @@ def step3(f: Fields) -> Built:
         window=f.integer("sliding_window", default=512), kinds=kinds_from(f, layers_of(f)),
     )  # fmt: skip
     return decoder(f, t)
+
+
+def gemma3n(f: Fields) -> Built:
+    """Gemma 3n: copies of the hidden state, a low-rank path beside attention, an embedding for
+    each layer; the last ``num_kv_shared_layers`` layers have no keys and values of their own.
+    """
+    own = replace(shape(f, attention_biases(f, Traits())), qk_norm="head")
+    hidden, count = own.hidden, layers_of(f)
+    copies = f.integer("altup_num_inputs", default=4, high=64)
+    rank = f.integer("laurel_rank", default=64)
+    each, more = _per_layer_input(f, hidden, count)
+    each += loose("altup.correct_output_scale", (hidden,))
+    for name, rows, columns in (
+        ("altup.correction_coefs", copies, copies), ("altup.modality_router", copies, hidden),
+        ("altup.prediction_coefs", copies * copies, copies),
+    ):  # fmt: skip
+        each += linear(name, rows, columns, Split.NONE, Part.OTHER)
+    each += norm("altup.router_norm", hidden) + norm("laurel.post_laurel_norm", hidden)
+    each += linear("laurel.linear_left", rank, hidden, Split.COLUMN, Part.OTHER)
+    each += linear("laurel.linear_right", hidden, rank, Split.ROW, Part.OTHER)
+    for number in range(copies - 1):
+        for name in ("altup_projections", "altup_unembed_projections"):
+            more += linear(f"model.{name}.{number}", hidden, hidden, Split.COLUMN, Part.OTHER,
+                           stage=Stage.EVERY)  # fmt: skip
+    widths = f.integers("intermediate_size") if isinstance(
+        f.raw("intermediate_size"), list
+    ) else (f.integer("intermediate_size", default=16384),) * count  # fmt: skip
+    if widths is None or len(widths) < count or 0 in widths:
+        f.wrong("intermediate_size", f.raw("intermediate_size"), f"a width for {count} layers")
+        f.stop_if_wrong()
+    first_shared = count - f.integer("num_kv_shared_layers", default=15, low=0)
+    t = Traits(
+        tied=True, norms=4, heads_of=lambda _: own, window=f.integer("sliding_window", default=512),
+        kinds=kinds_from(f, count, default_pattern=5), shares_kv=lambda i: i >= first_shared,
+        width_at=lambda i: widths[i] if widths else 1, attention_more=each, more=more,
+    )  # fmt: skip
+    return decoder(f, t)

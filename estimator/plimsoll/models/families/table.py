@@ -60,6 +60,26 @@ BUILDERS: Final[Mapping[str, str]] = {
     "qwen3_next": "linear_attention.qwen_next", "qwen3_5_text": "linear_attention.qwen_next",
     "qwen3_5_moe_text": "linear_attention.qwen_next", "qwen3_5": "linear_attention.qwen_next",
     "qwen3_5_moe": "linear_attention.qwen_next", "minimax_text_01": "linear_attention.minimax_text",
+    **dict.fromkeys(
+        ("roberta", "xlm-roberta", "camembert", "jina_embeddings_v3"), "encoders.roberta"
+    ),
+    "arcee": "lesser.arcee", "apertus": "lesser.apertus", "persimmon": "lesser.persimmon",
+    "helium": "lesser.helium", "orion": "lesser.orion", "minicpm": "lesser.minicpm",
+    "telechat": "lesser.telechat", "telechat2": "lesser.telechat", "telechat3": "dense.llama",
+    "hyperclovax": "lesser.hyperclovax", "jais": "lesser.jais", "jais2": "lesser.jais2",
+    "solar": "dense.llama", "flex_olmo": "sparse.olmoe",
+    "bailing_moe": "experts.bailing", "bailing_moe_v2": "experts.bailing",
+    "longcat_flash": "experts.longcat", "exaone_moe": "experts.exaone_moe",
+    "step3_text": "experts.step3", "arctic": "experts.arctic", "aria_text": "experts.aria",
+    "ernie4_5_vl_moe_text": "experts.ernie_vl", "ernie4_5_moe_vl": "experts.ernie_vl",
+    "whisper": "speech.whisper", "qwen2_5_omni_text": "dense.qwen2",
+    "qwen3_omni_moe_text": "sparse.qwen3_moe",
+    "gemma3n_text": "mixed.gemma3n", "zamba2": "mixtures.zamba2", "lfm2_moe": "mixtures.lfm2_moe",
+    "minicpmv": "lesser.minicpm_v",
+    **dict.fromkeys(("qwen3_asr", "qwen3_asr_thinker", "qwen3_asr_text"), "dense.qwen3"),
+    "bert": "encoders.bert", "distilbert": "encoders.distilbert", "electra": "encoders.electra",
+    "modernbert": "encoders.modernbert", "nomic_bert": "encoders.nomic", "new": "encoders.gte",
+    "gte": "encoders.gte",
     "minimax": "linear_attention.minimax_text", "nemotron-nas": "hybrid.nemotron_nas",
 }  # fmt: skip
 """Module and function by ``model_type``, of the text config where there is one."""

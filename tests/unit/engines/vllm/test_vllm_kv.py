@@ -17,6 +17,7 @@ from architectures import LLAMA_8B, LLAMA_70B, dense, hybrid, latent, windows
 from plimsoll.engines.base import Parallelism
 from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.kv import Cache, cache
+from plimsoll.models.catalogue import load
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -216,3 +217,13 @@ def test_more_tokens_or_more_requests_never_need_less(
     need = kv.need(0, requests, tokens)
     assert kv.need(0, requests, tokens + more) >= need
     assert kv.need(0, requests + 1, tokens) >= need
+
+
+def test_whisper_takes_blocks_for_what_it_says_and_for_what_it_hears() -> None:
+    """Cross attention keeps as many tokens as a batch may have (``CrossAttentionSpec``)."""
+    entry = load().find("openai/whisper-large-v3")
+    assert entry is not None
+    made = held(entry.architecture)
+    assert len(made.pool.groups) == 2
+    assert made.pool.stage_bytes == (32 * 16 * 20 * 64 * 2 * 2,)
+    assert made.blocks(448) == 448 // 16 + 8192 // 16

@@ -81,9 +81,19 @@ def test_a_generator_stays_one(flag: str) -> None:
         ("Qwen3ForCausalLM", False), ("ChatGLMModel", False),
         ("LlavaForConditionalGeneration", False), ("Qwen2ForRewardModel", True),
         ("Qwen3ForSequenceClassification", True), ("Gemma3TextModel", True),
-        ("BertModel", True), ("XLMRobertaForSequenceClassification", True),
+        ("XLMRobertaForSequenceClassification", True),
     ],
 )  # fmt: skip
 def test_the_class_says_who_pools_where_nobody_else_does(name: str, pools: bool) -> None:
     made = replace(model(QWEN), class_name=name, memo={})
     assert is_pooling(made, EngineSettings()) is pools
+
+
+@pytest.mark.parametrize("name", ["BertModel", "BertForMaskedLM", "BertForSequenceClassification"])
+def test_an_encoder_pools_whatever_its_class(name: str) -> None:
+    made = architecture({**BERT, "architectures": [name]})
+    assert is_pooling(made, EngineSettings())
+    found = estimate(made)
+    assert found.term(TermName.KV_CACHE).bytes == 0
+    weights = made.parameters * 2
+    assert found.term(TermName.WEIGHTS).bytes == pytest.approx(weights, rel=0.02)

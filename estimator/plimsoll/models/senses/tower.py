@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.models.fields import Fields
-from plimsoll.models.vision import DEFAULTS
+from plimsoll.models.senses.vision import DEFAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

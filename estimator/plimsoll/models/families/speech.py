@@ -1,0 +1,49 @@
+"""Whisper: an encoder of sound, and a decoder that looks at it in every layer.
+
+It must not be used for text models that hear: `plimsoll.models.senses.audio` has their towers.
+
+    decoder layer   self attention, cross attention, MLP; biases but on k; three norms
+    outside         the encoder; embedding (tied head), learned positions, the last norm
+
+Source: vLLM 0.33.0, vllm/model_executor/models/whisper.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from plimsoll.models.architecture import Block, FeedForward, Mixer, MixerKind, Part, Split
+from plimsoll.models.families.decoder import Built, Traits, assemble
+from plimsoll.models.families.parts import Tensors, linear, mlp, norm
+from plimsoll.models.senses.audio import whisper as tower
+
+if TYPE_CHECKING:
+    from plimsoll.models.fields import Fields
+
+
+def whisper(f: Fields) -> Built:
+    """Whisper."""
+    hidden, heads = f.integer("d_model"), f.integer("decoder_attention_heads")
+    width = f.integer("decoder_ffn_dim")
+    count = f.integer("decoder_layers", high=1000)
+    rows = f.integer("max_target_positions", default=448)
+    encoder, _ = tower(f)
+    f.stop_if_wrong()
+    dim = max(1, hidden // heads)
+    tensors: Tensors = ()
+    for name in ("self_attn", "encoder_attn"):
+        for word in "qkv":
+            split = Split.COLUMN if word == "q" else Split.KV_HEADS
+            tensors += linear(
+                f"{name}.{word}_proj", hidden, hidden, split, Part.ATTENTION, bias=word != "k"
+            )
+        tensors += linear(f"{name}.out_proj", hidden, hidden, Split.ROW, Part.ATTENTION, bias=True)
+        tensors += norm(f"{name}_layer_norm", hidden, bias=True)
+    tensors += mlp(hidden, width, gated=False, bias=True)
+    tensors += norm("final_layer_norm", hidden, bias=True)
+    mixers = tuple(
+        Mixer(kind, heads, heads, dim, dim) for kind in (MixerKind.FULL, MixerKind.CROSS)
+    )
+    block = Block(mixers, FeedForward(width, gated=False), tensors)
+    t = Traits(norm_bias=True, tied=True, positions=rows, more=encoder)
+    return assemble(f, t, hidden, heads, lambda _: block, [0] * count)
