@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from plimsoll.models.checkpoint.table import HeaderTensor
     from plimsoll.models.quantization import Quantization, Scheme
-    from plimsoll.models.senses.tower import Tower
+    from plimsoll.models.tower import Tower
 
 
 class Split(StrEnum):

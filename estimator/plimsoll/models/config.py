@@ -23,7 +23,7 @@ from plimsoll.units import MAX_PARAMETERS, count
 
 if TYPE_CHECKING:
     from plimsoll.models.quantization import Quantization
-    from plimsoll.models.senses.tower import Tower
+    from plimsoll.models.tower import Tower
 
 _TEXT: Final = ("text_config", "llm_config", "language_config")
 """Keys under which a multimodal config keeps its language model."""
@@ -154,7 +154,7 @@ def _towers(
 
 
 def _tower(config: Mapping[str, Any], hidden: int) -> Tower | None:
-    from plimsoll.models.senses.tower import tower
+    from plimsoll.models.senses.largest import tower
 
     return tower(config, hidden)
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.models.architecture import Architecture
-    from plimsoll.models.senses.tower import Tower
+    from plimsoll.models.tower import Tower
 
 _IMAGE, _VIDEO = "image", "video"
 _UNLIMITED: Final = 999

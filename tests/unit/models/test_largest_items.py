@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from plimsoll.errors import Invalid
 from plimsoll.models.catalogue import load
-from plimsoll.models.senses.tower import Tower, tower
+from plimsoll.models.senses.largest import tower
+
+if TYPE_CHECKING:
+    from plimsoll.models.tower import Tower
 
 _SIGLIP: dict[str, Any] = {"hidden_size": 1152, "intermediate_size": 4304, "image_size": 896}
 
