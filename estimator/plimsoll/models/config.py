@@ -36,6 +36,8 @@ _OF_THE_WHOLE: Final = (
     "model_type", "architectures", "torch_dtype", "dtype", "quantization_config",
 )  # fmt: skip
 """Fields that hold for the part of a config that is served, where the whole says them."""
+_HEARING: Final = ("audio_config", "encoder_config")
+"""Keys of audio towers; the second is another thing in most configs."""
 _TOWERS_BY_DEFAULT: Final = frozenset({"llama4"})
 """Whole models whose tower transformers fills in where a copy of the config has none."""
 _DTYPES: Final = {
@@ -137,17 +139,18 @@ def _towers(
     config: Mapping[str, Any], path: str, top: Fields, *, nested: bool
 ) -> tuple[tuple[Tensor, ...], bool]:
     """The towers for other senses; and whether there is one of which only parts are known."""
-    from plimsoll.models.senses.audio import audio_tensors, has_tower
-    from plimsoll.models.senses.vision import known, tower_tensors
-
     found: tuple[Tensor, ...] = ()
     unknown = False
     if any(top.has(key) for key in _OTHER_SENSES) or (
         nested and top.text("model_type") in _TOWERS_BY_DEFAULT
     ):
+        from plimsoll.models.senses.vision import known, tower_tensors
+
         found = tower_tensors(config, path)
         unknown = bool(found) and not known(top.text("model_type"))
-    if has_tower(top):
+    if any(top.has(key) for key in _HEARING):
+        from plimsoll.models.senses.audio import audio_tensors
+
         heard, strange = audio_tensors(config, path)
         found, unknown = found + heard, unknown or strange
     return found, unknown

@@ -235,11 +235,6 @@ _SECTIONS: Final[Mapping[str, str]] = {"granite_speech": "encoder_config"}
 _WHISPERS: Final = ("d_model", "encoder_layers", "encoder_ffn_dim")
 
 
-def has_tower(top: Fields) -> bool:
-    """Whether a config has an audio tower."""
-    return top.has(_SECTIONS.get(top.text("model_type"), "audio_config"))
-
-
 def audio_tensors(config: Mapping[str, Any], path: str) -> tuple[Tensors, bool]:
     """The tensors of a config's audio tower and projector; and whether its make is assumed.
 
