@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.base import TermName
+from plimsoll.engines.base import NO_CACHE, TermName
 from plimsoll.errors import shown
 from plimsoll.units import GB, GIB, ceil_div, count, gib_down, gib_up
 
@@ -100,6 +100,8 @@ def room(workload: Workload, estimate: Estimate) -> str:
     said = workload.input_tokens, workload.output_tokens
     sequence = length if None in said else sum(n or 0 for n in said)
     asked = max(length, (workload.concurrent or 1) * sequence)
+    if estimate.term(TermName.KV_CACHE).basis == NO_CACHE:
+        return NO_CACHE
     if estimate.kv_capacity <= 0:
         return f"no room for KV cache, {asked} tokens asked"
     if estimate.largest_max_model_len < length >= asked:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +46,10 @@ class TermName(StrEnum):
     """Slots for LoRA adapters; only where there are some."""
     DRAFT = "draft"
     """A draft model's weights and buffers; only where there is one. Its cache is in KV_CACHE."""
+
+
+NO_CACHE: Final = "nothing is cached"
+"""What the term of the cache comes from where a model keeps none (encoders)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
+from plimsoll.engines.base import NO_CACHE, Estimate, Known, Term, TermName, Workload
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers, stage_weights
@@ -215,7 +215,8 @@ def _kv_term(
     known = Known.EXACT if resolved.kv_dtype in KNOWN_KV_DTYPES else Known.ASSUMED
     dtype = resolved.dtype if resolved.kv_dtype == "auto" else resolved.kv_dtype
     low = size if known is Known.EXACT else size // 4
-    return Term(TermName.KV_CACHE, size, low, size, known, f"{basis}, {dtype}")
+    words = f"{basis}, {dtype}" if kv.pool.groups else NO_CACHE
+    return Term(TermName.KV_CACHE, size, low, size, known, words)
 
 
 def _weights(

@@ -48,6 +48,7 @@ def test_a_decoder_that_embeds_keeps_its_cache() -> None:
 def test_an_encoder_has_no_cache() -> None:
     found = estimate(architecture(BERT))
     assert found.term(TermName.KV_CACHE).bytes == 0
+    assert found.term(TermName.KV_CACHE).basis == "nothing is cached"
     assert found.required <= found.usable
 
 
