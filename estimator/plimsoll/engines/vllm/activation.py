@@ -5,6 +5,7 @@ It must not count weights, cache or CUDA graphs.
     N = min(max_num_seqs, T), T batched tokens, V vocabulary, h hidden size, I dense width
     sampler   bytes per logit x N x V + base + 1.1 x T x h x 2  last stage; not divided by TP
     forward   (3 x I / tp + 4.25 x h) x T x 2          + 2 x T x h x 2 before the last stage
+              + I / tp x T where inputs are copied in 8 bits (fp8 and int8 checkpoints)
     experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp
     text      max(sampler, forward) + experts
               before 0.13 experts' workspaces end with the pass: max(sampler, forward + experts)
@@ -12,7 +13,8 @@ It must not count weights, cache or CUDA graphs.
 
 The figures come from data/constants.json: fitted to 52 start-ups of 0.19 on H100; they change
 with the engine's sampler and with its model runner (`runner`). The bytes per logit hold for 16-bit
-logits; 32-bit ones add 2. MXFP4 experts run in kernels without workspaces.
+logits; 32-bit ones add 2. MXFP4 experts run in kernels without workspaces. The 8-bit copy is made
+at the down projection (vllm/_custom_ops.py, scaled_fp8_quant and scaled_int8_quant).
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 _MANY_TOKENS: Final = 16384
 """From here on no start-up was measured."""
+_EIGHT_BITS: Final = frozenset({"fp8", "int8"})
+"""Schemes whose kernels multiply 8 bits by 8 bits."""
 
 
 def activation(
@@ -65,6 +69,8 @@ def activation(
     if not last:
         per_token += number("forward_handover") * hidden
     forward = per_token * tokens * element
+    if _eight_bits(architecture, settings):
+        forward += own.dense / parallelism.tensor * tokens
     experts = _expert_workspace(architecture, settings, own, tokens, element, parallelism)
     if not constants.flag("experts_kept"):
         forward, experts = forward + experts, 0.0
@@ -101,6 +107,13 @@ def activation(
         Known.ASSUMED if assumed else Known.MODELLED,
         basis,
     )
+
+
+def _eight_bits(architecture: Architecture, settings: EngineSettings) -> bool:
+    """Whether a linear's input is copied in 8 bits before it is multiplied."""
+    quantization = quantization_in_force(architecture, settings.quantization)
+    scheme = quantization.default if quantization is not None else None
+    return scheme is not None and scheme.name in _EIGHT_BITS
 
 
 def _expert_workspace(

@@ -14,6 +14,7 @@ from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.overheads import graph_sizes, graphs, non_torch, outside
 from plimsoll.engines.vllm.runner import second_runner
+from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -95,6 +96,15 @@ def test_fewer_sequences_shrink_the_sampler_until_the_forward_pass_is_larger() -
     assert few.bytes < many.bytes / 1.5
     assert "logits" in many.basis
     assert "batched tokens" in few.basis
+
+
+@pytest.mark.parametrize(("scheme", "copies"), [("fp8", 1), ("int8", 1), ("w4a16", 0)])
+def test_inputs_are_copied_where_kernels_multiply_in_8_bits(scheme: str, copies: int) -> None:
+    """vllm/_custom_ops.py, scaled_fp8_quant and scaled_int8_quant: one byte an element."""
+    model = replace(QWEN3_32B, vocab_size=64, memo={})
+    stored = replace(model, quantization=Quantization("any", Scheme(scheme, 8)), memo={})
+    tokens = resolved(model).batched_tokens
+    assert peak(stored).bytes - peak(model).bytes == copies * 25600 * tokens
 
 
 def test_the_sampler_runs_on_the_last_pipeline_stage_only() -> None:
