@@ -6,6 +6,7 @@ delete handlers, no daemons, no timers, so no finalizers and no annotations on a
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,8 @@ class Handlers:
             listed_anew = event["type"] is None and streaming
             streaming = event["type"] is not None
             gone = event["type"] == "DELETED"
-            loop.call_soon_threadsafe(self._take, handle, event["object"], gone, listed_anew)
+            with contextlib.suppress(RuntimeError):  # our loop has ended: so will the process
+                loop.call_soon_threadsafe(self._take, handle, event["object"], gone, listed_anew)
 
         return on_event
 
