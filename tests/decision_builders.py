@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from plimsoll.accelerators.types import Accelerator, Dialect, Labels
+from plimsoll.decision.knowledge import Knowledge
+from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines.base import (
     EngineSettings,
     Estimate,
@@ -21,8 +23,7 @@ from plimsoll.engines.base import (
     Workload,
 )
 from plimsoll.errors import Problem, shown
-from plimsoll.inventory import Inventory, Pool
-from plimsoll.knowledge import Knowledge
+from plimsoll.inventory.pools import Inventory, Pool
 from plimsoll.models.architecture import (
     Architecture,
     Block,
@@ -34,7 +35,6 @@ from plimsoll.models.architecture import (
     Tensor,
 )
 from plimsoll.models.model import Model, ModelSource
-from plimsoll.request import Request, Wanted
 from plimsoll.units import GIB, MIB, ceil_div
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from plimsoll.logs import reader
-from plimsoll.logs.row import KEYS, row_of
+from plimsoll.measured.logs import reader
+from plimsoll.measured.logs.row import KEYS, row_of
 
 
 def row(text: str) -> dict[str, Any]:

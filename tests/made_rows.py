@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from plimsoll.accuracy import rows, score
-from plimsoll.accuracy.models import Configs
+from plimsoll.measured import rows, score
+from plimsoll.measured.models import Configs
 
 LLAMA: dict[str, Any] = {
     "_model_id": "test/llama-8b",

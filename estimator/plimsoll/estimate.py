@@ -1,6 +1,6 @@
 """What one replica of a model needs per GPU: the estimate alone, without inventory or policy.
 
-It must not decide whether that fits; `plimsoll.fit` compares and `plimsoll.verdict` decides.
+It must not decide whether that fits; `plimsoll.decision` compares and decides.
 """
 
 from __future__ import annotations

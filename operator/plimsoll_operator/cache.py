@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plimsoll.inventory import Inventory, pools
-from plimsoll.manifests.constants import POLICY_LABEL
-from plimsoll.nodes import read_node
+from plimsoll.api_group import POLICY_LABEL
+from plimsoll.inventory.nodes import read_node
+from plimsoll.inventory.pools import Inventory, pools
 from plimsoll_operator.reflector import name_of, version_of
 
 if TYPE_CHECKING:
-    from plimsoll.inventory import NodeFacts, SetAside
+    from plimsoll.inventory.pools import NodeFacts, SetAside
     from plimsoll_operator.client import Json
 
 

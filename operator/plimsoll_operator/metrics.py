@@ -22,15 +22,15 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 import plimsoll
-from plimsoll.verdict_types import Decision
+from plimsoll.decision.verdict import Decision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from prometheus_client import Metric
 
-    from plimsoll.inventory import Inventory
-    from plimsoll.verdict_types import Verdict
+    from plimsoll.decision.verdict import Verdict
+    from plimsoll.inventory.pools import Inventory
 
 _PER_OBJECT: Final = (
     ("fits", "1 where the LLMDeployment fits, 0 where not, NaN where nobody can be sure."),

@@ -7,7 +7,7 @@ from accuracy.data import scored
 from accuracy.page import PAGE, TITLES, page
 from accuracy.pictures import FOLDER, draw
 from accuracy.words import percent
-from plimsoll.accuracy.score import points_of, summary
+from plimsoll.measured.score import points_of, summary
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)

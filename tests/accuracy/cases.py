@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from accuracy.data import ROOT, configs, measured, sources
 from plimsoll.accelerators import catalogue as accelerators
-from plimsoll.accuracy.inputs import facts
-from plimsoll.accuracy.terms import TermId
 from plimsoll.engines import registry
 from plimsoll.engines.base import EngineSettings, Parallelism, Workload
+from plimsoll.measured.inputs import facts
+from plimsoll.measured.terms import TermId
 from plimsoll.models.catalogue import load
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The measured start-ups of tests/data/measured.jsonl, scored by `plimsoll.accuracy`.
+"""The measured start-ups of tests/data/measured.jsonl, scored by `plimsoll.measured`.
 
 It must not compute a prediction or choose an input: the package does, and this hands it our own
 rows and, as models, our own catalogue.
@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from plimsoll.accuracy import models, rows, score
-from plimsoll.accuracy.summaries import sweep_of
-from plimsoll.accuracy.terms import TermId
+from plimsoll.measured import models, rows, score
+from plimsoll.measured.summaries import sweep_of
+from plimsoll.measured.terms import TermId
 from plimsoll.models.catalogue import load
 
 ROOT: Final = Path(__file__).resolve().parents[2]

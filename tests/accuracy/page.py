@@ -1,6 +1,6 @@
 """docs/accuracy.md: how near estimates come to measured start-ups, and where they do not.
 
-It must not compute an error: `plimsoll.accuracy`, `accuracy.versus` do, and this lays it out. The
+It must not compute an error: `plimsoll.measured`, `accuracy.versus` do, and this lays it out. The
 same rows and constants always give the same page.
 """
 
@@ -14,16 +14,16 @@ from accuracy.peers import PEERS
 from accuracy.pictures import PICTURES
 from accuracy.versus import CLOSE_PCT, ROUNDED_GIB, duels
 from accuracy.words import NONE, amount, cell, percent
-from plimsoll.accuracy.rows import STARTED
-from plimsoll.accuracy.score import Summary, of_physical, outcomes, points_of, summary
-from plimsoll.accuracy.summaries import FEWEST, LARGE_CACHE_GIB, failed, shares
-from plimsoll.accuracy.terms import OUTCOME, TermId
-from plimsoll.verdict_types import Decision
+from plimsoll.decision.verdict import Decision
+from plimsoll.measured.rows import STARTED
+from plimsoll.measured.score import Summary, of_physical, outcomes, points_of, summary
+from plimsoll.measured.summaries import FEWEST, LARGE_CACHE_GIB, failed, shares
+from plimsoll.measured.terms import OUTCOME, TermId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from plimsoll.accuracy.score import Point
+    from plimsoll.measured.score import Point
 
 PAGE: Final = ROOT / "docs" / "accuracy.md"
 TITLES: Final = {

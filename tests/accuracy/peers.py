@@ -27,8 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.accuracy.terms import TermId
-from plimsoll.engines.rule_of_thumb import rule_of_thumb
+from plimsoll.decision.rule_of_thumb import rule_of_thumb
+from plimsoll.measured.terms import TermId
 from plimsoll.models.architecture import MixerKind
 from plimsoll.models.storage import stored_bytes
 from plimsoll.units import GIB

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from accuracy.data import ROOT, scored, sweep
 from accuracy.versus import duels
 from accuracy.words import percent
-from plimsoll.accuracy.score import points_of, summary
-from plimsoll.accuracy.terms import TermId
+from plimsoll.measured.score import points_of, summary
+from plimsoll.measured.terms import TermId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from plimsoll.accuracy.score import Point
+    from plimsoll.measured.score import Point
 
 FOLDER: Final = ROOT / "docs" / "accuracy"
 INK: Final = "#7d8894"

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Final
 
 from accuracy.data import configs, scored
 from accuracy.peers import PEERS, Case, Peer
-from plimsoll.accuracy.inputs import facts
-from plimsoll.accuracy.predict import predict
-from plimsoll.accuracy.score import Point, Summary, summary
-from plimsoll.accuracy.terms import Prediction, TermId
 from plimsoll.engines.base import Workload
+from plimsoll.measured.inputs import facts
+from plimsoll.measured.predict import predict
+from plimsoll.measured.score import Point, Summary, summary
+from plimsoll.measured.terms import Prediction, TermId
 
 if TYPE_CHECKING:
-    from plimsoll.accuracy.inputs import Facts
-    from plimsoll.accuracy.rows import Row
+    from plimsoll.measured.inputs import Facts
+    from plimsoll.measured.rows import Row
 
 
 ROUNDED_GIB: Final = 0.01

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kubernetes.aio.client import ApiClient, Configuration
 
 from chart import CHART, one, render
-from plimsoll.verdict_types import Decision
+from plimsoll.decision.verdict import Decision
 from plimsoll_operator.admission import judge
 from plimsoll_operator.admission.app import AdmissionMetrics
 from plimsoll_operator.client import Client

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from cluster.fixtures_operator import DEPLOY, conditions, install, llm_deployment
-from plimsoll.inventory import NO_INVENTORY
-from plimsoll.manifests.llmdeployment import NoDocuments, request
-from plimsoll.manifests.load import load
-from plimsoll.verdict_types import Policy
+from plimsoll.decision.verdict import Policy
+from plimsoll.inventory.pools import NO_INVENTORY
+from plimsoll.workloads.files import load
+from plimsoll.workloads.llmdeployment import NoDocuments, request
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
 from plimsoll_operator.controller.plan import plan
 from plimsoll_operator.controller.snapshot import Inputs

@@ -11,10 +11,10 @@ import pytest
 
 from cluster.fixtures_operator import DEPLOY, install, llm_deployment, until
 from plimsoll.accelerators.catalogue import find
-from plimsoll.manifests.llmdeployment import NoDocuments, request
+from plimsoll.decision.decide import decide
+from plimsoll.decision.verdict import Decision
 from plimsoll.models.catalogue import load as load_catalogue
-from plimsoll.verdict import decide
-from plimsoll.verdict_types import Decision
+from plimsoll.workloads.llmdeployment import NoDocuments, request
 from plimsoll_operator.api.policy import checkpoints, mebibytes
 
 if TYPE_CHECKING:

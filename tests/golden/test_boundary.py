@@ -12,15 +12,15 @@ import pytest
 
 from boundary_cases import FAR, UTILIZATION, Case, cases
 from plimsoll.accelerators.types import Accelerator
+from plimsoll.decision.decide import decide
+from plimsoll.decision.knowledge import Knowledge
+from plimsoll.decision.request import Request, Wanted
+from plimsoll.decision.verdict import Decision
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.registry import engine
-from plimsoll.knowledge import Knowledge
 from plimsoll.models import catalogue
 from plimsoll.models.config import architecture
 from plimsoll.models.model import Model, ModelSource
-from plimsoll.request import Request, Wanted
-from plimsoll.verdict import decide
-from plimsoll.verdict_types import Decision
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture

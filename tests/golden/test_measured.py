@@ -11,7 +11,7 @@ import pytest
 from accuracy.data import measured, reasons, scored, sources, sweep
 from accuracy.page import PAGE, far, halves, page
 from accuracy.pictures import FOLDER, PICTURES, draw
-from plimsoll.accuracy.score import (
+from plimsoll.measured.score import (
     Point,
     Summary,
     of_physical,
@@ -19,8 +19,8 @@ from plimsoll.accuracy.score import (
     points_of,
     summary,
 )
-from plimsoll.accuracy.summaries import FEWEST, LARGE_CACHE_GIB, failed, shares
-from plimsoll.accuracy.terms import TermId
+from plimsoll.measured.summaries import FEWEST, LARGE_CACHE_GIB, failed, shares
+from plimsoll.measured.terms import TermId
 
 MOST_PICTURE = 120_000
 

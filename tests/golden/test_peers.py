@@ -10,9 +10,9 @@ import pytest
 from accuracy.data import configs
 from accuracy.peers import PEERS, Case, bits
 from accuracy.versus import Duel, duels
-from plimsoll.accuracy.summaries import FEWEST
-from plimsoll.accuracy.terms import TermId
 from plimsoll.engines.base import Parallelism
+from plimsoll.measured.summaries import FEWEST
+from plimsoll.measured.terms import TermId
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB
 

@@ -13,10 +13,10 @@ from typing import Any
 
 from perf import requests
 from perf.results import Report, percentile
-from plimsoll.manifests.llmdeployment import NoDocuments, request
-from plimsoll.manifests.types import LLMDeploymentSpec
-from plimsoll.verdict import decide
-from plimsoll.verdict_types import Decision
+from plimsoll.decision.decide import decide
+from plimsoll.decision.verdict import Decision
+from plimsoll.workloads.llmdeployment import NoDocuments, request
+from plimsoll.workloads.spec import LLMDeploymentSpec
 
 Maker = Callable[[int], dict[str, Any]]
 

@@ -19,8 +19,8 @@ import yaml
 
 from controlplane.build import ProgramSet, kubernetes_set
 from plimsoll.cli import COMMANDS
+from plimsoll.decision.verdict import Capacity, Reason
 from plimsoll.models.model import ModelSource
-from plimsoll.verdict_types import Capacity, Reason
 from plimsoll_operator.api.crd import MODEL_RULES, SPEC_RULES
 
 if TYPE_CHECKING:
@@ -167,14 +167,14 @@ def test_every_warning_and_every_note_that_is_collected_is_explained() -> None:
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        ("verdict.py", "_doubts"),
-        ("verdict.py", "_unknown"),
-        ("verdict.py", "_nowhere"),
-        ("nodes.py", "_offers"),
-        ("nodes.py", "_foreign_resource"),
-        ("nodes.py", "_contradiction"),
-        ("capacity.py", "capacity"),
-        ("checks.py", "beyond_node"),
+        ("decision/decide.py", "_doubts"),
+        ("decision/decide.py", "_unknown"),
+        ("decision/decide.py", "_nowhere"),
+        ("inventory/nodes.py", "_offers"),
+        ("inventory/nodes.py", "_foreign_resource"),
+        ("inventory/nodes.py", "_contradiction"),
+        ("decision/capacity.py", "capacity"),
+        ("decision/checks.py", "beyond_node"),
     ],
 )
 def test_what_is_doubted_or_set_aside_is_explained(module: str, function: str) -> None:

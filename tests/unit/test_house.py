@@ -68,7 +68,7 @@ def test_every_module_of_a_package_lies_in_one() -> None:
     assert {named(folder) for folder in bare} == set()
 
 
-@pytest.mark.parametrize("module", ["plimsoll", "plimsoll.cli", "plimsoll.manifests.load"])
+@pytest.mark.parametrize("module", ["plimsoll", "plimsoll.cli", "plimsoll.workloads.files"])
 def test_the_estimator_starts_without_the_network_or_a_terminal_library(module: str) -> None:
     heavy = ("kopf", "kubernetes", "aiohttp", "rich", "ssl", "urllib3", "requests")
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"

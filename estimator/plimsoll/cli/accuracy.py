@@ -1,6 +1,6 @@
 """`plimsoll accuracy`: estimates beside measured start-ups, term by term.
 
-It must not compute: `plimsoll.accuracy` does, and this prints what it found.
+It must not compute: `plimsoll.measured` does, and this prints what it found.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from plimsoll.accuracy.score import Scored, Summary
+    from plimsoll.measured.score import Scored, Summary
 
 WORST: Final = 15
 """Rows that are listed as furthest off."""
@@ -46,8 +46,8 @@ def command(rows_file: Path, model_files: tuple[Path, ...], output: str) -> None
     plimsoll accuracy rows.jsonl --models models.jsonl
     plimsoll accuracy rows.jsonl --models a.jsonl --models b.jsonl -o json
     """
-    from plimsoll.accuracy import models, rows, score, summaries
     from plimsoll.errors import Problem, shown
+    from plimsoll.measured import models, rows, score, summaries
 
     try:
         configs = models.read(model_files)
@@ -97,8 +97,8 @@ def _safe(text: str) -> str:
 
 def _show(scored: Sequence[Scored]) -> None:
     """The tables for people."""
-    from plimsoll.accuracy import score, summaries
-    from plimsoll.accuracy.terms import TermId
+    from plimsoll.measured import score, summaries
+    from plimsoll.measured.terms import TermId
 
     columns = ("term", "n", "median %", "p95 %", "median GiB", "p95 GiB", "of rows with inputs")
     table = Table(columns, right=frozenset(columns[1:]))
@@ -127,7 +127,7 @@ def _show(scored: Sequence[Scored]) -> None:
 
 
 def _show_cuts(scored: Sequence[Scored]) -> None:
-    from plimsoll.accuracy import summaries
+    from plimsoll.measured import summaries
 
     table = Table(("cut", "n", "median", "p95", "of"), right=frozenset({"n", "median", "p95"}))
     for cut in summaries.cuts(scored):
@@ -137,8 +137,8 @@ def _show_cuts(scored: Sequence[Scored]) -> None:
 
 
 def _show_failed(scored: Sequence[Scored]) -> None:
-    from plimsoll.accuracy import summaries
-    from plimsoll.verdict_types import Decision
+    from plimsoll.decision.verdict import Decision
+    from plimsoll.measured import summaries
 
     failed = summaries.failed(scored)
     doubtful = [
@@ -162,7 +162,7 @@ def _show_failed(scored: Sequence[Scored]) -> None:
 
 
 def _show_worst(scored: Sequence[Scored]) -> None:
-    from plimsoll.accuracy import score
+    from plimsoll.measured import score
 
     columns = ("row", "term", "predicted", "low", "high", "measured", "error %", "of")
     click.echo("\nfurthest off:")

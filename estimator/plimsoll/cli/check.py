@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plimsoll.cli.output import Table, bad_input, dump, format_option, problem_dict, show
+from plimsoll.cli.output import Table, bad_input, dump, format_option, show
+from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
-    from plimsoll.inventory import Inventory
-    from plimsoll.manifests.load import Manifest, Manifests
-    from plimsoll.request import Request
-    from plimsoll.verdict_types import Policy, Verdict
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Policy, Verdict
+    from plimsoll.inventory.pools import Inventory
+    from plimsoll.workloads.files import Manifest, Manifests
 
 Checked = tuple["Manifest", "Request", "Verdict"]
 
@@ -51,8 +52,8 @@ def command(
     \b
     Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read.
     """
-    from plimsoll.inventory import NO_INVENTORY
-    from plimsoll.manifests.load import load
+    from plimsoll.inventory.pools import NO_INVENTORY
+    from plimsoll.workloads.files import load
 
     if not sources and not files:
         raise click.UsageError("say which FILE or DIR to check, or - for standard input")
@@ -63,8 +64,8 @@ def command(
 
         inventory = read_inventory(inventory_file, output)
     if not found.deployments and not found.problems:
+        from plimsoll.api_group import API_VERSION, KIND
         from plimsoll.errors import Problem
-        from plimsoll.manifests.constants import API_VERSION, KIND
 
         others = f"{found.others} objects of other kinds"
         bad_input([Problem(", ".join((*sources, *files)), others,
@@ -82,8 +83,8 @@ def command(
 def _check(
     manifest: Manifest, found: Manifests, inventory: Inventory, default: str | None
 ) -> Checked:  # fmt: skip
-    from plimsoll.manifests.llmdeployment import request
-    from plimsoll.verdict import decide
+    from plimsoll.decision.decide import decide
+    from plimsoll.workloads.llmdeployment import request
 
     asked = request(manifest.obj, found)
     namespace = asked.name.partition("/")[0]
@@ -91,8 +92,8 @@ def _check(
 
 
 def _policy(namespace: str, found: Manifests, default: str | None) -> Policy:
-    from plimsoll.manifests.policy import policy_of
-    from plimsoll.verdict_types import Mode, Policy
+    from plimsoll.decision.policy import policy_of
+    from plimsoll.decision.verdict import Mode, Policy
 
     if namespace in found.modes:
         return policy_of(namespace, found.modes[namespace])
@@ -109,7 +110,7 @@ def _outcome(verdict: Verdict) -> str:
 
 def _show(checked: list[Checked], found: Manifests) -> None:
     """A table of all, then every word on those that are not plainly fine."""
-    from plimsoll import messages
+    from plimsoll.report import messages
     from plimsoll.units import gib_down, gib_up
 
     if checked:
@@ -140,8 +141,8 @@ def _show(checked: list[Checked], found: Manifests) -> None:
 
 
 def _dump(checked: list[Checked], found: Manifests, output: str) -> None:
-    from plimsoll import messages
-    from plimsoll.cli.verdict_json import verdict_dict
+    from plimsoll.report import messages
+    from plimsoll.report.as_data import verdict_dict
 
     results: list[dict[str, Any]] = []
     for manifest, asked, verdict in checked:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.errors import Problem, shown
-from plimsoll.manifests.llmdeployment import Missing
+from plimsoll.workloads.llmdeployment import Missing
 
 if TYPE_CHECKING:
     from pathlib import Path

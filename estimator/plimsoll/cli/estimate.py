@@ -17,9 +17,9 @@ from plimsoll.engines.registry import NAMES as ENGINES
 
 if TYPE_CHECKING:
     from plimsoll.cli.documents import FileDocument
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate
-    from plimsoll.request import Request
-    from plimsoll.verdict_types import RuleOfThumb, Verdict
 
 
 def complete_model(_ctx: click.Context, _param: click.Parameter, text: str) -> list[CompletionItem]:
@@ -102,9 +102,9 @@ def command(
     plimsoll estimate --parameters 70B --bits 16
     """
     from plimsoll.accelerators.catalogue import full_gpus
+    from plimsoll.decision.decide import decide
     from plimsoll.errors import Problem, shown
     from plimsoll.models.model import ModelSource
-    from plimsoll.verdict import decide
 
     if sum(x is not None for x in (model, config_file, parameters)) != 1:
         raise click.UsageError("say one of MODEL, --config FILE or --parameters COUNT")
@@ -130,7 +130,7 @@ def command(
     if gpus and first.problems and all(v.problems for _, _, v in decided):
         bad_input(first.problems, output)
     if output != "table":
-        from plimsoll.cli.verdict_json import verdict_dict
+        from plimsoll.report.as_data import verdict_dict
 
         answers = [verdict_dict(r, v) | {"accelerator": name} for name, r, v in decided]
         dump(answers[0] if len(gpus) == 1 else answers, output)
@@ -162,7 +162,7 @@ def _request(
     gpu: str, flags: dict[str, Any],
 ) -> Request:  # fmt: skip
     """The manifest that the flags stand for, read the manifest's way."""
-    from plimsoll.manifests.llmdeployment import request
+    from plimsoll.workloads.llmdeployment import request
 
     spec_model: dict[str, Any] = {}
     if documents.text is not None:
@@ -214,9 +214,9 @@ def _said(value: Any) -> Any:
 
 def _show_one(request: Request, verdict: Verdict) -> None:
     """Term by term on one kind of GPU."""
-    from plimsoll import messages
     from plimsoll.engines.base import TermName
     from plimsoll.engines.registry import engine
+    from plimsoll.report import messages
     from plimsoll.units import GIB
 
     click.echo(messages.model_message(verdict.model))
@@ -288,7 +288,7 @@ def _rule(rule: RuleOfThumb) -> str:
 
 def _show_all(decided: list[tuple[str, Request, Verdict]]) -> None:
     """One line for each kind of GPU."""
-    from plimsoll import messages
+    from plimsoll.report import messages
     from plimsoll.units import gib_down, gib_up
 
     click.echo(messages.model_message(decided[0][2].model))

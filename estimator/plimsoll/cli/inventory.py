@@ -17,7 +17,7 @@ from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown
 
 if TYPE_CHECKING:
-    from plimsoll.inventory import Inventory
+    from plimsoll.inventory.pools import Inventory
 
 MAX_FILE = 256 << 20
 """Bytes of an inventory file that are read at most."""
@@ -46,7 +46,7 @@ def command(
     else:
         found = _inventory(_ask_kubectl(kubectl, context, kubeconfig, output), "kubectl", output)
     if output != "table":
-        from plimsoll.inventory_file import to_dict
+        from plimsoll.inventory.saved import to_dict
 
         dump(to_dict(found), output)
         return
@@ -73,7 +73,7 @@ def read_inventory(source: str, output: str) -> Inventory:
 
 
 def _inventory(text: str, source: str, output: str) -> Inventory:
-    from plimsoll.inventory_file import from_dict
+    from plimsoll.inventory.saved import from_dict
 
     try:
         return from_dict(json.loads(text))

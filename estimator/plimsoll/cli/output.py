@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from plimsoll.report.as_data import problem_dict
+
 if TYPE_CHECKING:
     from plimsoll.errors import Problem
 
@@ -103,10 +105,3 @@ def bad_input(problems: Sequence[Problem], output: str = "table") -> NoReturn:
     else:
         dump({"problems": [problem_dict(p) for p in problems]}, output)
     sys.exit(2)
-
-
-def problem_dict(problem: Problem) -> dict[str, str]:
-    """A problem for machines."""
-    return {
-        "path": problem.path, "given": problem.given, "wanted": problem.wanted, "fix": problem.fix
-    }  # fmt: skip

@@ -1,6 +1,6 @@
 """`plimsoll read-log`: the start-up log of an engine as a measured row, beside its prediction.
 
-It must not read a figure or predict one itself: `plimsoll.logs` and `plimsoll.accuracy` do.
+It must not read a figure or predict one itself: `plimsoll.measured` does both.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from plimsoll.cli.estimate import complete_gpu, complete_model
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 
 if TYPE_CHECKING:
-    from plimsoll.accuracy.score import Scored
-    from plimsoll.logs.reader import Log
+    from plimsoll.measured.logs.reader import Log
+    from plimsoll.measured.score import Scored
     from plimsoll.models.architecture import Architecture
 
 _READ: Final = (
@@ -59,8 +59,8 @@ def command(
     plimsoll read-log vllm.log -o row >> rows.jsonl
     """
     from plimsoll.errors import Problem, shown
-    from plimsoll.logs import compare, reader
-    from plimsoll.logs import row as rows
+    from plimsoll.measured.logs import compare, reader
+    from plimsoll.measured.logs import row as rows
 
     form = "table" if output == "row" else output
     log = _read(file, form)
@@ -88,7 +88,7 @@ def command(
 
 def _read(file: Path, output: str) -> Log:
     from plimsoll.errors import Problem, shown
-    from plimsoll.logs.reader import read
+    from plimsoll.measured.logs.reader import read
 
     if str(file) == "-":
         return read(sys.stdin.buffer)
@@ -106,7 +106,7 @@ def _model(
     """The model to predict with, by name; none where the log's own is not in the catalogue."""
     from plimsoll.cli.documents import FileDocument
     from plimsoll.errors import Invalid, Problem, shown
-    from plimsoll.logs.row import hub_name
+    from plimsoll.measured.logs.row import hub_name
     from plimsoll.models.resolve import resolve
 
     if config_file is not None:
@@ -149,7 +149,7 @@ def _gpu(name: str | None, output: str) -> str:
 
 
 def _comparison(scored: Scored) -> dict[str, Any]:
-    from plimsoll.accuracy.score import as_dict
+    from plimsoll.measured.score import as_dict
 
     found: dict[str, Any] = as_dict([scored])["rows"][0]
     for term, point in scored.points.items():

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from plimsoll.api_group import GROUP, PLURAL, VERSION
 from plimsoll.errors import PlimsollError
-from plimsoll.manifests.constants import GROUP, PLURAL, VERSION
 from plimsoll_operator.admission.judge import Judge, MayOverride
 from plimsoll_operator.admission.knowledge import ClusterKnowledge
 from plimsoll_operator.admission.server import AdmissionServer, Limits
@@ -24,7 +24,7 @@ from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import new_registry
 
 if TYPE_CHECKING:
-    from plimsoll.verdict_types import Verdict
+    from plimsoll.decision.verdict import Verdict
     from plimsoll_operator.admission.review import Review
     from plimsoll_operator.settings import Settings
 

@@ -1,6 +1,6 @@
 """From a review to an answer: which reviews are judged, by whose policy, and who may override.
 
-It must not decide whether a model fits (`plimsoll.verdict.decide` does), and it must not know
+It must not decide whether a model fits (`plimsoll.decision` does), and it must not know
 HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
 
     UPDATE is let through   while deleting; when the spec and every plimsoll.dev/ annotation are
@@ -15,17 +15,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from plimsoll import messages
-from plimsoll.manifests.constants import GROUP, OVERRIDE_ANNOTATION
-from plimsoll.manifests.llmdeployment import request as read_request
-from plimsoll.verdict import allowed_update, decide
-from plimsoll.verdict_types import Decision, Mode, Policy, Verdict
+from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
+from plimsoll.decision.decide import allowed_update, decide
+from plimsoll.decision.verdict import Decision, Mode, Policy, Verdict
+from plimsoll.report import messages
+from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.admission.review import Answer, Review
 
 if TYPE_CHECKING:
-    from plimsoll.inventory import Inventory
-    from plimsoll.manifests.llmdeployment import Documents
-    from plimsoll.request import Request
+    from plimsoll.decision.request import Request
+    from plimsoll.inventory.pools import Inventory
+    from plimsoll.workloads.llmdeployment import Documents
 
 MAX_REASON = 200
 """Characters of an override's reason that are repeated in a warning."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from plimsoll.manifests.constants import GROUP, KIND, PLURAL, VERSION
-from plimsoll.manifests.types import LLMDeploymentSpec
+from plimsoll.api_group import GROUP, KIND, PLURAL, VERSION
+from plimsoll.workloads.spec import LLMDeploymentSpec
 from plimsoll_operator.api.status import LLMDeploymentStatus
 
 Json = dict[str, Any]

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll.accelerators import catalogue as accelerators
-from plimsoll.manifests.constants import GROUP, OVERRIDE_ANNOTATION, PLURAL, POLICY_LABEL, VERSION
+from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION, PLURAL, POLICY_LABEL, VERSION
 from plimsoll.models.catalogue import load
 from plimsoll.models.storage import stored_bytes
 from plimsoll.units import MIB

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from typing import Any, Final
 
-from plimsoll.manifests.constants import GROUP, PLURAL, VERSION
+from plimsoll.api_group import GROUP, PLURAL, VERSION
 
 Json = dict[str, Any]
 

@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.manifests.constants import GROUP
+from plimsoll.api_group import GROUP
 from plimsoll_operator.certificates.authority import (
     Pair,
     bundle,

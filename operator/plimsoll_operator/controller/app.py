@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import kopf
 from prometheus_client import Gauge
 
-from plimsoll.knowledge import shipped
-from plimsoll.manifests.constants import GROUP
+from plimsoll.api_group import GROUP
+from plimsoll.decision.knowledge import shipped
 from plimsoll_operator.client import UNREACHABLE, ApiError, Client, NotFound, connect
 from plimsoll_operator.controller.cache import Cache
 from plimsoll_operator.controller.documents import Documents

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.manifests.constants import GROUP
+from plimsoll.api_group import GROUP
 from plimsoll_operator.cache import NamespaceModes, NodeCache
 from plimsoll_operator.reflector import name_of, version_of
 

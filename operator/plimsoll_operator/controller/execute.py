@@ -11,7 +11,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.manifests.constants import GROUP, PLURAL, VERSION
+from plimsoll.api_group import GROUP, PLURAL, VERSION
 from plimsoll_operator.client import EVENTS, UNREACHABLE, ApiError, Resource
 
 if TYPE_CHECKING:

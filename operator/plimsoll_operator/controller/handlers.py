@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import kopf
 
-from plimsoll.manifests.constants import GROUP, PLURAL, VERSION
+from plimsoll.api_group import GROUP, PLURAL, VERSION
 from plimsoll_operator.client import trimmed
 from plimsoll_operator.reflector import name_of, version_of
 

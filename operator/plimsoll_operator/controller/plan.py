@@ -19,16 +19,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll import messages
-from plimsoll.verdict import decide
-from plimsoll.verdict_types import Capacity, Decision, Reason, Verdict
+from plimsoll.decision.decide import decide
+from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
+from plimsoll.report import messages
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from plimsoll.knowledge import Knowledge
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll_operator.controller.snapshot import Identity, Inputs
 
 NORMAL: Final = "Normal"

@@ -17,7 +17,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.manifests.constants import POLICY_LABEL
+from plimsoll.api_group import POLICY_LABEL
 from plimsoll_operator.client import NAMESPACES, NODES, UNREACHABLE, ApiError
 from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
 from plimsoll_operator.reflector import backoff, name_of

@@ -8,18 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.manifests.llmdeployment import Missing, override_reason, pick
-from plimsoll.manifests.llmdeployment import request as read_request
-from plimsoll.manifests.policy import policy_of
+from plimsoll.decision.policy import policy_of
+from plimsoll.workloads.llmdeployment import Missing, override_reason, pick
+from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.controller.cache import unpack
 from plimsoll_operator.controller.documents import ABSENT, Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from plimsoll.inventory import Inventory
-    from plimsoll.request import Request
-    from plimsoll.verdict_types import Policy
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Policy
+    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.controller.cache import Cache, Entry
 
 
@@ -58,7 +58,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class OneDocument:
-    """The one ConfigMap that a request may refer to, as `plimsoll.manifests` asks for it."""
+    """The one ConfigMap that a request may refer to, as `plimsoll.workloads` asks for it."""
 
     namespace: str
     name: str

@@ -17,8 +17,8 @@ from plimsoll.units import GB, ceil_div, ceil_mib, floor_mib
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from plimsoll.decision.verdict import Alternative, Placement, Verdict
     from plimsoll.engines.base import Estimate
-    from plimsoll.verdict_types import Alternative, Placement, Verdict
 
 LONGEST_TEXT: Final = 1024
 MOST_ALTERNATIVES: Final = 5

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import kopf
 
-from plimsoll.manifests.constants import GROUP, POLICY_LABEL
+from plimsoll.api_group import GROUP, POLICY_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from plimsoll.accelerators.catalogue import find
+from plimsoll.api_group import GROUP
+from plimsoll.decision.decide import decide
+from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.engines.base import TermName
-from plimsoll.manifests.constants import GROUP
-from plimsoll.manifests.llmdeployment import NoDocuments, request
-from plimsoll.manifests.load import load as load_manifests
-from plimsoll.manifests.types import LLMDeploymentSpec, ModelSpec
 from plimsoll.models.catalogue import load as load_catalogue
-from plimsoll.verdict import decide
-from plimsoll.verdict_types import Decision, Reason
+from plimsoll.workloads.files import load as load_manifests
+from plimsoll.workloads.llmdeployment import NoDocuments, request
+from plimsoll.workloads.spec import LLMDeploymentSpec, ModelSpec
 from plimsoll_operator.api import generate
 from plimsoll_operator.api.crd import crd, schema
 from plimsoll_operator.api.policy import checkpoints, floor_policy, mebibytes

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from prometheus_client import generate_latest
 
 from decision_builders import A100, H100, cluster, on, pool, request, world
+from plimsoll.decision.decide import decide
 from plimsoll.models.model import Model, ModelSource
-from plimsoll.verdict import decide
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import ControllerMetrics, new_registry
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from plimsoll.request import Request
+    from plimsoll.decision.request import Request
 
 OBJECT = 'name="big",namespace="chat"'
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from plimsoll.manifests.policy import policy_of
-from plimsoll.verdict_types import Mode
+from plimsoll.decision.policy import policy_of
+from plimsoll.decision.verdict import Mode
 
 
 def test_without_a_label_the_default_is_enforce() -> None:

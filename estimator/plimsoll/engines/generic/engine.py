@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Estimate, Known, Reading, Term, TermName, Workload
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.layers.plain_cache import holds, least, need, plain_cache
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
-from plimsoll.engines.plain_cache import holds, least, need, plain_cache
-from plimsoll.engines.visible import visible_memory
+from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.units import GIB, ceil_div
 
 if TYPE_CHECKING:

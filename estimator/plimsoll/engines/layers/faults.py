@@ -18,13 +18,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, is_eight_bit_float, kv_dtype
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import (
     VOCAB_PADDING,
     local_shape,
     quantization_in_force,
     scheme_in_force,
 )
-from plimsoll.engines.memo import remembered
 from plimsoll.errors import Problem, shown
 from plimsoll.models.architecture import Split
 from plimsoll.units import ceil_div

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.allocator import allocated
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.runtime_quantization import experts_only, runtime_quantization
-from plimsoll.engines.memo import remembered
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage
 from plimsoll.models.storage import scheme_of
 from plimsoll.units import ceil_div

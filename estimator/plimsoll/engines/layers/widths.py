@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers
-from plimsoll.engines.memo import remembered
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture

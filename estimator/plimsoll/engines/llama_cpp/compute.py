@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.memo import remembered
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.models.architecture import MixerKind
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.llama_cpp.kv import LayerCache, layer_caches
 from plimsoll.engines.llama_cpp.layout import devices
 from plimsoll.engines.llama_cpp.weights import weights
-from plimsoll.engines.memo import remembered
 
 if TYPE_CHECKING:
     from plimsoll.engines.llama_cpp.defaults import Resolved

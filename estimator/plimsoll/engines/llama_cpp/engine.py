@@ -19,6 +19,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Estimate
+from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.llama_cpp import checks
 from plimsoll.engines.llama_cpp.arguments import arguments, read_arguments
 from plimsoll.engines.llama_cpp.compute import Graph, shape
@@ -27,7 +28,6 @@ from plimsoll.engines.llama_cpp.defaults import ALL_LAYERS, resolve
 from plimsoll.engines.llama_cpp.devices import loads
 from plimsoll.engines.llama_cpp.terms import PLAIN_FILES, Gpu, terms
 from plimsoll.engines.llama_cpp.weights import has_header
-from plimsoll.engines.visible import visible_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

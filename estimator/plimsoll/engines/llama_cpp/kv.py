@@ -19,9 +19,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.llama_cpp import ggml_types
 from plimsoll.engines.llama_cpp.defaults import per_slot
-from plimsoll.engines.memo import remembered
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 

@@ -20,9 +20,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.llama_cpp import ggml_types
 from plimsoll.engines.llama_cpp.mixture import Model, Role, tensor_type
-from plimsoll.engines.memo import remembered
 from plimsoll.models.architecture import MixerKind, Part, Stage
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers
+from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.sglang import checks
 from plimsoll.engines.sglang.arguments import arguments, read_arguments
 from plimsoll.engines.sglang.constants import TABLE
@@ -32,7 +33,6 @@ from plimsoll.engines.sglang.defaults import Resolved, resolve
 from plimsoll.engines.sglang.overheads import Amount, context, forward, graphs, request_table
 from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
 from plimsoll.engines.sglang.weights import load_quantization, weights
-from plimsoll.engines.visible import visible_memory
 from plimsoll.units import ceil_div, gib
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers
-from plimsoll.engines.memo import remembered
 from plimsoll.engines.sglang.constants import sliding_pool
 from plimsoll.engines.sglang.defaults import whole
 from plimsoll.models.architecture import MixerKind

@@ -17,8 +17,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import rotary_elements, stage_weights
-from plimsoll.engines.memo import remembered
 from plimsoll.models.architecture import Part
 
 if TYPE_CHECKING:

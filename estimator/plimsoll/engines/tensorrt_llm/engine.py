@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from plimsoll.engines.base import Estimate, Known, Term, TermName
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.sharding import quantization_in_force
+from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.tensorrt_llm import checks
 from plimsoll.engines.tensorrt_llm.arguments import arguments, read_arguments
 from plimsoll.engines.tensorrt_llm.constants import TABLE
@@ -27,7 +28,6 @@ from plimsoll.engines.tensorrt_llm.defaults import KNOWN_KV_DTYPES, resolve
 from plimsoll.engines.tensorrt_llm.kv import stage_caches
 from plimsoll.engines.tensorrt_llm.overheads import activation, buffers, graphs
 from plimsoll.engines.tensorrt_llm.stages import bounds, weights
-from plimsoll.engines.visible import visible_memory
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:

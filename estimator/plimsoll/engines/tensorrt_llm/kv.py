@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, latent_bytes, state_bytes
-from plimsoll.engines.memo import remembered
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.tensorrt_llm.stages import bounds
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div

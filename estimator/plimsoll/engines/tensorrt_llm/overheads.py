@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Known, Term, TermName
-from plimsoll.engines.memo import remembered
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.tensorrt_llm.stages import bounds
 from plimsoll.units import GIB
 

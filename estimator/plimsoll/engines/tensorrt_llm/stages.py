@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from plimsoll.engines.base import Parallelism
 from plimsoll.engines.layers.allocator import allocated
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import rotary_elements, stage_weights
-from plimsoll.engines.memo import remembered
 from plimsoll.models.architecture import Stage
 
 if TYPE_CHECKING:

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
 from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.plain_cache import PlainStage, holds, need, plain_cache
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
+from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.layers.widths import widths
-from plimsoll.engines.plain_cache import PlainStage, holds, need, plain_cache
 from plimsoll.engines.tgi import checks
 from plimsoll.engines.tgi.arguments import arguments, read_arguments
 from plimsoll.engines.tgi.constants import TABLE
 from plimsoll.engines.tgi.defaults import Resolved, load_quantization, resolve
-from plimsoll.engines.visible import visible_memory
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 

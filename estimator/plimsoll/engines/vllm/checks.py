@@ -17,7 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers import faults
-from plimsoll.engines.visible import visible_memory
+from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.vllm.constants import TABLE, constants
 from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length
 from plimsoll.engines.vllm.lora import RANKS

@@ -17,7 +17,7 @@ from plimsoll.engines.base import NO_CACHE, Estimate, Known, Term, TermName, Wor
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers, stage_weights
-from plimsoll.engines.visible import visible_memory
+from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.vllm import checks, lora, multimodal, offload, pooling, speculative
 from plimsoll.engines.vllm.activation import activation
 from plimsoll.engines.vllm.arguments import arguments, read_arguments

@@ -30,8 +30,8 @@ from plimsoll.engines.layers.dtypes import (
     latent_bytes,
     state_bytes,
 )
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers
-from plimsoll.engines.memo import remembered
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Term, TermName
 from plimsoll.engines.layers.allocator import allocated
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import local_shape, stage_layers
-from plimsoll.engines.memo import remembered
 from plimsoll.engines.vllm.constants import parse_version
 from plimsoll.models.architecture import Part, Split
 from plimsoll.units import ceil_div

@@ -25,7 +25,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.memo import remembered
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.vllm.constants import parse_version
 from plimsoll.models.architecture import Part, Split
 

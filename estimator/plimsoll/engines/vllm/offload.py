@@ -25,8 +25,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
-from plimsoll.engines.memo import remembered
 from plimsoll.engines.vllm.constants import parse_version
 from plimsoll.units import GIB
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.memo import remembered
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.models.architecture import MixerKind, Part
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
+from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_weights
-from plimsoll.engines.memo import remembered
 from plimsoll.models.architecture import (
     Architecture,
     Block,

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from plimsoll.inventory import NO_INVENTORY, Inventory
-from plimsoll.manifests.constants import OVERRIDE_ANNOTATION
-from plimsoll.manifests.llmdeployment import Missing
-from plimsoll.verdict_types import Mode, Policy
+from plimsoll.api_group import OVERRIDE_ANNOTATION
+from plimsoll.decision.verdict import Mode, Policy
+from plimsoll.inventory.pools import NO_INVENTORY, Inventory
+from plimsoll.workloads.llmdeployment import Missing
 from plimsoll_operator.admission.judge import Judge
 from plimsoll_operator.admission.knowledge import ModelDocuments
 from plimsoll_operator.admission.review import Answer, Review

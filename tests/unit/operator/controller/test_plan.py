@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from decision_builders import A100, BIG, H100, PlainEngine, cluster, on, pool, request, world
+from plimsoll.decision.verdict import Mode, Policy
 from plimsoll.engines.base import EngineSettings
 from plimsoll.errors import Problem
 from plimsoll.models.model import Model, ModelSource
-from plimsoll.verdict_types import Mode, Policy
 from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.controller.plan import Plan, plan, plan_after_error
 from plimsoll_operator.controller.snapshot import Identity, Inputs
 
 if TYPE_CHECKING:
-    from plimsoll.inventory import Inventory
-    from plimsoll.request import Request
+    from plimsoll.decision.request import Request
+    from plimsoll.inventory.pools import Inventory
 
 NOW = datetime(2026, 11, 23, 6, 0, 0, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=7)

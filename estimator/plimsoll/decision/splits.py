@@ -1,0 +1,108 @@
+"""Into how many GPUs, and how, a replica may be split: the counts worth trying, smallest first.
+
+It must not estimate, and it must not prefer one accelerator to another.
+
+    within a node first    tensor = a size that the engine accepts, pipeline = 1
+    then whole nodes       tensor = the largest accepted size, pipeline = 2, 3 ... layers
+    GPUs given             tensor x pipeline x data = that many, most tensor first
+    tensor given           pipeline = 1, unless that tensor fills a usual node already
+    data unset             1; expert unset: no
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from plimsoll.engines.base import Parallelism
+
+if TYPE_CHECKING:
+    from plimsoll.decision.candidates import Candidate
+    from plimsoll.decision.request import Wanted
+    from plimsoll.engines.base import Engine
+    from plimsoll.models.architecture import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """What to try on one candidate.
+
+    ladder: splits in the order in which to try them; the first that fits is taken. All of one
+        size where the request gives the count, else of growing size.
+    tail: the split whose pipeline may be lengthened after the ladder, None for none.
+    longest: pipeline stages that the tail may reach.
+    idle: GPUs that the request asks for and that no split of this model can use.
+    """
+
+    ladder: tuple[Parallelism, ...]
+    tail: Parallelism | None = None
+    longest: int = 1
+    idle: int = 0
+
+
+def pinned(wanted: Wanted) -> bool:
+    """Whether the request gives the number of GPUs, so that it is checked and not planned."""
+    return wanted.gpus_per_replica is not None or wanted.tensor is not None
+
+
+def asked(wanted: Wanted) -> Parallelism | None:
+    """The split as far as the request gives it, None where it gives nothing of it."""
+    if wanted.tensor is wanted.pipeline is wanted.data is wanted.expert is None:
+        return None
+    return Parallelism(
+        wanted.tensor or 1, wanted.pipeline or 1, wanted.data or 1, bool(wanted.expert)
+    )
+
+
+def splits(
+    wanted: Wanted, candidate: Candidate, architecture: Architecture, engine: Engine
+) -> Splits:
+    """The splits of a replica over GPUs like the candidate's that the request leaves open."""
+    layers = max(1, len(architecture.blocks))
+    sizes = sorted(engine.tensor_parallel_sizes(architecture, candidate.per_node)) or [1]
+    data, expert = wanted.data or 1, bool(wanted.expert)
+    if wanted.gpus_per_replica is not None:
+        return _exactly(wanted, wanted.gpus_per_replica, sizes, layers)
+    if wanted.tensor is not None:
+        single = Parallelism(wanted.tensor, wanted.pipeline or 1, data, expert)
+        fills = wanted.tensor >= candidate.accelerator.gpus_per_node
+        if wanted.pipeline is None and fills and not candidate.accelerator.mig_of:
+            return Splits((single,), single, layers)
+        return Splits((single,))
+    if wanted.pipeline is not None:
+        return Splits(tuple(Parallelism(t, wanted.pipeline, data, expert) for t in sizes))
+    ladder = tuple(Parallelism(t, 1, data, expert) for t in sizes)
+    if candidate.accelerator.mig_of:
+        return Splits(ladder)
+    return Splits(ladder, ladder[-1], layers)
+
+
+def layout(parallelism: Parallelism, per_node: int) -> tuple[int, int]:
+    """GPUs per node and nodes for one replica: as few equal nodes as keep a tensor group whole.
+
+    A tensor group larger than a node is spread over as few equal shares as there can be.
+    """
+    unit = parallelism.tensor if parallelism.tensor <= per_node else 1
+    units = parallelism.gpus // unit
+    together = next(k for k in range(max(1, min(units, per_node // unit)), 0, -1) if units % k == 0)
+    return together * unit, units // together
+
+
+def _exactly(wanted: Wanted, gpus: int, sizes: list[int], layers: int) -> Splits:
+    """The splits that use all of `gpus`, most tensor first, or those that come nearest."""
+    data, expert = wanted.data or 1, bool(wanted.expert)
+    tensors = sorted([wanted.tensor] if wanted.tensor is not None else sizes, reverse=True)
+    open_pipeline = wanted.pipeline is None
+    exact: list[Parallelism] = []
+    nearest: list[Parallelism] = []
+    for tensor in tensors:
+        unit = tensor * data
+        stages = min(gpus // unit, layers) if open_pipeline else wanted.pipeline or 1
+        if stages < 1 or unit * stages > gpus:
+            continue
+        split = Parallelism(tensor, stages, data, expert)
+        (exact if split.gpus == gpus else nearest).append(split)
+    if exact:
+        return Splits(tuple(exact))
+    most = max((split.gpus for split in nearest), default=0)
+    return Splits(tuple(s for s in nearest if s.gpus == most), idle=gpus - most if most else 0)

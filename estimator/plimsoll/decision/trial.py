@@ -1,0 +1,121 @@
+"""One split of a replica on one kind of GPU, tried: what planning and advice are made of.
+
+It must not choose between splits or accelerators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from plimsoll.decision.fit import Fit, fit
+from plimsoll.decision.splits import layout
+from plimsoll.engines.base import Parallelism, TermName
+from plimsoll.units import ceil_div
+
+if TYPE_CHECKING:
+    from plimsoll.decision.candidates import Candidate
+    from plimsoll.decision.request import Request
+    from plimsoll.engines.base import Engine, Estimate
+    from plimsoll.errors import Problem
+    from plimsoll.models.architecture import Architecture
+
+KV_SHARE = (3, 4)
+"""Share of the KV cache's least bytes that the lower bound carries over from one accelerator to
+another: how much a window layer holds depends on the batch, and that on the GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A split of one replica over GPUs of one candidate."""
+
+    candidate: Candidate
+    parallelism: Parallelism
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.parallelism.gpus
+
+    @property
+    def per_node(self) -> int:
+        """GPUs of one node that the replica uses."""
+        return layout(self.parallelism, self.candidate.per_node)[0]
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that the replica spans."""
+        return layout(self.parallelism, self.candidate.per_node)[1]
+
+    @property
+    def preference(self) -> tuple[object, ...]:
+        """Sorts the seats that hold a model: the best first. See the head of the module."""
+        pool, nodes = self.candidate.pool, self.nodes
+        return (
+            pool is not None and pool.nodes < nodes,
+            self.gpus,
+            self.gpus * self.candidate.accelerator.memory,
+            pool is not None and pool.ready < nodes,
+            *self.candidate.order[1:],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trial(Seat):
+    """A seat with what one of its ranks needs there."""
+
+    estimate: Estimate
+    fit: Fit
+
+    @property
+    def nearness(self) -> tuple[object, ...]:
+        """Sorts the ones that do not fit: the least short first."""
+        return (self.fit.short_by, self.gpus, *self.candidate.order[1:])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A request whose model and engine are known: what planning and advice work on.
+
+    tried: trials by (accelerator, memory, split), so that none is estimated twice in one case.
+    """
+
+    request: Request
+    architecture: Architecture
+    engine: Engine
+    tried: dict[tuple[str, int, Parallelism], Estimate] = field(default_factory=dict)
+
+    def trial(self, candidate: Candidate, parallelism: Parallelism) -> Trial:
+        """What one split needs on one candidate."""
+        accelerator = candidate.accelerator
+        key = (accelerator.name, accelerator.memory, parallelism)
+        estimate = self.tried.get(key)
+        if estimate is None:
+            request = self.request
+            estimate = self.tried[key] = self.engine.estimate(
+                self.architecture, request.engine, request.workload, parallelism, accelerator
+            )
+        return Trial(candidate, parallelism, estimate, fit(estimate))
+
+    def refusals(
+        self, candidate: Candidate, parallelism: Parallelism | None
+    ) -> tuple[Problem, ...]:
+        """Why the engine would not start there, memory aside."""
+        return self.engine.problems(
+            self.architecture, self.request.engine, parallelism, candidate.accelerator
+        )
+
+    def fewest_ranks(self, candidate: Candidate) -> int:
+        """The fewest ranks of one data-parallel copy that hold weights and KV cache at all."""
+        wanted = self.request.wanted
+        whole = Parallelism(1, 1, wanted.data or 1, bool(wanted.expert))
+        known = next((e for (_, _, split), e in self.tried.items() if split == whole), None)
+        whole_model = known or self.trial(candidate, whole).estimate
+        least = whole_model.term(TermName.WEIGHTS).low
+        least += whole_model.term(TermName.KV_CACHE).low * KV_SHARE[0] // KV_SHARE[1]
+        share = Decimal(whole_model.usable) / max(1, whole_model.physical)
+        usable = int(candidate.accelerator.memory * max(whole_model.utilization, share))
+        offload = self.request.engine.cpu_offload or 0  # of every GPU, not of this one alone
+        least, usable = least + offload, usable + offload
+        return max(1, ceil_div(least, max(1, usable)))

@@ -1,0 +1,252 @@
+"""All rows together: every term predicted and measured, summaries, and why rows are left out.
+
+It must not compute a prediction or a verdict, and it must not print.
+
+    pct        error / |measured| x 100          (a measured 0 has none)
+    median     of the absolute errors
+    p95        the smallest error that 95 % of the rows do not exceed (nearest rank)
+    scored     rows whose prediction counts (`plimsoll.measured.terms`)
+    had        those, and the rows that were measured, have every input, and are not scored
+               because something in them is not modelled
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from plimsoll.decision.verdict import Decision
+from plimsoll.errors import shown
+from plimsoll.measured import outcome, predict
+from plimsoll.measured.candidates import AXES
+from plimsoll.measured.inputs import NOT_MODELLED, Facts, facts
+from plimsoll.measured.rows import FAILED, STARTED
+from plimsoll.measured.terms import OUTCOME, Prediction, TermId
+from plimsoll.units import GIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from plimsoll.measured.models import Configs
+    from plimsoll.measured.rows import Row
+
+WIDE: Final = "range too wide"
+_P95: Final = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One term of one row. physical_gib: of its GPU, None where unknown."""
+
+    row: Row
+    term: TermId
+    prediction: Prediction
+    measured: float
+    physical_gib: float | None
+
+    @property
+    def error(self) -> float:
+        """Absolute, in the term's own unit."""
+        return self.prediction.error(self.measured)
+
+    @property
+    def pct(self) -> float | None:
+        """The error in per cent of the measured value; None where that is 0."""
+        return 100 * self.error / abs(self.measured) if self.measured else None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One row: its points, its verdict, and the reason for everything that it has not."""
+
+    row: Row
+    points: dict[TermId, Point] = field(default_factory=dict)
+    verdict: Decision | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def had(self, term: TermId) -> bool:
+        """Whether the row has what the term needs, so that not to score it is our own lack."""
+        return term in self.points or self.left_out.get(term, "").startswith(NOT_MODELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Errors of some points. None where there is no point that has one."""
+
+    n: int
+    median_pct: float | None
+    p95_pct: float | None
+    median: float | None
+    p95: float | None
+
+
+def score(rows: Iterable[Row], configs: Configs) -> list[Scored]:
+    """Every row, in order. Total: what goes wrong with a row is the reason why it is left out."""
+    return [score_row(row, configs) for row in rows]
+
+
+def score_row(row: Row, configs: Configs) -> Scored:
+    """One row beside its predictions."""
+    known = _facts(row, configs)
+    if isinstance(known, str):
+        named = [term for term in TermId if term.measured_as in row.measured]
+        reasons = {str(term): known for term in named} | {OUTCOME: known}
+        return Scored(row, left_out=reasons)
+    points: dict[TermId, Point] = {}
+    left: dict[str, str] = {}
+    for term in TermId:
+        value = predict.measured(row, term)
+        if value == predict.NOT_MEASURED:
+            continue
+        if isinstance(value, str):
+            left[term] = value
+            continue
+        found = _predicted(row, known, term)
+        if isinstance(found, str):
+            left[term] = found
+        else:
+            physical = known.physical / GIB if known.physical is not None else None
+            points[term] = Point(row, term, found, value, physical)
+    verdict = _verdict(row, known)
+    if isinstance(verdict, Decision):
+        return Scored(row, points, verdict, left)
+    return Scored(row, points, None, left | {OUTCOME: verdict})
+
+
+def _facts(row: Row, configs: Configs) -> Facts | str:
+    try:
+        return facts(row, configs)
+    except Exception as error:
+        # One row of many must not end the run; what is wrong is said by type and text.
+        return f"{NOT_MODELLED}row failed: {type(error).__name__}: {shown(str(error))}"
+
+
+def _predicted(row: Row, known: Facts, term: TermId) -> Prediction | str:
+    try:
+        found = predict.predict(row, known, term)
+    except Exception as error:
+        # As above.
+        return f"{NOT_MODELLED}estimate failed: {type(error).__name__}: {shown(str(error))}"
+    if isinstance(found, str):
+        return found
+    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+        return f"{NOT_MODELLED}estimate is not a number"
+    gib = known.physical / GIB if known.physical is not None else None
+    if not found.counts(term, gib):
+        return f"{WIDE}: {_open(known, term)} unknown"
+    return found
+
+
+def _open(known: Facts, term: TermId) -> str:
+    """What leaves the range of a term open, in words."""
+    found = sorted((AXES[term].tried & known.unknown) - {"gpu"})
+    if term is TermId.WEIGHTS or len(known.splits) > 1:
+        found.append("rank" if len(known.splits) == 1 else "parallelism")
+    return ", ".join(found or ["version"])
+
+
+def _verdict(row: Row, known: Facts) -> Decision | str:
+    try:
+        return outcome.verdict(row, known)
+    except Exception as error:
+        # As above.
+        return f"{NOT_MODELLED}verdict failed: {type(error).__name__}: {shown(str(error))}"
+
+
+def summary(points: Sequence[Point]) -> Summary:
+    """Median and 95th percentile of the errors of some points of one term."""
+    shares = sorted(point.pct for point in points if point.pct is not None)
+    errors = sorted(point.error for point in points)
+    return Summary(len(points), _median(shares), _p95(shares), _median(errors), _p95(errors))
+
+
+def of_physical(points: Sequence[Point]) -> Summary:
+    """The same in per cent of the GPU's physical memory, over the points where that is known."""
+    known = [p for p in points if p.physical_gib]
+    shares = sorted(100 * p.error / p.physical_gib for p in known if p.physical_gib)
+    errors = sorted(p.error for p in known)
+    return Summary(len(known), _median(shares), _p95(shares), _median(errors), _p95(errors))
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return median(values) if values else None
+
+
+def _p95(values: Sequence[float]) -> float | None:
+    return values[max(0, math.ceil(_P95 * len(values)) - 1)] if values else None
+
+
+def points_of(scored: Iterable[Scored], term: TermId) -> list[Point]:
+    """The points of one term."""
+    return [one.points[term] for one in scored if term in one.points]
+
+
+def worst(scored: Iterable[Scored], most: int) -> list[Point]:
+    """The points that are furthest off in per cent, the worst first."""
+    points = [point for one in scored for point in one.points.values() if point.pct is not None]
+    return sorted(points, key=lambda p: (-(p.pct or 0.0), p.row.id, p.term))[:most]
+
+
+def outcomes(scored: Sequence[Scored]) -> dict[str, int]:
+    """The verdicts against what happened."""
+    judged = [one for one in scored if one.verdict is not None]
+    failed = [one for one in judged if one.row.outcome in FAILED]
+    started = [one for one in judged if one.row.outcome == STARTED]
+    return {
+        "n": len(judged),
+        "false_fits": sum(one.verdict is Decision.ALLOW for one in failed),
+        "false_refusals": sum(one.verdict is Decision.DENY for one in started),
+        "warned": sum(one.verdict is Decision.WARN for one in judged),
+    }
+
+
+def left_out(scored: Iterable[Scored]) -> dict[str, int]:
+    """How many rows each reason leaves something of out, the commonest first."""
+    counts = Counter(reason for one in scored for reason in dict.fromkeys(one.left_out.values()))
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def as_dict(scored: Sequence[Scored]) -> dict[str, Any]:
+    """The result for machines, in the shape that `plimsoll accuracy -o json` has."""
+    return {
+        "terms": {term: _term_dict(points_of(scored, term), term) for term in TermId},
+        "outcome": outcomes(scored),
+        "left_out": left_out(scored),
+        "rows": [_row_dict(one) for one in scored],
+    }
+
+
+def _term_dict(points: Sequence[Point], term: TermId) -> dict[str, float | int | None]:
+    found = summary(points)
+    gib = term.in_gib
+    return {
+        "n": found.n,
+        "median_pct": _rounded(found.median_pct),
+        "p95_pct": _rounded(found.p95_pct),
+        "median_gib": _rounded(found.median) if gib else None,
+        "p95_gib": _rounded(found.p95) if gib else None,
+    }
+
+
+def _row_dict(one: Scored) -> dict[str, Any]:
+    return {
+        "id": one.row.id,
+        "verdict": None if one.verdict is None else one.verdict.value.lower(),
+        "terms": {
+            term: {
+                "predicted": _rounded(point.prediction.middle),
+                "low": _rounded(point.prediction.low),
+                "high": _rounded(point.prediction.high),
+                "measured": point.measured,
+            }
+            for term, point in one.points.items()
+        },
+        "left_out": one.left_out,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -1,0 +1,146 @@
+"""The arithmetic of a verdict as people read it: needs, has, short by, and what would fit.
+
+It must not decide, and it must not compute memory: it rounds for people, and that with care.
+
+A need is rounded up and a possession down, to tenths of a GiB; the terms that are shown add up to
+the need that is shown (the tenths are dealt out by largest remainder), and a shortfall is the
+difference of the two numbers that are shown beside it. So a reader who adds up gets what is
+printed, and no number flatters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.decision.rounding import error, have, need, shortfall
+from plimsoll.engines.base import NO_CACHE, TermName
+from plimsoll.errors import shown
+from plimsoll.units import GB, GIB, ceil_div, count, gib_down, gib_up
+
+if TYPE_CHECKING:
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Alternative, Verdict
+    from plimsoll.engines.base import Estimate, Workload
+
+TERMS: Final = {
+    TermName.WEIGHTS: "weights",
+    TermName.KV_CACHE: "KV cache",
+    TermName.ACTIVATION: "activation",
+    TermName.NON_TORCH: "non-torch",
+    TermName.CUDA_GRAPHS: "CUDA graphs",
+    TermName.LORA: "LoRA slots",
+    TermName.DRAFT: "draft model",
+}
+"""What a term is called in a sentence."""
+
+
+def breakdown(request: Request, verdict: Verdict) -> list[str]:
+    """Needs, has and short by, per GPU, indented: the arithmetic of a misfit."""
+    e = verdict.estimate
+    if e is None:
+        return _weights_alone(verdict)
+    terms = " + ".join(_term(e, name, tenths) for name, tenths in _tenths(e).items())
+    lines = [f"  needs {need(e)} per GPU = {terms}", f"  has   {have(e)} per GPU{_share(e)}"]
+    if e.required > e.usable:
+        return [*lines, f"  short by {shortfall(e)} per GPU; {room(request.workload, e)}"]
+    return [*lines, f"  leaves {gib_down(e.spare)} per GPU, the estimate's error is {error(e)}"]
+
+
+def _share(estimate: Estimate) -> str:
+    """How much of the memory that is, and why it is less or more than the engine's share."""
+    physical, share = f"{estimate.physical / GIB:.2f}", estimate.utilization
+    whole = int(estimate.physical * share)
+    if estimate.usable > whole:
+        return f" of {physical} GiB: the cache gets {share} of what the rest leaves"
+    beside = " less what the engine takes beside its share" if estimate.usable < whole else ""
+    return f" = {physical} x {share}{beside}"
+
+
+def _weights_alone(verdict: Verdict) -> list[str]:
+    """The arithmetic where nothing but the size of a model is known."""
+    rule, short_by = verdict.rule_of_thumb, verdict.short_by
+    if rule is None or not short_by:
+        return []
+    weights = rule.parameters * rule.bits / 8 / GB
+    return [
+        f"  the weights alone are {weights:.1f} GB ({count(rule.parameters)} parameters at "
+        f"{rule.bits:g} bits)",
+        f"  short by {gib_up(short_by)} per GPU before anything else is counted",
+    ]
+
+
+def room(workload: Workload, estimate: Estimate) -> str:
+    """What there is room for, against what was asked: tokens of cache, or of one request."""
+    length = estimate.max_model_len
+    said = workload.input_tokens, workload.output_tokens
+    sequence = length if None in said else sum(n or 0 for n in said)
+    asked = max(length, (workload.concurrent or 1) * sequence)
+    if estimate.term(TermName.KV_CACHE).basis == NO_CACHE:
+        return NO_CACHE
+    if estimate.kv_capacity <= 0:
+        return f"no room for KV cache, {asked} tokens asked"
+    if estimate.largest_max_model_len < length >= asked:
+        return f"room for {estimate.largest_max_model_len} tokens, {length} asked"
+    return f"room for {estimate.kv_tokens} tokens in all, {asked} asked"
+
+
+def fixes(verdict: Verdict) -> list[str]:
+    """The alternatives, aligned, each with what it leaves."""
+    if not verdict.alternatives:
+        return ["No change that Plimsoll tries makes it fit: it takes a smaller model."]
+    said = [fix(alternative) for alternative in verdict.alternatives]
+    width = min(72, max(map(len, said)))
+    one = "Any one of these fits:" if len(said) > 1 else "This fits:"
+    return [one] + [
+        f"  {text:<{width}}  {_leaves(alternative, verdict)}"
+        for text, alternative in zip(said, verdict.alternatives, strict=True)
+    ]
+
+
+def fix(alternative: Alternative) -> str:
+    """One alternative as the fields to write into the manifest."""
+    return " and ".join(
+        f"{change.path}: {change.value}" if change.value else f"without {change.path}"
+        for change in alternative.changes
+    )
+
+
+def _leaves(alternative: Alternative, verdict: Verdict) -> str:
+    """What an alternative leaves, on which GPUs where they are others, and its note."""
+    spare = gib_down(max(0, alternative.usable - alternative.required))
+    now = verdict.estimate.parallelism.gpus if verdict.estimate else 0
+    gpus, kind = alternative.gpus_per_replica, alternative.accelerator
+    where = f" on {gpus} x {kind}" if (gpus, kind) != (now, verdict.accelerator) else ""
+    return f"leaves {spare} per GPU{where}" + (f", {alternative.note}" if alternative.note else "")
+
+
+def rule_of_thumb(verdict: Verdict) -> list[str]:
+    """The rule of thumb beside the estimate, one line, where the model's size is known."""
+    rule = verdict.rule_of_thumb
+    if rule is None:
+        return []
+    gpus = f", {rule.gpus} x {verdict.accelerator}" if rule.gpus and verdict.accelerator else ""
+    return [
+        f"Rule of thumb, for comparison: {rule.needed / GB:.0f} GB{gpus} "
+        f"({count(rule.parameters)} parameters at {rule.bits:g} bits x 1.2; no context in it)"
+    ]
+
+
+def _tenths(estimate: Estimate) -> dict[TermName, int]:
+    """Tenths of a GiB per term that add up to the need rounded up: by largest remainder."""
+    total = ceil_div(estimate.required * 10, GIB)
+    shares = {term.name: divmod(term.bytes * 10, GIB) for term in estimate.terms}
+    left = total - sum(whole for whole, _ in shares.values())
+    ranked = sorted(shares, key=lambda name: shares[name][1], reverse=True)
+    extra = set(ranked[: max(0, left)])
+    return {name: whole + (name in extra) for name, (whole, _) in shares.items()}
+
+
+def _term(estimate: Estimate, name: TermName, tenths: int) -> str:
+    basis = estimate.term(name).basis if name is TermName.KV_CACHE else ""
+    return f"{TERMS[name]} {tenths / 10:.1f}" + (f" ({basis})" if basis else "")
+
+
+def plain(text: str) -> str:
+    """A user's text inside a sentence: printable and of bounded length, without quotes."""
+    return shown(text)[1:-1]

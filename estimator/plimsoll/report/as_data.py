@@ -1,0 +1,140 @@
+"""A verdict as plain data, for `-o json` and `-o yaml`: the fields of the status, in bytes.
+
+It must not word anything that `plimsoll.report.messages` words, and it must not round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Alternative, Placement, RuleOfThumb, Verdict
+    from plimsoll.engines.base import Estimate, Parallelism
+    from plimsoll.errors import Problem
+
+
+def parallelism_dict(parallelism: Parallelism) -> dict[str, Any]:
+    """A split, as the manifest writes it."""
+    return asdict(parallelism)
+
+
+def estimate_dict(estimate: Estimate) -> dict[str, Any]:
+    """An estimate: every term in bytes with its band, and what was resolved on the way."""
+    return {
+        "engineVersion": estimate.version,
+        "parallelism": parallelism_dict(estimate.parallelism),
+        "pipelineStage": estimate.stage,
+        "perGPU": {
+            "physical": estimate.physical,
+            "usable": estimate.usable,
+            "required": estimate.required,
+            "requiredLow": estimate.required_low,
+            "requiredHigh": estimate.required_high,
+            "spare": estimate.spare,
+        },
+        "terms": [
+            {
+                "name": str(term.name),
+                "bytes": term.bytes,
+                "low": term.low,
+                "high": term.high,
+                "known": str(term.known),
+                "basis": term.basis,
+            }
+            for term in estimate.terms
+        ],
+        "gpuMemoryUtilization": str(estimate.utilization),
+        "maxModelLen": estimate.max_model_len,
+        "maxNumSeqs": estimate.max_num_seqs,
+        "maxNumBatchedTokens": estimate.max_num_batched_tokens,
+        "kvCacheDtype": estimate.kv_cache_dtype,
+        "kvCacheCapacity": estimate.kv_capacity,
+        "kvCacheTokens": estimate.kv_tokens,
+        "maxConcurrency": round(estimate.max_concurrency, 4),
+        "largestMaxModelLen": estimate.largest_max_model_len,
+        "notes": list(estimate.notes),
+    }
+
+
+def placement_dict(placement: Placement) -> dict[str, Any]:
+    """A placement, as the status writes it."""
+    return {
+        "accelerator": placement.accelerator,
+        "gpusPerReplica": placement.gpus_per_replica,
+        "nodesPerReplica": placement.nodes_per_replica,
+        "totalGPUs": placement.total_gpus,
+        "parallelism": parallelism_dict(placement.parallelism),
+        "resources": {placement.resource: str(placement.gpus_per_node)},
+        "nodeSelector": dict(placement.node_selector),
+        "tolerations": [
+            {
+                k: v
+                for k, v in zip(("key", "operator", "value", "effect"), toleration, strict=True)
+                if v
+            }
+            for toleration in placement.tolerations
+        ],
+        "engineArgs": list(placement.engine_args),
+        "reason": placement.reason,
+    }
+
+
+def alternative_dict(alternative: Alternative) -> dict[str, Any]:
+    """One way out."""
+    return {
+        "changes": [{"path": c.path, "value": c.value} for c in alternative.changes],
+        "accelerator": alternative.accelerator,
+        "gpusPerReplica": alternative.gpus_per_replica,
+        "requiredPerGPU": alternative.required,
+        "usablePerGPU": alternative.usable,
+        "available": alternative.available,
+    }
+
+
+def rule_of_thumb_dict(rule: RuleOfThumb) -> dict[str, Any]:
+    """The rule of thumb's answer, in bytes for the whole replica."""
+    return {
+        "parameters": rule.parameters,
+        "bits": rule.bits,
+        "bytes": rule.needed,
+        "gpus": rule.gpus or None,
+    }
+
+
+def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
+    """A whole verdict with the request's name and model."""
+    model = verdict.model
+    return {
+        "name": request.name,
+        "decision": str(verdict.decision),
+        "admitted": verdict.admitted,
+        "mode": str(verdict.policy.mode),
+        "reason": str(verdict.reason),
+        "requestHash": verdict.request_hash,
+        "model": {
+            "name": model.name,
+            "source": str(model.source),
+            "origin": model.origin,
+            "parameters": model.parameters,
+            "bits": model.bits,
+            "suggestions": list(model.suggestions),
+        },
+        "problems": [problem_dict(p) for p in verdict.problems],
+        "warnings": list(verdict.warnings),
+        "accelerator": verdict.accelerator or None,
+        "shortBy": verdict.short_by,
+        "estimate": estimate_dict(verdict.estimate) if verdict.estimate else None,
+        "placement": placement_dict(verdict.placement) if verdict.placement else None,
+        "alternatives": [alternative_dict(a) for a in verdict.alternatives],
+        "ruleOfThumb": rule_of_thumb_dict(verdict.rule_of_thumb) if verdict.rule_of_thumb else None,
+        "capacity": {"reason": str(verdict.capacity), "message": verdict.capacity_message},
+    }
+
+
+def problem_dict(problem: Problem) -> dict[str, str]:
+    """A problem for machines."""
+    return {
+        "path": problem.path, "given": problem.given, "wanted": problem.wanted, "fix": problem.fix
+    }  # fmt: skip

@@ -1,0 +1,216 @@
+"""The words of a verdict: one place for what kubectl, the command line and the status say.
+
+It must not decide, and it must not compute: `plimsoll.report.arithmetic` rounds its numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from plimsoll.decision.rounding import error, have, need, shortfall
+from plimsoll.decision.verdict import Decision, Mode, Reason
+from plimsoll.errors import Problem, shown
+from plimsoll.report.arithmetic import (
+    breakdown,
+    fix,
+    fixes,
+    plain,
+    room,
+    rule_of_thumb,
+)
+from plimsoll.units import count, gib_down, gib_up
+
+if TYPE_CHECKING:
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Verdict
+    from plimsoll.engines.base import Estimate
+    from plimsoll.models.model import Model
+
+LONGEST = 1000
+"""Characters of a condition's message, so that it stays under 1 KiB."""
+MOST_PROBLEMS = 20
+"""Problems that one message lists."""
+
+
+# -- what is refused ------------------------------------------------------------------------------
+
+
+def misfit(request: Request, verdict: Verdict) -> Problem:
+    """A misfit as a problem at the field that pins the count, else at what was left open."""
+    wanted, estimate = request.wanted, verdict.estimate
+    gpus = estimate.parallelism.gpus if estimate else 0
+    if wanted.tensor is not None:
+        path, given = "spec.engine.parallelism.tensor", shown(wanted.tensor)
+    elif wanted.gpus_per_replica is not None:
+        path, given = "spec.accelerator.gpusPerReplica", shown(wanted.gpus_per_replica)
+    elif wanted.allowed:
+        path, given = "spec.accelerator.allowed", f"[{', '.join(map(plain, wanted.allowed[:4]))}]"
+    else:
+        path, given = "spec.model", shown(verdict.model.name)
+    count_ = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
+    return Problem(path, given, f"{plain(verdict.model.name)} does not fit on {count_}")
+
+
+def denial(request: Request, verdict: Verdict) -> str:
+    """Why it is refused, all of it: what `kubectl apply` and `plimsoll check` print."""
+    lines: list[str] = []
+    if verdict.problems:
+        lines += [str(problem) for problem in verdict.problems[:MOST_PROBLEMS]]
+        if len(verdict.problems) > MOST_PROBLEMS:
+            lines.append(f"and {len(verdict.problems) - MOST_PROBLEMS} more problems")
+    else:
+        lines.append(str(misfit(request, verdict)))
+        lines += breakdown(request, verdict)
+        lines += fixes(verdict)
+        lines += rule_of_thumb(verdict)
+    lines.append("Reproduce: plimsoll check FILE")
+    lines.append(f"Policy: {policy_line(verdict)}")
+    return "\n".join(lines)
+
+
+def policy_line(verdict: Verdict) -> str:
+    """Who says what becomes of a denial, and who may say otherwise."""
+    mode, source = verdict.policy.mode, verdict.policy.source
+    said = f"{mode} ({source})" if str(mode) not in source else source
+    return (
+        f"{said}; the namespace's label plimsoll.dev/policy sets it, "
+        "the annotation plimsoll.dev/override overrides it for those who may"
+    )
+
+
+# -- one line ------------------------------------------------------------------------------------
+
+
+def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
+    """What kubectl prints after ``Warning: `` for something that is let in; one line each."""
+    if verdict.policy.mode is Mode.AUDIT and verdict.decision is Decision.DENY:
+        return ()
+    name = plain(request.name.rpartition("/")[2]) or plain(verdict.model.name)
+    lines: list[str] = []
+    if verdict.decision is Decision.DENY:
+        lines += [f"{name}: {problem}" for problem in verdict.problems[:MOST_PROBLEMS]]
+    if verdict.decision is not Decision.ALLOW and verdict.estimate is not None:
+        lines.append(f"{name}: {_need_and_have(verdict.estimate, verdict.accelerator)}")
+        if verdict.alternatives:
+            lines.append(f"{name}: would fit with {fix(verdict.alternatives[0])}")
+    lines += [f"{name}: {sentence}" for sentence in verdict.warnings]
+    return tuple(dict.fromkeys(lines))
+
+
+def _need_and_have(estimate: Estimate, accelerator: str) -> str:
+    gpus = estimate.parallelism.gpus
+    said = f"needs {need(estimate)} per GPU, {gpus} x {accelerator} has {have(estimate)} usable"
+    if estimate.required_low > estimate.usable:
+        return said
+    return f"{said}: within the estimate's error of {error(estimate)}"
+
+
+def headline(request: Request, verdict: Verdict) -> str:
+    """The verdict in a few words, for a column of a table."""
+    e = verdict.estimate
+    short = shortfall(e) if e is not None else gib_up(verdict.short_by)
+    match verdict.reason:
+        case Reason.ENOUGH_MEMORY if e is not None:
+            return f"fits, {gib_down(e.spare)} spare"
+        case Reason.WITHIN_ERROR:
+            return "too close to be sure"
+        case Reason.INVALID_SPEC:
+            return verdict.problems[0].wanted if verdict.problems else "invalid"
+        case Reason.UNKNOWN_MODEL:
+            return "unknown model"
+        case Reason.RULE_OF_THUMB:
+            return "by the rule of thumb only"
+        case Reason.UNREAD_FLAGS:
+            return f"short by {short}, but {_flags(request)} may change that"
+        case _:
+            return f"short by {short}"
+
+
+def _flags(request: Request) -> str:
+    return ", ".join(plain(flag) for flag in request.engine.unread[:3])
+
+
+def summary(request: Request, verdict: Verdict) -> list[str]:
+    """A whole verdict in a few lines, for a terminal: where it runs, or why not and what would."""
+    lines: list[str] = []
+    if verdict.decision is Decision.DENY:
+        lines += denial(request, verdict).splitlines()[:-2]
+    else:
+        if verdict.placement is not None:
+            lines.append(placement_message(verdict))
+        if verdict.decision is Decision.WARN and verdict.estimate is not None:
+            lines.append(fits_message(request, verdict))
+            lines += fixes(verdict)
+    return lines + [f"warning: {sentence}" for sentence in verdict.warnings]
+
+
+# -- conditions ----------------------------------------------------------------------------------
+
+
+def fits_message(request: Request, verdict: Verdict) -> str:
+    """The message of condition Fits."""
+    e = verdict.estimate
+    if verdict.problems:
+        return _short("; ".join(map(str, verdict.problems)))
+    if e is None:
+        if verdict.short_by:
+            return _short(f"the weights alone are short by {gib_up(verdict.short_by)} per GPU")
+        return _short("; ".join(verdict.warnings) or str(verdict.reason))
+    where = f"{e.parallelism.gpus} x {verdict.accelerator}"
+    said = f"needs {need(e)} of {have(e)} usable per GPU on {where}"
+    match verdict.reason:
+        case Reason.ENOUGH_MEMORY:
+            return f"{said} ({gib_down(e.spare)} spare)"
+        case Reason.WITHIN_ERROR:
+            return f"{said}: within the estimate's error of {error(e)}"
+        case Reason.UNREAD_FLAGS:
+            flags = _flags(request)
+            return _short(f"{said}: short by {shortfall(e)}, but {flags} is not read")
+        case Reason.UNKNOWN_ACCELERATOR:
+            return f"{said}: short by {shortfall(e)}, but that memory is not certain"
+        case _:
+            first = verdict.alternatives[0] if verdict.alternatives else None
+            hint = f"; would fit with {fix(first)}" if first else ""
+            return _short(f"{said}: short by {shortfall(e)}; {room(request.workload, e)}{hint}")
+
+
+def placement_message(verdict: Verdict) -> str:
+    """The message of condition Ready for something that is placed."""
+    p = verdict.placement
+    if p is None:
+        return "not placed"
+    split = p.parallelism
+    sizes = (("tensor", split.tensor), ("pipeline", split.pipeline), ("data", split.data))
+    words = " x ".join(f"{word} {n}" for word, n in sizes if n > 1)
+    nodes = f", {p.gpus_per_node} on each of {p.nodes_per_replica} nodes"
+    return _short(
+        f"{p.gpus_per_replica} x {p.accelerator} per replica"
+        + (f" ({words})" if words else "")
+        + (nodes if p.nodes_per_replica > 1 else "")
+        + f": {p.reason}"
+    )
+
+
+def model_message(model: Model) -> str:
+    """The message of condition ModelResolved: what is known of the model."""
+    name = plain(model.name)
+    a = model.architecture
+    if model.parameters is None:
+        near = f"; did you mean {' or '.join(model.suggestions[:3])}?" if model.suggestions else ""
+        return _short(f"{name} is unknown{near}")
+    said = f"{name}: {count(model.parameters)} parameters"
+    if a is None:
+        return _short(f"{said} at {model.bits or 16:g} bits; nothing else is known")
+    stored = a.quantization.method if a.quantization else a.dtype
+    heads = next((f", {m.kv_heads} KV heads x {m.head_dim}" for m in a.mixers() if m.kv_heads), "")
+    active = f" ({count(a.active_parameters)} active)" if _mixture(model) else ""
+    return _short(f"{said}{active}, {stored}, {len(a.blocks)} layers{heads}")
+
+
+def _mixture(model: Model) -> bool:
+    blocks = model.architecture.blocks if model.architecture else ()
+    return any(b.feed_forward is not None and b.feed_forward.experts for b in blocks)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

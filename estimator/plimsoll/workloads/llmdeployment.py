@@ -1,0 +1,300 @@
+"""From an LLMDeployment object to a request: total, and with every problem at once.
+
+It must not decide whether it fits, and it must not look a ConfigMap up: `Documents` is asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from plimsoll.api_group import OVERRIDE_ANNOTATION
+from plimsoll.decision.request import Request, Wanted
+from plimsoll.engines.base import EngineSettings, Lora, Speculative, Workload
+from plimsoll.engines.registry import engine
+from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.resolve import resolve
+from plimsoll.units import parse_count, parse_fraction, parse_memory
+from plimsoll.workloads.spec import (
+    AcceleratorSpec,
+    EngineSpec,
+    LLMDeploymentSpec,
+    ModelSpec,
+    ParallelismSpec,
+    WorkloadSpec,
+)  # fmt: skip
+from plimsoll.workloads.spec_errors import problems_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from plimsoll.engines.base import Reading
+
+DEFAULT_KEYS: Final = ("config.json", "profile.json", "model.json")
+"""Keys of a ConfigMap that are looked at where configMapRef names none, in this order."""
+
+_FEATURES: Final = {
+    "lora": "spec.engine.lora", "speculative": "spec.engine.speculative",
+    "cpu_offload": "spec.engine.cpuOffload", "images": "spec.workload.imagesPerPrompt",
+    "videos": "spec.workload.videosPerPrompt",
+}  # fmt: skip
+
+_NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Why a document is not to be had, as a sentence."""
+
+    why: str
+
+
+class Documents(Protocol):
+    """Where the ConfigMaps are that requests refer to."""
+
+    def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
+        """The text under a key (None: the first of `DEFAULT_KEYS`), or why there is none."""
+        ...
+
+
+def pick(
+    name: str, key: str | None, keys: Iterable[str], text: Callable[[str], str | None]
+) -> str | Missing:
+    """The text of a ConfigMap that is there, under a key or the first of `DEFAULT_KEYS`.
+
+    keys: what it has, for the sentence where none of these is among them. text: of one key.
+    """
+    for wanted in (key,) if key else DEFAULT_KEYS:
+        found = text(wanted)
+        if found is not None:
+            return found
+    there = ", ".join(sorted(keys)[:8]) or "none"
+    return Missing(
+        f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {there})"
+    )
+
+
+class NoDocuments:
+    """Nothing is known of ConfigMaps here."""
+
+    def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
+        """Always missing."""
+        return Missing(f"ConfigMap {name} of namespace {namespace} is not at hand here")
+
+
+def override_reason(obj: Mapping[str, Any]) -> str:
+    """The reason in the override annotation; empty where there is none."""
+    metadata = obj.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    reason = annotations.get(OVERRIDE_ANNOTATION) if isinstance(annotations, dict) else None
+    return reason.strip() if isinstance(reason, str) else ""
+
+
+def request(obj: Mapping[str, Any], documents: Documents) -> Request:
+    """The request that an object states; never raises, problems are in it."""
+    metadata = obj.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    namespace = _named(metadata, "namespace") or "default"
+    name = _named(metadata, "name") or _named(metadata, "generateName") or "unnamed"
+    name = f"{namespace}/{name}"
+    given = obj.get("spec")
+    if not isinstance(given, dict):
+        what = shown(given) if given is not None else ""
+        return _broken(name, Problem("spec", what, "a mapping", "say at least spec.model"))
+    try:
+        spec = LLMDeploymentSpec.model_validate(given)
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        return _broken(name, *problems_of(errors, LLMDeploymentSpec))
+    except RecursionError:
+        return _broken(name, Problem("spec", "deeply nested", "a spec as the CRD describes it"))
+    return _read(spec, namespace, name, documents)
+
+
+def _named(metadata: Mapping[str, Any], field: str) -> str:
+    """A name in the metadata, printable and no longer than Kubernetes lets it be."""
+    value = metadata.get(field)
+    text = str(value)[:253] if isinstance(value, (str, int)) else ""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _broken(name: str, *problems: Problem) -> Request:
+    return Request(model=_NO_MODEL, name=name, problems=problems)
+
+
+def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documents) -> Request:
+    problems: list[Problem] = []
+    warnings: list[str] = []
+    engine_spec = spec.engine or EngineSpec()
+    settings = _settings(engine_spec, problems)
+    workload = spec.workload or WorkloadSpec()
+    settings = _features(settings, engine_spec, workload, problems)
+    split = engine_spec.parallelism or ParallelismSpec()
+    typed = {
+        "tensor": split.tensor, "pipeline": split.pipeline,
+        "data": split.data, "expert": split.expert,
+    }  # fmt: skip
+    reading = engine(settings.name).read_arguments(engine_spec.extra_args or (), settings, typed)
+    problems += reading.problems
+    warnings += reading.warnings
+    model = _model(spec.model, namespace, documents, problems, warnings)
+    return Request(
+        model=model,
+        engine=reading.settings,
+        workload=Workload(
+            workload.concurrent_sequences, workload.input_tokens, workload.output_tokens
+        ),
+        wanted=_wanted(spec.accelerator or AcceleratorSpec(), reading, problems),
+        replicas=1 if spec.replicas is None else spec.replicas,
+        name=name,
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+    )
+
+
+def _settings(spec: EngineSpec, problems: list[Problem]) -> EngineSettings:
+    settings = EngineSettings(
+        name=spec.name or "vllm",
+        version=spec.version or "",
+        dtype=spec.dtype or "",
+        quantization=spec.quantization or "",
+        max_model_len=spec.max_model_len,
+        max_num_seqs=spec.max_num_seqs,
+        max_num_batched_tokens=spec.max_num_batched_tokens,
+        kv_cache_dtype=spec.kv_cache_dtype or "",
+        enforce_eager=spec.enforce_eager,
+    )
+    if spec.kv_cache_memory:
+        try:
+            settings = replace(settings, kv_cache_memory=parse_memory(spec.kv_cache_memory))
+        except Unreadable as error:
+            problems.append(Problem("spec.engine.kvCacheMemory", error.given, error.wanted))
+    if spec.gpu_memory_utilization:
+        try:
+            share = parse_fraction(spec.gpu_memory_utilization)
+            settings = replace(settings, utilization=share)
+        except Unreadable as error:
+            problems.append(Problem("spec.engine.gpuMemoryUtilization", error.given, error.wanted))
+    return settings
+
+
+def _features(
+    settings: EngineSettings, spec: EngineSpec, workload: WorkloadSpec, problems: list[Problem]
+) -> EngineSettings:
+    """The settings with adapters, draft, offload and images; only vLLM's model knows them."""
+    found: dict[str, Any] = {}
+    if spec.lora is not None:
+        found["lora"] = Lora(spec.lora.max_loras, spec.lora.max_rank)
+    if spec.speculative is not None:
+        draft = spec.speculative
+        if draft.method or draft.model:
+            found["speculative"] = Speculative(
+                draft.method or "", (draft.model or "").removeprefix("hf://"), draft.tokens
+            )
+        else:
+            problems.append(
+                Problem(
+                    "spec.engine.speculative", "", "a method or a model",
+                    "say method: ngram, or model: and the id of the draft",
+                )
+            )  # fmt: skip
+    if spec.cpu_offload:
+        try:
+            found["cpu_offload"] = parse_memory(spec.cpu_offload)
+        except Unreadable as error:
+            problems.append(Problem("spec.engine.cpuOffload", error.given, error.wanted))
+    if workload.images_per_prompt is not None:
+        found["images"] = workload.images_per_prompt
+    if workload.videos_per_prompt is not None or workload.images_per_prompt == 0:
+        found["videos"] = workload.videos_per_prompt or 0
+    if found and settings.name != "vllm":
+        problems += [
+            Problem(
+                _FEATURES[field], "", f"no such field beside engine {settings.name}",
+                "leave it out; flags of the engine go into spec.engine.extraArgs",
+            )
+            for field in found
+        ]  # fmt: skip
+        return settings
+    return replace(settings, **found)
+
+
+def _model(
+    spec: ModelSpec, namespace: str, documents: Documents, problems: list[Problem],
+    warnings: list[str],
+) -> Model:  # fmt: skip
+    """The model that is named, or an unknown one with what is wrong in `problems`."""
+    document: str | None = None
+    origin = ""
+    if spec.config_map_ref is not None:
+        reference = spec.config_map_ref
+        found = documents.get(namespace, reference.name, reference.key)
+        if isinstance(found, Missing):
+            warnings.append(f"spec.model.configMapRef: {found.why}; the model is not known until "
+                            "it is there")  # fmt: skip
+            if spec.uri is spec.base_model is spec.parameters is None:
+                return replace(_NO_MODEL, name=f"the model in ConfigMap {reference.name}")
+        else:
+            document = found
+            origin = f"configmap:{namespace}/{reference.name}"
+            origin += f"/{reference.key}" if reference.key else ""
+    elif spec.uri is spec.base_model is spec.parameters is None:
+        problems.append(
+            Problem(
+                "spec.model",
+                "",
+                "one of uri, baseModel, configMapRef or parameters",
+                "say which model it is, e.g. uri: hf://meta-llama/Llama-3.1-8B-Instruct",
+            )
+        )
+        return _NO_MODEL
+    if spec.bits is not None and spec.parameters is None:
+        problems.append(
+            Problem(
+                "spec.model.bits",
+                str(spec.bits),
+                "model.parameters beside it",
+                "leave bits out: those of a known model are known",
+            )
+        )
+    try:
+        parameters = parse_count(spec.parameters) if spec.parameters else None
+    except Unreadable as error:
+        problems.append(Problem("spec.model.parameters", error.given, error.wanted))
+        return replace(_NO_MODEL, name=spec.uri or _NO_MODEL.name)
+    try:
+        return resolve(
+            uri=spec.uri or "", base_model=spec.base_model or "", document=document,
+            document_origin=origin, parameters=parameters,
+            bits=(spec.bits or 16) if parameters else None, quantization=spec.quantization or "",
+        )  # fmt: skip
+    except Invalid as error:
+        problems += error.problems
+        return replace(_NO_MODEL, name=spec.uri or spec.base_model or _NO_MODEL.name)
+
+
+def _wanted(spec: AcceleratorSpec, reading: Reading, problems: list[Problem]) -> Wanted:
+    least: int | None = None
+    if spec.min_memory:
+        try:
+            least = parse_memory(spec.min_memory)
+        except Unreadable as error:
+            problems.append(Problem("spec.accelerator.minMemory", error.given, error.wanted))
+    allowed = tuple(spec.allowed or ())
+    for index, name in enumerate(allowed):
+        if name in allowed[:index]:
+            path = f"spec.accelerator.allowed[{index}]"
+            problems.append(Problem(path, shown(name), "every name once", "remove the second one"))
+    return Wanted(
+        allowed=tuple(dict.fromkeys(allowed)),
+        gpus_per_replica=spec.gpus_per_replica,
+        tensor=reading.tensor,
+        pipeline=reading.pipeline,
+        data=reading.data,
+        expert=reading.expert,
+        min_memory=least,
+        node_selector=tuple(sorted((spec.node_selector or {}).items())),
+    )

@@ -1,0 +1,193 @@
+"""Claims about decisions on real models, real GPUs and vLLM's memory model, end to end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from controlplane.nodes import gpu_node
+from plimsoll.accelerators import catalogue as accelerators
+from plimsoll.decision.changes import apply
+from plimsoll.decision.decide import decide
+from plimsoll.decision.request import Request, Wanted
+from plimsoll.decision.verdict import Capacity, Decision, Reason
+from plimsoll.engines.base import EngineSettings, Lora, Speculative, TermName, Workload
+from plimsoll.inventory.nodes import read_nodes
+from plimsoll.models.resolve import resolve
+from plimsoll.report import messages
+
+LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
+
+
+def asking(name: str, workload: Workload | None = None, length: int | None = None,
+           **wanted: Any) -> Request:  # fmt: skip
+    return Request(
+        resolve(uri=f"hf://{name}"),
+        EngineSettings(max_model_len=length),
+        workload or Workload(),
+        Wanted(**wanted),
+        name="chat/model",
+    )
+
+
+def test_a_70b_model_takes_four_a100s_of_80_gb_at_32k() -> None:
+    found = decide(asking(LLAMA, length=32768, allowed=("nvidia-a100-80gb",)))
+    assert found.decision is Decision.ALLOW
+    assert found.placement is not None
+    assert (found.placement.accelerator, found.placement.gpus_per_replica) == (
+        "nvidia-a100-80gb",
+        4,
+    )
+    assert "--tensor-parallel-size" in " ".join(found.placement.engine_args)
+    assert found.placement.reason.startswith("smallest count that fits: 2 ")
+    assert found.rule_of_thumb is not None
+    assert found.rule_of_thumb.gpus == 2
+
+
+def test_two_of_them_are_refused_with_the_breakdown_and_fixes_that_are_accepted() -> None:
+    eight = Workload(concurrent=8)
+    of = asking(LLAMA, eight, length=32768, allowed=("nvidia-a100-80gb",), tensor=2)
+    found = decide(of)
+    assert (found.decision, found.reason) == (Decision.DENY, Reason.NOT_ENOUGH_MEMORY)
+    text = messages.denial(of, found)
+    assert text.startswith(
+        f"spec.engine.parallelism.tensor: Invalid value: 2: {LLAMA} does not fit on "
+        "2 x nvidia-a100-80gb\n  needs "
+    )
+    assert "spec.engine.parallelism.tensor: 4" in text
+    assert "Rule of thumb, for comparison: 169 GB" in text
+    assert found.alternatives
+    for alternative in found.alternatives:
+        after = decide(apply(of, alternative.changes))
+        assert after.decision is Decision.ALLOW, alternative.changes
+
+
+def test_a_small_model_fits_one_small_gpu() -> None:
+    found = decide(asking("Qwen/Qwen2.5-7B-Instruct", length=8192))
+    assert found.placement is not None
+    assert found.placement.gpus_per_replica == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "meta-llama/Llama-3.1-8B-Instruct",
+        "Qwen/Qwen3-30B-A3B",
+        "deepseek-ai/DeepSeek-V3",
+        "mistralai/Mixtral-8x7B-Instruct-v0.1",
+        "openai/gpt-oss-120b",
+        "google/gemma-3-27b-it",
+    ],
+)
+def test_every_kind_of_model_is_placed_and_every_alternative_holds(name: str) -> None:
+    of = asking(name, length=16384)
+    found = decide(of)
+    assert found.decision is Decision.ALLOW, messages.summary(of, found)
+    assert found.estimate is not None
+    assert found.estimate.required_high <= found.estimate.usable
+    for accelerator in ("nvidia-l4", "nvidia-a100-80gb", "nvidia-h100-80gb"):
+        tight = replace(of, wanted=Wanted(allowed=(accelerator,), gpus_per_replica=1),
+                        workload=Workload(concurrent=64))  # fmt: skip
+        verdict = decide(tight)
+        assert verdict.decision is not Decision.DENY or verdict.short_by > 0
+        for alternative in verdict.alternatives:
+            after = decide(apply(tight, alternative.changes))
+            assert after.decision is Decision.ALLOW, (accelerator, alternative.changes)
+
+
+def test_names_that_people_use_are_the_same_request() -> None:
+    own = decide(asking(LLAMA, length=8192, allowed=("nvidia-a100-80gb",)))
+    product = decide(asking(LLAMA, length=8192, allowed=("NVIDIA-A100-SXM4-80GB",)))
+    assert product.placement == own.placement
+    assert product.request_hash == own.request_hash
+
+
+def test_an_unknown_accelerator_is_answered_with_names_that_are_near() -> None:
+    found = decide(asking(LLAMA, allowed=("nvidia-h100-80g",)))
+    assert found.reason is Reason.INVALID_SPEC
+    assert "nvidia-h100-80gb" in found.problems[0].fix
+
+
+def test_heads_that_do_not_divide_are_a_problem_at_the_field() -> None:
+    found = decide(asking(LLAMA, tensor=3))
+    assert [p.path for p in found.problems] == ["spec.engine.parallelism.tensor"]
+    assert "64" in found.problems[0].wanted
+
+
+def test_every_accelerator_of_the_table_is_answered_for() -> None:
+    for accelerator in accelerators.everything():
+        found = decide(asking(LLAMA, length=4096, allowed=(accelerator.name,)))
+        assert found.decision is not Decision.DENY or accelerator.mig_of, accelerator.name
+        assert found.accelerator == accelerator.name
+
+
+def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> None:
+    of = asking(LLAMA, length=32768, allowed=("nvidia-a100-80gb", "nvidia-h100-80gb"))
+    a100, h100 = gpu_node("a", "a100-80gb"), gpu_node("h", "h100-80gb")
+    alone, both = decide(of, read_nodes([a100])), decide(of, read_nodes([a100, h100]))
+    none = decide(of, read_nodes([]))
+    assert alone.placement is not None
+    assert both.placement is not None
+    assert dict(alone.placement.node_selector) == {
+        "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"
+    }
+    assert both.placement.accelerator == "nvidia-h100-80gb"
+    assert (alone.capacity, none.capacity) == (Capacity.AVAILABLE, Capacity.NO_NODES)
+    assert {v.decision for v in (alone, both, none)} == {Decision.ALLOW}
+    assert len({v.request_hash for v in (alone, both, none)}) == 1
+
+
+def serving(engine: EngineSettings, model: str = "meta-llama/Llama-3.1-8B-Instruct") -> Request:
+    """On one L4 of 24 GB, where there is little to spare."""
+    wanted = Wanted(allowed=("nvidia-l4",), tensor=1)
+    return Request(resolve(uri=f"hf://{model}"), engine, Workload(), wanted, name="chat/model")
+
+
+def ways_out(of: Request) -> list[str]:
+    found = decide(of).alternatives
+    for alternative in found:
+        assert decide(apply(of, alternative.changes)).decision is Decision.ALLOW
+    return [" + ".join(f"{c.path}: {c.value}" for c in a.changes) for a in found]
+
+
+def test_too_many_adapters_are_advised_down_to_as_many_as_fit() -> None:
+    def at(slots: int) -> Request:
+        return serving(EngineSettings(max_model_len=8192, lora=Lora(slots, 64)))
+
+    (found,) = [s for s in ways_out(at(16)) if s.startswith("spec.engine.lora.maxLoras: ")]
+    most = int(found.split(": ")[1])
+    assert decide(at(most)).decision is Decision.ALLOW
+    assert decide(at(most + 1)).decision is not Decision.ALLOW
+
+
+def test_a_draft_that_does_not_fit_beside_the_model_is_advised_away() -> None:
+    draft = Speculative("draft_model", "meta-llama/Llama-3.2-1B-Instruct", 3)
+    of = serving(EngineSettings(max_model_len=16384, speculative=draft))
+    assert decide(of).decision is Decision.DENY
+    assert ways_out(of)[0] == "spec.engine.speculative: null"
+
+
+def test_a_tower_that_does_not_fit_is_advised_away_only_where_nobody_spoke_of_images() -> None:
+    unsaid = EngineSettings(max_model_len=16384)
+    text = "spec.workload.imagesPerPrompt: 0"
+    assert text in ways_out(serving(unsaid, "Qwen/Qwen3-VL-8B-Instruct"))
+    wanted = serving(replace(unsaid, images=2), "Qwen/Qwen3-VL-8B-Instruct")
+    assert decide(wanted).decision is not Decision.ALLOW
+    assert text not in ways_out(wanted)
+
+
+def test_videos_that_take_gigabytes_at_start_up_are_advised_away_before_images_are() -> None:
+    name = "Qwen/Qwen2.5-VL-7B-Instruct"
+    less = EngineSettings(utilization=Decimal("0.85"))
+    of = replace(serving(less, name), wanted=Wanted(("nvidia-a100-40gb",), tensor=1))
+    found = decide(of)
+    assert found.decision is Decision.DENY
+    assert found.estimate is not None
+    peak = found.estimate.term(TermName.ACTIVATION)
+    assert peak.basis == "1 video of 114688 tokens in the encoder"
+    ways = ways_out(of)
+    videos, images = (f"spec.workload.{what}PerPrompt: 0" for what in ("videos", "images"))
+    assert ways.index(videos) < ways.index(images)

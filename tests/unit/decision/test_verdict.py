@@ -1,0 +1,365 @@
+"""Claims about the decision itself: when it denies, warns and allows, and that it never raises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decision_builders import (
+    A100,
+    BIG,
+    H100,
+    H200,
+    L4,
+    SLICE,
+    SMALL,
+    VAGUE,
+    PlainEngine,
+    cluster,
+    model,
+    on,
+    pool,
+    request,
+    world,
+)
+from plimsoll.decision.decide import allowed_update, decide
+from plimsoll.decision.request import Request, Wanted
+from plimsoll.decision.verdict import Capacity, Decision, Mode, Policy, Reason, Verdict
+from plimsoll.engines.base import EngineSettings, Workload
+from plimsoll.errors import Problem
+from plimsoll.inventory.pools import NO_INVENTORY, Inventory
+from plimsoll.models.model import Model, ModelSource
+
+if TYPE_CHECKING:
+    from plimsoll.decision.knowledge import Knowledge
+
+UNKNOWN = Model("acme/who", ModelSource.UNKNOWN, suggestions=("acme/Who-7B",))
+
+
+def sized(parameters: int, bits: float | None = 16.0) -> Model:
+    return Model("a size", ModelSource.PARAMETERS, parameters=parameters, bits=bits)
+
+
+def verdict(
+    of: Request, inventory: Inventory = NO_INVENTORY, knowledge: Knowledge | None = None
+) -> Verdict:
+    return decide(of, inventory, knowledge=knowledge or world())
+
+
+def outcome(of: Request) -> tuple[Decision, Reason]:
+    found = verdict(of)
+    return found.decision, found.reason
+
+
+def paths(found: Verdict) -> list[str]:
+    return [problem.path for problem in found.problems]
+
+
+# -- allow, warn, deny ---------------------------------------------------------------------------
+
+
+def test_what_fits_is_allowed_with_a_placement_and_the_rule_of_thumb_beside_it() -> None:
+    found = verdict(on(A100))
+    assert (found.decision, found.reason) == (Decision.ALLOW, Reason.ENOUGH_MEMORY)
+    assert found.placement is not None
+    assert found.short_by == 0
+    assert found.rule_of_thumb is not None
+    assert (found.rule_of_thumb.needed, found.rule_of_thumb.gpus) == (168 * 10**9, 2)
+
+
+def test_a_certain_misfit_is_denied_with_what_is_missing_and_ways_out() -> None:
+    found = verdict(on(H100, tensor=1))
+    assert (found.decision, found.reason) == (Decision.DENY, Reason.NOT_ENOUGH_MEMORY)
+    assert found.estimate is not None
+    assert found.short_by == found.estimate.required - found.estimate.usable
+    assert found.placement is None
+    assert found.alternatives
+
+
+def test_a_need_within_the_error_is_a_warning_with_a_placement_and_ways_out() -> None:
+    found = verdict(on(A100, tensor=2))
+    assert (found.decision, found.reason) == (Decision.WARN, Reason.WITHIN_ERROR)
+    assert found.placement is not None
+    assert found.alternatives
+
+
+def test_an_unknown_model_is_a_warning_that_says_what_to_add() -> None:
+    found = verdict(request(UNKNOWN))
+    assert (found.decision, found.reason) == (Decision.WARN, Reason.UNKNOWN_MODEL)
+    (text,) = found.warnings
+    assert "acme/who" in text
+    assert "did you mean acme/Who-7B?" in text
+    assert "model.baseModel, model.configMapRef or model.parameters" in text
+
+
+def test_flags_that_are_not_read_turn_a_denial_into_a_warning_that_names_them() -> None:
+    found = verdict(on(H100, tensor=1, unread=("--cpu-offload-gb",)))
+    assert (found.decision, found.reason) == (Decision.WARN, Reason.UNREAD_FLAGS)
+    assert any("--cpu-offload-gb" in text for text in found.warnings)
+    assert found.short_by > 0
+
+
+def test_a_misfit_on_memory_that_is_not_certain_is_only_a_warning() -> None:
+    assert outcome(on(VAGUE, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+    assert outcome(on(VAGUE, H100, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+    fits = verdict(on(VAGUE))
+    assert fits.decision is Decision.ALLOW
+    assert any("nominal" in text for text in fits.warnings)
+
+
+def test_one_accelerator_that_holds_it_is_enough_among_those_allowed() -> None:
+    of = on(L4, H200, tensor=2)
+    found = verdict(of)
+    assert found.decision is Decision.ALLOW
+    assert found.accelerator == "nvidia-h200"
+
+
+def test_the_cluster_never_makes_a_refusal_of_what_the_request_allows() -> None:
+    for inventory in (cluster(), cluster(pool(L4)), cluster(pool(SLICE, gpus=7))):
+        assert verdict(on(A100), inventory).decision is Decision.ALLOW
+        assert verdict(request(max_model_len=32768, tensor=2), inventory).decision == "allow"
+
+
+def test_without_an_inventory_the_capacity_is_said_to_be_unknown() -> None:
+    assert verdict(on(A100)).capacity is Capacity.UNKNOWN
+    assert verdict(on(A100), cluster(pool(A100))).capacity is Capacity.AVAILABLE
+
+
+# -- the rule of thumb ---------------------------------------------------------------------------
+
+
+def test_a_size_alone_is_decided_by_the_rule_of_thumb_and_says_so() -> None:
+    found = verdict(on(A100, model=sized(70 * 10**9)))
+    assert (found.decision, found.reason) == (Decision.WARN, Reason.RULE_OF_THUMB)
+    assert found.placement is not None
+    assert found.placement.gpus_per_replica == 2
+    assert any("rule of thumb alone" in text for text in found.warnings)
+
+
+def test_a_size_alone_is_denied_only_where_the_weights_exceed_all_memory_asked_for() -> None:
+    denied = verdict(on(A100, model=sized(70 * 10**9), gpus_per_replica=1))
+    assert (denied.decision, denied.reason) == (Decision.DENY, Reason.NOT_ENOUGH_MEMORY)
+    assert denied.short_by == 140 * 10**9 - A100.memory
+    over = verdict(on(A100, model=sized(72 * 10**9), gpus_per_replica=2))
+    assert (over.decision, over.reason) == (Decision.WARN, Reason.RULE_OF_THUMB)
+    assert over.placement is None
+    assert verdict(on(VAGUE, model=sized(10**12), gpus_per_replica=1)).decision is Decision.WARN
+
+
+def test_bits_that_nobody_gives_are_sixteen() -> None:
+    found = verdict(on(A100, model=sized(70 * 10**9, None))).rule_of_thumb
+    assert found is not None
+    assert (found.bits, found.needed) == (16, 168 * 10**9)
+
+
+# -- problems ------------------------------------------------------------------------------------
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    of = on("nvidia-a100-80", tensor=3, gpus_per_replica=4)
+    of = replace(of, problems=(Problem("spec.model.uri", '"x"', "is no uri"),))
+    found = verdict(of)
+    assert (found.decision, found.reason) == (Decision.DENY, Reason.INVALID_SPEC)
+    assert paths(found) == [
+        "spec.model.uri",
+        "spec.accelerator.allowed[0]",
+        "spec.accelerator.gpusPerReplica",
+        "spec.engine.parallelism.tensor",
+    ]
+    assert "did you mean nvidia-a100-80gb" in found.problems[1].fix
+
+
+@pytest.mark.parametrize(
+    ("fields", "path"),
+    [
+        ({"tensor": 0}, "spec.engine.parallelism.tensor"),
+        ({"tensor": 10**18}, "spec.engine.parallelism.tensor"),
+        ({"data": -1}, "spec.engine.parallelism.data"),
+        ({"gpus_per_replica": 0}, "spec.accelerator.gpusPerReplica"),
+        ({"max_model_len": -5}, "spec.engine.maxModelLen"),
+        ({"max_num_seqs": 10**12}, "spec.engine.maxNumSeqs"),
+        ({"concurrent": 0}, "spec.workload.concurrentSequences"),
+        ({"utilization": Decimal("1.5")}, "spec.engine.gpuMemoryUtilization"),
+        ({"utilization": Decimal("NaN")}, "spec.engine.gpuMemoryUtilization"),
+        ({"replicas": -1}, "spec.replicas"),
+        ({"model": sized(10**18)}, "spec.model.parameters"),
+        ({"model": sized(10**9, -4.0)}, "spec.model.bits"),
+        ({"min_memory": 1 << 50}, "spec.accelerator.minMemory"),
+        ({"gpus_per_replica": 6, "tensor": 4}, "spec.accelerator.gpusPerReplica"),
+        ({"gpus_per_replica": 8, "tensor": 2, "pipeline": 2}, "spec.accelerator.gpusPerReplica"),
+        ({"input_tokens": 32768, "output_tokens": 1}, "spec.workload.inputTokens"),
+        ({"concurrent": 9, "max_num_seqs": 8}, "spec.engine.maxNumSeqs"),
+        ({"name": "sglang"}, "spec.engine.name"),
+    ],
+)
+def test_absurd_sizes_and_contradictions_are_problems(fields: dict[str, Any], path: str) -> None:
+    if "name" in fields:
+        of = replace(on(A100), engine=EngineSettings(**fields))
+    else:
+        of = on(A100, **fields)
+    found = verdict(of)
+    assert found.decision is Decision.DENY
+    assert paths(found) == [path]
+    assert found.problems[0].wanted
+
+
+def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen() -> None:
+    of = on(A100, tensor=16)
+    unseen = verdict(of)
+    assert unseen.decision is Decision.ALLOW
+    assert any("usually a node has at most 8" in text for text in unseen.warnings)
+    seen = verdict(of, cluster(pool(A100, 4)))
+    assert paths(seen) == ["spec.engine.parallelism.tensor"]
+    assert "pipeline" in seen.problems[0].fix
+    assert verdict(of, cluster(pool(A100, gpus=16))).decision is Decision.ALLOW
+
+
+def test_the_model_need_not_be_known_for_a_spec_to_be_wrong() -> None:
+    assert paths(verdict(on("nope", model=UNKNOWN))) == ["spec.accelerator.allowed[0]"]
+
+
+# -- the hash ------------------------------------------------------------------------------------
+
+
+def test_the_hash_is_of_request_model_constants_and_policy_and_of_nothing_else() -> None:
+    of = on(A100)
+    first = verdict(of).request_hash
+    assert first.startswith("sha256:")
+    assert len(first) == len("sha256:") + 32
+    assert verdict(of, cluster(pool(A100))).request_hash == first
+    assert verdict(replace(of, name="other/name")).request_hash == first
+    others = [
+        verdict(on(A100, max_model_len=1)).request_hash,
+        verdict(on(A100, concurrent=2)).request_hash,
+        verdict(on(H100)).request_hash,
+        verdict(on(A100, model=SMALL)).request_hash,
+        verdict(on(A100, version="0.19.0")).request_hash,
+        decide(of, policy=Policy(Mode.WARN), knowledge=world()).request_hash,
+        verdict(of, knowledge=world(table=(A100,))).request_hash,
+    ]
+    assert len({first, *others}) == len(others) + 1
+
+
+def test_the_same_share_written_otherwise_is_the_same_request() -> None:
+    shares = {verdict(on(A100, utilization=Decimal(s))).request_hash for s in ("0.9", "0.900")}
+    assert len(shares) == 1
+
+
+# -- updates -------------------------------------------------------------------------------------
+
+
+def test_an_update_may_fix_or_keep_a_failure_but_not_make_it_worse() -> None:
+    good, bad = verdict(on(H100)), verdict(on(H100, tensor=1))
+    worse = verdict(on(H100, tensor=1, concurrent=4))
+    better = verdict(on(H100, tensor=1, max_model_len=4096))
+    assert worse.short_by > bad.short_by > better.short_by > 0
+    assert allowed_update(bad, good)
+    assert allowed_update(bad, bad)
+    assert allowed_update(bad, better)
+    assert not allowed_update(bad, worse)
+    assert not allowed_update(good, bad)
+
+
+def test_an_update_may_not_add_an_error_at_another_path() -> None:
+    wrong = verdict(on("nope"))
+    assert allowed_update(wrong, verdict(on("nada")))
+    assert not allowed_update(wrong, verdict(on("nope", tensor=3)))
+    assert not allowed_update(wrong, verdict(on(H100, tensor=1)))
+
+
+# -- any request ---------------------------------------------------------------------------------
+
+ANY = st.none() | st.integers(-(10**19), 10**19) | st.integers(-1, 64)
+TEXT = st.text(max_size=40) | st.sampled_from(["nvidia-a100-80gb", "nvidia-l4", "amd-vague"])
+MODELS = (
+    st.sampled_from([BIG, SMALL, UNKNOWN, model(layers=1, heads=1, kv_heads=1, parameters=1)])
+    | st.builds(lambda p, b: Model("n", ModelSource.PARAMETERS, parameters=p, bits=b),
+                ANY, st.none() | st.floats(allow_nan=True))
+    | st.builds(lambda name: Model(name, ModelSource.UNKNOWN), st.text(max_size=300))
+)  # fmt: skip
+ANY_REQUEST = st.builds(
+    Request,
+    model=MODELS,
+    engine=st.builds(
+        EngineSettings,
+        name=st.just("vllm") | st.text(max_size=8),
+        max_model_len=ANY,
+        max_num_seqs=ANY,
+        max_num_batched_tokens=ANY,
+        kv_cache_dtype=st.sampled_from(["", "fp8", "auto"]),
+        kv_cache_memory=ANY,
+        utilization=st.none() | st.decimals(),
+        unread=st.just(()) | st.just(("--speculative-config",)),
+    ),
+    workload=st.builds(Workload, ANY, ANY, ANY),
+    wanted=st.builds(
+        Wanted,
+        allowed=st.lists(TEXT, max_size=4).map(tuple),
+        gpus_per_replica=ANY,
+        tensor=ANY,
+        pipeline=ANY,
+        data=ANY,
+        expert=st.none() | st.booleans(),
+        min_memory=ANY,
+        node_selector=st.just(()) | st.just((("zone", "east"),)),
+    ),
+    replicas=st.integers(-2, 10**12),
+    name=st.text(max_size=10),
+)
+SANE = st.none() | st.integers(1, 64)
+SANE_REQUEST = st.builds(
+    lambda m, length, names, wanted, work: Request(
+        m, EngineSettings(max_model_len=length), work, replace(wanted, allowed=names)
+    ),
+    MODELS,
+    st.none() | st.integers(1, 10**6),
+    st.sampled_from([(), (A100.name,), (L4.name, SLICE.name), (VAGUE.name,)]),
+    st.builds(Wanted, gpus_per_replica=SANE, tensor=SANE, pipeline=SANE, data=SANE),
+    st.builds(Workload, SANE, st.none() | st.integers(1, 10**5), st.none() | st.integers(1, 999)),
+)
+INVENTORIES = st.sampled_from(
+    [NO_INVENTORY, cluster(), cluster(pool(A100, 2), pool(L4)), cluster(pool(SLICE, gpus=7))]
+)
+
+
+@settings(max_examples=400)
+@given(ANY_REQUEST | SANE_REQUEST, INVENTORIES)
+def test_no_request_makes_it_raise_and_every_denial_has_a_cause(
+    of: Request, inventory: Inventory
+) -> None:
+    found = verdict(of, inventory)
+    if found.decision is Decision.DENY:
+        assert found.problems or found.short_by > 0
+    if found.reason is Reason.ENOUGH_MEMORY:
+        assert found.decision is Decision.ALLOW
+        assert found.placement is not None
+    if of.model.architecture is None:
+        assert found.decision is not Decision.ALLOW
+    assert found == verdict(of, inventory)
+
+
+@given(SANE_REQUEST)
+def test_what_is_denied_without_a_cluster_says_the_same_with_one(of: Request) -> None:
+    alone, empty = verdict(of), verdict(of, cluster())
+    assert (alone.decision, alone.reason) == (empty.decision, empty.reason)
+    assert alone.problems == empty.problems
+    assert alone.estimate == empty.estimate
+
+
+def test_a_model_of_no_layers_and_a_world_of_no_accelerators_are_answered() -> None:
+    assert verdict(on(A100, model=BIG), knowledge=world(table=())).decision is Decision.DENY
+    nothing = verdict(request(), knowledge=world(table=()))
+    assert (nothing.decision, nothing.reason) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+
+
+def test_deciding_twice_estimates_twice_since_nothing_is_kept_of_a_request() -> None:
+    engine = PlainEngine()
+    decide(on(A100), knowledge=world(engine))
+    once = engine.calls
+    decide(on(A100), knowledge=world(engine))
+    assert engine.calls == 2 * once

@@ -1,0 +1,156 @@
+"""`plimsoll read-log`: what a person and a pipeline see of it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from plimsoll.cli.read_log import command
+from plimsoll.measured import rows, score
+from plimsoll.measured.models import Configs
+from plimsoll.models import catalogue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = "meta-llama/Llama-3.1-8B"
+LOG = """\
+(APIServer pid=1) INFO [utils.py:1] vLLM API server version 0.19.0
+(APIServer pid=1) INFO [utils.py:2] non-default args: {'model': 'MODEL', 'max_model_len': 8192, \
+'gpu_memory_utilization': 0.95}
+(EngineCore_DP0 pid=9) INFO [core.py:1] Initializing a V1 LLM engine (v0.19.0) with config: \
+model='MODEL', dtype=torch.bfloat16, max_seq_len=8192, tensor_parallel_size=1, \
+pipeline_parallel_size=1, data_parallel_size=1, quantization=None, enforce_eager=False, \
+kv_cache_dtype=auto)
+(EngineCore_DP0 pid=9) INFO [gpu_model_runner.py:1] Model loading took 14.99 GiB memory and 5 s
+(EngineCore_DP0 pid=9) INFO [gpu_worker.py:1] Available KV cache memory: 58.0 GiB
+(EngineCore_DP0 pid=9) INFO [kv_cache_utils.py:1] GPU KV cache size: 475,136 tokens
+(EngineCore_DP0 pid=9) INFO [gpu_worker.py:2] Free memory on device (78.68/79.19 GiB) on startup. \
+Desired GPU memory utilization is (0.95, 75.23 GiB). Actual usage is 14.99 GiB for weight, 1.98 \
+GiB for peak activation, 0.25 GiB for non-torch memory, and 0.87 GiB for CUDAGraph memory.
+(APIServer pid=1) INFO:     Application startup complete.
+"""
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A log of a catalogue model."""
+    file = tmp_path / "llama.log"
+    file.write_text(LOG.replace("MODEL", MODEL))
+    return file
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Path:
+    """The same, served from a folder of its own name."""
+    file = tmp_path / "local.log"
+    file.write_text(LOG.replace("MODEL", "/models/Llama-3.1-8B"))
+    return file
+
+
+def run(*args: object, code: int = 0, given: bytes | None = None) -> str:
+    """Standard output and error of the command."""
+    result = CliRunner().invoke(command, [str(a) for a in args], input=given)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_the_table_says_what_was_read_and_puts_predicted_beside_measured(log: Path) -> None:
+    lines = run(log, "--gpu", "nvidia-h100-80gb").splitlines()
+    said = {line.split("  ")[0]: line for line in lines}
+    assert said["version"].endswith("0.19.0")
+    assert said["GPU memory, GiB"].endswith("79.19")
+    assert "GPU" in said
+    weights = said["weights_gib_per_gpu"].split()
+    assert weights[1:3] == ["14.99", "14.99"]
+    assert said["verdict: allow; the start-up: ok"]
+    assert not any("does not say" in line for line in lines)
+
+
+def test_what_the_log_lacks_is_said_with_the_option_that_fills_it_in(log: Path) -> None:
+    assert "the log does not say the GPU: add --gpu" in run(log)
+
+
+def test_a_model_that_is_only_a_path_is_not_guessed_and_a_like_one_is_offered(local: Path) -> None:
+    said = run(local)
+    assert "the structure of /models/Llama-3.1-8B is not known: add --model or --config" in said
+    assert f"(--model {MODEL}?)" in said
+    assert "the structure of the model is not known" in said
+
+
+def test_model_and_config_fill_in_what_a_path_stands_for(local: Path, tmp_path: Path) -> None:
+    entry = catalogue.load().find(MODEL)
+    assert entry is not None
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(dict(entry.config)))
+    named = json.loads(run(local, "--model", MODEL, "-o", "json"))
+    given = json.loads(run(local, "--config", config, "-o", "json"))
+    assert named["comparison"]["terms"] == given["comparison"]["terms"]
+    assert named["row"]["config_id"] == MODEL
+    assert named["row"]["model"] == "/models/Llama-3.1-8B"
+    assert abs(named["comparison"]["terms"]["weights_gib_per_gpu"]["error_pct"]) < 0.5
+
+
+def test_the_json_has_the_row_the_comparison_and_what_is_missing(log: Path) -> None:
+    said = json.loads(run(log, "-o", "json"))
+    assert set(said) == {"row", "comparison", "missing"}
+    term = said["comparison"]["terms"]["kv_cache_gib_per_gpu"]
+    assert term["measured"] == 58.0
+    assert term["low"] <= term["predicted"] <= term["high"]
+    assert term["error"] == pytest.approx(
+        max(0.0, term["low"] - 58.0, 58.0 - term["high"]), abs=1e-3
+    )
+
+
+def test_the_row_is_one_line_that_accuracy_reads_to_the_same_comparison(log: Path) -> None:
+    args = (log, "--gpu", "nvidia-h100-80gb")
+    text = run(*args, "-o", "row")
+    assert text.count("\n") == 1
+    entry = catalogue.load().find(MODEL)
+    assert entry is not None
+    configs = Configs(by_id={MODEL: dict(entry.config)})
+    scored = score.score_row(rows.row_of_line(text, 1), configs)
+    again = score.as_dict([scored])["rows"][0]
+    said = json.loads(run(*args, "-o", "json"))["comparison"]
+    assert {t: v["predicted"] for t, v in said["terms"].items()} == {
+        t: v["predicted"] for t, v in again["terms"].items()
+    }
+    assert again["verdict"] == said["verdict"] == "allow"
+
+
+def test_standard_input_is_read_for_a_dash(log: Path) -> None:
+    said = json.loads(run("-", "-o", "json", given=log.read_bytes()))
+    assert said["row"]["weights_gib_per_gpu"] == 14.99
+
+
+@pytest.mark.parametrize("form", ["table", "json", "row"])
+def test_a_file_that_is_no_log_is_refused_with_what_was_looked_for(
+    tmp_path: Path, form: str
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("Application startup complete.\nnothing of an engine\n")
+    said = run(file, "-o", form, code=2)
+    assert "a start-up log; looked for vLLM:" in said.replace('\\"', '"')
+    assert "Load weight end." in said
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    assert "a file that can be read" in run(tmp_path / "none.log", code=2)
+    assert "a file that can be read" in run(tmp_path, code=2)
+
+
+@pytest.mark.parametrize(
+    ("args", "wanted"),
+    [
+        (("--gpu", "nvidia-h1000"), "a GPU of the catalogue"),
+        (("--model", "meta-llama/Llama-3.1-9B"), "a model of the catalogue"),
+        (("--config", "missing.json"), "a readable file"),
+    ],
+)
+def test_an_option_that_names_nothing_is_refused_with_a_next_step(
+    log: Path, args: tuple[str, str], wanted: str
+) -> None:
+    assert wanted in run(log, *args, code=2)
