@@ -195,4 +195,4 @@ def _stored_as(model: Model, quantization: str) -> Model:
 def _requantized(architecture: Architecture, quantization: str) -> Architecture:
     from plimsoll.models.quantization_config import stored
 
-    return replace(architecture, quantization=stored(quantization), memo={})
+    return replace(architecture, quantization=stored(quantization))

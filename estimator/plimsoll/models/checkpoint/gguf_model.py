@@ -226,9 +226,9 @@ def with_tensors(
     made: Architecture, tensors: tuple[HeaderTensor, ...], notes: list[str]
 ) -> Architecture:
     """An architecture with the tensors of a GGUF file, as they lie in it."""
-    quantized = replace(made, quantization=Quantization("gguf", None), memo={})
+    quantized = replace(made, quantization=Quantization("gguf", None))
     found = corrections(quantized, (w for t in tensors for w in _weights(quantized, t)), notes)
-    return replace(found.apply(quantized), stored=tensors, memo={})
+    return replace(found.apply(quantized), stored=tensors)
 
 
 def _weights(made: Architecture, tensor: HeaderTensor) -> tuple[Weight, ...]:

@@ -88,7 +88,7 @@ def corrections(made: Architecture, weights: Iterable[Weight], notes: list[str])
     most = None
     if made.quantization is None or _silent(made.quantization):
         most = _most(made.quantization, weights)
-        made = replace(made, quantization=Quantization(*most), memo={}) if most else made
+        made = replace(made, quantization=Quantization(*most)) if most else made
     layers, outside, tower, further = _placed(made, weights)
     found = _Found([], notes)
     changed = _layers(made, layers, found)
