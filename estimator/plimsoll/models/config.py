@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models.architecture import Architecture, Part, Tensor
-from plimsoll.models.families.table import DEFAULTS, builder
-from plimsoll.models.fields import Fields
+from plimsoll.models.blocks.fields import Fields
+from plimsoll.models.families.by_type import DEFAULTS, builder
 from plimsoll.models.quantization_config import kv_dtype_of, quantization_of
 from plimsoll.models.rotary import rotary_elements
 from plimsoll.models.storage import left_alone_by_layer

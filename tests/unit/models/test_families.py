@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models.architecture import Architecture, MixerKind, Part
+from plimsoll.models.checkpoint.profile import from_profile, profile
 from plimsoll.models.config import architecture
-from plimsoll.models.families.table import BUILDERS, builder
-from plimsoll.models.profile import from_profile, profile
+from plimsoll.models.families.by_type import BUILDERS, builder
 
 ROWS: Final[list[dict[str, Any]]] = json.loads(
     (Path(__file__).parents[2] / "data" / "family_configs.json").read_text()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from plimsoll.errors import Unreadable
-from plimsoll.models.checkpoint.table import (
+from plimsoll.models.header import (
     MAX_DIMENSIONS,
     MAX_ELEMENTS,
     MAX_TENSORS,

@@ -21,7 +21,7 @@ from plimsoll.models.checkpoint.corrections import numbers_in, spans
 from plimsoll.models.checkpoint.gguf import BLOCKS
 from plimsoll.models.checkpoint.packing import Weight
 from plimsoll.models.checkpoint.structure import corrections
-from plimsoll.models.checkpoint.table import MAX_ELEMENTS, HeaderTensor
+from plimsoll.models.header import MAX_ELEMENTS, HeaderTensor
 from plimsoll.models.quantization import Quantization, Scheme
 
 if TYPE_CHECKING:
@@ -210,16 +210,6 @@ def _states(header: GGUF, kind: str, made: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(hidden, int) and hidden and inner % hidden == 0:
         found["mamba_expand"] = inner // hidden
     return found
-
-
-def architecture(header: GGUF, name: str) -> Architecture:
-    """The structure of the model in a GGUF file, with the tensors that it really has.
-
-    Raises `Unreadable` or `plimsoll.errors.Invalid` where the keys describe no model.
-    """
-    from plimsoll.models.config import architecture as from_config
-
-    return with_tensors(from_config(config(header, name)), header.tensors, [])
 
 
 def with_tensors(

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import Block, MixerKind, Part, Split, Stage
-from plimsoll.models.families.decoder import Built, Traits, decoder, kinds_from, layers_of, shape
-from plimsoll.models.families.parts import linear, loose, norm
+from plimsoll.models.blocks.decoder import Built, Traits, decoder, kinds_from, layers_of, shape
+from plimsoll.models.blocks.parts import linear, loose, norm
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 
 def windowed(f: Fields, t: Traits, *, default_window: int = 0, pattern: int = 0) -> Traits:

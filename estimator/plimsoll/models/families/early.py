@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.families.decoder import Built, Traits, decoder, shape
+from plimsoll.models.blocks.decoder import Built, Traits, decoder, shape
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 BIASED: Final = Traits(
     norm_bias=True, gated=False, four_times=True, qkv_bias=True, o_bias=True, mlp_bias=True

@@ -19,12 +19,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage, Tensor
-from plimsoll.models.families.decoder import Built, Moe, Traits, decoder
+from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.families.dense import without_gate_bias
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 BIASED: Final = Traits(
     norm_bias=True, gated=False, qkv_bias=True, o_bias=True, mlp_bias=True,

@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import Block, FeedForward, Part, Split
-from plimsoll.models.families.attention import Heads, gqa_mixer, mla, mla_mixer
-from plimsoll.models.families.decoder import (
+from plimsoll.models.blocks.attention import Heads, gqa_mixer, mla, mla_mixer
+from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
     Traits,
@@ -27,13 +27,13 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
 from plimsoll.models.families.dense import attention_biases, windowed
 from plimsoll.models.families.latent import latent_of
-from plimsoll.models.families.parts import Tensors, experts, linear, loose, mlp, norm
 from plimsoll.models.families.sparse import first_dense, with_mtp
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 A = Part.ATTENTION
 

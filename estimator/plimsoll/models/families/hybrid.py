@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Final
 
 from plimsoll.models.architecture import Block, FeedForward, Mixer, MixerKind, Part, Split
-from plimsoll.models.families.attention import gqa, gqa_mixer
-from plimsoll.models.families.decoder import (
+from plimsoll.models.blocks.attention import gqa, gqa_mixer
+from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
     Traits,
@@ -22,9 +22,9 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.families.dense import attention_biases
-from plimsoll.models.families.parts import Tensors, experts, linear, mlp, norm
-from plimsoll.models.families.state import (
+from plimsoll.models.blocks.fields import Fields
+from plimsoll.models.blocks.parts import Tensors, experts, linear, mlp, norm
+from plimsoll.models.blocks.state import (
     Mamba1,
     Mamba2,
     mamba1,
@@ -34,7 +34,7 @@ from plimsoll.models.families.state import (
     short_conv,
     short_conv_mixer,
 )
-from plimsoll.models.fields import Fields
+from plimsoll.models.families.dense import attention_biases
 
 _LETTERS: Final = {
     "mamba": "M", "attention": "*", "mlp": "-", "moe": "E",

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Block, Mixer, MixerKind, Part, Split, Stage
-from plimsoll.models.families.attention import Latent
-from plimsoll.models.families.decoder import (
+from plimsoll.models.blocks.attention import Latent
+from plimsoll.models.blocks.decoder import (
     Built,
     Traits,
     assemble,
@@ -25,11 +25,11 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.families.sparse import deepseek_moe, first_dense, with_mtp
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 _RATIOS: Final = (0, 4, 128)
 _RATIO_OF: Final = {

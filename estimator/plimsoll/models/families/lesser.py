@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import Part
-from plimsoll.models.families.decoder import Built, Moe, Traits, decoder, shape
+from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, shape
+from plimsoll.models.blocks.parts import loose, norm
 from plimsoll.models.families.dense import (
     attention_biases,
     llama,
@@ -22,10 +23,9 @@ from plimsoll.models.families.dense import (
     without_gate_bias,
 )
 from plimsoll.models.families.early import BIASED
-from plimsoll.models.families.parts import loose, norm
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 _WITH_LLAMA, _WITH_QWEN2, _WITH_QWEN3 = 2.5, 2.6, 4.5
 """Versions of MiniCPM-V that changed the text model."""

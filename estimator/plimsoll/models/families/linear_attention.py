@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import Block, MixerKind, Part, Split
-from plimsoll.models.families.attention import gqa, gqa_mixer, mla, mla_mixer
-from plimsoll.models.families.decoder import (
+from plimsoll.models.blocks.attention import gqa, gqa_mixer, mla, mla_mixer
+from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
     Traits,
@@ -21,11 +21,8 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.families.dense import attention_biases
-from plimsoll.models.families.latent import latent_of
-from plimsoll.models.families.parts import Tensors, linear, norm
-from plimsoll.models.families.sparse import first_dense, qwen_moe_at, with_mtp
-from plimsoll.models.families.state import (
+from plimsoll.models.blocks.parts import Tensors, linear, norm
+from plimsoll.models.blocks.state import (
     DeltaNet,
     KimiDelta,
     delta_net,
@@ -35,9 +32,12 @@ from plimsoll.models.families.state import (
     lightning,
     lightning_mixer,
 )
+from plimsoll.models.families.dense import attention_biases
+from plimsoll.models.families.latent import latent_of
+from plimsoll.models.families.sparse import first_dense, qwen_moe_at, with_mtp
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 
 def qwen_next(f: Fields) -> Built:

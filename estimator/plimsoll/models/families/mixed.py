@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage, Tensor
-from plimsoll.models.families.decoder import (
+from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
     Traits,
@@ -18,15 +18,15 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.families.dense import attention_biases
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
 from plimsoll.models.families.sparse import first_dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll.models.families.attention import Heads
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.attention import Heads
+    from plimsoll.models.blocks.fields import Fields
 
 
 def heads_by_kind(full: Heads, sliding: Heads) -> Callable[[MixerKind], Heads]:

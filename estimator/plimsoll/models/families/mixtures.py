@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import Block, FeedForward, MixerKind, Part, Split, Stage, Tensor
-from plimsoll.models.families.attention import Heads, gqa, gqa_mixer
-from plimsoll.models.families.decoder import (
+from plimsoll.models.blocks.attention import Heads, gqa, gqa_mixer
+from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
     Traits,
@@ -25,8 +25,8 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.families.parts import Tensors, linear, mlp, norm
-from plimsoll.models.families.state import (
+from plimsoll.models.blocks.parts import Tensors, linear, mlp, norm
+from plimsoll.models.blocks.state import (
     Mamba2,
     mamba2,
     mamba2_mixer,
@@ -35,7 +35,7 @@ from plimsoll.models.families.state import (
 )
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 
 def lfm2_moe(f: Fields) -> Built:

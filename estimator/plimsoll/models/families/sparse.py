@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import MixerKind, Part, Split
-from plimsoll.models.families.decoder import (
+from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
     Traits,
@@ -17,18 +17,18 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.parts import linear, loose, norm
 from plimsoll.models.families.dense import (
     all_sliding,
     attention_biases,
     qwen_sliding,
     windowed,
 )
-from plimsoll.models.families.parts import linear, loose, norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 
 def first_dense(f: Fields) -> Callable[[int], bool]:

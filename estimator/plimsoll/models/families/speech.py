@@ -13,12 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import Block, FeedForward, Mixer, MixerKind, Part, Split
-from plimsoll.models.families.decoder import Built, Traits, assemble
-from plimsoll.models.families.parts import Tensors, linear, mlp, norm
+from plimsoll.models.blocks.decoder import Built, Traits, assemble
+from plimsoll.models.blocks.parts import Tensors, linear, mlp, norm
 from plimsoll.models.senses.audio import whisper as tower
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 
 def whisper(f: Fields) -> Built:

@@ -19,8 +19,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.models.architecture import Part, Split, Tensor
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
-from plimsoll.models.fields import Fields
+from plimsoll.models.blocks.fields import Fields
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Split
-from plimsoll.models.families.parts import Tensors, linear, loose
-from plimsoll.models.fields import Fields
-from plimsoll.models.senses.audio import soft_tokens
-from plimsoll.models.senses.vit import (
+from plimsoll.models.blocks.fields import Fields
+from plimsoll.models.blocks.parts import Tensors, linear, loose
+from plimsoll.models.blocks.vit import (
     P,
     V,
     basics,
@@ -25,6 +24,7 @@ from plimsoll.models.senses.vit import (
     vit_layer,
     vit_norm,
 )
+from plimsoll.models.senses.audio import soft_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

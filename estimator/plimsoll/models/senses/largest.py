@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.models.fields import Fields
+from plimsoll.models.blocks.fields import Fields
 from plimsoll.models.senses.vision import DEFAULTS
 from plimsoll.models.tower import Tower
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.models.architecture import Split, Tensor
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
-from plimsoll.models.fields import Fields
-from plimsoll.models.senses.vit import (
+from plimsoll.models.blocks.fields import Fields
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
+from plimsoll.models.blocks.vit import (
     P,
     V,
     basics,

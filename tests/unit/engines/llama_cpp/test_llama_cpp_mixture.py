@@ -14,7 +14,7 @@ from plimsoll.engines.llama_cpp.ggml_types import BLOCKS, size
 from plimsoll.engines.llama_cpp.layout import HOST, devices
 from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, Model, Role, file_type, tensor_type
 from plimsoll.engines.llama_cpp.weights import from_header, has_header, weights
-from plimsoll.models.checkpoint.table import HeaderTensor
+from plimsoll.models.header import HeaderTensor
 
 LLAMA = Model(layers=32, attentions=32, gqa=4, experts=0, tied=False)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from plimsoll.models.families.decoder import Builder
+    from plimsoll.models.blocks.decoder import Builder
 
 BUILDERS: Final[Mapping[str, str]] = {
     "llama": "dense.llama", "mistral": "dense.llama", "ministral": "dense.llama",

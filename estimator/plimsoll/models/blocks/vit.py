@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import Part, Split, Tensor
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 V, P = Part.VISION, Part.PROJECTOR
 
