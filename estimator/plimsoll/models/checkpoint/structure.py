@@ -17,15 +17,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.architecture import (
-    Architecture,
-    Block,
-    MixerKind,
-    Part,
-    Split,
-    Stage,
-    Tensor,
-)
+from plimsoll.models.architecture import Architecture, Block, MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.checkpoint.corrections import Corrections
 from plimsoll.models.checkpoint.names import (
     NONE,

@@ -10,10 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
-from plimsoll.models.families.dense import all_sliding
+from plimsoll.models.blocks.readings import all_sliding, first_dense, latent_of, with_mtp
 from plimsoll.models.families.encoders import bert
-from plimsoll.models.families.latent import latent_of
-from plimsoll.models.families.sparse import first_dense, with_mtp
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields
