@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from plimsoll.engines.registry import engine
 from plimsoll.errors import Invalid, Problem, shown
 from plimsoll.models.architecture import Architecture
+from plimsoll.paths import NO_PLACES
+from plimsoll.report.wording import problems as worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -43,7 +45,9 @@ def estimate(
         )
         raise Invalid(*problems)
     own = engine(settings.name)
-    problems.extend(own.problems(architecture, settings, parallelism, accelerator))
+    problems.extend(
+        worded(own.problems(architecture, settings, parallelism, accelerator), NO_PLACES)
+    )
     if problems:
         raise Invalid(*problems)
     return own.estimate(architecture, settings, workload, parallelism, accelerator)

@@ -21,6 +21,7 @@ from plimsoll.engines.registry import engine
 from plimsoll.models import catalogue
 from plimsoll.models.config import architecture
 from plimsoll.models.model import Model, ModelSource
+from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
@@ -67,9 +68,9 @@ def verdict(index: int) -> Decision:
         ),
     )  # fmt: skip
     found = decide(request, knowledge=Knowledge({"vllm": VLLM}, (made_up,)))
-    paths = {problem.path for problem in found.problems}
+    paths = {problem.path for problem in problems_in(found)}
     # A share of memory that is never free is an error of its field, not a sum that does not fit.
-    assert paths <= (_SHARE if case.utilization != UTILIZATION else set()), found.problems
+    assert paths <= (_SHARE if case.utilization != UTILIZATION else set()), problems_in(found)
     return found.decision
 
 

@@ -105,6 +105,7 @@ def command(
     from plimsoll.decision.decide import decide
     from plimsoll.errors import Problem, shown
     from plimsoll.models.model import ModelSource
+    from plimsoll.report.wording import problems, problems_of
 
     if sum(x is not None for x in (model, config_file, parameters)) != 1:
         raise click.UsageError("say one of MODEL, --config FILE or --parameters COUNT")
@@ -120,7 +121,7 @@ def command(
         decided.append((name, request, decide(request)))
     _, request, first = decided[0]
     if request.problems:
-        bad_input(request.problems, output)
+        bad_input(problems(request.problems, request.places), output)
     if first.model.source is ModelSource.UNKNOWN:
         near = " or ".join(first.model.suggestions)
         fix = f"did you mean {near}? " if near else ""
@@ -128,7 +129,7 @@ def command(
                 "for the rule of thumb")  # fmt: skip
         bad_input([Problem("MODEL", shown(model or ""), "a model of the catalogue", fix)], output)
     if gpus and first.problems and all(v.problems for _, _, v in decided):
-        bad_input(first.problems, output)
+        bad_input(problems_of(first), output)
     if output != "table":
         from plimsoll.report.as_data import verdict_dict
 

@@ -11,6 +11,7 @@ from plimsoll.decision.candidates import lacks, why_not
 from plimsoll.decision.placement import tolerations
 from plimsoll.decision.rounding import shortfall
 from plimsoll.decision.verdict import Capacity
+from plimsoll.errors import Problem
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _fault(pool: Pool, request: Request, on_pools: Plan | None) -> str:
             return f"{trial.gpus} GPUs are short by {shortfall(trial.estimate)} per GPU"
     for candidate, problem in on_pools.refused if on_pools else ():
         if candidate.pool is pool:
-            return problem.wanted
+            return problem.wanted if isinstance(problem, Problem) else "the engine refuses it"
     return "too close to the estimate's error"
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision.splits import splits
 from plimsoll.errors import Problem, shown
+from plimsoll.findings import Rule, finding, path_of
+from plimsoll.paths import Field
 from plimsoll.units import MAX_BYTES, MAX_PARAMETERS
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
     from plimsoll.engines.base import Engine
+    from plimsoll.findings import Finding
     from plimsoll.inventory.pools import Inventory
     from plimsoll.models.architecture import Architecture
 
@@ -30,28 +33,28 @@ ACROSS_NODES: Final = frozenset({"nvidia-gb200", "nvidia-gb300"})
 """Accelerators whose tensor groups may span nodes: one NVLink domain is a whole rack."""
 
 
-def sizes(request: Request) -> list[Problem]:
+def sizes(request: Request) -> list[Finding | Problem]:
     """Numbers that are below 1 or beyond belief, each with its field."""
     e, work, want = request.engine, request.workload, request.wanted
-    counts: tuple[tuple[str, int | None, int], ...] = (
-        ("spec.engine.parallelism.tensor", want.tensor, MOST_PARALLEL),
-        ("spec.engine.parallelism.pipeline", want.pipeline, MOST_PARALLEL),
-        ("spec.engine.parallelism.data", want.data, MOST_PARALLEL),
-        ("spec.accelerator.gpusPerReplica", want.gpus_per_replica, MOST_GPUS),
-        ("spec.accelerator.minMemory", want.min_memory, MAX_BYTES),
-        ("spec.engine.maxModelLen", e.max_model_len, MOST),
-        ("spec.engine.maxNumSeqs", e.max_num_seqs, MOST),
-        ("spec.engine.maxNumBatchedTokens", e.max_num_batched_tokens, MOST),
-        ("spec.engine.kvCacheMemory", e.kv_cache_memory, MAX_BYTES),
-        ("spec.engine.blockSize", e.block_size, MOST),
-        ("spec.workload.concurrentSequences", work.concurrent, MOST),
-        ("spec.workload.inputTokens", work.input_tokens, MOST),
-        ("spec.workload.outputTokens", work.output_tokens, MOST),
-        ("spec.model.parameters", request.model.parameters, MAX_PARAMETERS),
+    counts: tuple[tuple[Field, int | None, int], ...] = (
+        (Field.TENSOR, want.tensor, MOST_PARALLEL),
+        (Field.PIPELINE, want.pipeline, MOST_PARALLEL),
+        (Field.DATA, want.data, MOST_PARALLEL),
+        (Field.GPUS, want.gpus_per_replica, MOST_GPUS),
+        (Field.MIN_MEMORY, want.min_memory, MAX_BYTES),
+        (Field.MAX_MODEL_LEN, e.max_model_len, MOST),
+        (Field.MAX_NUM_SEQS, e.max_num_seqs, MOST),
+        (Field.MAX_NUM_BATCHED_TOKENS, e.max_num_batched_tokens, MOST),
+        (Field.KV_CACHE_MEMORY, e.kv_cache_memory, MAX_BYTES),
+        (Field.BLOCK_SIZE, e.block_size, MOST),
+        (Field.CONCURRENT, work.concurrent, MOST),
+        (Field.INPUT_TOKENS, work.input_tokens, MOST),
+        (Field.OUTPUT_TOKENS, work.output_tokens, MOST),
+        (Field.PARAMETERS, request.model.parameters, MAX_PARAMETERS),
     )
-    found = [
-        Problem(path, shown(value), f"must be at least 1 and at most {most}")
-        for path, value, most in counts
+    found: list[Finding | Problem] = [
+        finding(Rule.SIZE, field, value, most=most)
+        for field, value, most in counts
         if value is not None and not 1 <= value <= most
     ]
     if not 0 <= request.replicas <= MOST:
@@ -70,12 +73,12 @@ def sizes(request: Request) -> list[Problem]:
     return found
 
 
-def contradictions(request: Request, said: Sequence[Problem]) -> list[Problem]:
+def contradictions(request: Request, said: Sequence[Finding | Problem]) -> list[Problem]:
     """Fields that cannot both be meant: the split against the count, sequences against context.
 
     said: what was found before; a field that is wrong already is not found wrong again.
     """
-    paths = {problem.path for problem in said}
+    paths = {path_of(problem, request.places) for problem in said}
     return [problem for problem in _contradictions(request) if problem.path not in paths]
 
 
@@ -201,6 +204,6 @@ def _largest(inventory: Inventory, name: str) -> int:
     )  # fmt: skip
 
 
-def deduplicated(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+def deduplicated(problems: Iterable[Finding | Problem]) -> tuple[Finding | Problem, ...]:
     """The problems in order, without those that say the same of the same field."""
-    return tuple({(p.path, p.given, p.wanted): p for p in problems}.values())
+    return tuple(dict.fromkeys(problems))

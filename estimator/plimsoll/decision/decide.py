@@ -27,12 +27,14 @@ from plimsoll.decision.splits import asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Decision, Policy, Reason, Verdict
 from plimsoll.errors import Problem, shown
+from plimsoll.findings import path_of
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
     from plimsoll.engines.base import Engine
+    from plimsoll.findings import Finding
 
 DEFAULT_POLICY = Policy()
 
@@ -101,15 +103,19 @@ def allowed_update(old: Verdict, new: Verdict) -> bool:
         return True
     if old.decision is not Decision.DENY:
         return False
-    paths = {problem.path for problem in old.problems}
-    return new.short_by <= old.short_by and all(p.path in paths for p in new.problems)
+    paths = {path_of(problem, old.places) for problem in old.problems}
+    return new.short_by <= old.short_by and all(
+        path_of(problem, new.places) in paths for problem in new.problems
+    )
 
 
-def _problems(matter: Matter, engine: Engine | None) -> tuple[tuple[Problem, ...], list[str]]:
+def _problems(
+    matter: Matter, engine: Engine | None
+) -> tuple[tuple[Finding | Problem, ...], list[str]]:
     """Everything that is wrong with the request, and warnings about what may be."""
     request, inventory, table = matter.request, matter.inventory, matter.table
     sizes = checks.sizes(request)
-    found = [*request.problems, *sizes]
+    found: list[Finding | Problem] = [*request.problems, *sizes]
     found += kinds.problems(request.wanted, inventory, matter.knowledge)
     if engine is None:
         engines = " or ".join(sorted(matter.knowledge.engines))
@@ -278,7 +284,7 @@ def _verdict(
     matter: Matter,
     decision: Decision,
     reason: Reason,
-    problems: tuple[Problem, ...] = (),
+    problems: tuple[Finding | Problem, ...] = (),
     warnings: tuple[str, ...] = (),
 ) -> Verdict:
     """A verdict with what follows from the request alone; its policy is set by `decide`."""
@@ -291,4 +297,5 @@ def _verdict(
         problems=problems,
         warnings=warnings,
         rule_of_thumb=by_size.rule(model, None),
+        places=matter.request.places,
     )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.trial import Case, Seat, Trial
     from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.inventory.pools import Pool
 
 
@@ -53,7 +54,7 @@ class Plan:
     miss: Trial | None = None
     smaller: Trial | None = None
     misses: tuple[Trial, ...] = ()
-    refused: tuple[tuple[Candidate, Problem], ...] = ()
+    refused: tuple[tuple[Candidate, Finding | Problem], ...] = ()
     idle: int = 0
 
     @property
@@ -69,7 +70,7 @@ class Search:
     fits: Trial | None = None
     within: Trial | None = None
     miss: Trial | None = None
-    refused: list[Problem] = field(default_factory=list)
+    refused: list[Finding | Problem] = field(default_factory=list)
     idle: int = 0
 
 
@@ -79,7 +80,7 @@ def plan(case: Case, candidates: Sequence[Candidate]) -> Plan:
     idle = 0
     withins: list[tuple[Trial, int]] = []
     misses: list[Trial] = []
-    refused: list[tuple[Candidate, Problem]] = []
+    refused: list[tuple[Candidate, Finding | Problem]] = []
     for candidate in candidates:
         found = search(case, candidate, best)
         refused.extend((candidate, problem) for problem in found.refused)

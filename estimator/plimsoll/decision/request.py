@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import EngineSettings, Workload
+from plimsoll.paths import NO_PLACES, Places
 
 if TYPE_CHECKING:
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.model import Model
 
 
@@ -42,6 +44,7 @@ class Request:
     name: how the object is called in messages (``chat/llama-70b``); not part of the hash.
     replicas: how many such replicas; placement is per replica.
     problems: what was already found wrong while reading it; any of them means deny.
+    places: where the object that states the request keeps its fields.
     warnings: sentences that the user should read though nothing is wrong.
     """
 
@@ -51,5 +54,6 @@ class Request:
     wanted: Wanted = field(default_factory=Wanted)
     replicas: int = 1
     name: str = ""
-    problems: tuple[Problem, ...] = field(default=())
-    warnings: tuple[str, ...] = field(default=())
+    problems: tuple[Finding | Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    places: Places = NO_PLACES

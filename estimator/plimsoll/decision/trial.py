@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.engines.base import Engine, Estimate
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 KV_SHARE = (3, 4)
@@ -100,7 +101,7 @@ class Case:
 
     def refusals(
         self, candidate: Candidate, parallelism: Parallelism | None
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding | Problem, ...]:
         """Why the engine would not start there, memory aside."""
         return self.engine.problems(
             self.architecture, self.request.engine, parallelism, candidate.accelerator

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from plimsoll.paths import NO_PLACES, Places
+
 if TYPE_CHECKING:
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.model import Model
 
 
@@ -127,6 +130,7 @@ class Verdict:
     """One decision, with everything needed to explain it.
 
     decision, reason: see their types. problems: what is wrong with the spec (deny).
+    places: where the object that was decided on keeps its fields.
     estimate: of the placement, or of the nearest miss where nothing fits; None where the model
         is not known well enough. accelerator: the one that `estimate` is for.
     short_by: bytes per GPU that are missing; 0 where it fits.
@@ -139,7 +143,7 @@ class Verdict:
     reason: Reason
     model: Model
     policy: Policy
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Finding | Problem, ...] = ()
     warnings: tuple[str, ...] = ()
     estimate: Estimate | None = None
     accelerator: str = ""
@@ -150,6 +154,7 @@ class Verdict:
     capacity: Capacity = Capacity.UNKNOWN
     capacity_message: str = ""
     request_hash: str = ""
+    places: Places = NO_PLACES
 
     @property
     def admitted(self) -> bool:

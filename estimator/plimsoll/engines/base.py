@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 
@@ -156,7 +157,7 @@ class Reading:
     pipeline: int | None
     data: int | None
     expert: bool | None
-    problems: tuple[Problem, ...]
+    problems: tuple[Finding | Problem, ...]
     warnings: tuple[str, ...]
 
 
@@ -261,7 +262,7 @@ class Engine(Protocol):
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding | Problem, ...]:
         """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
         ...
 

@@ -19,6 +19,8 @@ from plimsoll.measured.candidates import AXES, Candidate, candidates, missing, t
 from plimsoll.measured.inputs import NOT_MODELLED
 from plimsoll.measured.rows import derived
 from plimsoll.measured.terms import Prediction, TermId
+from plimsoll.paths import NO_PLACES
+from plimsoll.report.wording import problem
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ def predict(row: Row, known: Facts, term: TermId) -> Prediction | str:
             candidate.architecture, candidate.settings, candidate.parallelism, None
         )
         if problems:
-            refused = problems[0].wanted
+            refused = problem(problems[0], NO_PLACES).wanted
             continue
         values += _values(known.engine, candidate, term, given)
     if not values:

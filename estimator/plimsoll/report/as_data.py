@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.report.wording import problems_of
+
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Alternative, Placement, RuleOfThumb, Verdict
@@ -121,7 +123,7 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
             "bits": model.bits,
             "suggestions": list(model.suggestions),
         },
-        "problems": [problem_dict(p) for p in verdict.problems],
+        "problems": [problem_dict(p) for p in problems_of(verdict)],
         "warnings": list(verdict.warnings),
         "accelerator": verdict.accelerator or None,
         "shortBy": verdict.short_by,

@@ -18,6 +18,7 @@ from plimsoll.report.arithmetic import (
     room,
     rule_of_thumb,
 )
+from plimsoll.report.wording import problems_of
 from plimsoll.units import count, gib_down, gib_up
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def denial(request: Request, verdict: Verdict) -> str:
     """Why it is refused, all of it: what `kubectl apply` and `plimsoll check` print."""
     lines: list[str] = []
     if verdict.problems:
-        lines += [str(problem) for problem in verdict.problems[:MOST_PROBLEMS]]
+        lines += [str(one) for one in problems_of(verdict)[:MOST_PROBLEMS]]
         if len(verdict.problems) > MOST_PROBLEMS:
             lines.append(f"and {len(verdict.problems) - MOST_PROBLEMS} more problems")
     else:
@@ -88,7 +89,7 @@ def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
     name = plain(request.name.rpartition("/")[2]) or plain(verdict.model.name)
     lines: list[str] = []
     if verdict.decision is Decision.DENY:
-        lines += [f"{name}: {problem}" for problem in verdict.problems[:MOST_PROBLEMS]]
+        lines += [f"{name}: {one}" for one in problems_of(verdict)[:MOST_PROBLEMS]]
     if verdict.decision is not Decision.ALLOW and verdict.estimate is not None:
         lines.append(f"{name}: {_need_and_have(verdict.estimate, verdict.accelerator)}")
         if verdict.alternatives:
@@ -115,7 +116,7 @@ def headline(request: Request, verdict: Verdict) -> str:
         case Reason.WITHIN_ERROR:
             return "too close to be sure"
         case Reason.INVALID_SPEC:
-            return verdict.problems[0].wanted if verdict.problems else "invalid"
+            return problems_of(verdict)[0].wanted if verdict.problems else "invalid"
         case Reason.UNKNOWN_MODEL:
             return "unknown model"
         case Reason.RULE_OF_THUMB:
@@ -151,7 +152,7 @@ def fits_message(request: Request, verdict: Verdict) -> str:
     """The message of condition Fits."""
     e = verdict.estimate
     if verdict.problems:
-        return _short("; ".join(map(str, verdict.problems)))
+        return _short("; ".join(map(str, problems_of(verdict))))
     if e is None:
         if verdict.short_by:
             return _short(f"the weights alone are short by {gib_up(verdict.short_by)} per GPU")

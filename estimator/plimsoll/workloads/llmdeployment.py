@@ -17,6 +17,7 @@ from plimsoll.engines.registry import engine
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
 from plimsoll.models.model import Model, ModelSource
 from plimsoll.models.resolve import resolve
+from plimsoll.paths import Field, Places
 from plimsoll.units import parse_count, parse_fraction, parse_memory
 from plimsoll.workloads.spec import (
     AcceleratorSpec,
@@ -32,9 +33,56 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from plimsoll.engines.base import Reading
+    from plimsoll.findings import Finding
 
 DEFAULT_KEYS: Final = ("config.json", "profile.json", "model.json")
 """Keys of a ConfigMap that are looked at where configMapRef names none, in this order."""
+
+PLACES: Final = Places(
+    {
+        Field.REQUEST: "spec",
+        Field.REPLICAS: "spec.replicas",
+        Field.MODEL: "spec.model",
+        Field.URI: "spec.model.uri",
+        Field.BASE_MODEL: "spec.model.baseModel",
+        Field.CONFIG: "spec.model.configMapRef",
+        Field.STORED: "spec.model.quantization",
+        Field.PARAMETERS: "spec.model.parameters",
+        Field.BITS: "spec.model.bits",
+        Field.ENGINE: "spec.engine.name",
+        Field.VERSION: "spec.engine.version",
+        Field.DTYPE: "spec.engine.dtype",
+        Field.QUANTIZATION: "spec.engine.quantization",
+        Field.MAX_MODEL_LEN: "spec.engine.maxModelLen",
+        Field.MAX_NUM_SEQS: "spec.engine.maxNumSeqs",
+        Field.MAX_NUM_BATCHED_TOKENS: "spec.engine.maxNumBatchedTokens",
+        Field.KV_CACHE_DTYPE: "spec.engine.kvCacheDtype",
+        Field.KV_CACHE_MEMORY: "spec.engine.kvCacheMemory",
+        Field.UTILIZATION: "spec.engine.gpuMemoryUtilization",
+        Field.ENFORCE_EAGER: "spec.engine.enforceEager",
+        Field.BLOCK_SIZE: "spec.engine.blockSize",
+        Field.LORA: "spec.engine.lora",
+        Field.LORA_SLOTS: "spec.engine.lora.maxLoras",
+        Field.LORA_RANK: "spec.engine.lora.maxRank",
+        Field.SPECULATIVE: "spec.engine.speculative",
+        Field.CPU_OFFLOAD: "spec.engine.cpuOffload",
+        Field.EXTRA_ARGS: "spec.engine.extraArgs",
+        Field.TENSOR: "spec.engine.parallelism.tensor",
+        Field.PIPELINE: "spec.engine.parallelism.pipeline",
+        Field.DATA: "spec.engine.parallelism.data",
+        Field.EXPERT: "spec.engine.parallelism.expert",
+        Field.CONCURRENT: "spec.workload.concurrentSequences",
+        Field.INPUT_TOKENS: "spec.workload.inputTokens",
+        Field.OUTPUT_TOKENS: "spec.workload.outputTokens",
+        Field.IMAGES: "spec.workload.imagesPerPrompt",
+        Field.VIDEOS: "spec.workload.videosPerPrompt",
+        Field.ALLOWED: "spec.accelerator.allowed",
+        Field.GPUS: "spec.accelerator.gpusPerReplica",
+        Field.MIN_MEMORY: "spec.accelerator.minMemory",
+        Field.NODE_SELECTOR: "spec.accelerator.nodeSelector",
+    }
+)
+"""Where an LLMDeployment keeps each field."""
 
 _FEATURES: Final = {
     "lora": "spec.engine.lora", "speculative": "spec.engine.speculative",
@@ -122,11 +170,11 @@ def _named(metadata: Mapping[str, Any], field: str) -> str:
 
 
 def _broken(name: str, *problems: Problem) -> Request:
-    return Request(model=_NO_MODEL, name=name, problems=problems)
+    return Request(model=_NO_MODEL, name=name, problems=problems, places=PLACES)
 
 
 def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documents) -> Request:
-    problems: list[Problem] = []
+    problems: list[Finding | Problem] = []
     warnings: list[str] = []
     engine_spec = spec.engine or EngineSpec()
     settings = _settings(engine_spec, problems)
@@ -152,10 +200,11 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
         name=name,
         problems=tuple(problems),
         warnings=tuple(warnings),
+        places=PLACES,
     )
 
 
-def _settings(spec: EngineSpec, problems: list[Problem]) -> EngineSettings:
+def _settings(spec: EngineSpec, problems: list[Finding | Problem]) -> EngineSettings:
     settings = EngineSettings(
         name=spec.name or "vllm",
         version=spec.version or "",
@@ -182,7 +231,10 @@ def _settings(spec: EngineSpec, problems: list[Problem]) -> EngineSettings:
 
 
 def _features(
-    settings: EngineSettings, spec: EngineSpec, workload: WorkloadSpec, problems: list[Problem]
+    settings: EngineSettings,
+    spec: EngineSpec,
+    workload: WorkloadSpec,
+    problems: list[Finding | Problem],
 ) -> EngineSettings:
     """The settings with adapters, draft, offload and images; only vLLM's model knows them."""
     found: dict[str, Any] = {}
@@ -223,7 +275,7 @@ def _features(
 
 
 def _model(
-    spec: ModelSpec, namespace: str, documents: Documents, problems: list[Problem],
+    spec: ModelSpec, namespace: str, documents: Documents, problems: list[Finding | Problem],
     warnings: list[str],
 ) -> Model:  # fmt: skip
     """The model that is named, or an unknown one with what is wrong in `problems`."""
@@ -276,7 +328,7 @@ def _model(
         return replace(_NO_MODEL, name=spec.uri or spec.base_model or _NO_MODEL.name)
 
 
-def _wanted(spec: AcceleratorSpec, reading: Reading, problems: list[Problem]) -> Wanted:
+def _wanted(spec: AcceleratorSpec, reading: Reading, problems: list[Finding | Problem]) -> Wanted:
     least: int | None = None
     if spec.min_memory:
         try:

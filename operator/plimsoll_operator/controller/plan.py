@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
 from plimsoll.report import messages
+from plimsoll.report.wording import problems_of
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _ready(verdict: Verdict, fits: Condition) -> Condition:
 
 def _model_resolved(verdict: Verdict) -> Condition:
     model = verdict.model
-    wrong = [p for p in verdict.problems if p.path.startswith("spec.model")]
+    wrong = [p for p in problems_of(verdict) if p.path.startswith("spec.model")]
     if wrong:
         said = "; ".join(map(str, wrong))
         return Condition("ModelResolved", "False", str(Reason.INVALID_SPEC), said)

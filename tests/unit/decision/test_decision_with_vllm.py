@@ -18,6 +18,7 @@ from plimsoll.engines.base import EngineSettings, Lora, Speculative, TermName, W
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.models.resolve import resolve
 from plimsoll.report import messages
+from worded import problems_in
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
@@ -108,13 +109,13 @@ def test_names_that_people_use_are_the_same_request() -> None:
 def test_an_unknown_accelerator_is_answered_with_names_that_are_near() -> None:
     found = decide(asking(LLAMA, allowed=("nvidia-h100-80g",)))
     assert found.reason is Reason.INVALID_SPEC
-    assert "nvidia-h100-80gb" in found.problems[0].fix
+    assert "nvidia-h100-80gb" in problems_in(found)[0].fix
 
 
 def test_heads_that_do_not_divide_are_a_problem_at_the_field() -> None:
     found = decide(asking(LLAMA, tensor=3))
-    assert [p.path for p in found.problems] == ["spec.engine.parallelism.tensor"]
-    assert "64" in found.problems[0].wanted
+    assert [p.path for p in problems_in(found)] == ["spec.engine.parallelism.tensor"]
+    assert "64" in problems_in(found)[0].wanted
 
 
 def test_every_accelerator_of_the_table_is_answered_for() -> None:

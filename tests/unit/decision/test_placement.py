@@ -33,6 +33,7 @@ from plimsoll.decision.splits import layout
 from plimsoll.decision.verdict import Capacity, Placement, Verdict
 from plimsoll.engines.base import Parallelism
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory, NodeFacts, Offer, SetAside, pools
+from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
@@ -160,8 +161,8 @@ def test_there_is_no_tensor_parallelism_across_slices() -> None:
     tiny = model("acme/tiny", parameters=500_000_000, layers=16)
     assert placed(on(SLICE, model=tiny, max_model_len=2048)).gpus_per_replica == 1
     found = verdict(on(SLICE, model=tiny, tensor=2))
-    assert [p.path for p in found.problems] == ["spec.engine.parallelism.tensor"]
-    assert "MIG" in found.problems[0].wanted
+    assert [p.path for p in problems_in(found)] == ["spec.engine.parallelism.tensor"]
+    assert "MIG" in problems_in(found)[0].wanted
 
 
 def test_what_a_user_gives_is_checked_as_it_stands() -> None:
@@ -297,7 +298,7 @@ def test_more_memory_never_turns_an_allowed_request_into_a_refused_one(
 def test_pools_of_an_accelerator_that_the_table_does_not_know_are_planned_on() -> None:
     new = gpu("nvidia-n1", 200_000)
     assert placed(on("nvidia-n1"), cluster(pool(new))).accelerator == "nvidia-n1"
-    assert verdict(on("nvidia-n1")).problems[0].path == "spec.accelerator.allowed[0]"
+    assert problems_in(verdict(on("nvidia-n1")))[0].path == "spec.accelerator.allowed[0]"
 
 
 def test_the_order_of_pools_and_names_changes_nothing() -> None:

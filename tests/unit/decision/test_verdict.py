@@ -34,6 +34,7 @@ from plimsoll.engines.base import EngineSettings, Workload
 from plimsoll.errors import Problem
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.models.model import Model, ModelSource
+from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll.decision.knowledge import Knowledge
@@ -57,7 +58,7 @@ def outcome(of: Request) -> tuple[Decision, Reason]:
 
 
 def paths(found: Verdict) -> list[str]:
-    return [problem.path for problem in found.problems]
+    return [problem.path for problem in problems_in(found)]
 
 
 # -- allow, warn, deny ---------------------------------------------------------------------------
@@ -171,7 +172,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "spec.accelerator.gpusPerReplica",
         "spec.engine.parallelism.tensor",
     ]
-    assert "did you mean nvidia-a100-80gb" in found.problems[1].fix
+    assert "did you mean nvidia-a100-80gb" in problems_in(found)[1].fix
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_absurd_sizes_and_contradictions_are_problems(fields: dict[str, Any], pa
     found = verdict(of)
     assert found.decision is Decision.DENY
     assert paths(found) == [path]
-    assert found.problems[0].wanted
+    assert problems_in(found)[0].wanted
 
 
 def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen() -> None:
@@ -215,7 +216,7 @@ def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen(
     assert any("usually a node has at most 8" in text for text in unseen.warnings)
     seen = verdict(of, cluster(pool(A100, 4)))
     assert paths(seen) == ["spec.engine.parallelism.tensor"]
-    assert "pipeline" in seen.problems[0].fix
+    assert "pipeline" in problems_in(seen)[0].fix
     assert verdict(of, cluster(pool(A100, gpus=16))).decision is Decision.ALLOW
 
 
@@ -334,7 +335,7 @@ def test_no_request_makes_it_raise_and_every_denial_has_a_cause(
 ) -> None:
     found = verdict(of, inventory)
     if found.decision is Decision.DENY:
-        assert found.problems or found.short_by > 0
+        assert problems_in(found) or found.short_by > 0
     if found.reason is Reason.ENOUGH_MEMORY:
         assert found.decision is Decision.ALLOW
         assert found.placement is not None

@@ -12,6 +12,7 @@ from plimsoll.decision.decide import decide
 from plimsoll.engines.base import Lora, Speculative, TermName
 from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import NoDocuments, request
+from worded import problems_in
 
 QWEN = "hf://Qwen/Qwen3-8B"
 
@@ -98,7 +99,7 @@ def test_what_cannot_be_is_said_at_its_field(
     engine: dict[str, Any], workload: dict[str, Any], path: str
 ) -> None:
     verdict = decide(request(manifest(engine, workload), NoDocuments()))
-    assert path in [problem.path for problem in verdict.problems]
+    assert path in [problem.path for problem in problems_in(verdict)]
 
 
 def test_a_size_alone_is_never_refused_where_weights_may_lie_on_the_host() -> None:

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plimsoll.findings import path_of
 from plimsoll.workloads.files import MAX_FILE, Manifests, load
-from plimsoll.workloads.llmdeployment import Missing, request
+from plimsoll.workloads.llmdeployment import PLACES, Missing, request
 from plimsoll.workloads.yaml_text import NotYaml, documents
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ def test_whatever_objects_a_file_holds_they_are_sorted_or_refused(objects: list[
         found = load((str(path),))
     for manifest in found.deployments:
         for problem in request(manifest.obj, found).problems:
-            assert problem.path.startswith("spec")
+            assert path_of(problem, PLACES).startswith("spec")
     for problem in found.problems:
         assert "it.yaml" in problem.path
         assert problem.wanted

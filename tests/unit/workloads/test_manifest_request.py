@@ -23,6 +23,7 @@ from plimsoll.workloads.llmdeployment import (
 )
 from plimsoll.workloads.spec import LLMDeploymentSpec
 from plimsoll.workloads.spec_errors import PATTERNS
+from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
@@ -61,12 +62,12 @@ def read(spec: Any, documents: Any = None, **metadata: Any) -> Request:
 
 def said(found: Request) -> list[str]:
     """Its problems as users read them."""
-    return [str(problem) for problem in found.problems]
+    return [str(problem) for problem in problems_in(found)]
 
 
 def paths(found: Request) -> set[str]:
     """The fields that its problems name."""
-    return {problem.path for problem in found.problems}
+    return {problem.path for problem in problems_in(found)}
 
 
 def test_everything_that_a_manifest_says_is_in_the_request() -> None:
@@ -271,8 +272,8 @@ def test_every_problem_of_form_says_a_next_step() -> None:
             "replicas": float("nan"), 7: "seven",
         }
     )  # fmt: skip
-    assert len(found.problems) == 11
-    assert [str(problem) for problem in found.problems if not problem.fix] == []
+    assert len(problems_in(found)) == 11
+    assert [str(problem) for problem in problems_in(found) if not problem.fix] == []
 
 
 def test_every_form_that_a_field_has_is_put_into_words() -> None:
@@ -296,7 +297,7 @@ def test_a_spec_that_is_none_is_a_problem(spec: Any) -> None:
 
 def test_a_hundred_mistakes_are_counted_not_listed() -> None:
     found = read({"model": {"uri": QWEN}, **{f"field{i}": i for i in range(100)}})
-    assert len(found.problems) == 51
+    assert len(problems_in(found)) == 51
     assert "50 more" in said(found)[-1]
 
 
@@ -367,7 +368,7 @@ def test_a_config_map_says_what_the_model_is() -> None:
 def test_a_broken_config_is_a_mistake_of_the_reference(text: str) -> None:
     found = read({"model": {"configMapRef": {"name": "mine"}}}, Texts({("mine", None): text}))
     assert said(found)
-    for problem in found.problems:
+    for problem in problems_in(found):
         assert problem.path.startswith("spec.model.configMapRef")
     assert decide(found).reason is Reason.INVALID_SPEC
 
@@ -421,7 +422,7 @@ def test_fields_that_contradict_each_other_or_the_model_are_denied(
 ) -> None:
     verdict = decide(read({"model": {"uri": QWEN}, **spec}))
     assert verdict.decision is Decision.DENY
-    assert path in {problem.path for problem in verdict.problems}
+    assert path in {problem.path for problem in problems_in(verdict)}
     assert verdict.placement is None
 
 
@@ -461,9 +462,9 @@ shaped = st.recursive(
 @given(obj=st.fixed_dictionaries({"metadata": values, "spec": shaped}))
 def test_whatever_is_in_the_object_it_is_read_or_refused_in_words(obj: dict[str, Any]) -> None:
     found = request(obj, NoDocuments())
-    for problem in found.problems:
+    for problem in problems_in(found):
         assert problem.path.startswith("spec")
         assert problem.wanted
         str(problem).encode()
     verdict = decide(found)
-    assert not found.problems or verdict.decision is Decision.DENY
+    assert not problems_in(found) or verdict.decision is Decision.DENY

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 _SHARE: Final = Decimal("0.9")
@@ -124,7 +125,7 @@ class Generic:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding | Problem, ...]:
         """What no engine would accept: more pipeline stages than layers, MIG slices together."""
         if parallelism is None:
             return ()

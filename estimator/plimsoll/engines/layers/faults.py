@@ -26,7 +26,9 @@ from plimsoll.engines.layers.sharding import (
     scheme_in_force,
 )
 from plimsoll.errors import Problem, shown
+from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import Split
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture, Tensor
     from plimsoll.models.quantization import Scheme
 
@@ -49,7 +52,7 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> Iterator[Problem]:
+) -> Iterator[Finding | Problem]:
     """Everything that the layers refuse, each with its field."""
     yield from _dtype(settings)
     if parallelism:
@@ -73,7 +76,7 @@ def tensor_parallel_sizes(architecture: Architecture, most: int) -> tuple[int, .
     )
 
 
-def _dtype(settings: EngineSettings) -> Iterator[Problem]:
+def _dtype(settings: EngineSettings) -> Iterator[Finding | Problem]:
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
         yield Problem(
             f"{_ENGINE}.dtype",
@@ -84,7 +87,7 @@ def _dtype(settings: EngineSettings) -> Iterator[Problem]:
 
 def _split(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
+) -> Iterator[Finding | Problem]:
     ranks = parallelism.tensor * parallelism.data
     for what, fix in _tensor_faults(
         architecture, settings.quantization, parallelism.tensor, ranks, parallelism.expert
@@ -100,15 +103,11 @@ def _split(
         )
 
 
-def stages(architecture: Architecture, parallelism: Parallelism) -> Iterator[Problem]:
+def stages(architecture: Architecture, parallelism: Parallelism) -> Iterator[Finding | Problem]:
     """More pipeline stages than layers."""
     layers = len(architecture.blocks)
     if parallelism.pipeline > max(1, layers):
-        yield Problem(
-            "spec.engine.parallelism.pipeline",
-            str(parallelism.pipeline),
-            f"at most {layers}, the number of layers",
-        )
+        yield finding(Rule.TOO_MANY_STAGES, Field.PIPELINE, parallelism.pipeline, layers=layers)
 
 
 def _tensor_faults(
@@ -212,7 +211,7 @@ def _nearest(number: int, tp: int) -> str:
 
 def _gpu(
     architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
-) -> Iterator[Problem]:
+) -> Iterator[Finding | Problem]:
     if accelerator.compute == (0, 0):
         return
     scheme = quantization_in_force(architecture, settings.quantization)
@@ -245,7 +244,7 @@ def _gpu(
         )
 
 
-def slices(parallelism: Parallelism, accelerator: Accelerator) -> Iterator[Problem]:
+def slices(parallelism: Parallelism, accelerator: Accelerator) -> Iterator[Finding | Problem]:
     """MIG slices have no way to one another: NCCL refuses them."""
     if not accelerator.mig_of:
         return

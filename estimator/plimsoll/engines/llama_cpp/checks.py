@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 _ENGINE: Final = "spec.engine"
@@ -48,7 +49,7 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding | Problem, ...]:
     """Everything that is wrong, all at once, each with its field."""
     version = TABLE.problem(settings.version)
     found = chain(
@@ -62,7 +63,7 @@ def problems(
     return tuple(found)
 
 
-def _fields(settings: EngineSettings) -> Iterator[Problem]:
+def _fields(settings: EngineSettings) -> Iterator[Finding | Problem]:
     for name, field, reason in _MEANINGLESS:
         value = getattr(settings, name)
         if value not in (None, "", "auto"):
@@ -76,7 +77,7 @@ def _fields(settings: EngineSettings) -> Iterator[Problem]:
         )
 
 
-def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
+def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding | Problem]:
     own = dict(settings.own)
     said = (
         (f"{_ENGINE}.kvCacheDtype", settings.kv_cache_dtype),
@@ -96,7 +97,7 @@ def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Pro
         )
 
 
-def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
+def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding | Problem]:
     length, own = settings.max_model_len, dict(settings.own)
     longer = any(name.startswith(("rope", "yarn")) for name in own) or any(
         flag.startswith(("--rope", "--yarn")) for flag in (*settings.unread, *settings.flags)
@@ -124,7 +125,7 @@ def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[P
 
 def _split(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
+) -> Iterator[Finding | Problem]:
     path = f"{_ENGINE}.parallelism"
     if parallelism.tensor > 1:
         yield Problem(

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.llama_cpp.devices import Load
     from plimsoll.engines.tables import Constants
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 _LONGEST = 1 << 27
@@ -120,7 +121,7 @@ class LlamaCpp:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding | Problem, ...]:
         """Why llama.cpp would refuse to start, memory aside, or cannot do what a field asks."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import EngineSettings, Estimate
     from plimsoll.engines.list_flags import ListGrammar
+    from plimsoll.findings import Finding
 
 _CHUNK: Final = "chunked-prefill-size"
 _EXPERTS: Final = ("expert-parallel-size", "enable-ep-moe", "enable-deepep-moe")
@@ -104,7 +105,7 @@ def _contradiction(flag: str, text: str, field: str, settings: EngineSettings) -
 
 
 def _attention_tensor(
-    reading: Reading, typed: Mapping[str, int | bool | None], problems: list[Problem]
+    reading: Reading, typed: Mapping[str, int | bool | None], problems: list[Finding | Problem]
 ) -> int | None:
     """Tensor-parallel size of attention: --tp-size / --dp-size, or the typed one."""
     said, own, data = reading.tensor, typed.get("tensor"), reading.data
@@ -127,7 +128,9 @@ def _attention_tensor(
 
 
 def _expert(
-    settings: EngineSettings, typed: Mapping[str, int | bool | None], problems: list[Problem]
+    settings: EngineSettings,
+    typed: Mapping[str, int | bool | None],
+    problems: list[Finding | Problem],
 ) -> tuple[bool | None, EngineSettings]:
     """Whether experts lie whole on ranks, by the flags or the typed field."""
     own, field = dict(settings.own), typed.get("expert")

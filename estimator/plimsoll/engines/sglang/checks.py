@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 _ENGINE: Final = "spec.engine"
@@ -36,7 +37,7 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding | Problem, ...]:
     """Everything that is wrong, all at once, each with its field."""
     shared = EngineSettings(
         dtype=settings.dtype,
@@ -56,7 +57,7 @@ def problems(
     )
 
 
-def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
+def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding | Problem]:
     length = settings.max_model_len
     longer = any(flag.startswith("--json-model-override-args") for flag in settings.unread)
     if length is not None and 0 < architecture.max_model_len < length and not longer:

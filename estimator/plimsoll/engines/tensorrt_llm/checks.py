@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 _ENGINE: Final = "spec.engine"
@@ -41,7 +42,7 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding | Problem, ...]:
     """Everything that is wrong, all at once, each with its field."""
     version = TABLE.problem(settings.version)
     found = chain(
@@ -53,7 +54,7 @@ def problems(
     return tuple(found)
 
 
-def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
+def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding | Problem]:
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
         yield Problem(
             f"{_ENGINE}.dtype",
@@ -87,7 +88,7 @@ def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Pr
 
 def _split(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
+) -> Iterator[Finding | Problem]:
     resolved = resolve(architecture, settings, TABLE.or_newest(settings.version))
     tensor = parallelism.tensor
     if not resolved.attention_dp:
@@ -120,7 +121,7 @@ def _split(
 
 def _experts(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
+) -> Iterator[Finding | Problem]:
     counts = [b.feed_forward.experts for b in architecture.blocks if b.feed_forward is not None]
     most = max(counts, default=0)
     if parallelism.expert and not most:
@@ -143,7 +144,7 @@ def _gpu(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator,
-) -> Iterator[Problem]:
+) -> Iterator[Finding | Problem]:
     if not accelerator.resource.startswith("nvidia.com/"):
         yield Problem(
             f"{_ENGINE}.name",

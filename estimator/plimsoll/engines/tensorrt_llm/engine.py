@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.tensorrt_llm.defaults import Resolved
     from plimsoll.engines.tensorrt_llm.kv import StageCache
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 
@@ -114,7 +115,7 @@ class TensorRTLLM:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding | Problem, ...]:
         """Why TensorRT-LLM would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 

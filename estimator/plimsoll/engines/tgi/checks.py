@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 _ENGINE: Final = "spec.engine"
@@ -35,7 +36,7 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding | Problem, ...]:
     """Everything that is wrong, all at once, each with its field."""
     shared = EngineSettings(
         dtype=settings.dtype, quantization=load_quantization(settings.quantization)
@@ -52,7 +53,7 @@ def problems(
     )
 
 
-def _split(parallelism: Parallelism) -> Iterator[Problem]:
+def _split(parallelism: Parallelism) -> Iterator[Finding | Problem]:
     for name, value, fix in (
         ("pipeline", parallelism.pipeline, "take tensor parallelism"),
         ("data", parallelism.data, "run more replicas"),
@@ -70,7 +71,7 @@ def _split(parallelism: Parallelism) -> Iterator[Problem]:
         )
 
 
-def _lengths(settings: EngineSettings) -> Iterator[Problem]:
+def _lengths(settings: EngineSettings) -> Iterator[Finding | Problem]:
     own = dict(settings.own)
     total = settings.max_model_len
     prompt, batch = own.get("max-input-tokens", ""), own.get("max-batch-total-tokens", "")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 
@@ -123,7 +124,7 @@ class TGI:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding | Problem, ...]:
         """Why TGI would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 _ENGINE: Final = "spec.engine"
@@ -43,7 +44,7 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding | Problem, ...]:
     """Everything that is wrong, all at once, each with its field."""
     version = TABLE.problem(settings.version)
     found = chain(
@@ -58,7 +59,7 @@ def problems(
     return tuple(found)
 
 
-def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
+def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding | Problem]:
     length = settings.max_model_len
     longer = any(flag.startswith(_LONGER_FLAGS) for flag in settings.unread)
     if length is not None and 0 < architecture.max_model_len < length and not longer:
@@ -85,7 +86,7 @@ def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[P
         )
 
 
-def _adapters(settings: EngineSettings) -> Iterator[Problem]:
+def _adapters(settings: EngineSettings) -> Iterator[Finding | Problem]:
     """Ranks that no release takes."""
     rank = settings.lora.rank if settings.lora else None
     if rank is not None and rank not in RANKS:
@@ -98,7 +99,7 @@ def _adapters(settings: EngineSettings) -> Iterator[Problem]:
         )
 
 
-def _draft(settings: EngineSettings) -> Iterator[Problem]:
+def _draft(settings: EngineSettings) -> Iterator[Finding | Problem]:
     """A draft that does not say how many tokens it guesses, where nothing else does."""
     draft = settings.speculative
     if draft is not None and draft.tokens is None and method_of(draft) in _NEED_TOKENS:
@@ -112,7 +113,7 @@ def _draft(settings: EngineSettings) -> Iterator[Problem]:
 
 def _context(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
+) -> Iterator[Finding | Problem]:
     """A decode context split that the tensor split cannot carry."""
     ways = int(dict(settings.own).get("decode-context-parallel-size", 1))
     tp = parallelism.tensor
@@ -135,7 +136,7 @@ def _context(
 
 def _share(
     settings: EngineSettings, parallelism: Parallelism | None, accelerator: Accelerator
-) -> Iterator[Problem]:
+) -> Iterator[Finding | Problem]:
     """A share of memory that is not free once the CUDA context is there."""
     share = settings.utilization
     if share is None or settings.kv_cache_memory is not None or not accelerator.certain:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
 
@@ -141,7 +142,7 @@ class VLLM:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding | Problem, ...]:
         """Why vLLM would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 

@@ -13,6 +13,7 @@ from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, T4, hybrid, laten
 from plimsoll.engines.base import EngineSettings, Estimate, Known, Parallelism, TermName, Workload
 from plimsoll.engines.generic.engine import Generic
 from plimsoll.engines.vllm.engine import VLLM
+from worded import worded
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -123,7 +124,7 @@ def test_mig_slices_do_not_work_together() -> None:
 
 
 def test_more_stages_than_layers_are_refused() -> None:
-    found = ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(pipeline=33), None)
+    found = worded(ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(pipeline=33), None))
     assert "at most 32" in str(found[0])
 
 

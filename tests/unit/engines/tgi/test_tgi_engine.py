@@ -15,6 +15,7 @@ from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, dense, hybrid, la
 from plimsoll.engines.base import EngineSettings, Estimate, Known, Parallelism, TermName, Workload
 from plimsoll.engines.tgi.engine import TGI
 from plimsoll.units import GIB
+from worded import problems_in, worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -174,7 +175,7 @@ def test_flags_fill_the_settings_and_read_back() -> None:
     )  # fmt: skip
     found = ENGINE.read_arguments(args, EngineSettings(name="tgi"), {})
     said = found.settings
-    assert found.problems == ()
+    assert problems_in(found) == ()
     assert (found.tensor, said.max_model_len, said.max_num_batched_tokens) == (4, 8192, 4096)
     assert (said.quantization, said.utilization, said.enforce_eager) == (
         "eetq", Decimal("0.8"), True,
@@ -188,7 +189,7 @@ def test_flags_fill_the_settings_and_read_back() -> None:
 
 def test_not_sharded_on_several_gpus_is_a_contradiction() -> None:
     found = ENGINE.read_arguments(("--sharded=false",), EngineSettings(name="tgi"), {"tensor": 2})
-    assert "2 GPUs are asked for" in str(found.problems[0])
+    assert "2 GPUs are asked for" in str(problems_in(found)[0])
 
 
 @given(st.lists(st.text(max_size=20) | st.sampled_from(["--sharded", "--num-shard", "-1"])))
@@ -221,7 +222,7 @@ def test_what_the_engine_would_refuse_is_said_with_its_field(
     settings: dict[str, object], split: Parallelism, path: str
 ) -> None:
     said = EngineSettings(name="tgi", **settings)  # type: ignore[arg-type]
-    assert [p.path for p in ENGINE.problems(dense(), said, split, H100)] == [path]
+    assert [p.path for p in worded(ENGINE.problems(dense(), said, split, H100))] == [path]
 
 
 def test_versions_have_digests_of_their_own() -> None:

@@ -13,6 +13,7 @@ from architectures import H100, LLAMA_70B
 from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
 from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.engine import VLLM
+from worded import problems_in
 
 
 def read(*args: str, **typed: object) -> Reading:
@@ -34,7 +35,7 @@ def read(*args: str, **typed: object) -> Reading:
 def test_a_length_is_read_in_every_spelling_that_vllm_takes(args: list[str]) -> None:
     reading = read(*args)
     assert reading.settings.max_model_len == 32768
-    assert (reading.problems, reading.warnings) == ((), ())
+    assert (problems_in(reading), reading.warnings) == ((), ())
 
 
 def test_all_typed_flags_are_read() -> None:
@@ -45,7 +46,7 @@ def test_all_typed_flags_are_read() -> None:
         "--kv-cache-memory-bytes", "10G",
     )  # fmt: skip
     assert (reading.tensor, reading.pipeline, reading.data, reading.expert) == (4, 2, 2, True)
-    assert reading.problems == ()
+    assert problems_in(reading) == ()
     assert reading.settings == EngineSettings(
         dtype="half",
         quantization="fp8",
@@ -61,13 +62,13 @@ def test_all_typed_flags_are_read() -> None:
 
 def test_a_flag_that_says_the_same_as_a_typed_field_is_fine() -> None:
     reading = read("--max-model-len=8192", "-tp", "2", max_model_len=8192, tensor=2)
-    assert reading.problems == ()
+    assert problems_in(reading) == ()
     assert reading.tensor == 2
 
 
 def test_a_flag_that_contradicts_a_typed_field_names_both() -> None:
     reading = read("--port=8000", "-tp", "4", "--max-model-len=4096", max_model_len=8192, tensor=2)
-    first, second = map(str, reading.problems)
+    first, second = map(str, problems_in(reading))
     assert first == (
         'spec.engine.extraArgs[1]: Invalid value: "-tp 4": '
         "the same as spec.engine.parallelism.tensor (2); say it in one place only"
@@ -104,7 +105,7 @@ def test_a_flag_that_touches_memory_and_is_not_read_is_named(args: list[str]) ->
     reading = read(*args)
     assert len(reading.settings.unread) == 1
     assert reading.settings.flags == ()
-    assert (reading.problems, reading.warnings) == ((), ())
+    assert (problems_in(reading), reading.warnings) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_a_flag_that_touches_no_memory_is_passed_on(args: list[str]) -> None:
     reading = read(*args)
     assert len(reading.settings.flags) == 1
     assert reading.settings.unread == ()
-    assert (reading.problems, reading.warnings) == ((), ())
+    assert (problems_in(reading), reading.warnings) == ((), ())
 
 
 def test_an_unknown_flag_is_passed_on_with_a_warning() -> None:
@@ -157,7 +158,7 @@ def test_two_arguments_in_one_entry_are_a_problem_with_the_way_out() -> None:
 )
 def test_a_value_that_vllm_would_not_take_is_a_problem_at_its_place(args: list[str]) -> None:
     reading = read(*args)
-    assert [p.path for p in reading.problems] == ["spec.engine.extraArgs[0]"]
+    assert [p.path for p in problems_in(reading)] == ["spec.engine.extraArgs[0]"]
 
 
 def test_the_last_of_two_equal_flags_holds_and_that_is_said() -> None:
@@ -169,7 +170,7 @@ def test_the_last_of_two_equal_flags_holds_and_that_is_said() -> None:
 @given(st.lists(st.text(max_size=30) | st.sampled_from(["--dtype", "-tp", "--x=", "-", "--"])))
 def test_no_arguments_break_the_reading(args: list[str]) -> None:
     reading = read(*args)
-    assert all(p.path.startswith("spec.engine.extraArgs[") for p in reading.problems)
+    assert all(p.path.startswith("spec.engine.extraArgs[") for p in problems_in(reading))
 
 
 def test_the_flags_to_run_say_the_split_and_the_length_and_what_the_user_said() -> None:

@@ -39,6 +39,7 @@ from plimsoll.estimate import estimate
 from plimsoll.models.model import Model, ModelSource
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.units import GIB
+from worded import worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -73,7 +74,8 @@ def problems(
     on: Accelerator | None = H100,
     **settings: object,
 ) -> tuple[Problem, ...]:
-    return VLLM().problems(model, replace(EngineSettings(), **settings), split, on)  # type: ignore[arg-type]
+    said = replace(EngineSettings(), **settings)  # type: ignore[arg-type]
+    return worded(VLLM().problems(model, said, split, on))
 
 
 def test_llama_70b_on_two_h100_leaves_little_for_the_cache() -> None:

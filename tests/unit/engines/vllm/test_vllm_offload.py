@@ -10,6 +10,7 @@ from plimsoll.engines.base import Known, Parallelism, TermName
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.units import GIB
 from vllm_features import Settings, estimate, model, read
+from worded import worded
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 LARGE = "meta-llama/Meta-Llama-3-70B-Instruct"
@@ -108,7 +109,7 @@ def test_a_context_split_must_divide_the_ranks_and_find_copies_to_split() -> Non
     def problems(name: str, tensor: int, ways: int) -> list[str]:
         settings = read("-dcp", str(ways)).settings
         found = VLLM().problems(model(name), settings, Parallelism(tensor), None)
-        return [p.path for p in found]
+        return [p.path for p in worded(found)]
 
     assert problems(KIMI, 8, 8) == []
     assert problems(KIMI, 8, 3) == ["spec.engine.parallelism.tensor"]

@@ -12,6 +12,7 @@ from plimsoll.engines.base import Known, Speculative, TermName
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.units import GIB
 from vllm_features import Settings, estimate, extra, model, read
+from worded import problems_in, worded
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 V3 = "deepseek-ai/DeepSeek-V3"
@@ -132,7 +133,7 @@ def test_before_0_8_a_draft_may_not_have_been_measured() -> None:
 def test_every_way_to_say_a_draft_means_the_same(flags: tuple[str, ...]) -> None:
     reading = read(*flags)
     assert reading.settings.speculative == Speculative("eagle3", "a/b", 3)
-    assert (reading.problems, reading.warnings, reading.settings.unread) == ((), (), ())
+    assert (problems_in(reading), reading.warnings, reading.settings.unread) == ((), (), ())
 
 
 def test_the_old_flags_are_read_and_written_for_the_releases_that_have_them() -> None:
@@ -146,7 +147,7 @@ def test_the_old_flags_are_read_and_written_for_the_releases_that_have_them() ->
 def test_a_flag_that_contradicts_the_typed_draft_is_an_error() -> None:
     typed = Settings(speculative=Speculative("eagle3", "a/b", 3))
     reading = read(config(num_speculative_tokens=5), settings=typed)
-    assert [str(p) for p in reading.problems] == [
+    assert [str(p) for p in problems_in(reading)] == [
         "spec.engine.extraArgs[0]: Invalid value: --speculative-config 5: the same as "
         "spec.engine.speculative.tokens (3); say it in one place only"
     ]
@@ -167,7 +168,7 @@ def test_a_draft_of_an_unknown_model_turns_a_denial_into_a_warning_that_names_it
 def test_a_draft_that_does_not_say_how_many_tokens_is_refused_where_it_must() -> None:
     settings = read(config(method="ngram")).settings
     problems = VLLM().problems(model(LLAMA), settings, None, None)
-    assert [p.path for p in problems] == ["spec.engine.speculative.tokens"]
+    assert [p.path for p in worded(problems)] == ["spec.engine.speculative.tokens"]
     settings = read(config(method="mtp")).settings
     assert VLLM().problems(model(V3), settings, None, None) == ()
 

@@ -1,0 +1,29 @@
+"""Findings as a user of an LLMDeployment reads them: what tests assert on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from plimsoll.report import wording
+from plimsoll.workloads.llmdeployment import PLACES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
+
+
+class _WithProblems(Protocol):
+    @property
+    def problems(self) -> tuple[Finding | Problem, ...]: ...
+
+
+def worded(findings: Iterable[Finding | Problem]) -> tuple[Problem, ...]:
+    """Each with its path in an LLMDeployment and its sentence."""
+    return wording.problems(findings, PLACES)
+
+
+def problems_in(of: _WithProblems) -> tuple[Problem, ...]:
+    """What is wrong according to a request, a reading or a verdict."""
+    return worded(of.problems)
