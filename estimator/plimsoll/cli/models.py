@@ -64,9 +64,9 @@ def _chosen(
 ) -> Described:
     """Name, profile and architecture of what the user named; exit code 2 where it is unknown."""
     from plimsoll.models.catalogue import load
+    from plimsoll.models.checkpoint.profile import from_profile, profile
     from plimsoll.models.checkpoint.source import is_local
-    from plimsoll.models.profile import from_profile, profile
-    from plimsoll.models.resolve import parse_document
+    from plimsoll.models.document import parse_document
 
     if (model is None) == (config_file is None):
         raise click.UsageError("say one of ID or --config FILE")

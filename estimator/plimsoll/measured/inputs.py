@@ -92,7 +92,7 @@ def facts(row: Row, configs: Configs) -> Facts | str:
     longest = row.max_model_len
     if longest is not None and own.max_model_len < longest:
         # The engine took that length, so the row's own config allows it.
-        own = replace(own, max_model_len=longest, memo={})
+        own = replace(own, max_model_len=longest)
     form = stored(row, own)
     architectures = (own,) if isinstance(form, str) else form
     meant = versions.candidates(name, row.version)

@@ -153,7 +153,7 @@ def stored(row: Row, own: Architecture) -> tuple[Architecture, ...] | str:
         found = (_AWQ,)
     elif len(found) > 1 and ("gptq" in row.quantization or "compressed" in row.quantization):
         found = (_GPTQ,)
-    return tuple(replace(own, quantization=each, memo={}) for each in found)
+    return tuple(replace(own, quantization=each) for each in found)
 
 
 def _mixed(own: Architecture) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
 from plimsoll.models import catalogue
+from plimsoll.models.document import parse_document
 from plimsoll.models.model import Model, ModelSource
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from plimsoll.models.architecture import Architecture
 
-MAX_DOCUMENT: Final = 1 << 20
-"""Characters of a config.json or profile; a ConfigMap holds no more."""
 _KEPT: Final = 64
 """Documents whose architecture is kept."""
 
@@ -121,8 +120,8 @@ def _from_document(document: str, name: str, origin: str) -> Model:
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
+    from plimsoll.models.checkpoint.profile import FORMAT, from_profile
     from plimsoll.models.config import architecture
-    from plimsoll.models.profile import FORMAT, from_profile
 
     try:
         if parsed.get("format") == FORMAT:
@@ -132,43 +131,6 @@ def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
         raise Invalid(
             *(replace(p, path=f"spec.model.configMapRef: {p.path}") for p in error.problems)
         ) from None
-
-
-def parse_document(text: str, path: str) -> dict[str, Any]:
-    """The JSON object in a config.json or profile. Raises `Invalid` for anything else."""
-    if len(text) > MAX_DOCUMENT:
-        raise Invalid(
-            Problem(
-                path,
-                f"{len(text)} characters",
-                f"at most {MAX_DOCUMENT}",
-                "make a compact profile with `plimsoll models export`",
-            )
-        )
-    try:
-        parsed = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
-    except RecursionError:
-        raise Invalid(Problem(path, "deeply nested JSON", "a model's config.json")) from None
-    except ValueError as error:
-        raise Invalid(
-            Problem(path, shown(text[:40]), f"a model's config.json as JSON ({str(error)[:120]})")
-        ) from None
-    if not isinstance(parsed, dict):
-        raise Invalid(Problem(path, shown(text[:40]), "a JSON object, as every config.json is"))
-    return parsed
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        names = [k for k, _ in pairs]
-        twice = next(k for k in names if names.count(k) > 1)
-        raise ValueError(f"key {twice[:40]!r} stands twice")
-    return made
 
 
 @lru_cache(maxsize=1024)
@@ -195,4 +157,4 @@ def _stored_as(model: Model, quantization: str) -> Model:
 def _requantized(architecture: Architecture, quantization: str) -> Architecture:
     from plimsoll.models.quantization_config import stored
 
-    return replace(architecture, quantization=stored(quantization), memo={})
+    return replace(architecture, quantization=stored(quantization))

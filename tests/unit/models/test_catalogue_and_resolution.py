@@ -9,9 +9,10 @@ import pytest
 
 from plimsoll.errors import Invalid
 from plimsoll.models.catalogue import load
+from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
+from plimsoll.models.document import MAX_DOCUMENT
 from plimsoll.models.model import ModelSource
-from plimsoll.models.profile import FORMAT, MAX_BYTES, from_profile
-from plimsoll.models.resolve import MAX_DOCUMENT, resolve
+from plimsoll.models.resolve import resolve
 from plimsoll.models.storage import stored_bytes
 
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models.architecture import Architecture, MixerKind, Part
+from plimsoll.models.checkpoint.profile import from_profile, profile
 from plimsoll.models.config import architecture
-from plimsoll.models.families.table import BUILDERS, builder
-from plimsoll.models.profile import from_profile, profile
+from plimsoll.models.families.by_type import TEXT
 
 ROWS: Final[list[dict[str, Any]]] = json.loads(
     (Path(__file__).parents[2] / "data" / "family_configs.json").read_text()
@@ -59,11 +59,6 @@ def test_a_profile_keeps_all_that_the_count_follows_from(row: dict[str, Any]) ->
     assert kept.parameters == whole.parameters
     assert kept.outside == whole.outside
     assert tuple(kept.mixers()) == tuple(whole.mixers())
-
-
-@pytest.mark.parametrize("model_type", BUILDERS)
-def test_every_type_of_the_table_has_its_builder(model_type: str) -> None:
-    assert callable(builder(model_type))
 
 
 # --- encoders -----------------------------------------------------------------------------------
@@ -329,7 +324,7 @@ def test_no_change_to_a_config_breaks_it(
 
 @settings(max_examples=400, deadline=None)
 @given(
-    st.sampled_from(sorted(BUILDERS)),
+    st.sampled_from(sorted(TEXT)),
     st.dictionaries(st.sampled_from(FIELDS + INNER), VALUES, max_size=8),
 )
 def test_no_config_of_a_known_type_breaks_it(model_type: str, config: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ def test_a_checkpoint_has_the_bytes_of_the_files_on_the_hub(
 ) -> None:
     a = known(name)
     if word:
-        a = replace(a, quantization=stored(word), memo={})
+        a = replace(a, quantization=stored(word))
     assert stored_bytes(a) == pytest.approx(size, rel=0.005)
 
 

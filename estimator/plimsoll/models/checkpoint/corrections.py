@@ -56,7 +56,6 @@ class Corrections:
             quantization=Quantization(*self.quantization) if self.quantization
             else made.quantization,
             assumed=made.assumed or bool(self.assumed),
-            memo={},
         )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from plimsoll.models.checkpoint.corrections import numbers_in, spans
 from plimsoll.models.checkpoint.gguf import BLOCKS
 from plimsoll.models.checkpoint.packing import Weight
 from plimsoll.models.checkpoint.structure import corrections
-from plimsoll.models.checkpoint.table import MAX_ELEMENTS, HeaderTensor
+from plimsoll.models.header import MAX_ELEMENTS, HeaderTensor
 from plimsoll.models.quantization import Quantization, Scheme
 
 if TYPE_CHECKING:
@@ -212,23 +212,13 @@ def _states(header: GGUF, kind: str, made: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def architecture(header: GGUF, name: str) -> Architecture:
-    """The structure of the model in a GGUF file, with the tensors that it really has.
-
-    Raises `Unreadable` or `plimsoll.errors.Invalid` where the keys describe no model.
-    """
-    from plimsoll.models.config import architecture as from_config
-
-    return with_tensors(from_config(config(header, name)), header.tensors, [])
-
-
 def with_tensors(
     made: Architecture, tensors: tuple[HeaderTensor, ...], notes: list[str]
 ) -> Architecture:
     """An architecture with the tensors of a GGUF file, as they lie in it."""
-    quantized = replace(made, quantization=Quantization("gguf", None), memo={})
+    quantized = replace(made, quantization=Quantization("gguf", None))
     found = corrections(quantized, (w for t in tensors for w in _weights(quantized, t)), notes)
-    return replace(found.apply(quantized), stored=tensors, memo={})
+    return replace(found.apply(quantized), stored=tensors)
 
 
 def _weights(made: Architecture, tensor: HeaderTensor) -> tuple[Weight, ...]:

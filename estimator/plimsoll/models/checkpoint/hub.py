@@ -33,7 +33,7 @@ from plimsoll.models.checkpoint.safetensors import (
     read_header,
     weight_map,
 )
-from plimsoll.models.checkpoint.table import Checkpoint
+from plimsoll.models.header import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from plimsoll.errors import Invalid, Unreadable
-from plimsoll.models.checkpoint.table import (
+from plimsoll.models.header import (
     MAX_DIMENSIONS,
     MAX_ELEMENTS,
     MAX_TENSORS,
@@ -320,7 +320,7 @@ def _bytes(path: Path, most: int) -> bytes:
 
 def document(path: Path, read: Callable[[Path, int], bytes] = _bytes) -> dict[str, Any] | None:
     """The JSON object in a small file beside the weights; None where there is no such file."""
-    from plimsoll.models.resolve import MAX_DOCUMENT
+    from plimsoll.models.document import MAX_DOCUMENT
 
     if not path.is_file():
         return None

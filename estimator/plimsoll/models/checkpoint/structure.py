@@ -17,15 +17,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.architecture import (
-    Architecture,
-    Block,
-    MixerKind,
-    Part,
-    Split,
-    Stage,
-    Tensor,
-)
+from plimsoll.models.architecture import Architecture, Block, MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.checkpoint.corrections import Corrections
 from plimsoll.models.checkpoint.names import (
     NONE,
@@ -88,7 +80,7 @@ def corrections(made: Architecture, weights: Iterable[Weight], notes: list[str])
     most = None
     if made.quantization is None or _silent(made.quantization):
         most = _most(made.quantization, weights)
-        made = replace(made, quantization=Quantization(*most), memo={}) if most else made
+        made = replace(made, quantization=Quantization(*most)) if most else made
     layers, outside, tower, further = _placed(made, weights)
     found = _Found([], notes)
     changed = _layers(made, layers, found)

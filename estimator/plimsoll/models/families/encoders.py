@@ -19,14 +19,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage, Tensor
-from plimsoll.models.families.decoder import Built, Moe, Traits, decoder
-from plimsoll.models.families.dense import without_gate_bias
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
+from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
+from plimsoll.models.blocks.readings import without_gate_bias
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
-BIASED: Final = Traits(
+_BERT: Final = Traits(
     norm_bias=True, gated=False, qkv_bias=True, o_bias=True, mlp_bias=True,
     kinds=lambda _: MixerKind.ENCODER,
 )  # fmt: skip
@@ -109,10 +109,10 @@ def bert(f: Fields) -> Built:
     No engine here serves that one from this type: what is made of it is marked as assumed.
     """
     alibi = f.text("position_embedding_type", default="absolute") == "alibi"
-    built = decoder(f, BIASED)
+    built = decoder(f, _BERT)
     hidden = built.hidden
     if alibi:
-        built = replace(without_gate_bias(decoder(f, replace(BIASED, gated=True))), assumed=True)
+        built = replace(without_gate_bias(decoder(f, replace(_BERT, gated=True))), assumed=True)
     return encoder(
         f, built, embeddings(f, hidden, positions=not alibi), pooled=True,
         pooler=_head("pooler.dense", hidden, hidden), masked=_masked(f, hidden),
@@ -123,7 +123,7 @@ def roberta(f: Fields) -> Built:
     """RoBERTa, XLM-RoBERTa, CamemBERT; with rotary positions Jina 3, whose adapters are merged."""
     rotary = f.text("position_embedding_type", default="absolute") not in ("absolute", "")
     rotary = rotary or f.text("model_type") == "jina_embeddings_v3"
-    built = decoder(f, BIASED)
+    built = decoder(f, _BERT)
     hidden = built.hidden
     return encoder(
         f, built, embeddings(f, hidden, positions=not rotary, types=1),
@@ -134,7 +134,7 @@ def roberta(f: Fields) -> Built:
 
 def distilbert(f: Fields) -> Built:
     """DistilBERT: BERT without token types and pooler."""
-    built = decoder(f, BIASED)
+    built = decoder(f, _BERT)
     hidden = built.hidden
     return encoder(
         f, built, embeddings(f, hidden, types=0),
@@ -144,7 +144,7 @@ def distilbert(f: Fields) -> Built:
 
 def electra(f: Fields) -> Built:
     """ELECTRA: BERT with narrower embeddings and no pooler."""
-    built = decoder(f, BIASED)
+    built = decoder(f, _BERT)
     hidden = built.hidden
     width = f.integer("embedding_size", default=hidden)
     outside = embeddings(f, width)
@@ -160,7 +160,7 @@ def modernbert(f: Fields) -> Built:
     """ModernBERT: rotary, gated, one norm fewer in the first layer; no token types."""
     bias = f.flag("attention_bias")
     norms, wide = f.flag("norm_bias"), f.flag("mlp_bias")
-    t = replace(BIASED, norm_bias=norms, gated=True, qkv_bias=bias, o_bias=bias, mlp_bias=wide)
+    t = replace(_BERT, norm_bias=norms, gated=True, qkv_bias=bias, o_bias=bias, mlp_bias=wide)
     built = decoder(f, t)
     hidden, first = built.hidden, built.blocks[0]
     kept = tuple(x for x in first.tensors if not x.name.startswith("input_layernorm"))
@@ -184,7 +184,7 @@ def nomic(f: Fields) -> Built:
     """Nomic Embed: rotary, gated (v1) or with experts in every other layer (v2)."""
     bias = f.flag("qkv_proj_bias")
     gated = f.text("activation_function", "hidden_act", default="swiglu") in ("swiglu", "silu")
-    t = replace(BIASED, gated=gated, qkv_bias=bias, o_bias=bias, mlp_bias=bias)
+    t = replace(_BERT, gated=gated, qkv_bias=bias, o_bias=bias, mlp_bias=bias)
     every = f.integer("moe_every_n_layers", default=0, low=0)
     if every:
         width = f.integer("n_inner", "intermediate_size")
@@ -200,7 +200,7 @@ def nomic(f: Fields) -> Built:
 
 def gte(f: Fields) -> Built:
     """GTE ("new") and Arctic Embed 2: rotary, gated, no biases on gate and up."""
-    built = without_gate_bias(decoder(f, replace(BIASED, gated=True)))
+    built = without_gate_bias(decoder(f, replace(_BERT, gated=True)))
     hidden = built.hidden
     return encoder(
         f, built, embeddings(f, hidden, positions=False, types=1),

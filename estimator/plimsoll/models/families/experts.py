@@ -1,6 +1,4 @@
-"""Further families with experts: Ling, LongCat, Step 3, EXAONE MoE, Arctic, Aria, ERNIE 4.5 VL.
-
-It must not build a plain layer: it says traits, and adds what the family has beside them.
+"""Makers of one family with experts: OLMoE, DBRX, gpt-oss, Hunyuan, Grok, Ling, LongCat, Step ...
 
     LongCat   two latent attentions and two dense MLPs in each layer; some experts are empty
     Step 3    q through a rank and a norm; one head of keys and values, whole on every rank
@@ -14,28 +12,96 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from plimsoll.models.architecture import Block, FeedForward, Part, Split
-from plimsoll.models.families.attention import Heads, gqa_mixer, mla, mla_mixer
-from plimsoll.models.families.decoder import (
+from plimsoll.models.architecture import Block, FeedForward, MixerKind, Part, Split
+from plimsoll.models.blocks.attention import Heads, gqa_mixer, mla, mla_mixer
+from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
     Traits,
     assemble,
     decoder,
     feed_forward,
+    kinds_from,
     layer_norms,
     layers_of,
     shape,
 )
-from plimsoll.models.families.dense import attention_biases, windowed
-from plimsoll.models.families.latent import latent_of
-from plimsoll.models.families.parts import Tensors, experts, linear, loose, mlp, norm
-from plimsoll.models.families.sparse import first_dense, with_mtp
+from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
+from plimsoll.models.blocks.readings import (
+    attention_biases,
+    deepseek_moe,
+    first_dense,
+    heads_by_kind,
+    latent_of,
+    windowed,
+    with_mtp,
+)
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 A = Part.ATTENTION
+
+
+def phimoe(f: Fields) -> Built:
+    """Phi-3.5-MoE: Mixtral with biases in attention and head, and norms with bias."""
+    bias = f.flag("attention_bias")
+    m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok", default=2),
+            f.integer("intermediate_size"))  # fmt: skip
+    t = Traits(moe=m, norm_bias=True, qkv_bias=bias, o_bias=bias, head_bias=f.flag("lm_head_bias"))
+    return decoder(f, t)
+
+
+def olmoe(f: Fields) -> Built:
+    """OLMoE: norms over all of q and k."""
+    m = Moe(f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
+            f.integer("intermediate_size"))  # fmt: skip
+    return decoder(f, attention_biases(f, Traits(qk_norm="whole", moe=m)))
+
+
+def dbrx(f: Fields) -> Built:
+    """DBRX: norms without bias, experts and heads described in sections of their own."""
+    ffn = f.section("ffn_config") or f.empty()
+    m = Moe(ffn.integer("moe_num_experts"), ffn.integer("moe_top_k"),
+            ffn.integer("ffn_hidden_size"))  # fmt: skip
+    attention = f.section("attn_config")
+    kv = attention.integer("kv_n_heads", default=1) if attention is not None else 0
+    return decoder(f, Traits(moe=m, kv_heads=kv))
+
+
+def gpt_oss(f: Fields) -> Built:
+    """gpt-oss: biases everywhere, sinks, every other layer slides."""
+    bias = f.flag("attention_bias", default=True)
+    m = Moe(f.integer("num_local_experts", "num_experts"),
+            f.integer("num_experts_per_tok", "experts_per_token"),
+            f.integer("intermediate_size"), bias=True, router_bias=True)  # fmt: skip
+    t = Traits(qkv_bias=bias, o_bias=bias, sinks=True, moe=m)
+    return decoder(f, windowed(f, t, default_window=128, pattern=2))
+
+
+def hunyuan(f: Fields) -> Built:
+    """Hunyuan-A13B: norms on q and k, a shared expert, tied."""
+    width = f.integer("moe_intermediate_size", "intermediate_size")
+    m = Moe(f.integer("num_experts", "num_local_experts"),
+            f.integer("moe_topk", "num_experts_per_tok", default=1), width,
+            shared=f.integer("intermediate_size")
+            * f.integer("num_shared_expert", default=1, low=0))  # fmt: skip
+    norms = "head" if f.flag("use_qk_norm", default=True) else ""
+    return decoder(f, attention_biases(f, Traits(tied=True, qk_norm=norms, moe=m)))
+
+
+def dots1(f: Fields) -> Built:
+    """dots.llm1: DeepSeek-MoE with norms on the heads of q and k."""
+    t = Traits(qk_norm="head", moe=deepseek_moe(f), moe_at=first_dense(f))
+    return decoder(f, replace(t, qkv_bias=f.flag("attention_bias")))
+
+
+def grok(f: Fields) -> Built:
+    """Grok-1: four norms, experts in every layer, tied."""
+    m = Moe(f.integer("num_local_experts", "num_experts"),
+            f.integer("num_experts_per_tok", default=2),
+            f.integer("moe_intermediate_size", "intermediate_size"))  # fmt: skip
+    return decoder(f, Traits(tied=True, norms=4, moe=m))
 
 
 def bailing(f: Fields) -> Built:
@@ -115,6 +181,65 @@ def step3(f: Fields) -> Built:
     return assemble(f, t, hidden, heads, make, keys)
 
 
+def step3_5(f: Fields) -> Built:
+    """Step 3.5 and 3.7: sliding and full layers of different heads, a shared expert."""
+    t = Traits(qk_norm="head")
+    full = replace(shape(f, t), head_gate=True)
+    other = f.section("attention_other_setting")
+    sliding = replace(
+        full, heads=f.integer("num_sliding_attention_heads", default=full.heads)
+    )  # fmt: skip
+    if other is not None:
+        sliding = replace(
+            full, heads=other.integer("num_attention_heads", default=full.heads),
+            kv=other.integer("num_attention_groups", "num_key_value_heads", default=full.kv),
+        )  # fmt: skip
+    width = f.integer("moe_intermediate_size")
+    m = Moe(f.integer("moe_num_experts", "n_routed_experts", "num_experts"),
+            f.integer("moe_top_k", "num_experts_per_tok"), width,
+            shared=f.integer("share_expert_dim", default=width))  # fmt: skip
+    first = f.integer("first_k_dense_replace", default=3, low=0)
+    named = f.has("mlp_layer_types")
+    t = replace(
+        t, moe=m, moe_at=first_dense(f) if named else lambda i: i >= first,
+        heads_of=heads_by_kind(full, sliding),
+        window=f.integer("sliding_window", default=512), kinds=kinds_from(f, layers_of(f)),
+    )  # fmt: skip
+    return decoder(f, t)
+
+
+def mimo_v2(f: Fields) -> Built:
+    """MiMo-V2: sliding and full layers of different attention shapes.
+
+    transformers writes ``layer_types`` and no shape of sliding layers: they have twice the heads
+    of keys and values there, and sinks.
+    """
+    named = f.has("layer_types")
+    biased = attention_biases(f, Traits())
+    full = shape(f, replace(biased, o_bias=False))
+    v_dim = f.integer("v_head_dim", default=full.dim)
+    full = replace(full, v_dim=v_dim, sinks=f.flag("add_full_attention_sink_bias"))
+    sliding = replace(
+        full, heads=f.integer("swa_num_attention_heads", default=full.heads),
+        kv=f.integer("swa_num_key_value_heads", default=full.kv * (2 if named else 1)),
+        dim=f.integer("swa_head_dim", default=full.dim),
+        v_dim=f.integer("swa_v_head_dim", default=v_dim),
+        sinks=f.flag("add_swa_attention_sink_bias", default=named),
+    )  # fmt: skip
+    pattern = f.integers("hybrid_layer_pattern") or ()
+    by_name = kinds_from(f, layers_of(f))
+    m = Moe(f.integer("n_routed_experts"), f.integer("num_experts_per_tok"),
+            f.integer("moe_intermediate_size"))  # fmt: skip
+    t = Traits(
+        moe=m, moe_at=first_dense(f), window=f.integer("sliding_window", default=128),
+        kinds=by_name if named else lambda i: (
+            MixerKind.SLIDING if i < len(pattern) and pattern[i] else MixerKind.FULL
+        ),
+        heads_of=heads_by_kind(full, sliding),
+    )  # fmt: skip
+    return decoder(f, t)
+
+
 def arctic(f: Fields) -> Built:
     """Snowflake Arctic: a dense MLP as wide as the hidden size beside the experts."""
     heads = shape(f)
@@ -134,27 +259,3 @@ def aria(f: Fields) -> Built:
     m = Moe(f.integer("moe_num_experts"), f.integer("moe_topk"), width,
             shared=width * f.integer("moe_num_shared_experts", default=2, low=0))  # fmt: skip
     return decoder(f, attention_biases(f, Traits(moe=m, mlp_bias=f.flag("mlp_bias"))))
-
-
-def ernie_vl(f: Fields) -> Built:
-    """ERNIE 4.5 VL: experts for text and, of another width, for images in the same layers."""
-    widths, counts = f.raw("moe_intermediate_size"), f.raw("moe_num_experts")
-    text, images = f.integers("moe_intermediate_size") or (1536, 512) if widths else (1536, 512)
-    number = f.integers("moe_num_experts") if isinstance(counts, list) else None
-    one, other = number or (f.integer("moe_num_experts", default=64),) * 2
-    hidden = f.integer("hidden_size")
-    first = f.integers("moe_layer_start_index") if isinstance(
-        f.raw("moe_layer_start_index"), list
-    ) else None  # fmt: skip
-    start = min(first) if first else f.integer("moe_layer_start_index", default=1, low=0)
-    m = Moe(one, f.integer("moe_k", default=6), text,
-            shared=text * f.integer("moe_num_shared_experts", default=2, low=0))  # fmt: skip
-    kinds = f.texts("mlp_layer_types")
-    at = first_dense(f) if kinds else lambda i: i >= start
-    bias = f.flag("use_bias")
-    t = Traits(
-        tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias, moe=m, moe_at=at,
-        sparse_more=experts(hidden, images, other, prefix="mlp.vision_moe")
-        + loose("mlp.moe_statics.e_score_correction_bias", (2, one), part=Part.ROUTER),
-    )  # fmt: skip
-    return decoder(f, t)

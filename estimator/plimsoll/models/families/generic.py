@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.families.decoder import Built, Moe, Traits, decoder
-from plimsoll.models.families.dense import all_sliding
+from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
+from plimsoll.models.blocks.readings import all_sliding, first_dense, latent_of, with_mtp
 from plimsoll.models.families.encoders import bert
-from plimsoll.models.families.latent import latent_of
-from plimsoll.models.families.sparse import first_dense, with_mtp
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 _NEEDED: Final = (
     ("hidden_size", "n_embd", "d_model"),

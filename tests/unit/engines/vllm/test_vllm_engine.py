@@ -99,7 +99,7 @@ def test_llama_70b_on_four_h100_leaves_34_gib() -> None:
 def test_a_longrope_model_starts_with_the_context_from_before_it_was_lengthened(
     version: str, said: int | None, length: int
 ) -> None:
-    model = replace(LLAMA_8B, original_model_len=4096, memo={})
+    model = replace(LLAMA_8B, original_model_len=4096)
     found = run(model, version=version, max_model_len=said)
     assert found.max_model_len == length
     assert found.largest_max_model_len > 65536
@@ -314,7 +314,7 @@ def test_kv_heads_that_neither_divide_nor_are_divided_are_refused() -> None:
 def test_fp8_blocks_must_divide_every_partition() -> None:
     scheme = Scheme("fp8", 8, 128, 128)
     plain = dense(width=1536, hidden=1024, kv_heads=8, head_dim=128)
-    model = replace(plain, quantization=Quantization("fp8", scheme), memo={})
+    model = replace(plain, quantization=Quantization("fp8", scheme))
     assert problems(model, Parallelism(4)) == ()
     assert "a multiple of 128" in str(problems(model, Parallelism(8))[0])
     assert problems(plain, Parallelism(8)) == ()

@@ -15,8 +15,8 @@ import checkpoint_files as files
 from checkpoint_files import Maker, base
 from plimsoll.errors import Invalid, PlimsollError, Unreadable
 from plimsoll.models.checkpoint import gguf, safetensors
+from plimsoll.models.checkpoint.profile import FORMAT, from_profile
 from plimsoll.models.checkpoint.source import is_local, local_profile
-from plimsoll.models.profile import FORMAT, from_profile
 
 if TYPE_CHECKING:
     from pathlib import Path

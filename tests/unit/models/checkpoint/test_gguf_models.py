@@ -17,9 +17,9 @@ from plimsoll.engines.base import Parallelism  # noqa: E402
 from plimsoll.engines.layers.sharding import stage_weights  # noqa: E402
 from plimsoll.errors import Unreadable  # noqa: E402
 from plimsoll.models.checkpoint import gguf, gguf_model  # noqa: E402
+from plimsoll.models.checkpoint.profile import from_profile  # noqa: E402
 from plimsoll.models.checkpoint.source import local_profile  # noqa: E402
 from plimsoll.models.config import architecture  # noqa: E402
-from plimsoll.models.profile import from_profile  # noqa: E402
 from plimsoll.models.storage import tensor_bytes  # noqa: E402
 
 if TYPE_CHECKING:
@@ -229,7 +229,8 @@ def test_a_packed_file_has_the_bytes_that_its_types_say(
     architecture_name, config, keys, tensors = _cases()[family]
     path = gguf_files.write(tmp_path / "m.gguf", architecture_name, keys, tensors, default=kind)
     header = gguf.read(path)
-    read = gguf_model.architecture(header, path.name)
+    described = architecture(gguf_model.config(header, path.name))
+    read = gguf_model.with_tensors(described, header.tensors, [])
     official = gguf_writer.GGML_QUANT_SIZES[gguf_writer.GGMLQuantizationType[kind]]
     packed = [t for t in header.tensors if t.type_name == kind]
     assert all(t.bytes == t.elements // official[0] * official[1] for t in packed)

@@ -20,9 +20,9 @@ import checkpoint_files as files
 from checkpoint_files import Maker, Tensors, base
 from plimsoll.engines.base import Parallelism
 from plimsoll.engines.layers.sharding import stage_weights
+from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import local_profile
 from plimsoll.models.config import architecture
-from plimsoll.models.profile import from_profile
 from plimsoll.models.storage import stored_bytes
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import checkpoint_files as files
 from checkpoint_files import Maker, base
 from hub_server import COMMIT, Hub, serving
 from plimsoll.errors import Invalid, Unreadable
+from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import hub_profile, local_profile
 from plimsoll.models.config import architecture
-from plimsoll.models.profile import from_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

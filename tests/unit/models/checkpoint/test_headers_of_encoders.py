@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 import checkpoint_files as files
+from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import local_profile
 from plimsoll.models.config import architecture
-from plimsoll.models.profile import from_profile
 
 if TYPE_CHECKING:
     from pathlib import Path

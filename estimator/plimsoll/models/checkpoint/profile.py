@@ -12,6 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
+from plimsoll.models.checkpoint.corrections import from_dict, wrong
+from plimsoll.models.checkpoint.gguf_model import with_table
+from plimsoll.models.config import architecture
+from plimsoll.units import MAX_PARAMETERS
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
@@ -82,8 +86,6 @@ def profile(
 
 def from_profile(made: Mapping[str, Any]) -> Architecture:
     """The architecture that a profile describes. Raises `Invalid` where it describes none."""
-    from plimsoll.models.config import architecture
-
     config, quant = made.get("config"), made.get("quant")
     if made.get("format") != FORMAT or not isinstance(config, Mapping):
         raise Invalid(
@@ -97,6 +99,20 @@ def from_profile(made: Mapping[str, Any]) -> Architecture:
     found = architecture(config, quant if isinstance(quant, Mapping) else None)
     if "checkpoint" not in made:
         return found
-    from plimsoll.models.checkpoint.corrected import corrected
+    return _corrected(found, made["checkpoint"])
 
-    return corrected(found, made["checkpoint"])
+
+def _corrected(made: Architecture, given: object) -> Architecture:
+    """The architecture as the checkpoint has it. given: ``checkpoint`` of a profile.
+
+    Raises `plimsoll.errors.Invalid` for anything unbelievable.
+    """
+    if not isinstance(given, Mapping):
+        raise wrong("", given, "a mapping")
+    if "gguf" in given:
+        result = with_table(made, given["gguf"])
+    else:
+        result = from_dict(given, len(made.blocks)).apply(made)
+    if not 0 < result.parameters <= MAX_PARAMETERS:
+        raise wrong("", f"{result.parameters} parameters", f"at most {MAX_PARAMETERS}")
+    return result

@@ -1,12 +1,10 @@
-"""Families with latent attention (MLA): DeepSeek and what descends from it.
+"""DeepSeek: grouped queries at first, latent attention (MLA), and V4's compressed caches.
 
-It must not read a family's fields that are not about latent attention or its experts.
-
-    V4 attention   one key-value head of d elements; q through a rank, o through groups of ranks
-    V4 cache       a window of the last tokens, and one vector for every r tokens of the past:
-                   d / r elements a token (r = 4 with an indexer, or 128; 0: the window alone)
-    V4 streams     n copies of the hidden state, mixed by (2 + n) x n rows over n x hidden
-    source         transformers 5.23.0, models/deepseek_v4/modeling_deepseek_v4.py
+V4 attention   one key-value head of d elements; q through a rank, o through groups of ranks
+V4 cache       a window of the last tokens, and one vector for every r tokens of the past:
+               d / r elements a token (r = 4 with an indexer, or 128; 0: the window alone)
+V4 streams     n copies of the hidden state, mixed by (2 + n) x n rows over n x hidden
+source         transformers 5.23.0, models/deepseek_v4/modeling_deepseek_v4.py
 """
 
 from __future__ import annotations
@@ -14,8 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Block, Mixer, MixerKind, Part, Split, Stage
-from plimsoll.models.families.attention import Latent
-from plimsoll.models.families.decoder import (
+from plimsoll.models.blocks.decoder import (
     Built,
     Traits,
     assemble,
@@ -25,11 +22,11 @@ from plimsoll.models.families.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
-from plimsoll.models.families.sparse import deepseek_moe, first_dense, with_mtp
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
+from plimsoll.models.blocks.readings import deepseek_moe, first_dense, latent_of, with_mtp
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 _RATIOS: Final = (0, 4, 128)
 _RATIO_OF: Final = {
@@ -38,20 +35,12 @@ _RATIO_OF: Final = {
 """``layer_types`` of V4, as transformers writes it instead of ``compress_ratios``."""
 
 
-def latent_of(f: Fields, *, gate: bool = False) -> Latent:
-    """The shape of latent attention from DeepSeek's fields. gate: an output gate."""
-    heads = shape(f)
-    return Latent(
-        hidden=heads.hidden, heads=heads.heads, q_rank=f.optional("q_lora_rank") or 0,
-        kv_rank=f.integer("kv_lora_rank"), nope=f.integer("qk_nope_head_dim"),
-        rope=f.integer("qk_rope_head_dim"),
-        v_dim=f.integer("v_head_dim", default=max(1, heads.hidden // heads.heads)),
-        bias=f.flag("attention_bias"), index_heads=f.optional("index_n_heads") or 0,
-        index_dim=f.optional("index_head_dim") or 0, gate=gate,
-    )  # fmt: skip
+def deepseek_v1(f: Fields) -> Built:
+    """DeepSeek-MoE (the first): grouped queries, shared experts, a dense first layer."""
+    return decoder(f, Traits(moe=deepseek_moe(f), moe_at=first_dense(f)))
 
 
-def deepseek(f: Fields) -> Built:
+def deepseek_v2(f: Fields) -> Built:
     """DeepSeek V2, V3, V3.2, Kimi K2, GLM 4.7-Flash and 5: latent attention, shared experts.
 
     Where both parts of a head of q and k are 0 wide (the small DeepSeek-VL2), it is the first
@@ -67,11 +56,6 @@ def deepseek(f: Fields) -> Built:
     )  # fmt: skip
     copies = f.text("model_type") != "glm_moe_dsa"
     return with_mtp(f, decoder(f, t), copies=copies)
-
-
-def minicpm3(f: Fields) -> Built:
-    """MiniCPM3: latent attention, tied."""
-    return decoder(f, Traits(tied=True, latent=latent_of(f), mlp_bias=f.flag("mlp_bias")))
 
 
 def deepseek_v4(f: Fields) -> Built:

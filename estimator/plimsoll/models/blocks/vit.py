@@ -1,21 +1,27 @@
 """The vision transformer that most towers are: its layers, patches, positions and projectors.
 
-It must not know a model type; the modules `vision` and `further` beside it do.
+Nothing here knows a model type.
 
     layer   4 x h x h (q, k, v, o) + 2 or 3 x h x intermediate + norms, with biases or without
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Part, Split, Tensor
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
+from plimsoll.models.blocks.fields import Fields
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
+from plimsoll.models.tower import Tower
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from collections.abc import Mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 V, P = Part.VISION, Part.PROJECTOR
+CHANNELS: Final = 3
 
 
 def vit_norm(name: str, width: int, *, bias: bool = True) -> Tensors:
@@ -97,3 +103,27 @@ def pixtral(v: Fields) -> tuple[Tensors, int]:
     h, width, count = basics(v)
     layer = vit_layer(h, width, bias=False, mlp_bias=False, gated=True, norm_bias=False)
     return patches(v, h, bias=False) + vit_norm("ln_pre", h, bias=False) + copies(layer, count), h
+
+
+def projector_norm(name: str, width: int, *, bias: bool = True) -> Tensors:
+    found = vit_norm(name, width, bias=bias)
+    return sum((loose(f"projector.{t.name}", t.shape, part=P) for t in found), ())
+
+
+def filled(v: Fields, defaults: Mapping[str, object]) -> Fields:
+    return Fields({**defaults, **v.data}, v.path, v.problems)
+
+
+def patches_on_edge(v: Fields) -> int:
+    """Patches on an edge of an image of the largest_item's own size."""
+    size = v.integer("image_size", default=224, high=65536)
+    return max(1, size // v.integer("patch_size", default=14, high=1024))
+
+
+def one_size(kind: str, v: Fields, width: int, tokens: int, patches: int) -> Tower:
+    """A largest_item for images of one size, or of some tiles of it."""
+    edge = v.integer("patch_size", default=14, high=1024)
+    return Tower(
+        kind, v.integer("hidden_size"), v.integer("intermediate_size"), CHANNELS * edge * edge,
+        width, max(1, tokens), max(1, patches),
+    )  # fmt: skip

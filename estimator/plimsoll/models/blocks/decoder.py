@@ -1,6 +1,6 @@
 """The decoder that nearly every family is a variant of: embedding, layers, final norm, head.
 
-It must not know a model type; `plimsoll.models.families.table` says which traits a type has.
+It must not know a model type; `plimsoll.models.families.by_type` says which traits a type has.
 
     layer    norms, attention (or a state mixer), dense or expert feed-forward
     outside  embedding on the first stage; final norm and lm_head on the last
@@ -22,9 +22,9 @@ from plimsoll.models.architecture import (
     Stage,
     Tensor,
 )
-from plimsoll.models.families.attention import Heads, Latent, gqa, gqa_mixer, mla, mla_mixer
-from plimsoll.models.families.parts import Tensors, experts, linear, loose, mlp, norm
-from plimsoll.models.fields import MAX_LAYERS, Fields
+from plimsoll.models.blocks.attention import Heads, Latent, gqa, gqa_mixer, mla, mla_mixer
+from plimsoll.models.blocks.fields import MAX_LAYERS, Fields
+from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
 
 K = TypeVar("K", bound=Hashable)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll.models.architecture import Mixer, MixerKind, Part, Split
-from plimsoll.models.families.parts import Tensors, linear, loose, norm
+from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 
 M = Part.MIXER
 
