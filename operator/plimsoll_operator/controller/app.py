@@ -21,7 +21,8 @@ from prometheus_client import Gauge
 
 from plimsoll.api_group import GROUP
 from plimsoll.decision.knowledge import shipped
-from plimsoll_operator.client import UNREACHABLE, ApiError, Client, NotFound, connect
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, NotFound, connect
+from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.cache import Cache
 from plimsoll_operator.controller.documents import Documents
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
@@ -35,7 +36,6 @@ from plimsoll_operator.controller.snapshot import Identity
 from plimsoll_operator.controller.watches import Watches, quieten_kopf
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import ControllerMetrics, new_registry
-from plimsoll_operator.reflector import Name, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from plimsoll_operator.certificates.keeper import Keeper
-    from plimsoll_operator.client import Json
+    from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import GROUP
-from plimsoll_operator.cache import NamespaceModes, NodeCache
-from plimsoll_operator.reflector import name_of, version_of
+from plimsoll_operator.cluster.known import NamespaceModes, NodeCache
+from plimsoll_operator.cluster.objects import name_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from plimsoll_operator.client import Json
-    from plimsoll_operator.reflector import Name
+    from plimsoll_operator.cluster.objects import Json, Name
 
 ANNOTATIONS: Final = f"{GROUP}/"
 """Prefix of the annotations that are kept."""

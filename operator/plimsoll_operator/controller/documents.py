@@ -11,13 +11,14 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.client import CONFIG_MAPS, NotFound
-from plimsoll_operator.reflector import Name, name_of, version_of
+from plimsoll_operator.cluster.client import NotFound
+from plimsoll_operator.cluster.objects import CONFIG_MAPS, Name, name_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from plimsoll_operator.client import Client, Json
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.objects import Json
 
 MAX_BYTES: Final = 16 << 20
 """Packed bytes that are kept in all."""

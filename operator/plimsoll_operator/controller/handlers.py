@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Any
 import kopf
 
 from plimsoll.api_group import GROUP, PLURAL, VERSION
-from plimsoll_operator.client import trimmed
-from plimsoll_operator.reflector import name_of, version_of
+from plimsoll_operator.cluster.objects import name_of, trimmed, version_of
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from plimsoll_operator.client import Json
+    from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.controller.cache import Cache
     from plimsoll_operator.controller.documents import Documents
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.reconcile import Reconciler
     from plimsoll_operator.controller.resync import Resync
-    from plimsoll_operator.reflector import Name
 
     Handle = Callable[[Json, bool], None]
 

@@ -13,22 +13,22 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.client import UNREACHABLE, ApiError, Conflict, NotFound
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound
+from plimsoll_operator.cluster.objects import version_of
 from plimsoll_operator.controller.documents import ABSENT
 from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event, write_status
 from plimsoll_operator.controller.plan import plan, plan_after_error
 from plimsoll_operator.controller.snapshot import identify, snapshot
-from plimsoll_operator.reflector import version_of
 
 if TYPE_CHECKING:
-    from plimsoll_operator.client import Client
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.objects import Name
     from plimsoll_operator.controller.cache import Cache, Entry
     from plimsoll_operator.controller.documents import Documents
     from plimsoll_operator.controller.plan import Event, Plan
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.snapshot import Identity
     from plimsoll_operator.metrics import ControllerMetrics
-    from plimsoll_operator.reflector import Name
 
 log = logging.getLogger(__name__)
 

@@ -18,20 +18,21 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import POLICY_LABEL
-from plimsoll_operator.client import NAMESPACES, NODES, UNREACHABLE, ApiError
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
+from plimsoll_operator.cluster.objects import NAMESPACES, NODES, name_of
+from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
-from plimsoll_operator.reflector import backoff, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll_operator.client import Client
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.objects import Name
     from plimsoll_operator.controller.cache import Cache
     from plimsoll_operator.controller.documents import Documents
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.reconcile import Reconciler
     from plimsoll_operator.metrics import ControllerMetrics
-    from plimsoll_operator.reflector import Name
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from plimsoll.decision.verdict import Mode, Policy
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll_operator.admission.judge import Judge
-from plimsoll_operator.admission.knowledge import ModelDocuments
 from plimsoll_operator.admission.review import Answer, Review
+from plimsoll_operator.cluster.known import ModelDocuments
 
 BIG = "hf://meta-llama/Llama-3.3-70B-Instruct"
 

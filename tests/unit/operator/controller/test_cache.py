@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from controlplane.nodes import gpu_node
-from plimsoll_operator.cache import NamespaceModes, NodeCache
+from plimsoll_operator.cluster.known import NamespaceModes, NodeCache
 from plimsoll_operator.controller.cache import Cache, unpack
 
 NAME = ("chat", "big")

@@ -18,31 +18,17 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.client import UNREACHABLE, ApiError, Client, Json, Resource
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client
+from plimsoll_operator.cluster.objects import Json, Name, Resource, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-Name = tuple[str, str]
-"""Namespace (empty for cluster-scoped kinds) and name."""
-
 FIRST_DELAY: Final = 0.5
 LONGEST_DELAY: Final = 8.0
 """Seconds; short, so that everybody is back within seconds of the API server's return."""
-
-
-def name_of(obj: Json) -> Name:
-    """Namespace and name of an object."""
-    metadata = obj.get("metadata") or {}
-    return str(metadata.get("namespace", "")), str(metadata.get("name", ""))
-
-
-def version_of(obj: Json) -> int:
-    """Resource version as a number: of two, the larger is the later. 0 where there is none."""
-    text = str((obj.get("metadata") or {}).get("resourceVersion", ""))
-    return int(text) if text.isdecimal() else 0
 
 
 def backoff(failures: int) -> float:
