@@ -182,7 +182,7 @@ class ModelDocuments:
         where = (namespace, name)
         if where not in self._keys:
             return Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
-        return pick(name, key, self._keys[where], lambda wanted: self._text(where, wanted))
+        return pick(name, key, lambda wanted: self._text(where, wanted))
 
     def _text(self, where: Name, key: str) -> str | None:
         packed = self._kept.get(where, {}).get(key)

@@ -68,7 +68,7 @@ class OneDocument:
         """The text under a key of a ConfigMap, or what is missing, in admission's words."""
         if (namespace, name) != (self.namespace, self.name) or not self.document.exists:
             return Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
-        return pick(name, key, self.document.packed, self.document.text)
+        return pick(name, key, self.document.text)
 
 
 def identify(entry: Entry) -> Identity | None:
