@@ -140,12 +140,19 @@ class Client:
         return answer
 
     async def pages(
-        self, resource: Resource, *, chunk: int = 250, label_selector: str = ""
+        self,
+        resource: Resource,
+        *,
+        chunk: int = 250,
+        label_selector: str = "",
+        field_selector: str = "",
     ) -> AsyncIterator[Page]:
         """All objects of a kind in pages of at most `chunk`: one page in memory at a time."""
         query: dict[str, str | int] = {"limit": chunk}
         if label_selector:
             query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
         more = True
         while more:
             answer = await self.request("GET", resource.path(), query=query)
@@ -167,6 +174,7 @@ class Client:
         resource_version: str,
         *,
         label_selector: str = "",
+        field_selector: str = "",
         namespace: str = "",
         name: str = "",
     ) -> AsyncIterator[tuple[str, Json]]:
@@ -188,7 +196,9 @@ class Client:
         if label_selector:
             query["labelSelector"] = label_selector
         if name:
-            query["fieldSelector"] = f"metadata.name={name}"
+            field_selector = f"metadata.name={name}"
+        if field_selector:
+            query["fieldSelector"] = field_selector
         timeout = aiohttp.ClientTimeout(
             total=WATCH_SECONDS + 15, sock_connect=5, sock_read=WATCH_SILENCE
         )
