@@ -24,13 +24,12 @@ from cryptography.x509.oid import NameOID
 from plimsoll_operator.api.crd import crd
 from plimsoll_operator.api.policy import floor_binding, floor_policy
 from plimsoll_operator.api.webhook import PATH, at_url, webhook_configuration
-from plimsoll_operator.client import (
+from plimsoll_operator.cluster.client import Client, connect
+from plimsoll_operator.cluster.objects import (
     CUSTOM_RESOURCE_DEFINITIONS,
     VALIDATING_POLICIES,
     VALIDATING_POLICY_BINDINGS,
     VALIDATING_WEBHOOKS,
-    Client,
-    connect,
 )
 
 if TYPE_CHECKING:

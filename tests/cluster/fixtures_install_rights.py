@@ -19,7 +19,8 @@ from cluster.fixtures_install import LLAMA, SERVING, SOON, TOO_SMALL, Installed
 from cluster.fixtures_operator import conditions, llm_deployment, until
 from controlplane.certificates import LOOPBACK
 from controlplane.nodes import gpu_node
-from plimsoll_operator.client import Resource, connect
+from plimsoll_operator.cluster.client import connect
+from plimsoll_operator.cluster.objects import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,7 @@ from cluster.fixtures_operator import (
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
 from plimsoll.errors import PlimsollError
-from plimsoll_operator.client import connect
+from plimsoll_operator.cluster.client import connect
 from plimsoll_operator.controller.election import Election, LostLease, Term
 
 if TYPE_CHECKING:

@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from controlplane import ControlPlane
-from plimsoll_operator.client import (
-    CONFIG_MAPS,
-    Client,
-    Conflict,
-    NoCluster,
-    NotFound,
-    connect,
-)
-from plimsoll_operator.reflector import Name, Reflector
+from plimsoll_operator.cluster.client import Client, Conflict, NoCluster, NotFound, connect
+from plimsoll_operator.cluster.objects import CONFIG_MAPS, Name
+from plimsoll_operator.cluster.reflector import Reflector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

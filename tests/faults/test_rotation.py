@@ -45,7 +45,8 @@ from cluster.fixtures_operator import (
 from controlplane import ControlPlane
 from faults.balancer import Balancer
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
-from plimsoll_operator.client import VALIDATING_WEBHOOKS, ApiError, Client, connect
+from plimsoll_operator.cluster.client import ApiError, Client, connect
+from plimsoll_operator.cluster.objects import VALIDATING_WEBHOOKS
 from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
 
 if TYPE_CHECKING:

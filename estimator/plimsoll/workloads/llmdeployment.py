@@ -30,7 +30,7 @@ from plimsoll.workloads.spec import (
 from plimsoll.workloads.spec_errors import problems_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from plimsoll.engines.base import Reading
     from plimsoll.findings import Finding
@@ -108,21 +108,17 @@ class Documents(Protocol):
         ...
 
 
-def pick(
-    name: str, key: str | None, keys: Iterable[str], text: Callable[[str], str | None]
-) -> str | Missing:
+def pick(name: str, key: str | None, text: Callable[[str], str | None]) -> str | Missing:
     """The text of a ConfigMap that is there, under a key or the first of `DEFAULT_KEYS`.
 
-    keys: what it has, for the sentence where none of these is among them. text: of one key.
+    text: of one key, None if it is not there. What is missing is said without the keys that are
+    there: whoever reads it may not be allowed to read the ConfigMap.
     """
     for wanted in (key,) if key else DEFAULT_KEYS:
         found = text(wanted)
         if found is not None:
             return found
-    there = ", ".join(sorted(keys)[:8]) or "none"
-    return Missing(
-        f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {there})"
-    )
+    return Missing(f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)}")
 
 
 class NoDocuments:

@@ -16,10 +16,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from plimsoll.api_group import GROUP, PLURAL, VERSION
 from plimsoll.errors import PlimsollError
 from plimsoll_operator.admission.judge import Judge, MayOverride
-from plimsoll_operator.admission.knowledge import ClusterKnowledge
 from plimsoll_operator.admission.server import AdmissionServer, Limits
 from plimsoll_operator.admission.tls import ServingCertificate
-from plimsoll_operator.client import UNREACHABLE, ApiError, Client, Resource, connect
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, connect
+from plimsoll_operator.cluster.known import ClusterKnowledge
+from plimsoll_operator.cluster.objects import Resource
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import new_registry
 

@@ -21,9 +21,10 @@ from prometheus_client import Gauge
 
 from plimsoll.api_group import GROUP
 from plimsoll.decision.knowledge import shipped
-from plimsoll_operator.client import UNREACHABLE, ApiError, Client, NotFound, connect
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, NotFound, connect
+from plimsoll_operator.cluster.known import ClusterKnowledge
+from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.cache import Cache
-from plimsoll_operator.controller.documents import Documents
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
 from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event
 from plimsoll_operator.controller.handlers import Handlers
@@ -35,7 +36,6 @@ from plimsoll_operator.controller.snapshot import Identity
 from plimsoll_operator.controller.watches import Watches, quieten_kopf
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import ControllerMetrics, new_registry
-from plimsoll_operator.reflector import Name, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from plimsoll_operator.certificates.keeper import Keeper
-    from plimsoll_operator.client import Json
+    from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,15 +76,27 @@ class Controller:
             "plimsoll_leader", "1 where this controller may write, 0 where it stands by.",
             registry=self.registry,
         ).set_function(lambda: float(not self._why_not_write()))  # fmt: skip
-        self.cache = Cache()
         self.queue: KeyedQueue[Name] = KeyedQueue()
         metrics = ControllerMetrics(self.registry)
-        documents = Documents(client)
-        self.reconciler = Reconciler(client, self.cache, documents, self.queue, metrics)
-        self.resync = Resync(
-            client, settings, self.cache, documents, self.queue, self.reconciler, metrics
+        self.known = ClusterKnowledge(
+            client,
+            on_nodes=lambda: self.resync.nodes_changed(),
+            on_namespace=lambda namespace: self.resync.namespace_changed(namespace),
+            on_document=lambda name: self.resync.document_changed(name),
+            only_referred=True,
         )
-        self.handlers = Handlers(self.cache, documents, self.queue, self.reconciler, self.resync)
+        self.cache = Cache(self.known.documents)
+        self.reconciler = Reconciler(client, self.cache, self.known, self.queue, metrics)
+        self.resync = Resync(
+            client,
+            settings,
+            self.cache,
+            self.known,
+            self.queue,
+            self.reconciler,
+            metrics,
+        )
+        self.handlers = Handlers(self.cache, self.queue, self.reconciler, self.resync)
         metrics.watch(self._depth, lambda: self.resync.age, lambda: len(self.cache))
         self._watching = threading.Event()
 
@@ -111,6 +123,7 @@ class Controller:
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (
+                    self.known.run(),
                     self.resync.beat_forever(),
                     self.resync.settle_forever(),
                     self._list(group),

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import GROUP, PLURAL, VERSION
-from plimsoll_operator.client import EVENTS, UNREACHABLE, ApiError, Resource
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
+from plimsoll_operator.cluster.objects import EVENTS, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from plimsoll_operator.client import Client, Json
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.objects import Json
     from plimsoll_operator.controller.plan import Event
     from plimsoll_operator.controller.snapshot import Identity
 

@@ -13,20 +13,17 @@ from typing import TYPE_CHECKING, Any
 import kopf
 
 from plimsoll.api_group import GROUP, PLURAL, VERSION
-from plimsoll_operator.client import trimmed
-from plimsoll_operator.reflector import name_of, version_of
+from plimsoll_operator.cluster.objects import name_of, trimmed
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from plimsoll_operator.client import Json
+    from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.controller.cache import Cache
-    from plimsoll_operator.controller.documents import Documents
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.reconcile import Reconciler
     from plimsoll_operator.controller.resync import Resync
-    from plimsoll_operator.reflector import Name
 
     Handle = Callable[[Json, bool], None]
 
@@ -39,12 +36,11 @@ class Handlers:
     def __init__(
         self,
         cache: Cache,
-        documents: Documents,
         queue: KeyedQueue[Name],
         reconciler: Reconciler,
         resync: Resync,
     ) -> None:
-        self._cache, self._documents, self._queue = cache, documents, queue
+        self._cache, self._queue = cache, queue
         self._reconciler, self._resync = reconciler, resync
 
     def llm_deployment(self, obj: Json, gone: bool) -> None:
@@ -55,41 +51,9 @@ class Handlers:
         elif self._cache.put(obj):
             self._queue.add(name, urgent=True)
 
-    def node(self, obj: Json, gone: bool) -> None:
-        """Note what it says of GPUs; the inventory follows once the nodes have settled."""
-        nodes = self._cache.nodes
-        if nodes.drop(name_of(obj)[1], version_of(obj)) if gone else nodes.put(obj):
-            self._resync.nodes_changed()
-
-    def namespace(self, obj: Json, gone: bool) -> None:
-        """A policy label was set, changed or taken away: decide what is in there again."""
-        name = name_of(obj)[1]
-        if self._cache.modes.drop(name) if gone else self._cache.modes.put(obj):
-            for inside in self._cache.in_namespace(name):
-                self._queue.add(inside)
-
-    def config_map(self, obj: Json, gone: bool) -> None:
-        """A ConfigMap that somebody takes a model from: decide those again."""
-        name = name_of(obj)
-        referrers = self._cache.referrers(name)
-        if not referrers:
-            self._documents.forget(name)
-            return
-        if gone:
-            self._documents.gone(name)
-        else:
-            self._documents.put(obj)
-        for referrer in referrers:
-            self._queue.add(referrer, urgent=True)
-
     def register(self, registry: kopf.OperatorRegistry, loop: asyncio.AbstractEventLoop) -> None:
         """Have kopf, in whatever thread, call these in the thread of our own loop."""
-        for where, handle in (
-            ((GROUP, VERSION, PLURAL), self.llm_deployment),
-            (("", "v1", "nodes"), self.node),
-            (("", "v1", "namespaces"), self.namespace),
-            (("", "v1", "configmaps"), self.config_map),
-        ):
+        for where, handle in (((GROUP, VERSION, PLURAL), self.llm_deployment),):
             kopf.on.event(*where, registry=registry, id=where[2])(self._adapted(handle, loop))
 
     def _adapted(self, handle: Handle, loop: asyncio.AbstractEventLoop) -> Any:

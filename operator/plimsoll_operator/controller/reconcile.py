@@ -13,22 +13,22 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.client import UNREACHABLE, ApiError, Conflict, NotFound
-from plimsoll_operator.controller.documents import ABSENT
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound
+from plimsoll_operator.cluster.known import ABSENT
+from plimsoll_operator.cluster.objects import CONFIG_MAPS, version_of
 from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event, write_status
 from plimsoll_operator.controller.plan import plan, plan_after_error
 from plimsoll_operator.controller.snapshot import identify, snapshot
-from plimsoll_operator.reflector import version_of
 
 if TYPE_CHECKING:
-    from plimsoll_operator.client import Client
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.known import ClusterKnowledge, Document
+    from plimsoll_operator.cluster.objects import Name
     from plimsoll_operator.controller.cache import Cache, Entry
-    from plimsoll_operator.controller.documents import Documents
     from plimsoll_operator.controller.plan import Event, Plan
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.snapshot import Identity
     from plimsoll_operator.metrics import ControllerMetrics
-    from plimsoll_operator.reflector import Name
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,12 @@ class Reconciler:
         self,
         client: Client,
         cache: Cache,
-        documents: Documents,
+        known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         metrics: ControllerMetrics,
     ) -> None:
-        self._client, self._cache, self._documents = client, cache, documents
+        self._client, self._cache = client, cache
+        self._known = known
         self._queue, self._metrics = queue, metrics
         self._events: deque[tuple[float, Identity, Event]] = deque(maxlen=MOST_EVENTS)
         self._wrote = 0.0
@@ -121,13 +122,17 @@ class Reconciler:
         document = ABSENT
         while entry is not None and entry.refers_to:
             refers_to = entry.refers_to
-            document = await self._documents.get((name[0], refers_to))
+            document = await self._document((name[0], refers_to))
             entry = self._cache.entry(name)  # it may have changed meanwhile
             if entry is None or entry.refers_to == refers_to:
                 break
         if entry is None:
             return "gone"
-        surroundings = (self._cache.nodes.version, document.version, self._cache.modes.get(name[0]))
+        surroundings = (
+            self._known.nodes.version,
+            document.version,
+            self._known.labels.get(name[0]),
+        )
         if entry.settled == (entry.version, *surroundings):
             return "skipped"
         identity = identify(entry)
@@ -135,7 +140,7 @@ class Reconciler:
             return "deleting"
         error: Exception | None = None
         try:
-            planned = plan(snapshot(self._cache, entry, document), datetime.now(UTC))
+            planned = plan(snapshot(self._known, entry, document), datetime.now(UTC))
         except Exception as fault:
             error = fault
             planned = plan_after_error(identity, fault, datetime.now(UTC))
@@ -146,6 +151,17 @@ class Reconciler:
         if planned.verdict is not None:
             self._metrics.decided(*name, planned.verdict)
         return "written" if planned.patch else "unchanged"
+
+    async def _document(self, name: Name) -> Document:
+        """A ConfigMap, from the API server if it is not kept (yet)."""
+        documents = self._known.documents
+        kept = documents.find(name)
+        if kept is not None:
+            return kept
+        try:
+            return documents.put(await self._client.request("GET", CONFIG_MAPS.path(*name)))
+        except NotFound:
+            return ABSENT
 
     async def _write(self, entry: Entry, identity: Identity, planned: Plan) -> int:
         """Write a plan; the version that the object then has."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.decision.policy import policy_of
-from plimsoll.workloads.llmdeployment import Missing, override_reason, pick
+from plimsoll.workloads.llmdeployment import Missing, override_reason
 from plimsoll.workloads.llmdeployment import request as read_request
+from plimsoll_operator.cluster.known import ABSENT, Document, read
 from plimsoll_operator.controller.cache import unpack
-from plimsoll_operator.controller.documents import ABSENT, Document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Policy
     from plimsoll.inventory.pools import Inventory
-    from plimsoll_operator.controller.cache import Cache, Entry
+    from plimsoll_operator.cluster.known import ClusterKnowledge
+    from plimsoll_operator.controller.cache import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,8 @@ class OneDocument:
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key of a ConfigMap, or what is missing, in admission's words."""
-        if (namespace, name) != (self.namespace, self.name) or not self.document.exists:
-            return Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
-        return pick(name, key, self.document.packed, self.document.text)
+        mine = (namespace, name) == (self.namespace, self.name)
+        return read(self.document if mine else ABSENT, namespace, name, key)
 
 
 def identify(entry: Entry) -> Identity | None:
@@ -89,15 +88,15 @@ def identify(entry: Entry) -> Identity | None:
     )
 
 
-def snapshot(cache: Cache, entry: Entry, document: Document = ABSENT) -> Inputs:
+def snapshot(known: ClusterKnowledge, entry: Entry, document: Document = ABSENT) -> Inputs:
     """The inputs of one decision. document: the ConfigMap that the entry refers to."""
     obj = unpack(entry.packed)
     metadata = obj["metadata"]
     namespace = str(metadata.get("namespace", ""))
     return Inputs(
         request=read_request(obj, OneDocument(namespace, entry.refers_to, document)),
-        inventory=cache.nodes.inventory,
-        policy=policy_of(namespace, cache.modes.get(namespace)),
+        inventory=known.nodes.inventory,
+        policy=known.policy(namespace),
         generation=int(metadata.get("generation") or 0),
         override=override_reason(obj),
         previous=obj.get("status") or {},

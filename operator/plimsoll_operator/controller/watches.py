@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import kopf
 
-from plimsoll.api_group import GROUP, POLICY_LABEL
+from plimsoll.api_group import GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,8 +95,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 5
     settings.watching.reconnect_backoff = 0.5
     settings.watching.chunk_size = 50
-    settings.watching.label_selectors["", "v1", "namespaces"] = POLICY_LABEL
-    settings.watching.field_selectors["", "v1", "configmaps"] = "metadata.name!=kube-root-ca.crt"
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = Backoffs()

@@ -139,3 +139,20 @@ def test_a_document_that_is_no_model_is_refused_with_its_path(text: str) -> None
     with pytest.raises(Invalid) as caught:
         resolve(document=text, document_origin="configmap:chat/mine")
     assert all(p.path.startswith("spec.model.configMapRef") for p in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("password=hunter2;user=root", "line 1, column 1"),
+        ('{"a": 1,\n "password": hunter2}', "line 2, column 14"),
+        ('["hunter2"]', "no JSON object"),
+        ('"hunter2"', "no JSON object"),
+        ('{"hunter2": 1, "hunter2": 2}', "a key that stands twice"),
+    ],
+)
+def test_what_is_wrong_with_a_document_is_said_without_its_text(text: str, place: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        resolve(document=text, document_origin="configmap:chat/mine")
+    assert place in str(caught.value)
+    assert "hunter2" not in str(caught.value)

@@ -121,7 +121,7 @@ metadata: {name: chat, labels: {plimsoll.dev/policy: warn}}
     )
     assert found.get("chat", "mine", None) == "text"
     absent = found.get("chat", "mine", "nope")
-    assert absent == Missing("ConfigMap mine has no model under nope (keys: profile.json)")
+    assert absent == Missing("ConfigMap mine has no model under nope")
     assert "not among the manifests" in str(found.get("other", "mine", None))
     assert found.modes == {"chat": "warn"}
 

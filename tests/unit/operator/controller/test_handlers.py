@@ -12,7 +12,7 @@ NOBODY = cast("Any", None)
 
 
 def test_an_event_after_our_loop_has_ended_is_dropped_without_a_word() -> None:
-    handlers = Handlers(NOBODY, NOBODY, NOBODY, NOBODY, NOBODY)
+    handlers = Handlers(NOBODY, NOBODY, NOBODY, NOBODY)
     ours = asyncio.new_event_loop()
     on_event = handlers._adapted(lambda obj, gone: None, ours)
     ours.close()

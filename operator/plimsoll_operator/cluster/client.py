@@ -1,7 +1,7 @@
 """The one module that speaks to the API server: requests, pages, watches, each small and typed.
 
 It must not know what Plimsoll is about, keep what it fetched, or retry a request that failed:
-callers decide what is worth trying again (`plimsoll_operator.reflector` does for watches).
+callers decide what is worth trying again (`plimsoll_operator.cluster.reflector` does for watches).
 
 Objects are plain dicts of JSON, without ``metadata.managedFields``, which nobody here reads.
 """
@@ -13,7 +13,7 @@ import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
@@ -21,11 +21,10 @@ from kubernetes.aio.config import load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
 from plimsoll.errors import PlimsollError
+from plimsoll_operator.cluster.objects import SUBJECT_ACCESS_REVIEWS, Json, Resource, trimmed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-
-Json = dict[str, Any]
 
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
 WATCH_SECONDS: Final = 300
@@ -73,64 +72,11 @@ class NoCluster(PlimsollError):
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
-    """A kind of object as the API server addresses it. group: empty for the core group."""
-
-    group: str
-    version: str
-    plural: str
-    namespaced: bool = True
-
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """URL path of the collection (of one namespace), or of one object."""
-        parts = [f"/apis/{self.group}" if self.group else "/api", self.version]
-        if namespace and self.namespaced:
-            parts += ["namespaces", quote(namespace, safe="")]
-        parts.append(self.plural)
-        if name:
-            parts.append(quote(name, safe=""))
-        if subresource:
-            parts.append(subresource)
-        return "/".join(parts)
-
-
-NODES: Final = Resource("", "v1", "nodes", namespaced=False)
-NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
-CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
-EVENTS: Final = Resource("", "v1", "events")
-SECRETS: Final = Resource("", "v1", "secrets")
-LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
-CUSTOM_RESOURCE_DEFINITIONS: Final = Resource(
-    "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False
-)
-VALIDATING_WEBHOOKS: Final = Resource(
-    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", namespaced=False
-)
-VALIDATING_POLICIES: Final = Resource(
-    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", namespaced=False
-)
-VALIDATING_POLICY_BINDINGS: Final = Resource(
-    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings", namespaced=False
-)
-SUBJECT_ACCESS_REVIEWS: Final = Resource(
-    "authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False
-)
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
     """Some objects of a list. resource_version: of the whole list, to watch on from."""
 
     items: list[Json]
     resource_version: str
-
-
-def trimmed(obj: Json) -> Json:
-    """The object without its managed fields, which are often half of it."""
-    metadata = obj.get("metadata")
-    if isinstance(metadata, dict):
-        metadata.pop("managedFields", None)
-    return obj
 
 
 class Client:
@@ -194,12 +140,19 @@ class Client:
         return answer
 
     async def pages(
-        self, resource: Resource, *, chunk: int = 250, label_selector: str = ""
+        self,
+        resource: Resource,
+        *,
+        chunk: int = 250,
+        label_selector: str = "",
+        field_selector: str = "",
     ) -> AsyncIterator[Page]:
         """All objects of a kind in pages of at most `chunk`: one page in memory at a time."""
         query: dict[str, str | int] = {"limit": chunk}
         if label_selector:
             query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
         more = True
         while more:
             answer = await self.request("GET", resource.path(), query=query)
@@ -221,6 +174,7 @@ class Client:
         resource_version: str,
         *,
         label_selector: str = "",
+        field_selector: str = "",
         namespace: str = "",
         name: str = "",
     ) -> AsyncIterator[tuple[str, Json]]:
@@ -242,7 +196,9 @@ class Client:
         if label_selector:
             query["labelSelector"] = label_selector
         if name:
-            query["fieldSelector"] = f"metadata.name={name}"
+            field_selector = f"metadata.name={name}"
+        if field_selector:
+            query["fieldSelector"] = field_selector
         timeout = aiohttp.ClientTimeout(
             total=WATCH_SECONDS + 15, sock_connect=5, sock_read=WATCH_SILENCE
         )
