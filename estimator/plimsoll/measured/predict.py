@@ -7,18 +7,41 @@ the measured cache holds: there the measured GiB are the one input, and nothing 
     graphs            what capturing takes, whether or not the version charges it to the budget
     cache, GiB        what the other terms leave of the budget, over all stages likewise
     tokens, requests  of one data-parallel copy, as its engine logs them
+
+Whether a row's start-up would have been allowed: the verdict of `decide`.
+
+It must not have rules of its own on what fits, and it must not look at what was measured.
+
+    allow, deny   every candidate of the row gives that
+    warn          decide() says so, or what is unknown beside the needed inputs decides
+    no verdict    a needed input is unknown and decides
+
+Need grows with sequences, batch, length, cache dtype and graphs, and falls with them; so of what is
+unknown only the value that needs least, the one that needs most and the default are decided on.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.decision.decide import decide
+from plimsoll.decision.knowledge import Knowledge
+from plimsoll.decision.request import Request, Wanted
+from plimsoll.decision.verdict import Decision
 from plimsoll.engines.base import TermName, Workload
-from plimsoll.measured.candidates import AXES, Candidate, candidates, missing, touched
-from plimsoll.measured.inputs import NOT_MODELLED
-from plimsoll.measured.rows import derived
-from plimsoll.measured.terms import Prediction, TermId
+from plimsoll.measured.inputs import (
+    AXES,
+    NOT_MODELLED,
+    OUTCOME_AXES,
+    Candidate,
+    candidates,
+    missing,
+    touched,
+)
+from plimsoll.measured.rows import FAILED, STARTED, TermId, derived
+from plimsoll.models.model import Model, ModelSource
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -26,12 +49,39 @@ if TYPE_CHECKING:
     from plimsoll.measured.inputs import Facts
     from plimsoll.measured.rows import Row
 
+
+NARROW: Final = 0.05
+"""A range counts only where it is narrower than this share."""
 NOT_MEASURED: Final = "not measured"
 _TERMS: Final = {
     TermId.WEIGHTS: TermName.WEIGHTS,
     TermId.ACTIVATION: TermName.ACTIVATION,
     TermId.NON_TORCH: TermName.NON_TORCH,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a term may be. low, high: GiB, tokens or requests."""
+
+    low: float
+    high: float
+
+    @property
+    def middle(self) -> float:
+        """The middle of the range: what counts as predicted."""
+        return self.low if self.low == self.high else (self.low + self.high) / 2
+
+    def error(self, measured: float) -> float:
+        """How far the measured value lies outside of the range; 0 within it."""
+        return max(0.0, self.low - measured, measured - self.high)
+
+    def counts(self, term: TermId, physical_gib: float | None) -> bool:
+        """Whether the range is narrow enough to say something."""
+        if self.low == self.high:
+            return True
+        whole = physical_gib if term.in_gib and physical_gib else abs(self.high)
+        return self.high - self.low < NARROW * whole
 
 
 def measured(row: Row, term: TermId) -> float | str:
@@ -162,3 +212,104 @@ def _graphs(candidate: Candidate) -> int:
     resolved = resolve(own, candidate.settings, candidate.accelerator, figures)
     layers = max(end - start for start, end in stage_layers(len(own.blocks), split.pipeline))
     return captured(own, resolved, layers, candidate.accelerator, figures)
+
+
+_NAME: Final = "measured"
+
+
+def verdict(row: Row, known: Facts) -> Decision | str:
+    """The verdict on a row's start-up, or why there is none."""
+    if row.outcome != STARTED and row.outcome not in FAILED:
+        return "outcome unknown"
+    lacking = missing(known, OUTCOME_AXES)
+    if not known.splits or known.physical is None:
+        return lacking
+    why = touched(known, None)
+    if why:
+        return why
+    found = candidates(known, OUTCOME_AXES)
+    if isinstance(found, str):
+        return f"{lacking or found}"
+    decided = set()
+    for candidate in _corners(_startable(known, found)):
+        decided.add(judged(known, candidate))
+        if len(decided) > 1 and lacking:
+            return lacking
+    if len(decided) == 1:
+        return decided.pop()
+    return Decision.WARN
+
+
+def judged(known: Facts, candidate: Candidate) -> Decision:
+    """What decide() says to one start-up on that GPU alone."""
+    own, split = candidate.architecture, candidate.parallelism
+    accelerator = replace(
+        candidate.accelerator,
+        name=_NAME
+        if candidate.accelerator.resource != "nvidia.com/gpu"
+        else candidate.accelerator.name,
+        gpus_per_node=max(split.tensor, candidate.accelerator.gpus_per_node),
+    )
+    knowledge = Knowledge({candidate.settings.name: known.engine}, (accelerator,))
+    request = Request(
+        Model("the row's model", ModelSource.CONFIG, own, own.parameters),
+        candidate.settings,
+        wanted=Wanted(
+            allowed=(accelerator.name,),
+            gpus_per_replica=split.gpus,
+            tensor=split.tensor,
+            pipeline=split.pipeline,
+            data=split.data,
+            expert=split.expert,
+        ),
+    )
+    return decide(request, knowledge=knowledge).decision
+
+
+def _startable(known: Facts, found: list[Candidate]) -> list[Candidate]:
+    """Without what the engine refuses, memory aside; all where it refuses all.
+
+    A value that is only tried, and that the engine would not start with, says nothing of the row.
+    """
+    kept = [
+        one
+        for one in found
+        if not known.engine.problems(
+            one.architecture, one.settings, one.parallelism, one.accelerator
+        )
+    ]
+    return kept or found
+
+
+def _corners(found: list[Candidate]) -> list[Candidate]:
+    """The candidates that need most and least, and those between that the default gives."""
+    if len(found) <= _FEW:
+        return found
+    groups: dict[tuple[object, ...], list[Candidate]] = {}
+    for one in found:
+        key = (id(one.architecture), one.settings.version, one.parallelism, one.accelerator.name)
+        groups.setdefault(key, []).append(one)
+    chosen: list[Candidate] = []
+    for group in groups.values():
+        ordered = sorted(group, key=_size)
+        chosen += [ordered[0], ordered[-1]]
+    return chosen
+
+
+def _size(one: Candidate) -> tuple[object, ...]:
+    """Sorts by how much a start-up may hold, what weighs most first."""
+    s, own = one.settings, one.architecture
+    share = s.utilization if s.utilization is not None else DEFAULT_SHARE
+    return (
+        -share,
+        s.max_model_len or own.max_model_len,
+        s.kv_cache_dtype != "fp8",
+        s.max_num_seqs or LARGE,
+        s.max_num_batched_tokens or LARGE,
+        not s.enforce_eager,
+    )
+
+
+_FEW: Final = 12
+DEFAULT_SHARE: Final = Decimal("0.9")
+LARGE: Final = 10**9

@@ -2,17 +2,30 @@
 
 It must not fill in a default, and it must not raise on any JSON value. A field that the collector
 inferred is unknown: ``inferred_fields`` names it.
+
+The terms that are compared, and when a range counts as a prediction.
+
+It must not compute a prediction.
+
+    a row's unknown input leaves a range [low, high]: the least and the most over its candidates
+    GiB terms         counts where high - low < 5 % of the GPU's physical memory; where that is
+                      unknown, of `high` itself, which is stricter
+    tokens, requests  counts where high - low < 5 % of `high`: stricter than 5 % of the memory,
+                      since the cache is a part of it
+    predicted         the middle of the range
+    error             0 where low <= measured <= high, else the distance to the nearer end
+    in per cent       of the measured value
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import shown
-from plimsoll.measured import arguments, versions
-from plimsoll.measured.terms import TermId
+from plimsoll.measured import printed, versions
 from plimsoll.measured.values import number, share, whole, words, yes_or_no
 from plimsoll.units import GIB
 
@@ -21,8 +34,36 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from plimsoll.measured.arguments import Said
+    from plimsoll.measured.printed import Said
     from plimsoll.measured.versions import Versions
+
+
+class TermId(StrEnum):
+    """What is compared, by the name that rows and results have for it."""
+
+    WEIGHTS = "weights_gib_per_gpu"
+    ACTIVATION = "activation_peak_gib"
+    NON_TORCH = "non_torch_gib"
+    GRAPHS = "cuda_graph_gib"
+    KV_GIB = "kv_cache_gib_per_gpu"
+    KV_TOKENS = "kv_cache_tokens"
+    TOKENS_GIVEN_GIB = "kv_cache_tokens_given_gib"
+    CONCURRENCY = "max_concurrency"
+
+    @property
+    def in_gib(self) -> bool:
+        """Whether it is memory, in GiB."""
+        return self not in (self.KV_TOKENS, self.TOKENS_GIVEN_GIB, self.CONCURRENCY)
+
+    @property
+    def measured_as(self) -> str:
+        """The field of a row that holds what was measured."""
+        return str(self.KV_TOKENS if self is self.TOKENS_GIVEN_GIB else self)
+
+
+OUTCOME: Final = "outcome"
+"""The word for the verdict among the reasons for leaving out."""
+
 
 MOST_LINE: Final = 1 << 20
 """Characters of the longest line that is read."""
@@ -76,7 +117,7 @@ class Row:
     block_size: int | None = None
     quantization: str = ""
     weights_format: str | None = None
-    said: Said = field(default_factory=arguments.Said)
+    said: Said = field(default_factory=printed.Said)
     trust: str = ""
     outcome: str = ""
     measured: dict[str, float] = field(default_factory=dict)
@@ -145,7 +186,7 @@ def row_of(value: object, name: str) -> Row:
         block_size=whole(known.get("block_size"), 10**6),
         quantization=words(known.get("quantization")),
         weights_format=_format(known.get("weights_format")),
-        said=arguments.read(known.get("other_args")),
+        said=printed.read(known.get("other_args")),
         trust=_text(row.get("trust"))[:1].upper(),
         outcome=words(row.get("outcome")),
         measured=_measured(row),

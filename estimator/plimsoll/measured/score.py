@@ -5,9 +5,18 @@ It must not compute a prediction or a verdict, and it must not print.
     pct        error / |measured| x 100          (a measured 0 has none)
     median     of the absolute errors
     p95        the smallest error that 95 % of the rows do not exceed (nearest rank)
-    scored     rows whose prediction counts (`plimsoll.measured.terms`)
+    scored     rows whose prediction counts (`plimsoll.measured.rows`)
     had        those, and the rows that were measured, have every input, and are not scored
                because something in them is not modelled
+
+The comparison cut in the ways that say more than one median: by cache size, sweep, family.
+
+It must not compute an error; `plimsoll.measured.score` does.
+
+    sweep      the rows of the one version, GPU and utilization that most rows share: constants
+               may be fitted to it, so it is reported apart from everything else
+    halves     the sweep by family of architectures: every second family by name, and the rest
+    points     rows where every input is known, so that nothing is a range
 """
 
 from __future__ import annotations
@@ -20,18 +29,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.verdict import Decision
 from plimsoll.errors import shown
-from plimsoll.measured import outcome, predict
-from plimsoll.measured.candidates import AXES
-from plimsoll.measured.inputs import NOT_MODELLED, Facts, facts
-from plimsoll.measured.rows import FAILED, STARTED
-from plimsoll.measured.terms import OUTCOME, Prediction, TermId
+from plimsoll.measured import predict
+from plimsoll.measured.inputs import AXES, NOT_MODELLED, Facts, facts
+from plimsoll.measured.rows import FAILED, OUTCOME, STARTED, TermId
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from plimsoll.measured.models import Configs
+    from plimsoll.measured.predict import Prediction
     from plimsoll.measured.rows import Row
+
 
 WIDE: Final = "range too wide"
 _P95: Final = 0.95
@@ -150,7 +159,7 @@ def _open(known: Facts, term: TermId) -> str:
 
 def _verdict(row: Row, known: Facts) -> Decision | str:
     try:
-        return outcome.verdict(row, known)
+        return predict.verdict(row, known)
     except Exception as error:
         # As above.
         return f"{NOT_MODELLED}verdict failed: {type(error).__name__}: {shown(str(error))}"
@@ -245,6 +254,112 @@ def _row_dict(one: Scored) -> dict[str, Any]:
             for term, point in one.points.items()
         },
         "left_out": one.left_out,
+    }
+
+
+LARGE_CACHE_GIB: Final = 8.0
+FEWEST: Final = 10
+"""No claim is made on fewer rows."""
+_SWEEP_LEAST: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One cut. what: of which term and rows, in words. unit: what `Summary.median_pct` is of."""
+
+    what: str
+    unit: str
+    summary: Summary
+
+
+def cuts(scored: Sequence[Scored]) -> list[Cut]:
+    """Every cut that has a point, in the order in which they are shown."""
+    kv = points_of(scored, TermId.KV_GIB)
+    found = [
+        Cut("KV cache GiB", "% of GPU memory", of_physical(kv)),
+        Cut(
+            f"KV cache GiB, where over {LARGE_CACHE_GIB:g} GiB",
+            "%",
+            summary([p for p in kv if p.measured > LARGE_CACHE_GIB]),
+        ),
+    ]
+    sweep = sweep_of(one.row for one in scored)
+    for term in TermId:
+        points = points_of(scored, term)
+        exact = [p for p in points if p.prediction.low == p.prediction.high]
+        found.append(Cut(f"{term}: every input known", "%", summary(exact)))
+        if sweep:
+            inside = [p for p in points if p.row.id in sweep]
+            outside = [p for p in points if p.row.id not in sweep]
+            found.append(Cut(f"{term}: the sweep", "%", summary(inside)))
+            found.append(Cut(f"{term}: everything else", "%", summary(outside)))
+    if sweep:
+        inside = [p for p in kv if p.row.id in sweep]
+        found.append(Cut("KV cache GiB: the sweep", "% of GPU memory", of_physical(inside)))
+        outside = [p for p in kv if p.row.id not in sweep]
+        found.append(Cut("KV cache GiB: everything else", "% of GPU memory", of_physical(outside)))
+        found += list(_halves(scored, sweep))
+    return [cut for cut in found if cut.summary.n]
+
+
+def _halves(scored: Sequence[Scored], sweep: frozenset[str]) -> Iterable[Cut]:
+    """The sweep by families: two halves of them by name, and each family."""
+    for term in (TermId.WEIGHTS, TermId.ACTIVATION, TermId.KV_GIB):
+        inside = [p for p in points_of(scored, term) if p.row.id in sweep]
+        names = sorted({p.row.family for p in inside})
+        first = set(names[::2])
+        one = [p for p in inside if p.row.family in first]
+        other = [p for p in inside if p.row.family not in first]
+        yield Cut(f"{term}: the sweep, one half of the families", "%", summary(one))
+        yield Cut(f"{term}: the sweep, the other half", "%", summary(other))
+        for group in sorted({p.row.group for p in inside}):
+            kept = [p for p in inside if p.row.group == group]
+            yield Cut(f"{term}: the sweep, {group or 'no family'}", "%", summary(kept))
+
+
+def sweep_of(rows: Iterable[Row]) -> frozenset[str]:
+    """Ids of the rows of the largest group of one version, GPU memory and utilization."""
+    groups: dict[tuple[str, int, str], list[str]] = {}
+    for row in rows:
+        if row.version_text and row.total and row.utilization:
+            key = (row.version_text, row.total, str(row.utilization))
+            groups.setdefault(key, []).append(row.id)
+    largest = max(groups.values(), key=len, default=[])
+    return frozenset(largest) if len(largest) >= _SWEEP_LEAST else frozenset()
+
+
+def shares(scored: Sequence[Scored]) -> list[tuple[TermId, int, int, int]]:
+    """Per term: rows that measured it, rows that had its inputs, rows scored."""
+    measured = Counter(
+        term for one in scored for term in TermId if term in one.points or term in one.left_out
+    )
+    had = Counter(term for one in scored for term in TermId if one.had(term))
+    scored_ = Counter(term for one in scored for term in one.points)
+    return [(term, measured[term], had[term], scored_[term]) for term in TermId]
+
+
+def failed(scored: Iterable[Scored]) -> list[Scored]:
+    """Rows whose start-up failed for lack of memory."""
+    return [one for one in scored if one.row.outcome in FAILED]
+
+
+def cuts_as_dict(scored: Sequence[Scored]) -> dict[str, Any]:
+    """The cuts for machines, under a key of their own beside what was asked for."""
+    return {
+        "cuts": [
+            {
+                "what": cut.what,
+                "of": cut.unit,
+                "n": cut.summary.n,
+                "median_pct": _rounded(cut.summary.median_pct),
+                "p95_pct": _rounded(cut.summary.p95_pct),
+            }
+            for cut in cuts(scored)
+        ],
+        "coverage": {
+            term: {"measured": measured, "had_inputs": had, "scored": n}
+            for term, measured, had, n in shares(scored)
+        },
     }
 
 

@@ -26,11 +26,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.measured.logs.settings import enum_value, pairs
+from plimsoll.measured.printed import enum_value, pairs
 
 if TYPE_CHECKING:
-    from plimsoll.measured.logs.facts import StartUp
-    from plimsoll.measured.logs.lines import Line
+    from plimsoll.measured.log_lines import Line, StartUp
+
 
 SHARE_TAKEN: Final = 0.05
 """Share of a GPU that is taken at start from which another process is at work, not the driver."""

@@ -22,11 +22,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.measured.logs.settings import enum_value, pairs
+from plimsoll.measured.printed import enum_value, pairs
 
 if TYPE_CHECKING:
-    from plimsoll.measured.logs.facts import StartUp
-    from plimsoll.measured.logs.lines import Line
+    from plimsoll.measured.log_lines import Line, StartUp
+
 
 _N: Final = r"-?\d{1,9}(?:\.\d{1,9})?"
 _NEEDLES: Final = re.compile(
