@@ -1,16 +1,12 @@
-"""Lines of a log as the engine wrote them: containers' wrappers, colours and ranks taken off.
+"""Lines of a log without containers' wrappers, colours and ranks; and what they say of a start-up.
 
-It must not know what a line means, and it must not fail on any bytes.
+It must not know what an engine's line means, and no bytes make it fail.
 
-    {"log": "...\n", "stream": "stderr"}     docker and structured logs: the text inside
-    \x1b[1;36m(EngineCore_DP0 pid=7)\x1b[0m    colours are dropped; the process is the rank
-    \r 50%|#####     | 1/2                    what a progress bar overwrote is a line of its own
+    {"log": "...\\n", "stream": "stderr"}     docker and structured logs: the text inside
+    \\x1b[1;36m(EngineCore_DP0 pid=7)\\x1b[0m    colours are dropped; the process is the rank
+    \\r 50%|#####     | 1/2                    what a progress bar overwrote is a line of its own
 
 A time stamp or a container's name in front needs no care: patterns are searched, not anchored.
-
-What is known of one start-up while its log is read.
-
-It must not decide which of several ranks counts; `plimsoll.measured.log_row` does.
 """
 
 from __future__ import annotations
@@ -43,7 +39,7 @@ _BY_PID: Final = ("VllmWorkerProcess", "RayWorker", "ServeReplica")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. text: without colours. rank: the process that wrote it; empty where unsaid."""
+    """One line. text: without colours. rank: the process that wrote it; empty if unsaid."""
 
     text: str
     rank: str = ""
@@ -76,7 +72,7 @@ def lines_of(raw: bytes) -> Iterator[Line]:
 
 
 def _unwrapped(text: str) -> str:
-    """The text in a line of a container's JSON log; the line itself where it is none."""
+    """The text in a line of a container's JSON log; the line itself if it is none."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -111,7 +107,7 @@ class StartUp:
     has for them, as written; the first that says one counts. args: settings as the engine printed
     them. whole: what `args` lacks is at its default. ranks: for each process that wrote any, the
     figures that it measured. started: requests could be served. failure: an outcome and the words
-    of the log; empty where none was met before it started. notes: what else is worth keeping.
+    of the log; empty if none was met before it started. notes: what else is worth keeping.
     """
 
     engine: str = ""

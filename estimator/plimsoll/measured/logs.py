@@ -1,10 +1,7 @@
 """A log, line by line, to the start-ups that it holds.
 
-It must not print, and it must not keep the log: of a log of any length only the facts stay.
-
-Lines that both engines' logs may hold: torch out of memory, and the GPU's name.
-
-It must not know an engine.
+Of a log of any length only the facts stay in memory. The lines that every engine's log may hold are
+read here, each engine's own in its module:
 
     CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.15 GiB of which
     (GPU 0; 79.15 GiB total capacity; ...                                          torch before 2.1
@@ -75,10 +72,10 @@ def _is_number(text: str) -> bool:
 
 ENGINES: Final = {"vllm": log_vllm, "sglang": log_sglang}
 LOOKED_FOR: Final = (
-    "vLLM: \"Model loading took ... GiB\", \"Loading model weights took ... GB\", "
-    "\"GPU KV cache size: ... tokens\", \"# GPU blocks: ...\"; "
-    "SGLang: \"Load weight end. ... mem usage=... GB\", \"KV Cache is allocated. #tokens: ...\""
-)  # fmt: skip
+    'vLLM: "Model loading took ... GiB", "Loading model weights took ... GB", '
+    '"GPU KV cache size: ... tokens", "# GPU blocks: ..."; '
+    'SGLang: "Load weight end. ... mem usage=... GB", "KV Cache is allocated. #tokens: ..."'
+)
 """What a log of a start-up holds, for a file in which none was found."""
 MOST: Final = 64
 """Start-ups that are kept: of a crash loop the last ones."""

@@ -1,33 +1,41 @@
-"""A row's ``other_args``: the engine's flags that it states, in whichever way it states them.
+"""What a row or a log line holds, as people and engines write it: values, settings, arguments.
 
-It must not guess at a value; a feature that is named without its value stays a feature that is
-named.
+Nothing here raises on any value, and a value that is not plainly what is asked for is unknown:
+``"about 8"`` is not 8. Nothing is evaluated either: a value is a literal, or the text itself.
 
-    {'max_model_len': 4096}     the engine's own line of all arguments that are not default:
+Settings that a log line prints, with any of these brackets or none:
+
+    {'a': 1}     Namespace(a=1)     a=1, b=2
+
+The engine's arguments that a row states (``other_args``), in any of these ways:
+
+    {'max_model_len': 4096}     the engine's own line of every argument that is not at its default:
                                 what it does not name is at its default
     --block-size=128 ...        flags
     cpu_offload_gb=1            settings by name
     MTP 3 tokens, DCP4 ...      features in people's words, turned into the flags that bring them
-
-Settings as Python prints them in a log line: ``{'a': 1}``, ``Namespace(a=1)``, ``a=1, b=2``.
-
-It must not evaluate: a value is a literal, or the text that stands there.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import re
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-
-from plimsoll.measured.values import MOST_TEXT
+from decimal import Decimal, InvalidOperation
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
-
+MOST_TEXT: Final = 65536
+"""Characters of a text that are looked at."""
+_YES: Final = frozenset({"true", "yes", "on", "1"})
+_NO: Final = frozenset({"false", "no", "off", "0"})
+_NOTHING: Final = frozenset({"", "null", "none", "unknown", "n/a", "na", "?", "-"})
+_UNITS: Final = (" gib", " gb", "gib", "gb")
 MOST_VALUE: Final = 4096
 """Characters of a value that are kept."""
 _OPEN: Final = "([{"
@@ -35,7 +43,65 @@ _CLOSE: Final = ")]}"
 _NAME: Final = re.compile(r"\s*(?:'(?P<quoted>\w{1,80})'\s*:|(?P<bare>[A-Za-z_]\w{0,79})\s*=)\s*")
 
 
-def pairs(text: str) -> dict[str, object]:
+def number(value: object) -> float | None:
+    """A finite number, written as one or as text (``"61.66"``, ``"61.66 GiB"``)."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        text = value.strip().lower()
+        for unit in _UNITS:
+            text = text.removesuffix(unit)
+        try:
+            value = float(text) if len(text) <= 32 else None
+        except ValueError:
+            return None
+    if not isinstance(value, (int, float)):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) and abs(found) < 1e15 else None
+
+
+def whole(value: object, most: int = 10**9) -> int | None:
+    """A whole number from 1 to `most`."""
+    found = number(value)
+    if found is None or found != int(found) or not 1 <= found <= most:
+        return None
+    return int(found)
+
+
+def yes_or_no(value: object) -> bool | None:
+    """A boolean, written as one, as 0 or 1, or as a word."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float)) and value in (0, 1):
+        return bool(value)
+    word = words(value)
+    return True if word in _YES else False if word in _NO else None
+
+
+def words(value: object) -> str:
+    """A text in lower case; empty for anything else, and for words that mean nothing is known."""
+    if not isinstance(value, str):
+        return ""
+    text = " ".join(value[:MOST_TEXT].lower().split())
+    return "" if text in _NOTHING else text
+
+
+def share(value: object) -> Decimal | None:
+    """A share above 0 and at most 1, exactly as written."""
+    if isinstance(value, bool) or number(value) is None:
+        return None
+    try:
+        found = Decimal(str(value).strip())
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() and 0 < found <= 1 else None
+
+
+def printed_settings(text: str) -> dict[str, object]:
     """The settings at the outermost level, in order; the first of a name that comes twice.
 
     text: what follows the line's own words, with or without the bracket that opens it. What comes
@@ -81,10 +147,10 @@ def _parts(text: str, start: int) -> list[str]:
     return parts
 
 
-def literal(text: str) -> object:
-    """The value of a Python literal; else the text itself, at most `MOST_VALUE` characters."""
-    if len(text) > MOST_VALUE:
-        return text[:MOST_VALUE]
+def literal(text: str, most: int = MOST_VALUE) -> object:
+    """The value of a Python literal of at most `most` characters; else that much of the text."""
+    if len(text) > most:
+        return text[:most]
     try:
         value: object = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
@@ -102,110 +168,104 @@ def enum_value(value: object) -> object:
     return value.removeprefix("torch.")
 
 
-_SAID: Final = re.compile(r"\b([a-z][a-z0-9_]{3,60})\s*=\s*([\w.\-]{1,60})")
-_PAIR: Final = re.compile(
-    r"[{,]\s*'([a-z][a-z0-9_]{3,60})': ('[\w.\-]{1,60}'|[\d.]{1,20}|True|False)(?=,|})"
-)
+_BY_NAME: Final = re.compile(r"\b([a-z][a-z0-9_]{3,60})\s*=\s*([\w.\-]{1,60})")
+_PLAIN: Final = re.compile(r"[\w.\-]{1,60}")
 _DCP: Final = re.compile(r"\bdcp[ =]?(\d{1,3})\b", re.IGNORECASE)
-_FEATURES: Final = (
-    (re.compile(r"\b(mtp|eagle\w*|medusa|specul\w*|dspark|draft\w*|ngram)\b", re.I),
-     "--speculative-config"),
-    (re.compile(r"\blora\b", re.I), "--enable-lora"),
-    (re.compile(r"\blmcache|kv[ -]?transfer|nixl\b", re.I), "--kv-transfer-config"),
-    (re.compile(r"\bkv[ -]?offload", re.I), "--kv-offloading-size"),
-)  # fmt: skip
+_FEATURES: Final = {
+    "--speculative-config": r"\b(mtp|eagle\w*|medusa|specul\w*|dspark|draft\w*|ngram)\b",
+    "--enable-lora": r"\blora\b",
+    "--kv-transfer-config": r"\blmcache|kv[ -]?transfer|nixl\b",
+    "--kv-offloading-size": r"\bkv[ -]?offload",
+}
+"""Flags, and the words by which people say that one is in force."""
 _NO_GRAPHS: Final = re.compile(r"cudagraph_mode\W{0,4}none\b|no cuda ?graphs?", re.IGNORECASE)
 _NOT_THE_ENGINE: Final = frozenset({"model", "model_tag", "host", "port", "config", "tokenizer"})
-"""Arguments of the log's line that say nothing on memory and whose values may be anything."""
+"""Arguments that say nothing on memory and whose values may be anything."""
+_MOST_ARGUMENTS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What ``other_args`` says.
+class StatedArguments:
+    """The engine's arguments that a row states.
 
-    args: flags as on a command line. whole: it lists every argument that is not at its default.
+    flags: as on a command line. whole: whether every argument that is not named is at its default.
     features: flags that are in force with values that are not stated. no_graphs: CUDA graphs are
     off though the engine is not eager.
     """
 
-    args: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
     whole: bool = False
     features: tuple[str, ...] = ()
     no_graphs: bool = False
 
 
-def read(value: object) -> Said:
-    """What a row's ``other_args`` says; never raises."""
+def stated_arguments(value: object) -> StatedArguments:
+    """The arguments in a row's ``other_args``."""
     if isinstance(value, dict):
-        return Said(_from_mapping(value), True)
+        return StatedArguments(_flags(value), True)
     if isinstance(value, (list, tuple)):
-        value = " ".join(str(item) for item in value[:256])
-    if not isinstance(value, str) or not value.strip():
-        return Said()
-    text = value[:MOST_TEXT].strip()
-    if text.startswith("{"):
-        found = _literal(text)
-        if isinstance(found, dict):
-            return Said(_from_mapping(found), True)
-        return Said(_from_mapping(dict(_cut_off(text))))
-    return _from_words(text)
+        value = " ".join(str(item) for item in value[:_MOST_ARGUMENTS])
+    text = value[:MOST_TEXT].strip() if isinstance(value, str) else ""
+    if not text.startswith("{"):
+        return _from_words(text)
+    mapping = literal(text, most=MOST_TEXT)
+    if isinstance(mapping, dict):
+        return StatedArguments(_flags(mapping), True)
+    plain = {name: value for name, value in printed_settings(text).items() if _is_plain(value)}
+    return StatedArguments(_flags(plain))
 
 
-def _cut_off(text: str) -> Iterator[tuple[object, object]]:
-    """The plain settings in a printed mapping whose end is missing; names that come twice, once."""
-    for name, value in _PAIR.findall(text):
-        yield name, _literal(value)
+def _is_plain(value: object) -> bool:
+    """Whether a setting of a mapping that is cut off, or no literal, can be taken as it stands."""
+    if isinstance(value, str):
+        return _PLAIN.fullmatch(value) is not None
+    return isinstance(value, (bool, int, float))
 
 
-def _literal(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-        return None
-
-
-def _from_mapping(found: dict[object, object]) -> tuple[str, ...]:
-    args: list[str] = []
-    for key, value in list(found.items())[:256]:
-        if not isinstance(key, str) or key in _NOT_THE_ENGINE or value is None:
+def _flags(settings: Mapping[Any, object]) -> tuple[str, ...]:
+    """Settings by name as the flags of a command line."""
+    flags: list[str] = []
+    for name, value in islice(settings.items(), _MOST_ARGUMENTS):
+        if not isinstance(name, str) or name in _NOT_THE_ENGINE or value is None:
             continue
-        flag = "--" + key.replace("_", "-")
+        flag = "--" + name.replace("_", "-")
         if isinstance(value, bool):
-            args.append(flag if value else flag.replace("--", "--no-", 1))
+            flags.append(flag if value else flag.replace("--", "--no-", 1))
         elif isinstance(value, (list, tuple)):
-            args += [flag, *(str(item) for item in value)]
+            flags += [flag, *(str(item) for item in value)]
         else:
-            args.append(f"{flag}={value}")
-    return tuple(args)
+            flags.append(f"{flag}={value}")
+    return tuple(flags)
 
 
-def _from_words(text: str) -> Said:
+def _from_words(text: str) -> StatedArguments:
+    """Flags, settings by name and features in people's words, in any order."""
     try:
         tokens = shlex.split(text)
     except ValueError:
         tokens = text.split()
-    args: list[str] = []
-    loose: list[str] = []
-    open_flag = False
+    flags: list[str] = []
+    words: list[str] = []
+    wants_value = False
     for token in tokens:
         bare = token.rstrip(",;")
         if bare.startswith("--") and len(bare) > 2:
-            args.append(bare)
-            open_flag = "=" not in bare and bare == token
-        elif open_flag:
-            args.append(bare)
-            open_flag = False
+            flags.append(bare)
+            wants_value = "=" not in bare and bare == token
+        elif wants_value:
+            flags.append(bare)
+            wants_value = False
         else:
-            loose.append(token)
-    rest = " ".join(loose)
-    given = {arg.split("=")[0] for arg in args}
-    features = [flag for pattern, flag in _FEATURES if pattern.search(rest) and flag not in given]
-    match = _DCP.search(rest)
-    if match:
-        args.append(f"--decode-context-parallel-size={match[1]}")
-    args += [
-        f"--{name.replace('_', '-')}={value}"
-        for name, value in _SAID.findall(rest)
-        if f"--{name.replace('_', '-')}" not in given
-    ]
-    return Said(tuple(args), False, tuple(features), bool(_NO_GRAPHS.search(text)))
+            words.append(token)
+    rest = " ".join(words)
+    given = {flag.split("=")[0] for flag in flags}
+    features = tuple(
+        flag
+        for flag, pattern in _FEATURES.items()
+        if flag not in given and re.search(pattern, rest, re.IGNORECASE)
+    )
+    if match := _DCP.search(rest):
+        flags.append(f"--decode-context-parallel-size={match[1]}")
+    by_name = ((f"--{name.replace('_', '-')}", value) for name, value in _BY_NAME.findall(rest))
+    flags += [f"{flag}={value}" for flag, value in by_name if flag not in given]
+    return StatedArguments(tuple(flags), False, features, bool(_NO_GRAPHS.search(text)))

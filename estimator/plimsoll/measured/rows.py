@@ -1,20 +1,7 @@
-"""One line of ROWS.jsonl, made canonical: every field of the right type or None for unknown.
+"""One line of ROWS.jsonl with every field of the right type, or unknown; and what rows measure.
 
-It must not fill in a default, and it must not raise on any JSON value. A field that the collector
-inferred is unknown: ``inferred_fields`` names it.
-
-The terms that are compared, and when a range counts as a prediction.
-
-It must not compute a prediction.
-
-    a row's unknown input leaves a range [low, high]: the least and the most over its candidates
-    GiB terms         counts where high - low < 5 % of the GPU's physical memory; where that is
-                      unknown, of `high` itself, which is stricter
-    tokens, requests  counts where high - low < 5 % of `high`: stricter than 5 % of the memory,
-                      since the cache is a part of it
-    predicted         the middle of the range
-    error             0 where low <= measured <= high, else the distance to the nearer end
-    in per cent       of the measured value
+It must not fill in a default, and no JSON value makes it raise. A field that the collector inferred
+is unknown: ``inferred_fields`` names it.
 """
 
 from __future__ import annotations
@@ -26,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import shown
 from plimsoll.measured import printed, versions
-from plimsoll.measured.values import number, share, whole, words, yes_or_no
+from plimsoll.measured.printed import number, share, whole, words, yes_or_no
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -34,7 +21,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from plimsoll.measured.printed import Said
+    from plimsoll.measured.printed import StatedArguments
     from plimsoll.measured.versions import Versions
 
 
@@ -86,7 +73,7 @@ class Row:
 
     id: as the row calls itself, else its line. wrong: why it cannot be read at all.
     version_text: as written, inferred or not. gpu_said: the text of ``gpu``, inferred or not;
-    gpu: only where it was stated. total: bytes that the machine reported. measured: what the log
+    gpu: only if it was stated. total: bytes that the machine reported. measured: what the log
     said. inferred: names of fields that were inferred.
     """
 
@@ -117,7 +104,7 @@ class Row:
     block_size: int | None = None
     quantization: str = ""
     weights_format: str | None = None
-    said: Said = field(default_factory=printed.Said)
+    arguments: StatedArguments = field(default_factory=printed.StatedArguments)
     trust: str = ""
     outcome: str = ""
     measured: dict[str, float] = field(default_factory=dict)
@@ -125,7 +112,7 @@ class Row:
 
 
 def read(path: Path) -> Iterator[Row]:
-    """Every line of a file as a row. Raises `OSError` where the file cannot be read."""
+    """Every line of a file as a row. Raises `OSError` if the file cannot be read."""
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
         for index, line in enumerate(lines, 1):
             if line.strip():
@@ -145,7 +132,7 @@ def row_of_line(line: str, index: int) -> Row:
 
 
 def row_of(value: object, name: str) -> Row:
-    """The row that a JSON value is. name: what to call it where it has no id."""
+    """The row that a JSON value is. name: what to call it if it has no id."""
     if not isinstance(value, dict):
         return Row(name, "the line is not a JSON object")
     row: dict[str, Any] = value
@@ -186,7 +173,7 @@ def row_of(value: object, name: str) -> Row:
         block_size=whole(known.get("block_size"), 10**6),
         quantization=words(known.get("quantization")),
         weights_format=_format(known.get("weights_format")),
-        said=printed.read(known.get("other_args")),
+        arguments=printed.stated_arguments(known.get("other_args")),
         trust=_text(row.get("trust"))[:1].upper(),
         outcome=words(row.get("outcome")),
         measured=_measured(row),

@@ -1,22 +1,18 @@
 """All rows together: every term predicted and measured, summaries, and why rows are left out.
 
-It must not compute a prediction or a verdict, and it must not print.
-
     pct        error / |measured| x 100          (a measured 0 has none)
     median     of the absolute errors
     p95        the smallest error that 95 % of the rows do not exceed (nearest rank)
-    scored     rows whose prediction counts (`plimsoll.measured.rows`)
+    scored     rows whose prediction counts (`plimsoll.measured.predict`)
     had        those, and the rows that were measured, have every input, and are not scored
                because something in them is not modelled
 
-The comparison cut in the ways that say more than one median: by cache size, sweep, family.
-
-It must not compute an error; `plimsoll.measured.score` does.
+The cuts say more than one median:
 
     sweep      the rows of the one version, GPU and utilization that most rows share: constants
                may be fitted to it, so it is reported apart from everything else
     halves     the sweep by family of architectures: every second family by name, and the rest
-    points     rows where every input is known, so that nothing is a range
+    points     rows in which every input is known, so that nothing is a range
 """
 
 from __future__ import annotations
@@ -25,7 +21,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from plimsoll.decision.verdict import Decision
 from plimsoll.errors import shown
@@ -35,20 +31,22 @@ from plimsoll.measured.rows import FAILED, OUTCOME, STARTED, TermId
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from plimsoll.measured.models import Configs
     from plimsoll.measured.predict import Prediction
     from plimsoll.measured.rows import Row
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
 WIDE: Final = "range too wide"
 _P95: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One term of one row. physical_gib: of its GPU, None where unknown."""
+    """One term of one row. physical_gib: of its GPU, None if unknown."""
 
     row: Row
     term: TermId
@@ -63,7 +61,7 @@ class Point:
 
     @property
     def pct(self) -> float | None:
-        """The error in per cent of the measured value; None where that is 0."""
+        """The error in per cent of the measured value; None if that is 0."""
         return 100 * self.error / abs(self.measured) if self.measured else None
 
 
@@ -83,7 +81,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Errors of some points. None where there is no point that has one."""
+    """Errors of some points. None if there is no point that has one."""
 
     n: int
     median_pct: float | None
@@ -99,7 +97,7 @@ def score(rows: Iterable[Row], configs: Configs) -> list[Scored]:
 
 def score_row(row: Row, configs: Configs) -> Scored:
     """One row beside its predictions."""
-    known = _facts(row, configs)
+    known = _guarded("row", facts, row, configs)
     if isinstance(known, str):
         named = [term for term in TermId if term.measured_as in row.measured]
         reasons = {str(term): known for term in named} | {OUTCOME: known}
@@ -113,32 +111,29 @@ def score_row(row: Row, configs: Configs) -> Scored:
         if isinstance(value, str):
             left[term] = value
             continue
-        found = _predicted(row, known, term)
+        predicted = _guarded("estimate", predict.predict, row, known, term)
+        found = _checked(predicted, known, term)
         if isinstance(found, str):
             left[term] = found
         else:
             physical = known.physical / GIB if known.physical is not None else None
             points[term] = Point(row, term, found, value, physical)
-    verdict = _verdict(row, known)
+    verdict = _guarded("verdict", predict.verdict, row, known)
     if isinstance(verdict, Decision):
         return Scored(row, points, verdict, left)
     return Scored(row, points, None, left | {OUTCOME: verdict})
 
 
-def _facts(row: Row, configs: Configs) -> Facts | str:
+def _guarded(what: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | str:
+    """What a call returns, or what went wrong: one row of many must not end the run."""
     try:
-        return facts(row, configs)
+        return call(*args, **kwargs)
     except Exception as error:
-        # One row of many must not end the run; what is wrong is said by type and text.
-        return f"{NOT_MODELLED}row failed: {type(error).__name__}: {shown(str(error))}"
+        return f"{NOT_MODELLED}{what} failed: {type(error).__name__}: {shown(str(error))}"
 
 
-def _predicted(row: Row, known: Facts, term: TermId) -> Prediction | str:
-    try:
-        found = predict.predict(row, known, term)
-    except Exception as error:
-        # As above.
-        return f"{NOT_MODELLED}estimate failed: {type(error).__name__}: {shown(str(error))}"
+def _checked(found: Prediction | str, known: Facts, term: TermId) -> Prediction | str:
+    """A prediction that counts, or why it does not."""
     if isinstance(found, str):
         return found
     if not (math.isfinite(found.low) and math.isfinite(found.high)):
@@ -157,14 +152,6 @@ def _open(known: Facts, term: TermId) -> str:
     return ", ".join(found or ["version"])
 
 
-def _verdict(row: Row, known: Facts) -> Decision | str:
-    try:
-        return predict.verdict(row, known)
-    except Exception as error:
-        # As above.
-        return f"{NOT_MODELLED}verdict failed: {type(error).__name__}: {shown(str(error))}"
-
-
 def summary(points: Sequence[Point]) -> Summary:
     """Median and 95th percentile of the errors of some points of one term."""
     shares = sorted(point.pct for point in points if point.pct is not None)
@@ -173,7 +160,7 @@ def summary(points: Sequence[Point]) -> Summary:
 
 
 def of_physical(points: Sequence[Point]) -> Summary:
-    """The same in per cent of the GPU's physical memory, over the points where that is known."""
+    """The same in per cent of the GPU's memory, over the points for which that is known."""
     known = [p for p in points if p.physical_gib]
     shares = sorted(100 * p.error / p.physical_gib for p in known if p.physical_gib)
     errors = sorted(p.error for p in known)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from plimsoll.measured import log_lines, logs
 from plimsoll.measured.log_row import row_of
-from plimsoll.measured.printed import pairs
+from plimsoll.measured.printed import printed_settings
 
 LINE = "(EngineCore_DP0 pid=9) INFO [x.py:1] Model loading took 14.99 GiB and 3.1 seconds"
 
@@ -97,16 +97,20 @@ def test_no_jumble_of_an_engine_s_own_words_fails_and_every_row_is_json(text: st
 
 @given(st.text(alphabet="a=1,()[]{}'\"\\ :<>x", max_size=200))
 def test_no_printed_settings_fail(text: str) -> None:
-    assert isinstance(pairs(text), dict)
+    assert isinstance(printed_settings(text), dict)
 
 
 def test_settings_end_where_their_bracket_ends_and_keep_what_is_inside_others() -> None:
     text = "{'a': {'b': [1, ')']}, 'c': Config(d='}', e=(1, 2)), 'f': True} and more, g=1"
-    assert pairs(text) == {"a": {"b": [1, ")"]}, "c": "Config(d='}', e=(1, 2))", "f": True}
+    assert printed_settings(text) == {
+        "a": {"b": [1, ")"]},
+        "c": "Config(d='}', e=(1, 2))",
+        "f": True,
+    }
 
 
 def test_settings_that_are_cut_off_give_what_is_whole() -> None:
-    assert pairs("Namespace(a=1, b='x', c='cut o") == {"a": 1, "b": "x"}
+    assert printed_settings("Namespace(a=1, b='x', c='cut o") == {"a": 1, "b": "x"}
 
 
 def test_a_log_of_many_lines_is_read_in_time_that_grows_with_it() -> None:
