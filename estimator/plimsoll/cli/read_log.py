@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from plimsoll.cli.estimate import complete_gpu, complete_model
+from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 
 if TYPE_CHECKING:
