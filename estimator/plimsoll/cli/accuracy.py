@@ -47,7 +47,7 @@ def command(rows_file: Path, model_files: tuple[Path, ...], output: str) -> None
     plimsoll accuracy rows.jsonl --models a.jsonl --models b.jsonl -o json
     """
     from plimsoll.errors import Problem, shown
-    from plimsoll.measured import models, rows, score, summaries
+    from plimsoll.measured import models, rows, score
 
     try:
         configs = models.read(model_files)
@@ -58,7 +58,7 @@ def command(rows_file: Path, model_files: tuple[Path, ...], output: str) -> None
     for line in configs.skipped:
         click.echo(f"plimsoll: {line}", err=True)
     if output == "json":
-        dump(score.as_dict(scored) | {"summary": summaries.as_dict(scored)}, output)
+        dump(score.as_dict(scored) | {"summary": score.cuts_as_dict(scored)}, output)
     elif output == "csv":
         click.echo(_csv(scored), nl=False)
     else:
@@ -97,12 +97,12 @@ def _safe(text: str) -> str:
 
 def _show(scored: Sequence[Scored]) -> None:
     """The tables for people."""
-    from plimsoll.measured import score, summaries
-    from plimsoll.measured.terms import TermId
+    from plimsoll.measured import score
+    from plimsoll.measured.rows import TermId
 
     columns = ("term", "n", "median %", "p95 %", "median GiB", "p95 GiB", "of rows with inputs")
     table = Table(columns, right=frozenset(columns[1:]))
-    shares = {term: rest for term, *rest in summaries.shares(scored)}
+    shares = {term: rest for term, *rest in score.shares(scored)}
     for term in TermId:
         found = score.summary(score.points_of(scored, term))
         gib = (_figure(found.median), _figure(found.p95)) if term.in_gib else ("", "")
@@ -112,7 +112,7 @@ def _show(scored: Sequence[Scored]) -> None:
     click.echo("errors are absolute; a range errs by 0 where it holds the measured value\n")
     show(table)
     outcome = score.outcomes(scored)
-    failed = [one for one in summaries.failed(scored) if one.verdict is not None]
+    failed = [one for one in score.failed(scored) if one.verdict is not None]
     click.echo(
         f"\noutcome: {outcome['n']} verdicts, {len(failed)} on start-ups that failed for lack of "
         f"memory: {outcome['false_fits']} false fits, {outcome['false_refusals']} false refusals, "
@@ -127,20 +127,20 @@ def _show(scored: Sequence[Scored]) -> None:
 
 
 def _show_cuts(scored: Sequence[Scored]) -> None:
-    from plimsoll.measured import summaries
+    from plimsoll.measured import score
 
     table = Table(("cut", "n", "median", "p95", "of"), right=frozenset({"n", "median", "p95"}))
-    for cut in summaries.cuts(scored):
-        few = " (fewer than 10 rows: no claim)" if cut.summary.n < summaries.FEWEST else ""
+    for cut in score.cuts(scored):
+        few = " (fewer than 10 rows: no claim)" if cut.summary.n < score.FEWEST else ""
         table.add(cut.what, str(cut.summary.n), *_shares(cut.summary), cut.unit + few)
     show(table)
 
 
 def _show_failed(scored: Sequence[Scored]) -> None:
     from plimsoll.decision.verdict import Decision
-    from plimsoll.measured import summaries
+    from plimsoll.measured import score
 
-    failed = summaries.failed(scored)
+    failed = score.failed(scored)
     doubtful = [
         one
         for one in scored

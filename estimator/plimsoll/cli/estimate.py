@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
+from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.engines.registry import NAMES as ENGINES
 
@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate
-
-
-def complete_model(_ctx: click.Context, _param: click.Parameter, text: str) -> list[CompletionItem]:
-    """Catalogue ids that begin with `text`, in any case."""
-    from plimsoll.models.catalogue import load
-
-    return [CompletionItem(e.id) for e in load() if e.id.lower().startswith(text.lower())]
-
-
-def complete_gpu(_ctx: click.Context, _param: click.Parameter, text: str) -> list[CompletionItem]:
-    """Accelerator names that begin with `text`."""
-    from plimsoll.accelerators.catalogue import everything
-
-    return [CompletionItem(a.name) for a in everything() if a.name.startswith(text.lower())]
 
 
 @click.command("estimate")
@@ -149,7 +135,7 @@ def _documents(
     from plimsoll.models.checkpoint.source import is_local
 
     if model is not None and (hub or is_local(model)):
-        from plimsoll.cli.sources import document_from
+        from plimsoll.cli.documents import document_from
 
         return document_from(model, output, hub=hub)
     documents = FileDocument(config_file)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from plimsoll.cli.estimate import complete_model
+from plimsoll.cli.completion import complete_model
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown
 
@@ -82,7 +82,7 @@ def _chosen(
             bad_input(error.problems, output)
     assert model is not None
     if hub or is_local(model):
-        from plimsoll.cli.sources import profile_from
+        from plimsoll.cli.documents import profile_from
 
         made = profile_from(model, output, hub=hub)
         return str(made.get("name") or model), made, from_profile(made)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from plimsoll.cli.estimate import complete_gpu, complete_model
+from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 
 if TYPE_CHECKING:
-    from plimsoll.measured.logs.reader import Log
+    from plimsoll.measured.logs import Log
     from plimsoll.measured.score import Scored
     from plimsoll.models.architecture import Architecture
 
@@ -59,27 +59,26 @@ def command(
     plimsoll read-log vllm.log -o row >> rows.jsonl
     """
     from plimsoll.errors import Problem, shown
-    from plimsoll.measured.logs import compare, reader
-    from plimsoll.measured.logs import row as rows
+    from plimsoll.measured import log_row, logs
 
     form = "table" if output == "row" else output
     log = _read(file, form)
     start_up = log.last
     name = "standard input" if str(file) == "-" else file.name
     if start_up is None:
-        wanted = f"a start-up log; looked for {reader.LOOKED_FOR} in {log.lines:,} lines"
+        wanted = f"a start-up log; looked for {logs.LOOKED_FOR} in {log.lines:,} lines"
         bad_input([Problem("FILE", shown(name), wanted)], form)
     title, architecture = _model(model, config_file, start_up.said.get("model"), form)
-    filled = rows.Filled(
+    filled = log_row.Filled(
         model=model or "", config_id=title if architecture is not None else "",
         gpu=_gpu(gpu, form), as_config=architecture is not None,
     )  # fmt: skip
-    row = rows.row_of(start_up, file.stem if str(file) != "-" else "log", filled)
+    row = log_row.row_of(start_up, file.stem if str(file) != "-" else "log", filled)
     if output == "row":
         click.echo(json.dumps(row, ensure_ascii=False))
         return
-    scored = compare.scored(row, architecture)
-    lacking = compare.missing(row, architecture)
+    scored = log_row.scored(row, architecture)
+    lacking = log_row.missing(row, architecture)
     if output == "json":
         dump({"row": row, "comparison": _comparison(scored), "missing": lacking}, output)
     else:
@@ -88,7 +87,7 @@ def command(
 
 def _read(file: Path, output: str) -> Log:
     from plimsoll.errors import Problem, shown
-    from plimsoll.measured.logs.reader import read
+    from plimsoll.measured.logs import read
 
     if str(file) == "-":
         return read(sys.stdin.buffer)
@@ -106,7 +105,7 @@ def _model(
     """The model to predict with, by name; none where the log's own is not in the catalogue."""
     from plimsoll.cli.documents import FileDocument
     from plimsoll.errors import Invalid, Problem, shown
-    from plimsoll.measured.logs.row import hub_name
+    from plimsoll.measured.log_row import hub_name
     from plimsoll.models.resolve import resolve
 
     if config_file is not None:

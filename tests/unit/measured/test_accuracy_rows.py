@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from made_rows import CONFIGS, KNOWN, MEASURED, scored
 from plimsoll.measured import rows, score
 from plimsoll.measured.gpus import named, possible
-from plimsoll.measured.terms import Prediction, TermId
+from plimsoll.measured.rows import TermId
 from plimsoll.units import GIB
+
+if TYPE_CHECKING:
+    from plimsoll.measured.predict import Prediction
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 import made_rows as made
 from plimsoll.cli import cli
-from plimsoll.measured import models, rows, score, summaries
-from plimsoll.measured.terms import Prediction, TermId
+from plimsoll.measured import models, rows, score
+from plimsoll.measured.predict import Prediction
+from plimsoll.measured.rows import TermId
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,5 +134,5 @@ def test_a_config_whose_fold_hides_something_leaves_its_rows_out() -> None:
 def test_the_sweep_is_the_largest_group_of_one_version_gpu_and_utilization() -> None:
     many = [rows.row_of(made.KNOWN | {"id": f"s{i}"}, "x") for i in range(25)]
     other = rows.row_of(made.KNOWN | {"id": "other", "engine_version": "0.11.0"}, "x")
-    assert summaries.sweep_of([*many, other]) == {f"s{i}" for i in range(25)}
-    assert summaries.sweep_of([other]) == frozenset()
+    assert score.sweep_of([*many, other]) == {f"s{i}" for i in range(25)}
+    assert score.sweep_of([other]) == frozenset()
