@@ -41,7 +41,7 @@ class _ConfigMaps:
 
         if name not in self._data:
             return Missing(f"ConfigMap {name} was not given")
-        return pick(name, key, self._data[name], self._data[name].get)
+        return pick(name, key, self._data[name].get)
 
 
 def read_manifest(

@@ -74,6 +74,15 @@ def _wanted(field: str, read: Callable[[str], object]) -> Setter:
     return change
 
 
+def _split(field: str) -> Setter:
+    def change(request: Request, text: str) -> Request:
+        fields: dict[str, Any] = {field: int(text)}
+        split = replace(request.wanted.split, **fields)
+        return replace(request, wanted=replace(request.wanted, split=split))
+
+    return change
+
+
 def _slots(request: Request, text: str) -> Request:
     adapters = replace(request.engine.lora or Lora(), slots=int(text))
     return replace(request, engine=replace(request.engine, lora=adapters))
@@ -124,8 +133,8 @@ _SETTERS: Final[dict[str, Setter]] = {
     VIDEOS: _engine("videos", int),
     LORA_SLOTS: _slots,
     DRAFT: _draft,
-    TENSOR: _wanted("tensor", int),
-    PIPELINE: _wanted("pipeline", int),
+    TENSOR: _split("tensor"),
+    PIPELINE: _split("pipeline"),
     GPUS: _wanted("gpus_per_replica", int),
     ALLOWED: _wanted("allowed", _names),
     CONCURRENT: _concurrent,

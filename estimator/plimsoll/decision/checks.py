@@ -37,9 +37,9 @@ def sizes(request: Request) -> list[Finding | Problem]:
     """Numbers that are below 1 or beyond belief, each with its field."""
     e, work, want = request.engine, request.workload, request.wanted
     counts: tuple[tuple[Field, int | None, int], ...] = (
-        (Field.TENSOR, want.tensor, MOST_PARALLEL),
-        (Field.PIPELINE, want.pipeline, MOST_PARALLEL),
-        (Field.DATA, want.data, MOST_PARALLEL),
+        (Field.TENSOR, want.split.tensor, MOST_PARALLEL),
+        (Field.PIPELINE, want.split.pipeline, MOST_PARALLEL),
+        (Field.DATA, want.split.data, MOST_PARALLEL),
         (Field.GPUS, want.gpus_per_replica, MOST_GPUS),
         (Field.MIN_MEMORY, want.min_memory, MAX_BYTES),
         (Field.MAX_MODEL_LEN, e.max_model_len, MOST),
@@ -113,17 +113,19 @@ def _contradictions(request: Request) -> list[Problem]:
     given = [
         (word, value)
         for word, value in (
-            ("tensor", want.tensor), ("pipeline", want.pipeline), ("data", want.data)
+            ("tensor", want.split.tensor),
+            ("pipeline", want.split.pipeline),
+            ("data", want.split.data),
         )
         if value is not None
-    ]  # fmt: skip
+    ]
     if gpus is None or not given:
         return found
     product = 1
     for _, value in given:
         product *= value
     text = " x ".join(f"{word} {value}" for word, value in given)
-    open_fields = want.tensor is None or want.pipeline is None
+    open_fields = want.split.tensor is None or want.split.pipeline is None
     if product > gpus or gpus % product or (product != gpus and not open_fields):
         found.append(
             Problem(
@@ -167,7 +169,7 @@ def beyond_node(
     Certain only where the accelerators are slices, or where the inventory has nodes of every
     accelerator allowed and all of them are smaller; the table's node sizes are only the usual.
     """
-    tensor = request.wanted.tensor
+    tensor = request.wanted.split.tensor
     if tensor is None or not candidates:
         return [], []
     kinds = {c.accelerator.name: c.accelerator for c in candidates}

@@ -34,7 +34,7 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.knowledge import Knowledge
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Decision
-from plimsoll.engines.base import TermName, Workload
+from plimsoll.engines.base import AskedSplit, TermName, Workload
 from plimsoll.measured.inputs import (
     AXES,
     NOT_MODELLED,
@@ -263,10 +263,7 @@ def judged(known: Facts, variant: Variant) -> Decision:
         wanted=Wanted(
             allowed=(accelerator.name,),
             gpus_per_replica=split.gpus,
-            tensor=split.tensor,
-            pipeline=split.pipeline,
-            data=split.data,
-            expert=split.expert,
+            split=AskedSplit(split.tensor, split.pipeline, split.data, split.expert),
         ),
     )
     return decide(request, knowledge=knowledge).decision

@@ -40,8 +40,8 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
     """A misfit as a problem at the field that pins the count, else at what was left open."""
     wanted, estimate = request.wanted, verdict.estimate
     gpus = estimate.parallelism.gpus if estimate else 0
-    if wanted.tensor is not None:
-        path, given = "spec.engine.parallelism.tensor", shown(wanted.tensor)
+    if wanted.split.tensor is not None:
+        path, given = "spec.engine.parallelism.tensor", shown(wanted.split.tensor)
     elif wanted.gpus_per_replica is not None:
         path, given = "spec.accelerator.gpusPerReplica", shown(wanted.gpus_per_replica)
     elif wanted.allowed:

@@ -1,7 +1,8 @@
-"""One sentence for every rule: how a finding becomes the problem that a user reads.
+"""One text for every rule: how a finding becomes the problem or the sentence that a user reads.
 
-In a text, ``{name}`` is a fact of the finding, ``{at.max_model_len}`` the whole path of a field in
-the user's own manifest, and ``{name_of.max_model_len}`` the last part of that path.
+In a text, ``{name}`` is a fact of the finding and ``{shown.name}`` the same made safe to print;
+``{given}`` is the value that was there and ``{path}`` its place, ``{at.max_model_len}`` the whole
+path of a field in the user's own manifest, ``{name_of.max_model_len}`` the last part of that path.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
 }
 """What would have been right, and the next step (empty if the first says it all)."""
 
+SENTENCES: Final[dict[Rule, str]] = {}
+"""Findings that are told in one whole sentence: warnings, and what an estimate assumed."""
+
 
 def problem(finding: Finding | Problem, places: Places) -> Problem:
     """A finding in the four parts of every error, at its place in the user's manifest."""
@@ -33,14 +37,20 @@ def problem(finding: Finding | Problem, places: Places) -> Problem:
         return finding
     wanted, fix = TEXTS[finding.rule]
     facts = _facts(finding, places)
-    given = "" if finding.given is None else shown(finding.given)
     path = places.path(finding.field, finding.index)
-    return Problem(path, given, wanted.format_map(facts), fix.format_map(facts))
+    return Problem(path, _given(finding), wanted.format_map(facts), fix.format_map(facts))
 
 
 def problems(findings: Iterable[Finding | Problem], places: Places) -> tuple[Problem, ...]:
     """All of them, in order."""
     return tuple(problem(one, places) for one in findings)
+
+
+def sentence(finding: Finding | str, places: Places) -> str:
+    """A finding that is told in one sentence; a sentence that is worded already stays."""
+    if isinstance(finding, str):
+        return finding
+    return SENTENCES[finding.rule].format_map(_facts(finding, places))
 
 
 def problems_of(verdict: Verdict) -> tuple[Problem, ...]:
@@ -51,7 +61,22 @@ def problems_of(verdict: Verdict) -> tuple[Problem, ...]:
 def _facts(finding: Finding, places: Places) -> dict[str, object]:
     """What a text may name."""
     facts: dict[str, object] = {name: _fact(value, places) for name, value in finding.facts}
-    return facts | {"at": _Paths(places), "name_of": _Names(places)}
+    return facts | {
+        "given": _given(finding),
+        "path": places.path(finding.field, finding.index),
+        "shown": _Shown(facts),
+        "at": _Paths(places),
+        "name_of": _Names(places),
+    }
+
+
+def _given(finding: Finding) -> str:
+    """The value that was there, safe to print; booleans as a manifest spells them."""
+    if finding.given is None:
+        return ""
+    if isinstance(finding.given, bool):
+        return str(finding.given).lower()
+    return shown(finding.given)
 
 
 def _fact(value: Fact, places: Places) -> object:
@@ -60,6 +85,16 @@ def _fact(value: Fact, places: Places) -> object:
     if isinstance(value, tuple):
         return ", ".join(value)
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """``{shown.NAME}`` of a text."""
+
+    facts: dict[str, object]
+
+    def __getattr__(self, name: str) -> str:
+        return shown(self.facts[name])
 
 
 @dataclass(frozen=True, slots=True)
