@@ -22,6 +22,7 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import Family
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.blocks.readings import deepseek_moe, first_dense, latent_of, with_mtp
 
@@ -35,9 +36,8 @@ _RATIO_OF: Final = {
 """``layer_types`` of V4, as transformers writes it instead of ``compress_ratios``."""
 
 
-def deepseek_v1(f: Fields) -> Built:
-    """DeepSeek-MoE (the first): grouped queries, shared experts, a dense first layer."""
-    return decoder(f, Traits(moe=deepseek_moe(f), moe_at=first_dense(f)))
+DEEPSEEK_V1: Final = Family(moe=deepseek_moe, moe_at=first_dense)
+"""DeepSeek-MoE (the first): grouped queries, shared experts, a dense first layer."""
 
 
 def deepseek_v2(f: Fields) -> Built:

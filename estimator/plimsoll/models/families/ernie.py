@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Part, Split
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, layers_of
+from plimsoll.models.blocks.family import Family, Switch
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose
 from plimsoll.models.blocks.readings import first_dense
 from plimsoll.models.blocks.vit import P, copies, patches, projector_norm, vit_layer, vit_norm
@@ -14,10 +15,8 @@ if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields
 
 
-def ernie(f: Fields) -> Built:
-    """ERNIE 4.5: tied."""
-    bias = f.flag("use_bias")
-    return decoder(f, Traits(tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias))
+ERNIE: Final = Family(traits=Traits(tied=True), bias=Switch("use_bias"))
+"""ERNIE 4.5: tied."""
 
 
 def ernie_moe(f: Fields) -> Built:

@@ -7,10 +7,12 @@ audio     Gemma 3n's conformer: two MLPs, attention with relative positions, a g
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, kinds_from, layers_of, shape
+from plimsoll.models.blocks.family import ATTENTION_BIAS, Family
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.blocks.readings import attention_biases, heads_by_kind, windowed
 from plimsoll.models.blocks.vit import (
@@ -39,21 +41,20 @@ _MOBILENET: Final = 294_126_912
 transformers counts, the same in both."""
 
 
-def gemma(f: Fields) -> Built:
-    """Gemma 1: tied."""
-    return decoder(f, attention_biases(f, Traits(tied=True)))
-
-
-def gemma2(f: Fields) -> Built:
-    """Gemma 2: four norms, every other layer slides."""
-    t = attention_biases(f, Traits(tied=True, norms=4))
-    return decoder(f, windowed(f, t, default_window=4096, pattern=2))
-
-
-def gemma3(f: Fields) -> Built:
-    """Gemma 3: four norms, norms on q and k, five of six layers slide."""
-    t = attention_biases(f, Traits(tied=True, norms=4, qk_norm="head"))
-    return decoder(f, windowed(f, t, default_window=4096, pattern=6))
+GEMMA: Final = Family(traits=Traits(tied=True), attention_bias=ATTENTION_BIAS)
+"""Gemma 1: tied."""
+GEMMA2: Final = Family(
+    traits=Traits(tied=True, norms=4),
+    attention_bias=ATTENTION_BIAS,
+    slides=partial(windowed, default_window=4096, pattern=2),
+)
+"""Gemma 2: four norms, every other layer slides."""
+GEMMA3: Final = Family(
+    traits=Traits(tied=True, norms=4, qk_norm="head"),
+    attention_bias=ATTENTION_BIAS,
+    slides=partial(windowed, default_window=4096, pattern=6),
+)
+"""Gemma 3: four norms, norms on q and k, five of six layers slide."""
 
 
 def gemma4(f: Fields) -> Built:

@@ -12,15 +12,14 @@ from plimsoll.models.architecture import Block, FeedForward, MixerKind, Split
 from plimsoll.models.blocks.attention import gqa, gqa_mixer
 from plimsoll.models.blocks.decoder import (
     Built,
-    Moe,
     Traits,
     assemble,
-    decoder,
     kinds_from,
     layer_norms,
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family, Routed, Size
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp
 from plimsoll.models.blocks.readings import attention_biases
 from plimsoll.models.blocks.state import Mamba2, mamba2, mamba2_mixer
@@ -34,17 +33,19 @@ _STATES: Final = frozenset({MixerKind.MAMBA2, MixerKind.LINEAR})
 """What ``mamba`` in ``layer_types`` is called before and since transformers 5."""
 
 
-def granite(f: Fields) -> Built:
-    """Granite: LLaMA with a tied head by default."""
-    return decoder(f, attention_biases(f, Traits(tied=True, mlp_bias=f.flag("mlp_bias"))))
-
-
-def granitemoe(f: Fields) -> Built:
-    """GraniteMoE: tied; a shared expert in GraniteMoeShared."""
-    m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok"),
-            f.integer("intermediate_size"),
-            shared=f.integer("shared_intermediate_size", default=0, low=0))  # fmt: skip
-    return decoder(f, attention_biases(f, Traits(tied=True, moe=m)))
+GRANITE: Final = Family(traits=Traits(tied=True), mlp_bias=MLP_BIAS, attention_bias=ATTENTION_BIAS)
+"""Granite: LLaMA with a tied head by default."""
+GRANITE_MOE: Final = Family(
+    traits=Traits(tied=True),
+    attention_bias=ATTENTION_BIAS,
+    moe=Routed(
+        count=Size("num_local_experts"),
+        per_token=Size("num_experts_per_tok"),
+        width=Size("intermediate_size"),
+        shared=Size("shared_intermediate_size", default=0, low=0),
+    ),
+)
+"""GraniteMoE: tied; a shared expert in GraniteMoeShared."""
 
 
 def _granite_state(f: Fields, hidden: int) -> Mamba2:

@@ -13,14 +13,13 @@ from plimsoll.models.blocks.decoder import (
     Moe,
     Traits,
     assemble,
-    decoder,
     feed_forward,
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family
 from plimsoll.models.blocks.fields import Fields
 from plimsoll.models.blocks.parts import Tensors, linear, mlp, norm
-from plimsoll.models.blocks.readings import attention_biases
 from plimsoll.models.blocks.state import Mamba2, mamba2, mamba2_mixer
 
 _LETTERS: Final = {
@@ -30,10 +29,10 @@ _LETTERS: Final = {
 """Nemotron-H's layers by name, as its own code and as transformers (from version 5 on) has it."""
 
 
-def nemotron(f: Fields) -> Built:
-    """Nemotron 3/4 and Minitron: norms with bias, no gate."""
-    t = Traits(norm_bias=True, gated=False, mlp_bias=f.flag("mlp_bias"))
-    return decoder(f, attention_biases(f, t))
+NEMOTRON: Final = Family(
+    traits=Traits(norm_bias=True, gated=False), mlp_bias=MLP_BIAS, attention_bias=ATTENTION_BIAS
+)
+"""Nemotron 3/4 and Minitron: norms with bias, no gate."""
 
 
 def nemotron_h(f: Fields) -> Built:

@@ -25,6 +25,7 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import ATTENTION_BIAS, Family, Routed, Size, Switch
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.blocks.readings import attention_biases, with_mtp
 from plimsoll.models.blocks.state import DeltaNet, delta_net, delta_net_mixer
@@ -66,16 +67,6 @@ def qwen1(f: Fields) -> Built:
     return decoder(f, Traits(qkv_bias=True, width_at=lambda _: half))
 
 
-def qwen2(f: Fields) -> Built:
-    """Qwen2 and 2.5: biases on q, k, v."""
-    return decoder(f, qwen_sliding(f, Traits(qkv_bias=True)))
-
-
-def qwen3(f: Fields) -> Built:
-    """Qwen3: norms on the heads of q and k."""
-    return decoder(f, qwen_sliding(f, attention_biases(f, Traits(qk_norm="head"))))
-
-
 def qwen_moe_at(f: Fields) -> Callable[[int], bool]:
     """Qwen's rule: ``mlp_only_layers`` and ``decoder_sparse_step``."""
     only = set(f.integers("mlp_only_layers") or ())
@@ -83,26 +74,37 @@ def qwen_moe_at(f: Fields) -> Callable[[int], bool]:
     return lambda i: i not in only and (i + 1) % step == 0
 
 
-def qwen2_moe(f: Fields) -> Built:
-    """Qwen1.5-MoE and Qwen2-MoE: a gated shared expert."""
-    m = Moe(f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
-            f.integer("moe_intermediate_size"),
-            shared=f.integer("shared_expert_intermediate_size", default=0, low=0),
-            shared_gate=True)  # fmt: skip
-    return decoder(
-        f,
-        qwen_sliding(
-            f, Traits(qkv_bias=f.flag("qkv_bias", default=True), moe=m, moe_at=qwen_moe_at(f))
-        ),
-    )
-
-
-def qwen3_moe(f: Fields) -> Built:
-    """Qwen3-MoE."""
-    m = Moe(f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
-            f.integer("moe_intermediate_size"))  # fmt: skip
-    t = Traits(qk_norm="head", moe=m, moe_at=qwen_moe_at(f))
-    return decoder(f, qwen_sliding(f, attention_biases(f, t)))
+QWEN2: Final = Family(traits=Traits(qkv_bias=True), slides=qwen_sliding)
+"""Qwen2 and 2.5: biases on q, k, v."""
+QWEN3: Final = Family(
+    traits=Traits(qk_norm="head"), attention_bias=ATTENTION_BIAS, slides=qwen_sliding
+)
+"""Qwen3: norms on the heads of q and k."""
+QWEN2_MOE: Final = Family(
+    qkv_bias=Switch("qkv_bias", default=True),
+    moe=Routed(
+        count=Size("num_experts", "num_local_experts"),
+        per_token=Size("num_experts_per_tok"),
+        width=Size("moe_intermediate_size"),
+        shared=Size("shared_expert_intermediate_size", default=0, low=0),
+        shared_gate=True,
+    ),
+    moe_at=qwen_moe_at,
+    slides=qwen_sliding,
+)
+"""Qwen1.5-MoE and Qwen2-MoE: a gated shared expert."""
+QWEN3_MOE: Final = Family(
+    traits=Traits(qk_norm="head"),
+    attention_bias=ATTENTION_BIAS,
+    moe=Routed(
+        count=Size("num_experts", "num_local_experts"),
+        per_token=Size("num_experts_per_tok"),
+        width=Size("moe_intermediate_size"),
+    ),
+    moe_at=qwen_moe_at,
+    slides=qwen_sliding,
+)
+"""Qwen3-MoE."""
 
 
 def qwen_next(f: Fields) -> Built:
