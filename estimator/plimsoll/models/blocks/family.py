@@ -1,4 +1,4 @@
-"""A family of decoders as a row: what sets it apart from LLaMA, and which fields of a config say it.
+"""A family of decoders as a row: what sets it apart from LLaMA, and which fields of a config tell.
 
 Nothing here knows a model type. A family whose layers follow from more than its fields one by one
 is a function instead, in the module of its maker.
