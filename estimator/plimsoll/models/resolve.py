@@ -53,17 +53,35 @@ def resolve(
         entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
         if entry is not None:
             model = Model(
-                name, ModelSource.CATALOGUE, entry.architecture, entry.architecture.parameters,
-                None, f"catalogue:{entry.id}", (), _digest_of(entry.id),
-            )  # fmt: skip
+                name,
+                ModelSource.CATALOGUE,
+                entry.architecture,
+                entry.architecture.parameters,
+                None,
+                f"catalogue:{entry.id}",
+                (),
+                _digest_of(entry.id),
+            )
         elif parameters is not None:
             said = name or f"a model of {_nominal(parameters)} parameters"
-            return Model(said, ModelSource.PARAMETERS, None, parameters, bits,
-                         "spec.model.parameters", (), f"{parameters}x{bits}")  # fmt: skip
+            return Model(
+                said,
+                ModelSource.PARAMETERS,
+                None,
+                parameters,
+                bits,
+                "spec.model.parameters",
+                (),
+                f"{parameters}x{bits}",
+            )
         else:
             near = catalogue.load().suggest(_short(uri))
-            return Model(name or "an unnamed model", ModelSource.UNKNOWN, suggestions=near,
-                         origin=shown(uri)[1:-1])  # fmt: skip
+            return Model(
+                name or "an unnamed model",
+                ModelSource.UNKNOWN,
+                suggestions=near,
+                origin=shown(uri)[1:-1],
+            )
     return _stored_as(model, quantization)
 
 
@@ -95,9 +113,15 @@ def _from_base(base: str, name: str) -> Model:
             )
         )
     return Model(
-        name, ModelSource.BASE_MODEL, entry.architecture, entry.architecture.parameters, None,
-        f"catalogue:{entry.id}", (), _digest_of(entry.id),
-    )  # fmt: skip
+        name,
+        ModelSource.BASE_MODEL,
+        entry.architecture,
+        entry.architecture.parameters,
+        None,
+        f"catalogue:{entry.id}",
+        (),
+        _digest_of(entry.id),
+    )
 
 
 def _from_document(document: str, name: str, origin: str) -> Model:
@@ -114,9 +138,15 @@ def _from_document(document: str, name: str, origin: str) -> Model:
     architecture, is_profile, given = kept
     source = ModelSource.PROFILE if is_profile else ModelSource.CONFIG
     return Model(
-        name or given or origin or "the model in the document", source, architecture,
-        architecture.parameters, None, origin, (), digest,
-    )  # fmt: skip
+        name or given or origin or "the model in the document",
+        source,
+        architecture,
+        architecture.parameters,
+        None,
+        origin,
+        (),
+        digest,
+    )
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:

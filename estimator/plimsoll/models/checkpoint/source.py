@@ -92,9 +92,13 @@ def hub_profile(uri: str) -> Profile:
     parts = path.strip("/").split("/")
     if len(parts) < 2 or not all(parts):
         raise Invalid(
-            Problem("MODEL", shown(uri), "hf://owner/name",
-                    "add @revision for a branch, tag or commit, /file.gguf for a GGUF file")
-        )  # fmt: skip
+            Problem(
+                "MODEL",
+                shown(uri),
+                "hf://owner/name",
+                "add @revision for a branch, tag or commit, /file.gguf for a GGUF file",
+            )
+        )
     name, file = "/".join(parts[:2]), "/".join(parts[2:])
     if file:
         return profile_of_gguf(hub.read_gguf(name, file, revision), f"{name}/{file}")
@@ -109,10 +113,12 @@ def profile_of(checkpoint: Checkpoint) -> Profile:
     if checkpoint.config is None:
         raise Invalid(
             Problem(
-                checkpoint.origin, "", "a config.json beside the weights",
+                checkpoint.origin,
+                "",
+                "a config.json beside the weights",
                 "put the model's config.json there: tensors alone do not say heads or context",
             )
-        )  # fmt: skip
+        )
     config = _with_dtype(checkpoint)
     made = architecture(config, checkpoint.quant)
     notes = list(checkpoint.notes)
@@ -140,8 +146,11 @@ def profile_of_gguf(header: gguf.GGUF, name: str) -> Profile:
     config = gguf_model.config(header, name)
     notes: list[str] = []
     gguf_model.with_tensors(architecture(config), header.tensors, notes)
-    seen = {"tensors": len(header.tensors), "bytes": header.bytes,
-            "gguf": gguf_model.table(header.tensors)}  # fmt: skip
+    seen = {
+        "tensors": len(header.tensors),
+        "bytes": header.bytes,
+        "gguf": gguf_model.table(header.tensors),
+    }
     called = header.text("general.name")[:256] or name
     return profile(config, name=called, checkpoint=seen), tuple(notes)
 

@@ -267,9 +267,13 @@ AUDIO: Final[Mapping[str, Callable[[Fields, Fields, int], Tensors]]] = {
 }
 """Tensors of the audio tower and its projector, by ``model_type`` of the whole model."""
 _LLAMA: Final[Mapping[str, Any]] = {
-    "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
-    "intermediate_size": 11008, "vocab_size": 32000, "max_position_embeddings": 2048,
-}  # fmt: skip
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "intermediate_size": 11008,
+    "vocab_size": 32000,
+    "max_position_embeddings": 2048,
+}
 DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "llama": _LLAMA,
     "mistral": {

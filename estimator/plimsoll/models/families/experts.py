@@ -121,8 +121,9 @@ ARIA: Final = Family(
 def dbrx(f: Fields) -> Built:
     """DBRX: norms without bias, experts and heads described in sections of their own."""
     ffn = f.section("ffn_config") or f.empty()
-    m = Moe(ffn.integer("moe_num_experts"), ffn.integer("moe_top_k"),
-            ffn.integer("ffn_hidden_size"))  # fmt: skip
+    m = Moe(
+        ffn.integer("moe_num_experts"), ffn.integer("moe_top_k"), ffn.integer("ffn_hidden_size")
+    )
     attention = f.section("attn_config")
     kv = attention.integer("kv_n_heads", default=1) if attention is not None else 0
     return decoder(f, Traits(moe=m, kv_heads=kv))
@@ -132,13 +133,21 @@ def bailing(f: Fields) -> Built:
     """Ling and Ring: shared experts; from version 2 on norms on the heads of q and k."""
     width = f.integer("moe_intermediate_size")
     shared = f.integer("moe_shared_expert_intermediate_size", default=width)
-    m = Moe(f.integer("num_experts"), f.integer("num_experts_per_tok"), width,
-            shared=shared * f.integer("num_shared_experts", default=0, low=0))  # fmt: skip
+    m = Moe(
+        f.integer("num_experts"),
+        f.integer("num_experts_per_tok"),
+        width,
+        shared=shared * f.integer("num_shared_experts", default=0, low=0),
+    )
     bias = f.flag("use_bias")
     t = Traits(
-        qkv_bias=bias or f.flag("use_qkv_bias"), o_bias=bias, mlp_bias=bias, moe=m,
-        moe_at=first_dense(f), qk_norm="head" if f.flag("use_qk_norm") else "",
-    )  # fmt: skip
+        qkv_bias=bias or f.flag("use_qkv_bias"),
+        o_bias=bias,
+        mlp_bias=bias,
+        moe=m,
+        moe_at=first_dense(f),
+        qk_norm="head" if f.flag("use_qk_norm") else "",
+    )
     if f.flag("moe_router_enable_expert_bias"):
         t = replace(t, sparse_more=loose("mlp.gate.expert_bias", (m.count,), part=Part.ROUTER))
     return with_mtp(f, decoder(f, t))
@@ -153,9 +162,13 @@ def longcat(f: Fields) -> Built:
     empty = f.integer("zero_expert_num", default=0, low=0)
     tensors = experts(hidden, width, count)[1:]
     tensors += linear(
-        "mlp.router.classifier", count + empty, hidden, Split.NONE, Part.ROUTER,
+        "mlp.router.classifier",
+        count + empty,
+        hidden,
+        Split.NONE,
+        Part.ROUTER,
         bias=f.flag("router_bias"),
-    )  # fmt: skip
+    )
     for number in range(2):
         tensors += mla(latent, f"self_attn.{number}")
         tensors += mlp(hidden, wide, prefix=f"mlps.{number}")
@@ -170,8 +183,12 @@ def longcat(f: Fields) -> Built:
 def exaone_moe(f: Fields) -> Built:
     """K-EXAONE: norms on the heads of q and k, three of four layers slide, shared experts."""
     width = f.integer("moe_intermediate_size")
-    m = Moe(f.integer("num_experts"), f.integer("num_experts_per_tok"), width,
-            shared=width * f.integer("num_shared_experts", default=1, low=0))  # fmt: skip
+    m = Moe(
+        f.integer("num_experts"),
+        f.integer("num_experts_per_tok"),
+        width,
+        shared=width * f.integer("num_shared_experts", default=1, low=0),
+    )
     chosen = f.raw("is_moe_layer")
     t = Traits(qk_norm="head", moe=m, moe_at=first_dense(f))
     if isinstance(chosen, list) and not f.has("mlp_layer_types"):
@@ -186,8 +203,12 @@ def step3(f: Fields) -> Built:
     hidden, dim = f.integer("hidden_size"), f.integer("head_dim")
     rank = f.integer("share_q_dim")
     width = f.integer("moe_intermediate_size")
-    m = Moe(f.integer("moe_num_experts"), f.integer("moe_top_k"), width,
-            shared=f.integer("share_expert_dim", default=width))  # fmt: skip
+    m = Moe(
+        f.integer("moe_num_experts"),
+        f.integer("moe_top_k"),
+        width,
+        shared=f.integer("share_expert_dim", default=width),
+    )
     said = f.text("moe_layers_enum")
     chosen = {int(word) for word in said.split(",") if word.isdecimal() and len(word) < 6}
     own = Heads(hidden, heads, 1, dim, dim)
@@ -210,25 +231,30 @@ def step3_5(f: Fields) -> Built:
     t = Traits(qk_norm="head")
     full = replace(shape(f, t), head_gate=True)
     other = f.section("attention_other_setting")
-    sliding = replace(
-        full, heads=f.integer("num_sliding_attention_heads", default=full.heads)
-    )  # fmt: skip
+    sliding = replace(full, heads=f.integer("num_sliding_attention_heads", default=full.heads))
     if other is not None:
         sliding = replace(
-            full, heads=other.integer("num_attention_heads", default=full.heads),
+            full,
+            heads=other.integer("num_attention_heads", default=full.heads),
             kv=other.integer("num_attention_groups", "num_key_value_heads", default=full.kv),
-        )  # fmt: skip
+        )
     width = f.integer("moe_intermediate_size")
-    m = Moe(f.integer("moe_num_experts", "n_routed_experts", "num_experts"),
-            f.integer("moe_top_k", "num_experts_per_tok"), width,
-            shared=f.integer("share_expert_dim", default=width))  # fmt: skip
+    m = Moe(
+        f.integer("moe_num_experts", "n_routed_experts", "num_experts"),
+        f.integer("moe_top_k", "num_experts_per_tok"),
+        width,
+        shared=f.integer("share_expert_dim", default=width),
+    )
     first = f.integer("first_k_dense_replace", default=3, low=0)
     named = f.has("mlp_layer_types")
     t = replace(
-        t, moe=m, moe_at=first_dense(f) if named else lambda i: i >= first,
+        t,
+        moe=m,
+        moe_at=first_dense(f) if named else lambda i: i >= first,
         heads_of=heads_by_kind(full, sliding),
-        window=f.integer("sliding_window", default=512), kinds=kinds_from(f, layers_of(f)),
-    )  # fmt: skip
+        window=f.integer("sliding_window", default=512),
+        kinds=kinds_from(f, layers_of(f)),
+    )
     return decoder(f, t)
 
 
@@ -244,23 +270,29 @@ def mimo_v2(f: Fields) -> Built:
     v_dim = f.integer("v_head_dim", default=full.dim)
     full = replace(full, v_dim=v_dim, sinks=f.flag("add_full_attention_sink_bias"))
     sliding = replace(
-        full, heads=f.integer("swa_num_attention_heads", default=full.heads),
+        full,
+        heads=f.integer("swa_num_attention_heads", default=full.heads),
         kv=f.integer("swa_num_key_value_heads", default=full.kv * (2 if named else 1)),
         dim=f.integer("swa_head_dim", default=full.dim),
         v_dim=f.integer("swa_v_head_dim", default=v_dim),
         sinks=f.flag("add_swa_attention_sink_bias", default=named),
-    )  # fmt: skip
+    )
     pattern = f.integers("hybrid_layer_pattern") or ()
     by_name = kinds_from(f, layers_of(f))
-    m = Moe(f.integer("n_routed_experts"), f.integer("num_experts_per_tok"),
-            f.integer("moe_intermediate_size"))  # fmt: skip
+    m = Moe(
+        f.integer("n_routed_experts"),
+        f.integer("num_experts_per_tok"),
+        f.integer("moe_intermediate_size"),
+    )
     t = Traits(
-        moe=m, moe_at=first_dense(f), window=f.integer("sliding_window", default=128),
-        kinds=by_name if named else lambda i: (
-            MixerKind.SLIDING if i < len(pattern) and pattern[i] else MixerKind.FULL
-        ),
+        moe=m,
+        moe_at=first_dense(f),
+        window=f.integer("sliding_window", default=128),
+        kinds=by_name
+        if named
+        else lambda i: MixerKind.SLIDING if i < len(pattern) and pattern[i] else MixerKind.FULL,
         heads_of=heads_by_kind(full, sliding),
-    )  # fmt: skip
+    )
     return decoder(f, t)
 
 

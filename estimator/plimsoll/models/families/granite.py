@@ -55,11 +55,16 @@ def _granite_state(f: Fields, hidden: int) -> Mamba2:
     given = f.raw("mamba_d_head")
     dim = max(1, inner // heads) if given in (None, "auto") else f.integer("mamba_d_head")
     return Mamba2(
-        hidden, heads, dim, f.integer("mamba_d_state", default=256),
-        f.integer("mamba_n_groups", default=1), f.integer("mamba_d_conv", default=4),
-        f.flag("mamba_proj_bias"), f.flag("mamba_proj_bias"),
+        hidden,
+        heads,
+        dim,
+        f.integer("mamba_d_state", default=256),
+        f.integer("mamba_n_groups", default=1),
+        f.integer("mamba_d_conv", default=4),
+        f.flag("mamba_proj_bias"),
+        f.flag("mamba_proj_bias"),
         f.flag("mamba_conv_bias", default=True),
-    )  # fmt: skip
+    )
 
 
 def granite_hybrid(f: Fields) -> Built:
@@ -131,8 +136,9 @@ def _conformer(a: Fields) -> Tensors:
         "audio.conv.down_conv", h, conv, 1
     )
     layer += audio_norm("audio.post_norm", h)
-    found = linear("audio.input_linear", h, a.integer("input_dim", default=160), Split.NONE, A,
-                   bias=True)  # fmt: skip
+    found = linear(
+        "audio.input_linear", h, a.integer("input_dim", default=160), Split.NONE, A, bias=True
+    )
     found += copies(layer, a.integer("num_layers", default=10, high=1000))
     found += linear("audio.out", out, h, Split.NONE, A, bias=True)
     return found + linear("audio.out_mid", h, out, Split.NONE, A, bias=True)

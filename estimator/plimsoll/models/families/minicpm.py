@@ -21,9 +21,12 @@ from plimsoll.models.families.qwen import QWEN2, QWEN3
 _WITH_LLAMA, _WITH_QWEN2, _WITH_QWEN3 = 2.5, 2.6, 4.5
 """Versions of MiniCPM-V that changed the text model."""
 _SIGLIP400: Final = {
-    "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "image_size": 980,
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "image_size": 980,
     "patch_size": 14,
-}  # fmt: skip
+}
 
 
 MINICPM3: Final = Family(traits=Traits(tied=True), latent=latent_of, mlp_bias=MLP_BIAS)

@@ -107,8 +107,14 @@ JAIS2: Final = Family(
 def phi3small(f: Fields) -> Built:
     """Phi-3-small: biases everywhere, gate and up in one, tied."""
     width = f.integer("ff_intermediate_size")
-    t = Traits(norm_bias=True, qkv_bias=True, o_bias=True, mlp_bias=True, tied=True,
-               width_at=lambda _: width)  # fmt: skip
+    t = Traits(
+        norm_bias=True,
+        qkv_bias=True,
+        o_bias=True,
+        mlp_bias=True,
+        tied=True,
+        width_at=lambda _: width,
+    )
     return decoder(f, t)
 
 
@@ -125,12 +131,17 @@ def opt(f: Fields) -> Built:
     narrow = f.integer("word_embed_proj_dim", default=hidden)
     bias = f.flag("enable_bias", default=True)
     t = replace(
-        BIASED, four_times=False, tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias,
+        BIASED,
+        four_times=False,
+        tied=True,
+        qkv_bias=bias,
+        o_bias=bias,
+        mlp_bias=bias,
         norm_weight=f.flag("layer_norm_elementwise_affine", default=True),
         positions=f.integer("max_position_embeddings", default=2048) + 2,
         embed_dim=narrow if narrow != hidden else 0,
         final_norm=f.flag("do_layer_norm_before", default=True),
-    )  # fmt: skip
+    )
     return decoder(f, t)
 
 
@@ -157,9 +168,11 @@ def stablelm(f: Fields) -> Built:
     """StableLM: norms with bias; parallel ones have one; norms for each head."""
     parallel = f.flag("use_parallel_residual")
     t = Traits(
-        norms=1 if parallel else 2, norm_bias=True, qkv_bias=f.flag("use_qkv_bias"),
+        norms=1 if parallel else 2,
+        norm_bias=True,
+        qkv_bias=f.flag("use_qkv_bias"),
         qk_norm="per-head" if f.flag("qk_layernorm") else "",
-    )  # fmt: skip
+    )
     return decoder(f, t)
 
 
@@ -168,10 +181,11 @@ def mimo(f: Fields) -> Built:
     built = decoder(f, Traits(qkv_bias=f.flag("attention_bias", default=True)))
     hidden = built.hidden
     mtp = (
-        norm("mtp.token_layernorm", hidden) + norm("mtp.hidden_layernorm", hidden)
+        norm("mtp.token_layernorm", hidden)
+        + norm("mtp.hidden_layernorm", hidden)
         + norm("mtp.final_layernorm", hidden)
         + linear("mtp.input_proj", hidden, 2 * hidden, Split.NONE, Part.OTHER, stage=Stage.LAST)
-    )  # fmt: skip
+    )
     number = f.integer("num_nextn_predict_layers", default=0, low=0, high=16)
     return replace(built, extra=(built.blocks[0].tensors + mtp) * number)
 

@@ -56,9 +56,10 @@ def qwen_sliding(f: Fields, t: Traits) -> Traits:
         return t
     first = f.integer("max_window_layers", default=0, low=0)
     return replace(
-        t, window=f.integer("sliding_window", default=4096),
+        t,
+        window=f.integer("sliding_window", default=4096),
         kinds=lambda i: MixerKind.SLIDING if i >= first else MixerKind.FULL,
-    )  # fmt: skip
+    )
 
 
 def qwen1(f: Fields) -> Built:
@@ -110,27 +111,30 @@ QWEN3_MOE: Final = Family(
 def qwen_next(f: Fields) -> Built:
     """Qwen3-Next, Qwen3.5 and 3.6: gated delta nets, every fourth layer gated attention."""
     heads = replace(
-        shape(f, attention_biases(f, Traits())), qk_norm="head",
+        shape(f, attention_biases(f, Traits())),
+        qk_norm="head",
         gate=f.flag("attn_output_gate", default=True),
-    )  # fmt: skip
+    )
     hidden = heads.hidden
     d = DeltaNet(
-        hidden, f.integer("linear_num_key_heads", default=16),
+        hidden,
+        f.integer("linear_num_key_heads", default=16),
         f.integer("linear_key_head_dim", default=128),
         f.integer("linear_num_value_heads", default=32),
         f.integer("linear_value_head_dim", default=128),
         f.integer("linear_conv_kernel_dim", default=4),
         f.text("mamba_ssm_dtype", "mamba_ssm_cache_dtype"),
         fused=f.text("model_type") == "qwen3_next",
-    )  # fmt: skip
+    )
     moe, width = None, f.integer("intermediate_size", default=1)
     if f.has("num_experts", "num_local_experts"):
         moe = Moe(
-            f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
+            f.integer("num_experts", "num_local_experts"),
+            f.integer("num_experts_per_tok"),
             f.integer("moe_intermediate_size"),
             shared=f.integer("shared_expert_intermediate_size", default=0, low=0),
             shared_gate=True,
-        )  # fmt: skip
+        )
     t = Traits(moe=moe)
     every = f.integer("full_attention_interval", default=4)
     kinds = kinds_from(f, layers_of(f))
@@ -209,10 +213,19 @@ def _any_size(
     edge = size * merge
     tokens = max(1, pixels // (edge * edge))
     return Tower(
-        kind, hidden, intermediate, CHANNELS * frames * size * size, width * (1 + levels),
-        tokens, tokens * merge * merge, levels, edge=edge, merge=merge * merge, pixels=pixels,
+        kind,
+        hidden,
+        intermediate,
+        CHANNELS * frames * size * size,
+        width * (1 + levels),
+        tokens,
+        tokens * merge * merge,
+        levels,
+        edge=edge,
+        merge=merge * merge,
+        pixels=pixels,
         video_pixels=video,
-    )  # fmt: skip
+    )
 
 
 def qwen2_largest(top: Fields, v: Fields, text: int) -> Tower:
@@ -256,5 +269,6 @@ def qwen3_omni_audio(top: Fields, a: Fields, text: int) -> Tensors:
     found += linear("audio.conv_out", h, side * bands, Split.NONE, A)
     found += copies(whisper_layer(h, width, whole=False, k_bias=True), count)
     found += audio_norm("audio.ln_post", h) + linear("audio.proj1", h, h, Split.NONE, A, bias=True)
-    return found + linear("audio.proj2", a.integer("output_dim", default=text), h, Split.NONE, A,
-                          bias=True)  # fmt: skip
+    return found + linear(
+        "audio.proj2", a.integer("output_dim", default=text), h, Split.NONE, A, bias=True
+    )
