@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
 from plimsoll.models import catalogue
+from plimsoll.models.checkpoint.profile import FORMAT, from_profile
+from plimsoll.models.config import architecture
 from plimsoll.models.document import parse_document
 from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.quantization_config import stored
+from plimsoll.units import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,8 +96,6 @@ def _short(uri: str) -> str:
 
 
 def _nominal(parameters: int) -> str:
-    from plimsoll.units import count
-
     return count(parameters).replace(".00", "")
 
 
@@ -150,9 +152,6 @@ def _from_document(document: str, name: str, origin: str) -> Model:
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
-    from plimsoll.models.checkpoint.profile import FORMAT, from_profile
-    from plimsoll.models.config import architecture
-
     try:
         if parsed.get("format") == FORMAT:
             return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
@@ -185,6 +184,4 @@ def _stored_as(model: Model, quantization: str) -> Model:
 
 @lru_cache(maxsize=256)
 def _requantized(architecture: Architecture, quantization: str) -> Architecture:
-    from plimsoll.models.quantization_config import stored
-
     return replace(architecture, quantization=stored(quantization))

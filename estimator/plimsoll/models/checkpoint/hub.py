@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.models.checkpoint import gguf
 from plimsoll.models.checkpoint.safetensors import (
     CONFIG,
     INDEX,
@@ -38,7 +39,6 @@ from plimsoll.models.header import Checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll.models.checkpoint.gguf import GGUF
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ def read(name: str, revision: str = "") -> Checkpoint:
     return _asked(name, revision, lambda: _read(name, revision))
 
 
-def read_gguf(name: str, file: str, revision: str = "") -> GGUF:
+def read_gguf(name: str, file: str, revision: str = "") -> gguf.GGUF:
     """The header of a GGUF file in a repository; of all its parts, where it has several.
 
     Raises `Invalid` with the next step where it is not to be had, `Unreadable` for a bad file.
@@ -297,7 +297,7 @@ def _keep(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _read_gguf(name: str, file: str, revision: str) -> GGUF:
+def _read_gguf(name: str, file: str, revision: str) -> gguf.GGUF:
     from huggingface_hub import (
         get_session,
         get_token,
@@ -306,9 +306,7 @@ def _read_gguf(name: str, file: str, revision: str) -> GGUF:
         try_to_load_from_cache,
     )
 
-    from plimsoll.models.checkpoint import gguf
-
-    def one(part: str) -> GGUF:
+    def one(part: str) -> gguf.GGUF:
         found = try_to_load_from_cache(name, part, revision=revision or None)
         if isinstance(found, str):
             return gguf.read_file(Path(found))

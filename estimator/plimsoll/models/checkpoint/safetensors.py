@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from plimsoll.errors import Invalid, Unreadable
+from plimsoll.models.document import MAX_DOCUMENT
 from plimsoll.models.header import (
     MAX_DIMENSIONS,
     MAX_ELEMENTS,
@@ -347,8 +348,6 @@ def _bytes(path: Path, most: int) -> bytes:
 
 def document(path: Path, read: Callable[[Path, int], bytes] = _bytes) -> dict[str, Any] | None:
     """The JSON object in a small file beside the weights; None where there is no such file."""
-    from plimsoll.models.document import MAX_DOCUMENT
-
     if not path.is_file():
         return None
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
-from plimsoll.models.checkpoint import gguf, gguf_model, safetensors
+from plimsoll.models.checkpoint import gguf, gguf_model, hub, safetensors
 from plimsoll.models.checkpoint.packing import unpacked
 from plimsoll.models.checkpoint.profile import profile
 from plimsoll.models.checkpoint.structure import corrections, packed_bits
@@ -86,8 +86,6 @@ def hub_profile(uri: str) -> Profile:
     uri: ``hf://owner/name``, with ``@revision`` or ``/file.gguf`` behind it, or without ``hf://``.
     Raises `Invalid` or `plimsoll.errors.Unreadable`.
     """
-    from plimsoll.models.checkpoint import hub
-
     path, _, revision = uri.removeprefix("hf://").partition("@")
     parts = path.strip("/").split("/")
     if len(parts) < 2 or not all(parts):
