@@ -34,8 +34,12 @@ _SENSES: Final = (Part.VISION, Part.AUDIO)
 _THINKS: Final = "thinker_config"
 """Where Qwen-Omni keeps what is served; its voice is not."""
 _OF_THE_WHOLE: Final = (
-    "model_type", "architectures", "torch_dtype", "dtype", "quantization_config",
-)  # fmt: skip
+    "model_type",
+    "architectures",
+    "torch_dtype",
+    "dtype",
+    "quantization_config",
+)
 """Fields that hold for the part of a config that is served, where the whole says them."""
 _HEARING: Final = ("audio_config", "encoder_config")
 """Keys of audio towers; the second is another thing in most configs."""
@@ -45,9 +49,15 @@ _DTYPES: Final = {
     "auto": "bfloat16", "": "bfloat16",
 }  # fmt: skip
 _LENGTHS: Final = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_target_positions",
-    "max_sequence_length", "max_seq_length", "seq_len",
-)  # fmt: skip
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "max_target_positions",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+)
 """Keys for the longest context; where there are several, the least counts."""
 _LENGTH_ABOVE_ALL: Final = "model_max_length"
 """The key that counts whatever the others say (Command R)."""
@@ -107,11 +117,12 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
     if not 0 < made.parameters <= MAX_PARAMETERS:
         raise Invalid(
             Problem(
-                "config.json", f"{count(made.parameters)} parameters in all",
+                "config.json",
+                f"{count(made.parameters)} parameters in all",
                 f"at most {count(MAX_PARAMETERS)}",
                 "check the widths and the numbers of layers and experts",
             )
-        )  # fmt: skip
+        )
     return made
 
 

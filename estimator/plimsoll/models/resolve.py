@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
 from plimsoll.models import catalogue
+from plimsoll.models.checkpoint.profile import FORMAT, from_profile
+from plimsoll.models.config import architecture
 from plimsoll.models.document import parse_document
 from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.quantization_config import stored
+from plimsoll.units import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,17 +57,35 @@ def resolve(
         entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
         if entry is not None:
             model = Model(
-                name, ModelSource.CATALOGUE, entry.architecture, entry.architecture.parameters,
-                None, f"catalogue:{entry.id}", (), _digest_of(entry.id),
-            )  # fmt: skip
+                name,
+                ModelSource.CATALOGUE,
+                entry.architecture,
+                entry.architecture.parameters,
+                None,
+                f"catalogue:{entry.id}",
+                (),
+                _digest_of(entry.id),
+            )
         elif parameters is not None:
             said = name or f"a model of {_nominal(parameters)} parameters"
-            return Model(said, ModelSource.PARAMETERS, None, parameters, bits,
-                         "spec.model.parameters", (), f"{parameters}x{bits}")  # fmt: skip
+            return Model(
+                said,
+                ModelSource.PARAMETERS,
+                None,
+                parameters,
+                bits,
+                "spec.model.parameters",
+                (),
+                f"{parameters}x{bits}",
+            )
         else:
             near = catalogue.load().suggest(_short(uri))
-            return Model(name or "an unnamed model", ModelSource.UNKNOWN, suggestions=near,
-                         origin=shown(uri)[1:-1])  # fmt: skip
+            return Model(
+                name or "an unnamed model",
+                ModelSource.UNKNOWN,
+                suggestions=near,
+                origin=shown(uri)[1:-1],
+            )
     return _stored_as(model, quantization)
 
 
@@ -74,8 +96,6 @@ def _short(uri: str) -> str:
 
 
 def _nominal(parameters: int) -> str:
-    from plimsoll.units import count
-
     return count(parameters).replace(".00", "")
 
 
@@ -95,9 +115,15 @@ def _from_base(base: str, name: str) -> Model:
             )
         )
     return Model(
-        name, ModelSource.BASE_MODEL, entry.architecture, entry.architecture.parameters, None,
-        f"catalogue:{entry.id}", (), _digest_of(entry.id),
-    )  # fmt: skip
+        name,
+        ModelSource.BASE_MODEL,
+        entry.architecture,
+        entry.architecture.parameters,
+        None,
+        f"catalogue:{entry.id}",
+        (),
+        _digest_of(entry.id),
+    )
 
 
 def _from_document(document: str, name: str, origin: str) -> Model:
@@ -114,15 +140,18 @@ def _from_document(document: str, name: str, origin: str) -> Model:
     architecture, is_profile, given = kept
     source = ModelSource.PROFILE if is_profile else ModelSource.CONFIG
     return Model(
-        name or given or origin or "the model in the document", source, architecture,
-        architecture.parameters, None, origin, (), digest,
-    )  # fmt: skip
+        name or given or origin or "the model in the document",
+        source,
+        architecture,
+        architecture.parameters,
+        None,
+        origin,
+        (),
+        digest,
+    )
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
-    from plimsoll.models.checkpoint.profile import FORMAT, from_profile
-    from plimsoll.models.config import architecture
-
     try:
         if parsed.get("format") == FORMAT:
             return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
@@ -155,6 +184,4 @@ def _stored_as(model: Model, quantization: str) -> Model:
 
 @lru_cache(maxsize=256)
 def _requantized(architecture: Architecture, quantization: str) -> Architecture:
-    from plimsoll.models.quantization_config import stored
-
     return replace(architecture, quantization=stored(quantization))

@@ -130,11 +130,21 @@ def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "null", "[]", "{", "NaN", '{"a": 1, "a": 2}', "[" * 100_000, "{}", '{"model_type": 5}',
-        json.dumps({"format": FORMAT}), json.dumps({"format": "other"}), "x" * (MAX_DOCUMENT + 1),
+        "",
+        "null",
+        "[]",
+        "{",
+        "NaN",
+        '{"a": 1, "a": 2}',
+        "[" * 100_000,
+        "{}",
+        '{"model_type": 5}',
+        json.dumps({"format": FORMAT}),
+        json.dumps({"format": "other"}),
+        "x" * (MAX_DOCUMENT + 1),
         '{"model_type": "llama", "hidden_size": -1, "num_hidden_layers": 1e400}',
     ],
-)  # fmt: skip
+)
 def test_a_document_that_is_no_model_is_refused_with_its_path(text: str) -> None:
     with pytest.raises(Invalid) as caught:
         resolve(document=text, document_origin="configmap:chat/mine")

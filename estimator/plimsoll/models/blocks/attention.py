@@ -78,9 +78,15 @@ def gqa_mixer(
 ) -> Mixer:
     """The cache of grouped-query attention."""
     return Mixer(
-        kind, h.heads, h.kv, h.dim, h.v_dim, window=window, shares_kv=shares,
+        kind,
+        h.heads,
+        h.kv,
+        h.dim,
+        h.v_dim,
+        window=window,
+        shares_kv=shares,
         index_dim=h.index_dim if h.index_heads else 0,
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,10 @@ def mla(m: Latent, prefix: str = "self_attn") -> Tensors:
 def mla_mixer(m: Latent) -> Mixer:
     """The cache of latent attention: one vector of rank + rope per token, on every rank whole."""
     return Mixer(
-        MixerKind.MLA, m.heads, 1, m.kv_rank + m.rope, 0,
+        MixerKind.MLA,
+        m.heads,
+        1,
+        m.kv_rank + m.rope,
+        0,
         index_dim=m.index_dim if m.index_heads else 0,
-    )  # fmt: skip
+    )

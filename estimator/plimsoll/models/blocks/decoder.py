@@ -39,10 +39,14 @@ KIND_NAMES: Final = {
 }
 """Names in ``layer_types``."""
 NORM_NAMES: Final = (
-    "input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm",
-    "post_feedforward_layernorm", "post_feedforward_layernorm_1", "post_feedforward_layernorm_2",
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+    "post_feedforward_layernorm_1",
+    "post_feedforward_layernorm_2",
     "pre_feedforward_layernorm_2",
-)  # fmt: skip
+)
 """A layer's norms over the hidden size, in the order in which families have them."""
 
 
@@ -175,24 +179,40 @@ def decoder(f: Fields, t: Traits) -> Built:
     default = 4 * heads.hidden if t.four_times else None
     if t.moe is not None and all(map(t.moe_at, range(count))):
         default = 1
-    width = 1 if t.width_at else f.integer(
-        "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "hidden_dim", default=default
-    )  # fmt: skip
+    width = (
+        1
+        if t.width_at
+        else f.integer(
+            "intermediate_size",
+            "ffn_dim",
+            "n_inner",
+            "ffn_hidden_size",
+            "hidden_dim",
+            default=default,
+        )
+    )
     f.stop_if_wrong()
     layers = [
         Layer(
-            t.kinds(index), t.width_at(index) if t.width_at else width,
-            sparse=t.moe is not None and t.moe_at(index), shares=t.shares_kv(index),
+            t.kinds(index),
+            t.width_at(index) if t.width_at else width,
+            sparse=t.moe is not None and t.moe_at(index),
+            shares=t.shares_kv(index),
             indexed=t.indexed(index),
         )
         for index in range(count)
-    ]  # fmt: skip
+    ]
     return assemble(f, t, heads.hidden, heads.heads, lambda layer: _block(t, heads, layer), layers)
 
 
 def assemble(
-    f: Fields, t: Traits, hidden: int, heads: int, make: Callable[[K], Block], keys: Sequence[K],
-) -> Built:  # fmt: skip
+    f: Fields,
+    t: Traits,
+    hidden: int,
+    heads: int,
+    make: Callable[[K], Block],
+    keys: Sequence[K],
+) -> Built:
     """A model of layers made by key: equal keys share a block."""
     vocab = f.integer("vocab_size", "padded_vocab_size")
     tied = f.flag("tie_word_embeddings", default=t.tied)
@@ -239,16 +259,22 @@ def layer_norms(t: Traits, hidden: int) -> Tensors:
 
 def feed_forward(
     t: Traits, hidden: int, width: int, *, sparse: bool, prefix: str = "mlp"
-) -> tuple[Tensors, FeedForward]:  # fmt: skip
+) -> tuple[Tensors, FeedForward]:
     """Dense, or experts with what is shared among them."""
     m = t.moe
     if not sparse or m is None:
         dense = mlp(hidden, width, gated=t.gated, bias=t.mlp_bias, prefix=prefix)
         return dense, FeedForward(width, gated=t.gated)
     found = experts(
-        hidden, m.width, m.count, gated=m.gated, bias=m.bias, router_bias=m.router_bias,
-        into=m.latent, prefix=prefix,
-    )  # fmt: skip
+        hidden,
+        m.width,
+        m.count,
+        gated=m.gated,
+        bias=m.bias,
+        router_bias=m.router_bias,
+        into=m.latent,
+        prefix=prefix,
+    )
     if m.shared:
         found += mlp(
             hidden, m.shared, gated=m.gated, bias=t.mlp_bias, prefix=f"{prefix}.shared_experts"
@@ -293,9 +319,10 @@ def kinds_from(f: Fields, count: int, *, default_pattern: int = 0) -> Callable[[
     if names:
         if len(names) < count or set(names) - KIND_NAMES.keys():
             f.wrong(
-                "layer_types", [*dict.fromkeys(names)],
+                "layer_types",
+                [*dict.fromkeys(names)],
                 f"for each of the {count} layers one of {', '.join(KIND_NAMES)}",
-            )  # fmt: skip
+            )
             return lambda _: MixerKind.FULL
         return lambda i: KIND_NAMES[names[i]]
     given = f.raw("sliding_window_pattern")

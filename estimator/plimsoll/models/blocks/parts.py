@@ -14,16 +14,33 @@ Tensors = tuple[Tensor, ...]
 
 
 def linear(
-    name: str, out: int, into: int, split: Split, part: Part, *, bias: bool = False,
-    copies: int = 1, stage: Stage = Stage.FIRST,
-) -> Tensors:  # fmt: skip
+    name: str,
+    out: int,
+    into: int,
+    split: Split,
+    part: Part,
+    *,
+    bias: bool = False,
+    copies: int = 1,
+    stage: Stage = Stage.FIRST,
+) -> Tensors:
     """The weight (out x into) and, where there is one, the bias (out) of a linear layer."""
     weight = Tensor(f"{name}.weight", (out, into), split, part, copies, True, stage)
     if not bias:
         return (weight,)
     whole = split in (Split.ROW, Split.EXPERT_ROW)
-    return (weight, Tensor(f"{name}.bias", (out,), Split.NONE if whole and copies == 1 else split,
-                           part, copies, False, stage))  # fmt: skip
+    return (
+        weight,
+        Tensor(
+            f"{name}.bias",
+            (out,),
+            Split.NONE if whole and copies == 1 else split,
+            part,
+            copies,
+            False,
+            stage,
+        ),
+    )
 
 
 def norm(name: str, width: int, *, bias: bool = False, stage: Stage = Stage.FIRST) -> Tensors:
@@ -35,17 +52,25 @@ def norm(name: str, width: int, *, bias: bool = False, stage: Stage = Stage.FIRS
 
 
 def loose(
-    name: str, shape: tuple[int, ...], split: Split = Split.NONE, part: Part = Part.OTHER,
+    name: str,
+    shape: tuple[int, ...],
+    split: Split = Split.NONE,
+    part: Part = Part.OTHER,
     stage: Stage = Stage.FIRST,
-) -> Tensors:  # fmt: skip
+) -> Tensors:
     """A tensor that is neither a linear's nor a norm's."""
     return (Tensor(name, shape, split, part, stage=stage),)
 
 
 def mlp(
-    hidden: int, width: int, *, gated: bool = True, bias: bool = False, prefix: str = "mlp",
+    hidden: int,
+    width: int,
+    *,
+    gated: bool = True,
+    bias: bool = False,
+    prefix: str = "mlp",
     part: Part = Part.MLP,
-) -> Tensors:  # fmt: skip
+) -> Tensors:
     """A dense feed-forward."""
     up = linear(f"{prefix}.up_proj", width, hidden, Split.COLUMN, part, bias=bias)
     gate = linear(f"{prefix}.gate_proj", width, hidden, Split.COLUMN, part, bias=bias)
@@ -54,9 +79,16 @@ def mlp(
 
 
 def experts(
-    hidden: int, width: int, count: int, *, gated: bool = True, bias: bool = False,
-    router_bias: bool = False, prefix: str = "mlp", into: int = 0,
-) -> Tensors:  # fmt: skip
+    hidden: int,
+    width: int,
+    count: int,
+    *,
+    gated: bool = True,
+    bias: bool = False,
+    router_bias: bool = False,
+    prefix: str = "mlp",
+    into: int = 0,
+) -> Tensors:
     """A router and its experts. into: width that the experts read and write, if not hidden."""
     inner = into or hidden
     name = f"{prefix}.experts"

@@ -57,13 +57,18 @@ def latent_of(f: Fields, *, gate: bool = False) -> Latent:
     """The shape of latent attention from DeepSeek's fields. gate: an output gate."""
     heads = shape(f)
     return Latent(
-        hidden=heads.hidden, heads=heads.heads, q_rank=f.optional("q_lora_rank") or 0,
-        kv_rank=f.integer("kv_lora_rank"), nope=f.integer("qk_nope_head_dim"),
+        hidden=heads.hidden,
+        heads=heads.heads,
+        q_rank=f.optional("q_lora_rank") or 0,
+        kv_rank=f.integer("kv_lora_rank"),
+        nope=f.integer("qk_nope_head_dim"),
         rope=f.integer("qk_rope_head_dim"),
         v_dim=f.integer("v_head_dim", default=max(1, heads.hidden // heads.heads)),
-        bias=f.flag("attention_bias"), index_heads=f.optional("index_n_heads") or 0,
-        index_dim=f.optional("index_head_dim") or 0, gate=gate,
-    )  # fmt: skip
+        bias=f.flag("attention_bias"),
+        index_heads=f.optional("index_n_heads") or 0,
+        index_dim=f.optional("index_head_dim") or 0,
+        gate=gate,
+    )
 
 
 def heads_by_kind(full: Heads, sliding: Heads) -> Callable[[MixerKind], Heads]:
@@ -90,9 +95,11 @@ def deepseek_moe(f: Fields) -> Moe:
     """Experts from DeepSeek's fields: every shared expert is as wide as a routed one."""
     width = f.integer("moe_intermediate_size")
     return Moe(
-        f.integer("n_routed_experts"), f.integer("num_experts_per_tok"), width,
+        f.integer("n_routed_experts"),
+        f.integer("num_experts_per_tok"),
+        width,
         shared=width * f.integer("n_shared_experts", default=0, low=0),
-    )  # fmt: skip
+    )
 
 
 def with_mtp(f: Fields, built: Built, *, copies: bool = False) -> Built:
@@ -102,16 +109,22 @@ def with_mtp(f: Fields, built: Built, *, copies: bool = False) -> Built:
     copies: the embedding and the head are stored with it once more.
     """
     number = f.integer(
-        "num_nextn_predict_layers", "num_nextn_predict_layers_in_checkpoint",
-        "mtp_num_hidden_layers", default=0, low=0, high=16,
-    )  # fmt: skip
+        "num_nextn_predict_layers",
+        "num_nextn_predict_layers_in_checkpoint",
+        "mtp_num_hidden_layers",
+        default=0,
+        low=0,
+        high=16,
+    )
     if not number:
         return built
     hidden, vocab = built.hidden, built.vocab
     own = (
-        norm("enorm", hidden) + norm("hnorm", hidden) + norm("shared_head.norm", hidden)
+        norm("enorm", hidden)
+        + norm("hnorm", hidden)
+        + norm("shared_head.norm", hidden)
         + linear("eh_proj", hidden, 2 * hidden, Split.NONE, Part.OTHER)
-    )  # fmt: skip
+    )
     if copies:
         own += linear("shared_head.head", vocab, hidden, Split.VOCAB, Part.HEAD)
         own += loose("embed_tokens.weight", (vocab, hidden), Split.VOCAB, Part.EMBEDDING)

@@ -53,9 +53,14 @@ def mamba1(m: Mamba1, prefix: str = "mixer") -> Tensors:
 def mamba1_mixer(m: Mamba1) -> Mixer:
     """Its state."""
     return Mixer(
-        MixerKind.MAMBA1, 0, 0, 0, 0,
-        conv_elements=(m.kernel - 1) * m.inner, state_elements=m.inner * m.state,
-    )  # fmt: skip
+        MixerKind.MAMBA1,
+        0,
+        0,
+        0,
+        0,
+        conv_elements=(m.kernel - 1) * m.inner,
+        state_elements=m.inner * m.state,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +110,15 @@ def mamba2(m: Mamba2, prefix: str = "mixer") -> Tensors:
 def mamba2_mixer(m: Mamba2) -> Mixer:
     """Its state."""
     return Mixer(
-        MixerKind.MAMBA2, 0, 0, 0, 0, conv_elements=(m.kernel - 1) * m.conv,
-        state_elements=m.heads * m.head_dim * m.state, state_dtype=m.state_dtype,
-    )  # fmt: skip
+        MixerKind.MAMBA2,
+        0,
+        0,
+        0,
+        0,
+        conv_elements=(m.kernel - 1) * m.conv,
+        state_elements=m.heads * m.head_dim * m.state,
+        state_dtype=m.state_dtype,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +165,15 @@ def delta_net(d: DeltaNet, prefix: str = "linear_attn") -> Tensors:
 def delta_net_mixer(d: DeltaNet) -> Mixer:
     """Its state."""
     return Mixer(
-        MixerKind.LINEAR, 0, 0, 0, 0, conv_elements=(d.kernel - 1) * d.conv,
-        state_elements=d.v_heads * d.v_dim * d.k_dim, state_dtype=d.state_dtype,
-    )  # fmt: skip
+        MixerKind.LINEAR,
+        0,
+        0,
+        0,
+        0,
+        conv_elements=(d.kernel - 1) * d.conv,
+        state_elements=d.v_heads * d.v_dim * d.k_dim,
+        state_dtype=d.state_dtype,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +215,15 @@ def kimi_delta(k: KimiDelta, prefix: str = "self_attn") -> Tensors:
 def kimi_delta_mixer(k: KimiDelta) -> Mixer:
     """Its state."""
     return Mixer(
-        MixerKind.LINEAR, 0, 0, 0, 0, conv_elements=(k.kernel - 1) * 3 * k.inner,
-        state_elements=k.inner * k.dim, state_dtype="float32",
-    )  # fmt: skip
+        MixerKind.LINEAR,
+        0,
+        0,
+        0,
+        0,
+        conv_elements=(k.kernel - 1) * 3 * k.inner,
+        state_elements=k.inner * k.dim,
+        state_dtype="float32",
+    )
 
 
 def short_conv(hidden: int, kernel: int, *, bias: bool, prefix: str = "conv") -> Tensors:
@@ -230,5 +253,6 @@ def lightning(hidden: int, heads: int, dim: int, prefix: str = "self_attn") -> T
 
 def lightning_mixer(heads: int, dim: int) -> Mixer:
     """Its state: heads x dim x dim, in float32."""
-    return Mixer(MixerKind.LINEAR, 0, 0, 0, 0, state_elements=heads * dim * dim,
-                 state_dtype="float32")  # fmt: skip
+    return Mixer(
+        MixerKind.LINEAR, 0, 0, 0, 0, state_elements=heads * dim * dim, state_dtype="float32"
+    )

@@ -32,9 +32,17 @@ def vit_norm(name: str, width: int, *, bias: bool = True) -> Tensors:
 
 
 def vit_layer(
-    h: int, width: int, *, bias: bool = True, mlp_bias: bool = True, qkv_bias: bool | None = None,
-    gated: bool = False, norm_bias: bool = True, whole: bool = False, inner: int = 0,
-) -> Tensors:  # fmt: skip
+    h: int,
+    width: int,
+    *,
+    bias: bool = True,
+    mlp_bias: bool = True,
+    qkv_bias: bool | None = None,
+    gated: bool = False,
+    norm_bias: bool = True,
+    whole: bool = False,
+    inner: int = 0,
+) -> Tensors:
     """One layer of a vision transformer. whole: not cut by tensor parallelism."""
     column, row = (Split.NONE, Split.NONE) if whole else (Split.COLUMN, Split.ROW)
     qkv = bias if qkv_bias is None else qkv_bias
@@ -67,9 +75,10 @@ def position_table(v: Fields, h: int, more: int = 0) -> Tensors:
 def basics(v: Fields) -> tuple[int, int, int]:
     """Width, width of the MLP, layers."""
     return (
-        v.integer("hidden_size", "embed_dim"), v.integer("intermediate_size", default=1),
+        v.integer("hidden_size", "embed_dim"),
+        v.integer("intermediate_size", default=1),
         v.integer("num_hidden_layers", "depth", "vt_num_hidden_layers", high=1000),
-    )  # fmt: skip
+    )
 
 
 def copies(layer: Tensors, count: int) -> Tensors:
@@ -124,6 +133,11 @@ def one_size(kind: str, v: Fields, width: int, tokens: int, patches: int) -> Tow
     """A largest_item for images of one size, or of some tiles of it."""
     edge = v.integer("patch_size", default=14, high=1024)
     return Tower(
-        kind, v.integer("hidden_size"), v.integer("intermediate_size"), CHANNELS * edge * edge,
-        width, max(1, tokens), max(1, patches),
-    )  # fmt: skip
+        kind,
+        v.integer("hidden_size"),
+        v.integer("intermediate_size"),
+        CHANNELS * edge * edge,
+        width,
+        max(1, tokens),
+        max(1, patches),
+    )

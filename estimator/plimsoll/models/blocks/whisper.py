@@ -44,9 +44,10 @@ def whisper_layer(h: int, width: int, *, whole: bool, k_bias: bool = False) -> T
 def whisper_basics(a: Fields) -> tuple[int, int, int]:
     """Width, width of the MLP, layers."""
     return (
-        a.integer("d_model", "hidden_size"), a.integer("encoder_ffn_dim", "intermediate_size"),
+        a.integer("d_model", "hidden_size"),
+        a.integer("encoder_ffn_dim", "intermediate_size"),
         a.integer("encoder_layers", "num_hidden_layers", high=1000),
-    )  # fmt: skip
+    )
 
 
 def whisper_encoder(

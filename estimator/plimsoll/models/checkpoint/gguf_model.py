@@ -117,8 +117,12 @@ def config(header: GGUF, name: str) -> dict[str, Any]:
     kind = header.architecture
     if not kind or kind == "clip":
         wanted = "a GGUF file of a language model"
-        raise Unreadable(name, f"{wanted}; this one is the projector of a multimodal one"
-                         if kind else f"{wanted}, with general.architecture")  # fmt: skip
+        raise Unreadable(
+            name,
+            f"{wanted}; this one is the projector of a multimodal one"
+            if kind
+            else f"{wanted}, with general.architecture",
+        )
     there = {t.name for t in header.tensors}
 
     def key(word: str) -> Any:
@@ -199,8 +203,11 @@ def _states(header: GGUF, kind: str, made: Mapping[str, Any]) -> dict[str, Any]:
         return found
     hidden = made.get("hidden_size")
     if kind in ("mamba", "jamba"):
-        found |= {"intermediate_size" if kind == "mamba" else "mamba_inner": inner,
-                  "time_step_rank": rank, "mamba_dt_rank": rank}  # fmt: skip
+        found |= {
+            "intermediate_size" if kind == "mamba" else "mamba_inner": inner,
+            "time_step_rank": rank,
+            "mamba_dt_rank": rank,
+        }
     else:
         heads = {"num_heads", "mamba_n_heads", "mamba_num_heads", "linear_num_value_heads"}
         dims = {"mamba_d_head", "mamba_head_dim", "linear_value_head_dim"}
@@ -311,11 +318,16 @@ def _row(row: object, where: str, layers: int) -> list[HeaderTensor]:
     if len(row) == 4:
         numbers = numbers_in(row[3], layers) if isinstance(row[3], str) else None
     if (
-        not isinstance(name, str) or not 0 < len(name) <= 512 or not isinstance(kind, str)
-        or kind not in BLOCKS or not isinstance(shape, list) or len(shape) > 8 or numbers is None
+        not isinstance(name, str)
+        or not 0 < len(name) <= 512
+        or not isinstance(kind, str)
+        or kind not in BLOCKS
+        or not isinstance(shape, list)
+        or len(shape) > 8
+        or numbers is None
         or not all(isinstance(n, int) and 0 <= n <= MAX_ELEMENTS for n in shape)
         or name.startswith("blk.*.") is not (len(row) == 4)
-    ):  # fmt: skip
+    ):
         raise _wrong(where, row, wanted)
     block, size = BLOCKS[kind]
     elements = 1
@@ -324,10 +336,14 @@ def _row(row: object, where: str, layers: int) -> list[HeaderTensor]:
     if elements > MAX_ELEMENTS or (shape and shape[0] % block):
         raise _wrong(where, row, f"rows of whole blocks of {block} elements")
     return [
-        HeaderTensor(name.replace("*", str(number), 1) if number >= 0 else name, tuple(shape), kind,
-                     elements // block * size)
+        HeaderTensor(
+            name.replace("*", str(number), 1) if number >= 0 else name,
+            tuple(shape),
+            kind,
+            elements // block * size,
+        )
         for number in numbers
-    ]  # fmt: skip
+    ]
 
 
 def _wrong(where: str, given: object, wanted: str) -> Invalid:

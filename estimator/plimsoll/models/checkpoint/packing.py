@@ -178,9 +178,7 @@ def _grouped(shape: tuple[int, ...], beside: Mapping[str, HeaderTensor], bits: i
     return Scheme(f"w{bits}a16", bits, group, 1, 2, zero)
 
 
-def _integer_groups(
-    main: HeaderTensor, beside: Mapping[str, HeaderTensor], bits: int
-) -> Weight:  # fmt: skip
+def _integer_groups(main: HeaderTensor, beside: Mapping[str, HeaderTensor], bits: int) -> Weight:
     """GPTQ or AWQ: which one, and the bits, from the shapes."""
     scales, index = beside.get("scales"), beside.get("g_idx")
     name = f"{main.name.removesuffix('.qweight')}.weight"

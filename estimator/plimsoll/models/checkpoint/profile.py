@@ -51,9 +51,12 @@ def _pruned(value: Any, depth: int = 0) -> Any:
 
 
 def profile(
-    config: Mapping[str, Any], quant: Mapping[str, Any] | None = None, *, name: str = "",
+    config: Mapping[str, Any],
+    quant: Mapping[str, Any] | None = None,
+    *,
+    name: str = "",
     checkpoint: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The profile of a config.json (and of its hf_quant_config.json, if there is one).
 
     checkpoint: what the headers of its tensors say otherwise, as

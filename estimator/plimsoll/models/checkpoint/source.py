@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
-from plimsoll.models.checkpoint import gguf, gguf_model, safetensors
+from plimsoll.models.checkpoint import gguf, gguf_model, hub, safetensors
 from plimsoll.models.checkpoint.packing import unpacked
 from plimsoll.models.checkpoint.profile import profile
 from plimsoll.models.checkpoint.structure import corrections, packed_bits
@@ -86,15 +86,17 @@ def hub_profile(uri: str) -> Profile:
     uri: ``hf://owner/name``, with ``@revision`` or ``/file.gguf`` behind it, or without ``hf://``.
     Raises `Invalid` or `plimsoll.errors.Unreadable`.
     """
-    from plimsoll.models.checkpoint import hub
-
     path, _, revision = uri.removeprefix("hf://").partition("@")
     parts = path.strip("/").split("/")
     if len(parts) < 2 or not all(parts):
         raise Invalid(
-            Problem("MODEL", shown(uri), "hf://owner/name",
-                    "add @revision for a branch, tag or commit, /file.gguf for a GGUF file")
-        )  # fmt: skip
+            Problem(
+                "MODEL",
+                shown(uri),
+                "hf://owner/name",
+                "add @revision for a branch, tag or commit, /file.gguf for a GGUF file",
+            )
+        )
     name, file = "/".join(parts[:2]), "/".join(parts[2:])
     if file:
         return profile_of_gguf(hub.read_gguf(name, file, revision), f"{name}/{file}")
@@ -109,10 +111,12 @@ def profile_of(checkpoint: Checkpoint) -> Profile:
     if checkpoint.config is None:
         raise Invalid(
             Problem(
-                checkpoint.origin, "", "a config.json beside the weights",
+                checkpoint.origin,
+                "",
+                "a config.json beside the weights",
                 "put the model's config.json there: tensors alone do not say heads or context",
             )
-        )  # fmt: skip
+        )
     config = _with_dtype(checkpoint)
     made = architecture(config, checkpoint.quant)
     notes = list(checkpoint.notes)
@@ -140,8 +144,11 @@ def profile_of_gguf(header: gguf.GGUF, name: str) -> Profile:
     config = gguf_model.config(header, name)
     notes: list[str] = []
     gguf_model.with_tensors(architecture(config), header.tensors, notes)
-    seen = {"tensors": len(header.tensors), "bytes": header.bytes,
-            "gguf": gguf_model.table(header.tensors)}  # fmt: skip
+    seen = {
+        "tensors": len(header.tensors),
+        "bytes": header.bytes,
+        "gguf": gguf_model.table(header.tensors),
+    }
     called = header.text("general.name")[:256] or name
     return profile(config, name=called, checkpoint=seen), tuple(notes)
 

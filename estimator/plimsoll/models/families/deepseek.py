@@ -22,6 +22,7 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import Family
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.blocks.readings import deepseek_moe, first_dense, latent_of, with_mtp
 
@@ -30,14 +31,15 @@ if TYPE_CHECKING:
 
 _RATIOS: Final = (0, 4, 128)
 _RATIO_OF: Final = {
-    "sliding_attention": 0, "compressed_sparse_attention": 4, "heavily_compressed_attention": 128,
-}  # fmt: skip
+    "sliding_attention": 0,
+    "compressed_sparse_attention": 4,
+    "heavily_compressed_attention": 128,
+}
 """``layer_types`` of V4, as transformers writes it instead of ``compress_ratios``."""
 
 
-def deepseek_v1(f: Fields) -> Built:
-    """DeepSeek-MoE (the first): grouped queries, shared experts, a dense first layer."""
-    return decoder(f, Traits(moe=deepseek_moe(f), moe_at=first_dense(f)))
+DEEPSEEK_V1: Final = Family(moe=deepseek_moe, moe_at=first_dense)
+"""DeepSeek-MoE (the first): grouped queries, shared experts, a dense first layer."""
 
 
 def deepseek_v2(f: Fields) -> Built:
@@ -50,10 +52,12 @@ def deepseek_v2(f: Fields) -> Built:
     if f.raw("qk_nope_head_dim") == 0 and f.raw("qk_rope_head_dim") == 0:
         return with_mtp(f, decoder(f, Traits(moe=deepseek_moe(f), moe_at=first_dense(f))))
     t = Traits(
-        latent=latent_of(f), moe=deepseek_moe(f), moe_at=first_dense(f),
+        latent=latent_of(f),
+        moe=deepseek_moe(f),
+        moe_at=first_dense(f),
         mlp_bias=f.text("model_type") == "deepseek_v2" and f.flag("mlp_bias"),
         indexed=lambda i: i >= len(kinds) or kinds[i] != "shared",
-    )  # fmt: skip
+    )
     copies = f.text("model_type") != "glm_moe_dsa"
     return with_mtp(f, decoder(f, t), copies=copies)
 
@@ -68,9 +72,10 @@ def deepseek_v4(f: Fields) -> Built:
     window = f.integer("sliding_window", default=128)
     index_heads, index_dim = f.integer("index_n_heads"), f.integer("index_head_dim")
     t = Traits(
-        moe=deepseek_moe(f), mlp_bias=f.flag("mlp_bias"),
+        moe=deepseek_moe(f),
+        mlp_bias=f.flag("mlp_bias"),
         more=_streams("model.hc_head", n, n, hidden, 1, Stage.LAST),
-    )  # fmt: skip
+    )
     names = f.texts("layer_types") or ()
     if set(names) - _RATIO_OF.keys():
         f.wrong("layer_types", [*dict.fromkeys(names)], f"one of {', '.join(_RATIO_OF)} each")
@@ -83,11 +88,16 @@ def deepseek_v4(f: Fields) -> Built:
         + linear("self_attn.q_b_proj", heads.heads * dim, rank, Split.COLUMN, Part.ATTENTION)
         + linear("self_attn.kv_proj", dim, hidden, Split.NONE, Part.ATTENTION)
         + norm("self_attn.kv_norm", dim)
-        + linear("self_attn.o_a_proj", out, max(1, heads.heads * dim // groups), Split.COLUMN,
-                 Part.ATTENTION)
+        + linear(
+            "self_attn.o_a_proj",
+            out,
+            max(1, heads.heads * dim // groups),
+            Split.COLUMN,
+            Part.ATTENTION,
+        )
         + linear("self_attn.o_b_proj", hidden, out, Split.ROW, Part.ATTENTION)
         + loose("self_attn.sinks", (heads.heads,), Split.COLUMN, Part.ATTENTION)
-    )  # fmt: skip
+    )
     streams = _streams("attn_hc", (2 + n) * n, n, hidden, 3) + _streams(
         "ffn_hc", (2 + n) * n, n, hidden, 3
     )

@@ -27,9 +27,13 @@ if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields
 
 _BERT: Final = Traits(
-    norm_bias=True, gated=False, qkv_bias=True, o_bias=True, mlp_bias=True,
+    norm_bias=True,
+    gated=False,
+    qkv_bias=True,
+    o_bias=True,
+    mlp_bias=True,
     kinds=lambda _: MixerKind.ENCODER,
-)  # fmt: skip
+)
 """A layer of BERT."""
 _CLASSIFIES: Final = "ForSequenceClassification"
 _CLASSIFIES_TOKENS: Final = "ForTokenClassification"
@@ -71,9 +75,15 @@ def _class(f: Fields) -> str:
 
 
 def encoder(
-    f: Fields, built: Built, outside: Tensors, *, pooler: Tensors = (), before: Tensors = (),
-    masked: Tensors = (), pooled: bool = False,
-) -> Built:  # fmt: skip
+    f: Fields,
+    built: Built,
+    outside: Tensors,
+    *,
+    pooler: Tensors = (),
+    before: Tensors = (),
+    masked: Tensors = (),
+    pooled: bool = False,
+) -> Built:
     """The layers of a decoder as an encoder.
 
     pooler: of the bare model. before: what stands before the classifier of a sequence. masked:
@@ -98,9 +108,10 @@ def _masked(f: Fields, hidden: int, width: int = 0) -> Tensors:
     """The head for masked words: a dense layer with its norm, a bias; the words are tied."""
     into = width or hidden
     return (
-        _head("lm_head.dense", into, hidden) + norm("lm_head.layer_norm", into, bias=True)
+        _head("lm_head.dense", into, hidden)
+        + norm("lm_head.layer_norm", into, bias=True)
         + loose("lm_head.bias", (f.integer("vocab_size"),), stage=Stage.LAST)
-    )  # fmt: skip
+    )
 
 
 def bert(f: Fields) -> Built:
@@ -114,9 +125,13 @@ def bert(f: Fields) -> Built:
     if alibi:
         built = replace(without_gate_bias(decoder(f, replace(_BERT, gated=True))), assumed=True)
     return encoder(
-        f, built, embeddings(f, hidden, positions=not alibi), pooled=True,
-        pooler=_head("pooler.dense", hidden, hidden), masked=_masked(f, hidden),
-    )  # fmt: skip
+        f,
+        built,
+        embeddings(f, hidden, positions=not alibi),
+        pooled=True,
+        pooler=_head("pooler.dense", hidden, hidden),
+        masked=_masked(f, hidden),
+    )
 
 
 def roberta(f: Fields) -> Built:
@@ -126,10 +141,13 @@ def roberta(f: Fields) -> Built:
     built = decoder(f, _BERT)
     hidden = built.hidden
     return encoder(
-        f, built, embeddings(f, hidden, positions=not rotary, types=1),
+        f,
+        built,
+        embeddings(f, hidden, positions=not rotary, types=1),
         pooler=_head("pooler.dense", hidden, hidden),
-        before=_head("classifier.dense", hidden, hidden), masked=_masked(f, hidden),
-    )  # fmt: skip
+        before=_head("classifier.dense", hidden, hidden),
+        masked=_masked(f, hidden),
+    )
 
 
 def distilbert(f: Fields) -> Built:
@@ -137,9 +155,12 @@ def distilbert(f: Fields) -> Built:
     built = decoder(f, _BERT)
     hidden = built.hidden
     return encoder(
-        f, built, embeddings(f, hidden, types=0),
-        before=_head("pre_classifier", hidden, hidden), masked=_masked(f, hidden),
-    )  # fmt: skip
+        f,
+        built,
+        embeddings(f, hidden, types=0),
+        before=_head("pre_classifier", hidden, hidden),
+        masked=_masked(f, hidden),
+    )
 
 
 def electra(f: Fields) -> Built:
@@ -151,9 +172,12 @@ def electra(f: Fields) -> Built:
     if width != hidden:
         outside += linear("embeddings_project", hidden, width, Split.NONE, Part.OTHER, bias=True)
     return encoder(
-        f, built, outside, before=_head("classifier.dense", hidden, hidden),
+        f,
+        built,
+        outside,
+        before=_head("classifier.dense", hidden, hidden),
         masked=_masked(f, hidden, width),
-    )  # fmt: skip
+    )
 
 
 def modernbert(f: Fields) -> Built:
@@ -172,9 +196,12 @@ def modernbert(f: Fields) -> Built:
     if f.flag("decoder_bias", default=True):
         masked += loose("decoder.bias", (f.integer("vocab_size"),), stage=Stage.LAST)
     made = encoder(
-        f, replace(built, blocks=(replace(first, tensors=kept), *built.blocks[1:])), outside,
-        before=dense, masked=masked,
-    )  # fmt: skip
+        f,
+        replace(built, blocks=(replace(first, tensors=kept), *built.blocks[1:])),
+        outside,
+        before=dense,
+        masked=masked,
+    )
     if not _class(f).endswith(_CLASSIFIES_TOKENS):
         return made
     return replace(made, outside=made.outside + dense)
@@ -190,10 +217,11 @@ def nomic(f: Fields) -> Built:
         width = f.integer("n_inner", "intermediate_size")
         hidden = f.integer("n_embd", "hidden_size")
         t = replace(
-            t, moe=Moe(f.integer("num_experts"), f.integer("moe_top_k"), width, gated=False),
+            t,
+            moe=Moe(f.integer("num_experts"), f.integer("moe_top_k"), width, gated=False),
             moe_at=lambda i: i % every == 1,
             sparse_more=loose("mlp.experts.bias", (hidden,), part=Part.EXPERTS),
-        )  # fmt: skip
+        )
     built = decoder(f, t)
     return encoder(f, built, embeddings(f, built.hidden, positions=False))
 
@@ -203,6 +231,9 @@ def gte(f: Fields) -> Built:
     built = without_gate_bias(decoder(f, replace(_BERT, gated=True)))
     hidden = built.hidden
     return encoder(
-        f, built, embeddings(f, hidden, positions=False, types=1),
-        before=_head("pooler.dense", hidden, hidden), masked=_masked(f, hidden),
-    )  # fmt: skip
+        f,
+        built,
+        embeddings(f, hidden, positions=False, types=1),
+        before=_head("pooler.dense", hidden, hidden),
+        masked=_masked(f, hidden),
+    )

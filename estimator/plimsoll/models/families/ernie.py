@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Part, Split
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, layers_of
+from plimsoll.models.blocks.family import Family, Switch
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose
 from plimsoll.models.blocks.readings import first_dense
 from plimsoll.models.blocks.vit import P, copies, patches, projector_norm, vit_layer, vit_norm
@@ -14,10 +15,8 @@ if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields
 
 
-def ernie(f: Fields) -> Built:
-    """ERNIE 4.5: tied."""
-    bias = f.flag("use_bias")
-    return decoder(f, Traits(tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias))
+ERNIE: Final = Family(traits=Traits(tied=True), bias=Switch("use_bias"))
+"""ERNIE 4.5: tied."""
 
 
 def ernie_moe(f: Fields) -> Built:
@@ -27,15 +26,24 @@ def ernie_moe(f: Fields) -> Built:
     last = f.integer("moe_layer_end_index", default=layers_of(f) - 1, low=0)
     every = f.integer("moe_layer_interval", default=1)
     shared = f.integer("moe_num_shared_experts", default=0, low=0)
-    m = Moe(f.integer("moe_num_experts"), f.integer("moe_k", "num_experts_per_tok", default=2),
-            width, shared=width * shared)  # fmt: skip
+    m = Moe(
+        f.integer("moe_num_experts"),
+        f.integer("moe_k", "num_experts_per_tok", default=2),
+        width,
+        shared=width * shared,
+    )
     routing = loose("mlp.moe_statics.e_score_correction_bias", (1, m.count), part=Part.ROUTER)
     bias = f.flag("use_bias")
     t = Traits(
-        tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias, head_bias=bias, moe=m,
+        tied=True,
+        qkv_bias=bias,
+        o_bias=bias,
+        mlp_bias=bias,
+        head_bias=bias,
+        moe=m,
         moe_at=lambda i: (i + 1) % every == 0 and first <= i <= last,
         sparse_more=routing,
-    )  # fmt: skip
+    )
     return decoder(f, t)
 
 
@@ -46,20 +54,31 @@ def ernie_vl(f: Fields) -> Built:
     number = f.integers("moe_num_experts") if isinstance(counts, list) else None
     one, other = number or (f.integer("moe_num_experts", default=64),) * 2
     hidden = f.integer("hidden_size")
-    first = f.integers("moe_layer_start_index") if isinstance(
-        f.raw("moe_layer_start_index"), list
-    ) else None  # fmt: skip
+    first = (
+        f.integers("moe_layer_start_index")
+        if isinstance(f.raw("moe_layer_start_index"), list)
+        else None
+    )
     start = min(first) if first else f.integer("moe_layer_start_index", default=1, low=0)
-    m = Moe(one, f.integer("moe_k", default=6), text,
-            shared=text * f.integer("moe_num_shared_experts", default=2, low=0))  # fmt: skip
+    m = Moe(
+        one,
+        f.integer("moe_k", default=6),
+        text,
+        shared=text * f.integer("moe_num_shared_experts", default=2, low=0),
+    )
     kinds = f.texts("mlp_layer_types")
     at = first_dense(f) if kinds else lambda i: i >= start
     bias = f.flag("use_bias")
     t = Traits(
-        tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias, moe=m, moe_at=at,
+        tied=True,
+        qkv_bias=bias,
+        o_bias=bias,
+        mlp_bias=bias,
+        moe=m,
+        moe_at=at,
         sparse_more=experts(hidden, images, other, prefix="mlp.vision_moe")
         + loose("mlp.moe_statics.e_score_correction_bias", (2, one), part=Part.ROUTER),
-    )  # fmt: skip
+    )
     return decoder(f, t)
 
 

@@ -10,7 +10,8 @@ and arctic.py of 0.28.0 for those that are code of their own.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Block, FeedForward, MixerKind, Part, Split
 from plimsoll.models.blocks.attention import Heads, gqa_mixer, mla, mla_mixer
@@ -26,6 +27,7 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family, Routed, Size, Switch
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
 from plimsoll.models.blocks.readings import (
     attention_biases,
@@ -43,78 +45,109 @@ if TYPE_CHECKING:
 A = Part.ATTENTION
 
 
-def phimoe(f: Fields) -> Built:
-    """Phi-3.5-MoE: Mixtral with biases in attention and head, and norms with bias."""
-    bias = f.flag("attention_bias")
-    m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok", default=2),
-            f.integer("intermediate_size"))  # fmt: skip
-    t = Traits(moe=m, norm_bias=True, qkv_bias=bias, o_bias=bias, head_bias=f.flag("lm_head_bias"))
-    return decoder(f, t)
-
-
-def olmoe(f: Fields) -> Built:
-    """OLMoE: norms over all of q and k."""
-    m = Moe(f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
-            f.integer("intermediate_size"))  # fmt: skip
-    return decoder(f, attention_biases(f, Traits(qk_norm="whole", moe=m)))
+PHI_MOE: Final = Family(
+    traits=Traits(norm_bias=True),
+    attention_bias=ATTENTION_BIAS,
+    head_bias=Switch("lm_head_bias"),
+    moe=Routed(
+        count=Size("num_local_experts"),
+        per_token=Size("num_experts_per_tok", default=2),
+        width=Size("intermediate_size"),
+    ),
+)
+"""Phi-3.5-MoE: Mixtral with biases in attention and head, and norms with bias."""
+OLMOE: Final = Family(
+    traits=Traits(qk_norm="whole"),
+    attention_bias=ATTENTION_BIAS,
+    moe=Routed(
+        count=Size("num_experts", "num_local_experts"),
+        per_token=Size("num_experts_per_tok"),
+        width=Size("intermediate_size"),
+    ),
+)
+"""OLMoE: norms over all of q and k."""
+GPT_OSS: Final = Family(
+    traits=Traits(sinks=True),
+    attention_bias=Switch("attention_bias", default=True),
+    moe=Routed(
+        count=Size("num_local_experts", "num_experts"),
+        per_token=Size("num_experts_per_tok", "experts_per_token"),
+        width=Size("intermediate_size"),
+        bias=True,
+        router_bias=True,
+    ),
+    slides=partial(windowed, default_window=128, pattern=2),
+)
+"""gpt-oss: biases everywhere, sinks, every other layer slides."""
+HUNYUAN: Final = Family(
+    traits=Traits(tied=True, qk_norm="head"),
+    attention_bias=ATTENTION_BIAS,
+    qk_norm=Switch("use_qk_norm", default=True),
+    moe=Routed(
+        count=Size("num_experts", "num_local_experts"),
+        per_token=Size("moe_topk", "num_experts_per_tok", default=1),
+        width=Size("moe_intermediate_size", "intermediate_size"),
+        shared=Size("intermediate_size"),
+        shared_count=Size("num_shared_expert", default=1, low=0),
+    ),
+)
+"""Hunyuan-A13B: norms on q and k, a shared expert, tied."""
+DOTS1: Final = Family(
+    traits=Traits(qk_norm="head"), qkv_bias=ATTENTION_BIAS, moe=deepseek_moe, moe_at=first_dense
+)
+"""dots.llm1: DeepSeek-MoE with norms on the heads of q and k."""
+GROK: Final = Family(
+    traits=Traits(tied=True, norms=4),
+    moe=Routed(
+        count=Size("num_local_experts", "num_experts"),
+        per_token=Size("num_experts_per_tok", default=2),
+        width=Size("moe_intermediate_size", "intermediate_size"),
+    ),
+)
+"""Grok-1: four norms, experts in every layer, tied."""
+ARIA: Final = Family(
+    attention_bias=ATTENTION_BIAS,
+    mlp_bias=MLP_BIAS,
+    moe=Routed(
+        count=Size("moe_num_experts"),
+        per_token=Size("moe_topk"),
+        width=Size("intermediate_size", "moe_intermediate_size"),
+        shared_count=Size("moe_num_shared_experts", default=2, low=0),
+    ),
+)
+"""Aria's text model: LLaMA with experts and shared ones in every layer."""
 
 
 def dbrx(f: Fields) -> Built:
     """DBRX: norms without bias, experts and heads described in sections of their own."""
     ffn = f.section("ffn_config") or f.empty()
-    m = Moe(ffn.integer("moe_num_experts"), ffn.integer("moe_top_k"),
-            ffn.integer("ffn_hidden_size"))  # fmt: skip
+    m = Moe(
+        ffn.integer("moe_num_experts"), ffn.integer("moe_top_k"), ffn.integer("ffn_hidden_size")
+    )
     attention = f.section("attn_config")
     kv = attention.integer("kv_n_heads", default=1) if attention is not None else 0
     return decoder(f, Traits(moe=m, kv_heads=kv))
-
-
-def gpt_oss(f: Fields) -> Built:
-    """gpt-oss: biases everywhere, sinks, every other layer slides."""
-    bias = f.flag("attention_bias", default=True)
-    m = Moe(f.integer("num_local_experts", "num_experts"),
-            f.integer("num_experts_per_tok", "experts_per_token"),
-            f.integer("intermediate_size"), bias=True, router_bias=True)  # fmt: skip
-    t = Traits(qkv_bias=bias, o_bias=bias, sinks=True, moe=m)
-    return decoder(f, windowed(f, t, default_window=128, pattern=2))
-
-
-def hunyuan(f: Fields) -> Built:
-    """Hunyuan-A13B: norms on q and k, a shared expert, tied."""
-    width = f.integer("moe_intermediate_size", "intermediate_size")
-    m = Moe(f.integer("num_experts", "num_local_experts"),
-            f.integer("moe_topk", "num_experts_per_tok", default=1), width,
-            shared=f.integer("intermediate_size")
-            * f.integer("num_shared_expert", default=1, low=0))  # fmt: skip
-    norms = "head" if f.flag("use_qk_norm", default=True) else ""
-    return decoder(f, attention_biases(f, Traits(tied=True, qk_norm=norms, moe=m)))
-
-
-def dots1(f: Fields) -> Built:
-    """dots.llm1: DeepSeek-MoE with norms on the heads of q and k."""
-    t = Traits(qk_norm="head", moe=deepseek_moe(f), moe_at=first_dense(f))
-    return decoder(f, replace(t, qkv_bias=f.flag("attention_bias")))
-
-
-def grok(f: Fields) -> Built:
-    """Grok-1: four norms, experts in every layer, tied."""
-    m = Moe(f.integer("num_local_experts", "num_experts"),
-            f.integer("num_experts_per_tok", default=2),
-            f.integer("moe_intermediate_size", "intermediate_size"))  # fmt: skip
-    return decoder(f, Traits(tied=True, norms=4, moe=m))
 
 
 def bailing(f: Fields) -> Built:
     """Ling and Ring: shared experts; from version 2 on norms on the heads of q and k."""
     width = f.integer("moe_intermediate_size")
     shared = f.integer("moe_shared_expert_intermediate_size", default=width)
-    m = Moe(f.integer("num_experts"), f.integer("num_experts_per_tok"), width,
-            shared=shared * f.integer("num_shared_experts", default=0, low=0))  # fmt: skip
+    m = Moe(
+        f.integer("num_experts"),
+        f.integer("num_experts_per_tok"),
+        width,
+        shared=shared * f.integer("num_shared_experts", default=0, low=0),
+    )
     bias = f.flag("use_bias")
     t = Traits(
-        qkv_bias=bias or f.flag("use_qkv_bias"), o_bias=bias, mlp_bias=bias, moe=m,
-        moe_at=first_dense(f), qk_norm="head" if f.flag("use_qk_norm") else "",
-    )  # fmt: skip
+        qkv_bias=bias or f.flag("use_qkv_bias"),
+        o_bias=bias,
+        mlp_bias=bias,
+        moe=m,
+        moe_at=first_dense(f),
+        qk_norm="head" if f.flag("use_qk_norm") else "",
+    )
     if f.flag("moe_router_enable_expert_bias"):
         t = replace(t, sparse_more=loose("mlp.gate.expert_bias", (m.count,), part=Part.ROUTER))
     return with_mtp(f, decoder(f, t))
@@ -129,9 +162,13 @@ def longcat(f: Fields) -> Built:
     empty = f.integer("zero_expert_num", default=0, low=0)
     tensors = experts(hidden, width, count)[1:]
     tensors += linear(
-        "mlp.router.classifier", count + empty, hidden, Split.NONE, Part.ROUTER,
+        "mlp.router.classifier",
+        count + empty,
+        hidden,
+        Split.NONE,
+        Part.ROUTER,
         bias=f.flag("router_bias"),
-    )  # fmt: skip
+    )
     for number in range(2):
         tensors += mla(latent, f"self_attn.{number}")
         tensors += mlp(hidden, wide, prefix=f"mlps.{number}")
@@ -146,8 +183,12 @@ def longcat(f: Fields) -> Built:
 def exaone_moe(f: Fields) -> Built:
     """K-EXAONE: norms on the heads of q and k, three of four layers slide, shared experts."""
     width = f.integer("moe_intermediate_size")
-    m = Moe(f.integer("num_experts"), f.integer("num_experts_per_tok"), width,
-            shared=width * f.integer("num_shared_experts", default=1, low=0))  # fmt: skip
+    m = Moe(
+        f.integer("num_experts"),
+        f.integer("num_experts_per_tok"),
+        width,
+        shared=width * f.integer("num_shared_experts", default=1, low=0),
+    )
     chosen = f.raw("is_moe_layer")
     t = Traits(qk_norm="head", moe=m, moe_at=first_dense(f))
     if isinstance(chosen, list) and not f.has("mlp_layer_types"):
@@ -162,8 +203,12 @@ def step3(f: Fields) -> Built:
     hidden, dim = f.integer("hidden_size"), f.integer("head_dim")
     rank = f.integer("share_q_dim")
     width = f.integer("moe_intermediate_size")
-    m = Moe(f.integer("moe_num_experts"), f.integer("moe_top_k"), width,
-            shared=f.integer("share_expert_dim", default=width))  # fmt: skip
+    m = Moe(
+        f.integer("moe_num_experts"),
+        f.integer("moe_top_k"),
+        width,
+        shared=f.integer("share_expert_dim", default=width),
+    )
     said = f.text("moe_layers_enum")
     chosen = {int(word) for word in said.split(",") if word.isdecimal() and len(word) < 6}
     own = Heads(hidden, heads, 1, dim, dim)
@@ -186,25 +231,30 @@ def step3_5(f: Fields) -> Built:
     t = Traits(qk_norm="head")
     full = replace(shape(f, t), head_gate=True)
     other = f.section("attention_other_setting")
-    sliding = replace(
-        full, heads=f.integer("num_sliding_attention_heads", default=full.heads)
-    )  # fmt: skip
+    sliding = replace(full, heads=f.integer("num_sliding_attention_heads", default=full.heads))
     if other is not None:
         sliding = replace(
-            full, heads=other.integer("num_attention_heads", default=full.heads),
+            full,
+            heads=other.integer("num_attention_heads", default=full.heads),
             kv=other.integer("num_attention_groups", "num_key_value_heads", default=full.kv),
-        )  # fmt: skip
+        )
     width = f.integer("moe_intermediate_size")
-    m = Moe(f.integer("moe_num_experts", "n_routed_experts", "num_experts"),
-            f.integer("moe_top_k", "num_experts_per_tok"), width,
-            shared=f.integer("share_expert_dim", default=width))  # fmt: skip
+    m = Moe(
+        f.integer("moe_num_experts", "n_routed_experts", "num_experts"),
+        f.integer("moe_top_k", "num_experts_per_tok"),
+        width,
+        shared=f.integer("share_expert_dim", default=width),
+    )
     first = f.integer("first_k_dense_replace", default=3, low=0)
     named = f.has("mlp_layer_types")
     t = replace(
-        t, moe=m, moe_at=first_dense(f) if named else lambda i: i >= first,
+        t,
+        moe=m,
+        moe_at=first_dense(f) if named else lambda i: i >= first,
         heads_of=heads_by_kind(full, sliding),
-        window=f.integer("sliding_window", default=512), kinds=kinds_from(f, layers_of(f)),
-    )  # fmt: skip
+        window=f.integer("sliding_window", default=512),
+        kinds=kinds_from(f, layers_of(f)),
+    )
     return decoder(f, t)
 
 
@@ -220,23 +270,29 @@ def mimo_v2(f: Fields) -> Built:
     v_dim = f.integer("v_head_dim", default=full.dim)
     full = replace(full, v_dim=v_dim, sinks=f.flag("add_full_attention_sink_bias"))
     sliding = replace(
-        full, heads=f.integer("swa_num_attention_heads", default=full.heads),
+        full,
+        heads=f.integer("swa_num_attention_heads", default=full.heads),
         kv=f.integer("swa_num_key_value_heads", default=full.kv * (2 if named else 1)),
         dim=f.integer("swa_head_dim", default=full.dim),
         v_dim=f.integer("swa_v_head_dim", default=v_dim),
         sinks=f.flag("add_swa_attention_sink_bias", default=named),
-    )  # fmt: skip
+    )
     pattern = f.integers("hybrid_layer_pattern") or ()
     by_name = kinds_from(f, layers_of(f))
-    m = Moe(f.integer("n_routed_experts"), f.integer("num_experts_per_tok"),
-            f.integer("moe_intermediate_size"))  # fmt: skip
+    m = Moe(
+        f.integer("n_routed_experts"),
+        f.integer("num_experts_per_tok"),
+        f.integer("moe_intermediate_size"),
+    )
     t = Traits(
-        moe=m, moe_at=first_dense(f), window=f.integer("sliding_window", default=128),
-        kinds=by_name if named else lambda i: (
-            MixerKind.SLIDING if i < len(pattern) and pattern[i] else MixerKind.FULL
-        ),
+        moe=m,
+        moe_at=first_dense(f),
+        window=f.integer("sliding_window", default=128),
+        kinds=by_name
+        if named
+        else lambda i: MixerKind.SLIDING if i < len(pattern) and pattern[i] else MixerKind.FULL,
         heads_of=heads_by_kind(full, sliding),
-    )  # fmt: skip
+    )
     return decoder(f, t)
 
 
@@ -251,11 +307,3 @@ def arctic(f: Fields) -> Built:
     m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok", default=2), width)
     t = Traits(moe=m, moe_at=lambda i: (i + 1) % every == 0, sparse_more=beside)
     return decoder(f, replace(t, width_at=lambda _: width))
-
-
-def aria(f: Fields) -> Built:
-    """Aria's text model: LLaMA with experts and shared ones in every layer."""
-    width = f.integer("intermediate_size", "moe_intermediate_size")
-    m = Moe(f.integer("moe_num_experts"), f.integer("moe_topk"), width,
-            shared=width * f.integer("moe_num_shared_experts", default=2, low=0))  # fmt: skip
-    return decoder(f, attention_biases(f, Traits(moe=m, mlp_bias=f.flag("mlp_bias"))))

@@ -7,10 +7,12 @@ audio     Gemma 3n's conformer: two MLPs, attention with relative positions, a g
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, kinds_from, layers_of, shape
+from plimsoll.models.blocks.family import ATTENTION_BIAS, Family
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.blocks.readings import attention_biases, heads_by_kind, windowed
 from plimsoll.models.blocks.vit import (
@@ -39,21 +41,20 @@ _MOBILENET: Final = 294_126_912
 transformers counts, the same in both."""
 
 
-def gemma(f: Fields) -> Built:
-    """Gemma 1: tied."""
-    return decoder(f, attention_biases(f, Traits(tied=True)))
-
-
-def gemma2(f: Fields) -> Built:
-    """Gemma 2: four norms, every other layer slides."""
-    t = attention_biases(f, Traits(tied=True, norms=4))
-    return decoder(f, windowed(f, t, default_window=4096, pattern=2))
-
-
-def gemma3(f: Fields) -> Built:
-    """Gemma 3: four norms, norms on q and k, five of six layers slide."""
-    t = attention_biases(f, Traits(tied=True, norms=4, qk_norm="head"))
-    return decoder(f, windowed(f, t, default_window=4096, pattern=6))
+GEMMA: Final = Family(traits=Traits(tied=True), attention_bias=ATTENTION_BIAS)
+"""Gemma 1: tied."""
+GEMMA2: Final = Family(
+    traits=Traits(tied=True, norms=4),
+    attention_bias=ATTENTION_BIAS,
+    slides=partial(windowed, default_window=4096, pattern=2),
+)
+"""Gemma 2: four norms, every other layer slides."""
+GEMMA3: Final = Family(
+    traits=Traits(tied=True, norms=4, qk_norm="head"),
+    attention_bias=ATTENTION_BIAS,
+    slides=partial(windowed, default_window=4096, pattern=6),
+)
+"""Gemma 3: four norms, norms on q and k, five of six layers slide."""
 
 
 def gemma4(f: Fields) -> Built:
@@ -75,8 +76,11 @@ def gemma4(f: Fields) -> Built:
     moe: Moe | None = None
     beside: Tensors = ()
     if f.flag("enable_moe_block"):
-        moe = Moe(f.integer("num_experts"), f.integer("top_k_experts", "num_experts_per_tok"),
-                  f.integer("moe_intermediate_size"))  # fmt: skip
+        moe = Moe(
+            f.integer("num_experts"),
+            f.integer("top_k_experts", "num_experts_per_tok"),
+            f.integer("moe_intermediate_size"),
+        )
         beside = loose("router.scale", (hidden,), part=Part.ROUTER) + loose(
             "router.per_expert_scale", (moe.count,), part=Part.ROUTER
         )
@@ -85,12 +89,19 @@ def gemma4(f: Fields) -> Built:
     double = 2 if f.flag("use_double_wide_mlp") else 1
     each, more = _per_layer_input(f, hidden, count)
     t = Traits(
-        tied=True, norms=7 if moe else 4, moe=moe, dense_beside_moe=moe is not None,
-        heads_of=heads_by_kind(full, sliding), window=f.integer("sliding_window", default=512),
-        kinds=kinds, shares_kv=lambda i: i >= first_shared,
+        tied=True,
+        norms=7 if moe else 4,
+        moe=moe,
+        dense_beside_moe=moe is not None,
+        heads_of=heads_by_kind(full, sliding),
+        window=f.integer("sliding_window", default=512),
+        kinds=kinds,
+        shares_kv=lambda i: i >= first_shared,
         width_at=lambda i: width * double if i >= first_shared else width,
-        attention_more=each, sparse_more=beside, more=more,
-    )  # fmt: skip
+        attention_more=each,
+        sparse_more=beside,
+        more=more,
+    )
     return decoder(f, t)
 
 
@@ -114,11 +125,22 @@ def _per_layer_input(f: Fields, hidden: int, count: int) -> tuple[Tensors, Tenso
     each += norm("post_per_layer_input_norm", hidden)
     rows = f.integer("vocab_size_per_layer_input", default=262144)
     whole: Tensors = (
-        Tensor("model.embed_tokens_per_layer.weight", (rows, count * width), Split.VOCAB,
-               Part.EMBEDDING, stage=Stage.EVERY),
-    )  # fmt: skip
-    whole += linear("model.per_layer_model_projection", count * width, hidden, Split.NONE,
-                    Part.OTHER, stage=Stage.EVERY)  # fmt: skip
+        Tensor(
+            "model.embed_tokens_per_layer.weight",
+            (rows, count * width),
+            Split.VOCAB,
+            Part.EMBEDDING,
+            stage=Stage.EVERY,
+        ),
+    )
+    whole += linear(
+        "model.per_layer_model_projection",
+        count * width,
+        hidden,
+        Split.NONE,
+        Part.OTHER,
+        stage=Stage.EVERY,
+    )
     return each, whole + norm("model.per_layer_projection_norm", width, stage=Stage.EVERY)
 
 
@@ -133,29 +155,44 @@ def gemma3n(f: Fields) -> Built:
     each, more = _per_layer_input(f, hidden, count)
     each += loose("altup.correct_output_scale", (hidden,))
     for name, rows, columns in (
-        ("altup.correction_coefs", copies, copies), ("altup.modality_router", copies, hidden),
+        ("altup.correction_coefs", copies, copies),
+        ("altup.modality_router", copies, hidden),
         ("altup.prediction_coefs", copies * copies, copies),
-    ):  # fmt: skip
+    ):
         each += linear(name, rows, columns, Split.NONE, Part.OTHER)
     each += norm("altup.router_norm", hidden) + norm("laurel.post_laurel_norm", hidden)
     each += linear("laurel.linear_left", rank, hidden, Split.COLUMN, Part.OTHER)
     each += linear("laurel.linear_right", hidden, rank, Split.ROW, Part.OTHER)
     for number in range(copies - 1):
         for name in ("altup_projections", "altup_unembed_projections"):
-            more += linear(f"model.{name}.{number}", hidden, hidden, Split.COLUMN, Part.OTHER,
-                           stage=Stage.EVERY)  # fmt: skip
-    widths = f.integers("intermediate_size") if isinstance(
-        f.raw("intermediate_size"), list
-    ) else (f.integer("intermediate_size", default=16384),) * count  # fmt: skip
+            more += linear(
+                f"model.{name}.{number}",
+                hidden,
+                hidden,
+                Split.COLUMN,
+                Part.OTHER,
+                stage=Stage.EVERY,
+            )
+    widths = (
+        f.integers("intermediate_size")
+        if isinstance(f.raw("intermediate_size"), list)
+        else (f.integer("intermediate_size", default=16384),) * count
+    )
     if widths is None or len(widths) < count or 0 in widths:
         f.wrong("intermediate_size", f.raw("intermediate_size"), f"a width for {count} layers")
         f.stop_if_wrong()
     first_shared = count - f.integer("num_kv_shared_layers", default=15, low=0)
     t = Traits(
-        tied=True, norms=4, heads_of=lambda _: own, window=f.integer("sliding_window", default=512),
-        kinds=kinds_from(f, count, default_pattern=5), shares_kv=lambda i: i >= first_shared,
-        width_at=lambda i: widths[i] if widths else 1, attention_more=each, more=more,
-    )  # fmt: skip
+        tied=True,
+        norms=4,
+        heads_of=lambda _: own,
+        window=f.integer("sliding_window", default=512),
+        kinds=kinds_from(f, count, default_pattern=5),
+        shares_kv=lambda i: i >= first_shared,
+        width_at=lambda i: widths[i] if widths else 1,
+        attention_more=each,
+        more=more,
+    )
     return decoder(f, t)
 
 
@@ -250,6 +287,11 @@ def gemma4_largest(top: Fields, v: Fields, text: int) -> Tower:
     pool = v.integer("pooling_kernel_size", default=3, high=16) ** 2
     found = one_size("gemma4", v, text, tokens, tokens * pool)
     return replace(
-        found, frame_tokens=_GEMMA4_FRAME_TOKENS, frame_patches=_GEMMA4_FRAME_TOKENS * pool,
-        frame_marks=_GEMMA4_FRAME_MARKS, frames=_GEMMA4_FRAMES, cut=False, alone=True,
-    )  # fmt: skip
+        found,
+        frame_tokens=_GEMMA4_FRAME_TOKENS,
+        frame_patches=_GEMMA4_FRAME_TOKENS * pool,
+        frame_marks=_GEMMA4_FRAME_MARKS,
+        frames=_GEMMA4_FRAMES,
+        cut=False,
+        alone=True,
+    )

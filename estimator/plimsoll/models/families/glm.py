@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Split
-from plimsoll.models.blocks.decoder import Built, Traits, decoder
+from plimsoll.models.blocks.decoder import Traits
+from plimsoll.models.blocks.family import ATTENTION_BIAS, Family, Switch
 from plimsoll.models.blocks.parts import Tensors, linear, loose
-from plimsoll.models.blocks.readings import deepseek_moe, first_dense, with_mtp
+from plimsoll.models.blocks.readings import deepseek_moe, first_dense
 from plimsoll.models.blocks.vit import (
     P,
     V,
@@ -24,26 +25,21 @@ if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields
 
 
-def chatglm(f: Fields) -> Built:
-    """ChatGLM 2 to 4: grouped queries with biases on q, k, v."""
-    return decoder(f, Traits(qkv_bias=f.flag("add_qkv_bias", default=True)))
-
-
-def glm(f: Fields) -> Built:
-    """GLM-4: biases on q, k, v."""
-    return decoder(f, Traits(qkv_bias=f.flag("attention_bias")))
-
-
-def glm4(f: Fields) -> Built:
-    """GLM-4-0414: four norms."""
-    return decoder(f, Traits(norms=4, qkv_bias=f.flag("attention_bias")))
-
-
-def glm4_moe(f: Fields) -> Built:
-    """GLM-4.5 and 4.6."""
-    t = Traits(qkv_bias=f.flag("attention_bias"), moe=deepseek_moe(f), moe_at=first_dense(f),
-               qk_norm="head" if f.flag("use_qk_norm") else "")  # fmt: skip
-    return with_mtp(f, decoder(f, t))
+CHATGLM: Final = Family(qkv_bias=Switch("add_qkv_bias", default=True))
+"""ChatGLM 2 to 4: grouped queries with biases on q, k, v."""
+GLM: Final = Family(qkv_bias=ATTENTION_BIAS)
+"""GLM-4: biases on q, k, v."""
+GLM4: Final = Family(traits=Traits(norms=4), qkv_bias=ATTENTION_BIAS)
+"""GLM-4-0414: four norms."""
+GLM4_MOE: Final = Family(
+    traits=Traits(qk_norm="head"),
+    qkv_bias=ATTENTION_BIAS,
+    moe=deepseek_moe,
+    moe_at=first_dense,
+    qk_norm=Switch("use_qk_norm"),
+    mtp=True,
+)
+"""GLM-4.5 and 4.6."""
 
 
 def glm4v_vision(top: Fields, v: Fields, text: int) -> Tensors:

@@ -12,15 +12,14 @@ from plimsoll.models.architecture import Block, FeedForward, MixerKind, Split
 from plimsoll.models.blocks.attention import gqa, gqa_mixer
 from plimsoll.models.blocks.decoder import (
     Built,
-    Moe,
     Traits,
     assemble,
-    decoder,
     kinds_from,
     layer_norms,
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family, Routed, Size
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp
 from plimsoll.models.blocks.readings import attention_biases
 from plimsoll.models.blocks.state import Mamba2, mamba2, mamba2_mixer
@@ -34,17 +33,19 @@ _STATES: Final = frozenset({MixerKind.MAMBA2, MixerKind.LINEAR})
 """What ``mamba`` in ``layer_types`` is called before and since transformers 5."""
 
 
-def granite(f: Fields) -> Built:
-    """Granite: LLaMA with a tied head by default."""
-    return decoder(f, attention_biases(f, Traits(tied=True, mlp_bias=f.flag("mlp_bias"))))
-
-
-def granitemoe(f: Fields) -> Built:
-    """GraniteMoE: tied; a shared expert in GraniteMoeShared."""
-    m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok"),
-            f.integer("intermediate_size"),
-            shared=f.integer("shared_intermediate_size", default=0, low=0))  # fmt: skip
-    return decoder(f, attention_biases(f, Traits(tied=True, moe=m)))
+GRANITE: Final = Family(traits=Traits(tied=True), mlp_bias=MLP_BIAS, attention_bias=ATTENTION_BIAS)
+"""Granite: LLaMA with a tied head by default."""
+GRANITE_MOE: Final = Family(
+    traits=Traits(tied=True),
+    attention_bias=ATTENTION_BIAS,
+    moe=Routed(
+        count=Size("num_local_experts"),
+        per_token=Size("num_experts_per_tok"),
+        width=Size("intermediate_size"),
+        shared=Size("shared_intermediate_size", default=0, low=0),
+    ),
+)
+"""GraniteMoE: tied; a shared expert in GraniteMoeShared."""
 
 
 def _granite_state(f: Fields, hidden: int) -> Mamba2:
@@ -54,11 +55,16 @@ def _granite_state(f: Fields, hidden: int) -> Mamba2:
     given = f.raw("mamba_d_head")
     dim = max(1, inner // heads) if given in (None, "auto") else f.integer("mamba_d_head")
     return Mamba2(
-        hidden, heads, dim, f.integer("mamba_d_state", default=256),
-        f.integer("mamba_n_groups", default=1), f.integer("mamba_d_conv", default=4),
-        f.flag("mamba_proj_bias"), f.flag("mamba_proj_bias"),
+        hidden,
+        heads,
+        dim,
+        f.integer("mamba_d_state", default=256),
+        f.integer("mamba_n_groups", default=1),
+        f.integer("mamba_d_conv", default=4),
+        f.flag("mamba_proj_bias"),
+        f.flag("mamba_proj_bias"),
         f.flag("mamba_conv_bias", default=True),
-    )  # fmt: skip
+    )
 
 
 def granite_hybrid(f: Fields) -> Built:
@@ -130,8 +136,9 @@ def _conformer(a: Fields) -> Tensors:
         "audio.conv.down_conv", h, conv, 1
     )
     layer += audio_norm("audio.post_norm", h)
-    found = linear("audio.input_linear", h, a.integer("input_dim", default=160), Split.NONE, A,
-                   bias=True)  # fmt: skip
+    found = linear(
+        "audio.input_linear", h, a.integer("input_dim", default=160), Split.NONE, A, bias=True
+    )
     found += copies(layer, a.integer("num_layers", default=10, high=1000))
     found += linear("audio.out", out, h, Split.NONE, A, bias=True)
     return found + linear("audio.out_mid", h, out, Split.NONE, A, bias=True)

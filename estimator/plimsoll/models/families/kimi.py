@@ -43,11 +43,12 @@ def kimi_linear(f: Fields) -> Built:
     linear_config = f.section("linear_attn_config") or f
     hidden, wide = f.integer("hidden_size"), f.integer("intermediate_size")
     delta = KimiDelta(
-        hidden, linear_config.integer("linear_num_heads", "num_heads", default=32),
+        hidden,
+        linear_config.integer("linear_num_heads", "num_heads", default=32),
         linear_config.integer("linear_head_dim", "head_dim", default=128),
         linear_config.integer("linear_conv_kernel_dim", "short_conv_kernel_size", default=4),
         linear_config.flag("use_full_rank_gate"),
-    )  # fmt: skip
+    )
     latent = latent_of(f, gate=f.flag("mla_use_output_gate"))
     width, inner = (
         f.integer("moe_intermediate_size"),
@@ -55,9 +56,11 @@ def kimi_linear(f: Fields) -> Built:
     )
     m = Moe(
         f.integer("num_experts", "num_local_experts"),
-        f.integer("num_experts_per_token", "num_experts_per_tok"), width, latent=inner,
+        f.integer("num_experts_per_token", "num_experts_per_tok"),
+        width,
+        latent=inner,
         shared=width * f.integer("num_shared_experts", "n_shared_experts", default=1, low=0),
-    )  # fmt: skip
+    )
     through: Tensors = ()
     if inner:
         through = linear("mlp.latent_down_proj", inner, hidden, Split.NONE, Part.MLP)
@@ -109,5 +112,9 @@ def moonvit_largest(top: Fields, v: Fields, text: int) -> Tower:
         "moonvit",
         v.integer("vt_hidden_size", "hidden_size", default=1152),
         v.integer("vt_intermediate_size", "intermediate_size", default=4304),
-        CHANNELS * edge * edge, text, patches // 4, patches, cut=False,
-    )  # fmt: skip
+        CHANNELS * edge * edge,
+        text,
+        patches // 4,
+        patches,
+        cut=False,
+    )

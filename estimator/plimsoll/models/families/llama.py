@@ -33,18 +33,23 @@ if TYPE_CHECKING:
     from plimsoll.models.tower import Tower
 
 LLAMA4_VISION: Final = {
-    "hidden_size": 1408, "intermediate_size": 5632, "num_hidden_layers": 34,
-    "num_attention_heads": 16, "image_size": 336, "patch_size": 14,
-}  # fmt: skip
+    "hidden_size": 1408,
+    "intermediate_size": 5632,
+    "num_hidden_layers": 34,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
+}
 
 
 def llama(f: Fields) -> Built:
     """LLaMA, Mistral, Granite, SmolLM3, Yi, Seed-OSS ..."""
     bias = f.flag("attention_bias", "qkv_bias")
     t = Traits(
-        qkv_bias=bias, o_bias=f.flag("attention_out_bias", default=bias),
+        qkv_bias=bias,
+        o_bias=f.flag("attention_out_bias", default=bias),
         mlp_bias=f.flag("mlp_bias"),
-    )  # fmt: skip
+    )
     return decoder(f, all_sliding(f, t))
 
 
@@ -77,9 +82,11 @@ def _crossing(block: Block, dim: int) -> Block:
         replace(t, name=t.name.replace("self_attn.", "cross_attn.", 1)) for t in block.tensors
     )
     own = (
-        norm("cross_attn.q_norm", dim) + norm("cross_attn.k_norm", dim)
-        + loose("cross_attn_attn_gate", (1,)) + loose("cross_attn_mlp_gate", (1,))
-    )  # fmt: skip
+        norm("cross_attn.q_norm", dim)
+        + norm("cross_attn.k_norm", dim)
+        + loose("cross_attn_attn_gate", (1,))
+        + loose("cross_attn_mlp_gate", (1,))
+    )
     return replace(block, tensors=renamed + own)
 
 
@@ -89,8 +96,12 @@ def llama4(f: Fields) -> Built:
     chosen = f.integers("moe_layers")
     width = f.integer("intermediate_size", default=8192)
     dense = f.integer("intermediate_size_mlp", default=16384)
-    m = Moe(f.integer("num_local_experts", default=16), f.integer("num_experts_per_tok", default=1),
-            width, shared=width)  # fmt: skip
+    m = Moe(
+        f.integer("num_local_experts", default=16),
+        f.integer("num_experts_per_tok", default=1),
+        width,
+        shared=width,
+    )
     chunk = f.integer("attention_chunk_size", default=8192, low=0)
     rope = f.integers("no_rope_layers")
 
@@ -138,8 +149,9 @@ def llama4_vision(top: Fields, v: Fields, text: int) -> Tensors:
     found += copies(vit_layer(h, width), count)
     found += linear("vision.adapter.fc1", into, width, Split.COLUMN, V)
     found += linear("vision.adapter.fc2", out, into, Split.ROW, V)
-    return found + linear("projector.linear_1", text, v.integer("vision_output_dim", default=4096),
-                          Split.NONE, P)  # fmt: skip
+    return found + linear(
+        "projector.linear_1", text, v.integer("vision_output_dim", default=4096), Split.NONE, P
+    )
 
 
 def llama4_largest(top: Fields, v: Fields, text: int) -> Tower:

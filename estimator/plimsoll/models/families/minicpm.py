@@ -10,19 +10,27 @@ from typing import Final
 
 from plimsoll.models.architecture import Split
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
+from plimsoll.models.blocks.family import MLP_BIAS, Family
 from plimsoll.models.blocks.fields import Fields
 from plimsoll.models.blocks.parts import Tensors, linear, loose
 from plimsoll.models.blocks.readings import latent_of
 from plimsoll.models.blocks.vit import P, filled, projector_norm, siglip
 from plimsoll.models.families.llama import llama
-from plimsoll.models.families.qwen import qwen2, qwen3
+from plimsoll.models.families.qwen import QWEN2, QWEN3
 
 _WITH_LLAMA, _WITH_QWEN2, _WITH_QWEN3 = 2.5, 2.6, 4.5
 """Versions of MiniCPM-V that changed the text model."""
 _SIGLIP400: Final = {
-    "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "image_size": 980,
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "image_size": 980,
     "patch_size": 14,
-}  # fmt: skip
+}
+
+
+MINICPM3: Final = Family(traits=Traits(tied=True), latent=latent_of, mlp_bias=MLP_BIAS)
+"""MiniCPM3: latent attention, tied."""
 
 
 def minicpm(f: Fields) -> Built:
@@ -36,18 +44,13 @@ def minicpm(f: Fields) -> Built:
     return decoder(f, t)
 
 
-def minicpm3(f: Fields) -> Built:
-    """MiniCPM3: latent attention, tied."""
-    return decoder(f, Traits(tied=True, latent=latent_of(f), mlp_bias=f.flag("mlp_bias")))
-
-
 def minicpm_v(f: Fields) -> Built:
     """The text model of MiniCPM-V, by its version: MiniCPM, LLaMA, Qwen 2 or Qwen 3."""
     version = f.raw("version")
     number = float(version) if isinstance(version, (int, float)) and 0 < version < 100 else 0.0
     if number == _WITH_QWEN2:
-        return qwen2(f)
-    text = llama if number < _WITH_QWEN3 else qwen3
+        return QWEN2(f)
+    text = llama if number < _WITH_QWEN3 else QWEN3
     return replace((minicpm if number < _WITH_LLAMA else text)(f), assumed=True)
 
 

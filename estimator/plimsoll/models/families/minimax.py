@@ -31,8 +31,13 @@ if TYPE_CHECKING:
 def minimax_text(f: Fields) -> Built:
     """MiniMax-Text-01: lightning attention, every eighth layer softmax; experts everywhere."""
     heads = shape(f)
-    t = Traits(moe=Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok"),
-                       f.integer("intermediate_size")))  # fmt: skip
+    t = Traits(
+        moe=Moe(
+            f.integer("num_local_experts"),
+            f.integer("num_experts_per_tok"),
+            f.integer("intermediate_size"),
+        )
+    )
     kinds = f.integers("attn_type_list") or ()
 
     def make(key: bool) -> Block:
@@ -53,8 +58,11 @@ def minimax_text(f: Fields) -> Built:
 
 def minimax_m2(f: Fields) -> Built:
     """MiniMax M2: norms over all of q and k, sigmoid routing with a bias."""
-    m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok"),
-            f.integer("intermediate_size"))  # fmt: skip
+    m = Moe(
+        f.integer("num_local_experts"),
+        f.integer("num_experts_per_tok"),
+        f.integer("intermediate_size"),
+    )
     whole = f.text("qk_norm_type", default="per_layer") == "per_layer"
     norms = ("whole" if whole else "head") if f.flag("use_qk_norm", default=True) else ""
     return decoder(f, Traits(qk_norm=norms, moe=m))
@@ -63,17 +71,22 @@ def minimax_m2(f: Fields) -> Built:
 def minimax_m3(f: Fields) -> Built:
     """MiniMax M3: norms on each head of q and k, dense layers first, a shared expert."""
     width = f.integer("moe_intermediate_size", "intermediate_size")
-    m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok"), width,
-            shared=f.integer("shared_intermediate_size", default=0, low=0)
-            * f.integer("n_shared_experts", default=1, low=0))  # fmt: skip
+    m = Moe(
+        f.integer("num_local_experts"),
+        f.integer("num_experts_per_tok"),
+        width,
+        shared=f.integer("shared_intermediate_size", default=0, low=0)
+        * f.integer("n_shared_experts", default=1, low=0),
+    )
     dense = f.integer("dense_intermediate_size", default=width)
     t = Traits(qk_norm="head", moe=m, moe_at=first_dense(f), width_at=lambda _: dense)
     index = f.section("sparse_attention_config")
     if index is not None:
         own = replace(
-            shape(f, t), index_heads=index.integer("sparse_num_index_heads", default=4),
+            shape(f, t),
+            index_heads=index.integer("sparse_num_index_heads", default=4),
             index_dim=index.integer("sparse_index_dim", default=128),
-        )  # fmt: skip
+        )
         at = index.integers("sparse_attention_freq") or ()
         t = replace(t, heads_of=lambda _: own, indexed=lambda i: i < len(at) and at[i] != 0)
     return decoder(f, t)

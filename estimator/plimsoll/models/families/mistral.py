@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Split
-from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
+from plimsoll.models.blocks.family import Family, Routed, Size
 from plimsoll.models.blocks.parts import Tensors, linear, loose
 from plimsoll.models.blocks.readings import all_sliding
 from plimsoll.models.blocks.vit import P, one_size, patches_on_edge, pixtral, two_layers
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
     from plimsoll.models.tower import Tower
 
 
-def mixtral(f: Fields) -> Built:
-    """Mixtral."""
-    m = Moe(f.integer("num_local_experts"), f.integer("num_experts_per_tok", default=2),
-            f.integer("intermediate_size"))  # fmt: skip
-    return decoder(f, all_sliding(f, Traits(moe=m)))
+MIXTRAL: Final = Family(
+    moe=Routed(
+        count=Size("num_local_experts"),
+        per_token=Size("num_experts_per_tok", default=2),
+        width=Size("intermediate_size"),
+    ),
+    slides=all_sliding,
+)
+"""Mixtral."""
 
 
 def mistral3_vision(top: Fields, v: Fields, text: int) -> Tensors:

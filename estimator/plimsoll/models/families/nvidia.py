@@ -13,27 +13,30 @@ from plimsoll.models.blocks.decoder import (
     Moe,
     Traits,
     assemble,
-    decoder,
     feed_forward,
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family
 from plimsoll.models.blocks.fields import Fields
 from plimsoll.models.blocks.parts import Tensors, linear, mlp, norm
-from plimsoll.models.blocks.readings import attention_biases
 from plimsoll.models.blocks.state import Mamba2, mamba2, mamba2_mixer
 
 _LETTERS: Final = {
-    "mamba": "M", "attention": "*", "mlp": "-", "moe": "E",
-    "linear_attention": "M", "full_attention": "*",
-}  # fmt: skip
+    "mamba": "M",
+    "attention": "*",
+    "mlp": "-",
+    "moe": "E",
+    "linear_attention": "M",
+    "full_attention": "*",
+}
 """Nemotron-H's layers by name, as its own code and as transformers (from version 5 on) has it."""
 
 
-def nemotron(f: Fields) -> Built:
-    """Nemotron 3/4 and Minitron: norms with bias, no gate."""
-    t = Traits(norm_bias=True, gated=False, mlp_bias=f.flag("mlp_bias"))
-    return decoder(f, attention_biases(f, t))
+NEMOTRON: Final = Family(
+    traits=Traits(norm_bias=True, gated=False), mlp_bias=MLP_BIAS, attention_bias=ATTENTION_BIAS
+)
+"""Nemotron 3/4 and Minitron: norms with bias, no gate."""
 
 
 def nemotron_h(f: Fields) -> Built:
@@ -41,11 +44,17 @@ def nemotron_h(f: Fields) -> Built:
     heads = shape(f, Traits(qkv_bias=f.flag("attention_bias"), o_bias=f.flag("attention_bias")))
     hidden = heads.hidden
     m = Mamba2(
-        hidden, f.integer("mamba_num_heads"), f.integer("mamba_head_dim"),
-        f.integer("ssm_state_size", default=128), f.integer("n_groups", default=8),
-        f.integer("conv_kernel", default=4), f.flag("use_bias"), f.flag("use_bias"),
-        f.flag("use_conv_bias", default=True), state_dtype=f.text("mamba_ssm_cache_dtype"),
-    )  # fmt: skip
+        hidden,
+        f.integer("mamba_num_heads"),
+        f.integer("mamba_head_dim"),
+        f.integer("ssm_state_size", default=128),
+        f.integer("n_groups", default=8),
+        f.integer("conv_kernel", default=4),
+        f.flag("use_bias"),
+        f.flag("use_bias"),
+        f.flag("use_conv_bias", default=True),
+        state_dtype=f.text("mamba_ssm_cache_dtype"),
+    )
     width = f.integer("intermediate_size", default=hidden)
     pattern = _letters(f, "hybrid_override_pattern", "layers_block_type")
     if not pattern:
@@ -53,12 +62,14 @@ def nemotron_h(f: Fields) -> Built:
     moe = None
     if "E" in pattern:
         moe = Moe(
-            f.integer("n_routed_experts"), f.integer("num_experts_per_tok"),
+            f.integer("n_routed_experts"),
+            f.integer("num_experts_per_tok"),
             f.integer("moe_intermediate_size"),
             shared=f.integer("moe_shared_expert_intermediate_size", default=0, low=0)
             * f.integer("n_shared_experts", default=1, low=0),
-            gated=False, latent=f.optional("moe_latent_size") or 0,
-        )  # fmt: skip
+            gated=False,
+            latent=f.optional("moe_latent_size") or 0,
+        )
 
     if f.has("num_hidden_layers") and layers_of(f) != len(pattern):
         f.wrong(
@@ -89,9 +100,11 @@ def nemotron_h(f: Fields) -> Built:
     return replace(
         built,
         extra=sum((layer.tensors for layer in layers), ())
-        + norm("enorm", hidden) + norm("hnorm", hidden) + norm("final_layernorm", hidden)
+        + norm("enorm", hidden)
+        + norm("hnorm", hidden)
+        + norm("final_layernorm", hidden)
         + linear("eh_proj", hidden, 2 * hidden, Split.NONE, Part.OTHER),
-    )  # fmt: skip
+    )
 
 
 def _letters(f: Fields, name: str, names: str) -> str:

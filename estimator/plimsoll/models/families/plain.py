@@ -8,10 +8,12 @@ against nothing are marked assumed.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Part, Split, Stage
 from plimsoll.models.blocks.decoder import Built, Traits, decoder, shape
+from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family, Size, Switch
 from plimsoll.models.blocks.parts import linear, loose, norm
 from plimsoll.models.blocks.readings import (
     all_sliding,
@@ -29,23 +31,91 @@ BIASED: Final = Traits(
 """A decoder of GPT-2's kind: biases everywhere, no gate, four times the width inside."""
 
 
-def phi(f: Fields) -> Built:
-    """Phi 1.5 and 2: biases everywhere, the head too; one norm."""
-    return decoder(f, replace(BIASED, norms=1, four_times=False, head_bias=True))
+POSITIONS: Final = Size("n_positions", "max_position_embeddings", default=1024)
+PHI: Final = Family(traits=replace(BIASED, norms=1, four_times=False, head_bias=True))
+"""Phi 1.5 and 2: biases everywhere, the head too; one norm."""
+GPT2: Final = Family(traits=replace(BIASED, tied=True), positions=POSITIONS)
+"""GPT-2: learned positions, biases everywhere, tied."""
+GPT_NEOX: Final = Family(traits=BIASED, attention_bias=Switch("attention_bias", default=True))
+"""GPT-NeoX and Pythia: biases everywhere, no gate."""
+GPTJ: Final = Family(traits=replace(BIASED, norms=1, qkv_bias=False, o_bias=False, head_bias=True))
+"""GPT-J: one norm, biases in the MLP and the head."""
+BLOOM: Final = Family(traits=replace(BIASED, tied=True, embed_norm=True))
+"""BLOOM: a norm after the embedding, biases everywhere, tied."""
+INTERNLM: Final = Family(attention_bias=Switch("bias"))
+"""InternLM 1 and 2: LLaMA with biases on q, k, v and o if ``bias`` says so."""
+SMOLLM3: Final = Family(traits=Traits(tied=True), mlp_bias=MLP_BIAS, attention_bias=ATTENTION_BIAS)
+"""SmolLM3: LLaMA with a tied head by default."""
+HUNYUAN_DENSE: Final = Family(traits=Traits(qk_norm="head"), attention_bias=ATTENTION_BIAS)
+"""Hunyuan (dense): norms on the heads of q and k."""
+PHI3: Final = Family(slides=all_sliding)
+"""Phi-3 and 4: LLaMA with fused projections."""
+OLMO: Final = Family(traits=Traits(norm_weight=False), attention_bias=ATTENTION_BIAS)
+"""OLMo: norms without parameters."""
+OLMO2: Final = Family(traits=Traits(qk_norm="whole"), attention_bias=ATTENTION_BIAS)
+"""OLMo 2: norms over all of q and k."""
+OLMO3: Final = Family(
+    traits=Traits(qk_norm="whole"),
+    attention_bias=ATTENTION_BIAS,
+    slides=partial(windowed, pattern=4),
+)
+"""OLMo 3: OLMo 2 with three of four layers sliding."""
+COHERE: Final = Family(
+    traits=Traits(norms=1, tied=True, qk_norm="per-head"),
+    attention_bias=ATTENTION_BIAS,
+    qk_norm=Switch("use_qk_norm"),
+)
+"""Command R: one norm, parallel, tied; Plus has a norm for each head of q and k."""
+COHERE2: Final = Family(
+    traits=Traits(norms=1, tied=True),
+    attention_bias=ATTENTION_BIAS,
+    slides=partial(windowed, pattern=4),
+)
+"""Command A and R7B: one norm, tied, three of four layers slide."""
+STARCODER2: Final = Family(
+    traits=Traits(norm_bias=True, gated=False, tied=True),
+    bias=Switch("use_bias", default=True),
+    slides=all_sliding,
+)
+"""StarCoder2: biases everywhere, no gate, sliding."""
+EXAONE4: Final = Family(traits=Traits(qk_norm="head"), slides=partial(windowed, pattern=4))
+"""EXAONE 4: norms on the heads of q and k; some layers slide."""
+ARCEE: Final = Family(traits=Traits(gated=False), mlp_bias=MLP_BIAS, attention_bias=ATTENTION_BIAS)
+"""Arcee (AFM): LLaMA without a gate."""
+APERTUS: Final = Family(
+    traits=Traits(
+        gated=False,
+        qk_norm="head",
+        attention_more=loose("mlp.act_fn.alpha_p", (1,), part=Part.MLP)
+        + loose("mlp.act_fn.alpha_n", (1,), part=Part.MLP),
+    ),
+    attention_bias=ATTENTION_BIAS,
+)
+"""Apertus: no gate, norms on the heads of q and k, an activation with two weights."""
+HELIUM: Final = Family(mlp_bias=MLP_BIAS, qkv_bias=ATTENTION_BIAS)
+"""Helium: LLaMA without a bias on o."""
+ORION: Final = Family(traits=Traits(norm_bias=True))
+"""Orion: LLaMA with norms that have a bias."""
+JAIS2: Final = Family(
+    traits=replace(BIASED, four_times=False),
+    attention_bias=Switch("attention_bias", default=True),
+    mlp_bias=Switch("mlp_bias", default=True),
+)
+"""Jais 2: biases everywhere, no gate, norms with bias."""
 
 
 def phi3small(f: Fields) -> Built:
     """Phi-3-small: biases everywhere, gate and up in one, tied."""
     width = f.integer("ff_intermediate_size")
-    t = Traits(norm_bias=True, qkv_bias=True, o_bias=True, mlp_bias=True, tied=True,
-               width_at=lambda _: width)  # fmt: skip
+    t = Traits(
+        norm_bias=True,
+        qkv_bias=True,
+        o_bias=True,
+        mlp_bias=True,
+        tied=True,
+        width_at=lambda _: width,
+    )
     return decoder(f, t)
-
-
-def gpt2(f: Fields) -> Built:
-    """GPT-2: learned positions, biases everywhere, tied."""
-    positions = f.integer("n_positions", "max_position_embeddings", default=1024)
-    return decoder(f, replace(BIASED, tied=True, positions=positions))
 
 
 def gpt_bigcode(f: Fields) -> Built:
@@ -55,35 +125,24 @@ def gpt_bigcode(f: Fields) -> Built:
     return decoder(f, replace(BIASED, tied=True, positions=positions, kv_heads=kv))
 
 
-def gpt_neox(f: Fields) -> Built:
-    """GPT-NeoX and Pythia: biases everywhere, no gate."""
-    bias = f.flag("attention_bias", default=True)
-    return decoder(f, replace(BIASED, qkv_bias=bias, o_bias=bias))
-
-
-def gptj(f: Fields) -> Built:
-    """GPT-J: one norm, biases in the MLP and the head."""
-    return decoder(f, replace(BIASED, norms=1, qkv_bias=False, o_bias=False, head_bias=True))
-
-
 def opt(f: Fields) -> Built:
     """OPT: learned positions (two more rows than the context), biases everywhere, tied."""
     hidden = f.integer("hidden_size")
     narrow = f.integer("word_embed_proj_dim", default=hidden)
     bias = f.flag("enable_bias", default=True)
     t = replace(
-        BIASED, four_times=False, tied=True, qkv_bias=bias, o_bias=bias, mlp_bias=bias,
+        BIASED,
+        four_times=False,
+        tied=True,
+        qkv_bias=bias,
+        o_bias=bias,
+        mlp_bias=bias,
         norm_weight=f.flag("layer_norm_elementwise_affine", default=True),
         positions=f.integer("max_position_embeddings", default=2048) + 2,
         embed_dim=narrow if narrow != hidden else 0,
         final_norm=f.flag("do_layer_norm_before", default=True),
-    )  # fmt: skip
+    )
     return decoder(f, t)
-
-
-def bloom(f: Fields) -> Built:
-    """BLOOM: a norm after the embedding, biases everywhere, tied."""
-    return decoder(f, replace(BIASED, tied=True, embed_norm=True))
 
 
 def falcon(f: Fields) -> Built:
@@ -105,73 +164,16 @@ def mpt(f: Fields) -> Built:
     return decoder(f, Traits(gated=False, tied=True, width_at=lambda _: width))
 
 
-def internlm(f: Fields) -> Built:
-    """InternLM 1 and 2: LLaMA with biases where ``bias`` says so."""
-    bias = f.flag("bias")
-    return decoder(f, Traits(qkv_bias=bias, o_bias=bias))
-
-
-def smollm3(f: Fields) -> Built:
-    """SmolLM3: LLaMA, tied."""
-    return decoder(f, attention_biases(f, Traits(tied=True, mlp_bias=f.flag("mlp_bias"))))
-
-
-def hunyuan_dense(f: Fields) -> Built:
-    """Hunyuan (dense): norms on the heads of q and k."""
-    return decoder(f, attention_biases(f, Traits(qk_norm="head")))
-
-
-def phi3(f: Fields) -> Built:
-    """Phi-3 and 4: LLaMA with fused projections."""
-    return decoder(f, all_sliding(f, Traits()))
-
-
-def olmo(f: Fields) -> Built:
-    """OLMo: norms without parameters."""
-    return decoder(f, attention_biases(f, Traits(norm_weight=False)))
-
-
-def olmo2(f: Fields) -> Built:
-    """OLMo 2: norms over all of q and k."""
-    return decoder(f, attention_biases(f, Traits(qk_norm="whole")))
-
-
-def olmo3(f: Fields) -> Built:
-    """OLMo 3: OLMo 2 with three of four layers sliding."""
-    return decoder(f, windowed(f, attention_biases(f, Traits(qk_norm="whole")), pattern=4))
-
-
-def cohere(f: Fields) -> Built:
-    """Command R: one norm, parallel, tied; Plus has a norm for each head of q and k."""
-    norms = "per-head" if f.flag("use_qk_norm") else ""
-    return decoder(f, attention_biases(f, Traits(norms=1, tied=True, qk_norm=norms)))
-
-
-def cohere2(f: Fields) -> Built:
-    """Command A and R7B: one norm, tied, three of four layers slide."""
-    return decoder(f, windowed(f, attention_biases(f, Traits(norms=1, tied=True)), pattern=4))
-
-
 def stablelm(f: Fields) -> Built:
     """StableLM: norms with bias; parallel ones have one; norms for each head."""
     parallel = f.flag("use_parallel_residual")
     t = Traits(
-        norms=1 if parallel else 2, norm_bias=True, qkv_bias=f.flag("use_qkv_bias"),
+        norms=1 if parallel else 2,
+        norm_bias=True,
+        qkv_bias=f.flag("use_qkv_bias"),
         qk_norm="per-head" if f.flag("qk_layernorm") else "",
-    )  # fmt: skip
+    )
     return decoder(f, t)
-
-
-def starcoder2(f: Fields) -> Built:
-    """StarCoder2: biases everywhere, no gate, sliding."""
-    bias = f.flag("use_bias", default=True)
-    t = Traits(norm_bias=True, gated=False, qkv_bias=bias, o_bias=bias, mlp_bias=bias, tied=True)
-    return decoder(f, all_sliding(f, t))
-
-
-def exaone4(f: Fields) -> Built:
-    """EXAONE 4: norms on q and k, hybrid sliding."""
-    return decoder(f, windowed(f, Traits(qk_norm="head"), pattern=4))
 
 
 def mimo(f: Fields) -> Built:
@@ -179,26 +181,13 @@ def mimo(f: Fields) -> Built:
     built = decoder(f, Traits(qkv_bias=f.flag("attention_bias", default=True)))
     hidden = built.hidden
     mtp = (
-        norm("mtp.token_layernorm", hidden) + norm("mtp.hidden_layernorm", hidden)
+        norm("mtp.token_layernorm", hidden)
+        + norm("mtp.hidden_layernorm", hidden)
         + norm("mtp.final_layernorm", hidden)
         + linear("mtp.input_proj", hidden, 2 * hidden, Split.NONE, Part.OTHER, stage=Stage.LAST)
-    )  # fmt: skip
+    )
     number = f.integer("num_nextn_predict_layers", default=0, low=0, high=16)
     return replace(built, extra=(built.blocks[0].tensors + mtp) * number)
-
-
-def arcee(f: Fields) -> Built:
-    """Arcee (AFM): LLaMA without a gate."""
-    return decoder(f, attention_biases(f, Traits(gated=False, mlp_bias=f.flag("mlp_bias"))))
-
-
-def apertus(f: Fields) -> Built:
-    """Apertus: no gate, norms on the heads of q and k, an activation with two weights."""
-    learned = loose("mlp.act_fn.alpha_p", (1,), part=Part.MLP) + loose(
-        "mlp.act_fn.alpha_n", (1,), part=Part.MLP
-    )
-    t = Traits(gated=False, qk_norm="head", attention_more=learned)
-    return decoder(f, attention_biases(f, t))
 
 
 def persimmon(f: Fields) -> Built:
@@ -209,16 +198,6 @@ def persimmon(f: Fields) -> Built:
         norms = norm("self_attn.q_norm", dim, bias=True) + norm("self_attn.k_norm", dim, bias=True)
         t = replace(t, attention_more=norms)
     return decoder(f, t)
-
-
-def helium(f: Fields) -> Built:
-    """Helium: LLaMA without a bias on o."""
-    return decoder(f, Traits(qkv_bias=f.flag("attention_bias"), mlp_bias=f.flag("mlp_bias")))
-
-
-def orion(f: Fields) -> Built:
-    """Orion: LLaMA with norms that have a bias."""
-    return decoder(f, Traits(norm_bias=True))
 
 
 def telechat(f: Fields) -> Built:
@@ -241,13 +220,3 @@ def jais(f: Fields) -> Built:
     gated = f.text("activation_function", default="swiglu") == "swiglu"
     built = decoder(f, replace(BIASED, gated=gated, tied=True, positions=positions))
     return replace(built, assumed=True)
-
-
-def jais2(f: Fields) -> Built:
-    """Jais 2: biases everywhere, no gate, norms with bias."""
-    bias = f.flag("attention_bias", default=True)
-    t = replace(
-        BIASED, four_times=False, qkv_bias=bias, o_bias=bias,
-        mlp_bias=f.flag("mlp_bias", default=True),
-    )  # fmt: skip
-    return decoder(f, t)

@@ -25,6 +25,7 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import ATTENTION_BIAS, Family, Routed, Size, Switch
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.blocks.readings import attention_biases, with_mtp
 from plimsoll.models.blocks.state import DeltaNet, delta_net, delta_net_mixer
@@ -55,25 +56,16 @@ def qwen_sliding(f: Fields, t: Traits) -> Traits:
         return t
     first = f.integer("max_window_layers", default=0, low=0)
     return replace(
-        t, window=f.integer("sliding_window", default=4096),
+        t,
+        window=f.integer("sliding_window", default=4096),
         kinds=lambda i: MixerKind.SLIDING if i >= first else MixerKind.FULL,
-    )  # fmt: skip
+    )
 
 
 def qwen1(f: Fields) -> Built:
     """Qwen (1): biases on q, k, v; ``intermediate_size`` counts gate and up together."""
     half = f.integer("intermediate_size") // 2
     return decoder(f, Traits(qkv_bias=True, width_at=lambda _: half))
-
-
-def qwen2(f: Fields) -> Built:
-    """Qwen2 and 2.5: biases on q, k, v."""
-    return decoder(f, qwen_sliding(f, Traits(qkv_bias=True)))
-
-
-def qwen3(f: Fields) -> Built:
-    """Qwen3: norms on the heads of q and k."""
-    return decoder(f, qwen_sliding(f, attention_biases(f, Traits(qk_norm="head"))))
 
 
 def qwen_moe_at(f: Fields) -> Callable[[int], bool]:
@@ -83,52 +75,66 @@ def qwen_moe_at(f: Fields) -> Callable[[int], bool]:
     return lambda i: i not in only and (i + 1) % step == 0
 
 
-def qwen2_moe(f: Fields) -> Built:
-    """Qwen1.5-MoE and Qwen2-MoE: a gated shared expert."""
-    m = Moe(f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
-            f.integer("moe_intermediate_size"),
-            shared=f.integer("shared_expert_intermediate_size", default=0, low=0),
-            shared_gate=True)  # fmt: skip
-    return decoder(
-        f,
-        qwen_sliding(
-            f, Traits(qkv_bias=f.flag("qkv_bias", default=True), moe=m, moe_at=qwen_moe_at(f))
-        ),
-    )
-
-
-def qwen3_moe(f: Fields) -> Built:
-    """Qwen3-MoE."""
-    m = Moe(f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
-            f.integer("moe_intermediate_size"))  # fmt: skip
-    t = Traits(qk_norm="head", moe=m, moe_at=qwen_moe_at(f))
-    return decoder(f, qwen_sliding(f, attention_biases(f, t)))
+QWEN2: Final = Family(traits=Traits(qkv_bias=True), slides=qwen_sliding)
+"""Qwen2 and 2.5: biases on q, k, v."""
+QWEN3: Final = Family(
+    traits=Traits(qk_norm="head"), attention_bias=ATTENTION_BIAS, slides=qwen_sliding
+)
+"""Qwen3: norms on the heads of q and k."""
+QWEN2_MOE: Final = Family(
+    qkv_bias=Switch("qkv_bias", default=True),
+    moe=Routed(
+        count=Size("num_experts", "num_local_experts"),
+        per_token=Size("num_experts_per_tok"),
+        width=Size("moe_intermediate_size"),
+        shared=Size("shared_expert_intermediate_size", default=0, low=0),
+        shared_gate=True,
+    ),
+    moe_at=qwen_moe_at,
+    slides=qwen_sliding,
+)
+"""Qwen1.5-MoE and Qwen2-MoE: a gated shared expert."""
+QWEN3_MOE: Final = Family(
+    traits=Traits(qk_norm="head"),
+    attention_bias=ATTENTION_BIAS,
+    moe=Routed(
+        count=Size("num_experts", "num_local_experts"),
+        per_token=Size("num_experts_per_tok"),
+        width=Size("moe_intermediate_size"),
+    ),
+    moe_at=qwen_moe_at,
+    slides=qwen_sliding,
+)
+"""Qwen3-MoE."""
 
 
 def qwen_next(f: Fields) -> Built:
     """Qwen3-Next, Qwen3.5 and 3.6: gated delta nets, every fourth layer gated attention."""
     heads = replace(
-        shape(f, attention_biases(f, Traits())), qk_norm="head",
+        shape(f, attention_biases(f, Traits())),
+        qk_norm="head",
         gate=f.flag("attn_output_gate", default=True),
-    )  # fmt: skip
+    )
     hidden = heads.hidden
     d = DeltaNet(
-        hidden, f.integer("linear_num_key_heads", default=16),
+        hidden,
+        f.integer("linear_num_key_heads", default=16),
         f.integer("linear_key_head_dim", default=128),
         f.integer("linear_num_value_heads", default=32),
         f.integer("linear_value_head_dim", default=128),
         f.integer("linear_conv_kernel_dim", default=4),
         f.text("mamba_ssm_dtype", "mamba_ssm_cache_dtype"),
         fused=f.text("model_type") == "qwen3_next",
-    )  # fmt: skip
+    )
     moe, width = None, f.integer("intermediate_size", default=1)
     if f.has("num_experts", "num_local_experts"):
         moe = Moe(
-            f.integer("num_experts", "num_local_experts"), f.integer("num_experts_per_tok"),
+            f.integer("num_experts", "num_local_experts"),
+            f.integer("num_experts_per_tok"),
             f.integer("moe_intermediate_size"),
             shared=f.integer("shared_expert_intermediate_size", default=0, low=0),
             shared_gate=True,
-        )  # fmt: skip
+        )
     t = Traits(moe=moe)
     every = f.integer("full_attention_interval", default=4)
     kinds = kinds_from(f, layers_of(f))
@@ -207,10 +213,19 @@ def _any_size(
     edge = size * merge
     tokens = max(1, pixels // (edge * edge))
     return Tower(
-        kind, hidden, intermediate, CHANNELS * frames * size * size, width * (1 + levels),
-        tokens, tokens * merge * merge, levels, edge=edge, merge=merge * merge, pixels=pixels,
+        kind,
+        hidden,
+        intermediate,
+        CHANNELS * frames * size * size,
+        width * (1 + levels),
+        tokens,
+        tokens * merge * merge,
+        levels,
+        edge=edge,
+        merge=merge * merge,
+        pixels=pixels,
         video_pixels=video,
-    )  # fmt: skip
+    )
 
 
 def qwen2_largest(top: Fields, v: Fields, text: int) -> Tower:
@@ -254,5 +269,6 @@ def qwen3_omni_audio(top: Fields, a: Fields, text: int) -> Tensors:
     found += linear("audio.conv_out", h, side * bands, Split.NONE, A)
     found += copies(whisper_layer(h, width, whole=False, k_bias=True), count)
     found += audio_norm("audio.ln_post", h) + linear("audio.proj1", h, h, Split.NONE, A, bias=True)
-    return found + linear("audio.proj2", a.integer("output_dim", default=text), h, Split.NONE, A,
-                          bias=True)  # fmt: skip
+    return found + linear(
+        "audio.proj2", a.integer("output_dim", default=text), h, Split.NONE, A, bias=True
+    )

@@ -44,11 +44,14 @@ def mamba(f: Fields) -> Built:
     hidden = f.integer("hidden_size")
     rank = f.raw("time_step_rank")
     m = Mamba1(
-        hidden, f.integer("intermediate_size", default=hidden * f.integer("expand", default=2)),
-        f.integer("state_size", default=16), f.integer("conv_kernel", default=4),
+        hidden,
+        f.integer("intermediate_size", default=hidden * f.integer("expand", default=2)),
+        f.integer("state_size", default=16),
+        f.integer("conv_kernel", default=4),
         rank if isinstance(rank, int) and 0 < rank < 10**6 else -(-hidden // 16),
-        f.flag("use_bias"), f.flag("use_conv_bias", default=True),
-    )  # fmt: skip
+        f.flag("use_bias"),
+        f.flag("use_conv_bias", default=True),
+    )
     block = Block((mamba1_mixer(m),), None, norm("norm", hidden) + mamba1(m))
     return assemble(f, Traits(tied=True), hidden, 0, lambda _: block, [0] * layers_of(f))
 
@@ -57,10 +60,16 @@ def mamba_two(f: Fields) -> Built:
     """Mamba 2 and Codestral Mamba."""
     hidden = f.integer("hidden_size")
     m = Mamba2(
-        hidden, f.integer("num_heads"), f.integer("head_dim"), f.integer("state_size", default=128),
-        f.integer("n_groups", default=8), f.integer("conv_kernel", default=4), f.flag("use_bias"),
-        f.flag("use_bias"), f.flag("use_conv_bias", default=True),
-    )  # fmt: skip
+        hidden,
+        f.integer("num_heads"),
+        f.integer("head_dim"),
+        f.integer("state_size", default=128),
+        f.integer("n_groups", default=8),
+        f.integer("conv_kernel", default=4),
+        f.flag("use_bias"),
+        f.flag("use_bias"),
+        f.flag("use_conv_bias", default=True),
+    )
     block = Block((mamba2_mixer(m),), None, norm("norm", hidden) + mamba2(m))
     return assemble(f, Traits(), hidden, 0, lambda _: block, [0] * layers_of(f))
 
@@ -70,11 +79,15 @@ def jamba(f: Fields) -> Built:
     heads = shape(f)
     hidden, width = heads.hidden, f.integer("intermediate_size")
     m = Mamba1(
-        hidden, hidden * f.integer("mamba_expand", default=2),
+        hidden,
+        hidden * f.integer("mamba_expand", default=2),
         f.integer("mamba_d_state", default=16),
-        f.integer("mamba_d_conv", default=4), f.integer("mamba_dt_rank", default=-(-hidden // 16)),
-        f.flag("mamba_proj_bias"), f.flag("mamba_conv_bias", default=True), norms=True,
-    )  # fmt: skip
+        f.integer("mamba_d_conv", default=4),
+        f.integer("mamba_dt_rank", default=-(-hidden // 16)),
+        f.flag("mamba_proj_bias"),
+        f.flag("mamba_conv_bias", default=True),
+        norms=True,
+    )
     count = f.integer("num_experts", default=16)
     t = Traits(moe=Moe(count, f.integer("num_experts_per_tok", default=2), width))
     a_every, a_at = (
@@ -102,16 +115,25 @@ def falcon_h1(f: Fields) -> Built:
     heads = shape(f, Traits(qkv_bias=f.flag("attention_bias"), o_bias=f.flag("attention_bias")))
     hidden, width = heads.hidden, f.integer("intermediate_size")
     m = Mamba2(
-        hidden, f.integer("mamba_n_heads"), f.integer("mamba_d_head"),
-        f.integer("mamba_d_state"), f.integer("mamba_n_groups", default=1),
-        f.integer("mamba_d_conv", default=4), f.flag("mamba_proj_bias"), f.flag("projectors_bias"),
-        f.flag("mamba_conv_bias", default=True), norm=f.flag("mamba_rms_norm", default=True),
-    )  # fmt: skip
+        hidden,
+        f.integer("mamba_n_heads"),
+        f.integer("mamba_d_head"),
+        f.integer("mamba_d_state"),
+        f.integer("mamba_n_groups", default=1),
+        f.integer("mamba_d_conv", default=4),
+        f.flag("mamba_proj_bias"),
+        f.flag("projectors_bias"),
+        f.flag("mamba_conv_bias", default=True),
+        norm=f.flag("mamba_rms_norm", default=True),
+    )
     block = Block(
-        (gqa_mixer(heads), mamba2_mixer(m)), FeedForward(width),
-        gqa(heads) + mamba2(m, "mamba") + mlp(hidden, width, bias=f.flag("mlp_bias"))
+        (gqa_mixer(heads), mamba2_mixer(m)),
+        FeedForward(width),
+        gqa(heads)
+        + mamba2(m, "mamba")
+        + mlp(hidden, width, bias=f.flag("mlp_bias"))
         + layer_norms(Traits(), hidden),
-    )  # fmt: skip
+    )
     return assemble(f, Traits(), hidden, heads.heads, lambda _: block, [0] * layers_of(f))
 
 
@@ -144,8 +166,11 @@ def lfm2_moe(f: Fields) -> Built:
     """LFM2-MoE: short convolutions and attention; experts from the first few layers on."""
     heads = replace(shape(f), qk_norm="head")
     hidden, wide = heads.hidden, f.integer("intermediate_size")
-    m = Moe(f.integer("num_experts"), f.integer("num_experts_per_tok"),
-            f.integer("moe_intermediate_size"))  # fmt: skip
+    m = Moe(
+        f.integer("num_experts"),
+        f.integer("num_experts_per_tok"),
+        f.integer("moe_intermediate_size"),
+    )
     dense = f.integer("num_dense_layers", default=0, low=0)
     kernel, bias = f.integer("conv_L_cache", default=3), f.flag("conv_bias")
     kinds = kinds_from(f, layers_of(f))
@@ -168,12 +193,16 @@ def zamba2(f: Fields) -> Built:
     hidden, heads = f.integer("hidden_size"), f.integer("num_attention_heads")
     inner = hidden * f.integer("mamba_expand", default=2, high=100)
     m = Mamba2(
-        hidden, f.integer("n_mamba_heads", default=8),
+        hidden,
+        f.integer("n_mamba_heads", default=8),
         f.integer("mamba_headdim", default=max(1, inner // f.integer("n_mamba_heads", default=8))),
-        f.integer("mamba_d_state", default=64), f.integer("mamba_ngroups", default=1),
-        f.integer("mamba_d_conv", default=4), f.flag("add_bias_linear"), f.flag("add_bias_linear"),
+        f.integer("mamba_d_state", default=64),
+        f.integer("mamba_ngroups", default=1),
+        f.integer("mamba_d_conv", default=4),
+        f.flag("add_bias_linear"),
+        f.flag("add_bias_linear"),
         f.flag("use_conv_bias", default=True),
-    )  # fmt: skip
+    )
     wide = f.integer("attention_hidden_size", default=2 * hidden)
     dim = f.integer("attention_head_dim", default=max(1, wide // heads))
     own = Heads(wide, heads, f.integer("num_key_value_heads", default=heads), dim, dim)
@@ -194,22 +223,26 @@ def zamba2(f: Fields) -> Built:
     into = linear("linear", hidden, hidden, Split.NONE, Part.OTHER)
     one = (
         gqa(own, "shared_transformer.self_attn")[:-1]
-        + linear("shared_transformer.self_attn.o_proj", hidden, heads * dim, Split.ROW,
-                 Part.ATTENTION)
+        + linear(
+            "shared_transformer.self_attn.o_proj", hidden, heads * dim, Split.ROW, Part.ATTENTION
+        )
         + mlp(hidden, width, bias=bias, prefix="shared_transformer.feed_forward")
         + norm("shared_transformer.input_layernorm", wide)
         + norm("shared_transformer.pre_ff_layernorm", hidden)
-    )  # fmt: skip
+    )
     blocks: Tensors = ()
     for number in range(min(shared, 64)):
         blocks += tuple(
             Tensor(
-                f"model.blocks.{number}.{t.name}", t.shape,
-                Split.COLUMN if t.split is Split.KV_HEADS else t.split, t.part,
-                linear=t.linear, stage=Stage.EVERY,
+                f"model.blocks.{number}.{t.name}",
+                t.shape,
+                Split.COLUMN if t.split is Split.KV_HEADS else t.split,
+                t.part,
+                linear=t.linear,
+                stage=Stage.EVERY,
             )
             for t in one
-        )  # fmt: skip
+        )
 
     def make(key: bool) -> Block:
         if not key:

@@ -42,9 +42,12 @@ _PHI3_TILES: Final = 16
 _INTERNVL_VIDEO: Final = frozenset({"qwen2", "qwen3", "qwen3_moe", "gpt_oss"})
 """Text models whose vocabulary has a token for videos."""
 _IDEFICS3: Final = {
-    "hidden_size": 1152, "intermediate_size": 3072, "num_hidden_layers": 12, "image_size": 224,
+    "hidden_size": 1152,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "image_size": 224,
     "patch_size": 32,
-}  # fmt: skip
+}
 
 
 def llava_vision(top: Fields, v: Fields, text: int) -> Tensors:
@@ -58,8 +61,15 @@ def llava_next_vision(top: Fields, v: Fields, text: int) -> Tensors:
 
 
 def phi3_v_vision(top: Fields, v: Fields, text: int) -> Tensors:
-    large = Fields({"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
-                    "image_size": 336, "patch_size": 14})  # fmt: skip
+    large = Fields(
+        {
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "image_size": 336,
+            "patch_size": 14,
+        }
+    )
     found, h = clip(large)
     found += loose("projector.glb_GN", (4 * h,), part=P) + loose(
         "projector.sub_GN", (4 * h,), part=P
@@ -113,9 +123,9 @@ def idefics3_vision(top: Fields, v: Fields, text: int) -> Tensors:
 def aria_vision(top: Fields, v: Fields, text: int) -> Tensors:
     found, h = siglip(filled(v, _IDEFICS3))
     queries = top.raw("projector_patch_to_query_dict")
-    numbers = [n for n in queries.values() if isinstance(n, int)] if isinstance(
-        queries, dict
-    ) else []  # fmt: skip
+    numbers = (
+        [n for n in queries.values() if isinstance(n, int)] if isinstance(queries, dict) else []
+    )
     rows = max([top.integer("max_value_projector_patch_to_query_dict", default=1), *numbers])
     found += loose("projector.query", (rows, h), part=P)
     for name in "qkv":
@@ -149,9 +159,11 @@ def llava_next_largest(top: Fields, v: Fields, text: int) -> Tower:
     grids = top.raw("image_grid_pinpoints")
     tiles, rows = 4, 2
     for grid in grids if isinstance(grids, list) else ():
-        if isinstance(grid, (list, tuple)) and len(grid) == 2 and all(
-            isinstance(edge, int) and 0 < edge <= 65536 for edge in grid
-        ):  # fmt: skip
+        if (
+            isinstance(grid, (list, tuple))
+            and len(grid) == 2
+            and all(isinstance(edge, int) and 0 < edge <= 65536 for edge in grid)
+        ):
             found = max(1, grid[0] // size) * max(1, grid[1] // size)
             if found > tiles:
                 tiles, rows = found, max(1, grid[0] // size)
