@@ -46,15 +46,13 @@ WITHOUT_ROOT_CERTIFICATES: Final = "metadata.name!=kube-root-ca.crt"
 MAX_DOCUMENTS: Final = 16 << 20
 """Packed bytes of models in ConfigMaps that are kept in all."""
 MARKS: Final = ('"model_type"', '"architectures"', "plimsoll.dev/model-profile")
-"""A ConfigMap's value that holds one of these may be a model and is kept whole."""
-BEGINNING: Final = 64
-"""Characters that are kept of any other value: enough to say that it is no model, as the
-controller says of the whole."""
+"""Every config.json and every profile has one of these."""
 
 
-def _worth_keeping(key: str, text: str) -> str:
-    whole = key in DEFAULT_KEYS or any(mark in text for mark in MARKS)
-    return text if whole else text[:BEGINNING]
+def may_be_model(key: str, text: str) -> bool:
+    """Whether a ConfigMap's value may be a model. No other value is kept, not even in part: it
+    may be a password."""
+    return key in DEFAULT_KEYS or any(mark in text for mark in MARKS)
 
 
 class GpuNodes:
@@ -132,7 +130,7 @@ class PolicyLabels:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What is kept of a ConfigMap. version: its resource version, 0 if there is no such one."""
+    """The models in a ConfigMap. version: its resource version, 0 if there is no such one."""
 
     version: int
     packed: Mapping[str, bytes]
@@ -161,15 +159,15 @@ def _packed(config_map: Json) -> Document:
     return Document(
         version_of(config_map),
         {
-            key: zlib.compress(_worth_keeping(key, text).encode(), 1)
+            key: zlib.compress(text.encode(), 1)
             for key, text in data.items()
-            if isinstance(text, str)
+            if isinstance(text, str) and may_be_model(key, text)
         },
     )
 
 
 class ModelDocuments:
-    """The values of ConfigMaps by where they are: whole if they may be models."""
+    """The values of ConfigMaps that may be models, by where they are."""
 
     def __init__(self, there: Callable[[Name], bool], *, only_referred: bool = False) -> None:
         """there: whether there is a ConfigMap of that name, kept or not. only_referred: keep those
@@ -196,8 +194,8 @@ class ModelDocuments:
         if before.version > document.version:
             return before
         self.drop(name)
-        wanted = self._there(name) and not (self._only_referred and name not in self._referred)
-        if not wanted:
+        wanted = name in self._referred or (not self._only_referred and document.packed)
+        if not wanted or not self._there(name):
             return document
         if self._size + document.size <= MAX_DOCUMENTS:
             self._kept[name] = document

@@ -98,6 +98,20 @@ def test_a_config_map_is_read_under_its_key_or_the_usual_ones() -> None:
     assert cluster.text() == "there is no ConfigMap mine in namespace chat yet"
 
 
+def test_nothing_is_kept_of_a_value_that_is_no_model() -> None:
+    cluster = Cluster()
+    cluster.put("settings", application_properties="password=hunter2", token="hunter2")
+    assert cluster.documents.find(("chat", "settings")) is None
+    cluster.put(my_json='{"model_type": "llama"}', token="hunter2")
+    kept = cluster.documents.find(MINE)
+    assert kept
+    assert list(kept.packed) == ["my.json"]
+    assert cluster.text(key="token") == "ConfigMap mine has no model under token"
+    cluster.documents.refer(("chat", "settings"))
+    cluster.put("settings", token="hunter2")
+    assert cluster.text("settings", key="token") == "ConfigMap settings has no model under token"
+
+
 def test_the_later_of_two_states_of_a_config_map_stays() -> None:
     cluster = Cluster()
     old = cluster.put(config_json="old")
