@@ -7,13 +7,15 @@ warning, never a denial.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import POLICY_LABEL
 from plimsoll.decision.policy import policy_of
 from plimsoll.inventory.nodes import read_node
 from plimsoll.inventory.pools import Inventory, pools
-from plimsoll_operator.cluster.documents import ModelDocuments
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
+from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
 from plimsoll_operator.cluster.objects import (
     CONFIG_MAPS,
     NAMESPACES,
@@ -31,11 +33,16 @@ if TYPE_CHECKING:
     from plimsoll.inventory.pools import NodeFacts, SetAside
     from plimsoll_operator.cluster.client import Client
 
+log = logging.getLogger(__name__)
+
 NODES_PER_PAGE: Final = 25
 """A node of a production cluster is 30 KB of JSON, and a page is in memory whole."""
 CONFIG_MAPS_PER_PAGE: Final = 50
 WITHOUT_ROOT_CERTIFICATES: Final = "metadata.name!=kube-root-ca.crt"
 """Every namespace has a ConfigMap of that name, which is no model."""
+
+BETWEEN_ROUNDS: Final = 1.0
+"""Seconds between two looks for ConfigMaps that there is room for again."""
 
 
 class GpuNodes:
@@ -129,10 +136,12 @@ class ClusterKnowledge:
         on_namespace: Callable[[str], None] = _nobody,
         on_document: Callable[[Name], None] = _nobody,
         only_referred: bool = False,
+        room: int = MAX_ROOM,
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
         namespace whose policy label changed. on_document: told the name of each ConfigMap that
-        changed or went. only_referred: see `ModelDocuments`."""
+        changed or went. only_referred, room: see `ModelDocuments`."""
+        self._client = client
         self._on_nodes, self._on_namespace = on_nodes, on_namespace
         self._on_document = on_document
         config_maps = Reflector(
@@ -144,7 +153,7 @@ class ClusterKnowledge:
             field_selector=WITHOUT_ROOT_CERTIFICATES,
         )
         self.nodes, self.labels = GpuNodes(), PolicyLabels()
-        self.documents = ModelDocuments(config_maps.has, only_referred=only_referred)
+        self.documents = ModelDocuments(config_maps.has, only_referred=only_referred, room=room)
         self.reflectors = (
             Reflector(
                 client,
@@ -206,8 +215,35 @@ class ClusterKnowledge:
         for reflector in self.reflectors:
             await reflector.synced.wait()
 
+    async def _fill_room(self) -> None:
+        """Read ConfigMaps that were passed over again whenever there is room, until cancelled."""
+        documents = self.documents
+        while True:
+            await documents.has_room.wait()
+            documents.has_room.clear()
+            tried: set[Name] = set()
+            try:
+                while more := [name for name in documents.worth_reading() if name not in tried]:
+                    for name in more:
+                        tried.add(name)
+                        await self._read(name)
+            except (ApiError, *UNREACHABLE) as error:
+                log.info("not read again yet: %s", error or type(error).__name__)
+                documents.has_room.set()
+            await asyncio.sleep(BETWEEN_ROUNDS)
+
+    async def _read(self, name: Name) -> None:
+        """Take in a ConfigMap by a list of one: admission has no right to get one."""
+        pages = self._client.pages(
+            CONFIG_MAPS, namespace=name[0], field_selector=f"metadata.name={name[1]}"
+        )
+        async for page in pages:
+            for config_map in page.items:
+                self.documents.put(config_map)
+
     async def run(self) -> None:
         """Keep watching until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._fill_room())
             for reflector in self.reflectors:
                 group.create_task(reflector.run())
