@@ -95,9 +95,13 @@ _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why a document is not to be had, as a sentence."""
+    """Why a document is not to be had, as a sentence.
+
+    unread: it is there and was not read, so that nothing may be admitted on its word.
+    """
 
     why: str
+    unread: bool = False
 
 
 class Documents(Protocol):
@@ -277,6 +281,10 @@ def _model(
     if spec.config_map_ref is not None:
         reference = spec.config_map_ref
         found = documents.get(namespace, reference.name, reference.key)
+        if isinstance(found, Missing) and found.unread:
+            path, wanted = "spec.model.configMapRef", "a ConfigMap that could be read"
+            problems.append(Problem(path, shown(reference.name), wanted, found.why))
+            return replace(_NO_MODEL, name=f"the model in ConfigMap {reference.name}")
         if isinstance(found, Missing):
             warnings.append(f"spec.model.configMapRef: {found.why}; the model is not known until "
                             "it is there")  # fmt: skip

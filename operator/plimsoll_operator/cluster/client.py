@@ -146,8 +146,12 @@ class Client:
         chunk: int = 250,
         label_selector: str = "",
         field_selector: str = "",
+        namespace: str = "",
     ) -> AsyncIterator[Page]:
-        """All objects of a kind in pages of at most `chunk`: one page in memory at a time."""
+        """All objects of a kind in pages of at most `chunk`: one page in memory at a time.
+
+        namespace: of which alone; empty for all.
+        """
         query: dict[str, str | int] = {"limit": chunk}
         if label_selector:
             query["labelSelector"] = label_selector
@@ -155,7 +159,7 @@ class Client:
             query["fieldSelector"] = field_selector
         more = True
         while more:
-            answer = await self.request("GET", resource.path(), query=query)
+            answer = await self.request("GET", resource.path(namespace), query=query)
             metadata = answer.get("metadata") or {}
             kind = str(answer.get("kind", "")).removesuffix("List")
             items = answer.pop("items", None) or []

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import POLICY_LABEL
 from plimsoll.decision.policy import policy_of
 from plimsoll.inventory.nodes import read_node
 from plimsoll.inventory.pools import Inventory, pools
-from plimsoll.workloads.llmdeployment import DEFAULT_KEYS, Missing, pick
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
+from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
 from plimsoll_operator.cluster.objects import (
     CONFIG_MAPS,
     NAMESPACES,
@@ -24,12 +23,11 @@ from plimsoll_operator.cluster.objects import (
     Json,
     Name,
     name_of,
-    version_of,
 )
 from plimsoll_operator.cluster.reflector import Reflector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from plimsoll.decision.verdict import Policy
     from plimsoll.inventory.pools import NodeFacts, SetAside
@@ -43,18 +41,8 @@ CONFIG_MAPS_PER_PAGE: Final = 50
 WITHOUT_ROOT_CERTIFICATES: Final = "metadata.name!=kube-root-ca.crt"
 """Every namespace has a ConfigMap of that name, which is no model."""
 
-MAX_DOCUMENTS: Final = 16 << 20
-"""Packed bytes of models in ConfigMaps that are kept in all."""
-MARKS: Final = ('"model_type"', '"architectures"', "plimsoll.dev/model-profile")
-"""A ConfigMap's value that holds one of these may be a model and is kept whole."""
-BEGINNING: Final = 64
-"""Characters that are kept of any other value: enough to say that it is no model, as the
-controller says of the whole."""
-
-
-def _worth_keeping(key: str, text: str) -> str:
-    whole = key in DEFAULT_KEYS or any(mark in text for mark in MARKS)
-    return text if whole else text[:BEGINNING]
+BETWEEN_ROUNDS: Final = 1.0
+"""Seconds between two looks for ConfigMaps that there is room for again."""
 
 
 class GpuNodes:
@@ -130,107 +118,6 @@ class PolicyLabels:
         return self._labels.get(namespace)
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """What is kept of a ConfigMap. version: its resource version, 0 if there is no such one."""
-
-    version: int
-    packed: Mapping[str, bytes]
-
-    @property
-    def exists(self) -> bool:
-        """Whether there is such a ConfigMap."""
-        return self.version > 0
-
-    @property
-    def size(self) -> int:
-        """Packed bytes."""
-        return sum(map(len, self.packed.values()))
-
-    def text(self, key: str) -> str | None:
-        """The text under a key, None if there is none."""
-        packed = self.packed.get(key)
-        return None if packed is None else zlib.decompress(packed).decode()
-
-
-ABSENT: Final = Document(0, {})
-
-
-def _packed(config_map: Json) -> Document:
-    data: Mapping[str, object] = config_map.get("data") or {}
-    return Document(
-        version_of(config_map),
-        {
-            key: zlib.compress(_worth_keeping(key, text).encode(), 1)
-            for key, text in data.items()
-            if isinstance(text, str)
-        },
-    )
-
-
-class ModelDocuments:
-    """The values of ConfigMaps by where they are: whole if they may be models."""
-
-    def __init__(self, there: Callable[[Name], bool], *, only_referred: bool = False) -> None:
-        """there: whether there is a ConfigMap of that name, kept or not. only_referred: keep those
-        alone that somebody refers to."""
-        self._there, self._only_referred = there, only_referred
-        self._kept: dict[Name, Document] = {}
-        self._referred: set[Name] = set()
-        self._size = 0
-
-    def refer(self, name: Name) -> None:
-        """Somebody takes a model from a ConfigMap, whether it is there or not."""
-        self._referred.add(name)
-
-    def unrefer(self, name: Name) -> None:
-        """Nobody takes a model from a ConfigMap any more."""
-        self._referred.discard(name)
-        if self._only_referred:
-            self.drop(name)
-
-    def put(self, config_map: Json) -> Document:
-        """Take in a ConfigMap, unless a later state of it is kept; what is now known of it."""
-        name, document = name_of(config_map), _packed(config_map)
-        before = self._kept.get(name, ABSENT)
-        if before.version > document.version:
-            return before
-        self.drop(name)
-        wanted = self._there(name) and not (self._only_referred and name not in self._referred)
-        if not wanted:
-            return document
-        if self._size + document.size <= MAX_DOCUMENTS:
-            self._kept[name] = document
-            self._size += document.size
-        else:
-            log.warning(
-                "ConfigMap %s/%s is not kept: %d MiB of models are", *name, MAX_DOCUMENTS >> 20
-            )
-        return document
-
-    def drop(self, name: Name) -> None:
-        """A ConfigMap is gone."""
-        self._size -= self._kept.pop(name, ABSENT).size
-
-    def find(self, name: Name) -> Document | None:
-        """A ConfigMap, None if it is not kept."""
-        return self._kept.get(name)
-
-    def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
-        """The text of a model in a ConfigMap, or why there is none."""
-        document = self._kept.get((namespace, name), ABSENT)
-        if not document.exists and self._there((namespace, name)):
-            document = Document(1, {})
-        return read(document, namespace, name, key)
-
-
-def read(document: Document, namespace: str, name: str, key: str | None) -> str | Missing:
-    """The text under a key of a ConfigMap, or what is missing, in the words of both processes."""
-    if not document.exists:
-        return Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
-    return pick(name, key, document.text)
-
-
 def _nobody(*_: object) -> None:
     """Nobody wants to be told."""
 
@@ -249,10 +136,12 @@ class ClusterKnowledge:
         on_namespace: Callable[[str], None] = _nobody,
         on_document: Callable[[Name], None] = _nobody,
         only_referred: bool = False,
+        room: int = MAX_ROOM,
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
         namespace whose policy label changed. on_document: told the name of each ConfigMap that
-        changed or went. only_referred: see `ModelDocuments`."""
+        changed or went. only_referred, room: see `ModelDocuments`."""
+        self._client = client
         self._on_nodes, self._on_namespace = on_nodes, on_namespace
         self._on_document = on_document
         config_maps = Reflector(
@@ -264,7 +153,7 @@ class ClusterKnowledge:
             field_selector=WITHOUT_ROOT_CERTIFICATES,
         )
         self.nodes, self.labels = GpuNodes(), PolicyLabels()
-        self.documents = ModelDocuments(config_maps.has, only_referred=only_referred)
+        self.documents = ModelDocuments(config_maps.has, only_referred=only_referred, room=room)
         self.reflectors = (
             Reflector(
                 client,
@@ -326,8 +215,35 @@ class ClusterKnowledge:
         for reflector in self.reflectors:
             await reflector.synced.wait()
 
+    async def _fill_room(self) -> None:
+        """Read ConfigMaps that were passed over again whenever there is room, until cancelled."""
+        documents = self.documents
+        while True:
+            await documents.has_room.wait()
+            documents.has_room.clear()
+            tried: set[Name] = set()
+            try:
+                while more := [name for name in documents.worth_reading() if name not in tried]:
+                    for name in more:
+                        tried.add(name)
+                        await self._read(name)
+            except (ApiError, *UNREACHABLE) as error:
+                log.info("not read again yet: %s", error or type(error).__name__)
+                documents.has_room.set()
+            await asyncio.sleep(BETWEEN_ROUNDS)
+
+    async def _read(self, name: Name) -> None:
+        """Take in a ConfigMap by a list of one: admission has no right to get one."""
+        pages = self._client.pages(
+            CONFIG_MAPS, namespace=name[0], field_selector=f"metadata.name={name[1]}"
+        )
+        async for page in pages:
+            for config_map in page.items:
+                self.documents.put(config_map)
+
     async def run(self) -> None:
         """Keep watching until cancelled."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._fill_room())
             for reflector in self.reflectors:
                 group.create_task(reflector.run())

@@ -16,7 +16,7 @@ from plimsoll_operator.cluster.objects import name_of, version_of
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from plimsoll_operator.cluster.known import ModelDocuments
+    from plimsoll_operator.cluster.documents import ModelDocuments
     from plimsoll_operator.cluster.objects import Json, Name
 
 ANNOTATIONS: Final = f"{GROUP}/"

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound
-from plimsoll_operator.cluster.known import ABSENT
+from plimsoll_operator.cluster.documents import ABSENT
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, version_of
 from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event, write_status
 from plimsoll_operator.controller.plan import plan, plan_after_error
@@ -22,7 +22,8 @@ from plimsoll_operator.controller.snapshot import identify, snapshot
 
 if TYPE_CHECKING:
     from plimsoll_operator.cluster.client import Client
-    from plimsoll_operator.cluster.known import ClusterKnowledge, Document
+    from plimsoll_operator.cluster.documents import Document
+    from plimsoll_operator.cluster.known import ClusterKnowledge
     from plimsoll_operator.cluster.objects import Name
     from plimsoll_operator.controller.cache import Cache, Entry
     from plimsoll_operator.controller.plan import Event, Plan

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from plimsoll.workloads.llmdeployment import Missing, override_reason
 from plimsoll.workloads.llmdeployment import request as read_request
-from plimsoll_operator.cluster.known import ABSENT, Document, read
+from plimsoll_operator.cluster.documents import ABSENT, Document, read
 from plimsoll_operator.controller.cache import unpack
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from plimsoll_operator.cluster.known import ModelDocuments
+from plimsoll_operator.cluster.documents import ModelDocuments
 from plimsoll_operator.controller.cache import Cache, unpack
 
 NAME = ("chat", "big")
