@@ -36,7 +36,7 @@ MAX_FILE = 256 << 20
 @format_option("table", "json", "yaml")
 def command(
     source: str | None, context: str | None, kubeconfig: str | None, kubectl: str, output: str
-) -> None:  # fmt: skip
+) -> None:
     """The GPU pools of a cluster, and the GPU nodes that cannot be counted, each with the reason.
 
     Saved with -o json, `plimsoll check --inventory FILE` takes it, in a pipeline without a cluster.
@@ -54,7 +54,7 @@ def command(
 
 
 def read_inventory(source: str, output: str) -> Inventory:
-    """The inventory in a file (``-``: standard input); exit code 2 where it is bad."""
+    """The inventory in a file (``-``: standard input); exit code 2 if it is bad."""
     try:
         if source == "-":
             text = sys.stdin.read(MAX_FILE)
@@ -78,14 +78,23 @@ def _inventory(text: str, source: str, output: str) -> Inventory:
     try:
         return from_dict(json.loads(text))
     except (json.JSONDecodeError, RecursionError) as error:
-        bad_input([Problem(source, shown(text[:40]), f"JSON ({error})",
-                           "make it with `plimsoll inventory -o json`")], output)  # fmt: skip
+        bad_input(
+            [
+                Problem(
+                    source,
+                    shown(text[:40]),
+                    f"JSON ({error})",
+                    "make it with `plimsoll inventory -o json`",
+                )
+            ],
+            output,
+        )
     except Invalid as error:
         bad_input(error.problems, output)
 
 
 def _ask_kubectl(kubectl: str, context: str | None, kubeconfig: str | None, output: str) -> str:
-    """What `kubectl get nodes -o json` prints; leaves with exit code 2 where it fails."""
+    """What `kubectl get nodes -o json` prints; leaves with exit code 2 if it fails."""
     arguments = [kubectl, "get", "nodes", "-o", "json", "--request-timeout=30s"]
     arguments += [f"--context={context}"] if context else []
     arguments += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
@@ -99,8 +108,17 @@ def _ask_kubectl(kubectl: str, context: str | None, kubeconfig: str | None, outp
             [Problem("--kubectl", shown(kubectl), f"an answer within 60 s ({error})")], output
         )
     if done.returncode:
-        bad_input([Problem("kubectl get nodes", shown(done.stderr.strip()), "a list of nodes",
-                           "check the context, and the right to list nodes")], output)  # fmt: skip
+        bad_input(
+            [
+                Problem(
+                    "kubectl get nodes",
+                    shown(done.stderr.strip()),
+                    "a list of nodes",
+                    "check the context, and the right to list nodes",
+                )
+            ],
+            output,
+        )
     return done.stdout
 
 
@@ -117,11 +135,14 @@ def show_inventory(found: Inventory) -> None:
         )
         for pool in found.pools:
             table.add(
-                pool.accelerator.name, str(pool.nodes), str(pool.ready), str(pool.gpus_per_node),
+                pool.accelerator.name,
+                str(pool.nodes),
+                str(pool.ready),
+                str(pool.gpus_per_node),
                 str(pool.accelerator.memory // MIB),
                 ",".join(f"{k}={v}" for k, v in pool.selector),
                 ",".join(f"{k}{'=' + v if v else ''}:{e}" for k, v, e in pool.taints),
-            )  # fmt: skip
+            )
         show(table)
     if found.set_aside:
         click.echo("\nnot counted:")
