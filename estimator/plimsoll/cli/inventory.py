@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -17,8 +17,11 @@ from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plimsoll.inventory.pools import Inventory
 
+Read = TypeVar("Read")
 MAX_FILE = 256 << 20
 """Bytes of an inventory file that are read at most."""
 
@@ -41,54 +44,47 @@ def command(
 
     Saved with -o json, `plimsoll check --inventory FILE` takes it, in a pipeline without a cluster.
     """
-    if source is not None:
-        found = read_inventory(source, output)
-    else:
-        found = _inventory(_ask_kubectl(kubectl, context, kubeconfig, output), "kubectl", output)
-    if output != "table":
-        from plimsoll.inventory.saved import to_dict
+    from plimsoll.inventory.saved import from_dict, to_dict
 
-        dump(to_dict(found), output)
-        return
-    show_inventory(found)
+    if source is None:
+        text, source = _ask_kubectl(kubectl, context, kubeconfig, output), "kubectl"
+    else:
+        text = _read(source, output)
+    if output == "table":
+        show_inventory(_parsed(from_dict, text, source, output))
+    else:
+        dump(_parsed(to_dict, text, source, output), output)
 
 
 def read_inventory(source: str, output: str) -> Inventory:
     """The inventory in a file (``-``: standard input); exit code 2 if it is bad."""
-    try:
-        if source == "-":
-            text = sys.stdin.read(MAX_FILE)
-        else:
-            path = Path(source)
-            if path.stat().st_size > MAX_FILE:
-                bad_input([Problem("--inventory", shown(source), "a file below 256 MiB")], output)
-            text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        wanted = (
-            f"a readable file ({type(error).__name__}: {getattr(error, 'strerror', None) or error})"
-        )
-        fix = "make one with `plimsoll inventory -o json` or `kubectl get nodes -o json`"
-        bad_input([Problem("--inventory", shown(source), wanted, fix)], output)
-    return _inventory(text, source, output)
-
-
-def _inventory(text: str, source: str, output: str) -> Inventory:
     from plimsoll.inventory.saved import from_dict
 
+    return _parsed(from_dict, _read(source, output), source, output)
+
+
+def _read(source: str, output: str) -> str:
     try:
-        return from_dict(json.loads(text))
+        if source == "-":
+            return sys.stdin.read(MAX_FILE)
+        path = Path(source)
+        if path.stat().st_size > MAX_FILE:
+            bad_input([Problem("--inventory", shown(source), "a file below 256 MiB")], output)
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+        fix = "make one with `plimsoll inventory -o json` or `kubectl get nodes -o json`"
+        wanted = f"a readable file ({why})"
+        bad_input([Problem("--inventory", shown(source), wanted, fix)], output)
+
+
+def _parsed(read: Callable[[object], Read], text: str, source: str, output: str) -> Read:
+    """What a function makes of the document in a text; exit code 2 if there is none in it."""
+    try:
+        return read(json.loads(text))
     except (json.JSONDecodeError, RecursionError) as error:
-        bad_input(
-            [
-                Problem(
-                    source,
-                    shown(text[:40]),
-                    f"JSON ({error})",
-                    "make it with `plimsoll inventory -o json`",
-                )
-            ],
-            output,
-        )
+        fix = "make it with `plimsoll inventory -o json`"
+        bad_input([Problem(source, shown(text[:40]), f"JSON ({error})", fix)], output)
     except Invalid as error:
         bad_input(error.problems, output)
 
