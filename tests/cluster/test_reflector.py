@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from controlplane import ControlPlane
+from cluster.plane import own_plane
 from plimsoll_operator.client import (
     CONFIG_MAPS,
     Client,
@@ -20,19 +20,16 @@ from plimsoll_operator.client import (
 from plimsoll_operator.reflector import Name, Reflector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from controlplane import ControlPlane
 
 SOON = 10.0
 OURS = "plimsoll-test=reflector"
 
 
-@pytest.fixture(scope="module")
-def plane(control_plane: object) -> Iterator[ControlPlane]:
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("stops the API server: needs a control plane of our own")
-    with ControlPlane() as plane:
-        yield plane
+plane = own_plane("stops the API server", installed=False)
 
 
 def config_map(name: str, value: str = "1") -> dict[str, Any]:
