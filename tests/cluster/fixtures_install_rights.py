@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from chart import NAMESPACE, RELEASE
-from cluster.fixtures_install import LLAMA, SERVING, SOON, TOO_SMALL, Installed
+from cluster.fixtures_install import SERVING, SOON, TOO_SMALL, Installed
 from cluster.fixtures_operator import conditions, llm_deployment, until
+from cluster.plane import LLAMA
 from controlplane.certificates import LOOPBACK
 from controlplane.nodes import gpu_node
 from plimsoll_operator.cluster.client import connect

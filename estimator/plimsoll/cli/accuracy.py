@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from plimsoll.cli.output import Table, bad_input, dump, format_option, show
+from plimsoll.cli.output import Table, bad_input, dump, figure, format_option, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,18 +70,39 @@ def _csv(scored: Sequence[Scored]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ("id", "term", "predicted", "low", "high", "measured", "error", "error_pct", "verdict",
-         "outcome", "left_out")
-    )  # fmt: skip
+        (
+            "id",
+            "term",
+            "predicted",
+            "low",
+            "high",
+            "measured",
+            "error",
+            "error_pct",
+            "verdict",
+            "outcome",
+            "left_out",
+        )
+    )
     for one in scored:
         row = one.row
         for term, point in one.points.items():
             p, pct = point.prediction, point.pct
             writer.writerow(
-                (_safe(row.id), term, round(p.middle, 4), round(p.low, 4), round(p.high, 4),
-                 point.measured, round(point.error, 4), "" if pct is None else round(pct, 4),
-                 "", "", "")
-            )  # fmt: skip
+                (
+                    _safe(row.id),
+                    term,
+                    round(p.middle, 4),
+                    round(p.low, 4),
+                    round(p.high, 4),
+                    point.measured,
+                    round(point.error, 4),
+                    "" if pct is None else round(pct, 4),
+                    "",
+                    "",
+                    "",
+                )
+            )
         for name, reason in one.left_out.items():
             writer.writerow((_safe(row.id), name, *[""] * 8, _safe(reason)))
         if one.verdict is not None:
@@ -105,7 +126,7 @@ def _show(scored: Sequence[Scored]) -> None:
     shares = {term: rest for term, *rest in score.shares(scored)}
     for term in TermId:
         found = score.summary(score.points_of(scored, term))
-        gib = (_figure(found.median), _figure(found.p95)) if term.in_gib else ("", "")
+        gib = (figure(found.median), figure(found.p95)) if term.in_gib else ("", "")
         had, n = shares[term][1:]
         of = f"{n} of {had} ({100 * n / had:.0f} %)" if had else "–"
         table.add(term, str(found.n), *_shares(found), *gib, of)
@@ -170,18 +191,17 @@ def _show_worst(scored: Sequence[Scored]) -> None:
     for point in score.worst(scored, WORST):
         p, row = point.prediction, point.row
         table.add(
-            row.id, point.term, _figure(p.middle), _figure(p.low), _figure(p.high),
-            _figure(point.measured), _figure(point.pct),
+            row.id,
+            point.term,
+            figure(p.middle),
+            figure(p.low),
+            figure(p.high),
+            figure(point.measured),
+            figure(point.pct),
             f"{row.model[:32]}, {row.engine} {row.version_text[:16]}, {row.gpu_said[:20]}",
-        )  # fmt: skip
+        )
     show(table)
 
 
 def _shares(found: Summary) -> tuple[str, str]:
-    return _figure(found.median_pct), _figure(found.p95_pct)
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.2f}"
+    return figure(found.median_pct), figure(found.p95_pct)

@@ -22,7 +22,7 @@ class FileDocument:
     """The one document of a command line. reference: what configMapRef says to mean it."""
 
     def __init__(self, path: Path | None) -> None:
-        """path: the file; None where the command names none."""
+        """path: the file; None if the command names none."""
         self.text: str | None = None
         self.problem: Problem | None = None
         self.reference: dict[str, str] = {}
@@ -44,7 +44,7 @@ def profile_from(source: str, output: str, *, hub: bool) -> dict[str, Any]:
     """The compact profile of a checkpoint, its notes on standard error.
 
     source: a path, a ``file://`` URI or, with hub, an id on a hub. Ends the program with code 2
-    where it cannot be read.
+    if it cannot be read.
     """
     from plimsoll.models.checkpoint.source import hub_profile, local_profile
 

@@ -51,8 +51,10 @@ def list_models(filter_text: str, output: str) -> None:
             output,
         )
         return
-    table = Table(("id", "parameters", "type", "layers", "context"),
-                  right=frozenset({"parameters", "layers", "context"}))  # fmt: skip
+    table = Table(
+        ("id", "parameters", "type", "layers", "context"),
+        right=frozenset({"parameters", "layers", "context"}),
+    )
     for e in found:
         a = e.architecture
         table.add(e.id, count(a.parameters), a.model_type, str(len(a.blocks)), str(a.max_model_len))
@@ -62,7 +64,7 @@ def list_models(filter_text: str, output: str) -> None:
 def _chosen(
     model: str | None, config_file: Path | None, output: str, *, hub: bool = False
 ) -> Described:
-    """Name, profile and architecture of what the user named; exit code 2 where it is unknown."""
+    """Name, profile and architecture of what the user named; exit code 2 if it is unknown."""
     from plimsoll.models.catalogue import load
     from plimsoll.models.checkpoint.profile import from_profile, profile
     from plimsoll.models.checkpoint.source import is_local
@@ -90,11 +92,19 @@ def _chosen(
     entry = catalogue.find(model.removeprefix("hf://"))
     if entry is None:
         near = ", ".join(catalogue.suggest(model))
-        bad_input([Problem("ID", shown(model), "an id of the catalogue",
-                           (f"did you mean {near}? " if near else "") +
-                           "`plimsoll models list` shows all; a model of your own: its folder, "
-                           "--from-hub or --config FILE")],
-                  output)  # fmt: skip
+        bad_input(
+            [
+                Problem(
+                    "ID",
+                    shown(model),
+                    "an id of the catalogue",
+                    (f"did you mean {near}? " if near else "")
+                    + "`plimsoll models list` shows all; a model of your own: its folder, "
+                    "--from-hub or --config FILE",
+                )
+            ],
+            output,
+        )
     return entry.id, entry.profile(), entry.architecture
 
 
@@ -201,9 +211,13 @@ def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
 @click.option("-n", "--namespace", help="Namespace of that ConfigMap.")
 @format_option("yaml", "json")
 def export_model(
-    model: str | None, config_file: Path | None, from_hub: bool, configmap: str | None,
-    namespace: str | None, output: str,
-) -> None:  # fmt: skip
+    model: str | None,
+    config_file: Path | None,
+    from_hub: bool,
+    configmap: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
     """A compact profile of a model, small enough for a ConfigMap.
 
     From a checkpoint (a folder, a safetensors or GGUF file, --from-hub) it also holds what the
