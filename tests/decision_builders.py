@@ -36,6 +36,7 @@ from plimsoll.models.architecture import (
 )
 from plimsoll.models.model import Model, ModelSource
 from plimsoll.units import GIB, MIB, ceil_div
+from plimsoll.workloads.llmdeployment import PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -216,7 +217,7 @@ def world(engine: PlainEngine | None = None, table: tuple[Accelerator, ...] = TA
 
 def request(of: Model = BIG, **fields: Any) -> Request:
     """A request; every field of settings, workload and wanted can be given by its name."""
-    made = Request(of, name="chat/big")
+    made = Request(of, name="chat/big", places=PLACES)
     for part in ("engine", "workload", "wanted"):
         known = getattr(made, part)
         given = {k: v for k, v in fields.items() if hasattr(known, k)}
