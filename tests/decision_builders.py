@@ -13,6 +13,8 @@ from plimsoll.accelerators.types import Accelerator, Dialect, Labels
 from plimsoll.decision.knowledge import Knowledge
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines.base import (
+    NOTHING_ASKED,
+    AskedSplit,
     EngineSettings,
     Estimate,
     Known,
@@ -39,7 +41,7 @@ from plimsoll.units import GIB, MIB, ceil_div
 from plimsoll.workloads.llmdeployment import PLACES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from plimsoll.models.quantization import Quantization
 
@@ -191,11 +193,10 @@ class PlainEngine:
         return tuple(t for t in sizes if t <= most and architecture.heads % t == 0)
 
     def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
         """Every flag is passed on as it is."""
-        split = [typed.get(name) for name in ("tensor", "pipeline", "data", "expert")]
-        return Reading(replace(settings, flags=tuple(args)), *split, (), ())  # type: ignore[arg-type,call-arg]
+        return Reading(replace(settings, flags=tuple(args)), asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """Two flags, and those of the user."""
@@ -216,8 +217,12 @@ def world(engine: PlainEngine | None = None, table: tuple[Accelerator, ...] = TA
 
 
 def request(of: Model = BIG, **fields: Any) -> Request:
-    """A request; every field of settings, workload and wanted can be given by its name."""
+    """A request; every field of settings, workload, wanted and the split can be given by name."""
     made = Request(of, name="chat/big", places=PLACES)
+    split = {k: v for k, v in fields.items() if hasattr(NOTHING_ASKED, k)}
+    fields = {k: v for k, v in fields.items() if k not in split}
+    if split:
+        fields["split"] = AskedSplit(**split)
     for part in ("engine", "workload", "wanted"):
         known = getattr(made, part)
         given = {k: v for k, v in fields.items() if hasattr(known, k)}

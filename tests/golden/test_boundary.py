@@ -16,7 +16,7 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.knowledge import Knowledge
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Decision
-from plimsoll.engines.base import EngineSettings, Parallelism
+from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism
 from plimsoll.engines.registry import engine
 from plimsoll.models import catalogue
 from plimsoll.models.config import architecture
@@ -63,8 +63,8 @@ def verdict(index: int) -> Decision:
     request = Request(
         Model("made up", ModelSource.CONFIG, own, own.parameters), settings,
         wanted=Wanted(
-            allowed=("made-up",), gpus_per_replica=split.gpus, tensor=split.tensor,
-            pipeline=case.pp, data=1, expert=False,
+            allowed=("made-up",), gpus_per_replica=split.gpus,
+            split=AskedSplit(split.tensor, case.pp, data=1, expert=False),
         ),
     )  # fmt: skip
     found = decide(request, knowledge=Knowledge({"vllm": VLLM}, (made_up,)))

@@ -86,20 +86,24 @@ def _pairs(singles: Sequence[tuple[int, Option]]) -> Iterator[Option]:
 def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
     """The smallest count above the one asked for that fits on the same accelerator."""
     wanted = case.request.wanted
-    if wanted.gpus_per_replica is wanted.tensor is wanted.pipeline is None:
+    if wanted.gpus_per_replica is wanted.split.tensor is wanted.split.pipeline is None:
         return
-    free = replace(wanted, gpus_per_replica=None, tensor=None, pipeline=None)
+    free = replace(
+        wanted,
+        gpus_per_replica=None,
+        split=replace(wanted.split, tensor=None, pipeline=None),
+    )
     relaxed = replace(case, request=replace(case.request, wanted=free))
     found = search(relaxed, base.candidate, above=base.gpus).fits
     if found is None:
         return
     split = found.estimate.parallelism
-    stages_said = wanted.pipeline is not None or (
+    stages_said = wanted.split.pipeline is not None or (
         wanted.gpus_per_replica is None and split.pipeline > 1
     )
     fields = (
-        (Field.TENSOR, wanted.tensor is not None, wanted.tensor, split.tensor),
-        (Field.PIPELINE, stages_said, wanted.pipeline, split.pipeline),
+        (Field.TENSOR, wanted.split.tensor is not None, wanted.split.tensor, split.tensor),
+        (Field.PIPELINE, stages_said, wanted.split.pipeline, split.pipeline),
         (Field.GPUS, wanted.gpus_per_replica is not None, wanted.gpus_per_replica, split.gpus),
     )
     changed = tuple(

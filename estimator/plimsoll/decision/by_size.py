@@ -92,21 +92,21 @@ def _sized(seat: Seat, weights: int, need: int) -> BySize:
 
 def _seat(wanted: Wanted, candidate: Candidate, need: int) -> Seat:
     """As the request says, and what it leaves open by the rule of thumb."""
-    data, expert, most = wanted.data or 1, bool(wanted.expert), candidate.per_node
-    said = (wanted.tensor or 1) * (wanted.pipeline or 1) * data
+    data, expert, most = wanted.split.data or 1, bool(wanted.split.expert), candidate.per_node
+    said = (wanted.split.tensor or 1) * (wanted.split.pipeline or 1) * data
     gpus = wanted.gpus_per_replica or 0
-    if not gpus and wanted.tensor is None:
+    if not gpus and wanted.split.tensor is None:
         gpus = ceil_div(need, candidate.accelerator.memory) * data
-    if wanted.tensor is not None:
-        stages = wanted.pipeline or max(1, gpus // said)
-        return Seat(candidate, Parallelism(wanted.tensor, stages, data, expert))
-    ranks = max(1, ceil_div(gpus, (wanted.pipeline or 1) * data))
+    if wanted.split.tensor is not None:
+        stages = wanted.split.pipeline or max(1, gpus // said)
+        return Seat(candidate, Parallelism(wanted.split.tensor, stages, data, expert))
+    ranks = max(1, ceil_div(gpus, (wanted.split.pipeline or 1) * data))
     if wanted.gpus_per_replica is not None:
         tensor = max(t for t in _powers(most) if ranks % t == 0)
-        stages = wanted.pipeline or ranks // tensor
+        stages = wanted.split.pipeline or ranks // tensor
     else:
         tensor = next((t for t in _powers(most) if t >= ranks), _powers(most)[-1])
-        stages = wanted.pipeline or ceil_div(ranks, tensor)
+        stages = wanted.split.pipeline or ceil_div(ranks, tensor)
     return Seat(candidate, Parallelism(tensor, stages, data, expert))
 
 

@@ -60,6 +60,15 @@ def _wanted(name: str, read: Callable[[str], object]) -> Setter:
     return change
 
 
+def _split(field: str) -> Setter:
+    def change(request: Request, text: str) -> Request:
+        fields: dict[str, Any] = {field: int(text)}
+        split = replace(request.wanted.split, **fields)
+        return replace(request, wanted=replace(request.wanted, split=split))
+
+    return change
+
+
 def _slots(request: Request, text: str) -> Request:
     adapters = replace(request.engine.lora or Lora(), slots=int(text))
     return replace(request, engine=replace(request.engine, lora=adapters))
@@ -110,8 +119,8 @@ _SETTERS: Final[dict[Field, Setter]] = {
     Field.VIDEOS: _engine("videos", int),
     Field.LORA_SLOTS: _slots,
     Field.SPECULATIVE: _draft,
-    Field.TENSOR: _wanted("tensor", int),
-    Field.PIPELINE: _wanted("pipeline", int),
+    Field.TENSOR: _split("tensor"),
+    Field.PIPELINE: _split("pipeline"),
     Field.GPUS: _wanted("gpus_per_replica", int),
     Field.ALLOWED: _wanted("allowed", _names),
     Field.CONCURRENT: _concurrent,

@@ -38,9 +38,9 @@ def sizes(request: Request) -> list[Finding]:
     """Numbers that are below 1 or beyond belief, each with its field."""
     e, work, want = request.engine, request.workload, request.wanted
     counts: tuple[tuple[Field, int | None, int], ...] = (
-        (Field.TENSOR, want.tensor, MOST_PARALLEL),
-        (Field.PIPELINE, want.pipeline, MOST_PARALLEL),
-        (Field.DATA, want.data, MOST_PARALLEL),
+        (Field.TENSOR, want.split.tensor, MOST_PARALLEL),
+        (Field.PIPELINE, want.split.pipeline, MOST_PARALLEL),
+        (Field.DATA, want.split.data, MOST_PARALLEL),
         (Field.GPUS, want.gpus_per_replica, MOST_GPUS),
         (Field.MIN_MEMORY, want.min_memory, MAX_BYTES),
         (Field.MAX_MODEL_LEN, e.max_model_len, MOST),
@@ -103,14 +103,13 @@ def _fewer_than_asked(request: Request) -> Finding | None:
 
 def _count_against_split(request: Request) -> Finding | None:
     """A count of GPUs that the split does not come to."""
-    wanted = request.wanted
-    gpus = wanted.gpus_per_replica
-    sizes = {"tensor": wanted.tensor, "pipeline": wanted.pipeline, "data": wanted.data}
+    gpus, split = request.wanted.gpus_per_replica, request.wanted.split
+    sizes = {"tensor": split.tensor, "pipeline": split.pipeline, "data": split.data}
     given = {name: size for name, size in sizes.items() if size is not None}
     if gpus is None or not given:
         return None
     product = prod(given.values())
-    is_open = wanted.tensor is None or wanted.pipeline is None
+    is_open = split.tensor is None or split.pipeline is None
     if product <= gpus and gpus % product == 0 and (product == gpus or is_open):
         return None
     return finding(
@@ -146,7 +145,7 @@ def beyond_node(
     Certain only where the accelerators are slices, or where the inventory has nodes of every
     accelerator allowed and all of them are smaller; the table's node sizes are only the usual.
     """
-    tensor = request.wanted.tensor
+    tensor = request.wanted.split.tensor
     if tensor is None or not candidates:
         return [], []
     kinds = {c.accelerator.name: c.accelerator for c in candidates}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.base import EngineSettings, Workload
+from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Workload
 from plimsoll.paths import NO_PLACES, Places
 
 if TYPE_CHECKING:
@@ -22,17 +22,14 @@ class Wanted:
     """What a request says about GPUs; None and () mean unsaid: to be planned.
 
     allowed: accelerator names, as written. gpus_per_replica: unset: computed; set: checked.
-    tensor, pipeline, data, expert: the same, for the split.
+    split: the same, for how the replica is spread.
     min_memory: bytes of physical memory that a GPU must have at least.
     node_selector: labels that the nodes must carry besides.
     """
 
     allowed: tuple[str, ...] = ()
     gpus_per_replica: int | None = None
-    tensor: int | None = None
-    pipeline: int | None = None
-    data: int | None = None
-    expert: bool | None = None
+    split: AskedSplit = NOTHING_ASKED
     min_memory: int | None = None
     node_selector: tuple[tuple[str, str], ...] = ()
 

@@ -47,7 +47,7 @@ def request_hash(
         (load.concurrent, load.input_tokens, load.output_tokens),
         sorted(set(wanted.allowed)),
         wanted.gpus_per_replica,
-        (wanted.tensor, wanted.pipeline, wanted.data, wanted.expert),
+        (wanted.split.tensor, wanted.split.pipeline, wanted.split.data, wanted.split.expert),
         wanted.min_memory,
         sorted(wanted.node_selector),
         request.replicas,

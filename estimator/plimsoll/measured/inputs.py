@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines import registry
-from plimsoll.engines.base import EngineSettings, Parallelism
+from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Parallelism
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
 from plimsoll.measured import gpus, versions
 from plimsoll.measured.models import AT_LOAD, stored
@@ -143,12 +143,10 @@ def _left_out(row: Row) -> str:
     return ""
 
 
-def _said(
-    row: Row, engine: Engine, own: Architecture
-) -> tuple[EngineSettings, dict[str, int | bool | None], str]:
+def _said(row: Row, engine: Engine, own: Architecture) -> tuple[EngineSettings, AskedSplit, str]:
     """Fields and flags together: settings, the split as far as said, and what speaks against."""
     if row.kv_dtype and row.kv_dtype not in KNOWN_KV_DTYPES:
-        return EngineSettings(), {}, f"{NOT_MODELLED}kv_cache_dtype {row.kv_dtype[:32]}"
+        return EngineSettings(), NOTHING_ASKED, f"{NOT_MODELLED}kv_cache_dtype {row.kv_dtype[:32]}"
     at_load = row.quantization if row.quantization in AT_LOAD and own.quantization is None else ""
     eager = True if row.said.no_graphs and row.eager is None else row.eager
     typed = EngineSettings(
@@ -163,15 +161,9 @@ def _said(
         enforce_eager=eager,
         block_size=row.block_size,
     )
-    split: dict[str, int | bool | None] = {
-        "tensor": row.tensor, "pipeline": row.pipeline, "data": row.data, "expert": row.expert,
-    }  # fmt: skip
-    reading = engine.read_arguments(list(row.said.args), typed, split)
-    read = {
-        "tensor": reading.tensor, "pipeline": reading.pipeline, "data": reading.data,
-        "expert": reading.expert,
-    }  # fmt: skip
-    return reading.settings, read, ""
+    asked = AskedSplit(row.tensor, row.pipeline, row.data, row.expert)
+    reading = engine.read_arguments(list(row.said.args), typed, asked)
+    return reading.settings, reading.split, ""
 
 
 def _physical(row: Row, accelerators: tuple[Accelerator, ...]) -> int | None:
@@ -184,15 +176,10 @@ def _physical(row: Row, accelerators: tuple[Accelerator, ...]) -> int | None:
     return visible_memory(accelerators[0])
 
 
-def _splits(
-    row: Row, split: dict[str, int | bool | None], own: Architecture
-) -> tuple[Parallelism, ...]:
+def _splits(row: Row, asked: AskedSplit, own: Architecture) -> tuple[Parallelism, ...]:
     """Every way in which the replica may have been spread; none where that is open."""
     whole, gpus_ = row.said.whole, row.gpus
-    tensor, pipeline, data = (
-        int(value) if value is not None else None
-        for value in (split["tensor"], split["pipeline"], split["data"])
-    )
+    tensor, pipeline, data = asked.tensor, asked.pipeline, asked.data
     if tensor is None:
         if not whole and gpus_ != 1:
             return ()
@@ -209,7 +196,7 @@ def _splits(
             ways = [(pipeline, 1)]
     elif rest is not None:
         ways = [(max(1, rest // data), data)] if data else [(rest, 1), (1, rest)]
-    expert = split["expert"]
+    expert = asked.expert
     found = []
     for stages, copies in dict.fromkeys(ways):
         both = expert is None and not whole and _has_experts(own) and tensor * copies > 1

@@ -20,6 +20,7 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.knowledge import Knowledge
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Decision
+from plimsoll.engines.base import AskedSplit
 from plimsoll.measured.candidates import OUTCOME_AXES, Candidate, candidates, missing, touched
 from plimsoll.measured.rows import FAILED, STARTED
 from plimsoll.models.model import Model, ModelSource
@@ -71,10 +72,7 @@ def judged(known: Facts, candidate: Candidate) -> Decision:
         wanted=Wanted(
             allowed=(accelerator.name,),
             gpus_per_replica=split.gpus,
-            tensor=split.tensor,
-            pipeline=split.pipeline,
-            data=split.data,
-            expert=split.expert,
+            split=AskedSplit(split.tensor, split.pipeline, split.data, split.expert),
         ),
     )
     return decide(request, knowledge=knowledge).decision

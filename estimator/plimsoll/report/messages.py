@@ -44,8 +44,8 @@ MOST_PROBLEMS = 20
 def misfit(request: Request, verdict: Verdict) -> Problem:
     """A misfit as a problem at the field that pins the count, else at what was left open."""
     wanted, name = request.wanted, verdict.model.name
-    if wanted.tensor is not None:
-        field, given = Field.TENSOR, shown(wanted.tensor)
+    if wanted.split.tensor is not None:
+        field, given = Field.TENSOR, shown(wanted.split.tensor)
     elif wanted.gpus_per_replica is not None:
         field, given = Field.GPUS, shown(wanted.gpus_per_replica)
     elif wanted.allowed:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from plimsoll.api_group import OVERRIDE_ANNOTATION
 from plimsoll.decision.request import Request, Wanted
-from plimsoll.engines.base import EngineSettings, Lora, Speculative, Workload
+from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
 from plimsoll.models.model import Model, ModelSource
@@ -181,11 +181,8 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
     workload = spec.workload or WorkloadSpec()
     settings = _features(settings, engine_spec, workload, problems)
     split = engine_spec.parallelism or ParallelismSpec()
-    typed = {
-        "tensor": split.tensor, "pipeline": split.pipeline,
-        "data": split.data, "expert": split.expert,
-    }  # fmt: skip
-    reading = engine(settings.name).read_arguments(engine_spec.extra_args or (), settings, typed)
+    asked = AskedSplit(split.tensor, split.pipeline, split.data, split.expert)
+    reading = engine(settings.name).read_arguments(engine_spec.extra_args or (), settings, asked)
     problems += reading.problems
     warnings += reading.warnings
     model = _model(spec.model, namespace, documents, problems, warnings)
@@ -343,10 +340,7 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, problems: list[Finding | Pr
     return Wanted(
         allowed=tuple(dict.fromkeys(allowed)),
         gpus_per_replica=spec.gpus_per_replica,
-        tensor=reading.tensor,
-        pipeline=reading.pipeline,
-        data=reading.data,
-        expert=reading.expert,
+        split=reading.split,
         min_memory=least,
         node_selector=tuple(sorted((spec.node_selector or {}).items())),
     )

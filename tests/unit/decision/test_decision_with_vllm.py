@@ -14,7 +14,7 @@ from plimsoll.decision.changes import apply
 from plimsoll.decision.decide import decide
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Capacity, Decision, Reason
-from plimsoll.engines.base import EngineSettings, Lora, Speculative, TermName, Workload
+from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, TermName, Workload
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.models.resolve import resolve
 from plimsoll.report import messages
@@ -26,12 +26,12 @@ LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
 
 def asking(name: str, workload: Workload | None = None, length: int | None = None,
-           **wanted: Any) -> Request:  # fmt: skip
+           tensor: int | None = None, **wanted: Any) -> Request:  # fmt: skip
     return Request(
         resolve(uri=f"hf://{name}"),
         EngineSettings(max_model_len=length),
         workload or Workload(),
-        Wanted(**wanted),
+        Wanted(**wanted, split=AskedSplit(tensor)),
         name="chat/model",
         places=PLACES,
     )
@@ -146,7 +146,7 @@ def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> N
 
 def serving(engine: EngineSettings, model: str = "meta-llama/Llama-3.1-8B-Instruct") -> Request:
     """On one L4 of 24 GB, where there is little to spare."""
-    wanted = Wanted(allowed=("nvidia-l4",), tensor=1)
+    wanted = Wanted(allowed=("nvidia-l4",), split=AskedSplit(tensor=1))
     return Request(
         resolve(uri=f"hf://{model}"), engine, Workload(), wanted, name="chat/model", places=PLACES
     )
@@ -188,7 +188,8 @@ def test_a_tower_that_does_not_fit_is_advised_away_only_where_nobody_spoke_of_im
 def test_videos_that_take_gigabytes_at_start_up_are_advised_away_before_images_are() -> None:
     name = "Qwen/Qwen2.5-VL-7B-Instruct"
     less = EngineSettings(utilization=Decimal("0.85"))
-    of = replace(serving(less, name), wanted=Wanted(("nvidia-a100-40gb",), tensor=1))
+    wanted = Wanted(("nvidia-a100-40gb",), split=AskedSplit(tensor=1))
+    of = replace(serving(less, name), wanted=wanted)
     found = decide(of)
     assert found.decision is Decision.DENY
     assert found.estimate is not None

@@ -30,7 +30,7 @@ from decision_builders import (
 from plimsoll.decision.decide import allowed_update, decide
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Capacity, Decision, Mode, Policy, Reason, Verdict
-from plimsoll.engines.base import EngineSettings, Workload
+from plimsoll.engines.base import AskedSplit, EngineSettings, Workload
 from plimsoll.errors import Problem
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.models.model import Model, ModelSource
@@ -302,10 +302,7 @@ ANY_REQUEST = st.builds(
         Wanted,
         allowed=st.lists(TEXT, max_size=4).map(tuple),
         gpus_per_replica=ANY,
-        tensor=ANY,
-        pipeline=ANY,
-        data=ANY,
-        expert=st.none() | st.booleans(),
+        split=st.builds(AskedSplit, ANY, ANY, ANY, st.none() | st.booleans()),
         min_memory=ANY,
         node_selector=st.just(()) | st.just((("zone", "east"),)),
     ),
@@ -320,7 +317,11 @@ SANE_REQUEST = st.builds(
     MODELS,
     st.none() | st.integers(1, 10**6),
     st.sampled_from([(), (A100.name,), (L4.name, SLICE.name), (VAGUE.name,)]),
-    st.builds(Wanted, gpus_per_replica=SANE, tensor=SANE, pipeline=SANE, data=SANE),
+    st.builds(
+        Wanted,
+        gpus_per_replica=SANE,
+        split=st.builds(AskedSplit, tensor=SANE, pipeline=SANE, data=SANE),
+    ),
     st.builds(Workload, SANE, st.none() | st.integers(1, 10**5), st.none() | st.integers(1, 999)),
 )
 INVENTORIES = st.sampled_from(

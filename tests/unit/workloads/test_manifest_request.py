@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision, Reason
+from plimsoll.engines.base import AskedSplit
 from plimsoll.models.model import ModelSource
 from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import (
@@ -106,7 +107,7 @@ def test_everything_that_a_manifest_says_is_in_the_request() -> None:
     assert (found.workload.concurrent, found.workload.input_tokens) == (8, 1000)
     assert found.workload.output_tokens == 200
     wanted = found.wanted
-    assert (wanted.tensor, wanted.pipeline, wanted.data, wanted.expert) == (2, 1, 1, False)
+    assert wanted.split == AskedSplit(2, 1, 1, False)
     assert (wanted.allowed, wanted.gpus_per_replica) == (("nvidia-l4",), 2)
     assert (wanted.min_memory, wanted.node_selector) == (20 * GIB, (("zone", "a"),))
 
@@ -116,7 +117,7 @@ def test_what_is_not_said_stays_unsaid() -> None:
     assert said(found) == []
     assert found.engine.max_model_len is None
     assert found.engine.utilization is None
-    assert found.wanted.tensor is None
+    assert found.wanted.split == AskedSplit()
     assert found.wanted.gpus_per_replica is None
     assert found.workload.concurrent is None
 
