@@ -38,6 +38,7 @@ from plimsoll.models.architecture import (
 )
 from plimsoll.models.model import Model, ModelSource
 from plimsoll.units import GIB, MIB, ceil_div
+from plimsoll.workloads.llmdeployment import PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -217,7 +218,7 @@ def world(engine: PlainEngine | None = None, table: tuple[Accelerator, ...] = TA
 
 def request(of: Model = BIG, **fields: Any) -> Request:
     """A request; every field of settings, workload, wanted and the split can be given by name."""
-    made = Request(of, name="chat/big")
+    made = Request(of, name="chat/big", places=PLACES)
     split = {k: v for k, v in fields.items() if hasattr(NOTHING_ASKED, k)}
     fields = {k: v for k, v in fields.items() if k not in split}
     if split:

@@ -21,10 +21,13 @@ from controlplane.build import ProgramSet, kubernetes_set
 from plimsoll.cli import COMMANDS
 from plimsoll.decision.verdict import Capacity, Reason
 from plimsoll.models.model import ModelSource
+from plimsoll.report.wording import SENTENCES
 from plimsoll_operator.api.crd import MODEL_RULES, SPEC_RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from plimsoll.findings import Rule
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("charts/*/*.md")])
@@ -167,20 +170,23 @@ def test_every_warning_and_every_note_that_is_collected_is_explained() -> None:
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        ("decision/decide.py", "_doubts"),
-        ("decision/decide.py", "_unknown"),
-        ("decision/decide.py", "_nowhere"),
         ("inventory/nodes.py", "_offers"),
         ("inventory/nodes.py", "_foreign_resource"),
         ("inventory/nodes.py", "_contradiction"),
-        ("decision/capacity.py", "capacity"),
-        ("decision/checks.py", "beyond_node"),
+        ("report/nodes.py", "nodes_message"),
+        ("report/nodes.py", "_lacking"),
     ],
 )
 def test_what_is_doubted_or_set_aside_is_explained(module: str, function: str) -> None:
     said = list(sentences(body_of(ESTIMATOR / module, function)))
     assert said
     assert [ast.unparse(text) for text in said if not explained(text)] == []
+
+
+@pytest.mark.parametrize("rule", SENTENCES, ids=str)
+def test_every_finding_that_is_told_in_one_sentence_is_explained(rule: Rule) -> None:
+    words = [squeezed(part) for part in re.split(r"\{[^}]*\}|; ", SENTENCES[rule])]
+    assert max((part.partition("(")[0].strip(" :,;") for part in words), key=len) in SAID
 
 
 def test_every_rule_of_the_crd_is_explained() -> None:

@@ -27,12 +27,12 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from plimsoll.decision import changes as paths
 from plimsoll.decision.changes import apply
 from plimsoll.decision.options import KINDS, ON_TOP, Option
 from plimsoll.decision.placement import plan, search
 from plimsoll.decision.splits import layout, pinned
 from plimsoll.decision.verdict import Alternative, Change
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -102,11 +102,13 @@ def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
         wanted.gpus_per_replica is None and split.pipeline > 1
     )
     fields = (
-        (paths.TENSOR, wanted.split.tensor is not None, wanted.split.tensor, split.tensor),
-        (paths.PIPELINE, stages_said, wanted.split.pipeline, split.pipeline),
-        (paths.GPUS, wanted.gpus_per_replica is not None, wanted.gpus_per_replica, split.gpus),
+        (Field.TENSOR, wanted.split.tensor is not None, wanted.split.tensor, split.tensor),
+        (Field.PIPELINE, stages_said, wanted.split.pipeline, split.pipeline),
+        (Field.GPUS, wanted.gpus_per_replica is not None, wanted.gpus_per_replica, split.gpus),
     )
-    changed = tuple(Change(p, str(new)) for p, said, old, new in fields if said and old != new)
+    changed = tuple(
+        Change(field, str(new)) for field, said, old, new in fields if said and old != new
+    )
     if changed:
         yield from _on_others(case, changed, (base.candidate,))
 
@@ -123,7 +125,7 @@ def _other_accelerator(case: Case, base: Trial, others: Sequence[Candidate]) -> 
     able = [c for c in others if int(c.accelerator.memory * share) >= need]
     able.sort(key=lambda c: (c.pool is None, c.accelerator.memory, c.accelerator.name))
     for candidate in (able or list(others))[:3]:
-        changed = (Change(paths.ALLOWED, f"[{candidate.accelerator.name}]"),)
+        changed = (Change(Field.ALLOWED, f"[{candidate.accelerator.name}]"),)
         for option in _on_others(case, changed, (candidate,)):
             yield option
             return
@@ -156,5 +158,5 @@ def _alternative(option: Option, here: Sequence[Candidate]) -> Alternative:
             and layout(split, c.per_node)[1] <= c.pool.nodes
             for c in here
         ),
-        note=option.note,
+        notes=option.notes,
     )

@@ -1,6 +1,6 @@
-"""Changes to a request by field path, as advice words them: what would be edited in the manifest.
+"""Changes to a request, field by field: what advice tries, and what a user would edit.
 
-It must not judge a change. A path that is not in `_SETTERS` is an error of ours (`KeyError`).
+A field that is not in `_SETTERS` is an error of ours (`KeyError`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.engines.base import Lora
 from plimsoll.models.architecture import Architecture
 from plimsoll.models.quantization_config import stored
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,33 +21,18 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Change
 
-MAX_MODEL_LEN: Final = "spec.engine.maxModelLen"
-MAX_NUM_SEQS: Final = "spec.engine.maxNumSeqs"
-KV_CACHE_DTYPE: Final = "spec.engine.kvCacheDtype"
-LORA_SLOTS: Final = "spec.engine.lora.maxLoras"
-DRAFT: Final = "spec.engine.speculative"
-IMAGES: Final = "spec.workload.imagesPerPrompt"
-VIDEOS: Final = "spec.workload.videosPerPrompt"
-UTILIZATION: Final = "spec.engine.gpuMemoryUtilization"
-TENSOR: Final = "spec.engine.parallelism.tensor"
-PIPELINE: Final = "spec.engine.parallelism.pipeline"
-CONCURRENT: Final = "spec.workload.concurrentSequences"
-ALLOWED: Final = "spec.accelerator.allowed"
-GPUS: Final = "spec.accelerator.gpusPerReplica"
-STORED: Final = "spec.model.quantization"
-
 Setter = Callable[["Request", str], "Request"]
 
 
 def apply(request: Request, changes: Iterable[Change]) -> Request:
     """The request after the changes, made together."""
     for change in changes:
-        request = _SETTERS[change.path](request, change.value)
+        request = _SETTERS[change.field](request, change.value)
     return request
 
 
 def stored_as(architecture: Architecture, method: str) -> Architecture:
-    """The same model from a checkpoint stored as `method`, a word of ``spec.model.quantization``.
+    """The same model from a checkpoint stored as `method`, a word such as awq.
 
     Kept with the architecture, so that an engine derives what it needs of it only once.
     """
@@ -58,17 +44,17 @@ def stored_as(architecture: Architecture, method: str) -> Architecture:
     return known
 
 
-def _engine(field: str, read: Callable[[str], object]) -> Setter:
+def _engine(name: str, read: Callable[[str], object]) -> Setter:
     def change(request: Request, text: str) -> Request:
-        fields: dict[str, Any] = {field: read(text)}
+        fields: dict[str, Any] = {name: read(text)}
         return replace(request, engine=replace(request.engine, **fields))
 
     return change
 
 
-def _wanted(field: str, read: Callable[[str], object]) -> Setter:
+def _wanted(name: str, read: Callable[[str], object]) -> Setter:
     def change(request: Request, text: str) -> Request:
-        fields: dict[str, Any] = {field: read(text)}
+        fields: dict[str, Any] = {name: read(text)}
         return replace(request, wanted=replace(request.wanted, **fields))
 
     return change
@@ -98,7 +84,7 @@ def _images(request: Request, text: str) -> Request:
 
 def _draft(request: Request, text: str) -> Request:
     if text != "null":
-        raise KeyError(f"{DRAFT}: {text}")
+        raise KeyError(f"{Field.SPECULATIVE}: {text}")
     return replace(request, engine=replace(request.engine, speculative=None))
 
 
@@ -124,19 +110,19 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.strip("[]").split(","))
 
 
-_SETTERS: Final[dict[str, Setter]] = {
-    MAX_MODEL_LEN: _engine("max_model_len", int),
-    MAX_NUM_SEQS: _engine("max_num_seqs", int),
-    KV_CACHE_DTYPE: _engine("kv_cache_dtype", str),
-    UTILIZATION: _engine("utilization", Decimal),
-    IMAGES: _images,
-    VIDEOS: _engine("videos", int),
-    LORA_SLOTS: _slots,
-    DRAFT: _draft,
-    TENSOR: _split("tensor"),
-    PIPELINE: _split("pipeline"),
-    GPUS: _wanted("gpus_per_replica", int),
-    ALLOWED: _wanted("allowed", _names),
-    CONCURRENT: _concurrent,
-    STORED: _stored,
+_SETTERS: Final[dict[Field, Setter]] = {
+    Field.MAX_MODEL_LEN: _engine("max_model_len", int),
+    Field.MAX_NUM_SEQS: _engine("max_num_seqs", int),
+    Field.KV_CACHE_DTYPE: _engine("kv_cache_dtype", str),
+    Field.UTILIZATION: _engine("utilization", Decimal),
+    Field.IMAGES: _images,
+    Field.VIDEOS: _engine("videos", int),
+    Field.LORA_SLOTS: _slots,
+    Field.SPECULATIVE: _draft,
+    Field.TENSOR: _split("tensor"),
+    Field.PIPELINE: _split("pipeline"),
+    Field.GPUS: _wanted("gpus_per_replica", int),
+    Field.ALLOWED: _wanted("allowed", _names),
+    Field.CONCURRENT: _concurrent,
+    Field.STORED: _stored,
 }

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision import changes as paths
 from plimsoll.decision.changes import apply
 from plimsoll.decision.trial import Case, Trial
-from plimsoll.decision.verdict import Change
+from plimsoll.decision.verdict import Change, Note
 from plimsoll.engines.base import TermName
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Option:
     case: Case
     changes: tuple[Change, ...]
     trial: Trial
-    note: str = ""
+    notes: tuple[Note, ...] = ()
 
     @property
     def estimate(self) -> Estimate:
@@ -61,17 +61,17 @@ class Option:
         """Bytes by which the need, error included, exceeds what is usable."""
         return self.estimate.required_high - self.estimate.usable
 
-    def then(self, path: str, value: object, note: str = "") -> Option | None:
+    def then(self, field: Field, value: object, *notes: Note) -> Option | None:
         """One change more on the same GPUs; None where the engine would not start with it."""
-        change = Change(path, str(value))
+        change = Change(field, str(value))
         request = apply(self.case.request, (change,))
         architecture = request.model.architecture or self.case.architecture
         case = Case(request, architecture, self.case.engine)
         candidate, split = self.trial.candidate, self.estimate.parallelism
         if case.refusals(candidate, split):
             return None
-        notes = " and ".join(n for n in (self.note, note) if n)
-        return Option(case, (*self.changes, change), case.trial(candidate, split), notes)
+        trial = case.trial(candidate, split)
+        return Option(case, (*self.changes, change), trial, (*self.notes, *notes))
 
 
 def _utilization(start: Option) -> Option | None:
@@ -83,7 +83,7 @@ def _utilization(start: Option) -> Option | None:
     if start.case.request.engine.kv_cache_memory is not None:
         return None
     return (
-        start.then(paths.UTILIZATION, share) if e.utilization < share <= UTILIZATION_MOST else None
+        start.then(Field.UTILIZATION, share) if e.utilization < share <= UTILIZATION_MOST else None
     )
 
 
@@ -94,14 +94,14 @@ def _fewer_seqs(start: Option) -> Option | None:
     others = e.required_high - e.term(TermName.WEIGHTS).high - e.term(TermName.KV_CACHE).high
     if least >= e.max_num_seqs or start.excess > others:
         return None
-    best = start.then(paths.MAX_NUM_SEQS, least)
+    best = start.then(Field.MAX_NUM_SEQS, least)
     if best is None or not best.trial.fit.fits:
         return best
     powers = [1 << n for n in range(least.bit_length(), e.max_num_seqs.bit_length())]
     low, high = 0, len([p for p in powers if p < e.max_num_seqs])
     while low < high:
         middle = (low + high) // 2
-        option = start.then(paths.MAX_NUM_SEQS, powers[middle])
+        option = start.then(Field.MAX_NUM_SEQS, powers[middle])
         if option is not None and option.trial.fit.fits:
             best, low = option, middle + 1
         else:
@@ -116,14 +116,14 @@ def _fewer_adapters(start: Option) -> Option | None:
     held = any(term.name is TermName.LORA for term in start.estimate.terms)
     if not slots or not held:
         return None
-    return _lowered(start, paths.LORA_SLOTS, slots, 1, slots, TermName.LORA)
+    return _lowered(start, Field.LORA_SLOTS, slots, 1, slots, TermName.LORA)
 
 
 def _no_draft(start: Option) -> Option | None:
     """Nothing guessed ahead."""
     if start.case.request.engine.speculative is None:
         return None
-    return start.then(paths.DRAFT, "null", "one token at a time")
+    return start.then(Field.SPECULATIVE, "null", Note.NO_DRAFT)
 
 
 def _narrow_cache(start: Option) -> Option | None:
@@ -135,7 +135,7 @@ def _narrow_cache(start: Option) -> Option | None:
         return None
     if e.kv_cache_dtype not in SIXTEEN_BITS or not e.term(TermName.KV_CACHE).high:
         return None
-    return start.then(paths.KV_CACHE_DTYPE, dtype)
+    return start.then(Field.KV_CACHE_DTYPE, dtype)
 
 
 def _shorter(start: Option) -> Option | None:
@@ -145,13 +145,13 @@ def _shorter(start: Option) -> Option | None:
     e = start.estimate
     most = e.largest_max_model_len or e.max_model_len
     least = max(SHORTEST, sequence, e.max_model_len // SHORTENED_MOST)
-    return _lowered(start, paths.MAX_MODEL_LEN, e.max_model_len, least, most)
+    return _lowered(start, Field.MAX_MODEL_LEN, e.max_model_len, least, most)
 
 
 def _fewer_at_once(start: Option) -> Option | None:
     """As many concurrent sequences as fit."""
     asked = start.case.request.workload.concurrent
-    return _lowered(start, paths.CONCURRENT, asked, 1, asked) if asked and asked > 1 else None
+    return _lowered(start, Field.CONCURRENT, asked, 1, asked) if asked and asked > 1 else None
 
 
 def _no_videos(start: Option) -> Option | None:
@@ -159,18 +159,23 @@ def _no_videos(start: Option) -> Option | None:
     tower, engine = start.case.architecture.tower, start.case.request.engine
     if tower is None or not tower.videos or engine.videos is not None or engine.images == 0:
         return None
-    return start.then(paths.VIDEOS, 0, "for images and text")
+    return start.then(Field.VIDEOS, 0, Note.NO_VIDEOS)
 
 
 def _text_alone(start: Option) -> Option | None:
     """No image in any prompt, where the request says nothing of images."""
     if not start.case.architecture.multimodal or start.case.request.engine.images is not None:
         return None
-    return start.then(paths.IMAGES, 0, "for text alone")
+    return start.then(Field.IMAGES, 0, Note.TEXT_ALONE)
 
 
 def _lowered(
-    start: Option, path: str, value: int, least: int, most: int, name: TermName = TermName.KV_CACHE
+    start: Option,
+    field: Field,
+    value: int,
+    least: int,
+    most: int,
+    name: TermName = TermName.KV_CACHE,
 ) -> Option | None:
     """The largest value of a field, from `least` to `most`, that fits, by false position.
 
@@ -181,13 +186,13 @@ def _lowered(
     room = e.usable - (e.required_high - share)
     if room <= 0 or share <= 0 or value <= least:
         return None
-    unit = SHORTEST if path == paths.MAX_MODEL_LEN else 1
+    unit = SHORTEST if field is Field.MAX_MODEL_LEN else 1
     next_value = min(most, value * room // share)
     for _ in range(4):
         next_value = min(next_value // unit * unit, value - 1)
         if next_value < least:
             return None
-        option = start.then(path, next_value)
+        option = start.then(field, next_value)
         if option is None or option.trial.fit.fits:
             return option
         gained = e.required_high - option.estimate.required_high
@@ -198,7 +203,7 @@ def _lowered(
     return None
 
 
-def _stored(method: str, bits: int, note: str) -> Kind:
+def _stored(method: str, bits: int, note: Note) -> Kind:
     """A checkpoint of the same model with fewer bits, where it has more now."""
 
     def kind(start: Option) -> Option | None:
@@ -209,7 +214,7 @@ def _stored(method: str, bits: int, note: str) -> Kind:
         offered = (method, bits) in start.case.engine.checkpoints
         if not runs or not offered or bits >= now or start.case.request.engine.quantization:
             return None
-        return start.then(paths.STORED, method, note)
+        return start.then(Field.STORED, method, note)
 
     return kind
 
@@ -225,8 +230,8 @@ KINDS: Final[tuple[Kind, ...]] = (
     _fewer_at_once,
     _no_videos,
     _text_alone,
-    _stored("fp8", 8, "an fp8 checkpoint of the model"),
-    _stored("awq", 4, "a 4-bit checkpoint of the model"),
+    _stored("fp8", 8, Note.FP8_CHECKPOINT),
+    _stored("awq", 4, Note.FOUR_BIT_CHECKPOINT),
 )
 ON_TOP: Final = frozenset({_narrow_cache, _shorter})
 """Kinds that are tried on top of a later one too: the cache of a model whose weights shrank."""

@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.fit import State
-from plimsoll.decision.rounding import shortfall
 from plimsoll.decision.splits import pinned, splits
-from plimsoll.decision.verdict import Placement
+from plimsoll.decision.verdict import Because, Placement, Why
 from plimsoll.engines.base import Parallelism, TermName
-from plimsoll.units import ceil_div, gib_down
+from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -214,10 +213,10 @@ def placement(case: Case, plan: Plan) -> Placement | None:
     if trial is None:
         return None
     arguments = case.engine.arguments(trial.estimate, case.request.engine)
-    return seated(case.request, trial, arguments, reason(plan))
+    return seated(case.request, trial, arguments, why_chosen(plan))
 
 
-def seated(request: Request, seat: Seat, arguments: tuple[str, ...], why: str) -> Placement:
+def seated(request: Request, seat: Seat, arguments: tuple[str, ...], why: Why) -> Placement:
     """A seat as a placement. Without nodes there is no selector but the user's own labels."""
     pool = seat.candidate.pool
     selector = dict(pool.selector) if pool else {}
@@ -233,7 +232,7 @@ def seated(request: Request, seat: Seat, arguments: tuple[str, ...], why: str) -
         node_selector=tuple(sorted(selector.items())),
         tolerations=tolerations(pool) if pool else (),
         engine_args=arguments,
-        reason=why,
+        why=why,
     )
 
 
@@ -252,21 +251,17 @@ def tolerations(pool: Pool) -> tuple[tuple[str, str, str, str], ...]:
     )
 
 
-def reason(plan: Plan) -> str:
-    """Why this placement, in one sentence without a full stop."""
+def why_chosen(plan: Plan) -> Why:
+    """What the chosen trial was chosen by."""
     trial, smaller = plan.chosen, plan.smaller
-    if trial is None:
-        return ""
-    gpus = trial.gpus
-    if plan.best is None:
-        return f"{gpus} may fit: the need is within the estimate's error of what there is"
-    if smaller is not None:
-        if smaller.fit.state is State.DOES_NOT_FIT:
-            why = f"{smaller.gpus} is short by {shortfall(smaller.estimate)} per GPU"
-        elif smaller.fit.fits:
-            why = f"{smaller.gpus} would hold it, but the engine does not start so"
-        else:
-            why = f"{smaller.gpus} is within the estimate's error"
-        return f"smallest count that fits: {why}, {gpus} fits"
-    spare = f"{gib_down(trial.fit.spare)} to spare per GPU"
-    return f"{gpus} fits, with {spare}"
+    if trial is None or plan.best is None:
+        return Why(Because.WITHIN_ERROR)
+    if smaller is None:
+        return Why(Because.FITS, spare=trial.fit.spare)
+    if smaller.fit.state is State.DOES_NOT_FIT:
+        because = Because.LESS_IS_SHORT
+    elif smaller.fit.fits:
+        because = Because.LESS_DOES_NOT_START
+    else:
+        because = Because.LESS_IS_WITHIN_ERROR
+    return Why(because, trial.fit.spare, smaller.gpus, smaller.estimate)

@@ -1,6 +1,6 @@
 """A verdict as plain data, for `-o json` and `-o yaml`: the fields of the status, in bytes.
 
-It must not word anything that `plimsoll.report.messages` words, and it must not round.
+Nothing is rounded here.
 """
 
 from __future__ import annotations
@@ -8,13 +8,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.report.wording import problems_of
+from plimsoll.report.nodes import nodes_message, placement_reason
+from plimsoll.report.wording import problems_of, warnings_of
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Alternative, Placement, RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
+    from plimsoll.paths import Places
 
 
 def parallelism_dict(parallelism: Parallelism) -> dict[str, Any]:
@@ -79,14 +81,17 @@ def placement_dict(placement: Placement) -> dict[str, Any]:
             for toleration in placement.tolerations
         ],
         "engineArgs": list(placement.engine_args),
-        "reason": placement.reason,
+        "reason": placement_reason(placement),
     }
 
 
-def alternative_dict(alternative: Alternative) -> dict[str, Any]:
+def alternative_dict(alternative: Alternative, places: Places) -> dict[str, Any]:
     """One way out."""
     return {
-        "changes": [{"path": c.path, "value": c.value} for c in alternative.changes],
+        "changes": [
+            {"path": places.path(change.field), "value": change.value}
+            for change in alternative.changes
+        ],
         "accelerator": alternative.accelerator,
         "gpusPerReplica": alternative.gpus_per_replica,
         "requiredPerGPU": alternative.required,
@@ -124,19 +129,17 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
             "suggestions": list(model.suggestions),
         },
         "problems": [problem_dict(p) for p in problems_of(verdict)],
-        "warnings": list(verdict.warnings),
+        "warnings": list(warnings_of(verdict)),
         "accelerator": verdict.accelerator or None,
         "shortBy": verdict.short_by,
         "estimate": estimate_dict(verdict.estimate) if verdict.estimate else None,
         "placement": placement_dict(verdict.placement) if verdict.placement else None,
-        "alternatives": [alternative_dict(a) for a in verdict.alternatives],
+        "alternatives": [alternative_dict(a, verdict.places) for a in verdict.alternatives],
         "ruleOfThumb": rule_of_thumb_dict(verdict.rule_of_thumb) if verdict.rule_of_thumb else None,
-        "capacity": {"reason": str(verdict.capacity), "message": verdict.capacity_message},
+        "capacity": {"reason": str(verdict.capacity), "message": nodes_message(verdict)},
     }
 
 
 def problem_dict(problem: Problem) -> dict[str, str]:
     """A problem for machines."""
-    return {
-        "path": problem.path, "given": problem.given, "wanted": problem.wanted, "fix": problem.fix
-    }  # fmt: skip
+    return asdict(problem)

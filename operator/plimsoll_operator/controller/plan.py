@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
+from plimsoll.paths import Field
 from plimsoll.report import messages
+from plimsoll.report.nodes import nodes_message
 from plimsoll.report.wording import problems_of
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
 
@@ -143,7 +145,8 @@ def _ready(verdict: Verdict, fits: Condition) -> Condition:
 
 def _model_resolved(verdict: Verdict) -> Condition:
     model = verdict.model
-    wrong = [p for p in problems_of(verdict) if p.path.startswith("spec.model")]
+    place = verdict.places.path(Field.MODEL)
+    wrong = [p for p in problems_of(verdict) if p.path.startswith(place)]
     if wrong:
         said = "; ".join(map(str, wrong))
         return Condition("ModelResolved", "False", str(Reason.INVALID_SPEC), said)
@@ -156,7 +159,7 @@ def _capacity(verdict: Verdict) -> Condition:
         said = "there is no placement to find nodes for"
         return Condition("CapacityAvailable", "Unknown", "NotPlaced", said)
     status = _CAPACITY[verdict.capacity]
-    said = verdict.capacity_message
+    said = nodes_message(verdict)
     return Condition("CapacityAvailable", status, str(verdict.capacity), said)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import plimsoll
 from plimsoll.engines.base import TermName
+from plimsoll.report.nodes import placement_reason
 from plimsoll.units import GB, ceil_div, ceil_mib, floor_mib
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.verdict import Alternative, Placement, Verdict
     from plimsoll.engines.base import Estimate
+    from plimsoll.paths import Places
 
 LONGEST_TEXT: Final = 1024
 MOST_ALTERNATIVES: Final = 5
@@ -77,7 +79,7 @@ def placement_fields(placement: Placement) -> dict[str, Any]:
         "nodeSelector": dict(placement.node_selector),
         "tolerations": list(_tolerations(placement.tolerations)),
         "engineArgs": [shortened(flag) for flag in placement.engine_args[:MOST_FLAGS]],
-        "reason": shortened(placement.reason),
+        "reason": shortened(placement_reason(placement)),
     }
 
 
@@ -87,10 +89,13 @@ def _tolerations(given: Iterable[tuple[str, str, str, str]]) -> Iterable[dict[st
         yield {name: text for name, text in fields.items() if text}
 
 
-def alternative_fields(alternative: Alternative) -> dict[str, Any]:
+def alternative_fields(alternative: Alternative, places: Places) -> dict[str, Any]:
     """One item of ``status.alternatives``: changes that, made together, make it fit."""
     return {
-        "changes": [{"path": c.path, "value": shortened(c.value)} for c in alternative.changes],
+        "changes": [
+            {"path": places.path(change.field), "value": shortened(change.value)}
+            for change in alternative.changes
+        ],
         "accelerator": alternative.accelerator,
         "gpusPerReplica": alternative.gpus_per_replica,
         "requiredPerGPU": ceil_mib(alternative.required),
@@ -106,7 +111,7 @@ def result_fields(verdict: Verdict) -> dict[str, Any]:
         fields["placement"] = placement_fields(verdict.placement)
     if verdict.alternatives:
         chosen = verdict.alternatives[:MOST_ALTERNATIVES]
-        fields["alternatives"] = [alternative_fields(alternative) for alternative in chosen]
+        fields["alternatives"] = [alternative_fields(one, verdict.places) for one in chosen]
     return fields
 
 

@@ -18,7 +18,9 @@ from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative,
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.models.resolve import resolve
 from plimsoll.report import messages
-from worded import problems_in
+from plimsoll.report.nodes import placement_reason
+from plimsoll.workloads.llmdeployment import PLACES
+from worded import changes_in, problems_in
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
@@ -31,6 +33,7 @@ def asking(name: str, workload: Workload | None = None, length: int | None = Non
         workload or Workload(),
         Wanted(**wanted, split=AskedSplit(tensor)),
         name="chat/model",
+        places=PLACES,
     )
 
 
@@ -43,7 +46,7 @@ def test_a_70b_model_takes_four_a100s_of_80_gb_at_32k() -> None:
         4,
     )
     assert "--tensor-parallel-size" in " ".join(found.placement.engine_args)
-    assert found.placement.reason.startswith("smallest count that fits: 2 ")
+    assert placement_reason(found.placement).startswith("smallest count that fits: 2 ")
     assert found.rule_of_thumb is not None
     assert found.rule_of_thumb.gpus == 2
 
@@ -144,14 +147,16 @@ def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> N
 def serving(engine: EngineSettings, model: str = "meta-llama/Llama-3.1-8B-Instruct") -> Request:
     """On one L4 of 24 GB, where there is little to spare."""
     wanted = Wanted(allowed=("nvidia-l4",), split=AskedSplit(tensor=1))
-    return Request(resolve(uri=f"hf://{model}"), engine, Workload(), wanted, name="chat/model")
+    return Request(
+        resolve(uri=f"hf://{model}"), engine, Workload(), wanted, name="chat/model", places=PLACES
+    )
 
 
 def ways_out(of: Request) -> list[str]:
     found = decide(of).alternatives
     for alternative in found:
         assert decide(apply(of, alternative.changes)).decision is Decision.ALLOW
-    return [" + ".join(f"{c.path}: {c.value}" for c in a.changes) for a in found]
+    return [changes_in(a) for a in found]
 
 
 def test_too_many_adapters_are_advised_down_to_as_many_as_fit() -> None:
