@@ -237,9 +237,15 @@ def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> 
     async def report(secret: Json, reason: str, message: str) -> None:
         metadata = secret.get("metadata") or {}
         identity = Identity(
-            metadata.get("namespace", ""), metadata.get("name", ""), metadata.get("uid", ""),
-            metadata.get("resourceVersion", ""), 0, "v1", "Secret", {},
-        )  # fmt: skip
+            namespace=metadata.get("namespace", ""),
+            name=metadata.get("name", ""),
+            uid=metadata.get("uid", ""),
+            version=metadata.get("resourceVersion", ""),
+            generation=0,
+            api_version="v1",
+            kind="Secret",
+            previous={},
+        )
         await post_event(client, identity, Event("Warning", reason, message))
 
     target, wish = certificates.what_is_asked(settings, own_namespace(settings.lease_namespace))

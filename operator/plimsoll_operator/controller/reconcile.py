@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound
 from plimsoll_operator.cluster.documents import ABSENT
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, LLM_DEPLOYMENTS, version_of
+from plimsoll_operator.controller.cache import unpack
 from plimsoll_operator.controller.events import EventQueue
 from plimsoll_operator.controller.plan import plan, plan_after_error
-from plimsoll_operator.controller.snapshot import identify, snapshot
+from plimsoll_operator.controller.snapshot import OneDocument, identify, snapshot
 
 if TYPE_CHECKING:
     from plimsoll_operator.cluster.client import Client
@@ -108,12 +109,15 @@ class Reconciler:
         )
         if entry.settled == (entry.version, *surroundings):
             return "skipped"
-        identity = identify(entry)
+        obj = unpack(entry.packed)
+        identity = identify(obj)
         if identity is None:
             return "deleting"
         error: Exception | None = None
         try:
-            planned = plan(snapshot(self._known, entry, document), datetime.now(UTC))
+            documents = OneDocument(name[0], entry.refers_to, document)
+            inputs = snapshot(obj, identity, self._known, documents)
+            planned = plan(inputs, datetime.now(UTC))
         except Exception as fault:
             error = fault
             planned = plan_after_error(identity, fault, datetime.now(UTC))
