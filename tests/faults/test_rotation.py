@@ -45,8 +45,7 @@ from cluster.plane import LLAMA, own_plane
 from faults.balancer import Balancer
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
 from plimsoll_operator.cluster.client import ApiError, Client, connect
-from plimsoll_operator.cluster.objects import VALIDATING_WEBHOOKS
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, VALIDATING_WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from plimsoll.api_group import GROUP, PLURAL, VERSION
+
 Json = dict[str, Any]
 
 Name = tuple[str, str]
@@ -37,6 +39,7 @@ class Resource:
         return "/".join(parts)
 
 
+LLM_DEPLOYMENTS: Final = Resource(GROUP, VERSION, PLURAL)
 NODES: Final = Resource("", "v1", "nodes", namespaced=False)
 NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps")

@@ -23,10 +23,11 @@ from plimsoll.api_group import GROUP
 from plimsoll.decision.knowledge import shipped
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, NotFound, connect
 from plimsoll_operator.cluster.known import ClusterKnowledge
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
 from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.cache import Cache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event
+from plimsoll_operator.controller.events import post_event
 from plimsoll_operator.controller.handlers import Handlers
 from plimsoll_operator.controller.plan import Event
 from plimsoll_operator.controller.queue import KeyedQueue
@@ -163,7 +164,7 @@ class Controller:
             group.create_task(self._election.hold())
         if self._keeper is not None:
             group.create_task(self._keeper.run())
-        group.create_task(self.reconciler.post_events())
+        group.create_task(self.reconciler.events.post_forever())
         await self.resync.first.wait()  # a cluster that is half known misleads
         for _ in range(self._settings.workers):
             group.create_task(self.reconciler.work())
@@ -236,9 +237,15 @@ def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> 
     async def report(secret: Json, reason: str, message: str) -> None:
         metadata = secret.get("metadata") or {}
         identity = Identity(
-            metadata.get("namespace", ""), metadata.get("name", ""), metadata.get("uid", ""),
-            metadata.get("resourceVersion", ""), 0, "v1", "Secret", {},
-        )  # fmt: skip
+            namespace=metadata.get("namespace", ""),
+            name=metadata.get("name", ""),
+            uid=metadata.get("uid", ""),
+            version=metadata.get("resourceVersion", ""),
+            generation=0,
+            api_version="v1",
+            kind="Secret",
+            previous={},
+        )
         await post_event(client, identity, Event("Warning", reason, message))
 
     target, wish = certificates.what_is_asked(settings, own_namespace(settings.lease_namespace))

@@ -21,9 +21,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
-from plimsoll_operator.cluster.objects import name_of
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, name_of
 from plimsoll_operator.cluster.reflector import backoff
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from plimsoll.workloads.llmdeployment import Missing, override_reason
 from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.cluster.documents import ABSENT, Document, read
-from plimsoll_operator.controller.cache import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +18,9 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Policy
     from plimsoll.inventory.pools import Inventory
+    from plimsoll.workloads.llmdeployment import Documents
     from plimsoll_operator.cluster.known import ClusterKnowledge
-    from plimsoll_operator.controller.cache import Entry
+    from plimsoll_operator.cluster.objects import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +44,14 @@ class Identity:
 class Inputs:
     """Everything that one decision and its status are made of.
 
-    override: the reason in the override annotation, empty where there is none.
-    previous: the status as it was read.
+    override: the reason in the override annotation, empty if there is none.
     """
 
+    identity: Identity
     request: Request
     inventory: Inventory
     policy: Policy
-    generation: int
     override: str
-    previous: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +68,8 @@ class OneDocument:
         return read(self.document if mine else ABSENT, namespace, name, key)
 
 
-def identify(entry: Entry) -> Identity | None:
-    """Which object an entry is; None where it is being deleted."""
-    obj = unpack(entry.packed)
+def identify(obj: Mapping[str, Any]) -> Identity | None:
+    """Which object it is; None if it is being deleted."""
     metadata = obj["metadata"]
     if metadata.get("deletionTimestamp"):
         return None
@@ -88,16 +85,14 @@ def identify(entry: Entry) -> Identity | None:
     )
 
 
-def snapshot(known: ClusterKnowledge, entry: Entry, document: Document = ABSENT) -> Inputs:
-    """The inputs of one decision. document: the ConfigMap that the entry refers to."""
-    obj = unpack(entry.packed)
-    metadata = obj["metadata"]
-    namespace = str(metadata.get("namespace", ""))
+def snapshot(
+    obj: Json, identity: Identity, known: ClusterKnowledge, documents: Documents
+) -> Inputs:
+    """The inputs of one decision on an object. documents: the ConfigMaps that it may refer to."""
     return Inputs(
-        request=read_request(obj, OneDocument(namespace, entry.refers_to, document)),
+        identity=identity,
+        request=read_request(obj, documents),
         inventory=known.nodes.inventory,
-        policy=known.policy(namespace),
-        generation=int(metadata.get("generation") or 0),
+        policy=known.policy(identity.namespace),
         override=override_reason(obj),
-        previous=obj.get("status") or {},
     )
