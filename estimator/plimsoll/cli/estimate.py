@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from plimsoll.cli.documents import FileDocument
     from plimsoll.cli.output import Command
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Verdict
+    from plimsoll.decision.verdict import RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate
 
 
@@ -214,7 +214,6 @@ def _show_one(request: Request, verdict: Verdict) -> None:
     """Term by term on one kind of GPU."""
     from plimsoll.engines.registry import engine
     from plimsoll.report import messages
-    from plimsoll.report.arithmetic import rule_of_thumb
 
     click.echo(messages.model_message(verdict.model))
     estimate = verdict.estimate
@@ -224,16 +223,28 @@ def _show_one(request: Request, verdict: Verdict) -> None:
         show(_terms(estimate))
         for note in estimate.notes:
             click.echo(f"note: {note}")
-    summary = messages.summary(request, verdict)
-    rule = [line for line in rule_of_thumb(verdict) if line not in summary]
-    for line in ("", *rule, "", *summary) if rule else ("", *summary):
+    if verdict.rule_of_thumb is not None:
+        click.echo(f"\n{_rule(verdict.rule_of_thumb)}")
+    click.echo("")
+    for line in messages.summary(request, verdict):
         click.echo(line)
+
+
+def _rule(rule: RuleOfThumb) -> str:
+    """What the rule of thumb says, and what it is."""
+    gpus = f", {rule.gpus} GPUs" if rule.gpus else ""
+    return (
+        f"rule of thumb: {rule.needed / 1e9:.0f} GB{gpus} "
+        "(P x 4 bytes / (32 / Q) x 1.2; knows no context and no concurrency)"
+    )
 
 
 def _terms(estimate: Estimate) -> Table:
     """What each term takes, what they need together, what there is, and what that leaves."""
+    from plimsoll.engines.base import TermName
     from plimsoll.report.arithmetic import TERMS
 
+    labels = {**TERMS, TermName.ACTIVATION: "activation peak"}
     table = Table(
         ("per GPU", "GiB", "between", "known", "", "from"), right=frozenset({"GiB", "between"})
     )
@@ -244,7 +255,7 @@ def _terms(estimate: Estimate) -> Table:
         table.add(label, f"{size / GIB:.2f}", between, known, bar(share), basis)
 
     for term in estimate.terms:
-        add(TERMS[term.name], term.bytes, term.low, term.high, str(term.known), term.basis)
+        add(labels[term.name], term.bytes, term.low, term.high, str(term.known), term.basis)
     add("needs", estimate.required, estimate.required_low, estimate.required_high)
     share = f"{estimate.physical / GIB:.2f} GiB x {estimate.utilization}"
     table.add("has", f"{estimate.usable / GIB:.2f}", "", "", "", share)
