@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 import made_rows as made
-from plimsoll.cli import cli
+from commands import run
 from plimsoll.measured import models, rows, score
 from plimsoll.measured.predict import Prediction
 from plimsoll.measured.rows import TermId
@@ -32,11 +31,6 @@ def files(tmp_path: Path) -> tuple[str, str]:
     (tmp_path / "rows.jsonl").write_text("\n".join(lines), "utf-8")
     (tmp_path / "models.jsonl").write_text(f"[]\n{json.dumps(made.LLAMA)}\n\n", "utf-8")
     return str(tmp_path / "rows.jsonl"), str(tmp_path / "models.jsonl")
-
-
-def run(*args: str) -> Any:
-    """The command's result."""
-    return CliRunner().invoke(cli, ["accuracy", *args])
 
 
 def test_a_range_errs_by_nothing_within_and_by_the_distance_to_its_nearer_end() -> None:
@@ -64,7 +58,7 @@ def test_the_95th_percentile_is_the_error_that_95_per_cent_do_not_exceed() -> No
 
 
 def test_json_has_the_shape_that_was_promised(files: tuple[str, str]) -> None:
-    result = run(files[0], "--models", files[1], "-o", "json")
+    result = run("accuracy", files[0], "--models", files[1], "-o", "json")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert set(found) == {"terms", "outcome", "left_out", "rows", "summary"}
@@ -81,7 +75,7 @@ def test_json_has_the_shape_that_was_promised(files: tuple[str, str]) -> None:
 
 
 def test_lines_that_are_no_model_are_named_on_standard_error(files: tuple[str, str]) -> None:
-    result = run(files[0], "--models", files[1], "-o", "json")
+    result = run("accuracy", files[0], "--models", files[1], "-o", "json")
     assert result.stderr == "plimsoll: models.jsonl:1: no _model_id\n"
 
 
@@ -90,13 +84,13 @@ def test_of_two_files_with_the_same_model_the_later_holds(
 ) -> None:
     small = tmp_path / "small.jsonl"
     small.write_text(json.dumps(made.LLAMA | {"num_hidden_layers": 16}), "utf-8")
-    result = run(files[0], "--models", files[1], "--models", str(small), "-o", "json")
+    result = run("accuracy", files[0], "--models", files[1], "--models", str(small), "-o", "json")
     row = json.loads(result.stdout)["rows"][0]
     assert row["terms"]["weights_gib_per_gpu"]["predicted"] < 10
 
 
 def test_csv_has_a_line_for_each_term_and_reason_and_no_formula(files: tuple[str, str]) -> None:
-    result = run(files[0], "--models", files[1], "-o", "csv")
+    result = run("accuracy", files[0], "--models", files[1], "-o", "csv")
     lines = list(csv.DictReader(io.StringIO(result.stdout)))
     assert {line["id"] for line in lines} == {"r1", "'=r2", "r3", "line 4"}
     first = next(line for line in lines if line["term"] == "weights_gib_per_gpu")
@@ -104,7 +98,7 @@ def test_csv_has_a_line_for_each_term_and_reason_and_no_formula(files: tuple[str
 
 
 def test_the_table_says_how_many_rows_each_claim_rests_on(files: tuple[str, str]) -> None:
-    result = run(files[0], "--models", files[1])
+    result = run("accuracy", files[0], "--models", files[1])
     assert result.exit_code == 0
     assert "outcome: 2 verdicts, 1 on start-ups that failed" in result.output
     assert "fewer than 10 rows: no claim" in result.output
@@ -113,7 +107,7 @@ def test_the_table_says_how_many_rows_each_claim_rests_on(files: tuple[str, str]
 
 def test_a_file_that_is_not_there_is_bad_input(files: tuple[str, str]) -> None:
     for args in (("missing.jsonl", "--models", files[1]), (files[0], "--models", "missing.jsonl")):
-        result = run(*args)
+        result = run("accuracy", *args)
         assert result.exit_code == 2
         assert "missing.jsonl" in result.output
 
