@@ -21,8 +21,6 @@ from plimsoll.api_group import GROUP
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from kubernetes.aio.client import Configuration
-
     from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.objects import Json, Resource
 
@@ -115,8 +113,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-async def _connection(configuration: Configuration) -> kopf.ConnectionInfo:
+async def _connection(client: Client) -> kopf.ConnectionInfo:
     """The very address and credentials that our own client uses."""
+    configuration = client.configuration
     header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
     scheme, _, token = (header or "").partition(" ")
     return kopf.ConnectionInfo(
@@ -193,7 +192,7 @@ class Watches:
 
     def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
         async def login(**_: Any) -> kopf.ConnectionInfo:
-            return await _connection(self._client.configuration)
+            return await _connection(self._client)
 
         resource, registry = self._resource, kopf.OperatorRegistry()
         where = (resource.group, resource.version, resource.plural)
