@@ -1,6 +1,6 @@
-"""A verdict as plain data, for `-o json` and `-o yaml`: the fields of the status, in bytes.
+"""A verdict as plain data: for `-o json` and `-o yaml` in bytes, and for the status as it rounds.
 
-It must not word anything that `plimsoll.report.messages` words, and it must not round.
+It must not word anything that `plimsoll.report.messages` words, and it must not round by itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Alternative, Placement, RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate, Parallelism
@@ -81,14 +83,18 @@ def placement_dict(placement: Placement) -> dict[str, Any]:
     }
 
 
-def alternative_dict(alternative: Alternative) -> dict[str, Any]:
-    """One way out."""
+def alternative_dict(
+    alternative: Alternative,
+    need: Callable[[int], object] = int,
+    have: Callable[[int], object] = int,
+) -> dict[str, Any]:
+    """One way out. need, have: how bytes that are needed, and that are there, are written."""
     return {
         "changes": [{"path": c.path, "value": c.value} for c in alternative.changes],
         "accelerator": alternative.accelerator,
         "gpusPerReplica": alternative.gpus_per_replica,
-        "requiredPerGPU": alternative.required,
-        "usablePerGPU": alternative.usable,
+        "requiredPerGPU": need(alternative.required),
+        "usablePerGPU": have(alternative.usable),
         "available": alternative.available,
     }
 
