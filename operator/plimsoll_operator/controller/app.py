@@ -14,9 +14,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import kopf
 from prometheus_client import Gauge
 
 from plimsoll.api_group import GROUP
@@ -28,7 +27,6 @@ from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.cache import Cache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
 from plimsoll_operator.controller.events import post_event
-from plimsoll_operator.controller.handlers import Handlers
 from plimsoll_operator.controller.plan import Event
 from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.controller.reconcile import Reconciler
@@ -97,7 +95,6 @@ class Controller:
             self.reconciler,
             metrics,
         )
-        self.handlers = Handlers(self.cache, self.queue, self.reconciler, self.resync)
         metrics.watch(self._depth, lambda: self.resync.age, lambda: len(self.cache))
         self._watching = threading.Event()
 
@@ -194,7 +191,7 @@ class Controller:
             await self._wait_for_kind()
             started = loop.time()
             ended: object = "no reason given"
-            watches = Watches(self._new_registry(loop), self._watching)
+            watches = Watches(self._client, LLM_DEPLOYMENTS, self.resync.take, self._watching)
             try:
                 await watches.run()
             except Exception as error:
@@ -205,27 +202,6 @@ class Controller:
             log.warning("the watches ended and start again: %s", ended)
             await asyncio.sleep(backoff(failures))
             self.resync.soon()
-
-    def _new_registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
-        registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry, id="login")(self._login)
-        self.handlers.register(registry, loop)
-        return registry
-
-    async def _login(self, **unused: Any) -> kopf.ConnectionInfo:
-        """The very address and credentials that our own client uses."""
-        configuration = self._client.configuration
-        header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        scheme, _, token = (header or "").partition(" ")
-        return kopf.ConnectionInfo(
-            server=configuration.host,
-            ca_path=configuration.ssl_ca_cert,
-            insecure=not configuration.verify_ssl,
-            scheme=scheme or None,
-            token=token or None,
-            certificate_path=configuration.cert_file,
-            private_key_path=configuration.key_file,
-        )
 
 
 def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> Keeper | None:

@@ -21,15 +21,13 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
-from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, name_of
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, name_of, trimmed
 from plimsoll_operator.cluster.reflector import backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.known import ClusterKnowledge
-    from plimsoll_operator.cluster.objects import Name
+    from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.controller.cache import Cache
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.reconcile import Reconciler
@@ -91,6 +89,23 @@ class Resync:
         """Have everything in a namespace decided again, by its new policy."""
         for name in self._cache.in_namespace(namespace):
             self._queue.add(name)
+
+    def take(self, obj: Json, gone: bool, listed_again: bool) -> None:
+        """Take in an event of the watch: decide its object, before what waits to be decided again.
+
+        gone: it was deleted. listed_again: the watch had ended, so that it may have missed some.
+        """
+        self.heard()
+        if listed_again:
+            self.soon()
+        name = name_of(obj)
+        try:
+            if gone:
+                self._reconciler.forget(name)
+            elif self._cache.put(trimmed(obj)):
+                self._queue.add(name, urgent=True)
+        except Exception:
+            log.exception("%s could not be taken in", "/".join(name))
 
     def document_changed(self, config_map: Name) -> None:
         """Have everything that takes its model from a ConfigMap decided again, soon."""
@@ -180,7 +195,7 @@ class Resync:
             for obj in page.items:
                 name = name_of(obj)
                 known.discard(name)
-                self._take(cache.put, obj)
+                self._put(obj)
                 self._queue.add(name)
             last = int(page.resource_version or 0)
             del page
@@ -190,8 +205,8 @@ class Resync:
             if entry is not None and entry.version <= last:
                 self._reconciler.forget(name)
 
-    def _take(self, take: Callable[[dict[str, object]], object], obj: dict[str, object]) -> None:
+    def _put(self, obj: Json) -> None:
         try:
-            take(obj)
+            self._cache.put(obj)
         except Exception:
             log.exception("%s could not be taken in", "/".join(name_of(obj)))
