@@ -37,7 +37,7 @@ def estimate(
         name = "" if isinstance(model, Architecture) else model.name
         problems.append(
             Problem(
-                "spec.model",
+                "model",
                 shown(name),
                 "a model whose structure is known",
                 "name a catalogue model with baseModel, or give its config.json",
