@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.decision.policy import outcome
 from plimsoll.report.nodes import nodes_message, placement_reason
 from plimsoll.report.wording import problems_of, warnings_of
 
@@ -116,7 +117,7 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
     return {
         "name": request.name,
         "decision": str(verdict.decision),
-        "admitted": verdict.admitted,
+        "admitted": outcome(verdict).let_in,
         "mode": str(verdict.policy.mode),
         "reason": str(verdict.reason),
         "requestHash": verdict.request_hash,

@@ -11,7 +11,7 @@ import logging
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.policy import policy_of
+from plimsoll.decision.policy import Policy, policy_of
 from plimsoll.workloads.llmdeployment import DEFAULT_KEYS, Missing, pick
 from plimsoll_operator.cache import NamespaceModes, NodeCache
 from plimsoll_operator.client import CONFIG_MAPS, NAMESPACES, NODES, Client, Json
@@ -20,7 +20,6 @@ from plimsoll_operator.reflector import Name, Reflector, name_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from plimsoll.decision.verdict import Policy
     from plimsoll.inventory.pools import Inventory
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.decision.policy import policy_of
+from plimsoll.decision.policy import Policy, policy_of
 from plimsoll.workloads.llmdeployment import Missing, override_reason, pick
 from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.controller.cache import unpack
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Policy
     from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.controller.cache import Cache, Entry
 
