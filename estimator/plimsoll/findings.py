@@ -49,6 +49,10 @@ class Rule(StrEnum):
     UNKNOWN_MODEL = "unknown-model"
     UNKNOWN_MODEL_LIKE = "unknown-model-like"
 
+    # what is said of the model
+    UNKNOWN_BASE = "unknown-base"
+    UNKNOWN_BASE_LIKE = "unknown-base-like"
+
     # what every engine's layers refuse
     TOO_MANY_STAGES = "too-many-stages"
 

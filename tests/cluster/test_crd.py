@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cluster.fixtures_operator import DEPLOY, conditions, install, llm_deployment
-from plimsoll.decision.verdict import Policy
+from plimsoll.decision.policy import Policy
 from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.workloads.files import load
 from plimsoll.workloads.llmdeployment import NoDocuments, request

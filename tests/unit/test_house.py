@@ -91,6 +91,22 @@ def test_no_module_is_longer_than_a_reader_bears() -> None:
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
+SPEAK_OF_MANIFESTS = ("workloads", "cli", "engines")
+"""Rooms of the estimator that may name a field by its place in a manifest."""
+
+
+def test_only_readers_of_manifests_know_where_a_manifest_keeps_a_field() -> None:
+    core = SOURCES[0] / "plimsoll"
+    places = [
+        f"{named(path)}:{node.lineno}"
+        for path in core.rglob("*.py")
+        if path.relative_to(core).parts[0] not in SPEAK_OF_MANIFESTS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "spec." in node.value
+    ]
+    assert places == []
+
+
 def test_every_module_of_a_package_lies_in_one() -> None:
     bare = {path.parent for path in SHIPPED if not (path.parent / "__init__.py").exists()}
     assert {named(folder) for folder in bare} == set()

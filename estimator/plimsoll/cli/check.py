@@ -15,8 +15,9 @@ from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
+    from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Policy, Verdict
+    from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.files import Manifest, Manifests
 
@@ -52,9 +53,13 @@ def command(
     Namespaces and ConfigMaps among the manifests count: a policy label holds, and configMapRef
     finds its model. Objects of other kinds are passed over.
 
+    An annotation that overrides a refusal is named, but does not count: only the cluster knows who
+    applies the object and whether they may override.
+
     \b
     Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read.
     """
+    from plimsoll.decision.policy import outcome
     from plimsoll.inventory.pools import NO_INVENTORY
     from plimsoll.workloads.files import load
 
@@ -88,7 +93,7 @@ def command(
         _dump(checked, found, output)
     if found.problems:
         sys.exit(2)
-    sys.exit(0 if all(verdict.admitted for _, _, verdict in checked) else 1)
+    sys.exit(0 if all(outcome(verdict).let_in for _, _, verdict in checked) else 1)
 
 
 def _check(
@@ -103,8 +108,7 @@ def _check(
 
 
 def _policy(namespace: str, found: Manifests, default: str | None) -> Policy:
-    from plimsoll.decision.policy import policy_of
-    from plimsoll.decision.verdict import Mode, Policy
+    from plimsoll.decision.policy import Mode, Policy, policy_of
 
     if namespace in found.modes:
         return policy_of(namespace, found.modes[namespace])
@@ -112,11 +116,27 @@ def _policy(namespace: str, found: Manifests, default: str | None) -> Policy:
 
 
 def _outcome(verdict: Verdict) -> str:
-    if not verdict.admitted:
-        return "REFUSED"
-    return {"allow": "fits", "warn": "warning", "deny": f"does not fit ({verdict.policy.mode})"}[
-        str(verdict.decision)
-    ]
+    """What becomes of it, in a word or two."""
+    from plimsoll.decision.policy import Outcome, outcome
+
+    match outcome(verdict):
+        case Outcome.ALLOWED:
+            return "fits"
+        case Outcome.DOUBTED:
+            return "warning"
+        case Outcome.DENIED:
+            return "REFUSED"
+    return f"does not fit ({verdict.policy.mode})"
+
+
+def _override(manifest: Manifest, verdict: Verdict) -> str:
+    """The reason for which an annotation overrides the refusal; empty if none does."""
+    from plimsoll.decision.policy import Outcome, outcome
+    from plimsoll.workloads.llmdeployment import override_reason
+
+    reason = override_reason(manifest.obj)
+    overridden = outcome(verdict, overridden=bool(reason)) is Outcome.OVERRIDDEN
+    return reason if overridden else ""
 
 
 def _show(checked: list[Checked], found: Manifests) -> None:
@@ -143,10 +163,12 @@ def _show(checked: list[Checked], found: Manifests) -> None:
         show(table)
     for manifest, asked, verdict in checked:
         where = f"{asked.name} ({manifest.file}:{manifest.line})"
-        if str(verdict.decision) == "deny":
+        if verdict.denied:
             click.echo(f"\n{where}:")
             for line in messages.denial(asked, verdict).splitlines():
                 click.echo(f"  {line}")
+            if override := _override(manifest, verdict):
+                click.echo(f"  {messages.overridden_line(override)}")
         else:
             for warning in messages.warning(asked, verdict):
                 click.echo(f"\n{where}: {warning}")
@@ -160,13 +182,13 @@ def _dump(checked: list[Checked], found: Manifests, output: str) -> None:
 
     results: list[dict[str, Any]] = []
     for manifest, asked, verdict in checked:
-        denied = str(verdict.decision) == "deny"
         results.append(
             {
                 "file": manifest.file,
                 "line": manifest.line,
                 **verdict_dict(asked, verdict),
-                "message": messages.denial(asked, verdict) if denied else "",
+                "override": _override(manifest, verdict) or None,
+                "message": messages.denial(asked, verdict) if verdict.denied else "",
             }
         )
     problems = [problem_dict(problem) for problem in found.problems]

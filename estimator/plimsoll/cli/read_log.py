@@ -111,9 +111,11 @@ def _model(
 ) -> tuple[str, Architecture | None]:
     """The model to predict with, by name; none if the log's own is not in the catalogue."""
     from plimsoll.cli.documents import FileDocument
-    from plimsoll.errors import Invalid, Problem, shown
+    from plimsoll.errors import Problem, shown
     from plimsoll.measured.log_row import hub_name
-    from plimsoll.models.resolve import resolve
+    from plimsoll.models.resolve import Unresolved, resolve
+    from plimsoll.paths import NO_PLACES
+    from plimsoll.report import wording
 
     if config_file is not None:
         document = FileDocument(config_file)
@@ -122,8 +124,8 @@ def _model(
         name = model or (hub_name(logged) if isinstance(logged, str) else "") or config_file.stem
         try:
             found = resolve(uri=f"file://{name}", document=document.text)
-        except Invalid as error:
-            bad_input(error.problems, output)
+        except Unresolved as error:
+            bad_input(wording.problems(error.placed(NO_PLACES), NO_PLACES), output)
         return name, found.architecture
     if model is None:
         name = hub_name(logged) if isinstance(logged, str) else ""

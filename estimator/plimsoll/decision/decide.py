@@ -22,11 +22,12 @@ from plimsoll.decision import candidates as kinds
 from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import Plan, placement, plan, seated
+from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
 from plimsoll.decision.splits import asked
 from plimsoll.decision.trial import Case, Trial
-from plimsoll.decision.verdict import Because, Decision, Policy, Reason, Verdict, Why
-from plimsoll.findings import Rule, finding, path_of
+from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
+from plimsoll.findings import Rule, finding
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.paths import Field
 
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Engine
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
-
-DEFAULT_POLICY = Policy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,7 @@ def decide(
 ) -> Verdict:
     """The verdict on a request. Pure and total: the same arguments give the same verdict.
 
+    policy: what is done with a denial; it changes nothing of the verdict but its hash.
     knowledge: engines and accelerators to decide by; left out, the ones that we ship.
     """
     known = knowledge or shipped()
@@ -91,22 +91,6 @@ def decide(
         policy=policy,
         warnings=(*request.warnings, *warnings, *verdict.warnings),
         request_hash=request_hash(request, policy, known, engine),
-    )
-
-
-def allowed_update(old: Verdict, new: Verdict) -> bool:
-    """Whether a change of an object may pass: it is not denied, or makes nothing worse.
-
-    An object that already failed may change in any way in which the shortfall per GPU does not
-    grow and no error appears at a path that had none.
-    """
-    if new.decision is not Decision.DENY:
-        return True
-    if old.decision is not Decision.DENY:
-        return False
-    paths = {path_of(problem, old.places) for problem in old.problems}
-    return new.short_by <= old.short_by and all(
-        path_of(problem, new.places) in paths for problem in new.problems
     )
 
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from plimsoll.decision.knowledge import Knowledge
+    from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Policy
     from plimsoll.engines.base import Engine, EngineSettings
 
 DIGITS = 32

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.paths import NO_PLACES, Field, Places
 
 if TYPE_CHECKING:
@@ -25,14 +26,6 @@ class Decision(StrEnum):
     ALLOW = "allow"
     WARN = "warn"
     DENY = "deny"
-
-
-class Mode(StrEnum):
-    """What a namespace wants done with a denial."""
-
-    ENFORCE = "enforce"
-    WARN = "warn"
-    AUDIT = "audit"
 
 
 class Reason(StrEnum):
@@ -162,14 +155,6 @@ class Note(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """What the namespace says. mode: see `Mode`; source: who said so, for the message."""
-
-    mode: Mode = Mode.ENFORCE
-    source: str = "default"
-
-
-@dataclass(frozen=True, slots=True)
 class Placement:
     """Where one replica runs, enough to run it.
 
@@ -243,6 +228,7 @@ class Verdict:
     short_by: bytes per GPU that are missing; 0 where it fits.
     placement: None where nothing fits. alternatives: cheapest first.
     nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
+    policy: what the namespace wants done with a denial; `plimsoll.decision.policy.outcome` does it.
     request_hash: of spec, resolved model, constants and policy; never of the inventory.
     """
 
@@ -260,7 +246,7 @@ class Verdict:
     nodes: Nodes | Lacking | Unseen = Unseen.NOT_DECIDED
     request_hash: str = ""
     places: Places = NO_PLACES
-    policy: Policy = Policy()
+    policy: Policy = DEFAULT_POLICY
 
     @property
     def capacity(self) -> Capacity:
@@ -273,6 +259,6 @@ class Verdict:
         return Capacity.UNKNOWN
 
     @property
-    def admitted(self) -> bool:
-        """Whether the namespace's mode lets it in."""
-        return self.decision is not Decision.DENY or self.policy.mode is not Mode.ENFORCE
+    def denied(self) -> bool:
+        """Whether it certainly does not fit, or is wrong."""
+        return self.decision is Decision.DENY

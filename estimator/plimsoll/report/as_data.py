@@ -1,10 +1,11 @@
-"""A verdict as plain data: for `-o json` and `-o yaml` in bytes, and for the status as it rounds."""
+"""A verdict as plain data: in bytes for `-o json` and `-o yaml`, rounded for the status."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.decision.policy import outcome
 from plimsoll.report.nodes import nodes_message, placement_reason
 from plimsoll.report.wording import problems_of, warnings_of
 
@@ -120,7 +121,7 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
     return {
         "name": request.name,
         "decision": str(verdict.decision),
-        "admitted": verdict.admitted,
+        "admitted": outcome(verdict).let_in,
         "mode": str(verdict.policy.mode),
         "reason": str(verdict.reason),
         "requestHash": verdict.request_hash,

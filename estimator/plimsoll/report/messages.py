@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.verdict import Decision, Mode, Reason
+from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.errors import Problem, shown
 from plimsoll.paths import Field
 from plimsoll.report.arithmetic import (
@@ -84,12 +85,17 @@ def policy_line(verdict: Verdict) -> str:
     )
 
 
+def overridden_line(reason: str) -> str:
+    """What a pipeline says of an override: it cannot know who will apply the object."""
+    return f"overridden by annotation (if whoever applies it may override): {plain(reason)}"
+
+
 # -- one line ------------------------------------------------------------------------------------
 
 
 def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
     """What kubectl prints after ``Warning: `` for something that is let in; one line each."""
-    if verdict.policy.mode is Mode.AUDIT and verdict.decision is Decision.DENY:
+    if outcome(verdict) is Outcome.AUDITED:
         return ()
     name = plain(request.name.rpartition("/")[2]) or plain(verdict.model.name)
     lines: list[str] = []

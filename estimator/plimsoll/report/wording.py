@@ -75,6 +75,16 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "no accelerator that this request allows has so much memory",
         "lower it, or allow another accelerator",
     ),
+    Rule.UNKNOWN_BASE: (
+        "an id of the catalogue",
+        "`plimsoll models list` shows all; for a model that is not there use {at.config} with its "
+        "config.json",
+    ),
+    Rule.UNKNOWN_BASE_LIKE: (
+        "an id of the catalogue",
+        "did you mean {near:or}? `plimsoll models list` shows all; for a model that is not there "
+        "use {at.config} with its config.json",
+    ),
     Rule.TOO_MANY_STAGES: ("at most {layers}, the number of layers", ""),
 }
 """What would have been right, and the next step (empty if the first says it all)."""

@@ -14,10 +14,11 @@ from plimsoll.api_group import OVERRIDE_ANNOTATION
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
-from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.errors import Problem, Unreadable, shown
 from plimsoll.models.model import Model, ModelSource
-from plimsoll.models.resolve import resolve
+from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.paths import Field, Places
+from plimsoll.report import wording
 from plimsoll.units import parse_count, parse_fraction, parse_memory
 from plimsoll.workloads.spec import (
     AcceleratorSpec,
@@ -321,11 +322,12 @@ def _model(
     try:
         return resolve(
             uri=spec.uri or "", base_model=spec.base_model or "", document=document,
-            document_origin=origin, parameters=parameters,
+            origin=origin or (PLACES.path(Field.PARAMETERS) if parameters else ""),
+            parameters=parameters,
             bits=(spec.bits or 16) if parameters else None, quantization=spec.quantization or "",
         )  # fmt: skip
-    except Invalid as error:
-        problems += error.problems
+    except Unresolved as error:
+        problems += wording.problems(error.placed(PLACES), PLACES)
         return replace(_NO_MODEL, name=spec.uri or spec.base_model or _NO_MODEL.name)
 
 

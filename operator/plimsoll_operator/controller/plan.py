@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.decide import decide
+from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
 from plimsoll.paths import Field
 from plimsoll.report import messages
@@ -122,7 +123,7 @@ def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:
     fits = _fits(inputs, verdict)
     ready = _ready(verdict, fits)
     conditions = [ready, _model_resolved(verdict), fits, _capacity(verdict)]
-    if inputs.override and not verdict.admitted:
+    if outcome(verdict, overridden=bool(inputs.override)) is Outcome.OVERRIDDEN:
         said = f"let in although it is refused: {inputs.override}"
         conditions.append(Condition("Overridden", "True", "Annotation", said))
     if ready.status == "False":

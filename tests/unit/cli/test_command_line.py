@@ -58,6 +58,21 @@ def test_check_of_what_does_not_fit_says_why_and_what_would_and_ends_with_1() ->
         assert words in result.stdout
 
 
+def test_check_names_an_override_and_does_not_count_it() -> None:
+    annotations = {"plimsoll.dev/override": "approved by the board"}
+    overridden = {**REFUSED, "metadata": {**REFUSED["metadata"], "annotations": annotations}}
+    text = yaml.safe_dump(overridden)
+    result = run("check", "-", stdin=text)
+    assert result.exit_code == 1
+    assert "REFUSED" in result.stdout
+    assert (
+        "overridden by annotation (if whoever applies it may override): approved by the board"
+    ) in result.stdout
+    assert as_json("check", "-", stdin=text)["results"][0]["override"] == "approved by the board"
+    assert "overridden by" not in run("check", "-", "--policy", "warn", stdin=text).stdout
+    assert as_json("check", "-", stdin=yaml.safe_dump(REFUSED))["results"][0]["override"] is None
+
+
 def test_check_of_a_folder_judges_every_document_of_every_file() -> None:
     result = run("check", str(SAMPLES))
     assert result.exit_code == 1

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from decision_builders import A100, H100, H200, L4, SMALL, cluster, model, on, pool, request, world
 from plimsoll.decision.decide import decide
-from plimsoll.decision.verdict import Decision, Mode, Policy, Verdict
+from plimsoll.decision.policy import Mode, Policy
+from plimsoll.decision.verdict import Decision, Verdict
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.models.model import Model, ModelSource
 from plimsoll.report import messages
