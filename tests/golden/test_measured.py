@@ -116,6 +116,7 @@ def test_the_page_is_current() -> None:
     assert PAGE.read_text("utf-8") == page(), "run `make accuracy` and look at the difference"
 
 
+@pytest.mark.sweep
 def test_the_pictures_are_current_and_small() -> None:
     drawn = draw()
     assert sorted(drawn) == sorted(path.name for path in FOLDER.glob("*.svg"))

@@ -359,6 +359,7 @@ PLACES = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.sweep
 @settings(max_examples=200)
 @given(PLACES, JSON)
 def test_a_node_with_anything_anywhere_is_read_or_set_aside(
@@ -377,6 +378,7 @@ def test_a_node_with_anything_anywhere_is_read_or_set_aside(
     pools([] if said is None else [said])
 
 
+@pytest.mark.sweep
 @settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(
     ["kind", "nodes", "items", "accelerators", "labelSets", "setAside"]),

@@ -113,6 +113,7 @@ def test_settings_that_are_cut_off_give_what_is_whole() -> None:
     assert printed_settings("Namespace(a=1, b='x', c='cut o") == {"a": 1, "b": "x"}
 
 
+@pytest.mark.sweep
 def test_a_log_of_many_lines_is_read_in_time_that_grows_with_it() -> None:
     noise = (
         b"INFO 01-01 00:00:00 [loggers.py:1] Engine 000: Avg prompt throughput: 1.0 tokens/s, KV\n"

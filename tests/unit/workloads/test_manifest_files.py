@@ -238,6 +238,7 @@ def test_deep_nesting_is_refused_and_does_not_crash_the_parser(check: Check, ope
     assert said(found)[0].endswith("nested 61 deep: at most 60; flatten it")
 
 
+@pytest.mark.sweep
 def test_a_file_of_too_many_values_or_bytes_is_refused(check: Check) -> None:
     assert "500001 values" in said(check("-\n" * 600_000))[0]
     assert "a file of at most 8 MiB" in said(check(b"#" * (MAX_FILE + 1)))[0]
@@ -287,6 +288,7 @@ pieces = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.sweep
 @given(st.lists(pieces, max_size=3))
 def test_whatever_objects_a_file_holds_they_are_sorted_or_refused(objects: list[object]) -> None:
     with TemporaryDirectory() as folder:

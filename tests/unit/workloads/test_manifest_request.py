@@ -448,6 +448,7 @@ shaped = st.recursive(
 )
 
 
+@pytest.mark.sweep
 @given(obj=st.fixed_dictionaries({"metadata": values, "spec": shaped}))
 def test_whatever_is_in_the_object_it_is_read_or_refused_in_words(obj: dict[str, Any]) -> None:
     found = request(obj, NoDocuments())

@@ -87,6 +87,7 @@ def test_a_header_that_lies_is_refused(header: object, said: str, tmp_path: Path
         safetensors.read(file_of(header, tmp_path / "model.safetensors"))
 
 
+@pytest.mark.sweep
 @settings(max_examples=200, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(st.binary(max_size=400), st.booleans())
@@ -112,6 +113,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.sweep
 @settings(max_examples=200, deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(st.dictionaries(st.text(max_size=30), json_values, max_size=4))
