@@ -59,8 +59,10 @@ def test_several_documents_in_one_file_are_all_found_with_their_lines(check: Che
     found = check(f"---\n{ONE % 'a'}---\n# nothing\n---\n{ONE % 'b'}---\n{ONE % 'c'}")
     assert said(found) == []
     assert [(m.obj["metadata"]["name"], m.line, m.document) for m in found.deployments] == [
-        ("a", 2, 1), ("b", 9, 3), ("c", 14, 4),
-    ]  # fmt: skip
+        ("a", 2, 1),
+        ("b", 9, 3),
+        ("c", 14, 4),
+    ]
 
 
 def test_a_list_is_unpacked_and_other_kinds_are_counted(check: Check) -> None:
@@ -145,8 +147,10 @@ def test_what_is_not_there_or_empty_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     (tmp_path / "void").mkdir()
     for name, words in (
-        ("nope.yaml", "No such file"), ("empty.yaml", "no document"), ("void", "no manifest in it"),
-    ):  # fmt: skip
+        ("nope.yaml", "No such file"),
+        ("empty.yaml", "no document"),
+        ("void", "no manifest in it"),
+    ):
         (problem,) = said(load((str(tmp_path / name),)))
         assert words in problem
 
@@ -276,16 +280,45 @@ def test_whatever_bytes_a_file_has_it_is_read_or_refused(content: bytes) -> None
 
 
 pieces = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8)
-    | st.sampled_from(["v1", "plimsoll.dev/v1alpha1", "LLMDeployment", "List", "ConfigMap",
-                       "Namespace", "LLMDeploymentList"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["apiVersion", "kind", "items", "metadata", "name", "namespace", "data",
-                         "labels", "plimsoll.dev/policy", "spec", "annotations"]), inner,
-        max_size=6,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(
+        [
+            "v1",
+            "plimsoll.dev/v1alpha1",
+            "LLMDeployment",
+            "List",
+            "ConfigMap",
+            "Namespace",
+            "LLMDeploymentList",
+        ]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "apiVersion",
+                    "kind",
+                    "items",
+                    "metadata",
+                    "name",
+                    "namespace",
+                    "data",
+                    "labels",
+                    "plimsoll.dev/policy",
+                    "spec",
+                    "annotations",
+                ]
+            ),
+            inner,
+            max_size=6,
+        )
     ),
     max_leaves=25,
-)  # fmt: skip
+)
 
 
 @pytest.mark.sweep
@@ -307,11 +340,39 @@ def test_whatever_objects_a_file_holds_they_are_sorted_or_refused(objects: list[
     st.text(alphabet=st.characters(codec="utf-8"), max_size=60)
     | st.lists(
         st.sampled_from(
-            ["a", ": ", "- ", "\n", "  ", "[", "]", "{", "}", ",", "&x ", "*x", "? ", "!!int ", "'",
-             '"', "| ", "> ", "#", "---\n", "...\n", "<<: ", "1", "%YAML 1.1\n", "\t", "0x", "1:1"]
-        ), max_size=30,
+            [
+                "a",
+                ": ",
+                "- ",
+                "\n",
+                "  ",
+                "[",
+                "]",
+                "{",
+                "}",
+                ",",
+                "&x ",
+                "*x",
+                "? ",
+                "!!int ",
+                "'",
+                '"',
+                "| ",
+                "> ",
+                "#",
+                "---\n",
+                "...\n",
+                "<<: ",
+                "1",
+                "%YAML 1.1\n",
+                "\t",
+                "0x",
+                "1:1",
+            ]
+        ),
+        max_size=30,
     ).map("".join)
-)  # fmt: skip
+)
 def test_whatever_a_file_holds_it_is_read_or_refused_in_words(text: str) -> None:
     for line, document in documents(text):
         assert line >= 1
