@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -195,6 +196,40 @@ def test_what_is_no_manifest_is_said_with_its_line(
     (problem,) = found.problems
     assert problem.path.endswith(f"it.yaml{place}")
     assert words in str(problem)
+
+
+def test_a_folders_pipes_devices_and_links_to_them_are_refused_and_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    (tmp_path / "tty.yaml").symlink_to("/dev/tty")
+    (tmp_path / "good.yaml").write_text(ONE % "a")
+    (tmp_path / "link.yaml").symlink_to("good.yaml")
+    found = load((str(tmp_path),))
+    assert names(found) == ["a", "a"]
+    refused = [problem.path for problem in found.problems]
+    assert refused == [str(tmp_path / name) for name in ("endless.yaml", "pipe.yaml", "tty.yaml")]
+    assert {problem.given for problem in found.problems} == {"no regular file"}
+
+
+def test_a_pipe_that_is_named_is_read_as_of_process_substitution(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(ONE % "a",))
+    writer.start()
+    assert names(load((str(pipe),))) == ["a"]
+    writer.join()
+
+
+def test_more_objects_than_anybody_checks_at_once_are_refused_in_a_sentence(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plimsoll.workloads.files.MAX_OBJECTS", 3)
+    found = check("---\n".join(ONE % name for name in "abcde"))
+    assert names(found) == ["a", "b", "c"]
+    (problem,) = said(found)
+    assert "more than 3 objects: at most 3 objects at once; check fewer files" in problem
 
 
 def test_a_broken_document_does_not_hide_those_before_it(check: Check) -> None:
