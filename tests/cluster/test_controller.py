@@ -329,9 +329,16 @@ def test_a_status_that_somebody_else_wrote_over_is_put_right(
         "status": {"conditions": [], "placement": None, "observedGeneration": 0}
     }
     plane.kubectl(
-        "patch", "llmd", "model", "-n", space, "--subresource=status", "--type=merge",
-        "-p", json.dumps(clobber),
-    )  # fmt: skip
+        "patch",
+        "llmd",
+        "model",
+        "-n",
+        space,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        json.dumps(clobber),
+    )
     until(
         lambda: get(plane, space)["status"].get("placement") == before["placement"],
         SOON,

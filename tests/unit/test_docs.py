@@ -85,8 +85,13 @@ def body_of(path: Path, function: str) -> ast.FunctionDef:
 
 def sentences(function: ast.FunctionDef) -> Iterator[ast.expr]:
     """The texts in a function that are sentences, its docstring apart."""
-    inside = {id(part) for n in ast.walk(function) if isinstance(n, ast.JoinedStr)
-              for part in ast.walk(n) if part is not n}  # fmt: skip
+    inside = {
+        id(part)
+        for n in ast.walk(function)
+        if isinstance(n, ast.JoinedStr)
+        for part in ast.walk(n)
+        if part is not n
+    }
     for statement in function.body[1:]:
         for node in ast.walk(statement):
             if id(node) in inside or not isinstance(node, ast.Constant | ast.JoinedStr):
@@ -144,9 +149,12 @@ def sentences_of(function: ast.FunctionDef) -> list[ast.expr]:
     if has:
         return list(sentences(function))
     padded = ast.FunctionDef(
-        name=function.name, args=function.args, body=[ast.Pass(), *function.body],
-        decorator_list=[], lineno=function.lineno,
-    )  # fmt: skip
+        name=function.name,
+        args=function.args,
+        body=[ast.Pass(), *function.body],
+        decorator_list=[],
+        lineno=function.lineno,
+    )
     return list(sentences(padded))
 
 
@@ -326,7 +334,9 @@ def test_documents_name_every_guide_from_the_readme() -> None:
 def test_an_unknown_kubernetes_is_an_error_that_names_the_known_ones() -> None:
     code = "from controlplane.build import KUBERNETES, ProgramSet; ProgramSet(KUBERNETES)"
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
         env={"PYTHONPATH": str(ROOT / "tests"), "PLIMSOLL_KUBERNETES": "1.2"},
-    )  # fmt: skip
+    )
     assert "no set of programs 'kubernetes-1.2'; there are: etcd, helm, kubernetes" in run.stderr
