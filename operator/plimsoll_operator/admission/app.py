@@ -98,7 +98,7 @@ def overrides(client: Client) -> MayOverride:
     return may_override
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
+async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until told to stop, then drain.
 
     Raises `PlimsollError` or OSError where it cannot start.

@@ -208,7 +208,7 @@ def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> 
     """What keeps admission's certificates, where the settings ask for it."""
     if not settings.webhook_secret:
         return None
-    from plimsoll_operator.certificates import keeper as certificates
+    from plimsoll_operator.certificates.keeper import CertificateMetrics, Keeper, what_is_asked
 
     async def report(secret: Json, reason: str, message: str) -> None:
         metadata = secret.get("metadata") or {}
@@ -224,18 +224,18 @@ def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> 
         )
         await post_event(client, identity, Event("Warning", reason, message))
 
-    target, wish = certificates.what_is_asked(settings, own_namespace(settings.lease_namespace))
-    return certificates.Keeper(
+    target, wish = what_is_asked(settings, own_namespace(settings.lease_namespace))
+    return Keeper(
         client,
         target,
         wish,
         check_seconds=settings.certificate_check_seconds,
-        metrics=certificates.CertificateMetrics(registry),
+        metrics=CertificateMetrics(registry),
         report=report,
     )
 
 
-async def run(
+async def run_controller(
     settings: Settings,
     stop: asyncio.Event,
     started: Callable[[int], None] = lambda port: None,

@@ -116,7 +116,8 @@ class Reconciler:
         error: Exception | None = None
         try:
             documents = OneDocument(name[0], entry.refers_to, document)
-            inputs = snapshot(obj, identity, self._known, documents)
+            inventory, policy = self._known.nodes.inventory, self._known.policy(name[0])
+            inputs = snapshot(obj, identity, inventory, policy, documents)
             planned = plan(inputs, datetime.now(UTC))
         except Exception as fault:
             error = fault
