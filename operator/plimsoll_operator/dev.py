@@ -1,6 +1,6 @@
 """Controller and admission in one process, for development: certificate and webhook included.
 
-It must not be how Plimsoll runs in production: the certificate is made anew at each start, and the
+It must not be how Plimsoll runs in production: the certificate is made again at each start, and the
 webhook points at this machine and goes when it ends.
 """
 
@@ -100,7 +100,7 @@ async def run_both(settings: Settings, stop: asyncio.Event, *, install: bool = F
     """Run both until told to stop. With install: apply CRD and floor policy first.
 
     Metrics of admission are one port above those of the controller. Raises `NoCluster`, `ApiError`
-    where something may not be applied, or OSError where a port is taken.
+    if something may not be applied, or OSError if a port is taken.
     """
     from plimsoll_operator.admission.app import run_admission
     from plimsoll_operator.controller.app import run_controller

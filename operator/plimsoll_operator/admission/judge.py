@@ -6,7 +6,7 @@ HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
     UPDATE is let through   while deleting; when the spec and every plimsoll.dev/ annotation are
                             unchanged; when the old object failed already and the new one is no
                             worse
-    an override             counts only where the user who makes this very request has the verb
+    an override             counts only if the user who makes this very request has the verb
                             `override` on the object; adding or changing one needs it always
 """
 
@@ -109,7 +109,7 @@ class Judge:
         return request, decide(request, self._knowledge.inventory(), policy)
 
     async def _refused_claim(self, review: Review, reason: str) -> str:
-        """Why an override may not be set by this user; empty where it may."""
+        """Why an override may not be set by this user; empty if it may."""
         path = f"metadata.annotations[{OVERRIDE_ANNOTATION}]"
         if not reason:
             return f"{path}: Required: a reason, in words, for which the verdict is overridden"
@@ -125,8 +125,11 @@ class Judge:
         self, review: Review, request: Request, verdict: Verdict, override: str
     ) -> Answer:
         warnings = messages.warning(request, verdict)
-        audit = {"decision": str(verdict.decision), "reason": str(verdict.reason),
-                 "request-hash": verdict.request_hash}  # fmt: skip
+        audit = {
+            "decision": str(verdict.decision),
+            "reason": str(verdict.reason),
+            "request-hash": verdict.request_hash,
+        }
         if verdict.decision is not Decision.DENY:
             self._observe(str(verdict.decision), verdict)
             return Answer(True, warnings=warnings, audit=audit)

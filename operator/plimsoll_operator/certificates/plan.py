@@ -72,7 +72,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The three objects, None where there is none, and since when two of them are as they are.
+    """The three objects, None if there is none, and since when two of them are as they are.
 
     published_since: when every caBundle was first seen to be as it is now, without a break.
     served_since: the same of the serving certificate in its Secret.
@@ -146,7 +146,7 @@ Step = Refuse | MakeAuthority | Publish | Issue | Tell | Trust | Wait
 
 
 def contents(secret: Object | None, key: str) -> bytes:
-    """What a Secret holds under a key; empty where it is not there or is no base64."""
+    """What a Secret holds under a key; empty if it is not there or is no base64."""
     data = (secret or {}).get("data") or {}
     try:
         return base64.b64decode(data.get(key) or "", validate=True)
@@ -232,7 +232,7 @@ def _why_authority(state: State, newest: x509.Certificate | None, now: datetime)
 
 
 def _worth_trusting(state: State, now: datetime) -> bytes:
-    """Whom admission's certificate may be of until it has been replaced, wherever that is said."""
+    """The authorities that may have signed what admission serves until that is replaced."""
     texts = [
         contents(state.authority, "tls.crt"),
         contents(state.authority, "ca.crt"),
@@ -250,7 +250,7 @@ def _wrong(
     wish: Wish,
     now: datetime,
 ) -> str:
-    """Why the serving certificate serves nobody; empty where it does."""
+    """Why the serving certificate serves nobody; empty if it does."""
     if state.serving is None:
         return "there is none"
     if leaf is None:

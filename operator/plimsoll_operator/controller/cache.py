@@ -29,7 +29,7 @@ class Entry:
 
     version: its resource version as a number. packed: see `unpack`. refers_to: name of the
     ConfigMap of its own namespace that it refers to, or empty.
-    settled: what its status was last decided on, None where it has not been decided.
+    settled: what its status was last decided on, None if it has not been decided.
     """
 
     version: int
@@ -103,7 +103,7 @@ class Cache:
         return (name for name in self._objects if name[0] == namespace)
 
     def entry(self, name: Name) -> Entry | None:
-        """One LLMDeployment, None where there is none of that name."""
+        """One LLMDeployment, None if there is none of that name."""
         return self._objects.get(name)
 
     def put(self, obj: Json) -> bool:

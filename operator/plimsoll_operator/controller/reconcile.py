@@ -1,7 +1,7 @@
 """Take names from the queue and bring each LLMDeployment's status up to date.
 
 It must not know kopf and must not decide. One worker at a time is on a name; what fails is tried
-again later, for ever, and nothing is written where nothing changed.
+again later, for ever, and nothing is written if nothing changed.
 """
 
 from __future__ import annotations

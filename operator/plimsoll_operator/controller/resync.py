@@ -121,8 +121,10 @@ class Resync:
                 await self._list()
                 log.info(
                     "listed %d LLMDeployments and %d GPU nodes in %.1f s",
-                    len(self._cache), len(self._known.nodes), time.monotonic() - started,
-                )  # fmt: skip
+                    len(self._cache),
+                    len(self._known.nodes),
+                    time.monotonic() - started,
+                )
                 failures = 0
                 self._listed = time.monotonic()
                 self.first.set()
