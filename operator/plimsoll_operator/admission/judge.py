@@ -31,7 +31,7 @@ MAX_REASON = 200
 """Characters of an override's reason that are repeated in a warning."""
 
 
-class Knowledge(Protocol):
+class ClusterView(Protocol):
     """What admission knows of the cluster, from watches."""
 
     @property
@@ -72,7 +72,7 @@ class Judge:
 
     def __init__(
         self,
-        knowledge: Knowledge,
+        knowledge: ClusterView,
         may_override: MayOverride,
         observe: Observe = lambda result, verdict: None,
     ) -> None:

@@ -28,11 +28,11 @@ from plimsoll_operator.certificates.plan import (
     AUTHORITY,
     LABEL,
     SERVING,
+    CertificateState,
     Issue,
     MakeAuthority,
     Publish,
     Refuse,
-    State,
     Step,
     Tell,
     Trust,
@@ -150,7 +150,7 @@ class CertificateMetrics:
             registry=registry,
         )
 
-    def seen(self, state: State) -> None:
+    def seen(self, state: CertificateState) -> None:
         """What is there now."""
         for kind, secret in ((SERVING, state.serving), (AUTHORITY, state.authority)):
             certificate = read_pair(pair_in(secret))
@@ -292,12 +292,12 @@ class Keeper:
         log.log(level, "%s", said)
         return True
 
-    async def _look(self) -> State:
+    async def _look(self) -> CertificateState:
         target, now = self._target, self._clock()
         authority = await self._get(SECRETS, target.namespace, target.authority)
         serving = await self._get(SECRETS, target.namespace, target.secret)
         configuration = await self._get(VALIDATING_WEBHOOKS, "", target.configuration)
-        state = State(
+        state = CertificateState(
             authority=authority,
             serving=serving,
             configuration=configuration,
@@ -313,7 +313,7 @@ class Keeper:
         except NotFound:
             return None
 
-    async def _do(self, step: Step, state: State, now: datetime) -> None:
+    async def _do(self, step: Step, state: CertificateState, now: datetime) -> None:
         """One step. Raises `Conflict` if the object has changed since it was looked at."""
         match step:
             case MakeAuthority(trusted=trusted):

@@ -71,7 +71,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class CertificateState:
     """The three objects, None if there is none, and since when two of them are as they are.
 
     published_since: when every caBundle was first seen to be as it is now, without a break.
@@ -165,7 +165,7 @@ def published(configuration: Object | None) -> tuple[bytes, ...]:
     return tuple(contents({"data": hook.get("clientConfig") or {}}, "caBundle") for hook in hooks)
 
 
-def plan(state: State, wish: Wish, now: datetime) -> Step:
+def plan(state: CertificateState, wish: Wish, now: datetime) -> Step:
     """The next step. Doing it and asking again, until the answer is `Wait`, converges."""
     if foreign := _foreign(state.authority, AUTHORITY) or _foreign(state.serving, SERVING):
         return foreign
@@ -223,7 +223,7 @@ def _foreign(secret: Object | None, kind: str) -> Refuse | None:
     )
 
 
-def _why_authority(state: State, newest: x509.Certificate | None, now: datetime) -> str:
+def _why_authority(state: CertificateState, newest: x509.Certificate | None, now: datetime) -> str:
     if state.authority is None:
         return "there is none"
     if newest is None:
@@ -231,7 +231,7 @@ def _why_authority(state: State, newest: x509.Certificate | None, now: datetime)
     return "it is due" if is_valid(newest, now) else "it is not valid now"
 
 
-def _worth_trusting(state: State, now: datetime) -> bytes:
+def _worth_trusting(state: CertificateState, now: datetime) -> bytes:
     """The authorities that may have signed what admission serves until that is replaced."""
     texts = [
         contents(state.authority, "tls.crt"),
@@ -244,7 +244,7 @@ def _worth_trusting(state: State, now: datetime) -> bytes:
 
 
 def _wrong(
-    state: State,
+    state: CertificateState,
     leaf: x509.Certificate | None,
     roots: tuple[x509.Certificate, ...],
     wish: Wish,

@@ -24,7 +24,7 @@ from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, NotF
 from plimsoll_operator.cluster.known import ClusterKnowledge
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
 from plimsoll_operator.cluster.reflector import backoff
-from plimsoll_operator.controller.cache import Cache
+from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
 from plimsoll_operator.controller.events import post_event
 from plimsoll_operator.controller.plan import Event
@@ -85,7 +85,7 @@ class Controller:
             on_document=lambda name: self.resync.document_changed(name),
             only_referred=True,
         )
-        self.cache = Cache(self.known.documents)
+        self.cache = ObjectCache(self.known.documents)
         self.reconciler = Reconciler(client, self.cache, self.known, self.queue, metrics)
         self.resync = Resync(
             client,

@@ -55,7 +55,7 @@ class LostLease(PlimsollError):
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class LeaseTimes:
     """How long a Lease holds, in seconds; see the module's docstring."""
 
     lease: float
@@ -97,7 +97,7 @@ class Election:
         namespace: str,
         name: str,
         identity: str,
-        term: Term,
+        term: LeaseTimes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """clock: seconds that only ever grow, also while this process is stopped."""
@@ -267,7 +267,7 @@ def election_for(settings: Settings, client: Client) -> Election:
         namespace=own_namespace(settings.lease_namespace),
         name=settings.lease_name,
         identity=new_identity(),
-        term=Term(
+        term=LeaseTimes(
             settings.lease_seconds, settings.lease_renew_seconds, settings.lease_retry_seconds
         ),
     )

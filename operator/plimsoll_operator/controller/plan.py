@@ -62,7 +62,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class StatusPlan:
     """What to do. patch: merge patch for the status, empty if nothing changed.
 
     events: to post once the patch is written. verdict: for metrics; None after an error of ours.
@@ -73,7 +73,7 @@ class Plan:
     verdict: Verdict | None = None
 
 
-def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> Plan:
+def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> StatusPlan:
     """Decide on the inputs and say what to write. knowledge: to decide by, else what we ship."""
     verdict = decide(inputs.request, inputs.inventory, inputs.policy, knowledge)
     before = inputs.identity.previous
@@ -83,14 +83,14 @@ def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> P
         "conditions": _timed(conditions, before, inputs.identity.generation, now),
         "observedGeneration": inputs.identity.generation,
     }
-    return Plan(
+    return StatusPlan(
         patch=merge_patch(before, status),
         events=tuple(_events(conditions, status, before)),
         verdict=verdict,
     )
 
 
-def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Plan:
+def plan_after_error(identity: Identity, error: Exception, now: datetime) -> StatusPlan:
     """What to write if deciding failed by a fault of ours: what was found before stays."""
     generation, previous = identity.generation, identity.previous
     said = shortened(
@@ -112,7 +112,7 @@ def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Pla
         "conditions": _timed(conditions, previous, generation, now),
         "observedGeneration": generation,
     }
-    return Plan(merge_patch(previous, status))
+    return StatusPlan(merge_patch(previous, status))
 
 
 def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.known import ClusterKnowledge
     from plimsoll_operator.cluster.objects import Json, Name
-    from plimsoll_operator.controller.cache import Cache
+    from plimsoll_operator.controller.cache import ObjectCache
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.reconcile import Reconciler
     from plimsoll_operator.metrics import ControllerMetrics
@@ -46,7 +46,7 @@ class Resync:
         self,
         client: Client,
         settings: Settings,
-        cache: Cache,
+        cache: ObjectCache,
         known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         reconciler: Reconciler,
