@@ -157,6 +157,7 @@ class Resync:
             if away:
                 log.warning("the API server is back")
                 away = False
+                self._known.hurry()
                 self._queue.hurry()
                 self.soon()
 
