@@ -241,6 +241,11 @@ class ClusterKnowledge:
             for config_map in page.items:
                 self.documents.put(config_map)
 
+    def hurry(self) -> None:
+        """The API server is back: have every watch go on at once."""
+        for reflector in self.reflectors:
+            reflector.hurry()
+
     async def run(self) -> None:
         """Keep watching until cancelled."""
         async with asyncio.TaskGroup() as group:

@@ -13,6 +13,7 @@ server answers, it tries again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -62,6 +63,7 @@ class Reflector:
         self._labels, self._fields = label_selector, field_selector
         self._known: set[Name] = set()
         self._heard = time.monotonic()
+        self._hurried = asyncio.Event()
         self.synced = asyncio.Event()
         """Set once the first list is complete."""
 
@@ -106,7 +108,17 @@ class Reflector:
                 failures += 1
                 log.warning("%s: not understood: %s", self._resource.plural, error)
             if failures or time.monotonic() - started < 1:
-                await asyncio.sleep(backoff(failures))
+                await self._pause(backoff(failures))
+
+    def hurry(self) -> None:
+        """Try again now: the API server answers others."""
+        self._hurried.set()
+
+    async def _pause(self, seconds: float) -> None:
+        self._hurried.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
 
     async def _list(self) -> str:
         seen: set[Name] = set()

@@ -4,7 +4,7 @@ It must not hold logic of its own. kopf keeps the watches; whenever it gives up 
 a stream, a CRD that went away), it is started again, for the rest of the process lives on.
 
     a standby   lists and watches, so that it knows everything when its turn comes; writes nothing
-    the leader  decides and writes besides, and keeps admission's certificates where it is asked to
+    the leader  also decides and writes, and keeps admission's certificates if it is asked to
     the Lease is lost -> every write is refused from that moment on, and the process ends: nothing
                          that was decided under the old term outlives it
 """
@@ -24,7 +24,7 @@ from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, NotF
 from plimsoll_operator.cluster.known import ClusterKnowledge
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
 from plimsoll_operator.cluster.reflector import backoff
-from plimsoll_operator.controller.cache import Cache
+from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
 from plimsoll_operator.controller.events import post_event
 from plimsoll_operator.controller.plan import Event
@@ -64,7 +64,7 @@ class Controller:
     """Everything that belongs to one running controller."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
-        """Raises `PlimsollError` where settings contradict each other."""
+        """Raises `PlimsollError` if settings contradict each other."""
         self._election = election_for(settings, client) if settings.leader_elect else None
         if self._election is not None:
             client = client.guarded(self._why_not_write)
@@ -72,9 +72,10 @@ class Controller:
         self.registry = new_registry()
         self._keeper = _keeper(client, settings, self.registry)
         Gauge(
-            "plimsoll_leader", "1 where this controller may write, 0 where it stands by.",
+            "plimsoll_leader",
+            "1 where this controller may write, 0 where it stands by.",
             registry=self.registry,
-        ).set_function(lambda: float(not self._why_not_write()))  # fmt: skip
+        ).set_function(lambda: float(not self._why_not_write()))
         self.queue: KeyedQueue[Name] = KeyedQueue()
         metrics = ControllerMetrics(self.registry)
         self.known = ClusterKnowledge(
@@ -84,7 +85,7 @@ class Controller:
             on_document=lambda name: self.resync.document_changed(name),
             only_referred=True,
         )
-        self.cache = Cache(self.known.documents)
+        self.cache = ObjectCache(self.known.documents)
         self.reconciler = Reconciler(client, self.cache, self.known, self.queue, metrics)
         self.resync = Resync(
             client,
@@ -184,7 +185,7 @@ class Controller:
             await asyncio.sleep(backoff(min(failures, 4)))
 
     async def _watch(self) -> None:
-        """Keep kopf running: it ends where a stream ends in an error, or the CRD goes away."""
+        """Keep kopf running: it ends if a stream ends in an error, or the CRD goes away."""
         loop = asyncio.get_running_loop()
         failures = 0
         while True:
@@ -205,10 +206,10 @@ class Controller:
 
 
 def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> Keeper | None:
-    """What keeps admission's certificates, where the settings ask for it."""
+    """What keeps admission's certificates, if the settings ask for it."""
     if not settings.webhook_secret:
         return None
-    from plimsoll_operator.certificates import keeper as certificates
+    from plimsoll_operator.certificates.keeper import CertificateMetrics, Keeper, what_is_asked
 
     async def report(secret: Json, reason: str, message: str) -> None:
         metadata = secret.get("metadata") or {}
@@ -224,26 +225,26 @@ def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> 
         )
         await post_event(client, identity, Event("Warning", reason, message))
 
-    target, wish = certificates.what_is_asked(settings, own_namespace(settings.lease_namespace))
-    return certificates.Keeper(
+    target, wish = what_is_asked(settings, own_namespace(settings.lease_namespace))
+    return Keeper(
         client,
         target,
         wish,
         check_seconds=settings.certificate_check_seconds,
-        metrics=certificates.CertificateMetrics(registry),
+        metrics=CertificateMetrics(registry),
         report=report,
     )
 
 
-async def run(
+async def run_controller(
     settings: Settings,
     stop: asyncio.Event,
     started: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Run the controller until told to stop. started: given the port of metrics and probes.
 
-    Raises `NoCluster`, `LostLease`, `PlimsollError` where settings contradict each other, or
-    OSError where the port is taken.
+    Raises `NoCluster`, `LostLease`, `PlimsollError` if settings contradict each other, or
+    OSError if the port is taken.
     """
     quieten_kopf()
     shipped()  # what is wrong with the installation shows now, not on the first object

@@ -3,7 +3,7 @@
 It must not be taken for a fence. A leader that slept through its term does not know it: what it
 still sends is refused by the resource version that each write carries.
 
-    taken    where nobody holds the Lease, or it has not changed for `lease` seconds *of our own*
+    taken    if nobody holds the Lease, or it has not changed for `lease` seconds *of our own*
              monotonic clock: clocks of other machines are never compared
     renewed  every `retry` seconds
     lost     `renew` seconds after the sending of the last renewal that worked, or at the first
@@ -55,7 +55,7 @@ class LostLease(PlimsollError):
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class LeaseTimes:
     """How long a Lease holds, in seconds; see the module's docstring."""
 
     lease: float
@@ -63,7 +63,7 @@ class Term:
     retry: float
 
     def __post_init__(self) -> None:
-        """Raises `PlimsollError` where two controllers could lead at once."""
+        """Raises `PlimsollError` if two controllers could lead at once."""
         if not 0 < self.retry < self.renew < self.lease or self.lease < 1:
             raise PlimsollError(
                 f"--lease-seconds {self.lease:g}, --lease-renew-seconds {self.renew:g}, "
@@ -97,7 +97,7 @@ class Election:
         namespace: str,
         name: str,
         identity: str,
-        term: Term,
+        term: LeaseTimes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """clock: seconds that only ever grow, also while this process is stopped."""
@@ -112,12 +112,12 @@ class Election:
     @property
     def leading(self) -> bool:
         """Whether this process may write now. Asked before each write, it is true at no time
-        when another process may lead, but for a process that is stopped after it asked."""
+        when another process may lead, except for a process that is stopped after it asked."""
         return self._holds and self._clock() - self._renewed < self.term.renew
 
     @property
     def holder(self) -> str:
-        """Who held the Lease when it was last seen; empty where nobody did."""
+        """Who held the Lease when it was last seen; empty if nobody did."""
         return _holder(self._lease)
 
     async def acquire(self) -> None:
@@ -158,7 +158,7 @@ class Election:
                 raise self._lost(f"{self.holder or 'nobody'} holds it now")
 
     async def release(self) -> None:
-        """Give the Lease back where it is held, so that another leads at once."""
+        """Give the Lease back if it is held, so that another leads at once."""
         if not self.leading:
             return
         self._holds = False
@@ -182,7 +182,7 @@ class Election:
         )
 
     async def _try(self) -> bool:
-        """One look at the Lease, and one attempt at taking it where it is to be had."""
+        """One look at the Lease, and one attempt at taking it if it is free."""
         try:
             self._look(await self._client.request("GET", LEASES.path(self._namespace, self._name)))
         except NotFound:
@@ -229,7 +229,7 @@ class Election:
         return float(asked) if asked else self.term.lease
 
     async def _write(self, holder: str, seconds: int = 0) -> None:
-        """Create or replace the Lease as it was seen. Raises `Conflict` where it has changed."""
+        """Create or replace the Lease as it was seen. Raises `Conflict` if it has changed."""
         sent = self._clock()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         before: dict[str, Any] = self._lease.get("spec") or {}
@@ -261,13 +261,13 @@ class Election:
 
 
 def election_for(settings: Settings, client: Client) -> Election:
-    """The election that the settings ask for. Raises `PlimsollError` where they contradict."""
+    """The election that the settings ask for. Raises `PlimsollError` if they contradict."""
     return Election(
         client,
         namespace=own_namespace(settings.lease_namespace),
         name=settings.lease_name,
         identity=new_identity(),
-        term=Term(
+        term=LeaseTimes(
             settings.lease_seconds, settings.lease_renew_seconds, settings.lease_retry_seconds
         ),
     )

@@ -1,7 +1,7 @@
 """Take names from the queue and bring each LLMDeployment's status up to date.
 
 It must not know kopf and must not decide. One worker at a time is on a name; what fails is tried
-again later, for ever, and nothing is written where nothing changed.
+again later, for ever, and nothing is written if nothing changed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from plimsoll_operator.cluster.documents import Document
     from plimsoll_operator.cluster.known import ClusterKnowledge
     from plimsoll_operator.cluster.objects import Name
-    from plimsoll_operator.controller.cache import Cache, Entry
-    from plimsoll_operator.controller.plan import Plan
+    from plimsoll_operator.controller.cache import CachedObject, ObjectCache
+    from plimsoll_operator.controller.plan import StatusPlan
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.snapshot import Identity
     from plimsoll_operator.metrics import ControllerMetrics
@@ -40,7 +40,7 @@ class Reconciler:
     def __init__(
         self,
         client: Client,
-        cache: Cache,
+        cache: ObjectCache,
         known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         metrics: ControllerMetrics,
@@ -116,7 +116,8 @@ class Reconciler:
         error: Exception | None = None
         try:
             documents = OneDocument(name[0], entry.refers_to, document)
-            inputs = snapshot(obj, identity, self._known, documents)
+            inventory, policy = self._known.nodes.inventory, self._known.policy(name[0])
+            inputs = snapshot(obj, identity, inventory, policy, documents)
             planned = plan(inputs, datetime.now(UTC))
         except Exception as fault:
             error = fault
@@ -140,7 +141,7 @@ class Reconciler:
         except NotFound:
             return ABSENT
 
-    async def _write(self, entry: Entry, identity: Identity, planned: Plan) -> int:
+    async def _write(self, entry: CachedObject, identity: Identity, planned: StatusPlan) -> int:
         """Write a plan on exactly the object that was decided on; the version that it then has.
 
         Nothing but ``status`` is written: never a spec, a label, an annotation or a finalizer.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.known import ClusterKnowledge
     from plimsoll_operator.cluster.objects import Json, Name
-    from plimsoll_operator.controller.cache import Cache
+    from plimsoll_operator.controller.cache import ObjectCache
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.reconcile import Reconciler
     from plimsoll_operator.metrics import ControllerMetrics
@@ -46,7 +46,7 @@ class Resync:
         self,
         client: Client,
         settings: Settings,
-        cache: Cache,
+        cache: ObjectCache,
         known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         reconciler: Reconciler,
@@ -121,8 +121,10 @@ class Resync:
                 await self._list()
                 log.info(
                     "listed %d LLMDeployments and %d GPU nodes in %.1f s",
-                    len(self._cache), len(self._known.nodes), time.monotonic() - started,
-                )  # fmt: skip
+                    len(self._cache),
+                    len(self._known.nodes),
+                    time.monotonic() - started,
+                )
                 failures = 0
                 self._listed = time.monotonic()
                 self.first.set()
@@ -155,6 +157,7 @@ class Resync:
             if away:
                 log.warning("the API server is back")
                 away = False
+                self._known.hurry()
                 self._queue.hurry()
                 self.soon()
 
