@@ -15,10 +15,18 @@ from accuracy.pictures import PICTURES
 from accuracy.versus import CLOSE_PCT, ROUNDED_GIB, duels
 from accuracy.words import NONE, amount, cell, percent
 from plimsoll.decision.verdict import Decision
-from plimsoll.measured.rows import STARTED
-from plimsoll.measured.score import Summary, of_physical, outcomes, points_of, summary
-from plimsoll.measured.summaries import FEWEST, LARGE_CACHE_GIB, failed, shares
-from plimsoll.measured.terms import OUTCOME, TermId
+from plimsoll.measured.rows import OUTCOME, STARTED, TermId
+from plimsoll.measured.score import (
+    FEWEST,
+    LARGE_CACHE_GIB,
+    Summary,
+    failed,
+    of_physical,
+    outcomes,
+    points_of,
+    shares,
+    summary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

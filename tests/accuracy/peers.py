@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision.rule_of_thumb import rule_of_thumb
-from plimsoll.measured.terms import TermId
+from plimsoll.measured.rows import TermId
 from plimsoll.models.architecture import MixerKind
 from plimsoll.models.storage import stored_bytes
 from plimsoll.units import GIB

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from accuracy.data import ROOT, scored, sweep
 from accuracy.versus import duels
 from accuracy.words import percent
+from plimsoll.measured.rows import TermId
 from plimsoll.measured.score import points_of, summary
-from plimsoll.measured.terms import TermId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

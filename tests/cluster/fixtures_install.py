@@ -21,6 +21,7 @@ from cluster.fixtures_operator import (
     operator_process,
     until,
 )
+from cluster.plane import LLAMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 SERVING = f"{RELEASE}-webhook-tls"
 """The Secret that the chart's webhook serves from, unless another one is given."""
-LLAMA = "hf://meta-llama/Llama-3.3-70B-Instruct"
 TOO_SMALL: dict[str, Any] = {
     "engine": {"name": "vllm", "maxModelLen": 32768, "parallelism": {"tensor": 2}},
     "workload": {"concurrentSequences": 8},

@@ -21,6 +21,7 @@ from cluster.fixtures_operator import (
     operator_process,
     until,
 )  # fmt: skip
+from configs import LLAMA_70B
 from controlplane import Cluster, ControlPlane
 from controlplane.certificates import LOOPBACK
 from controlplane.nodes import gpu_node
@@ -239,18 +240,12 @@ def test_an_unknown_model_is_admitted_with_a_warning_that_says_what_to_add(
 
 
 def test_a_model_in_a_config_map_is_judged_by_it(admission: Admission) -> None:
-    config = {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8192,
-        "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
-        "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072,
-        "torch_dtype": "bfloat16", "tie_word_embeddings": False,
-    }  # fmt: skip
     spec = {**TOO_SMALL, "model": {"configMapRef": {"name": "mine"}}}
     code, said = admission.apply(spec, "early")
     assert code == 0
     assert "mine" in said
     admission.kubectl(
-        "create", "configmap", "mine", f"--from-literal=config.json={json.dumps(config)}"
+        "create", "configmap", "mine", f"--from-literal=config.json={json.dumps(LLAMA_70B)}"
     )
 
     def judged() -> bool:

@@ -16,7 +16,7 @@ from chart import CHART, one, render
 from plimsoll.decision.verdict import Decision
 from plimsoll_operator.admission import judge
 from plimsoll_operator.admission.app import AdmissionMetrics
-from plimsoll_operator.client import Client
+from plimsoll_operator.cluster.client import Client
 from plimsoll_operator.controller.app import Controller
 from plimsoll_operator.metrics import new_registry
 from plimsoll_operator.settings import Settings

@@ -16,7 +16,7 @@ from plimsoll.workloads.files import load
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
 from plimsoll_operator.controller.plan import plan
-from plimsoll_operator.controller.snapshot import Inputs
+from plimsoll_operator.controller.snapshot import Inputs, identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,15 @@ def test_the_status_of_a_sample_is_taken_whole(
     control_plane: Cluster, namespace: str, sample: Path
 ) -> None:
     (manifest,) = load((str(sample),)).deployments
-    inputs = Inputs(request(manifest.obj, NoDocuments()), NO_INVENTORY, Policy(), 1, "why", {})
+    identity = identify(manifest.obj)
+    assert identity
+    inputs = Inputs(
+        identity=identity,
+        request=request(manifest.obj, NoDocuments()),
+        inventory=NO_INVENTORY,
+        policy=Policy(),
+        override="why",
+    )
     status = dict(plan(inputs, datetime(2026, 11, 23, tzinfo=UTC)).patch)
     name = manifest.obj["metadata"]["name"]
     control_plane.kubectl("apply", "-n", namespace, "-f", str(sample))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cluster.fixtures_operator import DEPLOY, install, llm_deployment, until
+from cluster.plane import LLAMA
 from plimsoll.accelerators.catalogue import find
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from controlplane import Cluster
 
-LLAMA = "hf://meta-llama/Llama-3.3-70B-Instruct"
 A100 = "nvidia-a100-80gb"
 NAME = "plimsoll-floor"
 

@@ -26,7 +26,7 @@ from cluster.fixtures_install_rights import (
 )
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
-from plimsoll_operator.client import ApiError
+from plimsoll_operator.cluster.client import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,7 +20,6 @@ import pytest
 
 from chart import CHART, NAMESPACE, RELEASE, HelmError, helm
 from cluster.fixtures_install import (
-    LLAMA,
     SERVING,
     SOON,
     TOO_SMALL,
@@ -33,6 +32,7 @@ from cluster.fixtures_install import (
     mount,
 )
 from cluster.fixtures_operator import free_port, llm_deployment, until
+from cluster.plane import LLAMA
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
 

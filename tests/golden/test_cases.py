@@ -10,7 +10,7 @@ import pytest
 from accuracy.cases import GOLDEN, Case, as_dict, cases
 from plimsoll.engines.base import TermName
 from plimsoll.engines.registry import NAMES
-from plimsoll.measured.terms import TermId
+from plimsoll.measured.rows import TermId
 from plimsoll.units import GIB
 
 WRITTEN: list[dict[str, Any]] = json.loads(GOLDEN.read_text("utf-8"))

@@ -42,9 +42,12 @@ Checked = tuple["Manifest", "Request", "Verdict"]
 )
 @format_option("table", "json", "yaml")
 def command(
-    sources: tuple[str, ...], files: tuple[str, ...], inventory_file: str | None,
-    policy: str | None, output: str,
-) -> None:  # fmt: skip
+    sources: tuple[str, ...],
+    files: tuple[str, ...],
+    inventory_file: str | None,
+    policy: str | None,
+    output: str,
+) -> None:
     """Say of each LLMDeployment in these files and folders what admission will say.
 
     Namespaces and ConfigMaps among the manifests count: a policy label holds, and configMapRef
@@ -73,8 +76,16 @@ def command(
         from plimsoll.errors import Problem
 
         others = f"{found.others} objects of other kinds"
-        bad_input([Problem(", ".join((*sources, *files)), others,
-                           f"an object of kind {KIND} ({API_VERSION})")], output)  # fmt: skip
+        bad_input(
+            [
+                Problem(
+                    ", ".join((*sources, *files)),
+                    others,
+                    f"an object of kind {KIND} ({API_VERSION})",
+                )
+            ],
+            output,
+        )
     checked = [_check(manifest, found, inventory, policy) for manifest in found.deployments]
     if output == "table":
         _show(checked, found)
@@ -87,7 +98,7 @@ def command(
 
 def _check(
     manifest: Manifest, found: Manifests, inventory: Inventory, default: str | None
-) -> Checked:  # fmt: skip
+) -> Checked:
     from plimsoll.decision.decide import decide
     from plimsoll.workloads.llmdeployment import request
 
@@ -141,11 +152,14 @@ def _show(checked: list[Checked], found: Manifests) -> None:
         for manifest, asked, verdict in checked:
             e, p = verdict.estimate, verdict.placement
             table.add(
-                asked.name, _outcome(verdict), str(p.gpus_per_replica) if p else "–",
+                asked.name,
+                _outcome(verdict),
+                str(p.gpus_per_replica) if p else "–",
                 p.accelerator if p else verdict.accelerator,
-                gib_up(e.required) if e else "", gib_down(e.usable) if e else "",
+                gib_up(e.required) if e else "",
+                gib_down(e.usable) if e else "",
                 f"{manifest.file}:{manifest.line}",
-            )  # fmt: skip
+            )
         show(table)
     for manifest, asked, verdict in checked:
         where = f"{asked.name} ({manifest.file}:{manifest.line})"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from plimsoll.cli.estimate import complete_model
+from plimsoll.cli.completion import complete_model
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown
 
@@ -51,8 +51,10 @@ def list_models(filter_text: str, output: str) -> None:
             output,
         )
         return
-    table = Table(("id", "parameters", "type", "layers", "context"),
-                  right=frozenset({"parameters", "layers", "context"}))  # fmt: skip
+    table = Table(
+        ("id", "parameters", "type", "layers", "context"),
+        right=frozenset({"parameters", "layers", "context"}),
+    )
     for e in found:
         a = e.architecture
         table.add(e.id, count(a.parameters), a.model_type, str(len(a.blocks)), str(a.max_model_len))
@@ -62,11 +64,11 @@ def list_models(filter_text: str, output: str) -> None:
 def _chosen(
     model: str | None, config_file: Path | None, output: str, *, hub: bool = False
 ) -> Described:
-    """Name, profile and architecture of what the user named; exit code 2 where it is unknown."""
+    """Name, profile and architecture of what the user named; exit code 2 if it is unknown."""
     from plimsoll.models.catalogue import load
+    from plimsoll.models.checkpoint.profile import from_profile, profile
     from plimsoll.models.checkpoint.source import is_local
-    from plimsoll.models.profile import from_profile, profile
-    from plimsoll.models.resolve import parse_document
+    from plimsoll.models.document import parse_document
 
     if (model is None) == (config_file is None):
         raise click.UsageError("say one of ID or --config FILE")
@@ -82,7 +84,7 @@ def _chosen(
             bad_input(error.problems, output)
     assert model is not None
     if hub or is_local(model):
-        from plimsoll.cli.sources import profile_from
+        from plimsoll.cli.documents import profile_from
 
         made = profile_from(model, output, hub=hub)
         return str(made.get("name") or model), made, from_profile(made)
@@ -90,11 +92,19 @@ def _chosen(
     entry = catalogue.find(model.removeprefix("hf://"))
     if entry is None:
         near = ", ".join(catalogue.suggest(model))
-        bad_input([Problem("ID", shown(model), "an id of the catalogue",
-                           (f"did you mean {near}? " if near else "") +
-                           "`plimsoll models list` shows all; a model of your own: its folder, "
-                           "--from-hub or --config FILE")],
-                  output)  # fmt: skip
+        bad_input(
+            [
+                Problem(
+                    "ID",
+                    shown(model),
+                    "an id of the catalogue",
+                    (f"did you mean {near}? " if near else "")
+                    + "`plimsoll models list` shows all; a model of your own: its folder, "
+                    "--from-hub or --config FILE",
+                )
+            ],
+            output,
+        )
     return entry.id, entry.profile(), entry.architecture
 
 
@@ -201,9 +211,13 @@ def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
 @click.option("-n", "--namespace", help="Namespace of that ConfigMap.")
 @format_option("yaml", "json")
 def export_model(
-    model: str | None, config_file: Path | None, from_hub: bool, configmap: str | None,
-    namespace: str | None, output: str,
-) -> None:  # fmt: skip
+    model: str | None,
+    config_file: Path | None,
+    from_hub: bool,
+    configmap: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
     """A compact profile of a model, small enough for a ConfigMap.
 
     From a checkpoint (a folder, a safetensors or GGUF file, --from-hub) it also holds what the

@@ -24,9 +24,13 @@ Command = Callable[..., Any]
 def format_option(*formats: str) -> Callable[[Command], Command]:
     """The option ``-o/--output`` that every command takes; the first format is the default."""
     return click.option(
-        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True,
+        "-o",
+        "--output",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
         help="How to print the result.",
-    )  # fmt: skip
+    )
 
 
 @dataclass
@@ -85,6 +89,13 @@ def bar(share: float, width: int = 24) -> str:
         return ""
     full = max(0, min(width, round(share * width)))
     return "█" * full + "·" * (width - full)
+
+
+def figure(value: float | None) -> str:
+    """A measured or estimated figure: two decimals, none from ten thousand on; – for none."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.2f}"
 
 
 def dump(value: object, output: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from plimsoll.accelerators.types import MAX_GPUS
 from plimsoll.decision.verdict import Unfit
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Wanted
     from plimsoll.findings import Finding
     from plimsoll.inventory.pools import Inventory, Pool
-
-NODE_MOST = 1024
-"""No node is believed to have more GPUs than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,4 +149,4 @@ def _named(name: str, inventory: Inventory, knowledge: Knowledge) -> Accelerator
 
 def _per_node(accelerator: Accelerator, count: int) -> int:
     """GPUs of one node that may work together: no tensor parallelism across MIG slices."""
-    return 1 if accelerator.mig_of else max(1, min(count, NODE_MOST))
+    return 1 if accelerator.mig_of else max(1, min(count, MAX_GPUS))

@@ -39,7 +39,7 @@ def stored_as(architecture: Architecture, method: str) -> Architecture:
     key = ("stored as", method)
     known = architecture.memo.get(key)
     if not isinstance(known, Architecture):
-        known = replace(architecture, quantization=stored(method), memo={})
+        known = replace(architecture, quantization=stored(method))
         architecture.memo[key] = known
     return known
 

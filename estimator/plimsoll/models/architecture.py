@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from plimsoll.models.checkpoint.table import HeaderTensor
+    from plimsoll.models.header import HeaderTensor
     from plimsoll.models.quantization import Quantization, Scheme
     from plimsoll.models.tower import Tower
 
@@ -225,8 +225,12 @@ class Architecture:
     assumed: bool = False
     stored: tuple[HeaderTensor, ...] = ()
     tower: Tower | None = None
-    memo: dict[object, object] = field(default_factory=dict, repr=False)
-    """Room for what an engine derives from this architecture alone (never from a request)."""
+    memo: dict[object, object] = field(init=False, default_factory=dict, repr=False)
+    """What engines derive from this architecture alone, never from a request.
+
+    `dataclasses.replace` starts it empty: what was derived from the old model never reaches
+    the new one.
+    """
 
     @cached_property
     def parameters(self) -> int:

@@ -65,7 +65,7 @@ class Entry:
 
     def profile(self) -> dict[str, Any]:
         """The compact profile that `plimsoll models export` writes."""
-        from plimsoll.models.profile import profile
+        from plimsoll.models.checkpoint.profile import profile
 
         return profile(self.config, self.quant, name=self.id)
 

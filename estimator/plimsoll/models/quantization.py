@@ -74,9 +74,11 @@ _QUANTIFIERS: Final = re.compile(r"(?<!\\)[*+{?]")
 _MAX_QUANTIFIERS: Final = 4
 _REPEATED_GROUP: Final = re.compile(r"\)[*+{]")
 _RENAMED: Final = (
-    ("block_sparse_moe", "mlp"), ("mlp.router", "mlp.gate"),
-    ("mlp.shared_expert.", "mlp.shared_experts."), ("mlp.shared_expert*", "mlp.shared_experts*"),
-)  # fmt: skip
+    ("block_sparse_moe", "mlp"),
+    ("mlp.router", "mlp.gate"),
+    ("mlp.shared_expert.", "mlp.shared_experts."),
+    ("mlp.shared_expert*", "mlp.shared_experts*"),
+)
 _PREFIX: Final = re.compile(
     r"(?:\*\.)?(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.|"
     r"backbone\.|\*\.)?(?:layers\.(?:\*|\d+)\.)?"

@@ -31,9 +31,13 @@ W4A16: Final = Scheme("w4a16", 4, 128, 1, 2)
 _LAYER: Final = re.compile(r"^.{0,64}?\blayers?\.(\d{1,5})(?=[.*]|$)\.?")
 _EXPERT: Final = re.compile(r"\bexperts\.\d+")
 _IGNORED: Final = (
-    "modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules",
-    "llm_int8_skip_modules", "exclude",
-)  # fmt: skip
+    "modules_to_not_convert",
+    "ignore",
+    "ignored_layers",
+    "exclude_modules",
+    "llm_int8_skip_modules",
+    "exclude",
+)
 """Keys under which formats list what they leave alone."""
 _WORDS: Final = {
     "none": None,
@@ -197,12 +201,22 @@ def _weights(w: Mapping[str, Any]) -> Scheme:
 
 
 _ALGORITHMS: Final = {
-    "FP8": FP8_TENSOR, "FP8_PER_CHANNEL_PER_TOKEN": FP8_CHANNEL,
+    "FP8": FP8_TENSOR,
+    "FP8_PER_CHANNEL_PER_TOKEN": FP8_CHANNEL,
     "FP8_PB_WO": Scheme("fp8", 8, 128, 128),
-    "NVFP4": NVFP4, "W4A16_NVFP4": NVFP4, "W4A8_NVFP4_FP8": NVFP4, "NVFP4_AWQ": NVFP4,
-    "W4A16": W4A16, "W4A16_AWQ": W4A16, "W4A8_AWQ": W4A16, "INT4_AWQ": W4A16, "W8A16": INT8,
-    "INT8_SQ": INT8, "MXFP4": MXFP4, "MXFP8": MXFP8,
-}  # fmt: skip
+    "NVFP4": NVFP4,
+    "W4A16_NVFP4": NVFP4,
+    "W4A8_NVFP4_FP8": NVFP4,
+    "NVFP4_AWQ": NVFP4,
+    "W4A16": W4A16,
+    "W4A16_AWQ": W4A16,
+    "W4A8_AWQ": W4A16,
+    "INT4_AWQ": W4A16,
+    "W8A16": INT8,
+    "INT8_SQ": INT8,
+    "MXFP4": MXFP4,
+    "MXFP8": MXFP8,
+}
 
 
 def _modelopt(q: Mapping[str, Any]) -> Quantization:
@@ -255,12 +269,13 @@ def _leaving(made: Quantization, q: Mapping[str, Any]) -> Quantization:
         raise Invalid(
             *(
                 Problem(
-                    "config.json: quantization_config", shown(rule),
+                    "config.json: quantization_config",
+                    shown(rule),
                     "names of modules, or regular expressions without repeated groups",
                     "name the modules that are left unquantized",
                 )
                 for rule in wild[:10]
             )
-        )  # fmt: skip
+        )
     in_layers = tuple((layer, tuple(sorted(rules))) for layer, rules in sorted(single.items()))
     return replace(made, ignored=tuple(dict.fromkeys(everywhere)), ignored_in=in_layers)

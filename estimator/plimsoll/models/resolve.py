@@ -16,8 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.errors import Invalid, PlimsollError, Problem, Unreadable, shown
 from plimsoll.findings import Rule, finding
 from plimsoll.models import catalogue
+from plimsoll.models.checkpoint.profile import FORMAT, from_profile
+from plimsoll.models.config import architecture
+from plimsoll.models.document import parse_document
 from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.quantization_config import stored
 from plimsoll.paths import Field
+from plimsoll.units import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +31,6 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
     from plimsoll.paths import Places
 
-MAX_DOCUMENT: Final = 1 << 20
-"""Characters of a config.json or profile; a ConfigMap holds no more."""
 _KEPT: Final = 64
 """Documents whose architecture is kept."""
 
@@ -80,17 +83,35 @@ def resolve(
         entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
         if entry is not None:
             model = Model(
-                name, ModelSource.CATALOGUE, entry.architecture, entry.architecture.parameters,
-                None, f"catalogue:{entry.id}", (), _digest_of(entry.id),
-            )  # fmt: skip
+                name,
+                ModelSource.CATALOGUE,
+                entry.architecture,
+                entry.architecture.parameters,
+                None,
+                f"catalogue:{entry.id}",
+                (),
+                _digest_of(entry.id),
+            )
         elif parameters is not None:
             said = name or f"a model of {_nominal(parameters)} parameters"
-            return Model(said, ModelSource.PARAMETERS, None, parameters, bits,
-                         origin, (), f"{parameters}x{bits}")  # fmt: skip
+            return Model(
+                said,
+                ModelSource.PARAMETERS,
+                None,
+                parameters,
+                bits,
+                origin,
+                (),
+                f"{parameters}x{bits}",
+            )
         else:
             near = catalogue.load().suggest(_short(uri))
-            return Model(name or "an unnamed model", ModelSource.UNKNOWN, suggestions=near,
-                         origin=shown(uri)[1:-1])  # fmt: skip
+            return Model(
+                name or "an unnamed model",
+                ModelSource.UNKNOWN,
+                suggestions=near,
+                origin=shown(uri)[1:-1],
+            )
     return _stored_as(model, quantization)
 
 
@@ -101,8 +122,6 @@ def _short(uri: str) -> str:
 
 
 def _nominal(parameters: int) -> str:
-    from plimsoll.units import count
-
     return count(parameters).replace(".00", "")
 
 
@@ -115,9 +134,15 @@ def _from_base(base: str, name: str) -> Model:
             raise Unresolved(finding(Rule.UNKNOWN_BASE_LIKE, Field.BASE_MODEL, base, near=near))
         raise Unresolved(finding(Rule.UNKNOWN_BASE, Field.BASE_MODEL, base))
     return Model(
-        name, ModelSource.BASE_MODEL, entry.architecture, entry.architecture.parameters, None,
-        f"catalogue:{entry.id}", (), _digest_of(entry.id),
-    )  # fmt: skip
+        name,
+        ModelSource.BASE_MODEL,
+        entry.architecture,
+        entry.architecture.parameters,
+        None,
+        f"catalogue:{entry.id}",
+        (),
+        _digest_of(entry.id),
+    )
 
 
 def _from_document(document: str, name: str, origin: str) -> Model:
@@ -135,55 +160,21 @@ def _from_document(document: str, name: str, origin: str) -> Model:
     architecture, is_profile, given = kept
     source = ModelSource.PROFILE if is_profile else ModelSource.CONFIG
     return Model(
-        name or given or origin or "the model in the document", source, architecture,
-        architecture.parameters, None, origin, (), digest,
-    )  # fmt: skip
+        name or given or origin or "the model in the document",
+        source,
+        architecture,
+        architecture.parameters,
+        None,
+        origin,
+        (),
+        digest,
+    )
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
-    from plimsoll.models.config import architecture
-    from plimsoll.models.profile import FORMAT, from_profile
-
     if parsed.get("format") == FORMAT:
         return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
     return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]
-
-
-def parse_document(text: str, path: str) -> dict[str, Any]:
-    """The JSON object in a config.json or profile. Raises `Invalid` for anything else."""
-    if len(text) > MAX_DOCUMENT:
-        raise Invalid(
-            Problem(
-                path,
-                f"{len(text)} characters",
-                f"at most {MAX_DOCUMENT}",
-                "make a compact profile with `plimsoll models export`",
-            )
-        )
-    try:
-        parsed = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
-    except RecursionError:
-        raise Invalid(Problem(path, "deeply nested JSON", "a model's config.json")) from None
-    except ValueError as error:
-        raise Invalid(
-            Problem(path, shown(text[:40]), f"a model's config.json as JSON ({str(error)[:120]})")
-        ) from None
-    if not isinstance(parsed, dict):
-        raise Invalid(Problem(path, shown(text[:40]), "a JSON object, as every config.json is"))
-    return parsed
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        names = [k for k, _ in pairs]
-        twice = next(k for k in names if names.count(k) > 1)
-        raise ValueError(f"key {twice[:40]!r} stands twice")
-    return made
 
 
 @lru_cache(maxsize=1024)
@@ -208,6 +199,4 @@ def _stored_as(model: Model, quantization: str) -> Model:
 
 @lru_cache(maxsize=256)
 def _requantized(architecture: Architecture, quantization: str) -> Architecture:
-    from plimsoll.models.quantization_config import stored
-
-    return replace(architecture, quantization=stored(quantization), memo={})
+    return replace(architecture, quantization=stored(quantization))

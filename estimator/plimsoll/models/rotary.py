@@ -18,9 +18,25 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _NO_ROPE: Final = frozenset(
-    {"gpt2", "gpt_bigcode", "opt", "bloom", "mpt", "mamba", "mamba2", "falcon_mamba", "jamba",
-     "nemotron_h", "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"}
-)  # fmt: skip
+    {
+        "gpt2",
+        "gpt_bigcode",
+        "opt",
+        "bloom",
+        "mpt",
+        "mamba",
+        "mamba2",
+        "falcon_mamba",
+        "jamba",
+        "nemotron_h",
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "distilbert",
+        "electra",
+    }
+)
 _ROTARY: Final = ("rotary", "rope")
 """What ``position_embedding_type`` says in a type that else has no rope (Jina 3)."""
 _BY_LAYER: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
@@ -29,10 +45,18 @@ _MROPE: Final[Mapping[str, Any]] = {"rope_type": "default", "mrope_section": ()}
 _UNSAID: Final[Mapping[str, Mapping[str, Any]]] = {
     "gemma3": {"rope_type": "linear", "factor": 8.0},
     **dict.fromkeys(
-        ("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni", "qwen2_5_omni_thinker", "qwen3_vl",
-         "qwen3_vl_moe", "qwen3_omni_moe"), _MROPE,
+        (
+            "qwen2_vl",
+            "qwen2_5_vl",
+            "qwen2_5_omni",
+            "qwen2_5_omni_thinker",
+            "qwen3_vl",
+            "qwen3_vl_moe",
+            "qwen3_omni_moe",
+        ),
+        _MROPE,
     ),
-}  # fmt: skip
+}
 """The rope of every published checkpoint of a multimodal model, where a copy of its config has
 none."""
 

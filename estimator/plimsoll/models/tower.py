@@ -1,6 +1,6 @@
 """A vision tower, as far as a pass over its largest image or video goes.
 
-It must not be made here: `plimsoll.models.senses.largest` reads it from a config.
+It must not be made here: `plimsoll.models.families.towers` reads it from a config.
 """
 
 from __future__ import annotations

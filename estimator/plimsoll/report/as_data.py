@@ -1,7 +1,4 @@
-"""A verdict as plain data, for `-o json` and `-o yaml`: the fields of the status, in bytes.
-
-Nothing is rounded here.
-"""
+"""A verdict as plain data: in bytes for `-o json` and `-o yaml`, rounded for the status."""
 
 from __future__ import annotations
 
@@ -13,6 +10,8 @@ from plimsoll.report.nodes import nodes_message, placement_reason
 from plimsoll.report.wording import problems_of, warnings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Alternative, Placement, RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate, Parallelism
@@ -86,8 +85,13 @@ def placement_dict(placement: Placement) -> dict[str, Any]:
     }
 
 
-def alternative_dict(alternative: Alternative, places: Places) -> dict[str, Any]:
-    """One way out."""
+def alternative_dict(
+    alternative: Alternative,
+    places: Places,
+    need: Callable[[int], object] = int,
+    have: Callable[[int], object] = int,
+) -> dict[str, Any]:
+    """One way out. need, have: how bytes that are needed, and that are there, are written."""
     return {
         "changes": [
             {"path": places.path(change.field), "value": change.value}
@@ -95,8 +99,8 @@ def alternative_dict(alternative: Alternative, places: Places) -> dict[str, Any]
         ],
         "accelerator": alternative.accelerator,
         "gpusPerReplica": alternative.gpus_per_replica,
-        "requiredPerGPU": alternative.required,
-        "usablePerGPU": alternative.usable,
+        "requiredPerGPU": need(alternative.required),
+        "usablePerGPU": have(alternative.usable),
         "available": alternative.available,
     }
 

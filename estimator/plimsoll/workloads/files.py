@@ -61,7 +61,7 @@ class Manifests:
             return Missing(
                 f"ConfigMap {name} of namespace {namespace} is not among the manifests checked"
             )
-        return pick(name, key, data, data.get)
+        return pick(name, key, data.get)
 
 
 def load(sources: tuple[str, ...]) -> Manifests:

@@ -31,7 +31,7 @@ from plimsoll.workloads.spec import (
 from plimsoll.workloads.spec_errors import problems_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from plimsoll.engines.base import Reading
     from plimsoll.findings import Finding
@@ -96,9 +96,13 @@ _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why a document is not to be had, as a sentence."""
+    """Why a document is not to be had, as a sentence.
+
+    unread: it is there and was not read, so that nothing may be admitted on its word.
+    """
 
     why: str
+    unread: bool = False
 
 
 class Documents(Protocol):
@@ -109,21 +113,17 @@ class Documents(Protocol):
         ...
 
 
-def pick(
-    name: str, key: str | None, keys: Iterable[str], text: Callable[[str], str | None]
-) -> str | Missing:
+def pick(name: str, key: str | None, text: Callable[[str], str | None]) -> str | Missing:
     """The text of a ConfigMap that is there, under a key or the first of `DEFAULT_KEYS`.
 
-    keys: what it has, for the sentence where none of these is among them. text: of one key.
+    text: of one key, None if it is not there. What is missing is said without the keys that are
+    there: whoever reads it may not be allowed to read the ConfigMap.
     """
     for wanted in (key,) if key else DEFAULT_KEYS:
         found = text(wanted)
         if found is not None:
             return found
-    there = ", ".join(sorted(keys)[:8]) or "none"
-    return Missing(
-        f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {there})"
-    )
+    return Missing(f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)}")
 
 
 class NoDocuments:
@@ -282,6 +282,10 @@ def _model(
     if spec.config_map_ref is not None:
         reference = spec.config_map_ref
         found = documents.get(namespace, reference.name, reference.key)
+        if isinstance(found, Missing) and found.unread:
+            path, wanted = "spec.model.configMapRef", "a ConfigMap that could be read"
+            problems.append(Problem(path, shown(reference.name), wanted, found.why))
+            return replace(_NO_MODEL, name=f"the model in ConfigMap {reference.name}")
         if isinstance(found, Missing):
             warnings.append(f"spec.model.configMapRef: {found.why}; the model is not known until "
                             "it is there")  # fmt: skip

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from plimsoll.api_group import GROUP, PLURAL, VERSION
 from plimsoll.errors import PlimsollError
 from plimsoll_operator.admission.judge import Judge, MayOverride
-from plimsoll_operator.admission.knowledge import ClusterKnowledge
 from plimsoll_operator.admission.server import AdmissionServer, Limits
 from plimsoll_operator.admission.tls import ServingCertificate
-from plimsoll_operator.client import UNREACHABLE, ApiError, Client, Resource, connect
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, connect
+from plimsoll_operator.cluster.known import ClusterKnowledge
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import new_registry
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LLMDEPLOYMENTS: Final = Resource(GROUP, VERSION, PLURAL)
 ASKING: Final = 2.5
 """Seconds that the API server may take to say whether a user may override."""
 SILENT: Final = 330.0
@@ -89,7 +88,7 @@ def overrides(client: Client) -> MayOverride:
             async with asyncio.timeout(ASKING):
                 return await client.subject_access_review(
                     user=review.user, groups=review.groups, verb="override",
-                    resource=LLMDEPLOYMENTS, namespace=review.namespace, name=review.name,
+                    resource=LLM_DEPLOYMENTS, namespace=review.namespace, name=review.name,
                     extra=review.extra, uid=review.user_uid,
                 )  # fmt: skip
         except (ApiError, *UNREACHABLE) as error:

@@ -43,18 +43,9 @@ from plimsoll_operator.certificates.plan import (
     plan,
     published,
 )
-from plimsoll_operator.client import (
-    SECRETS,
-    UNREACHABLE,
-    VALIDATING_WEBHOOKS,
-    ApiError,
-    Client,
-    Conflict,
-    Json,
-    NotFound,
-    Resource,
-)
-from plimsoll_operator.reflector import backoff
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, Conflict, NotFound
+from plimsoll_operator.cluster.objects import SECRETS, VALIDATING_WEBHOOKS, Json, Resource
+from plimsoll_operator.cluster.reflector import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable

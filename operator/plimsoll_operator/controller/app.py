@@ -14,19 +14,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import kopf
 from prometheus_client import Gauge
 
 from plimsoll.api_group import GROUP
 from plimsoll.decision.knowledge import shipped
-from plimsoll_operator.client import UNREACHABLE, ApiError, Client, NotFound, connect
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, NotFound, connect
+from plimsoll_operator.cluster.known import ClusterKnowledge
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
+from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.cache import Cache
-from plimsoll_operator.controller.documents import Documents
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event
-from plimsoll_operator.controller.handlers import Handlers
+from plimsoll_operator.controller.events import post_event
 from plimsoll_operator.controller.plan import Event
 from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.controller.reconcile import Reconciler
@@ -35,7 +35,6 @@ from plimsoll_operator.controller.snapshot import Identity
 from plimsoll_operator.controller.watches import Watches, quieten_kopf
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import ControllerMetrics, new_registry
-from plimsoll_operator.reflector import Name, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +42,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from plimsoll_operator.certificates.keeper import Keeper
-    from plimsoll_operator.client import Json
+    from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -76,15 +75,26 @@ class Controller:
             "plimsoll_leader", "1 where this controller may write, 0 where it stands by.",
             registry=self.registry,
         ).set_function(lambda: float(not self._why_not_write()))  # fmt: skip
-        self.cache = Cache()
         self.queue: KeyedQueue[Name] = KeyedQueue()
         metrics = ControllerMetrics(self.registry)
-        documents = Documents(client)
-        self.reconciler = Reconciler(client, self.cache, documents, self.queue, metrics)
-        self.resync = Resync(
-            client, settings, self.cache, documents, self.queue, self.reconciler, metrics
+        self.known = ClusterKnowledge(
+            client,
+            on_nodes=lambda: self.resync.nodes_changed(),
+            on_namespace=lambda namespace: self.resync.namespace_changed(namespace),
+            on_document=lambda name: self.resync.document_changed(name),
+            only_referred=True,
         )
-        self.handlers = Handlers(self.cache, documents, self.queue, self.reconciler, self.resync)
+        self.cache = Cache(self.known.documents)
+        self.reconciler = Reconciler(client, self.cache, self.known, self.queue, metrics)
+        self.resync = Resync(
+            client,
+            settings,
+            self.cache,
+            self.known,
+            self.queue,
+            self.reconciler,
+            metrics,
+        )
         metrics.watch(self._depth, lambda: self.resync.age, lambda: len(self.cache))
         self._watching = threading.Event()
 
@@ -111,6 +121,7 @@ class Controller:
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (
+                    self.known.run(),
                     self.resync.beat_forever(),
                     self.resync.settle_forever(),
                     self._list(group),
@@ -150,7 +161,7 @@ class Controller:
             group.create_task(self._election.hold())
         if self._keeper is not None:
             group.create_task(self._keeper.run())
-        group.create_task(self.reconciler.post_events())
+        group.create_task(self.reconciler.events.post_forever())
         await self.resync.first.wait()  # a cluster that is half known misleads
         for _ in range(self._settings.workers):
             group.create_task(self.reconciler.work())
@@ -180,7 +191,7 @@ class Controller:
             await self._wait_for_kind()
             started = loop.time()
             ended: object = "no reason given"
-            watches = Watches(self._new_registry(loop), self._watching)
+            watches = Watches(self._client, LLM_DEPLOYMENTS, self.resync.take, self._watching)
             try:
                 await watches.run()
             except Exception as error:
@@ -192,27 +203,6 @@ class Controller:
             await asyncio.sleep(backoff(failures))
             self.resync.soon()
 
-    def _new_registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
-        registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry, id="login")(self._login)
-        self.handlers.register(registry, loop)
-        return registry
-
-    async def _login(self, **unused: Any) -> kopf.ConnectionInfo:
-        """The very address and credentials that our own client uses."""
-        configuration = self._client.configuration
-        header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        scheme, _, token = (header or "").partition(" ")
-        return kopf.ConnectionInfo(
-            server=configuration.host,
-            ca_path=configuration.ssl_ca_cert,
-            insecure=not configuration.verify_ssl,
-            scheme=scheme or None,
-            token=token or None,
-            certificate_path=configuration.cert_file,
-            private_key_path=configuration.key_file,
-        )
-
 
 def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> Keeper | None:
     """What keeps admission's certificates, where the settings ask for it."""
@@ -223,9 +213,15 @@ def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> 
     async def report(secret: Json, reason: str, message: str) -> None:
         metadata = secret.get("metadata") or {}
         identity = Identity(
-            metadata.get("namespace", ""), metadata.get("name", ""), metadata.get("uid", ""),
-            metadata.get("resourceVersion", ""), 0, "v1", "Secret", {},
-        )  # fmt: skip
+            namespace=metadata.get("namespace", ""),
+            name=metadata.get("name", ""),
+            uid=metadata.get("uid", ""),
+            version=metadata.get("resourceVersion", ""),
+            generation=0,
+            api_version="v1",
+            kind="Secret",
+            previous={},
+        )
         await post_event(client, identity, Event("Warning", reason, message))
 
     target, wish = certificates.what_is_asked(settings, own_namespace(settings.lease_namespace))

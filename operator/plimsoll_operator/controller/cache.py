@@ -1,6 +1,6 @@
-"""What the controller remembers of the cluster: little of much, so that 2,000 objects are few MiB.
+"""The LLMDeployments that the controller watches, packed, so that 2,000 objects are few MiB.
 
-It must not speak to the API server and must not decide. It keeps LLMDeployments packed.
+It must not speak to the API server and must not decide.
 """
 
 from __future__ import annotations
@@ -11,20 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import GROUP
-from plimsoll_operator.cache import NamespaceModes, NodeCache
-from plimsoll_operator.reflector import name_of, version_of
+from plimsoll_operator.cluster.objects import name_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from plimsoll_operator.client import Json
-    from plimsoll_operator.reflector import Name
+    from plimsoll_operator.cluster.documents import ModelDocuments
+    from plimsoll_operator.cluster.objects import Json, Name
 
 ANNOTATIONS: Final = f"{GROUP}/"
 """Prefix of the annotations that are kept."""
-METADATA: Final = (
-    "namespace", "name", "uid", "generation", "resourceVersion", "deletionTimestamp"
-)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -84,11 +80,11 @@ def config_map_of(obj: Json) -> str:
 
 
 class Cache:
-    """The state of the cluster as last heard. One writer at a time: the event loop's thread."""
+    """The LLMDeployments as last heard. One writer at a time: the event loop's thread."""
 
-    def __init__(self) -> None:
-        self.nodes = NodeCache()
-        self.modes = NamespaceModes()
+    def __init__(self, documents: ModelDocuments) -> None:
+        """documents: told which ConfigMaps somebody refers to."""
+        self._documents = documents
         self._objects: dict[Name, Entry] = {}
         self._referrers: dict[Name, set[Name]] = {}
 
@@ -125,6 +121,7 @@ class Cache:
             known.version, known.packed, known.refers_to = version, pack(obj), refers_to
         if refers_to:
             self._referrers.setdefault((name[0], refers_to), set()).add(name)
+            self._documents.refer((name[0], refers_to))
         return True
 
     def drop(self, name: Name) -> bool:
@@ -141,6 +138,7 @@ class Cache:
             referrers.discard(name)
             if not referrers:
                 del self._referrers[document]
+                self._documents.unrefer(document)
 
     def referrers(self, config_map: Name) -> frozenset[Name]:
         """The LLMDeployments that take their model from a ConfigMap."""

@@ -33,12 +33,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import PlimsollError
-from plimsoll_operator.client import LEASES, UNREACHABLE, ApiError, Client, Conflict, NotFound
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, Conflict, NotFound
+from plimsoll_operator.cluster.objects import LEASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll_operator.client import Json
+    from plimsoll_operator.cluster.objects import Json
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -80,12 +80,12 @@ class Plan:
 def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> Plan:
     """Decide on the inputs and say what to write. knowledge: to decide by, else what we ship."""
     verdict = decide(inputs.request, inputs.inventory, inputs.policy, knowledge)
-    before = inputs.previous
+    before = inputs.identity.previous
     conditions = list(_conditions(inputs, verdict))
     status = {
         **result_fields(verdict),
-        "conditions": _timed(conditions, before, inputs.generation, now),
-        "observedGeneration": inputs.generation,
+        "conditions": _timed(conditions, before, inputs.identity.generation, now),
+        "observedGeneration": inputs.identity.generation,
     }
     return Plan(
         patch=merge_patch(before, status),

@@ -228,6 +228,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.sweep
 @given(st.dictionaries(KEYS, VALUES))
 def test_no_labels_break_it_and_none_make_memory_out_of_nothing(labels: dict[str, str]) -> None:
     for said in (recognise(labels), mig_resource(labels, "nvidia.com/mig-1g.10gb")):

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
 import checkpoint_files as files
-from checkpoint_files import Maker, base
-from plimsoll.cli import cli
+from checkpoint_files import Maker
+from commands import as_json, run
+from configs import LLAMA_8B
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LLAMA: Final = base(
-    "llama", hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
-    num_attention_heads=32, num_key_value_heads=8, vocab_size=128256,
-    max_position_embeddings=8192,
-)  # fmt: skip
+LLAMA: Final = LLAMA_8B | {"max_position_embeddings": 8192}
 AWQ: Final = {"quant_method": "awq", "bits": 4, "group_size": 128}
-
-
-def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="plimsoll")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def as_json(*arguments: str) -> Any:
-    return json.loads(run(*arguments, "-o", "json").stdout)
 
 
 @pytest.fixture

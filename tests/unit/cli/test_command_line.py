@@ -12,32 +12,16 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders import gpu_node
-from plimsoll.cli import COMMANDS, cli
+from commands import as_json, run
+from configs import LLAMA_8B
+from plimsoll.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "deploy" / "samples"
-LLAMA = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096,
-    "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16", "tie_word_embeddings": False,
-}  # fmt: skip
-
-
-def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), input=stdin, prog_name="plimsoll")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def as_json(*arguments: str, stdin: str | None = None) -> Any:
-    return json.loads(run(*arguments, "-o", "json", stdin=stdin).stdout)
 
 
 def manifest(name: str = "m", namespace: str = "chat", **spec: Any) -> dict[str, Any]:
@@ -117,7 +101,7 @@ def test_the_policy_option_holds_where_no_namespace_says_otherwise() -> None:
 def test_a_config_map_among_the_manifests_is_the_model() -> None:
     config_map = {"apiVersion": "v1", "kind": "ConfigMap",
                   "metadata": {"name": "mine", "namespace": "chat"},
-                  "data": {"config.json": json.dumps(LLAMA)}}  # fmt: skip
+                  "data": {"config.json": json.dumps(LLAMA_8B)}}  # fmt: skip
     asks = manifest(model={"configMapRef": {"name": "mine"}})
     answer = as_json("check", "-", stdin=yaml.safe_dump_all([config_map, asks]))
     assert answer["results"][0]["model"]["parameters"] == 8030261248
@@ -203,7 +187,7 @@ def test_the_rule_of_thumb_is_168_gb_for_70b_at_16_bits_and_42_at_4() -> None:
 
 def test_estimate_takes_a_config_file(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(LLAMA))
+    config.write_text(json.dumps(LLAMA_8B))
     answer = as_json("estimate", "--config", str(config), "--gpu", "nvidia-l4")
     assert answer["model"]["parameters"] == 8030261248
 
@@ -251,7 +235,7 @@ def test_models_show_has_the_exact_parameter_count_as_an_integer() -> None:
 
 def test_models_show_reads_a_config_file_too(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(LLAMA))
+    config.write_text(json.dumps(LLAMA_8B))
     assert as_json("models", "show", "--config", str(config))["parameters"] == 8030261248
 
 
@@ -355,7 +339,7 @@ def test_a_model_type_that_nobody_knows_is_warned_about_and_never_refused(tmp_pa
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "mine", "namespace": "chat"},
-        "data": {"config.json": json.dumps(LLAMA | {"model_type": "brand-new"})},
+        "data": {"config.json": json.dumps(LLAMA_8B | {"model_type": "brand-new"})},
     }
     asks = manifest(model={"configMapRef": {"name": "mine"}},
                     accelerator={"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
@@ -364,5 +348,5 @@ def test_a_model_type_that_nobody_knows_is_warned_about_and_never_refused(tmp_pa
     assert result.exit_code == 0
     assert "warning" in result.stdout
     assert '"brand-new" is not known' in result.stdout
-    known = {**config_map, "data": {"config.json": json.dumps(LLAMA)}}
+    known = {**config_map, "data": {"config.json": json.dumps(LLAMA_8B)}}
     assert run("check", "-", stdin=yaml.safe_dump_all([known, asks])).exit_code == 1

@@ -272,6 +272,7 @@ def test_an_allowed_placement_holds_the_need_with_its_error(of: Request) -> None
         assert p.gpus_per_node * p.nodes_per_replica == p.gpus_per_replica
 
 
+@pytest.mark.sweep
 @given(REQUESTS.filter(lambda r: r.wanted.gpus_per_replica is None))
 def test_no_smaller_count_of_the_same_accelerator_fits(of: Request) -> None:
     found = verdict(of)

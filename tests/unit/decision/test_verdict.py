@@ -338,6 +338,7 @@ INVENTORIES = st.sampled_from(
 )
 
 
+@pytest.mark.sweep
 @settings(max_examples=400)
 @given(ANY_REQUEST | SANE_REQUEST, INVENTORIES)
 def test_no_request_makes_it_raise_and_every_denial_has_a_cause(

@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 
 from log_rows import has, row
-from plimsoll.measured.logs import reader
-from plimsoll.measured.logs.row import row_of
+from plimsoll.measured import logs
+from plimsoll.measured.log_row import row_of
 
 V0_4_1 = """\
 [2025-01-04 05:20:00] server_args=ServerArgs(model_path='test/llama-8b', dtype='auto', \
@@ -153,7 +153,7 @@ def test_sglang_out_of_memory_while_graphs_are_captured_is_a_failed_start_up() -
 
 
 def test_sglang_that_is_started_again_gives_the_last_start_up() -> None:
-    log = reader.read(io.BytesIO((V0_4_1 + V0_5).encode()))
+    log = logs.read(io.BytesIO((V0_4_1 + V0_5).encode()))
     assert len(log.start_ups) == 2
     assert log.last is not None
     assert row_of(log.last, "x")["model"] == "test/swa"

@@ -10,8 +10,8 @@ import io
 import pytest
 
 from log_rows import has, row
-from plimsoll.measured.logs import reader
-from plimsoll.measured.logs.row import row_of
+from plimsoll.measured import logs
+from plimsoll.measured.log_row import row_of
 
 V1_0_7 = """\
 INFO 02-10 08:00:00 core.py:50] Initializing a V1 LLM engine (v0.7.3) with config: \
@@ -356,7 +356,7 @@ def test_of_a_crash_loop_the_last_start_up_counts() -> None:
     failed = V1_0_10.replace("37.2186", "30.0").partition(
         "(EngineCore_DP0 pid=300) INFO 09-15 04:44"
     )
-    log = reader.read(io.BytesIO((failed[0] * 3 + V1_0_10).encode()))
+    log = logs.read(io.BytesIO((failed[0] * 3 + V1_0_10).encode()))
     assert len(log.start_ups) == 4
     assert log.last is not None
     assert row_of(log.last, "log")["weights_gib_per_gpu"] == 37.2186

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from plimsoll.models.catalogue import load
+from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
+from plimsoll.models.document import MAX_DOCUMENT
 from plimsoll.models.model import ModelSource
-from plimsoll.models.profile import FORMAT, MAX_BYTES, from_profile
-from plimsoll.models.resolve import MAX_DOCUMENT, Unresolved, resolve
+from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.models.storage import stored_bytes
 from plimsoll.workloads.llmdeployment import PLACES
 from worded import worded
@@ -133,14 +134,42 @@ def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "null", "[]", "{", "NaN", '{"a": 1, "a": 2}', "[" * 100_000, "{}", '{"model_type": 5}',
-        json.dumps({"format": FORMAT}), json.dumps({"format": "other"}), "x" * (MAX_DOCUMENT + 1),
+        "",
+        "null",
+        "[]",
+        "{",
+        "NaN",
+        '{"a": 1, "a": 2}',
+        "[" * 100_000,
+        "{}",
+        '{"model_type": 5}',
+        json.dumps({"format": FORMAT}),
+        json.dumps({"format": "other"}),
+        "x" * (MAX_DOCUMENT + 1),
         '{"model_type": "llama", "hidden_size": -1, "num_hidden_layers": 1e400}',
     ],
-)  # fmt: skip
+)
 def test_a_document_that_is_no_model_is_refused_with_its_path(text: str) -> None:
     with pytest.raises(Unresolved) as caught:
         resolve(document=text, origin="configmap:chat/mine")
     assert all(
         p.path.startswith("spec.model.configMapRef") for p in worded(caught.value.placed(PLACES))
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("password=hunter2;user=root", "line 1, column 1"),
+        ('{"a": 1,\n "password": hunter2}', "line 2, column 14"),
+        ('["hunter2"]', "no JSON object"),
+        ('"hunter2"', "no JSON object"),
+        ('{"hunter2": 1, "hunter2": 2}', "a key that stands twice"),
+    ],
+)
+def test_what_is_wrong_with_a_document_is_said_without_its_text(text: str, place: str) -> None:
+    with pytest.raises(Unresolved) as caught:
+        resolve(document=text, origin="configmap:chat/mine")
+    said = str(worded(caught.value.placed(PLACES)))
+    assert place in said
+    assert "hunter2" not in said

@@ -137,6 +137,7 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.sweep
 @given(
     st.lists(
         st.tuples(

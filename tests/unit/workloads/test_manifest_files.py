@@ -121,7 +121,7 @@ metadata: {name: chat, labels: {plimsoll.dev/policy: warn}}
     )
     assert found.get("chat", "mine", None) == "text"
     absent = found.get("chat", "mine", "nope")
-    assert absent == Missing("ConfigMap mine has no model under nope (keys: profile.json)")
+    assert absent == Missing("ConfigMap mine has no model under nope")
     assert "not among the manifests" in str(found.get("other", "mine", None))
     assert found.modes == {"chat": "warn"}
 
@@ -239,6 +239,7 @@ def test_deep_nesting_is_refused_and_does_not_crash_the_parser(check: Check, ope
     assert said(found)[0].endswith("nested 61 deep: at most 60; flatten it")
 
 
+@pytest.mark.sweep
 def test_a_file_of_too_many_values_or_bytes_is_refused(check: Check) -> None:
     assert "500001 values" in said(check("-\n" * 600_000))[0]
     assert "a file of at most 8 MiB" in said(check(b"#" * (MAX_FILE + 1)))[0]
@@ -288,6 +289,7 @@ pieces = st.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.sweep
 @given(st.lists(pieces, max_size=3))
 def test_whatever_objects_a_file_holds_they_are_sorted_or_refused(objects: list[object]) -> None:
     with TemporaryDirectory() as folder:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs import LLAMA_8B
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.engines.base import AskedSplit
@@ -30,18 +31,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
 
 QWEN = "hf://Qwen/Qwen2.5-7B-Instruct"
-CONFIG = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-    "torch_dtype": "bfloat16",
-}
+CONFIG = LLAMA_8B | {"max_position_embeddings": 8192}
 
 
 class Texts:
@@ -460,6 +450,7 @@ shaped = st.recursive(
 )
 
 
+@pytest.mark.sweep
 @given(obj=st.fixed_dictionaries({"metadata": values, "spec": shaped}))
 def test_whatever_is_in_the_object_it_is_read_or_refused_in_words(obj: dict[str, Any]) -> None:
     found = request(obj, NoDocuments())

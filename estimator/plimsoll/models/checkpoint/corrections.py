@@ -53,11 +53,11 @@ class Corrections:
             blocks=tuple(blocks),
             outside=made.outside if self.outside is None else self.outside,
             extra=made.extra if self.extra is None else self.extra,
-            quantization=Quantization(*self.quantization) if self.quantization
+            quantization=Quantization(*self.quantization)
+            if self.quantization
             else made.quantization,
             assumed=made.assumed or bool(self.assumed),
-            memo={},
-        )  # fmt: skip
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The same for a profile; empty where the checkpoint is what its config says."""
@@ -108,8 +108,15 @@ def numbers_in(text: str, below: int) -> tuple[int, ...] | None:
 def _rows(tensors: tuple[Tensor, ...]) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for t in tensors:
-        row: list[Any] = [t.name, list(t.shape), str(t.split), str(t.part), t.copies,
-                          int(t.linear), str(t.stage)]  # fmt: skip
+        row: list[Any] = [
+            t.name,
+            list(t.shape),
+            str(t.split),
+            str(t.part),
+            t.copies,
+            int(t.linear),
+            str(t.stage),
+        ]
         if t.scheme is not None:
             row.append(_figures(t.scheme))
         rows.append(row)
@@ -142,9 +149,12 @@ def from_dict(given: Mapping[str, Any], layers: int) -> Corrections:
     if not isinstance(assumed, list):
         raise wrong("assumed", assumed, "a list of names")
     return Corrections(
-        tuple(found), outside, extra, _quantization(given.get("quantization")),
+        tuple(found),
+        outside,
+        extra,
+        _quantization(given.get("quantization")),
         tuple(str(name)[:200] for name in assumed[:20]),
-    )  # fmt: skip
+    )
 
 
 def _quantization(given: object) -> tuple[str, Scheme] | None:
@@ -176,15 +186,21 @@ def _tensor(row: object, where: str) -> Tensor:
             raise ValueError
         name, shape, split, part, copies, linear, stage = row[:7]
         good = (
-            isinstance(name, str) and 0 < len(name) <= 512 and isinstance(shape, list)
-            and len(shape) <= 8 and all(_whole(n, 0) for n in shape) and _whole(copies, 1)
-            and math.prod(shape) * copies <= _MAX_SIZE and linear in (0, 1)
-        )  # fmt: skip
+            isinstance(name, str)
+            and 0 < len(name) <= 512
+            and isinstance(shape, list)
+            and len(shape) <= 8
+            and all(_whole(n, 0) for n in shape)
+            and _whole(copies, 1)
+            and math.prod(shape) * copies <= _MAX_SIZE
+            and linear in (0, 1)
+        )
         if not good:
             raise ValueError
         scheme = _scheme(row[7]) if len(row) == 8 else None
-        return Tensor(name, tuple(shape), Split(split), Part(part), copies, bool(linear),
-                      Stage(stage), scheme)  # fmt: skip
+        return Tensor(
+            name, tuple(shape), Split(split), Part(part), copies, bool(linear), Stage(stage), scheme
+        )
     except (ValueError, TypeError):
         wanted = "name, shape, split, part, copies, linear, stage and, where packed, scheme"
         raise wrong(where, row, wanted) from None

@@ -25,12 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from plimsoll.errors import Unreadable
-from plimsoll.models.checkpoint.table import (
-    MAX_DIMENSIONS,
-    MAX_ELEMENTS,
-    MAX_TENSORS,
-    HeaderTensor,
-)
+from plimsoll.models.header import MAX_DIMENSIONS, MAX_ELEMENTS, MAX_TENSORS, HeaderTensor
 
 TYPES: Final = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
@@ -164,11 +159,13 @@ def parse(fetch: Fetch, name: str) -> GGUF:
             return _Header(data, name).read()
         except _Short:
             if len(data) < size:
-                raise Unreadable(name, "a GGUF file with its whole header: this one is cut") \
-                    from None  # fmt: skip
+                raise Unreadable(
+                    name, "a GGUF file with its whole header: this one is cut"
+                ) from None
             if size >= MAX_HEADER:
-                raise Unreadable(name, f"a GGUF file with a header below {MAX_HEADER} bytes") \
-                    from None  # fmt: skip
+                raise Unreadable(
+                    name, f"a GGUF file with a header below {MAX_HEADER} bytes"
+                ) from None
             size *= 4
 
 
@@ -197,8 +194,9 @@ class _Header:
         self._wide = version > 1
         tensors, entries = self._size(), self._size()
         if tensors > MAX_TENSORS or entries > _MAX_ENTRIES:
-            raise self._wrong(f"a GGUF file with at most {MAX_TENSORS} tensors and "
-                              f"{_MAX_ENTRIES} keys")  # fmt: skip
+            raise self._wrong(
+                f"a GGUF file with at most {MAX_TENSORS} tensors and {_MAX_ENTRIES} keys"
+            )
         metadata: dict[str, Any] = {}
         lengths: dict[str, int] = {}
         for _ in range(entries):

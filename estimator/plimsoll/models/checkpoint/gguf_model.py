@@ -21,7 +21,7 @@ from plimsoll.models.checkpoint.corrections import numbers_in, spans
 from plimsoll.models.checkpoint.gguf import BLOCKS
 from plimsoll.models.checkpoint.packing import Weight
 from plimsoll.models.checkpoint.structure import corrections
-from plimsoll.models.checkpoint.table import MAX_ELEMENTS, HeaderTensor
+from plimsoll.models.header import MAX_ELEMENTS, HeaderTensor
 from plimsoll.models.quantization import Quantization, Scheme
 
 if TYPE_CHECKING:
@@ -117,8 +117,12 @@ def config(header: GGUF, name: str) -> dict[str, Any]:
     kind = header.architecture
     if not kind or kind == "clip":
         wanted = "a GGUF file of a language model"
-        raise Unreadable(name, f"{wanted}; this one is the projector of a multimodal one"
-                         if kind else f"{wanted}, with general.architecture")  # fmt: skip
+        raise Unreadable(
+            name,
+            f"{wanted}; this one is the projector of a multimodal one"
+            if kind
+            else f"{wanted}, with general.architecture",
+        )
     there = {t.name for t in header.tensors}
 
     def key(word: str) -> Any:
@@ -199,8 +203,11 @@ def _states(header: GGUF, kind: str, made: Mapping[str, Any]) -> dict[str, Any]:
         return found
     hidden = made.get("hidden_size")
     if kind in ("mamba", "jamba"):
-        found |= {"intermediate_size" if kind == "mamba" else "mamba_inner": inner,
-                  "time_step_rank": rank, "mamba_dt_rank": rank}  # fmt: skip
+        found |= {
+            "intermediate_size" if kind == "mamba" else "mamba_inner": inner,
+            "time_step_rank": rank,
+            "mamba_dt_rank": rank,
+        }
     else:
         heads = {"num_heads", "mamba_n_heads", "mamba_num_heads", "linear_num_value_heads"}
         dims = {"mamba_d_head", "mamba_head_dim", "linear_value_head_dim"}
@@ -212,23 +219,13 @@ def _states(header: GGUF, kind: str, made: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def architecture(header: GGUF, name: str) -> Architecture:
-    """The structure of the model in a GGUF file, with the tensors that it really has.
-
-    Raises `Unreadable` or `plimsoll.errors.Invalid` where the keys describe no model.
-    """
-    from plimsoll.models.config import architecture as from_config
-
-    return with_tensors(from_config(config(header, name)), header.tensors, [])
-
-
 def with_tensors(
     made: Architecture, tensors: tuple[HeaderTensor, ...], notes: list[str]
 ) -> Architecture:
     """An architecture with the tensors of a GGUF file, as they lie in it."""
-    quantized = replace(made, quantization=Quantization("gguf", None), memo={})
+    quantized = replace(made, quantization=Quantization("gguf", None))
     found = corrections(quantized, (w for t in tensors for w in _weights(quantized, t)), notes)
-    return replace(found.apply(quantized), stored=tensors, memo={})
+    return replace(found.apply(quantized), stored=tensors)
 
 
 def _weights(made: Architecture, tensor: HeaderTensor) -> tuple[Weight, ...]:
@@ -321,11 +318,16 @@ def _row(row: object, where: str, layers: int) -> list[HeaderTensor]:
     if len(row) == 4:
         numbers = numbers_in(row[3], layers) if isinstance(row[3], str) else None
     if (
-        not isinstance(name, str) or not 0 < len(name) <= 512 or not isinstance(kind, str)
-        or kind not in BLOCKS or not isinstance(shape, list) or len(shape) > 8 or numbers is None
+        not isinstance(name, str)
+        or not 0 < len(name) <= 512
+        or not isinstance(kind, str)
+        or kind not in BLOCKS
+        or not isinstance(shape, list)
+        or len(shape) > 8
+        or numbers is None
         or not all(isinstance(n, int) and 0 <= n <= MAX_ELEMENTS for n in shape)
         or name.startswith("blk.*.") is not (len(row) == 4)
-    ):  # fmt: skip
+    ):
         raise _wrong(where, row, wanted)
     block, size = BLOCKS[kind]
     elements = 1
@@ -334,10 +336,14 @@ def _row(row: object, where: str, layers: int) -> list[HeaderTensor]:
     if elements > MAX_ELEMENTS or (shape and shape[0] % block):
         raise _wrong(where, row, f"rows of whole blocks of {block} elements")
     return [
-        HeaderTensor(name.replace("*", str(number), 1) if number >= 0 else name, tuple(shape), kind,
-                     elements // block * size)
+        HeaderTensor(
+            name.replace("*", str(number), 1) if number >= 0 else name,
+            tuple(shape),
+            kind,
+            elements // block * size,
+        )
         for number in numbers
-    ]  # fmt: skip
+    ]
 
 
 def _wrong(where: str, given: object, wanted: str) -> Invalid:

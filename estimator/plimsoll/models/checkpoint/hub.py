@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.models.checkpoint import gguf
 from plimsoll.models.checkpoint.safetensors import (
     CONFIG,
     INDEX,
@@ -33,12 +34,11 @@ from plimsoll.models.checkpoint.safetensors import (
     read_header,
     weight_map,
 )
-from plimsoll.models.checkpoint.table import Checkpoint
+from plimsoll.models.header import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll.models.checkpoint.gguf import GGUF
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ def read(name: str, revision: str = "") -> Checkpoint:
     return _asked(name, revision, lambda: _read(name, revision))
 
 
-def read_gguf(name: str, file: str, revision: str = "") -> GGUF:
+def read_gguf(name: str, file: str, revision: str = "") -> gguf.GGUF:
     """The header of a GGUF file in a repository; of all its parts, where it has several.
 
     Raises `Invalid` with the next step where it is not to be had, `Unreadable` for a bad file.
@@ -80,9 +80,13 @@ def _asked(name: str, revision: str, ask: Callable[[], T]) -> T:
         from huggingface_hub import constants, errors
     except ImportError:
         raise Invalid(
-            Problem(_PATH, shown(f"hf://{name}"), "the package huggingface_hub, to read from a hub",
-                    "pip install 'plimsoll[hub]'")
-        ) from None  # fmt: skip
+            Problem(
+                _PATH,
+                shown(f"hf://{name}"),
+                "the package huggingface_hub, to read from a hub",
+                "pip install 'plimsoll[hub]'",
+            )
+        ) from None
 
     at = f"hf://{name}" + (f"@{revision}" if revision else "")
 
@@ -92,15 +96,19 @@ def _asked(name: str, revision: str, ask: Callable[[], T]) -> T:
     try:
         return ask()
     except errors.GatedRepoError:
-        raise problem("a repository that your token may read: this one is gated",
-                      f"accept its terms at {constants.ENDPOINT}/{name} and set HF_TOKEN") \
-            from None  # fmt: skip
+        raise problem(
+            "a repository that your token may read: this one is gated",
+            f"accept its terms at {constants.ENDPOINT}/{name} and set HF_TOKEN",
+        ) from None
     except errors.RepositoryNotFoundError:
-        raise problem(f"a repository on {constants.ENDPOINT}",
-                      "check the name; for a private one set HF_TOKEN") from None  # fmt: skip
+        raise problem(
+            f"a repository on {constants.ENDPOINT}",
+            "check the name; for a private one set HF_TOKEN",
+        ) from None
     except errors.RevisionNotFoundError:
-        raise problem("a branch, tag or commit of that repository", "check what is after the @") \
-            from None  # fmt: skip
+        raise problem(
+            "a branch, tag or commit of that repository", "check what is after the @"
+        ) from None
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
         raise problem(
             "a repository in the cache: the hub is offline or cannot be reached",
@@ -108,8 +116,9 @@ def _asked(name: str, revision: str, ask: Callable[[], T]) -> T:
             "local folder",
         ) from None
     except errors.EntryNotFoundError as error:
-        raise problem("a repository with that file",
-                      f"check the name of the file ({_first_line(error)})") from None  # fmt: skip
+        raise problem(
+            "a repository with that file", f"check the name of the file ({_first_line(error)})"
+        ) from None
     except errors.HFValidationError as error:
         raise problem("hf://owner/name", _first_line(error)) from None
     except errors.SafetensorsParsingError as error:
@@ -197,11 +206,14 @@ def _read(name: str, revision: str) -> Checkpoint:
     else:
         _not_gguf_alone(repository)
         files = chosen((n for n in repository.names if "/" not in n), f"hf://{name}", notes)
-    folders = {n.partition("/")[0] for n in repository.names if n.endswith(".safetensors")
-               and "/" in n} - {f.partition("/")[0] for f in files}  # fmt: skip
+    folders = {
+        n.partition("/")[0] for n in repository.names if n.endswith(".safetensors") and "/" in n
+    } - {f.partition("/")[0] for f in files}
     if folders:
-        notes.append(f"passed over {', '.join(f'{f}/' for f in sorted(folders)[:4])}: the same "
-                     "weights in another form")  # fmt: skip
+        notes.append(
+            f"passed over {', '.join(f'{f}/' for f in sorted(folders)[:4])}: the same "
+            "weights in another form"
+        )
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         headers = dict(
             zip(files, pool.map(lambda f: _header(repository, f, notes), files), strict=True)
@@ -210,9 +222,13 @@ def _read(name: str, revision: str) -> Checkpoint:
         notes.append("read from the cache: the hub is offline or cannot be reached")
     tensors = merged(headers, listed, total, notes)
     return Checkpoint(
-        name, f"hf://{name}@{repository.commit}", tensors, _document(repository, CONFIG),
-        _document(repository, QUANT), tuple(notes),
-    )  # fmt: skip
+        name,
+        f"hf://{name}@{repository.commit}",
+        tensors,
+        _document(repository, CONFIG),
+        _document(repository, QUANT),
+        tuple(notes),
+    )
 
 
 def _not_gguf_alone(repository: _Repository) -> None:
@@ -221,17 +237,22 @@ def _not_gguf_alone(repository: _Repository) -> None:
     if found and not any(n.endswith(".safetensors") for n in repository.names):
         raise Invalid(
             Problem(
-                _PATH, shown(f"hf://{repository.id}"), "one of its GGUF files",
+                _PATH,
+                shown(f"hf://{repository.id}"),
+                "one of its GGUF files",
                 f"name it: hf://{repository.id}/{found[0]} ({len(found)} files)",
             )
-        )  # fmt: skip
+        )
 
 
 def _file(repository: _Repository, file: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(repository.id, file, revision=repository.commit,
-                                local_files_only=repository.offline))  # fmt: skip
+    return Path(
+        hf_hub_download(
+            repository.id, file, revision=repository.commit, local_files_only=repository.offline
+        )
+    )
 
 
 def _document(repository: _Repository, file: str) -> dict[str, Any] | None:
@@ -276,7 +297,7 @@ def _keep(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _read_gguf(name: str, file: str, revision: str) -> GGUF:
+def _read_gguf(name: str, file: str, revision: str) -> gguf.GGUF:
     from huggingface_hub import (
         get_session,
         get_token,
@@ -285,9 +306,7 @@ def _read_gguf(name: str, file: str, revision: str) -> GGUF:
         try_to_load_from_cache,
     )
 
-    from plimsoll.models.checkpoint import gguf
-
-    def one(part: str) -> GGUF:
+    def one(part: str) -> gguf.GGUF:
         found = try_to_load_from_cache(name, part, revision=revision or None)
         if isinstance(found, str):
             return gguf.read_file(Path(found))
@@ -297,8 +316,9 @@ def _read_gguf(name: str, file: str, revision: str) -> GGUF:
             if token := get_token():
                 headers["authorization"] = f"Bearer {token}"
             url = hf_hub_url(name, part, revision=revision or None)
-            answer = get_session().get(url, headers=headers, timeout=_TIMEOUT,
-                                       follow_redirects=True)  # fmt: skip
+            answer = get_session().get(
+                url, headers=headers, timeout=_TIMEOUT, follow_redirects=True
+            )
             hf_raise_for_status(answer)
             return bytes(answer.content[:size])
 

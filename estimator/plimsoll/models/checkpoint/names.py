@@ -179,8 +179,9 @@ def kind_in_layer(rest: str) -> Kind:
     part = _part(rest)
     if part is Part.NORM:
         gated = last == "norm" and module not in ("norm", "")
-        return Kind(Split.COLUMN if gated and ".norm" in rest and "mixer" in rest else Split.NONE,
-                    Part.NORM)  # fmt: skip
+        return Kind(
+            Split.COLUMN if gated and ".norm" in rest and "mixer" in rest else Split.NONE, Part.NORM
+        )
     if part is Part.ROUTER:
         return Kind(Split.NONE, Part.ROUTER, leaf == "weight")
     weight = leaf == "weight" and "conv" not in last

@@ -24,7 +24,7 @@ from plimsoll.models.quantization import Scheme
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from plimsoll.models.checkpoint.table import HeaderTensor
+    from plimsoll.models.header import HeaderTensor
 
 _COMPANION: Final = re.compile(
     r"^(?P<module>.+?)[._](?P<role>weight_scale_inv|weight_scale_2|weight_scale|"
@@ -178,9 +178,7 @@ def _grouped(shape: tuple[int, ...], beside: Mapping[str, HeaderTensor], bits: i
     return Scheme(f"w{bits}a16", bits, group, 1, 2, zero)
 
 
-def _integer_groups(
-    main: HeaderTensor, beside: Mapping[str, HeaderTensor], bits: int
-) -> Weight:  # fmt: skip
+def _integer_groups(main: HeaderTensor, beside: Mapping[str, HeaderTensor], bits: int) -> Weight:
     """GPTQ or AWQ: which one, and the bits, from the shapes."""
     scales, index = beside.get("scales"), beside.get("g_idx")
     name = f"{main.name.removesuffix('.qweight')}.weight"

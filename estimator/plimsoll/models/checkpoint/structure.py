@@ -17,15 +17,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.architecture import (
-    Architecture,
-    Block,
-    MixerKind,
-    Part,
-    Split,
-    Stage,
-    Tensor,
-)
+from plimsoll.models.architecture import Architecture, Block, MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.checkpoint.corrections import Corrections
 from plimsoll.models.checkpoint.names import (
     NONE,
@@ -88,7 +80,7 @@ def corrections(made: Architecture, weights: Iterable[Weight], notes: list[str])
     most = None
     if made.quantization is None or _silent(made.quantization):
         most = _most(made.quantization, weights)
-        made = replace(made, quantization=Quantization(*most), memo={}) if most else made
+        made = replace(made, quantization=Quantization(*most)) if most else made
     layers, outside, tower, further = _placed(made, weights)
     found = _Found([], notes)
     changed = _layers(made, layers, found)
@@ -142,9 +134,11 @@ def _placed(
         elif where.home is Home.OUTSIDE:
             outside[real] += 1
     return (
-        {number: _counted(held) for number, held in layers.items()}, _counted(outside),
-        _counted(tower), {number: _counted(held) for number, held in further.items()},
-    )  # fmt: skip
+        {number: _counted(held) for number, held in layers.items()},
+        _counted(outside),
+        _counted(tower),
+        {number: _counted(held) for number, held in further.items()},
+    )
 
 
 def _counted(held: Counter[_Real]) -> list[_Real]:
@@ -265,23 +259,31 @@ def _apart(real: _Real, block: Block, hidden: int) -> list[_Real]:
             for part in ("gate_proj", "up_proj")
         ]
     if last in ("qkv_proj", "query_key_value", "Wqkv", "W_pack", "wqkv", "c_attn"):
-        wanted = [t for t in block.tensors if spelt(t.name).endswith(
-            (f"q_proj.{leaf}", f"k_proj.{leaf}", f"v_proj.{leaf}"))]  # fmt: skip
+        wanted = [
+            t
+            for t in block.tensors
+            if spelt(t.name).endswith((f"q_proj.{leaf}", f"k_proj.{leaf}", f"v_proj.{leaf}"))
+        ]
         if len(wanted) == 3 and shape and sum(t.shape[0] for t in wanted) == shape[0]:
             return [
                 replace(
-                    real, name=spelt(t.name), shape=(t.shape[0], *shape[1:]),
+                    real,
+                    name=spelt(t.name),
+                    shape=(t.shape[0], *shape[1:]),
                     scales=real.scales * t.shape[0] // shape[0],
                 )
                 for t in wanted
-            ]  # fmt: skip
+            ]
     return [replace(real, shape=shape)]
 
 
 def _matched(
-    tensors: Iterable[Tensor], held: Iterable[_Real], quantization: Quantization | None,
-    kind: Callable[[str], Kind], found: _Found,
-) -> tuple[Tensor, ...]:  # fmt: skip
+    tensors: Iterable[Tensor],
+    held: Iterable[_Real],
+    quantization: Quantization | None,
+    kind: Callable[[str], Kind],
+    found: _Found,
+) -> tuple[Tensor, ...]:
     """The config's tensors as the checkpoint holds them, and what it holds beside them."""
     by_name: defaultdict[str, list[_Real]] = defaultdict(list)
     for real in held:
@@ -302,8 +304,15 @@ def _matched(
 
 
 def _made(real: _Real, what: Kind, quantization: Quantization | None) -> Tensor:
-    tensor = Tensor(real.name, real.shape, what.split, what.part, real.copies,
-                    what.linear and len(real.shape) > 1, what.stage)  # fmt: skip
+    tensor = Tensor(
+        real.name,
+        real.shape,
+        what.split,
+        what.part,
+        real.copies,
+        what.linear and len(real.shape) > 1,
+        what.stage,
+    )
     return _stored(tensor, real, quantization)
 
 

@@ -34,9 +34,7 @@ from plimsoll.engines.base import (
 )
 from plimsoll.engines.registry import NAMES, engine
 from plimsoll.engines.vllm.engine import VLLM
-from plimsoll.errors import Invalid, Problem, Unreadable
-from plimsoll.estimate import estimate
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.errors import Problem, Unreadable
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.units import GIB
 from worded import worded
@@ -99,7 +97,7 @@ def test_llama_70b_on_four_h100_leaves_34_gib() -> None:
 def test_a_longrope_model_starts_with_the_context_from_before_it_was_lengthened(
     version: str, said: int | None, length: int
 ) -> None:
-    model = replace(LLAMA_8B, original_model_len=4096, memo={})
+    model = replace(LLAMA_8B, original_model_len=4096)
     found = run(model, version=version, max_model_len=said)
     assert found.max_model_len == length
     assert found.largest_max_model_len > 65536
@@ -314,7 +312,7 @@ def test_kv_heads_that_neither_divide_nor_are_divided_are_refused() -> None:
 def test_fp8_blocks_must_divide_every_partition() -> None:
     scheme = Scheme("fp8", 8, 128, 128)
     plain = dense(width=1536, hidden=1024, kv_heads=8, head_dim=128)
-    model = replace(plain, quantization=Quantization("fp8", scheme), memo={})
+    model = replace(plain, quantization=Quantization("fp8", scheme))
     assert problems(model, Parallelism(4)) == ()
     assert "a multiple of 128" in str(problems(model, Parallelism(8))[0])
     assert problems(plain, Parallelism(8)) == ()
@@ -332,35 +330,6 @@ def test_4_bit_kernels_want_64_outputs_and_whole_groups_per_gpu() -> None:
 def test_tensor_sizes_are_those_that_divide_the_heads() -> None:
     assert VLLM().tensor_parallel_sizes(LLAMA_70B, 8) == (1, 2, 4, 8)
     assert VLLM().tensor_parallel_sizes(dense(heads=28, kv_heads=4, head_dim=128), 8) == (1, 2, 4)
-
-
-# The public function.
-
-
-def test_estimate_takes_a_model_or_an_architecture() -> None:
-    model = Model("test/llama", ModelSource.CONFIG, LLAMA_8B)
-    given_one = (EngineSettings(max_model_len=8192), Workload(), Parallelism(), H100)
-    assert estimate(model, *given_one) == estimate(LLAMA_8B, *given_one)
-
-
-def test_estimate_raises_every_problem_at_once() -> None:
-    with pytest.raises(Invalid) as caught:
-        estimate(LLAMA_70B, EngineSettings(version="x"), Workload(), Parallelism(3), H100)
-    assert [p.path for p in caught.value.problems] == [
-        "spec.engine.version",
-        "spec.engine.parallelism.tensor",
-    ]
-
-
-def test_estimate_refuses_a_model_of_which_only_the_name_is_known() -> None:
-    with pytest.raises(Invalid, match="structure"):
-        estimate(
-            Model("who/knows", ModelSource.UNKNOWN),
-            EngineSettings(),
-            Workload(),
-            Parallelism(),
-            H100,
-        )
 
 
 # What must hold everywhere.

@@ -13,7 +13,6 @@ from plimsoll.decision.policy import Mode, Policy
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll_operator.admission.judge import Judge
-from plimsoll_operator.admission.knowledge import ModelDocuments
 from plimsoll_operator.admission.review import Answer, Review
 
 BIG = "hf://meta-llama/Llama-3.3-70B-Instruct"
@@ -190,16 +189,3 @@ async def test_an_override_needs_a_reason(reason: str) -> None:
 
 async def test_an_override_may_be_taken_away_from_an_object_that_does_not_fit() -> None:
     assert (await answer(obj(1), obj(1, override="was needed"))).allowed
-
-
-def test_admission_knows_a_config_map_under_any_key_as_the_controller_does() -> None:
-    documents = ModelDocuments()
-    data = {"settings.txt": "x" * 1000, "my.json": '{"model_type": "llama"}' + " " * 1000}
-    documents.put({"metadata": {"namespace": "chat", "name": "mine"}, "data": data})
-    assert documents.get("chat", "mine", "my.json") == data["my.json"]
-    assert documents.get("chat", "mine", "settings.txt") == "x" * 64
-    missing = documents.get("chat", "mine", None)
-    assert isinstance(missing, Missing)
-    assert "(keys: my.json, settings.txt)" in missing.why
-    documents.drop(("chat", "mine"))
-    assert isinstance(documents.get("chat", "mine", "my.json"), Missing)

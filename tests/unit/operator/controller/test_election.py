@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from kubernetes.aio.client import ApiClient, Configuration
 
-from plimsoll_operator.client import LEASES, Client, Conflict, NotAllowedNow, NotFound
+from plimsoll_operator.cluster.client import Client, Conflict, NotAllowedNow, NotFound
+from plimsoll_operator.cluster.objects import LEASES
 from plimsoll_operator.controller import election as module
 from plimsoll_operator.controller.election import Election, LostLease, Term, own_namespace
 

@@ -32,6 +32,19 @@ UNKNOWN = request(Model("acme/Secret", ModelSource.UNKNOWN))
 INVALID = replace(FITS, problems=(Problem("spec.model.uri", "", "a location", "give one"),))
 
 
+def identity(generation: int, previous: dict[str, Any]) -> Identity:
+    return Identity(
+        namespace="chat",
+        name="big",
+        uid="uid",
+        version="7",
+        generation=generation,
+        api_version="plimsoll.dev/v1alpha1",
+        kind="LLMDeployment",
+        previous=previous,
+    )
+
+
 def inputs(
     of: Request = FITS,
     inventory: Inventory = NODES,
@@ -40,7 +53,7 @@ def inputs(
     mode: Mode = Mode.ENFORCE,
     generation: int = 3,
 ) -> Inputs:
-    return Inputs(of, inventory, Policy(mode), generation, override, previous or FRESH)
+    return Inputs(identity(generation, previous or FRESH), of, inventory, Policy(mode), override)
 
 
 FRESH: dict[str, Any] = {"observedGeneration": -1}
@@ -66,7 +79,7 @@ def merged(old: Any, patch: Any) -> Any:
 
 def status_after(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> Any:
     patch = json.loads(json.dumps(planned(given, now, engine).patch))
-    return merged(given.previous, patch)
+    return merged(given.identity.previous, patch)
 
 
 def by_type(status: Any) -> dict[str, dict[str, Any]]:
@@ -223,8 +236,7 @@ def test_the_status_has_no_field_that_the_resource_has_not() -> None:
 
 def test_a_fault_of_ours_keeps_what_was_found_before_and_reads_as_in_progress() -> None:
     before = status_after(inputs(FITS))
-    identity = Identity("chat", "big", "uid", "7", 4, "plimsoll.dev/v1alpha1", "LLM", before)
-    after = merged(before, plan_after_error(identity, KeyError("secret"), LATER).patch)
+    after = merged(before, plan_after_error(identity(4, before), KeyError("secret"), LATER).patch)
     assert kstatus(after, 4) == "InProgress"
     assert after["placement"] == before["placement"]
     assert by_type(after)["Fits"]["status"] == "True"
