@@ -54,7 +54,7 @@ def command(rows_file: Path, model_files: tuple[Path, ...], output: str) -> None
         scored = score.score(rows.read(rows_file), configs)
     except OSError as error:
         name = shown(str(error.filename or rows_file))
-        bad_input([Problem("FILE", name, "a file that can be read", str(error.strerror))], output)
+        bad_input(Problem("FILE", name, "a file that can be read", str(error.strerror)), output)
     for line in configs.skipped:
         click.echo(f"plimsoll: {line}", err=True)
     if output == "json":

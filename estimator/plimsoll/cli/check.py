@@ -77,13 +77,9 @@ def command(
 
         others = f"{found.others} objects of other kinds"
         bad_input(
-            [
-                Problem(
-                    ", ".join((*sources, *files)),
-                    others,
-                    f"an object of kind {KIND} ({API_VERSION})",
-                )
-            ],
+            Problem(
+                ", ".join((*sources, *files)), others, f"an object of kind {KIND} ({API_VERSION})"
+            ),
             output,
         )
     checked = [_check(manifest, found, inventory, policy) for manifest in found.deployments]

@@ -72,7 +72,7 @@ def command(
     name = "standard input" if str(file) == "-" else file.name
     if start_up is None:
         wanted = f"a start-up log; looked for {logs.LOOKED_FOR} in {log.lines:,} lines"
-        bad_input([Problem("FILE", shown(name), wanted)], form)
+        bad_input(Problem("FILE", shown(name), wanted), form)
     title, architecture = _model(model, config_file, start_up.said.get("model"), form)
     filled = log_row.Filled(
         model=model or "",
@@ -103,7 +103,7 @@ def _read(file: Path, output: str) -> Log:
             return read(stream)
     except OSError as error:
         why = str(error.strerror)
-        bad_input([Problem("FILE", shown(str(file)), "a file that can be read", why)], output)
+        bad_input(Problem("FILE", shown(str(file)), "a file that can be read", why), output)
 
 
 def _model(
@@ -152,7 +152,7 @@ def _gpu(name: str | None, output: str) -> str:
     if found is None:
         near = " or ".join(suggest(name))
         fix = f"did you mean {near}?" if near else "see `plimsoll accelerators`"
-        bad_input([Problem("--gpu", shown(name), "a GPU of the catalogue", fix)], output)
+        bad_input(Problem("--gpu", shown(name), "a GPU of the catalogue", fix), output)
     return found.name
 
 

@@ -465,30 +465,10 @@ values = st.recursive(
     max_leaves=8,
 )
 names = st.sampled_from(
-    [
-        "model",
-        "engine",
-        "workload",
-        "accelerator",
-        "replicas",
-        "uri",
-        "parameters",
-        "bits",
-        "configMapRef",
-        "name",
-        "key",
-        "extraArgs",
-        "parallelism",
-        "tensor",
-        "maxModelLen",
-        "allowed",
-        "gpuMemoryUtilization",
-        "nodeSelector",
-        "minMemory",
-        "inputTokens",
-        "quantization",
-    ]
-)
+    ["model", "engine", "workload", "accelerator", "replicas", "uri", "parameters", "bits",
+     "configMapRef", "name", "key", "extraArgs", "parallelism", "tensor", "maxModelLen", "allowed",
+     "gpuMemoryUtilization", "nodeSelector", "minMemory", "inputTokens", "quantization"]
+)  # fmt: skip
 shaped = st.recursive(
     values, lambda inner: st.dictionaries(names, inner, max_size=6), max_leaves=30
 )
