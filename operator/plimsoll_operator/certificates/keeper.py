@@ -43,7 +43,14 @@ from plimsoll_operator.certificates.plan import (
     plan,
     published,
 )
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, Conflict, NotFound
+from plimsoll_operator.cluster.client import (
+    UNREACHABLE,
+    ApiError,
+    Client,
+    Conflict,
+    NotFound,
+    in_words,
+)
 from plimsoll_operator.cluster.objects import SECRETS, VALIDATING_WEBHOOKS, Json, Resource
 from plimsoll_operator.cluster.reflector import backoff
 
@@ -55,6 +62,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.settings import Settings
 
     Report = Callable[[Json, str, str], Awaitable[None]]
+    """Told of a Secret, a reason and a message."""
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +229,7 @@ class Keeper:
             except (ApiError, *UNREACHABLE) as error:
                 failures += 1
                 seconds = backoff(failures)
-                said = str(error) or type(error).__name__
+                said = in_words(error)
                 log.warning("certificates: again in %.1f s: %s", seconds, said)
             except Exception:
                 failures += 1
@@ -248,7 +256,7 @@ class Keeper:
             except (ApiError, *UNREACHABLE, ValueError) as error:
                 failures += 1
                 if failures == 1:
-                    said = str(error) or type(error).__name__
+                    said = in_words(error)
                     log.info("%s %s is not watched now: %s", resource.plural, name, said)
             await asyncio.sleep(backoff(failures + 1))
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -57,6 +59,8 @@ class Gone(ApiError):
     """410: the resource version is too old: list again."""
 
 
+_ABOUT_ONE_OBJECT: Final = (400, 422)
+"""Status of errors that say something of the object that was sent, not of the API server."""
 _ERRORS: Final[Mapping[int, type[ApiError]]] = {404: NotFound, 409: Conflict, 410: Gone}
 
 
@@ -69,6 +73,40 @@ class NotAllowedNow(ApiError):
 
 class NoCluster(PlimsollError):
     """There is no usable way to an API server; the message says what was tried."""
+
+
+def in_words(error: BaseException) -> str:
+    """What an error says, or its kind if it says nothing."""
+    return str(error) or type(error).__name__
+
+
+class OncePerCause:
+    """Which failures are news for a log: the first of each cause, then one in `REPEAT` seconds.
+
+    A thousand writes that fail because the API server is away have one cause.
+    """
+
+    REPEAT: Final = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """clock: seconds that only ever grow."""
+        self._clock = clock
+        self._said: dict[object, tuple[float, int]] = {}
+
+    def news(self, error: BaseException) -> str:
+        """The error in words, and how often its cause came again unsaid; empty if no news."""
+        now = self._clock()
+        cause: object = in_words(error)
+        if isinstance(error, ApiError) and error.status not in _ABOUT_ONE_OBJECT:
+            cause = (error.status, error.reason)
+        since, unsaid = self._said.get(cause, (-math.inf, 0))
+        if now - since < self.REPEAT:
+            self._said[cause] = (since, unsaid + 1)
+            return ""
+        for old in [key for key, (said, _) in self._said.items() if now - said >= self.REPEAT]:
+            del self._said[old]
+        self._said[cause] = (now, 0)
+        return in_words(error) + (f" (and {unsaid} times more before)" if unsaid else "")
 
 
 @dataclass(frozen=True, slots=True)

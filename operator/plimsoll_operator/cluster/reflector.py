@@ -19,7 +19,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, in_words
 from plimsoll_operator.cluster.objects import Json, Name, Resource, name_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Reflector:
                 log.info("%s: listing again: %s", self._resource.plural, error)
             except UNREACHABLE as error:
                 failures += 1
-                log.info("%s: no answer: %s", self._resource.plural, error or type(error).__name__)
+                log.info("%s: no answer: %s", self._resource.plural, in_words(error))
             except ValueError as error:
                 version = ""
                 failures += 1

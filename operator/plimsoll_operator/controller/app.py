@@ -20,13 +20,19 @@ from prometheus_client import Gauge
 
 from plimsoll.api_group import GROUP
 from plimsoll.decision.knowledge import shipped
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, NotFound, connect
+from plimsoll_operator.cluster.client import (
+    UNREACHABLE,
+    ApiError,
+    Client,
+    NotFound,
+    connect,
+    in_words,
+)
 from plimsoll_operator.cluster.known import ClusterKnowledge
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
 from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
-from plimsoll_operator.controller.events import post_event
 from plimsoll_operator.controller.plan import Event
 from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.controller.reconcile import Reconciler
@@ -41,7 +47,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from plimsoll_operator.certificates.keeper import Keeper
+    from plimsoll_operator.certificates.keeper import Keeper, Report
     from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.settings import Settings
 
@@ -70,7 +76,7 @@ class Controller:
             client = client.guarded(self._why_not_write)
         self._client, self._settings = client, settings
         self.registry = new_registry()
-        self._keeper = _keeper(client, settings, self.registry)
+        self._keeper = _keeper(client, settings, self.registry, self._report)
         Gauge(
             "plimsoll_leader",
             "1 where this controller may write, 0 where it stands by.",
@@ -147,9 +153,24 @@ class Controller:
         return 0 if self._why_not_write() else self.queue.depth
 
     def _why_not_write(self) -> str:
-        if self._election is None or self._election.leading:
+        if self._election is None:
             return ""
-        return f"another controller leads: {self._election.holder or 'nobody knows who'}"
+        return self._election.why_not_leading
+
+    async def _report(self, secret: Json, reason: str, message: str) -> None:
+        """Tell of a Secret of the certificates in an Event on it."""
+        metadata = secret.get("metadata") or {}
+        identity = Identity(
+            namespace=metadata.get("namespace", ""),
+            name=metadata.get("name", ""),
+            uid=metadata.get("uid", ""),
+            version=metadata.get("resourceVersion", ""),
+            generation=0,
+            api_version="v1",
+            kind="Secret",
+            previous={},
+        )
+        await self.reconciler.events.post(identity, Event("Warning", reason, message))
 
     async def _list(self, group: asyncio.TaskGroup) -> None:
         await self._wait_for_kind()
@@ -176,7 +197,7 @@ class Controller:
             except NotFound:
                 wrong = f"{LLM_DEPLOYMENTS.plural}.{GROUP} is not there: apply the CRD"
             except (ApiError, *UNREACHABLE) as error:
-                wrong = str(error) or type(error).__name__
+                wrong = in_words(error)
             else:
                 return
             if failures % 10 == 0:
@@ -196,7 +217,7 @@ class Controller:
             try:
                 await watches.run()
             except Exception as error:
-                ended = error or type(error).__name__
+                ended = in_words(error)
             finally:
                 watches.stop()
             failures = 1 if loop.time() - started > 60 else failures + 1
@@ -205,25 +226,13 @@ class Controller:
             self.resync.soon()
 
 
-def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> Keeper | None:
+def _keeper(
+    client: Client, settings: Settings, registry: CollectorRegistry, report: Report
+) -> Keeper | None:
     """What keeps admission's certificates, if the settings ask for it."""
     if not settings.webhook_secret:
         return None
     from plimsoll_operator.certificates.keeper import CertificateMetrics, Keeper, what_is_asked
-
-    async def report(secret: Json, reason: str, message: str) -> None:
-        metadata = secret.get("metadata") or {}
-        identity = Identity(
-            namespace=metadata.get("namespace", ""),
-            name=metadata.get("name", ""),
-            uid=metadata.get("uid", ""),
-            version=metadata.get("resourceVersion", ""),
-            generation=0,
-            api_version="v1",
-            kind="Secret",
-            previous={},
-        )
-        await post_event(client, identity, Event("Warning", reason, message))
 
     target, wish = what_is_asked(settings, own_namespace(settings.lease_namespace))
     return Keeper(

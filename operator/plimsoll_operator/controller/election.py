@@ -33,7 +33,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import PlimsollError
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, Conflict, NotFound
+from plimsoll_operator.cluster.client import (
+    UNREACHABLE,
+    ApiError,
+    Client,
+    Conflict,
+    NotFound,
+    in_words,
+)
 from plimsoll_operator.cluster.objects import LEASES
 
 if TYPE_CHECKING:
@@ -120,6 +127,15 @@ class Election:
         """Who held the Lease when it was last seen; empty if nobody did."""
         return _holder(self._lease)
 
+    @property
+    def why_not_leading(self) -> str:
+        """Why this process may not write now; empty if it may."""
+        if self.leading:
+            return ""
+        if self.holder == self.identity:
+            return f"this controller has not renewed the Lease {self._where} in time"
+        return f"another controller leads: {self.holder or 'nobody knows who'}"
+
     async def acquire(self) -> None:
         """Wait until this process leads."""
         said = ""
@@ -130,7 +146,7 @@ class Election:
                         break
                 saying = f"standing by: {self.holder} leads"
             except (ApiError, *UNREACHABLE) as error:
-                saying = f"standing by: the Lease {self._where} cannot be taken: {_said(error)}"
+                saying = f"standing by: the Lease {self._where} cannot be taken: {in_words(error)}"
             if saying != said:
                 log.info("%s", saying)
                 said = saying
@@ -152,7 +168,7 @@ class Election:
                 async with asyncio.timeout(min(left, self.term.renew / 2)):
                     renewed = await self._renew()
             except (ApiError, *UNREACHABLE) as error:
-                log.warning("the Lease %s was not renewed: %s", self._where, _said(error))
+                log.warning("the Lease %s was not renewed: %s", self._where, in_words(error))
                 continue
             if not renewed:
                 raise self._lost(f"{self.holder or 'nobody'} holds it now")
@@ -166,7 +182,9 @@ class Election:
             async with asyncio.timeout(RELEASING):
                 await self._write("", seconds=1)
         except (ApiError, *UNREACHABLE) as error:
-            log.info("the Lease %s was not given back, it runs out: %s", self._where, _said(error))
+            log.info(
+                "the Lease %s was not given back, it runs out: %s", self._where, in_words(error)
+            )
         else:
             log.info("gave the Lease %s back", self._where)
 
@@ -275,7 +293,3 @@ def election_for(settings: Settings, client: Client) -> Election:
 
 def _holder(lease: Json) -> str:
     return str((lease.get("spec") or {}).get("holderIdentity") or "")
-
-
-def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, OncePerCause
 from plimsoll_operator.cluster.documents import ABSENT
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, LLM_DEPLOYMENTS, version_of
 from plimsoll_operator.controller.cache import unpack
@@ -48,6 +48,7 @@ class Reconciler:
         self._client, self._cache = client, cache
         self._known = known
         self._queue, self._metrics = queue, metrics
+        self._failures = OncePerCause()
         self.events = EventQueue(client, lambda: queue.depth > 0)
 
     async def work(self) -> None:
@@ -75,8 +76,8 @@ class Reconciler:
             return "gone"
         except (ApiError, *UNREACHABLE) as error:
             wait = self._queue.failed(name, getattr(error, "retry_after", 0.0))
-            said = str(error) or type(error).__name__
-            log.warning("%s/%s: again in %.1f s: %s", *name, wait, said)
+            if said := self._failures.news(error):
+                log.warning("%s/%s: again in %.1f s: %s", *name, wait, said)
             return "error"
         except Exception:
             wait = self._queue.failed(name)

@@ -20,7 +20,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, name_of, trimmed
 from plimsoll_operator.cluster.reflector import backoff
 
@@ -130,7 +130,7 @@ class Resync:
                 self.first.set()
             except (ApiError, *UNREACHABLE, ValueError) as error:
                 failures += 1
-                log.warning("not listed: %s", error or type(error).__name__)
+                log.warning("not listed: %s", in_words(error))
                 await asyncio.sleep(backoff(failures))
                 continue
             try:
@@ -150,7 +150,7 @@ class Resync:
                 await self._client.request("GET", "/version")
             except (ApiError, *UNREACHABLE) as error:
                 if not away:
-                    log.warning("the API server is away: %s", error or type(error).__name__)
+                    log.warning("the API server is away: %s", in_words(error))
                 away = True
                 continue
             self.heard()

@@ -136,6 +136,17 @@ async def test_a_lease_that_somebody_else_holds_is_lost_at_first_sight() -> None
     assert a.holder == "thief"
 
 
+async def test_a_leader_that_did_not_renew_in_time_does_not_call_itself_another() -> None:
+    server = OneLease()
+    a, b = await leader(server), candidate(server, "b")
+    await b._try()
+    assert a.why_not_leading == ""
+    assert b.why_not_leading == "another controller leads: a"
+    server.now += 8
+    assert "has not renewed the Lease" in a.why_not_leading
+    assert "another" not in a.why_not_leading
+
+
 async def test_a_lease_that_was_deleted_is_made_again_by_its_holder() -> None:
     server = OneLease()
     a = await leader(server)
