@@ -28,21 +28,7 @@ MODULES: Final = (
     "mixer.fc1_latent_proj",
     "lm_head",
 )
-ATOMS: Final = [
-    r".",
-    r"\.",
-    r"\d",
-    r"\w",
-    r"m",
-    r"proj",
-    r"mlp",
-    r"self_attn",
-    r"[a-m]",
-    r"[^.]",
-    r"[0-9_]",
-    r"layers",
-    r"model",
-]
+ATOMS: Final = (".", r"\.", r"\d", r"\w", "m", "proj", "mlp", "[a-m]", "[^.]", "[0-9_]", "layers")
 GROUPS: Final = ["(q|k|v|up|gate)", "(?:up|gate)?", "(mlp|self_attn)", "(a(b|l))?"]
 
 
