@@ -10,6 +10,7 @@ from plimsoll.workloads.llmdeployment import PLACES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 class _WithProblems(Protocol):
     @property
     def problems(self) -> tuple[Finding | Problem, ...]: ...
+
+
+class _WithWarnings(Protocol):
+    @property
+    def warnings(self) -> tuple[Finding | str, ...]: ...
 
 
 def worded(findings: Iterable[Finding | Problem]) -> tuple[Problem, ...]:
@@ -27,3 +33,13 @@ def worded(findings: Iterable[Finding | Problem]) -> tuple[Problem, ...]:
 def problems_in(of: _WithProblems) -> tuple[Problem, ...]:
     """What is wrong according to a request, a reading or a verdict."""
     return worded(of.problems)
+
+
+def warnings_in(of: _WithWarnings) -> tuple[str, ...]:
+    """What a reader of a request, a reading or a verdict should know."""
+    return tuple(wording.sentence(one, PLACES) for one in of.warnings)
+
+
+def notes_in(estimate: Estimate) -> tuple[str, ...]:
+    """What an estimate assumed."""
+    return wording.notes_of(estimate, PLACES)

@@ -218,6 +218,7 @@ def _show_one(request: Request, verdict: Verdict) -> None:
     from plimsoll.engines.base import TermName
     from plimsoll.engines.registry import engine
     from plimsoll.report import messages
+    from plimsoll.report.wording import notes_of
     from plimsoll.units import GIB
 
     click.echo(messages.model_message(verdict.model))
@@ -249,7 +250,7 @@ def _show_one(request: Request, verdict: Verdict) -> None:
         table.add("has", f"{estimate.usable / GIB:.2f}", "", "", "", share)
         table.add("spare", f"{estimate.spare / GIB:.2f}", "", "", "", _room(estimate))
         show(table)
-        for note in estimate.notes:
+        for note in notes_of(estimate, verdict.places):
             click.echo(f"note: {note}")
     if verdict.rule_of_thumb is not None:
         click.echo(f"\n{_rule(verdict.rule_of_thumb)}")

@@ -144,7 +144,7 @@ class Verdict:
     model: Model
     policy: Policy
     problems: tuple[Finding | Problem, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Finding | str, ...] = ()
     estimate: Estimate | None = None
     accelerator: str = ""
     short_by: int = 0

@@ -10,7 +10,7 @@ It must not compute anything: an engine's own package does, from its own constan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
@@ -162,13 +161,13 @@ class Reading:
     """What a command line says together with the typed fields.
 
     settings: with the flags filled in. split: as far as either says it.
-    problems: contradictions and unreadable values. warnings: sentences.
+    problems: contradictions and unreadable values. warnings: what is said without effect.
     """
 
     settings: EngineSettings
     split: AskedSplit = NOTHING_ASKED
-    problems: tuple[Finding | Problem, ...] = ()
-    warnings: tuple[str, ...] = ()
+    problems: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,7 @@ class Estimate:
     kv_tokens: tokens of cache that those bytes hold over the whole replica, as the engine
         reports it. max_concurrency: requests of max_model_len that they hold.
     largest_max_model_len: the longest max_model_len of which one request fits; 0 for none.
-    notes: sentences on what was assumed.
+    notes: what was assumed.
     """
 
     parallelism: Parallelism
@@ -215,7 +214,7 @@ class Estimate:
     kv_tokens: int
     max_concurrency: float
     largest_max_model_len: int
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[Finding, ...] = ()
 
     @property
     def required(self) -> int:
@@ -272,7 +271,7 @@ class Engine(Protocol):
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Finding | Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
         ...
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.report.wording import problems_of
+from plimsoll.report.wording import notes_of, problems_of, warnings_of
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Alternative, Placement, RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
+    from plimsoll.paths import Places
 
 
 def parallelism_dict(parallelism: Parallelism) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def parallelism_dict(parallelism: Parallelism) -> dict[str, Any]:
     return asdict(parallelism)
 
 
-def estimate_dict(estimate: Estimate) -> dict[str, Any]:
+def estimate_dict(estimate: Estimate, places: Places) -> dict[str, Any]:
     """An estimate: every term in bytes with its band, and what was resolved on the way."""
     return {
         "engineVersion": estimate.version,
@@ -56,7 +57,7 @@ def estimate_dict(estimate: Estimate) -> dict[str, Any]:
         "kvCacheTokens": estimate.kv_tokens,
         "maxConcurrency": round(estimate.max_concurrency, 4),
         "largestMaxModelLen": estimate.largest_max_model_len,
-        "notes": list(estimate.notes),
+        "notes": list(notes_of(estimate, places)),
     }
 
 
@@ -124,10 +125,10 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
             "suggestions": list(model.suggestions),
         },
         "problems": [problem_dict(p) for p in problems_of(verdict)],
-        "warnings": list(verdict.warnings),
+        "warnings": list(warnings_of(verdict)),
         "accelerator": verdict.accelerator or None,
         "shortBy": verdict.short_by,
-        "estimate": estimate_dict(verdict.estimate) if verdict.estimate else None,
+        "estimate": estimate_dict(verdict.estimate, verdict.places) if verdict.estimate else None,
         "placement": placement_dict(verdict.placement) if verdict.placement else None,
         "alternatives": [alternative_dict(a) for a in verdict.alternatives],
         "ruleOfThumb": rule_of_thumb_dict(verdict.rule_of_thumb) if verdict.rule_of_thumb else None,

@@ -18,7 +18,7 @@ from plimsoll.report.arithmetic import (
     room,
     rule_of_thumb,
 )
-from plimsoll.report.wording import problems_of
+from plimsoll.report.wording import problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
         lines.append(f"{name}: {_need_and_have(verdict.estimate, verdict.accelerator)}")
         if verdict.alternatives:
             lines.append(f"{name}: would fit with {fix(verdict.alternatives[0])}")
-    lines += [f"{name}: {sentence}" for sentence in verdict.warnings]
+    lines += [f"{name}: {sentence}" for sentence in warnings_of(verdict)]
     return tuple(dict.fromkeys(lines))
 
 
@@ -142,7 +142,7 @@ def summary(request: Request, verdict: Verdict) -> list[str]:
         if verdict.decision is Decision.WARN and verdict.estimate is not None:
             lines.append(fits_message(request, verdict))
             lines += fixes(verdict)
-    return lines + [f"warning: {sentence}" for sentence in verdict.warnings]
+    return lines + [f"warning: {sentence}" for sentence in warnings_of(verdict)]
 
 
 # -- conditions ----------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def fits_message(request: Request, verdict: Verdict) -> str:
     if e is None:
         if verdict.short_by:
             return _short(f"the weights alone are short by {gib_up(verdict.short_by)} per GPU")
-        return _short("; ".join(verdict.warnings) or str(verdict.reason))
+        return _short("; ".join(warnings_of(verdict)) or str(verdict.reason))
     where = f"{e.parallelism.gpus} x {verdict.accelerator}"
     said = f"needs {need(e)} of {have(e)} usable per GPU on {where}"
     match verdict.reason:

@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.errors import Problem, shown
 from plimsoll.findings import Finding, Rule
 from plimsoll.paths import Field
+from plimsoll.report import refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from plimsoll.decision.verdict import Verdict
+    from plimsoll.engines.base import Estimate
     from plimsoll.findings import Fact
     from plimsoll.paths import Places
 
 TEXTS: Final[dict[Rule, tuple[str, str]]] = {
     Rule.SIZE: ("must be at least 1 and at most {most}", ""),
-    Rule.TOO_MANY_STAGES: ("at most {layers}, the number of layers", ""),
-}
+} | refusals.REFUSALS
 """What would have been right, and the next step (empty if the first says it all)."""
 
-SENTENCES: Final[dict[Rule, str]] = {}
+SENTENCES: Final[dict[Rule, str]] = refusals.VAIN | refusals.ASSUMED
 """Findings that are told in one whole sentence: warnings, and what an estimate assumed."""
 
 
@@ -38,7 +39,10 @@ def problem(finding: Finding | Problem, places: Places) -> Problem:
     wanted, fix = TEXTS[finding.rule]
     facts = _facts(finding, places)
     path = places.path(finding.field, finding.index)
-    return Problem(path, _given(finding), wanted.format_map(facts), fix.format_map(facts))
+    given = facts["given"]
+    if finding.rule in refusals.GIVEN:
+        given = refusals.GIVEN[finding.rule].format_map(facts)
+    return Problem(path, str(given), wanted.format_map(facts), fix.format_map(facts))
 
 
 def problems(findings: Iterable[Finding | Problem], places: Places) -> tuple[Problem, ...]:
@@ -56,6 +60,16 @@ def sentence(finding: Finding | str, places: Places) -> str:
 def problems_of(verdict: Verdict) -> tuple[Problem, ...]:
     """What is wrong with the request, worded for the object that states it."""
     return problems(verdict.problems, verdict.places)
+
+
+def warnings_of(verdict: Verdict) -> tuple[str, ...]:
+    """What a reader of the verdict should know, a sentence each."""
+    return tuple(sentence(one, verdict.places) for one in verdict.warnings)
+
+
+def notes_of(estimate: Estimate, places: Places) -> tuple[str, ...]:
+    """What an estimate assumed, a sentence each."""
+    return tuple(sentence(one, places) for one in estimate.notes)
 
 
 def _facts(finding: Finding, places: Places) -> dict[str, object]:
@@ -83,8 +97,20 @@ def _fact(value: Fact, places: Places) -> object:
     if isinstance(value, Field):
         return places.path(value)
     if isinstance(value, tuple):
-        return ", ".join(value)
+        return _Joined(value)
     return value
+
+
+class _Joined(tuple[str, ...]):
+    """Names in a text: joined by commas, or by the word that the text gives."""
+
+    __slots__ = ()
+
+    def __format__(self, word: str) -> str:
+        return (f" {word} " if word else ", ").join(self)
+
+    def __str__(self) -> str:
+        return format(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,9 @@ PLACES: Final = Places(
         Field.LORA_SLOTS: "spec.engine.lora.maxLoras",
         Field.LORA_RANK: "spec.engine.lora.maxRank",
         Field.SPECULATIVE: "spec.engine.speculative",
+        Field.SPECULATIVE_METHOD: "spec.engine.speculative.method",
+        Field.SPECULATIVE_MODEL: "spec.engine.speculative.model",
+        Field.SPECULATIVE_TOKENS: "spec.engine.speculative.tokens",
         Field.CPU_OFFLOAD: "spec.engine.cpuOffload",
         Field.EXTRA_ARGS: "spec.engine.extraArgs",
         Field.TENSOR: "spec.engine.parallelism.tensor",
@@ -175,7 +178,7 @@ def _broken(name: str, *problems: Problem) -> Request:
 
 def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documents) -> Request:
     problems: list[Finding | Problem] = []
-    warnings: list[str] = []
+    warnings: list[Finding | str] = []
     engine_spec = spec.engine or EngineSpec()
     settings = _settings(engine_spec, problems)
     workload = spec.workload or WorkloadSpec()
@@ -273,7 +276,7 @@ def _features(
 
 def _model(
     spec: ModelSpec, namespace: str, documents: Documents, problems: list[Finding | Problem],
-    warnings: list[str],
+    warnings: list[Finding | str],
 ) -> Model:  # fmt: skip
     """The model that is named, or an unknown one with what is wrong in `problems`."""
     document: str | None = None

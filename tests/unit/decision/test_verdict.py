@@ -34,7 +34,7 @@ from plimsoll.engines.base import AskedSplit, EngineSettings, Workload
 from plimsoll.errors import Problem
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.models.model import Model, ModelSource
-from worded import problems_in
+from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
     from plimsoll.decision.knowledge import Knowledge
@@ -92,7 +92,7 @@ def test_a_need_within_the_error_is_a_warning_with_a_placement_and_ways_out() ->
 def test_an_unknown_model_is_a_warning_that_says_what_to_add() -> None:
     found = verdict(request(UNKNOWN))
     assert (found.decision, found.reason) == (Decision.WARN, Reason.UNKNOWN_MODEL)
-    (text,) = found.warnings
+    (text,) = warnings_in(found)
     assert "acme/who" in text
     assert "did you mean acme/Who-7B?" in text
     assert "model.baseModel, model.configMapRef or model.parameters" in text
@@ -101,7 +101,7 @@ def test_an_unknown_model_is_a_warning_that_says_what_to_add() -> None:
 def test_flags_that_are_not_read_turn_a_denial_into_a_warning_that_names_them() -> None:
     found = verdict(on(H100, tensor=1, unread=("--cpu-offload-gb",)))
     assert (found.decision, found.reason) == (Decision.WARN, Reason.UNREAD_FLAGS)
-    assert any("--cpu-offload-gb" in text for text in found.warnings)
+    assert any("--cpu-offload-gb" in text for text in warnings_in(found))
     assert found.short_by > 0
 
 
@@ -110,7 +110,7 @@ def test_a_misfit_on_memory_that_is_not_certain_is_only_a_warning() -> None:
     assert outcome(on(VAGUE, H100, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
     fits = verdict(on(VAGUE))
     assert fits.decision is Decision.ALLOW
-    assert any("nominal" in text for text in fits.warnings)
+    assert any("nominal" in text for text in warnings_in(fits))
 
 
 def test_one_accelerator_that_holds_it_is_enough_among_those_allowed() -> None:
@@ -139,7 +139,7 @@ def test_a_size_alone_is_decided_by_the_rule_of_thumb_and_says_so() -> None:
     assert (found.decision, found.reason) == (Decision.WARN, Reason.RULE_OF_THUMB)
     assert found.placement is not None
     assert found.placement.gpus_per_replica == 2
-    assert any("rule of thumb alone" in text for text in found.warnings)
+    assert any("rule of thumb alone" in text for text in warnings_in(found))
 
 
 def test_a_size_alone_is_denied_only_where_the_weights_exceed_all_memory_asked_for() -> None:
@@ -213,7 +213,7 @@ def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen(
     of = on(A100, tensor=16)
     unseen = verdict(of)
     assert unseen.decision is Decision.ALLOW
-    assert any("usually a node has at most 8" in text for text in unseen.warnings)
+    assert any("usually a node has at most 8" in text for text in warnings_in(unseen))
     seen = verdict(of, cluster(pool(A100, 4)))
     assert paths(seen) == ["spec.engine.parallelism.tensor"]
     assert "pipeline" in problems_in(seen)[0].fix

@@ -24,7 +24,7 @@ from plimsoll.workloads.llmdeployment import (
 )
 from plimsoll.workloads.spec import LLMDeploymentSpec
 from plimsoll.workloads.spec_errors import PATTERNS
-from worded import problems_in
+from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
@@ -323,7 +323,7 @@ def test_an_unknown_model_is_no_mistake_but_a_warning_with_names_near_it() -> No
     assert said(found) == []
     verdict = decide(found)
     assert (verdict.decision, verdict.reason) == (Decision.WARN, Reason.UNKNOWN_MODEL)
-    assert "did you mean Qwen/Qwen2.5-7B-Instruct" in " ".join(verdict.warnings)
+    assert "did you mean Qwen/Qwen2.5-7B-Instruct" in " ".join(warnings_in(verdict))
 
 
 def test_an_unknown_base_model_is_a_mistake() -> None:
@@ -336,7 +336,7 @@ def test_a_config_map_that_is_not_there_yet_is_a_warning_that_names_it() -> None
     found = read({"model": {"uri": "s3://b/m", "configMapRef": {"name": "mine"}}}, Texts({}))
     assert said(found) == []
     assert found.model.source is ModelSource.UNKNOWN
-    assert "spec.model.configMapRef: there is no ConfigMap mine" in found.warnings[0]
+    assert "spec.model.configMapRef: there is no ConfigMap mine" in warnings_in(found)[0]
     assert decide(found).decision is Decision.WARN
 
 
@@ -344,7 +344,7 @@ def test_without_the_config_map_the_base_model_still_says_what_it_is() -> None:
     spec = {"model": {"baseModel": "Qwen/Qwen2.5-7B-Instruct", "configMapRef": {"name": "mine"}}}
     found = read(spec, Texts({}))
     assert found.model.source is ModelSource.BASE_MODEL
-    assert found.warnings
+    assert warnings_in(found)
 
 
 def test_a_config_map_says_what_the_model_is() -> None:

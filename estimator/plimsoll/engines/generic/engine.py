@@ -26,6 +26,8 @@ from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 from plimsoll.engines.layers.plain_cache import holds, least, need, plain_cache
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
 from plimsoll.engines.layers.visible import visible_memory
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import GIB, ceil_div
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism
-    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
@@ -125,7 +126,7 @@ class Generic:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Finding | Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """What no engine would accept: more pipeline stages than layers, MIG slices together."""
         if parallelism is None:
             return ()
@@ -222,10 +223,10 @@ def _beside(
     )
 
 
-def _notes(settings: EngineSettings, accelerator: Accelerator) -> tuple[str, ...]:
-    notes = ["this engine's memory is not known here: all but the weights is assumed"]
+def _notes(settings: EngineSettings, accelerator: Accelerator) -> tuple[Finding, ...]:
+    notes = [finding(Rule.ENGINE_ASSUMED, Field.ENGINE)]
     if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+        notes.append(finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title))
     if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
+        notes.append(finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread))
     return tuple(notes)

@@ -23,11 +23,13 @@ from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.llama_cpp import checks
 from plimsoll.engines.llama_cpp.arguments import arguments, read_arguments
 from plimsoll.engines.llama_cpp.compute import Graph, shape
-from plimsoll.engines.llama_cpp.constants import or_newest
+from plimsoll.engines.llama_cpp.constants import TABLE, or_newest
 from plimsoll.engines.llama_cpp.defaults import ALL_LAYERS, resolve
 from plimsoll.engines.llama_cpp.devices import loads
 from plimsoll.engines.llama_cpp.terms import PLAIN_FILES, Gpu, terms
 from plimsoll.engines.llama_cpp.weights import has_header
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from plimsoll.engines.llama_cpp.defaults import Resolved
     from plimsoll.engines.llama_cpp.devices import Load
     from plimsoll.engines.tables import Constants
-    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
@@ -128,7 +129,7 @@ class LlamaCpp:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Finding | Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why llama.cpp would refuse to start, memory aside, or cannot do what a field asks."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 
@@ -217,33 +218,33 @@ def _largest(
 def _notes(
     architecture: Architecture, settings: EngineSettings, resolved: Resolved,
     accelerator: Accelerator, figures: Constants,
-) -> tuple[str, ...]:  # fmt: skip
-    """What was assumed, in sentences."""
-    notes = []
+) -> tuple[Finding, ...]:  # fmt: skip
+    """What was assumed."""
+    notes: list[Finding] = []
     if figures.newer:
         notes.append(
-            f"llama.cpp {figures.version} is newer than the builds known here; "
-            "the figures of the newest of them are assumed"
+            finding(
+                Rule.NEWER_BUILD_ASSUMED,
+                Field.VERSION,
+                engine=TABLE.title,
+                version=figures.version,
+            )
         )
     held = architecture.quantization
     nominal = not has_header(architecture)
     if nominal and not resolved.known:
-        stored = f"the checkpoint is stored as {held.method}, no GGUF file type" if held else ""
-        notes.append(
-            f"{stored or 'nothing says which GGUF file is served'}: its weights are counted as "
-            f"{resolved.file}; say spec.engine.quantization (q4_k_m, q8_0 ...)"
-        )
+        rule = Rule.FILE_TYPE_OF_OTHER_KIND if held else Rule.FILE_TYPE_UNSAID
+        method = held.method if held else ""
+        notes.append(finding(rule, Field.QUANTIZATION, method=method, file=resolved.file))
     elif nominal and resolved.file not in PLAIN_FILES:
-        notes.append(
-            f"the mixture of {resolved.file} is taken to be llama-quantize's own; "
-            "files of other makers differ by some per cent"
-        )
+        file = resolved.file
+        notes.append(finding(Rule.FILE_MIXTURE_ASSUMED, Field.QUANTIZATION, file=file))
     if resolved.gpu_layers < ALL_LAYERS or resolved.host_experts:
-        notes.append("what stays in main memory is not counted: the node must have room for it")
+        notes.append(finding(Rule.MAIN_MEMORY_NOT_COUNTED, Field.EXTRA_ARGS))
     if architecture.multimodal and not resolved.projector:
-        notes.append("text only: --mmproj would load the image or audio tower as well")
+        notes.append(finding(Rule.TEXT_ONLY, Field.EXTRA_ARGS))
     if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+        notes.append(finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title))
     if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
+        notes.append(finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread))
     return tuple(notes)

@@ -33,6 +33,8 @@ from plimsoll.engines.sglang.defaults import Resolved, resolve
 from plimsoll.engines.sglang.overheads import Amount, context, forward, graphs, request_table
 from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
 from plimsoll.engines.sglang.weights import load_quantization, weights
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div, gib
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
-    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
@@ -130,7 +131,7 @@ class SGLang:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Finding | Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why SGLang would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 
@@ -313,18 +314,22 @@ def _capped(
     return min(usable, others + min(store.need(stage, 1, store.most), max(0, terms[1].low - 1)))
 
 
-def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> tuple[str, ...]:
-    notes = []
+def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> tuple[Finding, ...]:
+    notes: list[Finding] = []
     if case.figures.newer:
         notes.append(
-            f"SGLang {case.figures.version} is newer than the constants known here; "
-            "those of the newest version are assumed"
+            finding(
+                Rule.NEWER_VERSION_ASSUMED,
+                Field.VERSION,
+                engine=TABLE.title,
+                version=case.figures.version,
+            )
         )
     if case.resolved.kv_dtype not in KNOWN_KV_DTYPES:
         dtype = case.resolved.kv_dtype
-        notes.append(f"KV cache dtype {dtype} is not known here; its size is assumed")
+        notes.append(finding(Rule.CACHE_SIZE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype))
     if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+        notes.append(finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title))
     if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
+        notes.append(finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread))
     return tuple(notes)

@@ -28,6 +28,8 @@ from plimsoll.engines.tensorrt_llm.defaults import KNOWN_KV_DTYPES, resolve
 from plimsoll.engines.tensorrt_llm.kv import stage_caches
 from plimsoll.engines.tensorrt_llm.overheads import activation, buffers, graphs
 from plimsoll.engines.tensorrt_llm.stages import bounds, weights
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.tensorrt_llm.defaults import Resolved
     from plimsoll.engines.tensorrt_llm.kv import StageCache
-    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
@@ -115,7 +116,7 @@ class TensorRTLLM:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Finding | Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why TensorRT-LLM would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 
@@ -199,30 +200,34 @@ def _weights(
 def _notes(
     architecture: Architecture, settings: EngineSettings, resolved: Resolved,
     accelerator: Accelerator, figures: Constants,
-) -> tuple[str, ...]:  # fmt: skip
-    """What was assumed, in sentences."""
-    notes = [
-        "activation, buffers and CUDA graphs of TensorRT-LLM are assumed: few start-ups are public"
-    ]
+) -> tuple[Finding, ...]:  # fmt: skip
+    """What was assumed."""
+    notes = [finding(Rule.TENSORRT_LLM_ASSUMED, Field.ENGINE)]
     if figures.newer:
         notes.append(
-            f"TensorRT-LLM {figures.version} is newer than the constants known here; "
-            "those of the newest version are assumed"
+            finding(
+                Rule.NEWER_VERSION_ASSUMED,
+                Field.VERSION,
+                engine=TABLE.title,
+                version=figures.version,
+            )
         )
     if not resolved.pytorch:
-        notes.append(
-            "a built engine: max_batch_size, max_num_tokens and max_seq_len are those it was "
-            "built with"
-        )
+        notes.append(finding(Rule.BUILT_ENGINE, Field.ENGINE))
     if resolved.kv_dtype not in KNOWN_KV_DTYPES:
-        notes.append(f"KV cache dtype {resolved.kv_dtype} is not known here; 16 bits are assumed")
+        dtype = resolved.kv_dtype
+        notes.append(finding(Rule.CACHE_DTYPE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype))
     if settings.kv_cache_dtype and not figures.flag("cache_dtype_flag"):
         notes.append(
-            f"TensorRT-LLM {figures.version} takes the cache dtype from its options file: "
-            f"kv_cache_config: {{dtype: {settings.kv_cache_dtype}}}"
+            finding(
+                Rule.CACHE_DTYPE_IN_OPTIONS_FILE,
+                Field.KV_CACHE_DTYPE,
+                version=figures.version,
+                dtype=settings.kv_cache_dtype,
+            )
         )
     if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+        notes.append(finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title))
     if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
+        notes.append(finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread))
     return tuple(notes)

@@ -32,7 +32,9 @@ from plimsoll.engines.tgi import checks
 from plimsoll.engines.tgi.arguments import arguments, read_arguments
 from plimsoll.engines.tgi.constants import TABLE
 from plimsoll.engines.tgi.defaults import Resolved, load_quantization, resolve
+from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
-    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
@@ -124,7 +125,7 @@ class TGI:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Finding | Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why TGI would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 
@@ -246,17 +247,21 @@ def _notes(
     resolved: Resolved,
     accelerator: Accelerator,
     figures: Constants,
-) -> tuple[str, ...]:
-    notes = ["TGI is in maintenance mode; its activation and context are assumed, not measured"]
+) -> tuple[Finding, ...]:
+    notes = [finding(Rule.TGI_ASSUMED, Field.ENGINE)]
     if figures.newer:
         notes.append(
-            f"TGI {figures.version} is newer than the constants known here; "
-            "those of the newest version are assumed"
+            finding(
+                Rule.NEWER_VERSION_ASSUMED,
+                Field.VERSION,
+                engine=TABLE.title,
+                version=figures.version,
+            )
         )
     if resolved.fits and resolved.max_model_len == architecture.max_model_len:
-        notes.append("without --max-total-tokens TGI takes the longest context that fits")
+        notes.append(finding(Rule.LONGEST_CONTEXT_TAKEN, Field.MAX_MODEL_LEN))
     if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+        notes.append(finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title))
     if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
+        notes.append(finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread))
     return tuple(notes)

@@ -27,6 +27,8 @@ from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.overheads import graphs, non_torch, outside
 from plimsoll.engines.vllm.traits import traits
 from plimsoll.errors import Unreadable
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
-    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
@@ -142,7 +143,7 @@ class VLLM:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Finding | Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why vLLM would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 
@@ -266,33 +267,41 @@ def _notes(
     accelerator: Accelerator,
     figures: Constants,
     capped: bool,
-) -> tuple[str, ...]:
-    """What was assumed, in sentences."""
-    notes = []
+) -> tuple[Finding, ...]:
+    """What was assumed."""
+    notes: list[Finding] = []
     if figures.newer:
         notes.append(
-            f"vLLM {figures.version} is newer than the constants known here; "
-            "those of the newest version are assumed"
+            finding(
+                Rule.NEWER_VERSION_ASSUMED,
+                Field.VERSION,
+                engine=VLLM.title,
+                version=figures.version,
+            )
         )
     if capped:
-        notes.append(
-            f"utilization {resolved.utilization} leaves no room for what vLLM does not count "
-            "(CUDA context, NCCL, graphs that are not charged); usable memory is reduced by it"
-        )
+        share = str(resolved.utilization)
+        notes.append(finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share))
     if resolved.kv_dtype not in KNOWN_KV_DTYPES:
-        notes.append(f"KV cache dtype {resolved.kv_dtype} is not known here; 16 bits are assumed")
+        dtype = resolved.kv_dtype
+        notes.append(finding(Rule.CACHE_DTYPE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype))
     if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+        notes.append(finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title))
     if settings.max_model_len is None and resolved.max_model_len < architecture.max_model_len:
         notes.append(
-            f"vLLM starts this LongRoPE model with {resolved.max_model_len} tokens; "
-            f"maxModelLen may be up to {architecture.max_model_len}"
+            finding(
+                Rule.CONTEXT_MAY_BE_LONGER,
+                Field.MAX_MODEL_LEN,
+                length=resolved.max_model_len,
+                most=architecture.max_model_len,
+            )
         )
     if traits(architecture).states:
         pages = int(figures.number("state_pages"))
-        notes.append(f"recurrent layers keep {pages} page{'s' * (pages > 1)} of state a sequence")
+        rule = Rule.STATE_PAGES if pages > 1 else Rule.STATE_PAGE
+        notes.append(finding(rule, Field.VERSION, pages=pages))
     if "skip-mm-profiling" in dict(settings.own):
-        notes.append("images take memory beside this estimate: --skip-mm-profiling measures none")
+        notes.append(finding(Rule.IMAGES_NOT_PROFILED, Field.IMAGES))
     if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
+        notes.append(finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread))
     return tuple(notes)

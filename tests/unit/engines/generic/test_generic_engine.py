@@ -22,7 +22,7 @@ from plimsoll.engines.base import (
 )
 from plimsoll.engines.generic.engine import Generic
 from plimsoll.engines.vllm.engine import VLLM
-from worded import worded
+from worded import notes_in, worded
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -91,7 +91,7 @@ def test_every_term_but_the_weights_is_assumed() -> None:
     e = run()
     assert {t.known for t in e.terms[1:]} == {Known.ASSUMED}
     assert e.term(TermName.WEIGHTS).known is Known.MODELLED
-    assert any("not known here" in note for note in e.notes)
+    assert any("not known here" in note for note in notes_in(e))
 
 
 def test_weights_are_those_that_vllm_would_hold() -> None:
@@ -128,7 +128,7 @@ def test_mig_slices_do_not_work_together() -> None:
     from dataclasses import replace
 
     slice_ = replace(A100, mig_of="nvidia-a100-80gb", mig_profile="1g.10gb")
-    found = ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(tensor=2), slice_)
+    found = worded(ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(tensor=2), slice_))
     assert "MIG slices cannot work together" in str(found[0])
 
 

@@ -24,6 +24,7 @@ from plimsoll.engines.llama_cpp.engine import LlamaCpp
 from plimsoll.engines.llama_cpp.mixture import FILE_TYPES
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB, MIB
+from worded import notes_in, worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -51,7 +52,7 @@ def estimate(
 
 
 def problems(model: Architecture, said: EngineSettings, split: Parallelism) -> list[str]:
-    return [str(p) for p in ENGINE.problems(model, said, split, L4)]
+    return [str(p) for p in worded(ENGINE.problems(model, said, split, L4))]
 
 
 def test_usable_memory_is_all_that_a_process_sees() -> None:
@@ -104,7 +105,7 @@ def test_layers_in_main_memory_take_nothing_of_the_gpu() -> None:
     full = estimate(LLAMA_8B, SAID, "-ngl", "99", "-c", "8192")
     assert half.term(TermName.KV_CACHE).bytes == GIB * 15 // 32
     assert half.term(TermName.WEIGHTS).bytes < full.term(TermName.WEIGHTS).bytes
-    assert any("main memory" in note for note in half.notes)
+    assert any("main memory" in note for note in notes_in(half))
 
 
 def test_before_b7410_the_output_is_the_last_layer_to_reach_the_gpu() -> None:
@@ -170,7 +171,7 @@ def test_a_projector_counts_only_where_it_is_loaded() -> None:
     seeing = estimate(entry.architecture, SAID, "--mmproj", "mmproj.gguf")
     grown = seeing.term(TermName.WEIGHTS).bytes - text.term(TermName.WEIGHTS).bytes
     assert 0.7 * GIB < grown < 1.0 * GIB
-    assert any("--mmproj" in note for note in text.notes)
+    assert any("--mmproj" in note for note in notes_in(text))
 
 
 def test_an_unknown_file_type_is_a_problem_that_names_the_known_ones() -> None:
@@ -218,14 +219,14 @@ def test_a_checkpoint_that_is_no_gguf_counts_as_sixteen_bits_and_says_so() -> No
     assert entry is not None
     found = estimate(entry.architecture, replace(SAID, quantization=""), accelerator=H100)
     assert found.term(TermName.WEIGHTS).known is Known.ASSUMED
-    assert any("stored as fp8, no GGUF file type" in note for note in found.notes)
+    assert any("stored as fp8, no GGUF file type" in note for note in notes_in(found))
 
 
 def test_an_unsaid_file_is_never_certain_not_to_fit() -> None:
     said = replace(SAID, quantization="", max_model_len=4096)
     found = estimate(LLAMA_70B, said, gpus=2)
     assert found.required > found.usable > found.required_low
-    assert any("nothing says which GGUF file" in note for note in found.notes)
+    assert any("nothing says which GGUF file" in note for note in notes_in(found))
     sure = estimate(LLAMA_70B, replace(said, quantization="bf16"), gpus=2)
     assert sure.required_low > sure.usable
 

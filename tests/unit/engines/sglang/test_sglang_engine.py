@@ -25,7 +25,7 @@ from plimsoll.engines.base import (
 )
 from plimsoll.engines.sglang.engine import SGLang
 from plimsoll.units import GIB, MIB
-from worded import worded
+from worded import notes_in, worded
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
@@ -183,7 +183,7 @@ def test_plain_data_parallelism_copies_experts() -> None:
 
 
 def test_a_version_beyond_the_table_says_so() -> None:
-    assert any("newer than the constants" in note for note in run(version="0.9.0").notes)
+    assert any("newer than the constants" in note for note in notes_in(run(version="0.9.0")))
 
 
 def test_terms_say_how_they_are_known() -> None:
@@ -300,9 +300,9 @@ def test_what_the_engine_would_refuse_is_said_with_its_field(
         H100,
     )
     assert [p.path for p in worded(found)] == [path]
-    assert words in str(found[0])
+    assert words in str(worded(found)[0])
 
 
 def test_heads_that_do_not_divide_are_refused() -> None:
     found = SGLang().problems(LLAMA_8B, EngineSettings(name="sglang"), Parallelism(tensor=3), H100)
-    assert "attention heads" in str(found[0])
+    assert "attention heads" in str(worded(found)[0])

@@ -25,6 +25,7 @@ from plimsoll.engines.tensorrt_llm.engine import TensorRTLLM
 from plimsoll.engines.tensorrt_llm.stages import bounds, weights
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB, MIB
+from worded import worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -51,7 +52,7 @@ def estimate(
 def problems(
     model: Architecture, said: EngineSettings, split: Parallelism, gpu: Accelerator = H100
 ) -> list[str]:
-    return [str(p) for p in ENGINE.problems(model, said, split, gpu)]
+    return [str(p) for p in worded(ENGINE.problems(model, said, split, gpu))]
 
 
 def test_the_cache_gets_nine_tenths_of_what_the_rest_leaves() -> None:

@@ -24,7 +24,7 @@ from plimsoll.engines.base import (
 )
 from plimsoll.engines.tgi.engine import TGI
 from plimsoll.units import GIB
-from worded import problems_in, worded
+from worded import notes_in, problems_in, worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -115,7 +115,7 @@ def test_nothing_but_the_cache_is_said_to_be_exact() -> None:
     e = run()
     assert e.term(TermName.KV_CACHE).known is Known.EXACT
     assert e.term(TermName.ACTIVATION).known is Known.ASSUMED
-    assert any("maintenance mode" in note for note in e.notes)
+    assert any("maintenance mode" in note for note in notes_in(e))
 
 
 def test_the_batch_is_no_larger_than_said() -> None:

@@ -32,14 +32,14 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
-from plimsoll.engines.registry import NAMES, engine
+from plimsoll.engines.registry import NAMES, engine, estimate
 from plimsoll.engines.vllm.engine import VLLM
-from plimsoll.errors import Invalid, Problem, Unreadable
-from plimsoll.estimate import estimate
+from plimsoll.errors import Problem, Unreadable
+from plimsoll.findings import Refused
 from plimsoll.models.model import Model, ModelSource
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.units import GIB
-from worded import worded
+from worded import notes_in, worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -103,7 +103,7 @@ def test_a_longrope_model_starts_with_the_context_from_before_it_was_lengthened(
     found = run(model, version=version, max_model_len=said)
     assert found.max_model_len == length
     assert found.largest_max_model_len > 65536
-    hints = [note for note in found.notes if "maxModelLen may be up to 131072" in note]
+    hints = [note for note in notes_in(found) if "maxModelLen may be up to 131072" in note]
     assert len(hints) == (length == 4096)
 
 
@@ -185,7 +185,7 @@ def test_what_does_not_fit_has_a_negative_capacity_and_no_length() -> None:
 def test_a_share_that_leaves_no_room_for_the_context_is_reduced_and_said() -> None:
     result = run(utilization=Decimal("1"))
     assert result.usable < result.physical - GIB // 2
-    assert "usable memory is reduced" in " ".join(result.notes)
+    assert "usable memory is reduced" in " ".join(notes_in(result))
 
 
 def test_a_fixed_cache_is_taken_whole_and_needs_no_share() -> None:
@@ -205,15 +205,15 @@ def test_an_unknown_cache_dtype_counts_as_16_bits_and_says_so() -> None:
     term = result.term(TermName.KV_CACHE)
     assert term.known is Known.ASSUMED
     assert term.low < term.bytes == run().term(TermName.KV_CACHE).bytes
-    assert "octave_k3v4" in " ".join(result.notes)
+    assert "octave_k3v4" in " ".join(notes_in(result))
 
 
 def test_flags_that_are_not_counted_are_named_in_the_notes() -> None:
-    assert "--enable-lora" in " ".join(run(unread=("--enable-lora",)).notes)
+    assert "--enable-lora" in " ".join(notes_in(run(unread=("--enable-lora",))))
 
 
 def test_a_newer_version_is_estimated_with_the_newest_figures_and_says_so() -> None:
-    assert "newer than the constants" in " ".join(run(version="0.99").notes)
+    assert "newer than the constants" in " ".join(notes_in(run(version="0.99")))
 
 
 def test_an_estimate_takes_well_under_a_third_of_a_millisecond() -> None:
@@ -344,16 +344,16 @@ def test_estimate_takes_a_model_or_an_architecture() -> None:
 
 
 def test_estimate_raises_every_problem_at_once() -> None:
-    with pytest.raises(Invalid) as caught:
+    with pytest.raises(Refused) as caught:
         estimate(LLAMA_70B, EngineSettings(version="x"), Workload(), Parallelism(3), H100)
-    assert [p.path for p in caught.value.problems] == [
+    assert [p.path for p in worded(caught.value.findings)] == [
         "spec.engine.version",
         "spec.engine.parallelism.tensor",
     ]
 
 
 def test_estimate_refuses_a_model_of_which_only_the_name_is_known() -> None:
-    with pytest.raises(Invalid, match="structure"):
+    with pytest.raises(Refused, match="structure"):
         estimate(
             Model("who/knows", ModelSource.UNKNOWN),
             EngineSettings(),

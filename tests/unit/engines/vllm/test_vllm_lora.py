@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from plimsoll.engines.base import Known, TermName
 from plimsoll.engines.layers.allocator import allocated
 from vllm_features import RANKS, estimate, extra, read
+from worded import warnings_in
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 MOE = "Qwen/Qwen3-30B-A3B"
@@ -115,7 +116,7 @@ def test_without_adapters_there_is_no_line_for_them() -> None:
 def test_a_rank_without_the_switch_changes_nothing_and_says_so() -> None:
     reading = read("--max-lora-rank=64")
     assert reading.settings.lora is None
-    assert reading.warnings == (
+    assert warnings_in(reading) == (
         "spec.engine.extraArgs[0]: --max-lora-rank changes nothing without --enable-lora",
     )
 

@@ -11,6 +11,7 @@ from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.models.architecture import Part
 from vllm_features import Settings, estimate, model, read
+from worded import notes_in, problems_in
 
 SEEING = "Qwen/Qwen2.5-VL-7B-Instruct"
 GEMMA = "google/gemma-3-27b-it"
@@ -67,7 +68,7 @@ def test_an_encoder_that_is_not_profiled_is_loaded_and_its_images_are_named() ->
     found = estimate(SEEING, "--skip-mm-profiling")
     assert found.term(TermName.WEIGHTS) == estimate(SEEING).term(TermName.WEIGHTS)
     assert found.term(TermName.ACTIVATION).bytes < estimate(SEEING).term(TermName.ACTIVATION).bytes
-    assert any("--skip-mm-profiling" in note for note in found.notes)
+    assert any("--skip-mm-profiling" in note for note in notes_in(found))
 
 
 @given(st.integers(1, 999), st.sampled_from(["0.9.2", "0.13.0", "0.19.0", "0.33.0"]))
@@ -87,7 +88,7 @@ def test_the_typed_limit_and_the_flag_agree_or_it_is_an_error() -> None:
     assert read(*TEXT, settings=typed).problems == ()
     assert read("--language-model-only", settings=typed).problems == ()
     for flags in (('--limit-mm-per-prompt={"image": 4}',), ("--limit-mm-per-prompt", "image=4")):
-        problem = str(read(*flags, settings=typed).problems[0])
+        problem = str(problems_in(read(*flags, settings=typed))[0])
         assert "the same as spec.workload.imagesPerPrompt (0)" in problem
     assert read("--language-model-only", settings=Settings(images=2)).problems
 

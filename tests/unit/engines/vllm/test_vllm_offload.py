@@ -10,7 +10,7 @@ from plimsoll.engines.base import Known, Parallelism, TermName
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.units import GIB
 from vllm_features import Settings, estimate, model, read
-from worded import worded
+from worded import problems_in, worded
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 LARGE = "meta-llama/Meta-Llama-3-70B-Instruct"
@@ -53,7 +53,7 @@ def test_the_typed_field_and_the_flag_agree_or_it_is_an_error() -> None:
     typed = Settings(cpu_offload=10 * GIB)
     assert weights(LLAMA, settings=typed) == weights(LLAMA, "--cpu-offload-gb=10")
     assert read("--cpu-offload-gb=10", settings=typed).problems == ()
-    problem = str(read("--cpu-offload-gb=8", settings=typed).problems[0])
+    problem = str(problems_in(read("--cpu-offload-gb=8", settings=typed))[0])
     assert "the same as spec.engine.cpuOffload (10 GiB)" in problem
 
 

@@ -12,7 +12,7 @@ from plimsoll.engines.base import Known, Speculative, TermName
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.units import GIB
 from vllm_features import Settings, estimate, extra, model, read
-from worded import problems_in, worded
+from worded import problems_in, warnings_in, worded
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 V3 = "deepseek-ai/DeepSeek-V3"
@@ -133,7 +133,7 @@ def test_before_0_8_a_draft_may_not_have_been_measured() -> None:
 def test_every_way_to_say_a_draft_means_the_same(flags: tuple[str, ...]) -> None:
     reading = read(*flags)
     assert reading.settings.speculative == Speculative("eagle3", "a/b", 3)
-    assert (problems_in(reading), reading.warnings, reading.settings.unread) == ((), (), ())
+    assert (problems_in(reading), warnings_in(reading), reading.settings.unread) == ((), (), ())
 
 
 def test_the_old_flags_are_read_and_written_for_the_releases_that_have_them() -> None:
