@@ -22,6 +22,7 @@ from plimsoll.engines.base import (
     Reading,
     Term,
     TermName,
+    Terms,
     Workload,
 )
 from plimsoll.findings import Finding, Rule, finding
@@ -151,12 +152,12 @@ class PlainEngine:
         held = max(0, room) // per_token
         return Estimate(
             parallelism=p,
-            terms=tuple(
+            terms=Terms(tuple(
                 Term(
                     name, size, int(size * (1 - self.error)), int(size * (1 + self.error)),
                     Known.MODELLED, f"{tokens} tokens" if name is TermName.KV_CACHE else "",
                 ) for name, size in sizes.items()
-            ),
+            )),
             stage=0, physical=physical, usable=usable, utilization=utilization,
             version=settings.version or "0.33.0", max_model_len=length, max_num_seqs=seqs,
             max_num_batched_tokens=8192, kv_cache_dtype=settings.kv_cache_dtype or "bfloat16",

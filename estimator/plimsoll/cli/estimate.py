@@ -270,7 +270,7 @@ def _where(verdict: Verdict, estimate: Estimate) -> str:
 def _room(estimate: Estimate) -> str:
     from plimsoll.engines.base import NO_CACHE, TermName
 
-    if estimate.term(TermName.KV_CACHE).basis == NO_CACHE:
+    if estimate.terms[TermName.KV_CACHE].basis == NO_CACHE:
         return NO_CACHE
     if estimate.kv_capacity <= 0:
         return "no room for KV cache"

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from decimal import Decimal
 
     from plimsoll.accelerators.types import Accelerator
@@ -67,6 +67,54 @@ class Term:
     high: int
     known: Known
     basis: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms of one rank, in the order of `TermName`; each is had by its name."""
+
+    each: tuple[Term, ...]
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.each)
+
+    def __contains__(self, name: TermName) -> bool:
+        return any(term.name is name for term in self.each)
+
+    def __getitem__(self, name: TermName) -> Term:
+        for term in self.each:
+            if term.name is name:
+                return term
+        raise KeyError(name)
+
+    @property
+    def bytes(self) -> int:
+        """Their sum."""
+        return sum(term.bytes for term in self.each)
+
+    @property
+    def low(self) -> int:
+        """The least that they may turn out to be together."""
+        return sum(term.low for term in self.each)
+
+    @property
+    def high(self) -> int:
+        """The most that they may turn out to be together."""
+        return sum(term.high for term in self.each)
+
+    @property
+    def beside_cache(self) -> int:
+        """Bytes of everything but the KV cache."""
+        return self.bytes - self[TermName.KV_CACHE].bytes
+
+    @property
+    def low_beside_cache(self) -> int:
+        """The least of everything but the KV cache."""
+        return self.low - self[TermName.KV_CACHE].low
+
+    def replaced(self, term: Term) -> Terms:
+        """The same with another term of a name that is there."""
+        return Terms(tuple(term if one.name is term.name else one for one in self.each))
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +231,11 @@ class Workload:
     output_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What the worst rank of one replica needs on one kind of GPU.
 
-    terms: in the order of `TermName`, the first five always. stage: the pipeline stage that needs
-        most (from 0).
+    terms: the first five of `TermName` always. stage: the pipeline stage that needs most (from 0).
     physical, usable: bytes of one GPU, and what the engine may take of it.
     utilization, max_model_len, max_num_seqs, max_num_batched_tokens, kv_cache_dtype, version:
         as resolved from the settings and the engine's defaults.
@@ -200,7 +247,7 @@ class Estimate:
     """
 
     parallelism: Parallelism
-    terms: tuple[Term, ...]
+    terms: Terms
     stage: int
     physical: int
     usable: int
@@ -219,26 +266,22 @@ class Estimate:
     @property
     def required(self) -> int:
         """Bytes that the rank needs: the sum of its terms."""
-        return sum(term.bytes for term in self.terms)
+        return self.terms.bytes
 
     @property
     def required_low(self) -> int:
         """The least that it may turn out to need."""
-        return sum(term.low for term in self.terms)
+        return self.terms.low
 
     @property
     def required_high(self) -> int:
         """The most that it may turn out to need."""
-        return sum(term.high for term in self.terms)
+        return self.terms.high
 
     @property
     def spare(self) -> int:
         """Usable less required; negative where it does not fit."""
         return self.usable - self.required
-
-    def term(self, name: TermName) -> Term:
-        """The term of that name."""
-        return next(term for term in self.terms if term.name == name)
 
 
 class Engine(Protocol):

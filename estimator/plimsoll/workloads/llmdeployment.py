@@ -87,12 +87,6 @@ PLACES: Final = Places(
 )
 """Where an LLMDeployment keeps each field."""
 
-_FEATURES: Final = {
-    "lora": "spec.engine.lora", "speculative": "spec.engine.speculative",
-    "cpu_offload": "spec.engine.cpuOffload", "images": "spec.workload.imagesPerPrompt",
-    "videos": "spec.workload.videosPerPrompt",
-}  # fmt: skip
-
 _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
 
 
@@ -236,7 +230,7 @@ def _features(
     workload: WorkloadSpec,
     problems: list[Finding | Problem],
 ) -> EngineSettings:
-    """The settings with adapters, draft, offload and images; only vLLM's model knows them."""
+    """The settings with adapters, draft, offload and images."""
     found: dict[str, Any] = {}
     if spec.lora is not None:
         found["lora"] = Lora(spec.lora.max_loras, spec.lora.max_rank)
@@ -262,15 +256,6 @@ def _features(
         found["images"] = workload.images_per_prompt
     if workload.videos_per_prompt is not None or workload.images_per_prompt == 0:
         found["videos"] = workload.videos_per_prompt or 0
-    if found and settings.name != "vllm":
-        problems += [
-            Problem(
-                _FEATURES[field], "", f"no such field beside engine {settings.name}",
-                "leave it out; flags of the engine go into spec.engine.extraArgs",
-            )
-            for field in found
-        ]  # fmt: skip
-        return settings
     return replace(settings, **found)
 
 

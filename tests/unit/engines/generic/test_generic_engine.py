@@ -83,14 +83,14 @@ def test_it_never_denies_where_the_weights_alone_would_go_in(
     )  # fmt: skip
     assert e.required_low <= e.required <= e.required_high
     assert all(0 <= t.low <= t.bytes <= t.high for t in e.terms)
-    if e.term(TermName.WEIGHTS).bytes <= e.physical:
+    if e.terms[TermName.WEIGHTS].bytes <= e.physical:
         assert e.required_low <= e.usable
 
 
 def test_every_term_but_the_weights_is_assumed() -> None:
     e = run()
-    assert {t.known for t in e.terms[1:]} == {Known.ASSUMED}
-    assert e.term(TermName.WEIGHTS).known is Known.MODELLED
+    assert {t.known for t in e.terms if t.name is not TermName.WEIGHTS} == {Known.ASSUMED}
+    assert e.terms[TermName.WEIGHTS].known is Known.MODELLED
     assert any("not known here" in note for note in notes_in(e))
 
 
@@ -98,8 +98,8 @@ def test_weights_are_those_that_vllm_would_hold() -> None:
     split = Parallelism(tensor=4)
     theirs = VLLM().estimate(LLAMA_70B, EngineSettings(), Workload(), split, H100)
     assert (
-        run(LLAMA_70B, split=split).term(TermName.WEIGHTS).bytes
-        == theirs.term(TermName.WEIGHTS).bytes
+        run(LLAMA_70B, split=split).terms[TermName.WEIGHTS].bytes
+        == theirs.terms[TermName.WEIGHTS].bytes
     )
 
 
@@ -108,7 +108,7 @@ def test_more_context_never_needs_less_and_more_gpus_never_more_weights(model: s
     needs = [run(MODELS[model], max_model_len=n).required for n in (1, 512, 8192, 32768)]
     assert all(a <= b for a, b in pairwise(needs))
     held = [
-        run(MODELS[model], split=Parallelism(tensor=n)).term(TermName.WEIGHTS).bytes
+        run(MODELS[model], split=Parallelism(tensor=n)).terms[TermName.WEIGHTS].bytes
         for n in ENGINE.tensor_parallel_sizes(MODELS[model], 8)
     ]
     assert all(a >= b for a, b in pairwise(held))

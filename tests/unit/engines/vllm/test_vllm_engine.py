@@ -154,14 +154,14 @@ def test_the_worst_pipeline_stage_is_the_one_reported() -> None:
     model = dense(layers=4, vocab=256000, hidden=2048)
     result = run(model, Parallelism(1, 4))
     assert result.stage == 3
-    assert result.term(TermName.ACTIVATION).bytes > 3 * GIB
+    assert result.terms[TermName.ACTIVATION].bytes > 3 * GIB
 
 
 def test_the_cache_is_for_the_larger_of_one_long_request_and_the_workload() -> None:
-    one = run().term(TermName.KV_CACHE)
-    small = run(workload=Workload(2, 100, 100)).term(TermName.KV_CACHE)
-    many = run(workload=Workload(64, 1000, 24)).term(TermName.KV_CACHE)
-    full = run(workload=Workload(64)).term(TermName.KV_CACHE)
+    one = run().terms[TermName.KV_CACHE]
+    small = run(workload=Workload(2, 100, 100)).terms[TermName.KV_CACHE]
+    many = run(workload=Workload(64, 1000, 24)).terms[TermName.KV_CACHE]
+    full = run(workload=Workload(64)).terms[TermName.KV_CACHE]
     assert one.bytes == small.bytes < many.bytes < full.bytes
     assert one.basis == "1 request x 8192 tokens, bfloat16"
     assert many.basis == "64 requests x 1024 tokens, bfloat16"
@@ -169,9 +169,9 @@ def test_the_cache_is_for_the_larger_of_one_long_request_and_the_workload() -> N
 
 
 def test_data_parallel_ranks_share_the_requests() -> None:
-    alone = run(workload=Workload(64)).term(TermName.KV_CACHE).bytes
+    alone = run(workload=Workload(64)).terms[TermName.KV_CACHE].bytes
     four = run(split=Parallelism(1, 1, 4), workload=Workload(64))
-    assert four.term(TermName.KV_CACHE).bytes == pytest.approx(alone / 4, rel=0.01)
+    assert four.terms[TermName.KV_CACHE].bytes == pytest.approx(alone / 4, rel=0.01)
     assert four.kv_tokens == pytest.approx(4 * run().kv_tokens, rel=0.01)
 
 
@@ -191,8 +191,8 @@ def test_a_share_that_leaves_no_room_for_the_context_is_reduced_and_said() -> No
 def test_a_fixed_cache_is_taken_whole_and_needs_no_share() -> None:
     result = run(kv_cache_memory=10 * GIB)
     assert result.kv_capacity == 10 * GIB
-    assert result.term(TermName.KV_CACHE).bytes == 10 * GIB
-    assert "fixed by --kv-cache-memory-bytes" in result.term(TermName.KV_CACHE).basis
+    assert result.terms[TermName.KV_CACHE].bytes == 10 * GIB
+    assert "fixed by --kv-cache-memory-bytes" in result.terms[TermName.KV_CACHE].basis
 
 
 def test_a_fixed_cache_smaller_than_what_is_asked_of_it_certainly_does_not_fit() -> None:
@@ -202,9 +202,9 @@ def test_a_fixed_cache_smaller_than_what_is_asked_of_it_certainly_does_not_fit()
 
 def test_an_unknown_cache_dtype_counts_as_16_bits_and_says_so() -> None:
     result = run(kv_cache_dtype="octave_k3v4")
-    term = result.term(TermName.KV_CACHE)
+    term = result.terms[TermName.KV_CACHE]
     assert term.known is Known.ASSUMED
-    assert term.low < term.bytes == run().term(TermName.KV_CACHE).bytes
+    assert term.low < term.bytes == run().terms[TermName.KV_CACHE].bytes
     assert "octave_k3v4" in " ".join(notes_in(result))
 
 

@@ -102,8 +102,8 @@ def test_a_tower_has_no_slots() -> None:
 
 
 def test_graphs_are_captured_with_and_without_adapters() -> None:
-    plain = estimate(LLAMA).term(TermName.CUDA_GRAPHS)
-    graphs = estimate(LLAMA, "--enable-lora").term(TermName.CUDA_GRAPHS)
+    plain = estimate(LLAMA).terms[TermName.CUDA_GRAPHS]
+    graphs = estimate(LLAMA, "--enable-lora").terms[TermName.CUDA_GRAPHS]
     assert graphs.bytes == 2 * plain.bytes
     assert graphs.low == plain.low
     assert graphs.known is Known.ASSUMED
@@ -147,5 +147,5 @@ def test_pipeline_stages_share_the_slots_without_losing_any(model: str, pipeline
 
 def test_the_first_engine_does_not_refuse_for_slots_that_it_makes_after_measuring() -> None:
     for version, certain in (("0.7.3", False), ("0.8.5", True)):
-        term = estimate(LLAMA, "--enable-lora", version=version).term(TermName.LORA)
+        term = estimate(LLAMA, "--enable-lora", version=version).terms[TermName.LORA]
         assert (term.low > 0) is certain
