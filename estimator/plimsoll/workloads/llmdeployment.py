@@ -66,6 +66,9 @@ PLACES: Final = Places(
         Field.LORA_SLOTS: "spec.engine.lora.maxLoras",
         Field.LORA_RANK: "spec.engine.lora.maxRank",
         Field.SPECULATIVE: "spec.engine.speculative",
+        Field.SPECULATIVE_METHOD: "spec.engine.speculative.method",
+        Field.SPECULATIVE_MODEL: "spec.engine.speculative.model",
+        Field.SPECULATIVE_TOKENS: "spec.engine.speculative.tokens",
         Field.CPU_OFFLOAD: "spec.engine.cpuOffload",
         Field.EXTRA_ARGS: "spec.engine.extraArgs",
         Field.TENSOR: "spec.engine.parallelism.tensor",
@@ -84,12 +87,6 @@ PLACES: Final = Places(
     }
 )
 """Where an LLMDeployment keeps each field."""
-
-_FEATURES: Final = {
-    "lora": "spec.engine.lora", "speculative": "spec.engine.speculative",
-    "cpu_offload": "spec.engine.cpuOffload", "images": "spec.workload.imagesPerPrompt",
-    "videos": "spec.workload.videosPerPrompt",
-}  # fmt: skip
 
 _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
 
@@ -176,7 +173,7 @@ def _broken(name: str, *problems: Problem) -> Request:
 
 def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documents) -> Request:
     problems: list[Finding | Problem] = []
-    warnings: list[str] = []
+    warnings: list[Finding | str] = []
     engine_spec = spec.engine or EngineSpec()
     settings = _settings(engine_spec, problems)
     workload = spec.workload or WorkloadSpec()
@@ -234,7 +231,7 @@ def _features(
     workload: WorkloadSpec,
     problems: list[Finding | Problem],
 ) -> EngineSettings:
-    """The settings with adapters, draft, offload and images; only vLLM's model knows them."""
+    """The settings with adapters, draft, offload and images."""
     found: dict[str, Any] = {}
     if spec.lora is not None:
         found["lora"] = Lora(spec.lora.max_loras, spec.lora.max_rank)
@@ -260,21 +257,12 @@ def _features(
         found["images"] = workload.images_per_prompt
     if workload.videos_per_prompt is not None or workload.images_per_prompt == 0:
         found["videos"] = workload.videos_per_prompt or 0
-    if found and settings.name != "vllm":
-        problems += [
-            Problem(
-                _FEATURES[field], "", f"no such field beside engine {settings.name}",
-                "leave it out; flags of the engine go into spec.engine.extraArgs",
-            )
-            for field in found
-        ]  # fmt: skip
-        return settings
     return replace(settings, **found)
 
 
 def _model(
     spec: ModelSpec, namespace: str, documents: Documents, problems: list[Finding | Problem],
-    warnings: list[str],
+    warnings: list[Finding | str],
 ) -> Model:  # fmt: skip
     """The model that is named, or an unknown one with what is wrong in `problems`."""
     document: str | None = None
