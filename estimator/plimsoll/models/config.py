@@ -130,7 +130,8 @@ def _unsized(quantization: Quantization | None) -> bool:
     """Whether a checkpoint is quantized in a way that nobody here can size."""
     if quantization is None:
         return False
-    return bool(quantization.unread) or not (quantization.default or quantization.special)
+    in_part = quantization.unsized or bool(quantization.unread)
+    return in_part or not (quantization.default or quantization.special)
 
 
 def _served(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:

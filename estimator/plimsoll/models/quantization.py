@@ -58,6 +58,7 @@ class Quantization:
         or prefix, ``re:...``, or with ``*``).
     special: (pattern, scheme) pairs that come before `default`.
     ignored_in: (number of a layer, patterns within it) for what is left alone in single layers.
+    unsized: some weights are stored in a way that nobody here can size; they count as unquantized.
     """
 
     method: str
@@ -65,6 +66,7 @@ class Quantization:
     ignored: tuple[str, ...] = ()
     special: tuple[tuple[str, Scheme], ...] = ()
     ignored_in: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    unsized: bool = False
 
     @cached_property
     def ignored_rules(self) -> Rules:

@@ -35,6 +35,15 @@ MAX_STARRED: Final = 512
 """Of these, names with stars; the most known is 184."""
 MAX_EXPRESSIONS: Final = 64
 """Of these, regular expressions; the most known is 5."""
+_BITS: Final = {
+    "awq": frozenset({4}),
+    "gptq": frozenset({2, 3, 4, 8}),
+    "compressed-tensors": frozenset({4, 8}),
+    "aqlm": frozenset({1, 2, 3, 4}),
+}
+"""Bits of a weight in the formats that there are; of others nothing is believed."""
+_AQLM_GROUPS: Final = frozenset({8, 16})
+"""Weights that share codes in AQLM's published checkpoints."""
 _PATH: Final = "config.json: quantization_config"
 _LAYER: Final = re.compile(r"^.{0,64}?\blayers?\.(\d{1,5})(?=[.*]|$)\.?")
 _EXPERT: Final = re.compile(r"\bexperts\.\d+")
@@ -120,6 +129,13 @@ def _integer(value: object, default: int) -> int:
     return int(value) if usable else default  # type: ignore[call-overload]
 
 
+def _bits(given: object, default: int, known: frozenset[int]) -> int | None:
+    """Bits of a weight; None: there is no such format. given: None if the config says nothing."""
+    if given is None:
+        return default
+    return given if isinstance(given, int) and given in known else None
+
+
 def _from_config(q: Mapping[str, Any]) -> Quantization | None:
     method = str(q.get("quant_method") or "").lower().replace("_", "-")
     found = _by_method(method, q)
@@ -138,13 +154,17 @@ def _by_method(method: str, q: Mapping[str, Any]) -> Quantization | None:
     if method == "mxfp4":
         return Quantization("mxfp4", MXFP4)
     if method in ("awq", "gptq", "auto-round", "auto-awq", "intel/auto-round"):
-        bits = _integer(q.get("bits") or q.get("w_bit"), 4)
+        engine = "awq" if "awq" in method else "gptq"
+        given = q.get("bits") if q.get("bits") is not None else q.get("w_bit")
+        bits = _bits(given, 4, _BITS[engine])
+        if bits is None:
+            return Quantization(engine, None, unsized=True)
         size = q.get("group_size") or q.get("q_group_size") or 128
         group = 0 if size == -1 else _integer(size, 128)
         zero = bits if method != "auto-round" or not q.get("sym") else 0
         scheme = Scheme(f"w{bits}a16", bits, group, 1, 2, zero)
         head = (("lm_head", scheme),) if q.get("lm_head") is True else ()
-        return Quantization("awq" if "awq" in method else "gptq", scheme, special=head)
+        return Quantization(engine, scheme, special=head)
     if method == "bitsandbytes" or q.get("load_in_4bit") or q.get("load_in_8bit"):
         if q.get("load_in_8bit"):
             return Quantization("bitsandbytes", Scheme("int8", 8, 0, 1))
@@ -156,14 +176,14 @@ def _by_method(method: str, q: Mapping[str, Any]) -> Quantization | None:
         return _groups(method or "compressed-tensors", q)
     if method == "aqlm":
         codes = _integer(q.get("num_codebooks"), 1) * _integer(q.get("nbits_per_codebook"), 16)
-        bits = -(-codes // _integer(q.get("in_group_size"), 8))
+        group = _integer(q.get("in_group_size"), 8)
+        bits = _bits(-(-codes // group), 2, _BITS["aqlm"])
+        if bits is None or group not in _AQLM_GROUPS:
+            return Quantization("aqlm", None, unsized=True)
         return Quantization("aqlm", Scheme(f"w{bits}a16", bits, 0, 1, 2))
     if method == "quark":
         return _quark(q)
-    bits_said = q.get("bits")
-    if method and isinstance(bits_said, int) and 0 < bits_said <= 16:
-        return Quantization(method, Scheme(f"w{bits_said}a16", bits_said, 128, 1, 2))
-    return Quantization(method, None) if method else None
+    return Quantization(method, None, unsized=True) if method else None
 
 
 def _quark(q: Mapping[str, Any]) -> Quantization:
@@ -181,21 +201,29 @@ def _groups(method: str, q: Mapping[str, Any]) -> Quantization:
     """compressed-tensors: a scheme for each group of targets; ``Linear`` stands for all."""
     default: Scheme | None = None
     special: list[tuple[str, Scheme]] = []
+    left: list[str] = []
+    unsized = False
     for group in q["config_groups"].values():
         weights = group.get("weights") if isinstance(group, Mapping) else None
         if not isinstance(weights, Mapping):
             continue
         scheme = _weights(weights)
         targets = _texts(group.get("targets"))
+        unsized = unsized or scheme is None
         if not targets or "Linear" in targets:
             default = scheme
+        elif scheme is None:
+            left += _anywhere(targets)
         else:
             special += [(rule, scheme) for rule in _anywhere(targets)]
-    return Quantization(method, default, special=tuple(special))
+    return Quantization(method, default, tuple(left), tuple(special), unsized=unsized)
 
 
-def _weights(w: Mapping[str, Any]) -> Scheme:
-    bits = _integer(w.get("num_bits"), 8)
+def _weights(w: Mapping[str, Any]) -> Scheme | None:
+    """How a group of compressed-tensors stores a weight; None: nobody here can size it."""
+    bits = _bits(w.get("num_bits"), 8, _BITS["compressed-tensors"])
+    if bits is None:
+        return None
     floating, size = w.get("type") == "float", w.get("group_size")
     group = _integer(size, 0) if size else 0
     block = w.get("block_structure")
@@ -297,4 +325,5 @@ def _leaving(made: Quantization, q: Mapping[str, Any]) -> Quantization:
             rest = name[match.end() :] or "*"
             single[int(match[1])][_EXPERT.sub("experts", rest)] = None
     in_layers = tuple((layer, tuple(sorted(rules))) for layer, rules in sorted(single.items()))
-    return replace(made, ignored=tuple(dict.fromkeys(everywhere)), ignored_in=in_layers)
+    ignored = tuple(dict.fromkeys((*made.ignored, *everywhere)))
+    return replace(made, ignored=ignored, ignored_in=in_layers)
