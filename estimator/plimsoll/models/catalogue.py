@@ -1,6 +1,6 @@
 """The catalogue: models by Hugging Face id, each parsed when it is first asked for and kept.
 
-It must not fetch anything: what is not in the data file is unknown.
+Nothing is fetched: what is not in the data file is unknown.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Entry:
 
     @property
     def quant(self) -> Mapping[str, Any] | None:
-        """Those of its hf_quant_config.json, where there is one."""
+        """Those of its hf_quant_config.json, if there is one."""
         return self._row.get("quant")
 
     @property
@@ -90,7 +90,7 @@ class Catalogue:
         return len(self._entries)
 
     def find(self, name: str) -> Entry | None:
-        """The entry of that id or alias, in any case; None where there is none."""
+        """The entry of that id or alias, in any case; None if there is none."""
         return self._by_name.get(name.strip().lower()) if len(name) <= MAX_ID else None
 
     def suggest(self, name: str, n: int = 3) -> tuple[str, ...]:

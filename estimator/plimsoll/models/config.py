@@ -1,7 +1,7 @@
 """From a Hugging Face config.json to an `Architecture`: the one entry for every family.
 
-It must not fetch anything, and it must not guess silently: a family that is not known is either
-read by the fields that most decoders share, and marked so, or refused with what is missing.
+Nothing is guessed silently: a family that is not known is either read by the fields that most
+decoders share, and marked so, or refused with what is missing.
 
 What a *nested* text config leaves out is filled in as its configuration class does; a config.json's
 top level always says everything, so that what is missing there is an error.
@@ -40,7 +40,7 @@ _OF_THE_WHOLE: Final = (
     "dtype",
     "quantization_config",
 )
-"""Fields that hold for the part of a config that is served, where the whole says them."""
+"""Fields that hold for the part of a config that is served, if the whole says them."""
 _HEARING: Final = ("audio_config", "encoder_config")
 """Keys of audio towers; the second is another thing in most configs."""
 _DTYPES: Final = {
@@ -58,7 +58,7 @@ _LENGTHS: Final = (
     "max_seq_length",
     "seq_len",
 )
-"""Keys for the longest context; where there are several, the least counts."""
+"""Keys for the longest context; if there are several, the least counts."""
 _LENGTH_ABOVE_ALL: Final = "model_max_length"
 """The key that counts whatever the others say (Command R)."""
 _OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert", "jina_embeddings_v3"})
@@ -74,7 +74,7 @@ _LENGTH_STANDS: Final = frozenset({"default", "su", "longrope", "llama3", "mrope
 def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = None) -> Architecture:
     """The structure of the model that a config.json describes, with its exact parameter count.
 
-    quant: the checkpoint's hf_quant_config.json, where there is one. Raises `Invalid` with every
+    quant: the checkpoint's hf_quant_config.json, if there is one. Raises `Invalid` with every
     missing, mistyped or absurd field, each with its path within config.json.
     """
     config, path = _served(config)
@@ -209,7 +209,7 @@ def _length(f: Fields, *, heads: int) -> int:
 
 
 def _original_length(top: Fields, text: Fields) -> int:
-    """The context of a LongRoPE model before it was lengthened; 0 where the config has none.
+    """The context of a LongRoPE model before it was lengthened; 0 if the config has none.
 
     vLLM looks for it at the top level alone.
     """

@@ -1,7 +1,7 @@
 """A checkpoint's quantization, from the config that it carries: every format that is in use.
 
-It must not know kernels, and it must not guess bits: a method it does not know is named, and its
-linears count as unquantized.
+Bits are never guessed: a method that is not known here is named, and its linears count as
+unquantized.
 
 Formats: config.json ``quantization_config`` (fp8, fbgemm_fp8, compressed-tensors, awq, gptq,
 auto-round, bitsandbytes, mxfp4, modelopt) and NVIDIA ModelOpt's hf_quant_config.json.
@@ -88,12 +88,14 @@ def quantization_of(
     for described in (given, beside):
         if described is not None:
             _refuse_unbounded(described)
-    found = _from_config(given) if given is not None else None
-    if found is None and beside is not None:
-        found = _modelopt(beside)
-    if found is not None and config.get("expert_dtype") == "fp4":
-        found = replace(found, special=(*found.special, ("mlp.experts", MXFP4)))
-    return found
+    quantization = _from_config(given) if given is not None else None
+    if quantization is None and beside is not None:
+        quantization = _modelopt(beside)
+    if quantization is not None and config.get("expert_dtype") == "fp4":
+        quantization = replace(
+            quantization, special=(*quantization.special, ("mlp.experts", MXFP4))
+        )
+    return quantization
 
 
 def _given(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -113,7 +115,7 @@ def _beside(quant: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def kv_dtype_of(config: Mapping[str, Any], quant: Mapping[str, Any] | None) -> str:
-    """``fp8`` where the checkpoint carries scales for an 8-bit KV cache, else empty."""
+    """``fp8`` if the checkpoint carries scales for an 8-bit KV cache, else empty."""
     sources = [found for found in (_given(config), _beside(quant)) if found is not None]
     for source in sources:
         scheme = source.get("kv_cache_scheme")
@@ -138,8 +140,8 @@ def _bits(given: object, default: int, known: frozenset[int]) -> int | None:
 
 def _from_config(q: Mapping[str, Any]) -> Quantization | None:
     method = str(q.get("quant_method") or "").lower().replace("_", "-")
-    found = _by_method(method, q)
-    return _leaving(found, q) if found is not None else None
+    quantization = _by_method(method, q)
+    return _leaving(quantization, q) if quantization is not None else None
 
 
 def _by_method(method: str, q: Mapping[str, Any]) -> Quantization | None:
@@ -271,7 +273,9 @@ def _modelopt(q: Mapping[str, Any]) -> Quantization:
             if scheme is not None:
                 for rule in _anywhere([str(name)]):
                     schemes[rule][scheme] += 1
-        special = tuple((rule, found.most_common(1)[0][0]) for rule, found in schemes.items())
+        special = tuple(
+            (rule, quantization.most_common(1)[0][0]) for rule, quantization in schemes.items()
+        )
         return _leaving(Quantization("modelopt", None, special=special), q)
     return _leaving(Quantization("modelopt", _ALGORITHMS.get(str(q.get("quant_algo")))), q)
 

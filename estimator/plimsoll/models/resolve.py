@@ -1,7 +1,6 @@
 """From what a manifest says of its model to the model: catalogue, base model, document or size.
 
-It must not fetch anything, and what it does not know it says so: a name alone is `UNKNOWN`, never
-a guess.
+Nothing is fetched and nothing is guessed: a name that nobody knows gives a model of source `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def resolve(
     """The model that these say; the most telling one wins.
 
     A document over baseModel over a uri of the catalogue over a size. quantization: how the
-    checkpoint is stored, where it differs. Raises `Invalid` with paths below ``spec.model``.
+    checkpoint is stored, if it differs. Raises `Invalid` with paths below ``spec.model``.
     """
     name = _short(uri) or base_model
     if document is not None:

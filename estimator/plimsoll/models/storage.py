@@ -1,6 +1,6 @@
 """How a model's tensors lie in its checkpoint: the scheme of each, and the bytes of all.
 
-It must not know an engine: what a rank loads of them, and as what, is the engine's own.
+What a rank loads of them, and as what type, is the engine's business.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def scheme_of(quantization: Quantization, module: str, tensor: Tensor) -> Scheme
 def left_alone_by_layer(
     blocks: tuple[Block, ...], quantization: Quantization | None
 ) -> tuple[Block, ...]:
-    """The blocks, where single layers leave linears unquantized: those are no linears there.
+    """The blocks; a linear that its layer leaves unquantized is none there.
 
     Layers that are alike, and alike in this, still share one block.
     """

@@ -28,7 +28,7 @@ def windowed(f: Fields, t: Traits, *, default_window: int = 0, pattern: int = 0)
 
 
 def all_sliding(f: Fields, t: Traits) -> Traits:
-    """Every layer slides where the config has a window and does not switch it off."""
+    """Every layer slides if the config has a window and does not switch it off."""
     window = f.integer("sliding_window", default=0, low=0)
     if not window or not f.flag("use_sliding_window", default=True):
         return t
@@ -38,7 +38,7 @@ def all_sliding(f: Fields, t: Traits) -> Traits:
 
 
 def attention_biases(f: Fields, t: Traits) -> Traits:
-    """With biases on q, k, v and o where ``attention_bias`` says so."""
+    """With biases on q, k, v and o if ``attention_bias`` says so."""
     bias = f.flag("attention_bias")
     return replace(t, qkv_bias=bias, o_bias=bias)
 

@@ -1,6 +1,6 @@
 """What headers say that a config does not: kept small enough for a profile, and applied to it.
 
-It must not read a checkpoint; whoever wrote the profile did, and it is not believed beyond limits.
+The checkpoint was read by whoever wrote the profile, which is not believed beyond limits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Corrections:
 
     layers: numbers of layers, and the tensors that they hold instead.
     outside, extra: tensors outside the layers and of layers that predict further tokens; None:
-        as the config says. quantization: method and scheme of most weights, where the config
+        as the config says. quantization: method and scheme of most weights, if the config
         says nothing of any.
     assumed: names of tensors that nobody here knows; they are held whole on every rank.
     """
@@ -60,7 +60,7 @@ class Corrections:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for a profile; empty where the checkpoint is what its config says."""
+        """The same for a profile; empty if the checkpoint is what its config says."""
         made: dict[str, Any] = {}
         if self.layers:
             made["layers"] = [
@@ -90,7 +90,7 @@ def spans(numbers: tuple[int, ...]) -> str:
 
 
 def numbers_in(text: str, below: int) -> tuple[int, ...] | None:
-    """The numbers of such a text, all less than `below`; None where it says anything else."""
+    """The numbers of such a text, all less than `below`; None if it says anything else."""
     found: list[int] = []
     for part in text.split(",") if len(text) < 65536 else ():
         first, dash, last = part.partition("-")

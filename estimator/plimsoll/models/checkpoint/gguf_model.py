@@ -1,7 +1,7 @@
 """From the header of a GGUF file to a model: a config out of its keys, and its own tensors.
 
-It must not read files. A GGUF file needs no config.json: its keys say what one would, in words of
-llama.cpp, and the tensors say the rest (biases, tied embeddings, shapes).
+A GGUF file needs no config.json: its keys say what one would, in words of llama.cpp, and the
+tensors say the rest (biases, tied embeddings, shapes).
 
     key          <architecture>.block_count, .embedding_length, .attention.head_count_kv ...
     tensor       blk.<n>.attn_q.weight, input first: self_attn.q_proj.weight, output first
@@ -42,7 +42,7 @@ _TYPES: Final[Mapping[str, str]] = {
     "granitemoe": "granitemoe", "starcoder": "gpt_bigcode", "kimi-linear": "kimi_linear",
     "mistral3": "ministral3", "step35": "step3p5",
 }  # fmt: skip
-"""llama.cpp's architectures under the name that Hugging Face gives them, where it is another."""
+"""llama.cpp's architectures under the name that Hugging Face gives them, if it is another."""
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "embedding_length": ("hidden_size",),
     "feed_forward_length": ("intermediate_size",),

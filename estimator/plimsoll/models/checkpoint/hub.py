@@ -61,15 +61,15 @@ class _Repository:
 def read(name: str, revision: str = "") -> Checkpoint:
     """The headers of a repository (``owner/name``) at a revision (empty: its main branch).
 
-    Raises `Invalid` with the next step where it is not to be had, `Unreadable` for bad files.
+    Raises `Invalid` with the next step if it is not to be had, `Unreadable` for bad files.
     """
     return _asked(name, revision, lambda: _read(name, revision))
 
 
 def read_gguf(name: str, file: str, revision: str = "") -> gguf.GGUF:
-    """The header of a GGUF file in a repository; of all its parts, where it has several.
+    """The header of a GGUF file in a repository; of all its parts, if it has several.
 
-    Raises `Invalid` with the next step where it is not to be had, `Unreadable` for a bad file.
+    Raises `Invalid` with the next step if it is not to be had, `Unreadable` for a bad file.
     """
     return _asked(name, revision, lambda: _read_gguf(name, file, revision))
 
@@ -162,7 +162,7 @@ def _repository(name: str, revision: str) -> _Repository:
 
 
 def _cached(name: str, revision: str, error: Exception) -> _Repository:
-    """The repository in the cache. Raises the error that led here where it is not there."""
+    """The repository in the cache. Raises the error that led here if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
     said = _reference(name, revision)

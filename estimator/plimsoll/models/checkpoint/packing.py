@@ -1,6 +1,6 @@
 """From the tensors of a file to the weights that they hold: packed ones with their scales as one.
 
-It must not know where a weight belongs, nor what a config says but for the bits it names.
+Of the config only the number of bits is known here.
 
     fp8, int8             weight + weight_scale | weight_scale_inv | scale
     NVFP4, MXFP4          weight | weight_packed | blocks: two in a byte, one scale for 16 or 32
@@ -44,7 +44,7 @@ class Weight:
     name: as in the file, but ``.weight`` for every spelling of a packed one.
     shape: output first. Of a weight stored flat (bitsandbytes) only the number of elements.
     scheme: how it is stored; None: a floating type of 16 bits or more.
-    scales: how many scales it has; 0 where they are not in the file.
+    scales: how many scales it has; 0 if they are not in the file.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Weight:
 
 
 def unpacked(tensors: Iterable[HeaderTensor], bits: int) -> tuple[Weight, ...]:
-    """The weights in a list of tensors. bits: of a weight in an int32, where shapes leave it open.
+    """The weights in a list of tensors. bits: of a weight in an int32, if shapes leave it open.
 
     Scales without a weight beside them are weights of their own.
     """
@@ -133,7 +133,7 @@ def _groups(shape: tuple[int, ...], scale: HeaderTensor | None) -> tuple[int, in
 
 
 def _size(width: int, pieces: int) -> int:
-    """Elements of a block, where `width` makes so many."""
+    """Elements of a block, if `width` makes so many."""
     if pieces == -(-width // _BLOCK):
         return _BLOCK
     return -(-width // max(1, pieces))

@@ -1,7 +1,6 @@
 """Compact profiles: a model's config cut down to its structure, so that a ConfigMap holds it.
 
-It must not change what the config says: a profile and its config have the same architecture, but
-for what the headers of a checkpoint say otherwise (`plimsoll.models.checkpoint.corrections`).
+A profile and its config have the same architecture, except for what the headers of a checkpoint say otherwise (`plimsoll.models.checkpoint.corrections`).
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def profile(
 
     checkpoint: what the headers of its tensors say otherwise, as
     `plimsoll.models.checkpoint.corrections` keeps it. A profile is returned as it is.
-    Raises `Invalid` where the config is no model's, or too large.
+    Raises `Invalid` if the config is no model's, or too large.
     """
     if config.get("format") == FORMAT:
         return dict(config)
@@ -88,7 +87,7 @@ def profile(
 
 
 def from_profile(made: Mapping[str, Any]) -> Architecture:
-    """The architecture that a profile describes. Raises `Invalid` where it describes none."""
+    """The architecture that a profile describes. Raises `Invalid` if it describes none."""
     config, quant = made.get("config"), made.get("quant")
     if made.get("format") != FORMAT or not isinstance(config, Mapping):
         raise Invalid(

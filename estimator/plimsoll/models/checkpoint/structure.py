@@ -1,11 +1,11 @@
 """Compares a checkpoint's tensors with the architecture that its config makes; the tensors win.
 
-It must not read files, and it must not place a tensor better known to its family: where a layer
+No file is read here, and no tensor is placed otherwise than its family places it: if a layer
 holds just the elements that the config says, each as wide as it says, the family's placing holds.
 
     1  every weight (`packing`) to its place (`names`)
     2  per layer, for the towers and for the rest: elements by their bits, here and in the config
-    3  where they differ: tensor by tensor, by name; what the config does not know is added, by
+    3  otherwise: tensor by tensor, by name; what the config does not know is added, by
        what its name says; what the checkpoint does not hold goes
     4  a name that says nothing: whole on every rank, noted, and the architecture marked assumed
 """
@@ -100,7 +100,7 @@ def _silent(quantization: Quantization) -> bool:
 
 
 def _most(said: Quantization | None, weights: Iterable[Weight]) -> tuple[str, Scheme] | None:
-    """How most of the packed weights are stored; None where none is packed."""
+    """How most of the packed weights are stored; None if none is packed."""
     count: Counter[Scheme] = Counter()
     for weight in weights:
         if weight.scheme is not None:
@@ -166,7 +166,7 @@ def _stacked(real: _Real) -> _Real:
 
 
 def packed_bits(quantization: Quantization | None) -> int:
-    """Bits of a weight in packed integers, as the config says; 4 where it says nothing."""
+    """Bits of a weight in packed integers, as the config says; 4 if it says nothing."""
     if quantization is not None:
         for scheme in (quantization.default, *(s for _, s in quantization.special)):
             if scheme is not None and scheme.name.startswith("w"):
@@ -209,7 +209,7 @@ def _layer(
 def _same(
     tensors: Iterable[Tensor], held: Iterable[_Real], quantization: Quantization | None
 ) -> bool:
-    """Whether there are as many elements of as many bits, and as many scales where they count."""
+    """Whether there are as many elements of as many bits, and as many scales if they count."""
     wanted: Counter[int] = Counter()
     scales: Counter[int] = Counter()
     for tensor in tensors:
@@ -317,7 +317,7 @@ def _made(real: _Real, what: Kind, quantization: Quantization | None) -> Tensor:
 
 
 def _stored(tensor: Tensor, real: _Real, quantization: Quantization | None) -> Tensor:
-    """The tensor with its real scheme, where that is not what the config says."""
+    """The tensor with its real scheme, if that is not what the config says."""
     own = _scheme(tensor, quantization)
     if _bits(own) == _bits(real.scheme) and real.scales in (0, _scales(tensor, own)):
         return tensor
@@ -329,7 +329,7 @@ def _stored(tensor: Tensor, real: _Real, quantization: Quantization | None) -> T
 def _outside(
     made: Architecture, outside: list[_Real], tower: list[_Real], found: _Found
 ) -> tuple[Tensor, ...] | None:
-    """Embedding, head, norms and towers; None where they are as the config says."""
+    """Embedding, head, norms and towers; None if they are as the config says."""
     if made.tied and any(real.name == "lm_head.weight" for real in outside):
         found.notes.append("lm_head is stored though it is the embedding: it is not loaded twice")
         outside = [real for real in outside if real.name != "lm_head.weight"]
@@ -368,7 +368,7 @@ def _alike(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _further(made: Architecture, further: dict[int, list[_Real]]) -> tuple[Tensor, ...] | None:
-    """Layers that predict further tokens; None where they are as the config says."""
+    """Layers that predict further tokens; None if they are as the config says."""
     held = [real for number in sorted(further) for real in further[number]]
     if not held or _same(made.extra, held, made.quantization):
         if made.extra and not held:

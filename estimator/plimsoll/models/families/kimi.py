@@ -95,14 +95,14 @@ def moonvit_vision(top: Fields, v: Fields, text: int) -> Tensors:
     rows = v.integer("init_pos_emb_height", default=64) * v.integer(
         "init_pos_emb_width", default=64
     )
-    found = patches(v, h, bias=True) + loose("vision.pos_emb", (rows, h), part=V)
-    found += copies(vit_layer(h, width, whole=True), count) + vit_norm("final_layernorm", h)
-    found += tuple(
+    tensors = patches(v, h, bias=True) + loose("vision.pos_emb", (rows, h), part=V)
+    tensors += copies(vit_layer(h, width, whole=True), count) + vit_norm("final_layernorm", h)
+    tensors += tuple(
         Tensor(t.name, t.shape, Split.NONE, P) for t in norm("projector.pre_norm", h, bias=True)
     )
     wide = 4 * h
-    found += linear("projector.linear_1", wide, wide, Split.NONE, P, bias=True)
-    return found + linear("projector.linear_2", text, wide, Split.NONE, P, bias=True)
+    tensors += linear("projector.linear_1", wide, wide, Split.NONE, P, bias=True)
+    return tensors + linear("projector.linear_2", text, wide, Split.NONE, P, bias=True)
 
 
 def moonvit_largest(top: Fields, v: Fields, text: int) -> Tower:

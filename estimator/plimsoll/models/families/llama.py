@@ -128,28 +128,30 @@ def mllama_vision(top: Fields, v: Fields, text: int) -> Tensors:
     rows = (size // patch) ** 2 + 1
     layer = vit_layer(h, width, bias=False, whole=True)
     gates = loose("vision.gate_attn", (1,), part=V) + loose("vision.gate_ffn", (1,), part=V)
-    found = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
-    found += loose("vision.gated_positional_embedding", (rows, h), part=V)
-    found += loose("vision.tile_embedding", (ids, tiles * rows * h), part=V)
-    found += loose("vision.gates", (3,), part=V)
+    tensors = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
+    tensors += loose("vision.gated_positional_embedding", (rows, h), part=V)
+    tensors += loose("vision.tile_embedding", (ids, tiles * rows * h), part=V)
+    tensors += loose("vision.gates", (3,), part=V)
     for name in ("pre_tile", "post_tile"):
-        found += loose(f"vision.{name}_embedding", (ids, tiles * h), part=V)
-    found += vit_norm("layernorm_pre", h) + vit_norm("layernorm_post", h)
-    found += copies(layer, count) + copies(layer + gates, deep)
+        tensors += loose(f"vision.{name}_embedding", (ids, tiles * h), part=V)
+    tensors += vit_norm("layernorm_pre", h) + vit_norm("layernorm_post", h)
+    tensors += copies(layer, count) + copies(layer + gates, deep)
     out = v.integer("vision_output_dim", default=7680)
-    return found + linear("projector.linear", text, out, Split.NONE, P, bias=True)
+    return tensors + linear("projector.linear", text, out, Split.NONE, P, bias=True)
 
 
 def llama4_vision(top: Fields, v: Fields, text: int) -> Tensors:
     h, width, count = basics(v)
     into = v.integer("projector_input_dim", default=4096)
     out = v.integer("projector_output_dim", default=4096)
-    found = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
-    found += position_table(v, h, 1) + vit_norm("layernorm_pre", h) + vit_norm("layernorm_post", h)
-    found += copies(vit_layer(h, width), count)
-    found += linear("vision.adapter.fc1", into, width, Split.COLUMN, V)
-    found += linear("vision.adapter.fc2", out, into, Split.ROW, V)
-    return found + linear(
+    tensors = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
+    tensors += (
+        position_table(v, h, 1) + vit_norm("layernorm_pre", h) + vit_norm("layernorm_post", h)
+    )
+    tensors += copies(vit_layer(h, width), count)
+    tensors += linear("vision.adapter.fc1", into, width, Split.COLUMN, V)
+    tensors += linear("vision.adapter.fc2", out, into, Split.ROW, V)
+    return tensors + linear(
         "projector.linear_1", text, v.integer("vision_output_dim", default=4096), Split.NONE, P
     )
 

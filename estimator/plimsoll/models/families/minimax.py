@@ -96,10 +96,10 @@ def minimax_m3_vision(top: Fields, v: Fields, text: int) -> Tensors:
     h, width, count = basics(v)
     frames = 2
     out = top.integer("projector_hidden_size", default=text)
-    found = patches(v, h, bias=False, frames=frames) + vit_norm("pre_layernorm", h)
-    found += copies(vit_layer(h, width), count)
+    tensors = patches(v, h, bias=False, frames=frames) + vit_norm("pre_layernorm", h)
+    tensors += copies(vit_layer(h, width), count)
     for number, (rows, columns) in enumerate(
         ((out, h), (out, out), (out, 4 * out), (out, out)), start=1
     ):
-        found += linear(f"projector.linear_{number}", rows, columns, Split.NONE, P, bias=True)
-    return found
+        tensors += linear(f"projector.linear_{number}", rows, columns, Split.NONE, P, bias=True)
+    return tensors

@@ -160,12 +160,12 @@ def qwen_next(f: Fields) -> Built:
 
 def _merger(h: int, out: int, merge: int, *, norm_width: int, norm_bias: bool) -> Tensors:
     wide = h * merge * merge
-    found = tuple(
+    tensors = tuple(
         Tensor(t.name, t.shape, Split.NONE, P)
         for t in norm("projector.norm", norm_width, bias=norm_bias)
     )
-    found += linear("projector.fc1", wide, wide, Split.COLUMN, P, bias=True)
-    return found + linear("projector.fc2", out, wide, Split.ROW, P, bias=True)
+    tensors += linear("projector.fc1", wide, wide, Split.COLUMN, P, bias=True)
+    return tensors + linear("projector.fc2", out, wide, Split.ROW, P, bias=True)
 
 
 def qwen2_vision(top: Fields, v: Fields, text: int) -> Tensors:
@@ -173,32 +173,32 @@ def qwen2_vision(top: Fields, v: Fields, text: int) -> Tensors:
     count = v.integer("depth", default=32, high=1000)
     width = int(h * v.number("mlp_ratio", default=4.0))
     merge = v.integer("spatial_merge_size", default=2, high=16)
-    found = patches(v, h, bias=False, frames=v.integer("temporal_patch_size", default=2, high=16))
-    found += copies(vit_layer(h, width), count)
-    return found + _merger(h, text, merge, norm_width=h, norm_bias=True)
+    tensors = patches(v, h, bias=False, frames=v.integer("temporal_patch_size", default=2, high=16))
+    tensors += copies(vit_layer(h, width), count)
+    return tensors + _merger(h, text, merge, norm_width=h, norm_bias=True)
 
 
 def qwen2_5_vision(top: Fields, v: Fields, text: int) -> Tensors:
     h, width, count = basics(v)
     merge = v.integer("spatial_merge_size", default=2, high=16)
     out = v.integer("out_hidden_size", default=text)
-    found = patches(v, h, bias=False, frames=v.integer("temporal_patch_size", default=2, high=16))
-    found += copies(vit_layer(h, width, gated=True, norm_bias=False), count)
-    return found + _merger(h, out, merge, norm_width=h, norm_bias=False)
+    tensors = patches(v, h, bias=False, frames=v.integer("temporal_patch_size", default=2, high=16))
+    tensors += copies(vit_layer(h, width, gated=True, norm_bias=False), count)
+    return tensors + _merger(h, out, merge, norm_width=h, norm_bias=False)
 
 
 def qwen3_vision(top: Fields, v: Fields, text: int) -> Tensors:
     h, width, count = basics(v)
     merge = v.integer("spatial_merge_size", default=2, high=16)
     out = v.integer("out_hidden_size", default=text)
-    found = patches(v, h, bias=True, frames=v.integer("temporal_patch_size", default=2, high=16))
+    tensors = patches(v, h, bias=True, frames=v.integer("temporal_patch_size", default=2, high=16))
     rows = v.integer("num_position_embeddings", default=2304)
-    found += loose("vision.pos_embed.weight", (rows, h), part=V)
-    found += copies(vit_layer(h, width), count)
-    found += _merger(h, out, merge, norm_width=h, norm_bias=True)
+    tensors += loose("vision.pos_embed.weight", (rows, h), part=V)
+    tensors += copies(vit_layer(h, width), count)
+    tensors += _merger(h, out, merge, norm_width=h, norm_bias=True)
     deep = len(v.integers("deepstack_visual_indexes") or ())
     wide = _merger(h, out, merge, norm_width=h * merge * merge, norm_bias=True)
-    return found + (copies(wide, deep) if deep else ())
+    return tensors + (copies(wide, deep) if deep else ())
 
 
 def _any_size(
@@ -245,30 +245,32 @@ def qwen3_largest(top: Fields, v: Fields, text: int) -> Tower:
 
 
 def qwen2_audio(top: Fields, a: Fields, text: int) -> Tensors:
-    found, h = whisper_encoder(a, whole=True)
-    return found + linear("projector.audio", text, h, Split.NONE, P, bias=True)
+    tensors, h = whisper_encoder(a, whole=True)
+    return tensors + linear("projector.audio", text, h, Split.NONE, P, bias=True)
 
 
 def qwen2_5_omni_audio(top: Fields, a: Fields, text: int) -> Tensors:
-    found, h = whisper_encoder(a, whole=True, positions=False)
+    tensors, h = whisper_encoder(a, whole=True, positions=False)
     out = a.integer("output_dim", default=text)
-    found += loose("audio.audio_bos_eos_token.weight", (2, out), part=A)
-    return found + linear("audio.proj", out, h, Split.NONE, A, bias=True)
+    tensors += loose("audio.audio_bos_eos_token.weight", (2, out), part=A)
+    return tensors + linear("audio.proj", out, h, Split.NONE, A, bias=True)
 
 
 def qwen3_omni_audio(top: Fields, a: Fields, text: int) -> Tensors:
     h, width, count = whisper_basics(a)
     side = a.integer("downsample_hidden_size", default=480)
     bands = a.integer("num_mel_bins", default=128, high=10_000)
-    found = audio_conv("audio.conv2d1", side, 1, 3, 3)
-    found += audio_conv("audio.conv2d2", side, side, 3, 3) + audio_conv(
+    tensors = audio_conv("audio.conv2d1", side, 1, 3, 3)
+    tensors += audio_conv("audio.conv2d2", side, side, 3, 3) + audio_conv(
         "audio.conv2d3", side, side, 3, 3
     )
     for _ in range(3):
         bands = (bands + 1) // 2
-    found += linear("audio.conv_out", h, side * bands, Split.NONE, A)
-    found += copies(whisper_layer(h, width, whole=False, k_bias=True), count)
-    found += audio_norm("audio.ln_post", h) + linear("audio.proj1", h, h, Split.NONE, A, bias=True)
-    return found + linear(
+    tensors += linear("audio.conv_out", h, side * bands, Split.NONE, A)
+    tensors += copies(whisper_layer(h, width, whole=False, k_bias=True), count)
+    tensors += audio_norm("audio.ln_post", h) + linear(
+        "audio.proj1", h, h, Split.NONE, A, bias=True
+    )
+    return tensors + linear(
         "audio.proj2", a.integer("output_dim", default=text), h, Split.NONE, A, bias=True
     )
