@@ -43,8 +43,8 @@ class Entry:
     @property
     def config(self) -> Mapping[str, Any]:
         """The structural fields of its config.json."""
-        found: Mapping[str, Any] = self._row["config"]
-        return {**found, **self.own}
+        fields: Mapping[str, Any] = self._row["config"]
+        return {**fields, **self.own}
 
     @property
     def quant(self) -> Mapping[str, Any] | None:
@@ -120,5 +120,5 @@ def load() -> Catalogue:
     for line in (line.rstrip(b",") for line in text.splitlines()[1:-1]):
         names = json.loads(line.partition(b',"config":')[0] + b"}")
         entries.append(Entry(names["id"], tuple(names.get("aliases", ())), line))
-        entries += [Entry(n, (), line, own) for n, own in names.get("variants", {}).items()]
+        entries += [Entry(n, (), line, fields) for n, fields in names.get("variants", {}).items()]
     return Catalogue(tuple(entries))

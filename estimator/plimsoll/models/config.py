@@ -94,7 +94,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
     multimodal = any(top.has(key) for key in _OTHER_SENSES) or any(
         tensor.part in _SENSES for tensor in towers + built.outside
     )
-    made = Architecture(
+    model = Architecture(
         model_type=top.text("model_type", default=model_type),
         class_name=class_name,
         dtype=dtype,
@@ -114,16 +114,16 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         assumed=build is None or built.assumed or unknown or _unsized(quantization),
         tower=largest_item(config, built.hidden) if multimodal else None,
     )
-    if not 0 < made.parameters <= MAX_PARAMETERS:
+    if not 0 < model.parameters <= MAX_PARAMETERS:
         raise Invalid(
             Problem(
                 "config.json",
-                f"{count(made.parameters)} parameters in all",
+                f"{count(model.parameters)} parameters in all",
                 f"at most {count(MAX_PARAMETERS)}",
                 "check the widths and the numbers of layers and experts",
             )
         )
-    return made
+    return model
 
 
 def _unsized(quantization: Quantization | None) -> bool:
@@ -147,17 +147,17 @@ def _towers(
     config: Mapping[str, Any], path: str, top: Fields, *, nested: bool
 ) -> tuple[tuple[Tensor, ...], bool]:
     """The towers for other senses; and whether there is one of which only parts are known."""
-    found: tuple[Tensor, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
     unknown = False
     if any(top.has(key) for key in _OTHER_SENSES) or (
         nested and top.text("model_type") in VISION_DEFAULTS
     ):
-        found = vision_tensors(config, path)
-        unknown = bool(found) and not known(top.text("model_type"))
+        tensors = vision_tensors(config, path)
+        unknown = bool(tensors) and not known(top.text("model_type"))
     if any(top.has(key) for key in _HEARING):
         heard, strange = audio_tensors(config, path)
-        found, unknown = found + heard, unknown or strange
-    return found, unknown
+        tensors, unknown = tensors + heard, unknown or strange
+    return tensors, unknown
 
 
 def _text_part(top: Fields) -> Fields:
@@ -189,10 +189,10 @@ def _dtype(f: Fields) -> str:
 
 def _length(f: Fields, *, heads: int) -> int:
     """The longest context, with rope scaling as vLLM applies it (vllm/config/model.py)."""
-    said = [_LENGTH_ABOVE_ALL] if f.has(_LENGTH_ABOVE_ALL) else [k for k in _LENGTHS if f.has(k)]
-    if not said:
+    keys = [_LENGTH_ABOVE_ALL] if f.has(_LENGTH_ABOVE_ALL) else [k for k in _LENGTHS if f.has(k)]
+    if not keys:
         return _DEFAULT_LENGTH if heads else _UNBOUNDED
-    length = min(f.integer(key, high=10**9) for key in said)
+    length = min(f.integer(key, high=10**9) for key in keys)
     if f.text("model_type") in _OFFSET:
         length = max(1, length - 2)
     rope = f.raw("rope_scaling") or f.raw("rope_parameters")

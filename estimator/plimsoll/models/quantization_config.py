@@ -116,7 +116,9 @@ def _beside(quant: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 def kv_dtype_of(config: Mapping[str, Any], quant: Mapping[str, Any] | None) -> str:
     """``fp8`` if the checkpoint carries scales for an 8-bit KV cache, else empty."""
-    sources = [found for found in (_given(config), _beside(quant)) if found is not None]
+    sources = [
+        description for description in (_given(config), _beside(quant)) if description is not None
+    ]
     for source in sources:
         scheme = source.get("kv_cache_scheme")
         if source.get("kv_cache_quant_algo") == "FP8" or scheme == "FP8":

@@ -1,6 +1,6 @@
 """From what a manifest says of its model to the model: catalogue, base model, document or size.
 
-Nothing is fetched and nothing is guessed: a name that nobody knows gives a model of source `UNKNOWN`.
+Nothing is fetched and nothing is guessed: a name that nobody knows gives source `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def resolve(
                 _digest_of(entry.id),
             )
         elif parameters is not None:
-            said = name or f"a model of {_nominal(parameters)} parameters"
+            called = name or f"a model of {_nominal(parameters)} parameters"
             return Model(
-                said,
+                called,
                 ModelSource.PARAMETERS,
                 None,
                 parameters,
@@ -130,8 +130,8 @@ def _from_document(document: str, name: str, origin: str) -> Model:
     kept = _documents.get(digest)
     if kept is None:
         parsed = parse_document(document, "spec.model.configMapRef")
-        made, is_profile, given = _architecture(parsed)
-        kept = (made, is_profile, given)
+        built, is_profile, given = _architecture(parsed)
+        kept = (built, is_profile, given)
         _documents[digest] = kept
         while len(_documents) > _KEPT:
             _documents.popitem(last=False)

@@ -66,8 +66,8 @@ def rotary_elements(config: Mapping[str, Any], model_type: str = "") -> int:
 
     model_type: of the whole model, which decides if the config says nothing of its rope.
     """
-    said = config.get("position_embedding_type")
-    if config.get("model_type") in _NO_ROPE and said not in _ROTARY:
+    positions_kind = config.get("position_embedding_type")
+    if config.get("model_type") in _NO_ROPE and positions_kind not in _ROTARY:
         return 0
     positions, width = _number(config, "max_position_embeddings"), _width(config)
     if positions <= 0 or width <= 0:

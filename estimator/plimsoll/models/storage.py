@@ -57,20 +57,20 @@ def left_alone_by_layer(
     if quantization is None or not quantization.ignored_in:
         return blocks
     rules = dict(quantization.ignored_in)
-    made: dict[tuple[int, tuple[str, ...]], Block] = {}
+    by_block: dict[tuple[int, tuple[str, ...]], Block] = {}
     result = []
     for index, block in enumerate(blocks):
-        own = rules.get(index, ())
-        key = (id(block), own)
-        if own and key not in made:
+        left = rules.get(index, ())
+        key = (id(block), left)
+        if left and key not in by_block:
             tensors = tuple(
                 replace(t, linear=False)
-                if t.linear and compiled(own).first(module_of(t)) is not None
+                if t.linear and compiled(left).first(module_of(t)) is not None
                 else t
                 for t in block.tensors
             )
-            made[key] = replace(block, tensors=tensors) if tensors != block.tensors else block
-        result.append(made.get(key, block))
+            by_block[key] = replace(block, tensors=tensors) if tensors != block.tensors else block
+        result.append(by_block.get(key, block))
     return tuple(result)
 
 

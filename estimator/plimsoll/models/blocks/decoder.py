@@ -222,12 +222,12 @@ def assemble(
     vocab = f.integer("vocab_size", "padded_vocab_size")
     tied = f.flag("tie_word_embeddings", default=t.tied)
     f.stop_if_wrong()
-    built: dict[K, Block] = {}
+    by_key: dict[K, Block] = {}
     blocks = []
     for key in keys:
-        block = built.get(key)
+        block = by_key.get(key)
         if block is None:
-            block = built[key] = make(key)
+            block = by_key[key] = make(key)
         blocks.append(block)
     f.stop_if_wrong()
     return Built(
@@ -241,12 +241,12 @@ def _block(t: Traits, heads: Heads, layer: Layer) -> Block:
         latent = t.latent if layer.indexed else replace(t.latent, index_heads=0)
         tensors, mixer = mla(latent), mla_mixer(latent)
     else:
-        own = t.heads_of(layer.kind) if t.heads_of else heads
+        shape_here = t.heads_of(layer.kind) if t.heads_of else heads
         if not layer.indexed:
-            own = replace(own, index_heads=0)
+            shape_here = replace(shape_here, index_heads=0)
         window = t.window if layer.kind in (MixerKind.SLIDING, MixerKind.CHUNKED) else 0
-        tensors = gqa(own, shares=layer.shares)
-        mixer = gqa_mixer(own, layer.kind, window, shares=layer.shares)
+        tensors = gqa(shape_here, shares=layer.shares)
+        mixer = gqa_mixer(shape_here, layer.kind, window, shares=layer.shares)
     feed, ff = feed_forward(t, heads.hidden, layer.width, sparse=layer.sparse)
     tensors += t.attention_more + feed + layer_norms(t, heads.hidden)
     return Block((mixer,), ff, tensors)

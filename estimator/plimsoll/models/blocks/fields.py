@@ -49,10 +49,10 @@ class Fields:
         if given is None and not fix:
             fix = "give the model's own config.json, unabridged"
         try:
-            said = "" if given is None else shown(given)
+            shown_value = "" if given is None else shown(given)
         except ValueError:  # an integer of more digits than Python prints
-            said = "a huge number"
-        self.problems.append(Problem(f"{self.path}: {name}", said, wanted, fix))
+            shown_value = "a huge number"
+        self.problems.append(Problem(f"{self.path}: {name}", shown_value, wanted, fix))
 
     def integer(
         self, *names: str, default: int | None = None, low: int = 1, high: int = MAX_WIDTH

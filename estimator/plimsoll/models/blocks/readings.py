@@ -46,11 +46,11 @@ def attention_biases(f: Fields, t: Traits) -> Traits:
 def without_gate_bias(built: Built) -> Built:
     """Gate and up without their biases; like layers stay one block."""
     without = ("mlp.gate_proj.bias", "mlp.up_proj.bias")
-    made: dict[int, Block] = {}
+    by_block: dict[int, Block] = {}
     for block in built.blocks:
         kept = tuple(t for t in block.tensors if t.name not in without)
-        made.setdefault(id(block), replace(block, tensors=kept))
-    return replace(built, blocks=tuple(made[id(block)] for block in built.blocks))
+        by_block.setdefault(id(block), replace(block, tensors=kept))
+    return replace(built, blocks=tuple(by_block[id(block)] for block in built.blocks))
 
 
 def latent_of(f: Fields, *, gate: bool = False) -> Latent:
@@ -119,16 +119,16 @@ def with_mtp(f: Fields, built: Built, *, copies: bool = False) -> Built:
     if not number:
         return built
     hidden, vocab = built.hidden, built.vocab
-    own = (
+    further = (
         norm("enorm", hidden)
         + norm("hnorm", hidden)
         + norm("shared_head.norm", hidden)
         + linear("eh_proj", hidden, 2 * hidden, Split.NONE, Part.OTHER)
     )
     if copies:
-        own += linear("shared_head.head", vocab, hidden, Split.VOCAB, Part.HEAD)
-        own += loose("embed_tokens.weight", (vocab, hidden), Split.VOCAB, Part.EMBEDDING)
+        further += linear("shared_head.head", vocab, hidden, Split.VOCAB, Part.HEAD)
+        further += loose("embed_tokens.weight", (vocab, hidden), Split.VOCAB, Part.EMBEDDING)
     kind = built.blocks[-1].mixers[0].kind
     like = {block for block in built.blocks[-8:] if block.mixers[0].kind is kind}
     layer = max(like, key=lambda block: block.parameters)
-    return replace(built, extra=(layer.tensors + own) * number)
+    return replace(built, extra=(layer.tensors + further) * number)

@@ -190,10 +190,10 @@ def _integer_groups(main: HeaderTensor, beside: Mapping[str, HeaderTensor], bits
     if out == columns:
         into = index.elements if index is not None else rows * 32 // bits
     stored = rows * columns * 32
-    found = stored // max(1, out * into)
-    found = found if 1 <= found <= 8 and found * out * into == stored else bits
+    per_weight = stored // max(1, out * into)
+    per_weight = per_weight if 1 <= per_weight <= 8 and per_weight * out * into == stored else bits
     groups = scales.shape[-2] if scales is not None and len(scales.shape) >= 2 else 1
     group = -(-into // groups) if groups > 1 else 0
-    zero = found if "qzeros" in beside else 0
-    scheme = Scheme(f"w{found}a16", found, group, 1, 2, zero)
+    zero = per_weight if "qzeros" in beside else 0
+    scheme = Scheme(f"w{per_weight}a16", per_weight, group, 1, 2, zero)
     return Weight(name, (*main.shape[:-2], out, into), scheme)

@@ -1,6 +1,7 @@
 """Compact profiles: a model's config cut down to its structure, so that a ConfigMap holds it.
 
-A profile and its config have the same architecture, except for what the headers of a checkpoint say otherwise (`plimsoll.models.checkpoint.corrections`).
+A profile and its config have the same architecture, except for what the headers of a checkpoint
+say otherwise (`plimsoll.models.checkpoint.corrections`).
 """
 
 from __future__ import annotations
@@ -64,16 +65,16 @@ def profile(
     """
     if config.get("format") == FORMAT:
         return dict(config)
-    made: dict[str, Any] = {"format": FORMAT}
+    document: dict[str, Any] = {"format": FORMAT}
     if name:
-        made["name"] = name
-    made["config"] = _pruned(config)
+        document["name"] = name
+    document["config"] = _pruned(config)
     if quant:
-        made["quant"] = quant
+        document["quant"] = quant
     if checkpoint:
-        made["checkpoint"] = checkpoint
-    from_profile(made)
-    size = len(json.dumps(made, separators=(",", ":")))
+        document["checkpoint"] = checkpoint
+    from_profile(document)
+    size = len(json.dumps(document, separators=(",", ":")))
     if size > MAX_BYTES:
         raise Invalid(
             Problem(
@@ -83,7 +84,7 @@ def profile(
                 "use the config.json as it is, in a file or an image",
             )
         )
-    return made
+    return document
 
 
 def from_profile(made: Mapping[str, Any]) -> Architecture:
@@ -98,10 +99,10 @@ def from_profile(made: Mapping[str, Any]) -> Architecture:
                 "make it with `plimsoll models export`",
             )
         )
-    found = architecture(config, quant if isinstance(quant, Mapping) else None)
+    from_config = architecture(config, quant if isinstance(quant, Mapping) else None)
     if "checkpoint" not in made:
-        return found
-    return _corrected(found, made["checkpoint"])
+        return from_config
+    return _corrected(from_config, made["checkpoint"])
 
 
 def _corrected(made: Architecture, given: object) -> Architecture:

@@ -143,10 +143,10 @@ def _no_constant(word: str) -> object:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    read = dict(pairs)
+    if len(read) != len(pairs):
         raise ValueError("a key stands twice")
-    return made
+    return read
 
 
 def weight_map(index: Mapping[str, Any], name: str) -> dict[str, str]:
@@ -181,16 +181,16 @@ def merged(
     ``total_size``. Says in `notes` what was there twice. Raises `Unreadable` if a tensor of the
     index is in no file.
     """
-    found: dict[str, HeaderTensor] = {}
+    by_name: dict[str, HeaderTensor] = {}
     twice = 0
     for file, header in headers.items():
         for tensor in header.tensors:
-            if tensor.name in found:
+            if tensor.name in by_name:
                 twice += 1
                 if index.get(tensor.name) != file:
                     continue
-            found[tensor.name] = tensor
-    lost = [name for name in index if name[:512] not in found]
+            by_name[tensor.name] = tensor
+    lost = [name for name in index if name[:512] not in by_name]
     if lost:
         raise Unreadable(
             lost[0],
@@ -199,12 +199,12 @@ def merged(
         )
     if twice:
         notes.append(f"{twice} tensors stand in two files and count once")
-    size = sum(tensor.bytes for tensor in found.values())
+    size = sum(tensor.bytes for tensor in by_name.values())
     if isinstance(total, int) and total != size and abs(total - size) > size // 1000:
         notes.append(
             f"the index says {total} bytes in all; the files' headers say {size}, which holds"
         )
-    return tuple(found[name] for name in sorted(found))
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
 def read(path: Path) -> Checkpoint:

@@ -118,21 +118,21 @@ def profile_of(checkpoint: Checkpoint) -> Profile:
             )
         )
     config = _with_dtype(checkpoint)
-    made = architecture(config, checkpoint.quant)
+    from_config = architecture(config, checkpoint.quant)
     notes = list(checkpoint.notes)
-    weights = unpacked(checkpoint.tensors, packed_bits(made.quantization))
-    found = corrections(made, weights, notes)
-    number = sum(len(numbers) for numbers, _ in found.layers)
+    weights = unpacked(checkpoint.tensors, packed_bits(from_config.quantization))
+    differences = corrections(from_config, weights, notes)
+    number = sum(len(numbers) for numbers, _ in differences.layers)
     if number:
         notes.append(
-            f"{number} of {len(made.blocks)} layers hold other tensors than the config says: the "
-            "headers count"
+            f"{number} of {len(from_config.blocks)} layers hold other tensors than the config "
+            "says: the headers count"
         )
-    if found.outside is not None:
+    if differences.outside is not None:
         notes.append(
             "embedding, head or tower hold other tensors than the config says: the headers count"
         )
-    seen = {"tensors": len(checkpoint.tensors), "bytes": checkpoint.bytes} | found.as_dict()
+    seen = {"tensors": len(checkpoint.tensors), "bytes": checkpoint.bytes} | differences.as_dict()
     return profile(config, checkpoint.quant, name=checkpoint.name, checkpoint=seen), tuple(notes)
 
 

@@ -195,7 +195,7 @@ def modernbert(f: Fields) -> Built:
     masked = dense
     if f.flag("decoder_bias", default=True):
         masked += loose("decoder.bias", (f.integer("vocab_size"),), stage=Stage.LAST)
-    made = encoder(
+    encoded = encoder(
         f,
         replace(built, blocks=(replace(first, tensors=kept), *built.blocks[1:])),
         outside,
@@ -203,8 +203,8 @@ def modernbert(f: Fields) -> Built:
         masked=masked,
     )
     if not _class(f).endswith(_CLASSIFIES_TOKENS):
-        return made
-    return replace(made, outside=made.outside + dense)
+        return encoded
+    return replace(encoded, outside=encoded.outside + dense)
 
 
 def nomic(f: Fields) -> Built:

@@ -83,6 +83,7 @@ def ernie_vl(f: Fields) -> Built:
 
 
 def ernie_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """ERNIE 4.5 VL: the vision tower and its projector."""
     h = v.integer("hidden_size", "embed_dim", default=1280)
     width = v.integer("intermediate_size", default=int(h * v.number("mlp_ratio", default=4.0)))
     tensors = patches(v, h, bias=False)

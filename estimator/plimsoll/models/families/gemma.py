@@ -67,10 +67,13 @@ def gemma4(f: Fields) -> Built:
     hidden, count = sliding.hidden, layers_of(f)
     same = f.flag("attention_k_eq_v")
     kinds = kinds_from(f, count, default_pattern=6)
-    own = _of_full_layers(f, kinds, count)
-    wide = f.integer("global_head_dim", default=own.integer("head_dim", default=sliding.dim))
+    full_fields = _of_full_layers(f, kinds, count)
+    wide = f.integer(
+        "global_head_dim", default=full_fields.integer("head_dim", default=sliding.dim)
+    )
     kv = f.integer(
-        "num_global_key_value_heads", default=own.integer("num_key_value_heads", default=sliding.kv)
+        "num_global_key_value_heads",
+        default=full_fields.integer("num_key_value_heads", default=sliding.kv),
     )
     full = replace(sliding, dim=wide, v_dim=wide, v_from_k=same, kv=kv if same else sliding.kv)
     moe: Moe | None = None
@@ -148,8 +151,8 @@ def gemma3n(f: Fields) -> Built:
     """Gemma 3n: copies of the hidden state, a low-rank path beside attention, an embedding for
     each layer; the last ``num_kv_shared_layers`` layers have no keys and values of their own.
     """
-    own = replace(shape(f, attention_biases(f, Traits())), qk_norm="head")
-    hidden, count = own.hidden, layers_of(f)
+    heads = replace(shape(f, attention_biases(f, Traits())), qk_norm="head")
+    hidden, count = heads.hidden, layers_of(f)
     copies = f.integer("altup_num_inputs", default=4, high=64)
     rank = f.integer("laurel_rank", default=64)
     each, more = _per_layer_input(f, hidden, count)
@@ -185,7 +188,7 @@ def gemma3n(f: Fields) -> Built:
     t = Traits(
         tied=True,
         norms=4,
-        heads_of=lambda _: own,
+        heads_of=lambda _: heads,
         window=f.integer("sliding_window", default=512),
         kinds=kinds_from(f, count, default_pattern=5),
         shares_kv=lambda i: i >= first_shared,
@@ -197,18 +200,21 @@ def gemma3n(f: Fields) -> Built:
 
 
 def gemma3_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Gemma 3: the vision tower and its projector."""
     tensors, h = siglip(v)
     tensors += loose("projector.mm_input_projection_weight", (h, text), part=P)
     return tensors + loose("projector.mm_soft_emb_norm.weight", (h,), part=P)
 
 
 def paligemma_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """PaliGemma: the vision tower and its projector."""
     tensors, h = siglip(v)
     out = v.integer("projection_dim", default=top.integer("projection_dim", default=text))
     return tensors + linear("projector.linear", out, h, Split.NONE, P, bias=True)
 
 
 def gemma4_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Gemma 4: the vision tower and its projector."""
     h, width, count = basics(v)
     patch = v.integer("patch_size", default=16, high=1024)
     rows = v.integer("position_embedding_size", default=10240)
@@ -274,15 +280,18 @@ def soft_tokens(tower: Fields, h: int, text: int) -> Tensors:
 
 
 def gemma3_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Gemma 3: the tower and its largest item."""
     tokens = top.integer("mm_tokens_per_image", default=256)
     return replace(one_size("siglip", v, text, tokens, patches_on_edge(v) ** 2), marks=4)
 
 
 def paligemma_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """PaliGemma: the tower and its largest item."""
     return one_size("siglip", v, text, patches_on_edge(v) ** 2, patches_on_edge(v) ** 2)
 
 
 def gemma4_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Gemma 4: the tower and its largest item."""
     tokens = v.integer("default_output_length", default=280)
     pool = v.integer("pooling_kernel_size", default=3, high=16) ** 2
     tower = one_size("gemma4", v, text, tokens, tokens * pool)

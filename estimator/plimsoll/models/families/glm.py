@@ -43,6 +43,7 @@ GLM4_MOE: Final = Family(
 
 
 def glm4v_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """GLM-4V: the vision tower and its projector."""
     h = v.integer("hidden_size", default=1536)
     count = v.integer("depth", default=24, high=1000)
     out = v.integer("out_hidden_size", default=text)

@@ -100,9 +100,9 @@ def bamba(f: Fields) -> Built:
     state, attention = _granite_state(f, hidden), f.integers("attn_layer_indices") or ()
 
     def make(full: bool) -> Block:
-        own = gqa(heads) if full else mamba2(state, "mamba")
+        mixing = gqa(heads) if full else mamba2(state, "mamba")
         mixer = gqa_mixer(heads) if full else mamba2_mixer(state)
-        tensors = own + mlp(hidden, width, bias=bias, prefix="feed_forward")
+        tensors = mixing + mlp(hidden, width, bias=bias, prefix="feed_forward")
         return Block((mixer,), FeedForward(width), tensors + layer_norms(Traits(), hidden))
 
     keys = [i in attention for i in range(layers_of(f))]
@@ -168,6 +168,7 @@ def _q_former(q: Fields, queries: int) -> Tensors:
 
 
 def granite_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Granite Speech: the audio tower and its projector."""
     q = top.section("projector_config") or top.empty()
     window = top.integer("window_size", default=15, high=10_000)
     queries = window // top.integer("downsample_rate", default=5, high=10_000)

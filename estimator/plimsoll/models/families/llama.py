@@ -61,13 +61,13 @@ def mllama(f: Fields) -> Built:
     built = decoder(
         f, replace(t, kinds=lambda i: MixerKind.CROSS if i in cross else MixerKind.FULL)
     )
-    made: dict[int, Block] = {}
+    crossing: dict[int, Block] = {}
     blocks = []
     for block in built.blocks:
         if block.mixers[0].kind is MixerKind.CROSS:
-            if id(block) not in made:
-                made[id(block)] = _crossing(block, heads.dim)
-            block = made[id(block)]
+            if id(block) not in crossing:
+                crossing[id(block)] = _crossing(block, heads.dim)
+            block = crossing[id(block)]
         blocks.append(block)
     wider = tuple(
         replace(x, shape=(x.shape[0] + 8, x.shape[1])) if x.part is Part.EMBEDDING else x
@@ -81,13 +81,13 @@ def _crossing(block: Block, dim: int) -> Block:
     renamed = tuple(
         replace(t, name=t.name.replace("self_attn.", "cross_attn.", 1)) for t in block.tensors
     )
-    own = (
+    gates = (
         norm("cross_attn.q_norm", dim)
         + norm("cross_attn.k_norm", dim)
         + loose("cross_attn_attn_gate", (1,))
         + loose("cross_attn_mlp_gate", (1,))
     )
-    return replace(block, tensors=renamed + own)
+    return replace(block, tensors=renamed + gates)
 
 
 def llama4(f: Fields) -> Built:
@@ -117,6 +117,7 @@ def llama4(f: Fields) -> Built:
 
 
 def mllama_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Llama 3.2 Vision: the vision tower and its projector."""
     h = v.integer("hidden_size", default=1280)
     width = v.integer("intermediate_size", default=5120)
     count = v.integer("num_hidden_layers", default=32, high=1000)
@@ -141,6 +142,7 @@ def mllama_vision(top: Fields, v: Fields, text: int) -> Tensors:
 
 
 def llama4_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Llama 4: the vision tower and its projector."""
     h, width, count = basics(v)
     into = v.integer("projector_input_dim", default=4096)
     out = v.integer("projector_output_dim", default=4096)
@@ -157,6 +159,7 @@ def llama4_vision(top: Fields, v: Fields, text: int) -> Tensors:
 
 
 def llama4_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Llama 4: the tower and its largest item."""
     tiles = top.integer("max_patches", default=16, high=256) + 1
     tokens = round(patches_on_edge(v) ** 2 * v.number("pixel_shuffle_ratio", default=0.5) ** 2)
     return one_size("llama4", v, text, tiles * tokens, tiles * (patches_on_edge(v) ** 2 + 1))

@@ -29,6 +29,7 @@ MIXTRAL: Final = Family(
 
 
 def mistral3_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Mistral 3: the vision tower and its projector."""
     tensors, h = pixtral(v)
     merge = top.integer("spatial_merge_size", default=2, high=16)
     tensors += loose("projector.norm.weight", (h,), part=P)
@@ -37,12 +38,14 @@ def mistral3_vision(top: Fields, v: Fields, text: int) -> Tensors:
 
 
 def mistral3_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Mistral 3: the tower and its largest item."""
     merge = top.integer("spatial_merge_size", default=2, high=16)
     side = patches_on_edge(v) // merge
     return replace(one_size("pixtral", v, text, side * side, patches_on_edge(v) ** 2), marks=side)
 
 
 def voxtral_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Voxtral: the audio tower and its projector."""
     tensors, h = whisper_encoder(a)
     wide = a.integer("intermediate_size", "encoder_ffn_dim", default=4 * h)
     tensors += linear("projector.audio_1", text, wide, Split.NONE, P)

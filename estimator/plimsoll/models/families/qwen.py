@@ -143,10 +143,10 @@ def qwen_next(f: Fields) -> Built:
 
     def make(key: tuple[bool, bool]) -> Block:
         full, sparse = key
-        own = gqa(heads) if full else delta_net(d)
+        mixing = gqa(heads) if full else delta_net(d)
         mixer = gqa_mixer(heads) if full else delta_net_mixer(d)
         tensors, ff = feed_forward(t, hidden, width, sparse=sparse)
-        return Block((mixer,), ff, own + tensors + layer_norms(t, hidden))
+        return Block((mixer,), ff, mixing + tensors + layer_norms(t, hidden))
 
     keys = [
         (
@@ -169,6 +169,7 @@ def _merger(h: int, out: int, merge: int, *, norm_width: int, norm_bias: bool) -
 
 
 def qwen2_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Qwen2-VL: the vision tower and its projector."""
     h = v.integer("embed_dim", default=1280)
     count = v.integer("depth", default=32, high=1000)
     width = int(h * v.number("mlp_ratio", default=4.0))
@@ -179,6 +180,7 @@ def qwen2_vision(top: Fields, v: Fields, text: int) -> Tensors:
 
 
 def qwen2_5_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Qwen2.5-VL: the vision tower and its projector."""
     h, width, count = basics(v)
     merge = v.integer("spatial_merge_size", default=2, high=16)
     out = v.integer("out_hidden_size", default=text)
@@ -188,6 +190,7 @@ def qwen2_5_vision(top: Fields, v: Fields, text: int) -> Tensors:
 
 
 def qwen3_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Qwen3-VL: the vision tower and its projector."""
     h, width, count = basics(v)
     merge = v.integer("spatial_merge_size", default=2, high=16)
     out = v.integer("out_hidden_size", default=text)
@@ -229,27 +232,32 @@ def _any_size(
 
 
 def qwen2_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Qwen2-VL: the tower and its largest item."""
     hidden = v.integer("embed_dim", default=1280)
     width = int(hidden * v.number("mlp_ratio", default=4.0))
     return _any_size("qwen2", v, hidden, width, _QWEN2_PIXELS, text)
 
 
 def qwen2_5_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Qwen2.5-VL: the tower and its largest item."""
     widths = v.integer("hidden_size"), v.integer("intermediate_size")
     return _any_size("qwen2_5", v, *widths, _QWEN2_PIXELS, text)
 
 
 def qwen3_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Qwen3-VL: the tower and its largest item."""
     widths = v.integer("hidden_size"), v.integer("intermediate_size")
     return _any_size("qwen3", v, *widths, _QWEN3_PIXELS, text, _QWEN3_VIDEO_PIXELS)
 
 
 def qwen2_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Qwen2-Audio: the audio tower and its projector."""
     tensors, h = whisper_encoder(a, whole=True)
     return tensors + linear("projector.audio", text, h, Split.NONE, P, bias=True)
 
 
 def qwen2_5_omni_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Qwen2.5-Omni: the audio tower and its projector."""
     tensors, h = whisper_encoder(a, whole=True, positions=False)
     out = a.integer("output_dim", default=text)
     tensors += loose("audio.audio_bos_eos_token.weight", (2, out), part=A)
@@ -257,6 +265,7 @@ def qwen2_5_omni_audio(top: Fields, a: Fields, text: int) -> Tensors:
 
 
 def qwen3_omni_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Qwen3-Omni and Qwen3-ASR: the audio tower and its projector."""
     h, width, count = whisper_basics(a)
     side = a.integer("downsample_hidden_size", default=480)
     bands = a.integer("num_mel_bins", default=128, high=10_000)

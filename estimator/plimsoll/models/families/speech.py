@@ -50,6 +50,7 @@ def whisper(f: Fields) -> Built:
 
 
 def ultravox_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Ultravox: the audio tower and its projector."""
     tensors, h = whisper_encoder(a)
     wide = h * top.integer("stack_factor", default=8, high=1000)
     inner = top.integer("hidden_size", default=4096)

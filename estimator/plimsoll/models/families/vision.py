@@ -51,16 +51,19 @@ _IDEFICS3: Final = {
 
 
 def llava_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """LLaVA: the vision tower and its projector."""
     kind = v.text("model_type", default="clip_vision_model")
     tensors, h = (pixtral if kind == "pixtral" else clip)(v)
     return tensors + two_layers(text, h)
 
 
 def llava_next_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """LLaVA-NeXT: the vision tower and its projector."""
     return llava_vision(top, v, text) + loose("image_newline", (text,), part=P)
 
 
 def phi3_v_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Phi-3-V: the vision tower and its projector."""
     large = Fields(
         {
             "hidden_size": 1024,
@@ -78,6 +81,7 @@ def phi3_v_vision(top: Fields, v: Fields, text: int) -> Tensors:
 
 
 def internvl_chat_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """InternVL: the vision tower and its projector."""
     h, width, count = basics(v)
     layer = vit_layer(h, width, qkv_bias=v.flag("qkv_bias", default=True))
     if v.flag("qk_normalization"):
@@ -115,12 +119,14 @@ def internvl_vision(top: Fields, v: Fields, text: int) -> Tensors:
 
 
 def idefics3_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Idefics 3 and SmolVLM: the vision tower and its projector."""
     tensors, h = siglip(filled(v, _IDEFICS3))
     scale = top.integer("scale_factor", default=2, high=64)
     return tensors + linear("projector.proj", text, h * scale * scale, Split.NONE, P)
 
 
 def aria_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Aria: the vision tower and its projector."""
     tensors, h = siglip(filled(v, _IDEFICS3))
     queries = top.raw("projector_patch_to_query_dict")
     numbers = (
@@ -147,6 +153,7 @@ def plain_vision(top: Fields, v: Fields, text: int) -> Tensors:
 
 
 def llava_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """LLaVA: the tower and its largest item."""
     patches = patches_on_edge(v) ** 2
     if v.text("model_type") == "pixtral":
         return one_size("pixtral", v, text, patches, patches)
@@ -172,6 +179,7 @@ def llava_next_largest(top: Fields, v: Fields, text: int) -> Tower:
 
 
 def internvl_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """InternVL: the tower and its largest item."""
     tiles = top.integer("max_dynamic_patch", default=12, high=256) + 1
     tokens = round(patches_on_edge(v) ** 2 * top.number("downsample_ratio", default=0.5) ** 2)
     patches = patches_on_edge(v) ** 2 + 1
@@ -183,6 +191,7 @@ def internvl_largest(top: Fields, v: Fields, text: int) -> Tower:
 
 
 def phi3_v_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Phi-3-V: the tower and its largest item."""
     clip = Fields({"hidden_size": 1024, "intermediate_size": 4096, "image_size": 336})
     tiles, side = _PHI3_TILES + 1, patches_on_edge(clip)
     tokens = tiles * (side // 2) ** 2 + 1 + tiles * (side // 2)
