@@ -115,11 +115,13 @@ def pixtral(v: Fields) -> tuple[Tensors, int]:
 
 
 def projector_norm(name: str, width: int, *, bias: bool = True) -> Tensors:
+    """A norm of the projector."""
     tensors = vit_norm(name, width, bias=bias)
     return sum((loose(f"projector.{t.name}", t.shape, part=P) for t in tensors), ())
 
 
 def filled(v: Fields, defaults: Mapping[str, object]) -> Fields:
+    """The fields of a tower, with what its configuration class fills in."""
     return Fields({**defaults, **v.data}, v.path, v.problems)
 
 

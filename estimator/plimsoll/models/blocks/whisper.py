@@ -20,11 +20,13 @@ A = Part.AUDIO
 
 
 def audio_norm(name: str, width: int, part: Part = A, *, bias: bool = True) -> Tensors:
+    """A norm of an audio tower."""
     tensors = norm(name, width, bias=bias)
     return tuple(Tensor(t.name, t.shape, Split.NONE, part) for t in tensors)
 
 
 def audio_conv(name: str, *shape: int) -> Tensors:
+    """A convolution of an audio tower, with its bias."""
     return loose(f"{name}.weight", shape, part=A) + loose(f"{name}.bias", shape[:1], part=A)
 
 

@@ -1,4 +1,4 @@
-"""Gemma: dense, with experts, with an embedding for each layer; PaliGemma; what sees and hears.
+"""Gemma: dense, with experts, with an embedding for each layer; PaliGemma; their towers.
 
 audio     Gemma 3n's conformer: two MLPs, attention with relative positions, a gated
           convolution, without biases

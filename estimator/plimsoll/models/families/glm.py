@@ -1,4 +1,4 @@
-"""GLM: ChatGLM, GLM-4 and what sees, GLM-4.5 with experts."""
+"""GLM: ChatGLM, GLM-4, GLM-4.5 with experts, and GLM-4V's tower."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MiniCPM: dense, with experts, with latent attention, and MiniCPM-V with what sees.
+"""MiniCPM: dense, with experts, with latent attention, and MiniCPM-V with its tower.
 
 Source of the resampler: MiniCPM-V's own code.
 """

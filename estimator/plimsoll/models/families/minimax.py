@@ -1,4 +1,4 @@
-"""MiniMax: lightning attention, M2, and M3 with sparse attention and what sees."""
+"""MiniMax: lightning attention, M2, and M3 with sparse attention and a tower."""
 
 from __future__ import annotations
 

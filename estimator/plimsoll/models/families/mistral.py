@@ -1,4 +1,4 @@
-"""Mistral: Mixtral, Mistral 3 with what sees, Voxtral with what hears."""
+"""Mistral: Mixtral, and the towers of Mistral 3 (vision) and Voxtral (audio)."""
 
 from __future__ import annotations
 

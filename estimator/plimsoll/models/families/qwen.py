@@ -1,4 +1,4 @@
-"""Qwen: dense, with experts, with delta nets; what sees and what hears.
+"""Qwen: dense, with experts, with delta nets; vision and audio towers.
 
 vision    Qwen2-VL and 2.5-VL images of at most 12845056 pixels, Qwen3-VL and 3.5 16777216; a
           whole video of Qwen3-VL 25165824 (preprocessor_config.json of each)

@@ -1,4 +1,4 @@
-"""Towers before text models of other makers: LLaVA, Phi-3-V, InternVL, Idefics 3, Aria.
+"""Vision towers in front of other makers' text models: LLaVA, Phi-3-V, InternVL, Idefics 3, Aria.
 
 A tower that nobody here knows is built as a plain vision transformer from the fields that all of
 them share.
