@@ -1,7 +1,7 @@
 """How a checkpoint stores its linears: bits, groups, scales, and which modules are left alone.
 
-It must not know a model's tensors or an engine's kernels; a runtime quantization is the same
-description, made by the engine's settings and not by the checkpoint.
+A runtime quantization is the same description, made by the engine's settings and not by the
+checkpoint.
 
     bytes(linear) = ceil(out x in x bits / 8) + scales + zero points
     scales        = one of `scale_bytes` per group (groupwise), per block (blockwise), per output
@@ -58,6 +58,7 @@ class Quantization:
         or prefix, ``re:...``, or with ``*``).
     special: (pattern, scheme) pairs that come before `default`.
     ignored_in: (number of a layer, patterns within it) for what is left alone in single layers.
+    unsized: some weights are stored in a way that nobody here can size; they count as unquantized.
     """
 
     method: str
@@ -65,6 +66,7 @@ class Quantization:
     ignored: tuple[str, ...] = ()
     special: tuple[tuple[str, Scheme], ...] = ()
     ignored_in: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    unsized: bool = False
 
     @cached_property
     def ignored_rules(self) -> Rules:
@@ -78,6 +80,6 @@ class Quantization:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """Patterns of which nobody here knows what they name: nothing of them is believed."""
+        """Patterns that nobody here can read: nothing of them is believed."""
         rules = (*self.ignored, *(rule for rule, _ in self.special))
         return tuple(rule for rule in rules if not readable(rule))

@@ -134,10 +134,10 @@ class Rules:
         if module not in self._seen:
             if len(self._seen) >= _MAX_SEEN:
                 self._seen.clear()
-            found = [self._plain[name] for name in _within(module) if name in self._plain]
-            found += self._globs.first(f"{module}.")
-            found += self._expressions.first(_LAYER + module)
-            self._seen[module] = min(found, default=None)
+            numbers = [self._plain[name] for name in _within(module) if name in self._plain]
+            numbers += self._globs.first(f"{module}.")
+            numbers += self._expressions.first(_LAYER + module)
+            self._seen[module] = min(numbers, default=None)
         return self._seen[module]
 
 
@@ -199,7 +199,7 @@ class _Steps:
             ends[place] = number
             place += 1
         everything = _mask(everywhere)
-        by_character = {c: everything | _mask(found) for c, found in places.items()}
+        by_character = {c: everything | _mask(numbers) for c, numbers in places.items()}
         return by_character, everything, _mask(optional), _mask(repeats), _mask(begins), ends
 
     def first(self, name: str) -> list[int]:
@@ -224,9 +224,9 @@ def _skipped(here: int, optional: int) -> int:
 
 def _mask(places: Iterable[int]) -> int:
     """An integer with these bits."""
-    found = list(places)
-    octets = bytearray(max(found, default=0) // 8 + 1)
-    for place in found:
+    numbers = list(places)
+    octets = bytearray(max(numbers, default=0) // 8 + 1)
+    for place in numbers:
         octets[place >> 3] |= 1 << (place & 7)
     return int.from_bytes(octets, "little")
 
@@ -257,10 +257,10 @@ class _Expression:
 
     def ways(self) -> list[Way]:
         """All ways, each to the end of a name."""
-        found = self._alternatives(outermost=True)
+        ways = self._alternatives(outermost=True)
         if self._at < len(self._pattern):
             raise self._unreadable()
-        return found
+        return ways
 
     def _unreadable(self) -> Unreadable:
         return Unreadable(self._pattern, "names, dots, stars and alternatives")
@@ -276,10 +276,10 @@ class _Expression:
         return taken
 
     def _alternatives(self, *, outermost: bool) -> list[Way]:
-        found = self._sequence(outermost=outermost)
+        ways = self._sequence(outermost=outermost)
         while self._took("|"):
-            found = self._few([*found, *self._sequence(outermost=outermost)])
-        return found
+            ways = self._few([*ways, *self._sequence(outermost=outermost)])
+        return ways
 
     def _few(self, ways: list[Way]) -> list[Way]:
         if sum(map(len, ways)) + len(ways) > _MAX_STEPS:
@@ -287,21 +287,21 @@ class _Expression:
         return ways
 
     def _sequence(self, *, outermost: bool) -> list[Way]:
-        found: list[Way] = [[]]
+        ways: list[Way] = [[]]
         if outermost:
             self._took("^")
         while self._next() not in ("", "|", ")"):
             if outermost and self._took("$"):
                 if self._next() not in ("", "|"):
                     raise self._unreadable()
-                return found
+                return ways
             each = self._piece()
             if len(each) == 1:
-                for way in found:
+                for way in ways:
                     way += each[0]
             else:
-                found = self._few([way + piece for way in found for piece in each])
-        return self._few([[*way, _REST] for way in found] if outermost else found)
+                ways = self._few([way + piece for way in ways for piece in each])
+        return self._few([[*way, _REST] for way in ways] if outermost else ways)
 
     def _piece(self) -> list[Way]:
         """A character or a group, and how often it stands there."""
@@ -318,17 +318,17 @@ class _Expression:
             return [*inner, []] if self._took("?") else inner
         characters = self._characters()
         if self._took("?"):
-            found = [Step(characters, optional=True)]
+            steps = [Step(characters, optional=True)]
         elif self._took("*"):
-            found = [Step(characters, optional=True, repeats=True)]
+            steps = [Step(characters, optional=True, repeats=True)]
         elif self._took("+"):
-            found = [Step(characters), Step(characters, optional=True, repeats=True)]
+            steps = [Step(characters), Step(characters, optional=True, repeats=True)]
         else:
             return [[Step(characters)]]
         self._took("?")  # least instead of most: the same names
         if self._next() in ("*", "+", "?", "{"):
             raise self._unreadable()
-        return [found]
+        return [steps]
 
     def _characters(self) -> frozenset[str]:
         """The characters that the next piece may be."""
@@ -357,12 +357,12 @@ class _Expression:
     def _set(self) -> frozenset[str]:
         """The characters between brackets: single ones and ranges, or all but those."""
         others = self._took("^")
-        found: set[str] = set()
+        characters: set[str] = set()
         while not self._took("]"):
             character = self._next()
             self._at += 1
             if character == "\\":
-                found |= self._escaped()
+                characters |= self._escaped()
                 continue
             if character in ("", "[") or character not in _ANY:
                 raise self._unreadable()
@@ -371,7 +371,7 @@ class _Expression:
                 self._at += 2
                 if last not in _WORD or character > last:
                     raise self._unreadable()
-                found |= {chr(code) for code in range(ord(character), ord(last) + 1)}
+                characters |= {chr(code) for code in range(ord(character), ord(last) + 1)}
             else:
-                found.add(character)
-        return frozenset(_ANY - found if others else found)
+                characters.add(character)
+        return frozenset(_ANY - characters if others else characters)

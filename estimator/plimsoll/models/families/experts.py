@@ -207,9 +207,9 @@ def step3(f: Fields) -> Built:
         width,
         shared=f.integer("share_expert_dim", default=width),
     )
-    said = f.text("moe_layers_enum")
-    chosen = {int(word) for word in said.split(",") if word.isdecimal() and len(word) < 6}
-    own = Heads(hidden, heads, 1, dim, dim)
+    numbers = f.text("moe_layers_enum")
+    chosen = {int(word) for word in numbers.split(",") if word.isdecimal() and len(word) < 6}
+    own_heads = Heads(hidden, heads, 1, dim, dim)
     attention = linear("self_attn.qkv_proj", rank + 2 * dim, hidden, Split.NONE, A)
     attention += norm("self_attn.inter_norm", rank)
     attention += linear("self_attn.wq", heads * dim, rank, Split.COLUMN, A)
@@ -218,7 +218,7 @@ def step3(f: Fields) -> Built:
 
     def make(sparse: bool) -> Block:
         feed, ff = feed_forward(t, hidden, wide, sparse=sparse)
-        return Block((gqa_mixer(own),), ff, attention + feed + layer_norms(t, hidden))
+        return Block((gqa_mixer(own_heads),), ff, attention + feed + layer_norms(t, hidden))
 
     keys = [i in chosen if chosen else i > 0 for i in range(layers_of(f))]
     return assemble(f, t, hidden, heads, make, keys)
