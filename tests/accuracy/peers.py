@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.rule_of_thumb import rule_of_thumb
+from plimsoll.decision.by_size import rule_of_thumb
 from plimsoll.measured.rows import TermId
 from plimsoll.models.architecture import MixerKind
 from plimsoll.models.storage import stored_bytes

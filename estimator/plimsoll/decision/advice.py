@@ -27,9 +27,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.changes import apply
-from plimsoll.decision.options import KINDS, ON_TOP, Option
-from plimsoll.decision.placement import plan, search
+from plimsoll.decision.changes import KINDS, ON_TOP, Option, apply
+from plimsoll.decision.search import choose, search
 from plimsoll.decision.splits import layout, pinned
 from plimsoll.decision.verdict import Alternative, Change
 from plimsoll.paths import Field
@@ -119,7 +118,7 @@ def _other_accelerator(case: Case, base: Trial, others: Sequence[Candidate]) -> 
     As many of it as asked for or, where the count was planned, the fewest.
     """
     if not pinned(case.request.wanted):
-        best = plan(case, others).best
+        best = choose(case, others).best
         others = [best.candidate] if best else []
     need, share = base.estimate.required_high, base.estimate.utilization
     able = [c for c in others if int(c.accelerator.memory * share) >= need]
@@ -137,7 +136,7 @@ def _on_others(
     """The changed request planned on those candidates, where it fits there."""
     request = apply(case.request, changed)
     after = replace(case, request=request)
-    best = plan(after, candidates).best
+    best = choose(after, candidates).best
     if best is not None:
         yield Option(after, changed, best)
 

@@ -13,8 +13,8 @@ from plimsoll.decision.verdict import Lacking, NearPool, Nodes, Unfit, Unseen
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from plimsoll.decision.placement import Plan
     from plimsoll.decision.request import Request
+    from plimsoll.decision.search import Choice
     from plimsoll.decision.trial import Seat
     from plimsoll.inventory.pools import Inventory, Pool, SetAside
 
@@ -27,7 +27,7 @@ def nodes_today(
     inventory: Inventory,
     nodes: Inventory,
     seat: Seat | None,
-    on_pools: Plan | None,
+    on_pools: Choice | None,
 ) -> Nodes | Lacking | Unseen:
     """What the inventory has for a placement.
 
@@ -70,7 +70,7 @@ def _alike(nodes: Inventory, chosen: Pool) -> list[Pool]:
 
 
 def _lacking(
-    request: Request, inventory: Inventory, nodes: Inventory, seat: Seat, on_pools: Plan | None
+    request: Request, inventory: Inventory, nodes: Inventory, seat: Seat, on_pools: Choice | None
 ) -> Lacking:
     """What was looked for, the pools that come nearest with what is against each, the set aside."""
     accelerator, wanted = seat.candidate.accelerator, request.wanted
@@ -102,7 +102,7 @@ def _near_pool(pool: Pool, why: Unfit, **figures: Any) -> NearPool:
     return NearPool(pool.accelerator.name, first, pool.nodes, why, **figures)
 
 
-def _near(pool: Pool, request: Request, on_pools: Plan | None) -> NearPool:
+def _near(pool: Pool, request: Request, on_pools: Choice | None) -> NearPool:
     """A pool that carries the labels, with what is against it."""
     why = unfit(pool, request.wanted)
     if why is Unfit.TOO_LITTLE_MEMORY:

@@ -21,9 +21,10 @@ from plimsoll.decision import by_size, checks
 from plimsoll.decision import candidates as kinds
 from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
-from plimsoll.decision.placement import Plan, placement, plan, seated
+from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
+from plimsoll.decision.search import Choice, choose
 from plimsoll.decision.splits import asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
@@ -122,8 +123,8 @@ def _problems(
 
 def _by_estimate(matter: Matter, case: Case) -> Verdict:
     """The decision on a model whose structure is known."""
-    on_pools = plan(case, matter.pools) if matter.pools else None
-    planned = on_pools if on_pools and on_pools.best else plan(case, matter.table)
+    on_pools = choose(case, matter.pools) if matter.pools else None
+    planned = on_pools if on_pools and on_pools.best else choose(case, matter.table)
     if planned.best is None and on_pools and on_pools.within:
         planned = on_pools
     trial = planned.chosen or planned.miss
@@ -158,7 +159,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
 
-def _doubts(request: Request, trial: Trial, planned: Plan) -> tuple[Finding, ...]:
+def _doubts(request: Request, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
     doubts: list[Finding] = []
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
@@ -190,7 +191,7 @@ def _doubts(request: Request, trial: Trial, planned: Plan) -> tuple[Finding, ...
     return tuple(doubts)
 
 
-def _nowhere(matter: Matter, planned: Plan) -> Verdict:
+def _nowhere(matter: Matter, planned: Choice) -> Verdict:
     """Nothing could be estimated: the engine starts on none of the GPUs, or there are none."""
     if planned.refused:
         first = planned.refused[0][0]

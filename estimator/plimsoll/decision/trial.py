@@ -51,7 +51,7 @@ class Seat:
 
     @property
     def preference(self) -> tuple[object, ...]:
-        """Sorts the seats that hold a model: the best first. See the head of the module."""
+        """Sorts the seats that hold a model: the best first. See `plimsoll.decision.search`."""
         pool, nodes = self.candidate.pool, self.nodes
         return (
             pool is not None and pool.nodes < nodes,

@@ -128,7 +128,9 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
 
 def _unsized(quantization: Quantization | None) -> bool:
     """Whether a checkpoint is quantized in a way that nobody here can size."""
-    return quantization is not None and not quantization.default and not quantization.special
+    if quantization is None:
+        return False
+    return bool(quantization.unread) or not (quantization.default or quantization.special)
 
 
 def _served(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:

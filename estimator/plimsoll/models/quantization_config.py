@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
-from plimsoll.models.quantization import MAX_RULE, Quantization, Scheme, simple
+from plimsoll.models.quantization import Quantization, Scheme
+from plimsoll.models.rules import bounded, expression, starred
 
 FP8_TENSOR: Final = Scheme("fp8", 8)
 FP8_CHANNEL: Final = Scheme("fp8", 8, 0, 1)
@@ -28,6 +29,13 @@ NF4: Final = Scheme("nf4", 4, 64, 1, 4)
 AWQ: Final = Scheme("w4a16", 4, 128, 1, 2, 4)
 W4A16: Final = Scheme("w4a16", 4, 128, 1, 2)
 
+MAX_RULES: Final = 16_384
+"""Modules that a description names; the most of any model known is 293."""
+MAX_STARRED: Final = 512
+"""Of these, names with stars; the most known is 184."""
+MAX_EXPRESSIONS: Final = 64
+"""Of these, regular expressions; the most known is 5."""
+_PATH: Final = "config.json: quantization_config"
 _LAYER: Final = re.compile(r"^.{0,64}?\blayers?\.(\d{1,5})(?=[.*]|$)\.?")
 _EXPERT: Final = re.compile(r"\bexperts\.\d+")
 _IGNORED: Final = (
@@ -63,10 +71,15 @@ def stored(word: str) -> Quantization | None:
 def quantization_of(
     config: Mapping[str, Any], quant: Mapping[str, Any] | None = None
 ) -> Quantization | None:
-    """The quantization that a config, or the file beside it, describes; None for none."""
-    given = _given(config)
+    """The quantization that a config, or the file beside it, describes; None for none.
+
+    Raises `Invalid` if it names more modules, or names them with more patterns, than a model has.
+    """
+    given, beside = _given(config), _beside(quant)
+    for described in (given, beside):
+        if described is not None:
+            _refuse_unbounded(described)
     found = _from_config(given) if given is not None else None
-    beside = _beside(quant)
     if found is None and beside is not None:
         found = _modelopt(beside)
     if found is not None and config.get("expert_dtype") == "fp4":
@@ -239,18 +252,41 @@ def _texts(value: object) -> list[str]:
     return [t for t in value if isinstance(t, str)] if isinstance(value, list) else []
 
 
+def _named(q: Mapping[str, Any]) -> list[str]:
+    """Every name and pattern of modules in a description."""
+    names = [name for key in _IGNORED for name in _texts(q.get(key))]
+    groups, layers = q.get("config_groups"), q.get("quantized_layers")
+    for group in groups.values() if isinstance(groups, Mapping) else ():
+        names += _texts(group.get("targets")) if isinstance(group, Mapping) else []
+    return [*names, *map(str, layers if isinstance(layers, Mapping) else ())]
+
+
+def _refuse_unbounded(q: Mapping[str, Any]) -> None:
+    """Raise `Invalid` for more names or patterns than any model has, and for unbounded ones."""
+    names = _named(q)
+    fix = "name the modules that are left unquantized"
+    for what, most, counted in (
+        ("names of modules", MAX_RULES, names),
+        ("names with stars", MAX_STARRED, filter(starred, names)),
+        ("regular expressions", MAX_EXPRESSIONS, filter(expression, names)),
+    ):
+        count = len(list(counted))
+        if count > most:
+            raise Invalid(Problem(_PATH, f"{count} {what}", f"at most {most} {what}", fix))
+    wanted = "names of modules, or regular expressions without repeated groups"
+    problems = [Problem(_PATH, shown(name), wanted, fix) for name in names if not bounded(name)]
+    if problems:
+        raise Invalid(*problems[:10])
+
+
 def _anywhere(names: Iterable[str]) -> tuple[str, ...]:
     """Names of modules as rules for every layer and every expert."""
-    short = (name for name in names if len(name) <= MAX_RULE)
-    rules = (_EXPERT.sub("experts", _LAYER.sub("", name)) for name in short)
+    rules = (_EXPERT.sub("experts", _LAYER.sub("", name)) for name in names)
     return tuple(dict.fromkeys(rule for rule in rules if rule.strip("*.")))
 
 
 def _leaving(made: Quantization, q: Mapping[str, Any]) -> Quantization:
-    """With what the config leaves alone: everywhere, and in single layers.
-
-    Raises `Invalid` for a regular expression that nobody should run, and for endless names.
-    """
+    """With what the config leaves alone: everywhere, and in single layers."""
     everywhere: list[str] = []
     single: defaultdict[int, dict[str, None]] = defaultdict(dict)
     for name in (name for key in _IGNORED for name in _texts(q.get(key))):
@@ -260,22 +296,5 @@ def _leaving(made: Quantization, q: Mapping[str, Any]) -> Quantization:
         else:
             rest = name[match.end() :] or "*"
             single[int(match[1])][_EXPERT.sub("experts", rest)] = None
-    wild = [
-        rule
-        for rule in everywhere
-        if len(rule) > MAX_RULE or (rule.startswith("re:") and not simple(rule[3:]))
-    ]
-    if wild:
-        raise Invalid(
-            *(
-                Problem(
-                    "config.json: quantization_config",
-                    shown(rule),
-                    "names of modules, or regular expressions without repeated groups",
-                    "name the modules that are left unquantized",
-                )
-                for rule in wild[:10]
-            )
-        )
     in_layers = tuple((layer, tuple(sorted(rules))) for layer, rules in sorted(single.items()))
     return replace(made, ignored=tuple(dict.fromkeys(everywhere)), ignored_in=in_layers)

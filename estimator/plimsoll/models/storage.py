@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.quantization import matches
+from plimsoll.models.rules import compiled
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture, Block, Tensor
@@ -35,14 +35,14 @@ def scheme_of(quantization: Quantization, module: str, tensor: Tensor) -> Scheme
         return None
     if tensor.scheme is not None:
         return tensor.scheme
-    for rule, scheme in quantization.special:
-        if matches(rule, module):
-            return scheme
+    special = quantization.special_rules.first(module)
+    if special is not None:
+        return quantization.special[special][1]
     if tensor.part in _LEFT_ALONE:
         return None
     if quantization.method == "mxfp4" and tensor.part != "experts":
         return None
-    if any(matches(rule, module) for rule in quantization.ignored):
+    if quantization.ignored_rules.first(module) is not None:
         return None
     return quantization.default
 
@@ -65,7 +65,7 @@ def left_alone_by_layer(
         if own and key not in made:
             tensors = tuple(
                 replace(t, linear=False)
-                if t.linear and any(matches(rule, module_of(t)) for rule in own)
+                if t.linear and compiled(own).first(module_of(t)) is not None
                 else t
                 for t in block.tensors
             )

@@ -13,7 +13,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, OncePerCause
 from plimsoll_operator.cluster.objects import EVENTS
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class EventQueue:
         self._client, self._busy = client, busy
         self._waiting: deque[tuple[float, Identity, Event]] = deque(maxlen=MOST_WAITING)
         self._added = asyncio.Event()
+        self._failures = OncePerCause()
         self._wrote = 0.0
 
     def wrote(self) -> None:
@@ -71,17 +72,17 @@ class EventQueue:
                     await asyncio.sleep(QUIET / 4)
                     continue
                 self._waiting.popleft()
-                await post_event(self._client, identity, event)
+                await self.post(identity, event)
             self._added.clear()
             await self._added.wait()
 
-
-async def post_event(client: Client, identity: Identity, event: Event) -> None:
-    """Post an Event on the object; one that cannot be posted is logged and let go."""
-    try:
-        await client.create(EVENTS, _event(identity, event), namespace=identity.namespace)
-    except (ApiError, *UNREACHABLE) as error:
-        log.warning("%s/%s: no Event: %s", identity.namespace, identity.name, error)
+    async def post(self, identity: Identity, event: Event) -> None:
+        """Post an Event on an object now; one that cannot be posted is let go."""
+        try:
+            await self._client.create(EVENTS, _event(identity, event), namespace=identity.namespace)
+        except (ApiError, *UNREACHABLE) as error:
+            if said := self._failures.news(error):
+                log.warning("%s/%s: no Event: %s", identity.namespace, identity.name, said)
 
 
 def _event(identity: Identity, event: Event) -> Json:

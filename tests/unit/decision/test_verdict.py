@@ -225,33 +225,6 @@ def test_the_model_need_not_be_known_for_a_spec_to_be_wrong() -> None:
     assert paths(verdict(on("nope", model=UNKNOWN))) == ["spec.accelerator.allowed[0]"]
 
 
-# -- the hash ------------------------------------------------------------------------------------
-
-
-def test_the_hash_is_of_request_model_constants_and_policy_and_of_nothing_else() -> None:
-    of = on(A100)
-    first = verdict(of).request_hash
-    assert first.startswith("sha256:")
-    assert len(first) == len("sha256:") + 32
-    assert verdict(of, cluster(pool(A100))).request_hash == first
-    assert verdict(replace(of, name="other/name")).request_hash == first
-    others = [
-        verdict(on(A100, max_model_len=1)).request_hash,
-        verdict(on(A100, concurrent=2)).request_hash,
-        verdict(on(H100)).request_hash,
-        verdict(on(A100, model=SMALL)).request_hash,
-        verdict(on(A100, version="0.19.0")).request_hash,
-        decide(of, policy=Policy(Mode.WARN), knowledge=world()).request_hash,
-        verdict(of, knowledge=world(table=(A100,))).request_hash,
-    ]
-    assert len({first, *others}) == len(others) + 1
-
-
-def test_the_same_share_written_otherwise_is_the_same_request() -> None:
-    shares = {verdict(on(A100, utilization=Decimal(s))).request_hash for s in ("0.9", "0.900")}
-    assert len(shares) == 1
-
-
 # -- what becomes of a denial --------------------------------------------------------------------
 
 

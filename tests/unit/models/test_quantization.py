@@ -18,8 +18,9 @@ from plimsoll.errors import Invalid, Unreadable
 from plimsoll.models import catalogue
 from plimsoll.models.architecture import Architecture, Part, Split, Tensor
 from plimsoll.models.config import architecture
-from plimsoll.models.quantization import Quantization, Scheme, matches
+from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.models.quantization_config import quantization_of, stored
+from plimsoll.models.rules import Rules
 from plimsoll.models.storage import scheme_of, stored_bytes
 
 GIB: Final = 1 << 30
@@ -299,7 +300,7 @@ def test_a_method_that_nobody_here_can_size_counts_as_unquantized_and_is_marked(
     ],
 )
 def test_rules_name_modules_as_their_formats_mean_it(rule: str, module: str, named: bool) -> None:
-    assert matches(rule, module) is named
+    assert (Rules([rule]).first(module) is not None) is named
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*b", ".*" * 9, "a" * 500 + ".*" * 5])

@@ -213,7 +213,12 @@ def assemble(
     make: Callable[[K], Block],
     keys: Sequence[K],
 ) -> Built:
-    """A model of layers made by key: equal keys share a block."""
+    """A model of layers made by key: equal keys share a block.
+
+    Raises `plimsoll.errors.Invalid` for more layers than are believed, wherever they were read.
+    """
+    if len(keys) > MAX_LAYERS:
+        f.wrong("num_hidden_layers", len(keys), f"at most {MAX_LAYERS} layers")
     vocab = f.integer("vocab_size", "padded_vocab_size")
     tied = f.flag("tie_word_embeddings", default=t.tied)
     f.stop_if_wrong()

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
 
-MAX_LAYERS: Final = 10_000
+MAX_LAYERS: Final = 512
+"""Layers that are believed: no model has 300, and the cost of a decision grows with them."""
 MAX_WIDTH: Final = 10**8
 """No width, vocabulary or number of experts above this is believed."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from plimsoll.models.architecture import Block, FeedForward, MixerKind, Part, Split
 from plimsoll.models.blocks.attention import Heads, gqa_mixer, mla, mla_mixer
@@ -28,6 +28,7 @@ from plimsoll.models.blocks.decoder import (
     shape,
 )
 from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family, Routed, Size, Switch
+from plimsoll.models.blocks.fields import MAX_LAYERS, Fields
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
 from plimsoll.models.blocks.readings import (
     attention_biases,
@@ -38,9 +39,6 @@ from plimsoll.models.blocks.readings import (
     windowed,
     with_mtp,
 )
-
-if TYPE_CHECKING:
-    from plimsoll.models.blocks.fields import Fields
 
 A = Part.ATTENTION
 
@@ -176,7 +174,7 @@ def longcat(f: Fields) -> Built:
         tensors += norm(f"post_attention_layernorm.{number}", hidden)
     ff = FeedForward(wide, count, per_token, width)
     block = Block((mla_mixer(latent),) * 2, ff, tensors)
-    layers = f.integer("num_layers", default=layers_of(f) // 2 or 1, high=10_000)
+    layers = f.integer("num_layers", default=layers_of(f) // 2 or 1, high=MAX_LAYERS)
     return assemble(f, Traits(), hidden, latent.heads, lambda _: block, [0] * layers)
 
 
