@@ -75,11 +75,8 @@ def _problem(error: ErrorDetails, model: type[BaseModel], root: str) -> Problem:
         return Problem(path, _given(given), "no such field", fix)
     fix = _rewritten(kind, given, context) or _fields_of(model, location)
     fix = fix or _left_out(_description(model, location))
-    if kind == "string_pattern_mismatch":
-        wanted = _form(model, location)
-    else:
-        wanted = _wanted(kind, context)
-    return Problem(path, _given(given), f"must be {wanted}", fix)
+    form = _form(model, location) if kind == "string_pattern_mismatch" else ""
+    return Problem(path, _given(given), f"must be {form or _wanted(kind, context)}", fix)
 
 
 def _meant(model: type[BaseModel], location: Sequence[int | str], root: str) -> str:
