@@ -195,7 +195,7 @@ def _scheme_fault(
 
 def _nearest(number: int, tp: int) -> tuple[str, ...]:
     """The divisors of a number below and above a size."""
-    below = max(d for d in range(1, tp) if number % d == 0)
+    below = max(d for d in range(1, min(tp, number + 1)) if number % d == 0)
     above = next((d for d in range(tp + 1, number + 1) if number % d == 0), None)
     return (str(below), str(above)) if above else (str(below),)
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
 
 _CHUNK: Final = "chunked-prefill-size"
+_DIGITS: Final = 15
+"""More digits than these no batch has."""
 _EXPERTS: Final = ("expert-parallel-size", "enable-ep-moe", "enable-deepep-moe")
 _ON: Final = "True"
 """The value of a switch of the engine's own that is given."""
@@ -68,7 +70,7 @@ def _chunk(settings: EngineSettings) -> tuple[EngineSettings, tuple[Finding, ...
     """``--chunked-prefill-size`` is maxNumBatchedTokens, unless it switches chunking off."""
     own = dict(settings.own)
     text = own.get(_CHUNK, "")
-    if not text or text == "0" or text.startswith("-"):
+    if not text.isdecimal() or len(text) > _DIGITS or int(text) == 0:
         if text and settings.max_num_batched_tokens is not None:
             return settings, (_contradiction(text, settings),)
         return settings, ()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 _DTYPES: Final = "auto, bfloat16, float16 or float32"
+_MOST_RANKS: Final = 1024
 _CACHE_COMPUTE: Final = {"fp8": (8, 9), "nvfp4": (10, 0)}
 
 
@@ -79,7 +80,7 @@ def _split(
     resolved = resolve(architecture, settings, TABLE.or_newest(settings.version))
     tensor = parallelism.tensor
     if not resolved.attention_dp:
-        sizes = faults.tensor_parallel_sizes(architecture, tensor)
+        sizes = faults.tensor_parallel_sizes(architecture, min(tensor, _MOST_RANKS))
         if tensor not in sizes:
             yield finding(Rule.TENSOR_SIZE, Field.TENSOR, tensor, sizes=tuple(map(str, sizes)))
     if parallelism.data > 1:

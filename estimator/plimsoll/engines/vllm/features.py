@@ -351,6 +351,6 @@ def _number(text: str) -> int:
         value = Decimal(text)
     except InvalidOperation:
         raise Unreadable(text, "a number of GiB") from None
-    if not value.is_finite() or not 0 <= value * GIB <= MAX_BYTES:
+    if not value.is_finite() or not 0 <= value <= MAX_BYTES // GIB:
         raise Unreadable(text, "a number of GiB, 0 or more")
     return int(value * GIB)

@@ -136,3 +136,8 @@ def test_prefetched_groups_never_need_more_than_none(group: int, number: int, st
 def test_a_context_split_never_needs_more_cache(ways: int) -> None:
     whole = estimate(KIMI, tensor=8).terms[TermName.KV_CACHE].bytes
     assert estimate(KIMI, "-dcp", str(ways), tensor=8).terms[TermName.KV_CACHE].bytes <= whole
+
+
+def test_an_amount_that_no_machine_has_is_a_problem_and_no_error_of_ours() -> None:
+    (problem,) = problems_in(read("--cpu-offload-gb=1e999999"))
+    assert problem.wanted == "--cpu-offload-gb as a number of GiB, 0 or more"
