@@ -47,7 +47,7 @@ class Settings:
     resync_seconds: float = _setting(
         300.0,
         CONTROLLER,
-        "Seconds between full lists of LLMDeployments, which repair what their watch may have missed.",
+        "Seconds between full lists of LLMDeployments, which repair what a watch may have missed.",
     )
     heartbeat_seconds: float = _setting(
         5.0,

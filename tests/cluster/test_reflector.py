@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cluster.fixtures_operator import SYSTEM_NAMESPACE, install
-from controlplane import ControlPlane
+from cluster.plane import own_plane
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll_operator.cluster.client import Client, Conflict, NoCluster, NotFound, connect
 from plimsoll_operator.cluster.known import ClusterKnowledge
@@ -17,19 +17,16 @@ from plimsoll_operator.cluster.objects import CONFIG_MAPS, Name
 from plimsoll_operator.cluster.reflector import Reflector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from controlplane import ControlPlane
 
 SOON = 10.0
 OURS = "plimsoll-test=reflector"
 
 
-@pytest.fixture(scope="module")
-def plane(control_plane: object) -> Iterator[ControlPlane]:
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("stops the API server: needs a control plane of our own")
-    with ControlPlane() as plane:
-        yield plane
+plane = own_plane("stops the API server", installed=False)
 
 
 def config_map(name: str, value: str = "1") -> dict[str, Any]:
@@ -44,9 +41,13 @@ class Seen:
         self.objects: dict[str, str] = {}
         self.told = 0
         self.reflector = Reflector(
-            client, CONFIG_MAPS, changed=self._changed, deleted=self._deleted, chunk=2,
+            client,
+            CONFIG_MAPS,
+            changed=self._changed,
+            deleted=self._deleted,
+            chunk=2,
             label_selector=OURS,
-        )  # fmt: skip
+        )
 
     def _changed(self, obj: dict[str, Any]) -> None:
         assert "managedFields" not in obj["metadata"]
@@ -165,9 +166,15 @@ async def test_who_may_do_what_is_asked_of_the_cluster(plane: ControlPlane) -> N
 
         async def may(user: str, groups: list[str]) -> bool:
             return await client.subject_access_review(
-                user=user, groups=groups, verb="override", resource=CONFIG_MAPS,
-                namespace="default", name="x", extra={"scopes": ["all"]}, uid="7",
-            )  # fmt: skip
+                user=user,
+                groups=groups,
+                verb="override",
+                resource=CONFIG_MAPS,
+                namespace="default",
+                name="x",
+                extra={"scopes": ["all"]},
+                uid="7",
+            )
 
         assert await may("root", ["system:masters"])
         assert not await may("somebody", ["system:authenticated"])

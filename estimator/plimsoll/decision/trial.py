@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.engines.base import Engine, Estimate
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 KV_SHARE = (3, 4)
@@ -50,7 +51,7 @@ class Seat:
 
     @property
     def preference(self) -> tuple[object, ...]:
-        """Sorts the seats that hold a model: the best first. See the head of the module."""
+        """Sorts the seats that hold a model: the best first. See `plimsoll.decision.search`."""
         pool, nodes = self.candidate.pool, self.nodes
         return (
             pool is not None and pool.nodes < nodes,
@@ -100,7 +101,7 @@ class Case:
 
     def refusals(
         self, candidate: Candidate, parallelism: Parallelism | None
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding | Problem, ...]:
         """Why the engine would not start there, memory aside."""
         return self.engine.problems(
             self.architecture, self.request.engine, parallelism, candidate.accelerator
@@ -109,11 +110,11 @@ class Case:
     def fewest_ranks(self, candidate: Candidate) -> int:
         """The fewest ranks of one data-parallel copy that hold weights and KV cache at all."""
         wanted = self.request.wanted
-        whole = Parallelism(1, 1, wanted.data or 1, bool(wanted.expert))
+        whole = Parallelism(1, 1, wanted.split.data or 1, bool(wanted.split.expert))
         known = next((e for (_, _, split), e in self.tried.items() if split == whole), None)
         whole_model = known or self.trial(candidate, whole).estimate
-        least = whole_model.term(TermName.WEIGHTS).low
-        least += whole_model.term(TermName.KV_CACHE).low * KV_SHARE[0] // KV_SHARE[1]
+        least = whole_model.terms[TermName.WEIGHTS].low
+        least += whole_model.terms[TermName.KV_CACHE].low * KV_SHARE[0] // KV_SHARE[1]
         share = Decimal(whole_model.usable) / max(1, whole_model.physical)
         usable = int(candidate.accelerator.memory * max(whole_model.utilization, share))
         offload = self.request.engine.cpu_offload or 0  # of every GPU, not of this one alone

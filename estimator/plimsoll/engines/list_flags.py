@@ -13,15 +13,17 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.engines.plain_flags import PATH, Grammar, Use, is_flag, read
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.engines.plain_flags import Grammar, Use, is_flag, read
+from plimsoll.errors import Unreadable
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import parse_human_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from plimsoll.engines.base import EngineSettings, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Reading
 
 _TWO_IN_ONE: Final = re.compile(r"--?[A-Za-z][\w.-]*\s")
 
@@ -101,19 +103,13 @@ def read_list(
     grammar: ListGrammar,
     args: Sequence[str],
     settings: EngineSettings,
-    split: Mapping[str, int | bool | None],
+    asked: AskedSplit,
 ) -> Reading:
     """Read extraArgs; an entry that holds a flag and its value both is a problem. Never raises."""
     joined = [i for i, token in enumerate(args) if _TWO_IN_ONE.match(token)]
-    reading = read(grammar, args, settings, split)
+    reading = read(grammar, args, settings, asked)
     problems = tuple(
-        Problem(
-            f"{PATH}[{i}]",
-            shown(args[i]),
-            "one argument per entry",
-            "write --flag=value, or the flag and its value as two entries",
-        )
-        for i in joined
+        finding(Rule.TWO_ARGUMENTS_IN_ONE, Field.EXTRA_ARGS, args[i], i) for i in joined
     )
     return replace(reading, problems=(*problems, *reading.problems))
 

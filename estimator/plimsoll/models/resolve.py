@@ -1,7 +1,6 @@
 """From what a manifest says of its model to the model: catalogue, base model, document or size.
 
-It must not fetch anything, and what it does not know it says so: a name alone is `UNKNOWN`, never
-a guess.
+Nothing is fetched and nothing is guessed: a name that nobody knows gives source `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -13,21 +12,49 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.errors import Invalid, PlimsollError, Problem, Unreadable, shown
+from plimsoll.findings import Rule, finding
 from plimsoll.models import catalogue
+from plimsoll.models.checkpoint.profile import FORMAT, from_profile
+from plimsoll.models.config import architecture
+from plimsoll.models.document import parse_document
 from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.quantization_config import stored
+from plimsoll.paths import Field
+from plimsoll.units import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
+    from plimsoll.paths import Places
 
-MAX_DOCUMENT: Final = 1 << 20
-"""Characters of a config.json or profile; a ConfigMap holds no more."""
 _KEPT: Final = 64
 """Documents whose architecture is kept."""
 
 _documents: OrderedDict[str, tuple[Architecture, bool, str]] = OrderedDict()
+
+
+class Unresolved(PlimsollError, ValueError):
+    """What is said of a model leads to none, and why, all of it at once.
+
+    part: what the problems that are worded already are about; their paths are places in it.
+    """
+
+    def __init__(self, *problems: Finding | Problem, part: Field = Field.MODEL) -> None:
+        self.part, self.problems = part, problems
+        super().__init__("; ".join(map(str, problems)))
+
+    def placed(self, places: Places) -> tuple[Finding | Problem, ...]:
+        """The problems at the places of an object that states the model."""
+        part = places.path(self.part)
+        return tuple(
+            replace(one, path=f"{part}: {one.path}" if one.path else part)
+            if isinstance(one, Problem)
+            else one
+            for one in self.problems
+        )
 
 
 def resolve(
@@ -35,7 +62,7 @@ def resolve(
     uri: str = "",
     base_model: str = "",
     document: str | None = None,
-    document_origin: str = "",
+    origin: str = "",
     parameters: int | None = None,
     bits: int | None = None,
     quantization: str = "",
@@ -43,28 +70,47 @@ def resolve(
     """The model that these say; the most telling one wins.
 
     A document over baseModel over a uri of the catalogue over a size. quantization: how the
-    checkpoint is stored, where it differs. Raises `Invalid` with paths below ``spec.model``.
+    checkpoint is stored, where it differs. origin: where the document or the size is stated.
+    Raises `Unresolved`.
     """
     name = _short(uri) or base_model
     if document is not None:
-        model = _from_document(document, name, document_origin)
+        model = _from_document(document, name, origin)
     elif base_model:
         model = _from_base(base_model, name)
     else:
         entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
         if entry is not None:
             model = Model(
-                name, ModelSource.CATALOGUE, entry.architecture, entry.architecture.parameters,
-                None, f"catalogue:{entry.id}", (), _digest_of(entry.id),
-            )  # fmt: skip
+                name,
+                ModelSource.CATALOGUE,
+                entry.architecture,
+                entry.architecture.parameters,
+                None,
+                f"catalogue:{entry.id}",
+                (),
+                _digest_of(entry.id),
+            )
         elif parameters is not None:
-            said = name or f"a model of {_nominal(parameters)} parameters"
-            return Model(said, ModelSource.PARAMETERS, None, parameters, bits,
-                         "spec.model.parameters", (), f"{parameters}x{bits}")  # fmt: skip
+            called = name or f"a model of {_nominal(parameters)} parameters"
+            return Model(
+                called,
+                ModelSource.PARAMETERS,
+                None,
+                parameters,
+                bits,
+                origin,
+                (),
+                f"{parameters}x{bits}",
+            )
         else:
             near = catalogue.load().suggest(_short(uri))
-            return Model(name or "an unnamed model", ModelSource.UNKNOWN, suggestions=near,
-                         origin=shown(uri)[1:-1])  # fmt: skip
+            return Model(
+                name or "an unnamed model",
+                ModelSource.UNKNOWN,
+                suggestions=near,
+                origin=shown(uri)[1:-1],
+            )
     return _stored_as(model, quantization)
 
 
@@ -75,8 +121,6 @@ def _short(uri: str) -> str:
 
 
 def _nominal(parameters: int) -> str:
-    from plimsoll.units import count
-
     return count(parameters).replace(".00", "")
 
 
@@ -84,30 +128,30 @@ def _from_base(base: str, name: str) -> Model:
     wanted = _short(base)
     entry = catalogue.load().find(wanted)
     if entry is None:
-        near = catalogue.load().suggest(wanted)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise Invalid(
-            Problem(
-                "spec.model.baseModel",
-                shown(base),
-                "an id of the catalogue",
-                f"{hint}`plimsoll models list` shows all; for a model that is not there use "
-                "spec.model.configMapRef with its config.json",
-            )
-        )
+        near = tuple(catalogue.load().suggest(wanted))
+        if near:
+            raise Unresolved(finding(Rule.UNKNOWN_BASE_LIKE, Field.BASE_MODEL, base, near=near))
+        raise Unresolved(finding(Rule.UNKNOWN_BASE, Field.BASE_MODEL, base))
     return Model(
-        name, ModelSource.BASE_MODEL, entry.architecture, entry.architecture.parameters, None,
-        f"catalogue:{entry.id}", (), _digest_of(entry.id),
-    )  # fmt: skip
+        name,
+        ModelSource.BASE_MODEL,
+        entry.architecture,
+        entry.architecture.parameters,
+        None,
+        f"catalogue:{entry.id}",
+        (),
+        _digest_of(entry.id),
+    )
 
 
 def _from_document(document: str, name: str, origin: str) -> Model:
     digest = hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     kept = _documents.get(digest)
     if kept is None:
-        parsed = parse_document(document, "spec.model.configMapRef")
-        made, is_profile, given = _architecture(parsed)
-        kept = (made, is_profile, given)
+        try:
+            kept = _architecture(parse_document(document, ""))
+        except Invalid as error:
+            raise Unresolved(*error.problems, part=Field.CONFIG) from None
         _documents[digest] = kept
         while len(_documents) > _KEPT:
             _documents.popitem(last=False)
@@ -115,63 +159,21 @@ def _from_document(document: str, name: str, origin: str) -> Model:
     architecture, is_profile, given = kept
     source = ModelSource.PROFILE if is_profile else ModelSource.CONFIG
     return Model(
-        name or given or origin or "the model in the document", source, architecture,
-        architecture.parameters, None, origin, (), digest,
-    )  # fmt: skip
+        name or given or origin or "the model in the document",
+        source,
+        architecture,
+        architecture.parameters,
+        None,
+        origin,
+        (),
+        digest,
+    )
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
-    from plimsoll.models.config import architecture
-    from plimsoll.models.profile import FORMAT, from_profile
-
-    try:
-        if parsed.get("format") == FORMAT:
-            return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
-        return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]
-    except Invalid as error:
-        raise Invalid(
-            *(replace(p, path=f"spec.model.configMapRef: {p.path}") for p in error.problems)
-        ) from None
-
-
-def parse_document(text: str, path: str) -> dict[str, Any]:
-    """The JSON object in a config.json or profile. Raises `Invalid` for anything else.
-
-    The error names line and column and never repeats the text: whoever reads the error may not
-    be allowed to read the document.
-    """
-    if len(text) > MAX_DOCUMENT:
-        raise Invalid(
-            Problem(
-                path,
-                f"{len(text)} characters",
-                f"at most {MAX_DOCUMENT}",
-                "make a compact profile with `plimsoll models export`",
-            )
-        )
-    try:
-        parsed = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
-    except RecursionError:
-        raise Invalid(Problem(path, "deeply nested JSON", "a model's config.json")) from None
-    except json.JSONDecodeError as error:
-        place = f"no JSON at line {error.lineno}, column {error.colno}"
-        raise Invalid(Problem(path, place, "a model's config.json, which is JSON")) from None
-    except ValueError as error:
-        raise Invalid(Problem(path, str(error), "a model's config.json, which is JSON")) from None
-    if not isinstance(parsed, dict):
-        raise Invalid(Problem(path, "no JSON object", "an object, as every config.json is"))
-    return parsed
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name}, which is no JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a key that stands twice")
-    return made
+    if parsed.get("format") == FORMAT:
+        return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
+    return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]
 
 
 @lru_cache(maxsize=1024)
@@ -190,12 +192,10 @@ def _stored_as(model: Model, quantization: str) -> Model:
     try:
         architecture = _requantized(model.architecture, quantization)
     except Unreadable as error:
-        raise Invalid(Problem("spec.model.quantization", error.given, error.wanted)) from None
+        raise Unresolved(Problem("", error.given, error.wanted), part=Field.STORED) from None
     return replace(model, architecture=architecture, digest=f"{model.digest}+{quantization}")
 
 
 @lru_cache(maxsize=256)
 def _requantized(architecture: Architecture, quantization: str) -> Architecture:
-    from plimsoll.models.quantization_config import stored
-
-    return replace(architecture, quantization=stored(quantization), memo={})
+    return replace(architecture, quantization=stored(quantization))

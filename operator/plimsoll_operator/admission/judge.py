@@ -16,13 +16,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
-from plimsoll.decision.decide import allowed_update, decide
-from plimsoll.decision.verdict import Decision, Mode, Policy, Verdict
+from plimsoll.decision.decide import decide
+from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.verdict import Verdict
 from plimsoll.report import messages
 from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.admission.review import Answer, Review
 
 if TYPE_CHECKING:
+    from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.llmdeployment import Documents
@@ -130,28 +132,18 @@ class Judge:
             "reason": str(verdict.reason),
             "request-hash": verdict.request_hash,
         }
-        if verdict.decision is not Decision.DENY:
-            self._observe(str(verdict.decision), verdict)
-            return Answer(True, warnings=warnings, audit=audit)
-        if verdict.policy.mode is Mode.AUDIT:
-            self._observe("audited", verdict)
-            return Answer(True, audit=audit)
-        if verdict.policy.mode is Mode.WARN:
-            self._observe("warned", verdict)
-            return Answer(True, warnings=warnings, audit=audit)
-        if override and await self._may_override(review):
-            self._observe("overridden", verdict)
+        result = outcome(verdict)
+        if result is Outcome.DENIED and override and await self._may_override(review):
+            result = outcome(verdict, overridden=True)
             said = f"the verdict is overridden by {review.user}: {override[:MAX_REASON]}"
-            return Answer(True, warnings=(said, *warnings), audit=audit | {"override": override})
-        if review.operation == "UPDATE" and self._no_worse(review, verdict):
-            self._observe("no-worse", verdict)
-            return Answer(True, warnings=warnings, audit=audit)
-        self._observe("denied", verdict)
-        return Answer(False, messages.denial(request, verdict), audit=audit)
-
-    def _no_worse(self, review: Review, verdict: Verdict) -> bool:
-        _, before = self._decide(review.old, review, verdict.policy)
-        return before.decision is Decision.DENY and allowed_update(before, verdict)
+            warnings, audit["override"] = (said, *warnings), override
+        if result is Outcome.DENIED and review.operation == "UPDATE":
+            _, before = self._decide(review.old, review, verdict.policy)
+            result = outcome(verdict, before=before)
+        self._observe(str(result), verdict)
+        if not result.let_in:
+            return Answer(False, messages.denial(request, verdict), audit=audit)
+        return Answer(True, warnings=warnings, audit=audit)
 
 
 def _with_name(obj: Mapping[str, Any], review: Review) -> Mapping[str, Any]:

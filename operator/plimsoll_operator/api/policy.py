@@ -48,7 +48,7 @@ def checkpoints() -> dict[str, int]:
     for entry in load():
         architecture = entry.architecture
         if architecture.dtype == "float32":
-            architecture = replace(architecture, dtype="bfloat16", memo={})
+            architecture = replace(architecture, dtype="bfloat16")
         size = 0 if architecture.assumed else stored_bytes(architecture) // MIB
         found |= {name.lower(): size for name in (entry.id, *entry.aliases)}
     return found

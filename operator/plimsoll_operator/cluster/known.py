@@ -29,7 +29,7 @@ from plimsoll_operator.cluster.reflector import Reflector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll.decision.verdict import Policy
+    from plimsoll.decision.policy import Policy
     from plimsoll.inventory.pools import NodeFacts, SetAside
     from plimsoll_operator.cluster.client import Client
 

@@ -20,9 +20,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.decide import decide
+from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
 from plimsoll.errors import shown
+from plimsoll.paths import Field
 from plimsoll.report import messages
+from plimsoll.report.nodes import nodes_message
+from plimsoll.report.wording import problems_of
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
 
 if TYPE_CHECKING:
@@ -120,7 +124,7 @@ def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:
     fits = _fits(inputs, verdict)
     ready = _ready(verdict, fits)
     conditions = [ready, _model_resolved(verdict), fits, _capacity(verdict)]
-    if inputs.override and not verdict.admitted:
+    if outcome(verdict, overridden=bool(inputs.override)) is Outcome.OVERRIDDEN:
         said = (
             "it is refused, and its annotation claims an override (admission asks for the verb "
             f"override before it lets one in; nobody asks here): {shown(inputs.override)}"
@@ -146,7 +150,8 @@ def _ready(verdict: Verdict, fits: Condition) -> Condition:
 
 def _model_resolved(verdict: Verdict) -> Condition:
     model = verdict.model
-    wrong = [p for p in verdict.problems if p.path.startswith("spec.model")]
+    place = verdict.places.path(Field.MODEL)
+    wrong = [p for p in problems_of(verdict) if p.path.startswith(place)]
     if wrong:
         said = "; ".join(map(str, wrong))
         return Condition("ModelResolved", "False", str(Reason.INVALID_SPEC), said)
@@ -159,7 +164,7 @@ def _capacity(verdict: Verdict) -> Condition:
         said = "there is no placement to find nodes for"
         return Condition("CapacityAvailable", "Unknown", "NotPlaced", said)
     status = _CAPACITY[verdict.capacity]
-    said = verdict.capacity_message
+    said = nodes_message(verdict)
     return Condition("CapacityAvailable", status, str(verdict.capacity), said)
 
 

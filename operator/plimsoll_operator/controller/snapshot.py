@@ -15,8 +15,8 @@ from plimsoll_operator.cluster.documents import ABSENT, Document, read
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Policy
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.llmdeployment import Documents
 

@@ -81,7 +81,7 @@ def result_fields(verdict: Verdict) -> dict[str, Any]:
     if verdict.alternatives:
         chosen = verdict.alternatives[:MOST_ALTERNATIVES]
         fields["alternatives"] = [
-            _cut(alternative_dict(alternative, need=ceil_mib, have=floor_mib))
+            _cut(alternative_dict(alternative, verdict.places, ceil_mib, floor_mib))
             for alternative in chosen
         ]
     return fields

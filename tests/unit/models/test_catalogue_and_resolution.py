@@ -7,12 +7,14 @@ import time
 
 import pytest
 
-from plimsoll.errors import Invalid
 from plimsoll.models.catalogue import load
+from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
+from plimsoll.models.document import MAX_DOCUMENT
 from plimsoll.models.model import ModelSource
-from plimsoll.models.profile import FORMAT, MAX_BYTES, from_profile
-from plimsoll.models.resolve import MAX_DOCUMENT, resolve
+from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.models.storage import stored_bytes
+from plimsoll.workloads.llmdeployment import PLACES
+from worded import worded
 
 
 def test_there_are_at_least_150_models_and_every_one_can_be_built() -> None:
@@ -92,7 +94,7 @@ def test_a_document_tells_more_than_a_base_model_and_that_more_than_a_name() -> 
     uri = "hf://meta-llama/Llama-3.1-8B-Instruct"
     assert resolve(uri=uri).source is ModelSource.CATALOGUE
     assert resolve(uri=uri, base_model="Qwen/Qwen3-4B").source is ModelSource.BASE_MODEL
-    found = resolve(uri=uri, base_model="Qwen/Qwen3-4B", document=document, document_origin="x")
+    found = resolve(uri=uri, base_model="Qwen/Qwen3-4B", document=document, origin="x")
     assert found.source is ModelSource.PROFILE
     assert found.parameters == load().find("Qwen/Qwen3-8B").architecture.parameters  # type: ignore[union-attr]
 
@@ -113,8 +115,11 @@ def test_a_size_alone_is_a_size() -> None:
 
 
 def test_an_unknown_base_model_is_refused_with_the_nearest() -> None:
-    with pytest.raises(Invalid, match=r"spec\.model\.baseModel.*Qwen/Qwen3-32B"):
+    with pytest.raises(Unresolved) as caught:
         resolve(base_model="Qwen/Qwen3-33B")
+    (problem,) = worded(caught.value.placed(PLACES))
+    assert problem.path == "spec.model.baseModel"
+    assert "Qwen/Qwen3-32B" in problem.fix
 
 
 def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
@@ -129,15 +134,27 @@ def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "null", "[]", "{", "NaN", '{"a": 1, "a": 2}', "[" * 100_000, "{}", '{"model_type": 5}',
-        json.dumps({"format": FORMAT}), json.dumps({"format": "other"}), "x" * (MAX_DOCUMENT + 1),
+        "",
+        "null",
+        "[]",
+        "{",
+        "NaN",
+        '{"a": 1, "a": 2}',
+        "[" * 100_000,
+        "{}",
+        '{"model_type": 5}',
+        json.dumps({"format": FORMAT}),
+        json.dumps({"format": "other"}),
+        "x" * (MAX_DOCUMENT + 1),
         '{"model_type": "llama", "hidden_size": -1, "num_hidden_layers": 1e400}',
     ],
-)  # fmt: skip
+)
 def test_a_document_that_is_no_model_is_refused_with_its_path(text: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        resolve(document=text, document_origin="configmap:chat/mine")
-    assert all(p.path.startswith("spec.model.configMapRef") for p in caught.value.problems)
+    with pytest.raises(Unresolved) as caught:
+        resolve(document=text, origin="configmap:chat/mine")
+    assert all(
+        p.path.startswith("spec.model.configMapRef") for p in worded(caught.value.placed(PLACES))
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,7 +168,8 @@ def test_a_document_that_is_no_model_is_refused_with_its_path(text: str) -> None
     ],
 )
 def test_what_is_wrong_with_a_document_is_said_without_its_text(text: str, place: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        resolve(document=text, document_origin="configmap:chat/mine")
-    assert place in str(caught.value)
-    assert "hunter2" not in str(caught.value)
+    with pytest.raises(Unresolved) as caught:
+        resolve(document=text, origin="configmap:chat/mine")
+    said = str(worded(caught.value.placed(PLACES)))
+    assert place in said
+    assert "hunter2" not in said

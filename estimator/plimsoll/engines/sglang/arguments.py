@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Reading
 from plimsoll.engines.list_flags import list_grammar, passed_on, read_list
-from plimsoll.engines.plain_flags import PATH
 from plimsoll.engines.sglang.defaults import has_attention_ranks, whole
-from plimsoll.errors import Problem, shown
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from plimsoll.engines.base import EngineSettings, Estimate
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate
     from plimsoll.engines.list_flags import ListGrammar
+    from plimsoll.findings import Finding
 
 _CHUNK: Final = "chunked-prefill-size"
+_DIGITS: Final = 15
+"""More digits than these no batch has."""
 _EXPERTS: Final = ("expert-parallel-size", "enable-ep-moe", "enable-deepep-moe")
 _ON: Final = "True"
 """The value of a switch of the engine's own that is given."""
@@ -42,109 +45,96 @@ def sglang_grammar() -> ListGrammar:
     return list_grammar("SGLang", Path(__file__).parent / "data/flags.json", prefixes=True)
 
 
-def read_arguments(
-    args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-) -> Reading:
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and split. Never raises."""
     if not args:
-        return Reading(settings, *_split(typed), (), ())
+        return Reading(settings, asked)
     ranks = has_attention_ranks(settings) or any(
         a.partition("=")[0] == "--enable-dp-attention" for a in args
     )
     # Data-parallel attention changes what --tp-size means: it is compared once dp is known.
-    plain = {**typed, "tensor": None, "expert": None} if ranks else {**typed, "expert": None}
+    plain = replace(asked, expert=None, tensor=None if ranks else asked.tensor)
     reading = read_list(sglang_grammar(), args, settings, plain)
     problems = list(reading.problems)
     settings, chunk_problem = _chunk(reading.settings)
     problems.extend(chunk_problem)
-    tensor = reading.tensor
+    split = reading.split
     if ranks:
-        tensor = _attention_tensor(reading, typed, problems)
-    expert, settings = _expert(settings, typed, problems)
+        split = replace(split, tensor=_attention_tensor(split, asked, problems))
+    expert, settings = _expert(settings, asked, problems)
     settings = _loads(settings)
-    return Reading(
-        settings, tensor, reading.pipeline, reading.data, expert, tuple(problems), reading.warnings
-    )
+    return Reading(settings, replace(split, expert=expert), tuple(problems), reading.warnings)
 
 
-def _split(
-    typed: Mapping[str, int | bool | None],
-) -> tuple[int | None, int | None, int | None, bool | None]:
-    expert = typed.get("expert")
-    return (
-        typed.get("tensor"),
-        typed.get("pipeline"),
-        typed.get("data"),
-        None if expert is None else bool(expert),
-    )
-
-
-def _chunk(settings: EngineSettings) -> tuple[EngineSettings, tuple[Problem, ...]]:
+def _chunk(settings: EngineSettings) -> tuple[EngineSettings, tuple[Finding, ...]]:
     """``--chunked-prefill-size`` is maxNumBatchedTokens, unless it switches chunking off."""
     own = dict(settings.own)
     text = own.get(_CHUNK, "")
-    if not text or text == "0" or text.startswith("-"):
+    if not text.isdecimal() or len(text) > _DIGITS or int(text) == 0:
         if text and settings.max_num_batched_tokens is not None:
-            return settings, (_contradiction(_CHUNK, text, "maxNumBatchedTokens", settings),)
+            return settings, (_contradiction(text, settings),)
         return settings, ()
     del own[_CHUNK]
     if settings.max_num_batched_tokens not in (None, int(text)):
-        return settings, (_contradiction(_CHUNK, text, "maxNumBatchedTokens", settings),)
+        return settings, (_contradiction(text, settings),)
     said = replace(settings, max_num_batched_tokens=int(text), own=tuple(sorted(own.items())))
     return said, ()
 
 
-def _contradiction(flag: str, text: str, field: str, settings: EngineSettings) -> Problem:
-    return Problem(
-        PATH,
-        shown(f"--{flag}={text}"),
-        f"the same as spec.engine.{field} ({settings.max_num_batched_tokens})",
-        "say it in one place only",
+def _contradiction(text: str, settings: EngineSettings) -> Finding:
+    return finding(
+        Rule.FLAG_CONTRADICTS_FIELD,
+        Field.EXTRA_ARGS,
+        f"--{_CHUNK}={text}",
+        typed=Field.MAX_NUM_BATCHED_TOKENS,
+        value=str(settings.max_num_batched_tokens),
     )
 
 
-def _attention_tensor(
-    reading: Reading, typed: Mapping[str, int | bool | None], problems: list[Problem]
-) -> int | None:
+def _attention_tensor(split: AskedSplit, asked: AskedSplit, problems: list[Finding]) -> int | None:
     """Tensor-parallel size of attention: --tp-size / --dp-size, or the typed one."""
-    said, own, data = reading.tensor, typed.get("tensor"), reading.data
+    said, own, data = split.tensor, asked.tensor, split.data
     if said is None:
         return own
     if not data or said % data:
-        wanted = f"a multiple of --dp-size ({data or 'unsaid'}), which lies inside it with "
-        problems.append(Problem(PATH, shown(f"--tp-size={said}"), wanted + "--enable-dp-attention"))
+        given, rule = f"--tp-size={said}", Rule.ATTENTION_RANKS_DO_NOT_DIVIDE
+        problems.append(finding(rule, Field.EXTRA_ARGS, given, data=str(data or "unsaid")))
         return own
     if own is not None and own != said // data:
         problems.append(
-            Problem(
-                PATH,
-                shown(f"--tp-size={said}"),
-                f"spec.engine.parallelism.tensor ({own}) x data ({data})",
-                "say it in one place only",
+            finding(
+                Rule.ATTENTION_RANKS_CONTRADICT,
+                Field.EXTRA_ARGS,
+                f"--tp-size={said}",
+                tensor=own,
+                data=data,
             )
         )
     return said // data
 
 
 def _expert(
-    settings: EngineSettings, typed: Mapping[str, int | bool | None], problems: list[Problem]
+    settings: EngineSettings,
+    asked: AskedSplit,
+    problems: list[Finding],
 ) -> tuple[bool | None, EngineSettings]:
     """Whether experts lie whole on ranks, by the flags or the typed field."""
-    own, field = dict(settings.own), typed.get("expert")
+    own, field = dict(settings.own), asked.expert
     said = whole(own, _EXPERTS[0], 0) > 1 or any(name in own for name in _EXPERTS[1:])
     given = any(name in own for name in _EXPERTS)
     for name in _EXPERTS:
         own.pop(name, None)
     settings = replace(settings, own=tuple(sorted(own.items())))
     if not given:
-        return (None if field is None else bool(field)), settings
-    if field is not None and bool(field) != said:
+        return field, settings
+    if field is not None and field != said:
         problems.append(
-            Problem(
-                PATH,
-                "--ep-size",
-                f"the same as spec.engine.parallelism.expert ({str(bool(field)).lower()})",
-                "say it in one place only",
+            finding(
+                Rule.FEATURE_CONTRADICTS_FIELD,
+                Field.EXTRA_ARGS,
+                written="--ep-size",
+                typed=Field.EXPERT,
+                value=str(field).lower(),
             )
         )
     return said, settings

@@ -144,7 +144,7 @@ def _part_of(architecture: Architecture, block: Block, outside: tuple[Tensor, ..
     """One layer in the target's sizes as a model of its own."""
     return replace(
         architecture, blocks=(block,), outside=outside, extra=(), rotary_elements=0,
-        multimodal=False, memo={},
+        multimodal=False,
     )  # fmt: skip
 
 

@@ -12,9 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe, windows
-from plimsoll.engines.base import EngineSettings, Estimate, Known, Parallelism, TermName, Workload
+from plimsoll.engines.base import (
+    NOTHING_ASKED,
+    AskedSplit,
+    EngineSettings,
+    Estimate,
+    Known,
+    Parallelism,
+    TermName,
+    Workload,
+)
 from plimsoll.engines.tgi.engine import TGI
 from plimsoll.units import GIB
+from worded import notes_in, problems_in, worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -60,9 +70,9 @@ def test_before_3_0_the_wiggle_room_is_of_what_is_left() -> None:
     old = run(version="2.4.0", max_model_len=8192)
     new = run(version="3.3.7", max_model_len=8192)
     size = 8192 * 131072
-    assert new.term(TermName.KV_CACHE).bytes == size
+    assert new.terms[TermName.KV_CACHE].bytes == size
     batch = old.max_num_batched_tokens * 131072
-    assert old.term(TermName.KV_CACHE).bytes == batch + -(-(size - batch) * 10 // 9)
+    assert old.terms[TermName.KV_CACHE].bytes == batch + -(-(size - batch) * 10 // 9)
 
 
 def test_two_a100_hold_the_batch_that_tgi_2_4_printed() -> None:
@@ -103,9 +113,9 @@ def test_prefill_tokens_follow_from_the_speed_of_the_gpu() -> None:
 
 def test_nothing_but_the_cache_is_said_to_be_exact() -> None:
     e = run()
-    assert e.term(TermName.KV_CACHE).known is Known.EXACT
-    assert e.term(TermName.ACTIVATION).known is Known.ASSUMED
-    assert any("maintenance mode" in note for note in e.notes)
+    assert e.terms[TermName.KV_CACHE].known is Known.EXACT
+    assert e.terms[TermName.ACTIVATION].known is Known.ASSUMED
+    assert any("maintenance mode" in note for note in notes_in(e))
 
 
 def test_the_batch_is_no_larger_than_said() -> None:
@@ -145,7 +155,7 @@ def test_more_context_and_fewer_gpus_never_need_less(model: str) -> None:
     needs = [run(MODELS[model], max_model_len=n).required for n in (1, 512, 8192, 32768)]
     assert all(a <= b for a, b in pairwise(needs))
     held = [
-        run(MODELS[model], tensor=n).term(TermName.WEIGHTS).bytes
+        run(MODELS[model], tensor=n).terms[TermName.WEIGHTS].bytes
         for n in ENGINE.tensor_parallel_sizes(MODELS[model], 8)
     ]
     assert all(a >= b for a, b in pairwise(held))
@@ -153,7 +163,7 @@ def test_more_context_and_fewer_gpus_never_need_less(model: str) -> None:
 
 def test_a_narrower_cache_never_needs_more() -> None:
     wide, narrow = (run(kv_cache_dtype=kv, max_model_len=4096) for kv in ("", "fp8_e4m3fn"))
-    assert narrow.term(TermName.KV_CACHE).bytes * 2 == wide.term(TermName.KV_CACHE).bytes
+    assert narrow.terms[TermName.KV_CACHE].bytes * 2 == wide.terms[TermName.KV_CACHE].bytes
 
 
 def test_an_estimate_takes_under_a_millisecond_once_the_model_is_known() -> None:
@@ -172,28 +182,32 @@ def test_flags_fill_the_settings_and_read_back() -> None:
         "--max-batch-total-tokens", "100000", "--model-id", "x", "--trust-remote-code",
         "--speculate", "2", "--sharded", "true",
     )  # fmt: skip
-    found = ENGINE.read_arguments(args, EngineSettings(name="tgi"), {})
+    found = ENGINE.read_arguments(args, EngineSettings(name="tgi"), NOTHING_ASKED)
     said = found.settings
-    assert found.problems == ()
-    assert (found.tensor, said.max_model_len, said.max_num_batched_tokens) == (4, 8192, 4096)
+    assert problems_in(found) == ()
+    assert (found.split.tensor, said.max_model_len, said.max_num_batched_tokens) == (4, 8192, 4096)
     assert (said.quantization, said.utilization, said.enforce_eager) == (
         "eetq", Decimal("0.8"), True,
     )  # fmt: skip
     assert said.unread == ("--speculate 2",)
     e = ENGINE.estimate(LLAMA_8B, said, Workload(), Parallelism(4), H100)
-    again = ENGINE.read_arguments(ENGINE.arguments(e, said), EngineSettings(name="tgi"), {})
+    again = ENGINE.read_arguments(
+        ENGINE.arguments(e, said), EngineSettings(name="tgi"), NOTHING_ASKED
+    )
     assert again.settings == said
-    assert again.tensor == 4
+    assert again.split.tensor == 4
 
 
 def test_not_sharded_on_several_gpus_is_a_contradiction() -> None:
-    found = ENGINE.read_arguments(("--sharded=false",), EngineSettings(name="tgi"), {"tensor": 2})
-    assert "2 GPUs are asked for" in str(found.problems[0])
+    found = ENGINE.read_arguments(
+        ("--sharded=false",), EngineSettings(name="tgi"), AskedSplit(tensor=2)
+    )
+    assert "2 GPUs are asked for" in str(problems_in(found)[0])
 
 
 @given(st.lists(st.text(max_size=20) | st.sampled_from(["--sharded", "--num-shard", "-1"])))
 def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, EngineSettings(name="tgi"), {})
+    ENGINE.read_arguments(args, EngineSettings(name="tgi"), NOTHING_ASKED)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +235,7 @@ def test_what_the_engine_would_refuse_is_said_with_its_field(
     settings: dict[str, object], split: Parallelism, path: str
 ) -> None:
     said = EngineSettings(name="tgi", **settings)  # type: ignore[arg-type]
-    assert [p.path for p in ENGINE.problems(dense(), said, split, H100)] == [path]
+    assert [p.path for p in worded(ENGINE.problems(dense(), said, split, H100))] == [path]
 
 
 def test_versions_have_digests_of_their_own() -> None:

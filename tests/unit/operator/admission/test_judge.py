@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plimsoll.api_group import OVERRIDE_ANNOTATION
-from plimsoll.decision.verdict import Mode, Policy
+from plimsoll.decision.policy import Mode, Policy
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll_operator.admission.judge import Judge

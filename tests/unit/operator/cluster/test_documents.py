@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
+from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll_operator.cluster.objects import Name
@@ -160,8 +161,9 @@ def test_a_config_map_that_there_is_no_room_for_says_so_and_is_no_unknown_model(
         },
         cluster.documents,
     )
-    assert [problem.path for problem in found.problems] == ["spec.model.configMapRef"]
-    assert "try again in a few seconds" in str(found.problems[0])
+    (problem,) = problems_in(found)
+    assert problem.path == "spec.model.configMapRef"
+    assert "try again in a few seconds" in str(problem)
     assert not found.warnings
 
 

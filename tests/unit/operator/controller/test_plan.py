@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from decision_builders import A100, BIG, H100, PlainEngine, cluster, on, pool, request, world
-from plimsoll.decision.verdict import Mode, Policy
+from plimsoll.decision.policy import Mode, Policy
 from plimsoll.engines.base import EngineSettings
 from plimsoll.errors import Problem
 from plimsoll.models.model import Model, ModelSource
