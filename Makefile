@@ -9,7 +9,7 @@ COUNTS := .venv-counts
 COUNTS_STAMP := $(COUNTS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-cluster test-matrix control-plane demo bench accuracy counts generate dist release-check clean
+.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix control-plane demo bench accuracy counts generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,8 +51,11 @@ control-plane: $(STAMP) ## build etcd, kube-apiserver, kubectl and helm, once
 test: $(STAMP) lint control-plane ## lint and every test
 	$(PYTEST) -q
 
-test-unit: $(STAMP) ## the tests that need nothing running; seconds
-	$(PYTEST) -q tests/unit tests/golden
+test-unit: $(STAMP) ## the tests that need nothing running; under a minute
+	$(PYTEST) -q -m "not sweep" tests/unit tests/golden
+
+test-sweep: $(STAMP) ## what `make test-unit` leaves out: wide searches for inputs that break, pictures
+	$(PYTEST) -q -m sweep tests/unit tests/golden
 
 test-cluster: $(STAMP) control-plane ## the tests against a real API server
 	$(PYTEST) -q tests/cluster tests/faults

@@ -10,6 +10,8 @@ from plimsoll.workloads.llmdeployment import PLACES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Alternative, Verdict
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
 
@@ -27,3 +29,13 @@ def worded(findings: Iterable[Finding | Problem]) -> tuple[Problem, ...]:
 def problems_in(of: _WithProblems) -> tuple[Problem, ...]:
     """What is wrong according to a request, a reading or a verdict."""
     return worded(of.problems)
+
+
+def warnings_in(of: Request | Verdict) -> tuple[str, ...]:
+    """What a request or a verdict warns of, a sentence each."""
+    return tuple(wording.sentence(warning, PLACES) for warning in of.warnings)
+
+
+def changes_in(alternative: Alternative) -> str:
+    """The changes of an alternative in one line."""
+    return " + ".join(f"{PLACES.path(c.field)}: {c.value}" for c in alternative.changes)

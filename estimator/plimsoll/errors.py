@@ -26,7 +26,7 @@ def shown(value: object) -> str:
 class Problem:
     """One thing that is wrong with a request, in the four parts that every error has.
 
-    path: the field, from ``spec`` on (``spec.engine.parallelism.tensor``) or a file's place.
+    path: the field's place in the object that states it, or a file's.
     given: what was there, already made safe to print by `shown`; empty where nothing was.
     wanted: what would have been right.
     fix: the next step, a sentence without a full stop; empty where `wanted` says it all.

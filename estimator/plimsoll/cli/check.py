@@ -15,8 +15,9 @@ from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
+    from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Policy, Verdict
+    from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.files import Manifest, Manifests
 
@@ -41,17 +42,24 @@ Checked = tuple["Manifest", "Request", "Verdict"]
 )
 @format_option("table", "json", "yaml")
 def command(
-    sources: tuple[str, ...], files: tuple[str, ...], inventory_file: str | None,
-    policy: str | None, output: str,
-) -> None:  # fmt: skip
+    sources: tuple[str, ...],
+    files: tuple[str, ...],
+    inventory_file: str | None,
+    policy: str | None,
+    output: str,
+) -> None:
     """Say of each LLMDeployment in these files and folders what admission will say.
 
     Namespaces and ConfigMaps among the manifests count: a policy label holds, and configMapRef
     finds its model. Objects of other kinds are passed over.
 
+    An annotation that overrides a refusal is named, but does not count: only the cluster knows who
+    applies the object and whether they may override.
+
     \b
     Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read.
     """
+    from plimsoll.decision.policy import outcome
     from plimsoll.inventory.pools import NO_INVENTORY
     from plimsoll.workloads.files import load
 
@@ -68,8 +76,12 @@ def command(
         from plimsoll.errors import Problem
 
         others = f"{found.others} objects of other kinds"
-        bad_input([Problem(", ".join((*sources, *files)), others,
-                           f"an object of kind {KIND} ({API_VERSION})")], output)  # fmt: skip
+        bad_input(
+            Problem(
+                ", ".join((*sources, *files)), others, f"an object of kind {KIND} ({API_VERSION})"
+            ),
+            output,
+        )
     checked = [_check(manifest, found, inventory, policy) for manifest in found.deployments]
     if output == "table":
         _show(checked, found)
@@ -77,12 +89,12 @@ def command(
         _dump(checked, found, output)
     if found.problems:
         sys.exit(2)
-    sys.exit(0 if all(verdict.admitted for _, _, verdict in checked) else 1)
+    sys.exit(0 if all(outcome(verdict).let_in for _, _, verdict in checked) else 1)
 
 
 def _check(
     manifest: Manifest, found: Manifests, inventory: Inventory, default: str | None
-) -> Checked:  # fmt: skip
+) -> Checked:
     from plimsoll.decision.decide import decide
     from plimsoll.workloads.llmdeployment import request
 
@@ -92,8 +104,7 @@ def _check(
 
 
 def _policy(namespace: str, found: Manifests, default: str | None) -> Policy:
-    from plimsoll.decision.policy import policy_of
-    from plimsoll.decision.verdict import Mode, Policy
+    from plimsoll.decision.policy import Mode, Policy, policy_of
 
     if namespace in found.modes:
         return policy_of(namespace, found.modes[namespace])
@@ -101,11 +112,27 @@ def _policy(namespace: str, found: Manifests, default: str | None) -> Policy:
 
 
 def _outcome(verdict: Verdict) -> str:
-    if not verdict.admitted:
-        return "REFUSED"
-    return {"allow": "fits", "warn": "warning", "deny": f"does not fit ({verdict.policy.mode})"}[
-        str(verdict.decision)
-    ]
+    """What becomes of it, in a word or two."""
+    from plimsoll.decision.policy import Outcome, outcome
+
+    match outcome(verdict):
+        case Outcome.ALLOWED:
+            return "fits"
+        case Outcome.DOUBTED:
+            return "warning"
+        case Outcome.DENIED:
+            return "REFUSED"
+    return f"does not fit ({verdict.policy.mode})"
+
+
+def _override(manifest: Manifest, verdict: Verdict) -> str:
+    """The reason for which an annotation overrides the refusal; empty if none does."""
+    from plimsoll.decision.policy import Outcome, outcome
+    from plimsoll.workloads.llmdeployment import override_reason
+
+    reason = override_reason(manifest.obj)
+    overridden = outcome(verdict, overridden=bool(reason)) is Outcome.OVERRIDDEN
+    return reason if overridden else ""
 
 
 def _show(checked: list[Checked], found: Manifests) -> None:
@@ -121,18 +148,23 @@ def _show(checked: list[Checked], found: Manifests) -> None:
         for manifest, asked, verdict in checked:
             e, p = verdict.estimate, verdict.placement
             table.add(
-                asked.name, _outcome(verdict), str(p.gpus_per_replica) if p else "–",
+                asked.name,
+                _outcome(verdict),
+                str(p.gpus_per_replica) if p else "–",
                 p.accelerator if p else verdict.accelerator,
-                gib_up(e.required) if e else "", gib_down(e.usable) if e else "",
+                gib_up(e.required) if e else "",
+                gib_down(e.usable) if e else "",
                 f"{manifest.file}:{manifest.line}",
-            )  # fmt: skip
+            )
         show(table)
     for manifest, asked, verdict in checked:
         where = f"{asked.name} ({manifest.file}:{manifest.line})"
-        if str(verdict.decision) == "deny":
+        if verdict.denied:
             click.echo(f"\n{where}:")
             for line in messages.denial(asked, verdict).splitlines():
                 click.echo(f"  {line}")
+            if override := _override(manifest, verdict):
+                click.echo(f"  {messages.overridden_line(override)}")
         else:
             for warning in messages.warning(asked, verdict):
                 click.echo(f"\n{where}: {warning}")
@@ -146,13 +178,13 @@ def _dump(checked: list[Checked], found: Manifests, output: str) -> None:
 
     results: list[dict[str, Any]] = []
     for manifest, asked, verdict in checked:
-        denied = str(verdict.decision) == "deny"
         results.append(
             {
                 "file": manifest.file,
                 "line": manifest.line,
                 **verdict_dict(asked, verdict),
-                "message": messages.denial(asked, verdict) if denied else "",
+                "override": _override(manifest, verdict) or None,
+                "message": messages.denial(asked, verdict) if verdict.denied else "",
             }
         )
     problems = [problem_dict(problem) for problem in found.problems]

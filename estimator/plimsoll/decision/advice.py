@@ -27,12 +27,11 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from plimsoll.decision import changes as paths
-from plimsoll.decision.changes import apply
-from plimsoll.decision.options import KINDS, ON_TOP, Option
-from plimsoll.decision.placement import plan, search
+from plimsoll.decision.changes import KINDS, ON_TOP, Option, apply
+from plimsoll.decision.search import choose, search
 from plimsoll.decision.splits import layout, pinned
 from plimsoll.decision.verdict import Alternative, Change
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -86,23 +85,29 @@ def _pairs(singles: Sequence[tuple[int, Option]]) -> Iterator[Option]:
 def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
     """The smallest count above the one asked for that fits on the same accelerator."""
     wanted = case.request.wanted
-    if wanted.gpus_per_replica is wanted.tensor is wanted.pipeline is None:
+    if wanted.gpus_per_replica is wanted.split.tensor is wanted.split.pipeline is None:
         return
-    free = replace(wanted, gpus_per_replica=None, tensor=None, pipeline=None)
+    free = replace(
+        wanted,
+        gpus_per_replica=None,
+        split=replace(wanted.split, tensor=None, pipeline=None),
+    )
     relaxed = replace(case, request=replace(case.request, wanted=free))
     found = search(relaxed, base.candidate, above=base.gpus).fits
     if found is None:
         return
     split = found.estimate.parallelism
-    stages_said = wanted.pipeline is not None or (
+    stages_said = wanted.split.pipeline is not None or (
         wanted.gpus_per_replica is None and split.pipeline > 1
     )
     fields = (
-        (paths.TENSOR, wanted.tensor is not None, wanted.tensor, split.tensor),
-        (paths.PIPELINE, stages_said, wanted.pipeline, split.pipeline),
-        (paths.GPUS, wanted.gpus_per_replica is not None, wanted.gpus_per_replica, split.gpus),
+        (Field.TENSOR, wanted.split.tensor is not None, wanted.split.tensor, split.tensor),
+        (Field.PIPELINE, stages_said, wanted.split.pipeline, split.pipeline),
+        (Field.GPUS, wanted.gpus_per_replica is not None, wanted.gpus_per_replica, split.gpus),
     )
-    changed = tuple(Change(p, str(new)) for p, said, old, new in fields if said and old != new)
+    changed = tuple(
+        Change(field, str(new)) for field, said, old, new in fields if said and old != new
+    )
     if changed:
         yield from _on_others(case, changed, (base.candidate,))
 
@@ -113,13 +118,13 @@ def _other_accelerator(case: Case, base: Trial, others: Sequence[Candidate]) -> 
     As many of it as asked for or, where the count was planned, the fewest.
     """
     if not pinned(case.request.wanted):
-        best = plan(case, others).best
+        best = choose(case, others).best
         others = [best.candidate] if best else []
     need, share = base.estimate.required_high, base.estimate.utilization
     able = [c for c in others if int(c.accelerator.memory * share) >= need]
     able.sort(key=lambda c: (c.pool is None, c.accelerator.memory, c.accelerator.name))
     for candidate in (able or list(others))[:3]:
-        changed = (Change(paths.ALLOWED, f"[{candidate.accelerator.name}]"),)
+        changed = (Change(Field.ALLOWED, f"[{candidate.accelerator.name}]"),)
         for option in _on_others(case, changed, (candidate,)):
             yield option
             return
@@ -131,7 +136,7 @@ def _on_others(
     """The changed request planned on those candidates, where it fits there."""
     request = apply(case.request, changed)
     after = replace(case, request=request)
-    best = plan(after, candidates).best
+    best = choose(after, candidates).best
     if best is not None:
         yield Option(after, changed, best)
 
@@ -152,5 +157,5 @@ def _alternative(option: Option, here: Sequence[Candidate]) -> Alternative:
             and layout(split, c.per_node)[1] <= c.pool.nodes
             for c in here
         ),
-        note=option.note,
+        notes=option.notes,
     )

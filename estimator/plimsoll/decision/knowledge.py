@@ -26,7 +26,7 @@ LONGEST: Final = 128
 
 @dataclass(frozen=True)
 class Knowledge:
-    """engines: by the name that ``spec.engine.name`` gives. accelerators: the whole table.
+    """engines: by the name that a request gives. accelerators: the whole table.
 
     names: accelerators by further names that people use, in lower case.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.base import EngineSettings, Workload
+from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Workload
 from plimsoll.paths import NO_PLACES, Places
 
 if TYPE_CHECKING:
@@ -22,17 +22,14 @@ class Wanted:
     """What a request says about GPUs; None and () mean unsaid: to be planned.
 
     allowed: accelerator names, as written. gpus_per_replica: unset: computed; set: checked.
-    tensor, pipeline, data, expert: the same, for the split.
+    split: the same, for how the replica is spread.
     min_memory: bytes of physical memory that a GPU must have at least.
     node_selector: labels that the nodes must carry besides.
     """
 
     allowed: tuple[str, ...] = ()
     gpus_per_replica: int | None = None
-    tensor: int | None = None
-    pipeline: int | None = None
-    data: int | None = None
-    expert: bool | None = None
+    split: AskedSplit = NOTHING_ASKED
     min_memory: int | None = None
     node_selector: tuple[tuple[str, str], ...] = ()
 
@@ -45,7 +42,7 @@ class Request:
     replicas: how many such replicas; placement is per replica.
     problems: what was already found wrong while reading it; any of them means deny.
     places: where the object that states the request keeps its fields.
-    warnings: sentences that the user should read though nothing is wrong.
+    warnings: what the user should read though nothing is wrong.
     """
 
     model: Model
@@ -55,5 +52,5 @@ class Request:
     replicas: int = 1
     name: str = ""
     problems: tuple[Finding | Problem, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Finding | str, ...] = ()
     places: Places = NO_PLACES

@@ -51,7 +51,7 @@ class Seat:
 
     @property
     def preference(self) -> tuple[object, ...]:
-        """Sorts the seats that hold a model: the best first. See the head of the module."""
+        """Sorts the seats that hold a model: the best first. See `plimsoll.decision.search`."""
         pool, nodes = self.candidate.pool, self.nodes
         return (
             pool is not None and pool.nodes < nodes,
@@ -110,7 +110,7 @@ class Case:
     def fewest_ranks(self, candidate: Candidate) -> int:
         """The fewest ranks of one data-parallel copy that hold weights and KV cache at all."""
         wanted = self.request.wanted
-        whole = Parallelism(1, 1, wanted.data or 1, bool(wanted.expert))
+        whole = Parallelism(1, 1, wanted.split.data or 1, bool(wanted.split.expert))
         known = next((e for (_, _, split), e in self.tried.items() if split == whole), None)
         whole_model = known or self.trial(candidate, whole).estimate
         least = whole_model.term(TermName.WEIGHTS).low

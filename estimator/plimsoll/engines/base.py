@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from decimal import Decimal
 
     from plimsoll.accelerators.types import Accelerator
@@ -86,6 +86,19 @@ class Parallelism:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedSplit:
+    """The split of a replica as far as somebody asks for one; None means unsaid."""
+
+    tensor: int | None = None
+    pipeline: int | None = None
+    data: int | None = None
+    expert: bool | None = None
+
+
+NOTHING_ASKED: Final = AskedSplit()
+
+
+@dataclass(frozen=True, slots=True)
 class Lora:
     """Adapters that are held at once. slots: in GPU memory; rank: the largest; None: unsaid."""
 
@@ -148,17 +161,14 @@ class EngineSettings:
 class Reading:
     """What a command line says together with the typed fields.
 
-    settings: with the flags filled in. tensor, pipeline, data, expert: the split as far as
-    either says it. problems: contradictions and unreadable values. warnings: sentences.
+    settings: with the flags filled in. split: as far as either says it.
+    problems: contradictions and unreadable values. warnings: sentences.
     """
 
     settings: EngineSettings
-    tensor: int | None
-    pipeline: int | None
-    data: int | None
-    expert: bool | None
-    problems: tuple[Finding | Problem, ...]
-    warnings: tuple[str, ...]
+    split: AskedSplit = NOTHING_ASKED
+    problems: tuple[Finding | Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +281,11 @@ class Engine(Protocol):
         ...
 
     def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
-        """Read extraArgs beside the typed settings and the typed split; never raises.
+        """Read extraArgs beside the typed settings and the split that the typed fields ask for.
 
-        typed: ``tensor``, ``pipeline``, ``data`` and ``expert`` as the typed fields say them.
+        Never raises: what is wrong is in `Reading.problems`.
         """
         ...
 

@@ -18,10 +18,10 @@ from plimsoll.errors import Problem, Unreadable, shown
 from plimsoll.units import parse_human_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from plimsoll.engines.base import EngineSettings, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Reading
 
 _TWO_IN_ONE: Final = re.compile(r"--?[A-Za-z][\w.-]*\s")
 
@@ -101,11 +101,11 @@ def read_list(
     grammar: ListGrammar,
     args: Sequence[str],
     settings: EngineSettings,
-    split: Mapping[str, int | bool | None],
+    asked: AskedSplit,
 ) -> Reading:
     """Read extraArgs; an entry that holds a flag and its value both is a problem. Never raises."""
     joined = [i for i, token in enumerate(args) if _TWO_IN_ONE.match(token)]
-    reading = read(grammar, args, settings, split)
+    reading = read(grammar, args, settings, asked)
     problems = tuple(
         Problem(
             f"{PATH}[{i}]",

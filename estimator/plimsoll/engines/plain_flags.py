@@ -12,10 +12,10 @@ vLLM's parser is a richer one and has its own reader.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.engines.base import Reading
+from plimsoll.engines.base import AskedSplit, Reading
 from plimsoll.errors import Problem, Unreadable, shown
 from plimsoll.units import MAX_BYTES, parse_fraction
 
@@ -113,14 +113,14 @@ def read(
     grammar: Grammar,
     args: Sequence[str],
     settings: EngineSettings,
-    split: Mapping[str, int | bool | None],
+    asked: AskedSplit,
 ) -> Reading:
     """Read extraArgs beside the typed settings and the typed split; never raises.
 
     Of a flag given twice the last one holds, with a warning.
     """
     typed: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    typed.update({name: split.get(name) for name in SPLIT})
+    typed |= asdict(asked)
     own, said = dict(settings.own), dict[str, Any]()
     problems: list[Problem] = []
     warnings: list[str] = []
@@ -158,11 +158,11 @@ def read(
             problems.append(Problem(path, shown(use.written[0]), "a flag with a value"))
             continue
         (unread if use.name in grammar.memory else flags).append(" ".join(use.written))
-    parts = {name: said.pop(name, typed[name]) for name in SPLIT}
+    split = AskedSplit(**{name: said.pop(name, typed[name]) for name in SPLIT})
     made = replace(
         settings, **said, own=tuple(own.items()), unread=tuple(unread), flags=tuple(flags)
     )
-    return Reading(made, **parts, problems=tuple(problems), warnings=tuple(warnings))
+    return Reading(made, split, tuple(problems), tuple(warnings))
 
 
 def passed_on(settings: EngineSettings) -> Iterator[str]:

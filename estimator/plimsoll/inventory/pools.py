@@ -91,7 +91,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The GPU nodes of a cluster. known: False where nobody looked (a check without a cluster).
+    """The GPU nodes of a cluster. known: False if nobody looked (a check without a cluster).
 
     facts: the nodes themselves, for selectors that cut through a pool.
     """
@@ -161,13 +161,19 @@ def pools(
     for fact in kept:
         for offer in fact.offers:
             accelerator = offer.accelerator
-            key = (
-                accelerator.name, accelerator.resource, offer.count, offer.selector, fact.taints
-            )  # fmt: skip
+            key = (accelerator.name, accelerator.resource, offer.count, offer.selector, fact.taints)
             groups.setdefault(key, []).append((fact, offer))
     found = [_pool(members, carried) for members in groups.values()]
-    found.sort(key=lambda p: (-p.accelerator.memory, p.accelerator.name, -p.gpus_per_node,
-                              p.selector, p.taints, p.accelerator.resource))  # fmt: skip
+    found.sort(
+        key=lambda p: (
+            -p.accelerator.memory,
+            p.accelerator.name,
+            -p.gpus_per_node,
+            p.selector,
+            p.taints,
+            p.accelerator.resource,
+        )
+    )
     ordered = sorted(aside, key=lambda s: (s.node, s.why))
     return Inventory(tuple(found), tuple(ordered), True, tuple(kept))
 

@@ -1,6 +1,6 @@
 """MODELS.jsonl: from a row's ``config_id`` and the way its weights are stored to architectures.
 
-It must not guess how a checkpoint is stored: where a format leaves something open that changes
+It must not guess how a checkpoint is stored: if a format leaves something open that changes
 its size, it gives every architecture that the format may mean.
 
     weights_format none                 as the config says
@@ -109,9 +109,9 @@ def _take(line: str, place: str, found: Configs) -> None:
 
 
 def unfolded(value: Any) -> Any:
-    """The same with folded lists written out, where the items that a fold keeps are all alike.
+    """The same with folded lists written out, if the items that a fold keeps are all alike.
 
-    A fold keeps the first items of a list (``first``) and its length. Raises `ValueError` where
+    A fold keeps the first items of a list (``first``) and its length. Raises `ValueError` if
     they differ: the rest cannot be known then.
     """
     if isinstance(value, dict):

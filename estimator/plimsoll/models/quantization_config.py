@@ -71,7 +71,7 @@ _WORDS: Final = {
 
 
 def stored(word: str) -> Quantization | None:
-    """What ``spec.model.quantization`` means. Raises `Unreadable` for another word."""
+    """How a checkpoint is stored, from a word such as awq. Raises `Unreadable` for others."""
     if word not in _WORDS:
         raise Unreadable(word, f"one of {', '.join(_WORDS)}")
     return _WORDS[word]

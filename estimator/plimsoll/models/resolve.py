@@ -12,19 +12,23 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.errors import Invalid, PlimsollError, Problem, Unreadable, shown
+from plimsoll.findings import Rule, finding
 from plimsoll.models import catalogue
 from plimsoll.models.checkpoint.profile import FORMAT, from_profile
 from plimsoll.models.config import architecture
 from plimsoll.models.document import parse_document
 from plimsoll.models.model import Model, ModelSource
 from plimsoll.models.quantization_config import stored
+from plimsoll.paths import Field
 from plimsoll.units import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
+    from plimsoll.paths import Places
 
 _KEPT: Final = 64
 """Documents whose architecture is kept."""
@@ -32,12 +36,33 @@ _KEPT: Final = 64
 _documents: OrderedDict[str, tuple[Architecture, bool, str]] = OrderedDict()
 
 
+class Unresolved(PlimsollError, ValueError):
+    """What is said of a model leads to none, and why, all of it at once.
+
+    part: what the problems that are worded already are about; their paths are places in it.
+    """
+
+    def __init__(self, *problems: Finding | Problem, part: Field = Field.MODEL) -> None:
+        self.part, self.problems = part, problems
+        super().__init__("; ".join(map(str, problems)))
+
+    def placed(self, places: Places) -> tuple[Finding | Problem, ...]:
+        """The problems at the places of an object that states the model."""
+        part = places.path(self.part)
+        return tuple(
+            replace(one, path=f"{part}: {one.path}" if one.path else part)
+            if isinstance(one, Problem)
+            else one
+            for one in self.problems
+        )
+
+
 def resolve(
     *,
     uri: str = "",
     base_model: str = "",
     document: str | None = None,
-    document_origin: str = "",
+    origin: str = "",
     parameters: int | None = None,
     bits: int | None = None,
     quantization: str = "",
@@ -45,11 +70,12 @@ def resolve(
     """The model that these say; the most telling one wins.
 
     A document over baseModel over a uri of the catalogue over a size. quantization: how the
-    checkpoint is stored, if it differs. Raises `Invalid` with paths below ``spec.model``.
+    checkpoint is stored, if it differs. origin: where the document or the size is stated.
+    Raises `Unresolved`.
     """
     name = _short(uri) or base_model
     if document is not None:
-        model = _from_document(document, name, document_origin)
+        model = _from_document(document, name, origin)
     elif base_model:
         model = _from_base(base_model, name)
     else:
@@ -73,7 +99,7 @@ def resolve(
                 None,
                 parameters,
                 bits,
-                "spec.model.parameters",
+                origin,
                 (),
                 f"{parameters}x{bits}",
             )
@@ -102,17 +128,10 @@ def _from_base(base: str, name: str) -> Model:
     wanted = _short(base)
     entry = catalogue.load().find(wanted)
     if entry is None:
-        near = catalogue.load().suggest(wanted)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise Invalid(
-            Problem(
-                "spec.model.baseModel",
-                shown(base),
-                "an id of the catalogue",
-                f"{hint}`plimsoll models list` shows all; for a model that is not there use "
-                "spec.model.configMapRef with its config.json",
-            )
-        )
+        near = tuple(catalogue.load().suggest(wanted))
+        if near:
+            raise Unresolved(finding(Rule.UNKNOWN_BASE_LIKE, Field.BASE_MODEL, base, near=near))
+        raise Unresolved(finding(Rule.UNKNOWN_BASE, Field.BASE_MODEL, base))
     return Model(
         name,
         ModelSource.BASE_MODEL,
@@ -129,9 +148,10 @@ def _from_document(document: str, name: str, origin: str) -> Model:
     digest = hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     kept = _documents.get(digest)
     if kept is None:
-        parsed = parse_document(document, "spec.model.configMapRef")
-        built, is_profile, given = _architecture(parsed)
-        kept = (built, is_profile, given)
+        try:
+            kept = _architecture(parse_document(document, ""))
+        except Invalid as error:
+            raise Unresolved(*error.problems, part=Field.CONFIG) from None
         _documents[digest] = kept
         while len(_documents) > _KEPT:
             _documents.popitem(last=False)
@@ -151,14 +171,9 @@ def _from_document(document: str, name: str, origin: str) -> Model:
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
-    try:
-        if parsed.get("format") == FORMAT:
-            return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
-        return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]
-    except Invalid as error:
-        raise Invalid(
-            *(replace(p, path=f"spec.model.configMapRef: {p.path}") for p in error.problems)
-        ) from None
+    if parsed.get("format") == FORMAT:
+        return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
+    return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]
 
 
 @lru_cache(maxsize=1024)
@@ -177,7 +192,7 @@ def _stored_as(model: Model, quantization: str) -> Model:
     try:
         architecture = _requantized(model.architecture, quantization)
     except Unreadable as error:
-        raise Invalid(Problem("spec.model.quantization", error.given, error.wanted)) from None
+        raise Unresolved(Problem("", error.given, error.wanted), part=Field.STORED) from None
     return replace(model, architecture=architecture, digest=f"{model.digest}+{quantization}")
 
 

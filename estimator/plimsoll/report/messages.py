@@ -1,24 +1,30 @@
 """The words of a verdict: one place for what kubectl, the command line and the status say.
 
-It must not decide, and it must not compute: `plimsoll.report.arithmetic` rounds its numbers.
+`plimsoll.report.arithmetic` rounds its numbers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.rounding import error, have, need, shortfall
-from plimsoll.decision.verdict import Decision, Mode, Reason
+from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.errors import Problem, shown
+from plimsoll.paths import Field
 from plimsoll.report.arithmetic import (
     breakdown,
+    error,
     fix,
     fixes,
+    have,
+    need,
     plain,
     room,
     rule_of_thumb,
+    shortfall,
 )
-from plimsoll.report.wording import problems_of
+from plimsoll.report.nodes import placement_reason
+from plimsoll.report.wording import problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
 if TYPE_CHECKING:
@@ -38,18 +44,18 @@ MOST_PROBLEMS = 20
 
 def misfit(request: Request, verdict: Verdict) -> Problem:
     """A misfit as a problem at the field that pins the count, else at what was left open."""
-    wanted, estimate = request.wanted, verdict.estimate
-    gpus = estimate.parallelism.gpus if estimate else 0
-    if wanted.tensor is not None:
-        path, given = "spec.engine.parallelism.tensor", shown(wanted.tensor)
+    wanted, name = request.wanted, verdict.model.name
+    if wanted.split.tensor is not None:
+        field, given = Field.TENSOR, shown(wanted.split.tensor)
     elif wanted.gpus_per_replica is not None:
-        path, given = "spec.accelerator.gpusPerReplica", shown(wanted.gpus_per_replica)
+        field, given = Field.GPUS, shown(wanted.gpus_per_replica)
     elif wanted.allowed:
-        path, given = "spec.accelerator.allowed", f"[{', '.join(map(plain, wanted.allowed[:4]))}]"
+        field, given = Field.ALLOWED, f"[{', '.join(map(plain, wanted.allowed[:4]))}]"
     else:
-        path, given = "spec.model", shown(verdict.model.name)
-    count_ = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
-    return Problem(path, given, f"{plain(verdict.model.name)} does not fit on {count_}")
+        field, given = Field.MODEL, shown(name)
+    gpus = verdict.estimate.parallelism.gpus if verdict.estimate else 0
+    where = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
+    return Problem(verdict.places.path(field), given, f"{plain(name)} does not fit on {where}")
 
 
 def denial(request: Request, verdict: Verdict) -> str:
@@ -79,12 +85,17 @@ def policy_line(verdict: Verdict) -> str:
     )
 
 
+def overridden_line(reason: str) -> str:
+    """What a pipeline says of an override: it cannot know who will apply the object."""
+    return f"overridden by annotation (if whoever applies it may override): {plain(reason)}"
+
+
 # -- one line ------------------------------------------------------------------------------------
 
 
 def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
     """What kubectl prints after ``Warning: `` for something that is let in; one line each."""
-    if verdict.policy.mode is Mode.AUDIT and verdict.decision is Decision.DENY:
+    if outcome(verdict) is Outcome.AUDITED:
         return ()
     name = plain(request.name.rpartition("/")[2]) or plain(verdict.model.name)
     lines: list[str] = []
@@ -93,8 +104,8 @@ def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
     if verdict.decision is not Decision.ALLOW and verdict.estimate is not None:
         lines.append(f"{name}: {_need_and_have(verdict.estimate, verdict.accelerator)}")
         if verdict.alternatives:
-            lines.append(f"{name}: would fit with {fix(verdict.alternatives[0])}")
-    lines += [f"{name}: {sentence}" for sentence in verdict.warnings]
+            lines.append(f"{name}: would fit with {fix(verdict.alternatives[0], verdict.places)}")
+    lines += [f"{name}: {sentence}" for sentence in warnings_of(verdict)]
     return tuple(dict.fromkeys(lines))
 
 
@@ -142,7 +153,7 @@ def summary(request: Request, verdict: Verdict) -> list[str]:
         if verdict.decision is Decision.WARN and verdict.estimate is not None:
             lines.append(fits_message(request, verdict))
             lines += fixes(verdict)
-    return lines + [f"warning: {sentence}" for sentence in verdict.warnings]
+    return lines + [f"warning: {sentence}" for sentence in warnings_of(verdict)]
 
 
 # -- conditions ----------------------------------------------------------------------------------
@@ -156,7 +167,7 @@ def fits_message(request: Request, verdict: Verdict) -> str:
     if e is None:
         if verdict.short_by:
             return _short(f"the weights alone are short by {gib_up(verdict.short_by)} per GPU")
-        return _short("; ".join(verdict.warnings) or str(verdict.reason))
+        return _short("; ".join(warnings_of(verdict)) or str(verdict.reason))
     where = f"{e.parallelism.gpus} x {verdict.accelerator}"
     said = f"needs {need(e)} of {have(e)} usable per GPU on {where}"
     match verdict.reason:
@@ -171,7 +182,7 @@ def fits_message(request: Request, verdict: Verdict) -> str:
             return f"{said}: short by {shortfall(e)}, but that memory is not certain"
         case _:
             first = verdict.alternatives[0] if verdict.alternatives else None
-            hint = f"; would fit with {fix(first)}" if first else ""
+            hint = f"; would fit with {fix(first, verdict.places)}" if first else ""
             return _short(f"{said}: short by {shortfall(e)}; {room(request.workload, e)}{hint}")
 
 
@@ -188,7 +199,7 @@ def placement_message(verdict: Verdict) -> str:
         f"{p.gpus_per_replica} x {p.accelerator} per replica"
         + (f" ({words})" if words else "")
         + (nodes if p.nodes_per_replica > 1 else "")
-        + f": {p.reason}"
+        + f": {placement_reason(p)}"
     )
 
 

@@ -1,7 +1,10 @@
-"""One sentence for every rule: how a finding becomes the problem that a user reads.
+"""One text for every rule: how a finding becomes the problem or the sentence that a user reads.
 
-In a text, ``{name}`` is a fact of the finding, ``{at.max_model_len}`` the whole path of a field in
-the user's own manifest, and ``{name_of.max_model_len}`` the last part of that path.
+In a text, ``{name}`` is a fact of the finding and ``{shown.name}`` the same made safe to print;
+``{given}`` is the value that was there and ``{path}`` its place, ``{at.max_model_len}`` the whole
+path of a field in the user's own manifest, ``{name_of.max_model_len}`` the last part of that path
+and ``{end_of.max_model_len}`` the last two. ``{names:or}`` joins names by that word;
+``{memory:up}`` and ``{memory:down}`` are bytes, rounded, as a manifest writes them.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.errors import Problem, shown
 from plimsoll.findings import Finding, Rule
 from plimsoll.paths import Field
+from plimsoll.units import ceil_mib, floor_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,9 +26,102 @@ if TYPE_CHECKING:
 
 TEXTS: Final[dict[Rule, tuple[str, str]]] = {
     Rule.SIZE: ("must be at least 1 and at most {most}", ""),
+    Rule.REPLICAS: ("must be from 0 to {most}", ""),
+    Rule.SHARE: ("must be above 0 and at most 1, such as 0.9", ""),
+    Rule.BITS: ("must be above 0 and at most 64", ""),
+    Rule.SEQUENCE_BEYOND_CONTEXT: (
+        "{name_of.input_tokens} + {name_of.output_tokens} of at most {name_of.max_model_len} "
+        "({length}), not {sequence}",
+        "raise {at.max_model_len} to {sequence}, or ask for less",
+    ),
+    Rule.FEWER_SEQUENCES_THAN_ASKED: (
+        "the workload asks for {concurrent} sequences at once",
+        "raise it to {concurrent} or more, or lower {end_of.concurrent}",
+    ),
+    Rule.COUNT_IS_NOT_THE_SPLIT: (
+        "must be {split:x} = {product}",
+        "set it to {wanted}, or leave it or the parallelism out",
+    ),
+    Rule.COUNT_IS_NO_MULTIPLE: (
+        "must be a multiple of {split:x} = {product}",
+        "set it to {wanted}, or leave it or the parallelism out",
+    ),
+    Rule.NO_SPLIT_OF_THAT_COUNT: (
+        "no split of this model comes to that count with the parallelism that is given",
+        "leave one of the two out",
+    ),
+    Rule.TENSOR_ACROSS_SLICES: (
+        "there is no tensor parallelism across MIG slices",
+        "set 1, or allow a whole GPU",
+    ),
+    Rule.TENSOR_BEYOND_NODE: (
+        "a node has at most {most} x {accelerator}",
+        "set {most} or less and spread over nodes with {end_of.pipeline}",
+    ),
+    Rule.UNKNOWN_ENGINE: ("unknown engine", "use {engines:or}"),
+    Rule.UNKNOWN_ACCELERATOR: (
+        "unknown accelerator",
+        "`plimsoll accelerators` lists all names",
+    ),
+    Rule.UNKNOWN_ACCELERATOR_LIKE: (
+        "unknown accelerator",
+        "did you mean {near:or}? `plimsoll accelerators` lists all names",
+    ),
+    Rule.NO_SUCH_MEMORY: (
+        "no accelerator that this request allows has so much memory",
+        "the largest is {largest} with {memory:down}; lower it, or allow another accelerator",
+    ),
+    Rule.NO_SUCH_MEMORY_IN_ANY: (
+        "no accelerator that this request allows has so much memory",
+        "lower it, or allow another accelerator",
+    ),
+    Rule.UNKNOWN_BASE: (
+        "an id of the catalogue",
+        "`plimsoll models list` shows all; for a model that is not there use {at.config} with its "
+        "config.json",
+    ),
+    Rule.UNKNOWN_BASE_LIKE: (
+        "an id of the catalogue",
+        "did you mean {near:or}? `plimsoll models list` shows all; for a model that is not there "
+        "use {at.config} with its config.json",
+    ),
     Rule.TOO_MANY_STAGES: ("at most {layers}, the number of layers", ""),
 }
 """What would have been right, and the next step (empty if the first says it all)."""
+
+SENTENCES: Final[dict[Rule, str]] = {
+    Rule.TENSOR_BEYOND_USUAL_NODE: (
+        "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
+        "set {most} or less and spread over nodes with {end_of.pipeline}"
+    ),
+    Rule.UNREAD_FLAGS: (
+        "{name_of.extra_args} {flags}: touches memory in a way that is not estimated"
+    ),
+    Rule.NOMINAL_MEMORY: (
+        "{accelerator}: its memory is the nominal figure, not one seen on a node"
+    ),
+    Rule.MODEL_TYPE_ASSUMED: (
+        "{model}: its model type {shown.model_type} is not known in all its parts; "
+        "it is estimated like the models that it resembles"
+    ),
+    Rule.IDLE_GPUS: (
+        "{path}: {idle} of {asked} GPUs would be idle: the engine can split this model over {gpus}"
+    ),
+    Rule.NOTHING_TO_PLAN_ON: "no accelerator is known to plan on; name one in {path}",
+    Rule.RULE_OF_THUMB_ALONE: (
+        "decided by the rule of thumb alone, which knows no context length and no concurrency; "
+        "give {end_of.base_model} or {end_of.config} for an estimate"
+    ),
+    Rule.UNKNOWN_MODEL: (
+        "model {given} is unknown: nothing was checked; add {end_of.base_model}, "
+        "{end_of.config} or {end_of.parameters}"
+    ),
+    Rule.UNKNOWN_MODEL_LIKE: (
+        "model {given} is unknown (did you mean {near:or}?): nothing was checked; add "
+        "{end_of.base_model}, {end_of.config} or {end_of.parameters}"
+    ),
+}
+"""Findings that are told in one whole sentence: warnings, and what an estimate assumed."""
 
 
 def problem(finding: Finding | Problem, places: Places) -> Problem:
@@ -33,9 +130,8 @@ def problem(finding: Finding | Problem, places: Places) -> Problem:
         return finding
     wanted, fix = TEXTS[finding.rule]
     facts = _facts(finding, places)
-    given = "" if finding.given is None else shown(finding.given)
     path = places.path(finding.field, finding.index)
-    return Problem(path, given, wanted.format_map(facts), fix.format_map(facts))
+    return Problem(path, _given(finding), wanted.format_map(facts), fix.format_map(facts))
 
 
 def problems(findings: Iterable[Finding | Problem], places: Places) -> tuple[Problem, ...]:
@@ -43,23 +139,84 @@ def problems(findings: Iterable[Finding | Problem], places: Places) -> tuple[Pro
     return tuple(problem(one, places) for one in findings)
 
 
+def sentence(finding: Finding | str, places: Places) -> str:
+    """A finding that is told in one sentence; a sentence that is worded already stays."""
+    if isinstance(finding, str):
+        return finding
+    return SENTENCES[finding.rule].format_map(_facts(finding, places))
+
+
 def problems_of(verdict: Verdict) -> tuple[Problem, ...]:
     """What is wrong with the request, worded for the object that states it."""
     return problems(verdict.problems, verdict.places)
 
 
+def warnings_of(verdict: Verdict) -> tuple[str, ...]:
+    """What a reader of the verdict should know, a sentence each."""
+    return tuple(sentence(one, verdict.places) for one in verdict.warnings)
+
+
 def _facts(finding: Finding, places: Places) -> dict[str, object]:
     """What a text may name."""
     facts: dict[str, object] = {name: _fact(value, places) for name, value in finding.facts}
-    return facts | {"at": _Paths(places), "name_of": _Names(places)}
+    return facts | {
+        "given": _given(finding),
+        "path": places.path(finding.field, finding.index),
+        "shown": _Shown(facts),
+        "at": _Paths(places),
+        "name_of": _Names(places),
+        "end_of": _Ends(places),
+    }
+
+
+def _given(finding: Finding) -> str:
+    """The value that was there, safe to print; booleans as a manifest spells them."""
+    if finding.given is None:
+        return ""
+    if isinstance(finding.given, bool):
+        return str(finding.given).lower()
+    return shown(finding.given)
 
 
 def _fact(value: Fact, places: Places) -> object:
     if isinstance(value, Field):
         return places.path(value)
     if isinstance(value, tuple):
-        return ", ".join(value)
+        return _Joined(value)
+    if type(value) is int:
+        return _Figure(value)
     return value
+
+
+class _Joined(tuple[str, ...]):
+    """Names in a text: joined by commas, or by the word that the text gives."""
+
+    __slots__ = ()
+
+    def __format__(self, word: str) -> str:
+        return (f" {word} " if word else ", ").join(self)
+
+    def __str__(self) -> str:
+        return format(self)
+
+
+class _Figure(int):
+    """A count in a text, or bytes to be rounded as the text says."""
+
+    def __format__(self, rounding: str) -> str:
+        if rounding in ("up", "down"):
+            return ceil_mib(self) if rounding == "up" else floor_mib(self)
+        return super().__format__(rounding)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """``{shown.NAME}`` of a text."""
+
+    facts: dict[str, object]
+
+    def __getattr__(self, name: str) -> str:
+        return shown(self.facts[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +237,13 @@ class _Names:
 
     def __getattr__(self, name: str) -> str:
         return self.places.name(Field(name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """``{end_of.FIELD}`` of a text."""
+
+    places: Places
+
+    def __getattr__(self, name: str) -> str:
+        return self.places.end(Field(name))

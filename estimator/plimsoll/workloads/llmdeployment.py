@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from plimsoll.api_group import OVERRIDE_ANNOTATION
 from plimsoll.decision.request import Request, Wanted
-from plimsoll.engines.base import EngineSettings, Lora, Speculative, Workload
+from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
-from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.errors import Problem, Unreadable, shown
 from plimsoll.models.model import Model, ModelSource
-from plimsoll.models.resolve import resolve
+from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.paths import Field, Places
+from plimsoll.report import wording
 from plimsoll.units import parse_count, parse_fraction, parse_memory
 from plimsoll.workloads.spec import (
     AcceleratorSpec,
@@ -30,7 +31,7 @@ from plimsoll.workloads.spec import (
 from plimsoll.workloads.spec_errors import problems_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from plimsoll.engines.base import Reading
     from plimsoll.findings import Finding
@@ -95,9 +96,13 @@ _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why a document is not to be had, as a sentence."""
+    """Why a document is not to be had, as a sentence.
+
+    unread: it is there and was not read, so that nothing may be admitted on its word.
+    """
 
     why: str
+    unread: bool = False
 
 
 class Documents(Protocol):
@@ -108,21 +113,17 @@ class Documents(Protocol):
         ...
 
 
-def pick(
-    name: str, key: str | None, keys: Iterable[str], text: Callable[[str], str | None]
-) -> str | Missing:
+def pick(name: str, key: str | None, text: Callable[[str], str | None]) -> str | Missing:
     """The text of a ConfigMap that is there, under a key or the first of `DEFAULT_KEYS`.
 
-    keys: what it has, for the sentence where none of these is among them. text: of one key.
+    text: of one key, None if it is not there. What is missing is said without the keys that are
+    there: whoever reads it may not be allowed to read the ConfigMap.
     """
     for wanted in (key,) if key else DEFAULT_KEYS:
         found = text(wanted)
         if found is not None:
             return found
-    there = ", ".join(sorted(keys)[:8]) or "none"
-    return Missing(
-        f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {there})"
-    )
+    return Missing(f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)}")
 
 
 class NoDocuments:
@@ -181,11 +182,8 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
     workload = spec.workload or WorkloadSpec()
     settings = _features(settings, engine_spec, workload, problems)
     split = engine_spec.parallelism or ParallelismSpec()
-    typed = {
-        "tensor": split.tensor, "pipeline": split.pipeline,
-        "data": split.data, "expert": split.expert,
-    }  # fmt: skip
-    reading = engine(settings.name).read_arguments(engine_spec.extra_args or (), settings, typed)
+    asked = AskedSplit(split.tensor, split.pipeline, split.data, split.expert)
+    reading = engine(settings.name).read_arguments(engine_spec.extra_args or (), settings, asked)
     problems += reading.problems
     warnings += reading.warnings
     model = _model(spec.model, namespace, documents, problems, warnings)
@@ -284,6 +282,10 @@ def _model(
     if spec.config_map_ref is not None:
         reference = spec.config_map_ref
         found = documents.get(namespace, reference.name, reference.key)
+        if isinstance(found, Missing) and found.unread:
+            path, wanted = "spec.model.configMapRef", "a ConfigMap that could be read"
+            problems.append(Problem(path, shown(reference.name), wanted, found.why))
+            return replace(_NO_MODEL, name=f"the model in ConfigMap {reference.name}")
         if isinstance(found, Missing):
             warnings.append(f"spec.model.configMapRef: {found.why}; the model is not known until "
                             "it is there")  # fmt: skip
@@ -320,11 +322,12 @@ def _model(
     try:
         return resolve(
             uri=spec.uri or "", base_model=spec.base_model or "", document=document,
-            document_origin=origin, parameters=parameters,
+            origin=origin or (PLACES.path(Field.PARAMETERS) if parameters else ""),
+            parameters=parameters,
             bits=(spec.bits or 16) if parameters else None, quantization=spec.quantization or "",
         )  # fmt: skip
-    except Invalid as error:
-        problems += error.problems
+    except Unresolved as error:
+        problems += wording.problems(error.placed(PLACES), PLACES)
         return replace(_NO_MODEL, name=spec.uri or spec.base_model or _NO_MODEL.name)
 
 
@@ -343,10 +346,7 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, problems: list[Finding | Pr
     return Wanted(
         allowed=tuple(dict.fromkeys(allowed)),
         gpus_per_replica=spec.gpus_per_replica,
-        tensor=reading.tensor,
-        pipeline=reading.pipeline,
-        data=reading.data,
-        expert=reading.expert,
+        split=reading.split,
         min_memory=least,
         node_selector=tuple(sorted((spec.node_selector or {}).items())),
     )

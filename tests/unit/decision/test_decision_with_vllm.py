@@ -14,23 +14,31 @@ from plimsoll.decision.changes import apply
 from plimsoll.decision.decide import decide
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Capacity, Decision, Reason
-from plimsoll.engines.base import EngineSettings, Lora, Speculative, TermName, Workload
+from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, TermName, Workload
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.models.resolve import resolve
 from plimsoll.report import messages
-from worded import problems_in
+from plimsoll.report.nodes import placement_reason
+from plimsoll.workloads.llmdeployment import PLACES
+from worded import changes_in, problems_in
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
 
-def asking(name: str, workload: Workload | None = None, length: int | None = None,
-           **wanted: Any) -> Request:  # fmt: skip
+def asking(
+    name: str,
+    workload: Workload | None = None,
+    length: int | None = None,
+    tensor: int | None = None,
+    **wanted: Any,
+) -> Request:
     return Request(
         resolve(uri=f"hf://{name}"),
         EngineSettings(max_model_len=length),
         workload or Workload(),
-        Wanted(**wanted),
+        Wanted(**wanted, split=AskedSplit(tensor)),
         name="chat/model",
+        places=PLACES,
     )
 
 
@@ -43,7 +51,7 @@ def test_a_70b_model_takes_four_a100s_of_80_gb_at_32k() -> None:
         4,
     )
     assert "--tensor-parallel-size" in " ".join(found.placement.engine_args)
-    assert found.placement.reason.startswith("smallest count that fits: 2 ")
+    assert placement_reason(found.placement).startswith("smallest count that fits: 2 ")
     assert found.rule_of_thumb is not None
     assert found.rule_of_thumb.gpus == 2
 
@@ -90,8 +98,11 @@ def test_every_kind_of_model_is_placed_and_every_alternative_holds(name: str) ->
     assert found.estimate is not None
     assert found.estimate.required_high <= found.estimate.usable
     for accelerator in ("nvidia-l4", "nvidia-a100-80gb", "nvidia-h100-80gb"):
-        tight = replace(of, wanted=Wanted(allowed=(accelerator,), gpus_per_replica=1),
-                        workload=Workload(concurrent=64))  # fmt: skip
+        tight = replace(
+            of,
+            wanted=Wanted(allowed=(accelerator,), gpus_per_replica=1),
+            workload=Workload(concurrent=64),
+        )
         verdict = decide(tight)
         assert verdict.decision is not Decision.DENY or verdict.short_by > 0
         for alternative in verdict.alternatives:
@@ -143,15 +154,17 @@ def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> N
 
 def serving(engine: EngineSettings, model: str = "meta-llama/Llama-3.1-8B-Instruct") -> Request:
     """On one L4 of 24 GB, where there is little to spare."""
-    wanted = Wanted(allowed=("nvidia-l4",), tensor=1)
-    return Request(resolve(uri=f"hf://{model}"), engine, Workload(), wanted, name="chat/model")
+    wanted = Wanted(allowed=("nvidia-l4",), split=AskedSplit(tensor=1))
+    return Request(
+        resolve(uri=f"hf://{model}"), engine, Workload(), wanted, name="chat/model", places=PLACES
+    )
 
 
 def ways_out(of: Request) -> list[str]:
     found = decide(of).alternatives
     for alternative in found:
         assert decide(apply(of, alternative.changes)).decision is Decision.ALLOW
-    return [" + ".join(f"{c.path}: {c.value}" for c in a.changes) for a in found]
+    return [changes_in(a) for a in found]
 
 
 def test_too_many_adapters_are_advised_down_to_as_many_as_fit() -> None:
@@ -183,7 +196,8 @@ def test_a_tower_that_does_not_fit_is_advised_away_only_where_nobody_spoke_of_im
 def test_videos_that_take_gigabytes_at_start_up_are_advised_away_before_images_are() -> None:
     name = "Qwen/Qwen2.5-VL-7B-Instruct"
     less = EngineSettings(utilization=Decimal("0.85"))
-    of = replace(serving(less, name), wanted=Wanted(("nvidia-a100-40gb",), tensor=1))
+    wanted = Wanted(("nvidia-a100-40gb",), split=AskedSplit(tensor=1))
+    of = replace(serving(less, name), wanted=wanted)
     found = decide(of)
     assert found.decision is Decision.DENY
     assert found.estimate is not None

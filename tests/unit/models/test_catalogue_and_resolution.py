@@ -7,13 +7,14 @@ import time
 
 import pytest
 
-from plimsoll.errors import Invalid
 from plimsoll.models.catalogue import load
 from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
 from plimsoll.models.document import MAX_DOCUMENT
 from plimsoll.models.model import ModelSource
-from plimsoll.models.resolve import resolve
+from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.models.storage import stored_bytes
+from plimsoll.workloads.llmdeployment import PLACES
+from worded import worded
 
 
 def test_there_are_at_least_150_models_and_every_one_can_be_built() -> None:
@@ -93,7 +94,7 @@ def test_a_document_tells_more_than_a_base_model_and_that_more_than_a_name() -> 
     uri = "hf://meta-llama/Llama-3.1-8B-Instruct"
     assert resolve(uri=uri).source is ModelSource.CATALOGUE
     assert resolve(uri=uri, base_model="Qwen/Qwen3-4B").source is ModelSource.BASE_MODEL
-    found = resolve(uri=uri, base_model="Qwen/Qwen3-4B", document=document, document_origin="x")
+    found = resolve(uri=uri, base_model="Qwen/Qwen3-4B", document=document, origin="x")
     assert found.source is ModelSource.PROFILE
     assert found.parameters == load().find("Qwen/Qwen3-8B").architecture.parameters  # type: ignore[union-attr]
 
@@ -114,8 +115,11 @@ def test_a_size_alone_is_a_size() -> None:
 
 
 def test_an_unknown_base_model_is_refused_with_the_nearest() -> None:
-    with pytest.raises(Invalid, match=r"spec\.model\.baseModel.*Qwen/Qwen3-32B"):
+    with pytest.raises(Unresolved) as caught:
         resolve(base_model="Qwen/Qwen3-33B")
+    (problem,) = worded(caught.value.placed(PLACES))
+    assert problem.path == "spec.model.baseModel"
+    assert "Qwen/Qwen3-32B" in problem.fix
 
 
 def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
@@ -146,6 +150,26 @@ def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
     ],
 )
 def test_a_document_that_is_no_model_is_refused_with_its_path(text: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        resolve(document=text, document_origin="configmap:chat/mine")
-    assert all(p.path.startswith("spec.model.configMapRef") for p in caught.value.problems)
+    with pytest.raises(Unresolved) as caught:
+        resolve(document=text, origin="configmap:chat/mine")
+    assert all(
+        p.path.startswith("spec.model.configMapRef") for p in worded(caught.value.placed(PLACES))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("password=hunter2;user=root", "line 1, column 1"),
+        ('{"a": 1,\n "password": hunter2}', "line 2, column 14"),
+        ('["hunter2"]', "no JSON object"),
+        ('"hunter2"', "no JSON object"),
+        ('{"hunter2": 1, "hunter2": 2}', "a key that stands twice"),
+    ],
+)
+def test_what_is_wrong_with_a_document_is_said_without_its_text(text: str, place: str) -> None:
+    with pytest.raises(Unresolved) as caught:
+        resolve(document=text, origin="configmap:chat/mine")
+    said = str(worded(caught.value.placed(PLACES)))
+    assert place in said
+    assert "hunter2" not in said

@@ -329,7 +329,7 @@ def test_an_unknown_family_with_experts_is_read_and_marked() -> None:
 def test_an_unknown_family_of_another_make_is_refused_with_a_way_out(sign: dict[str, Any]) -> None:
     (said,) = problems(llama(model_type="brand-new", **sign))
     assert said.startswith('config.json: model_type: Invalid value: "brand-new"')
-    assert "spec.model.baseModel" in said
+    assert "a model of the same structure as its baseModel" in said
 
 
 def test_a_config_that_is_no_models_says_what_is_wanted() -> None:

@@ -45,7 +45,7 @@ def test_every_make_target_that_a_workflow_runs_exists(path: Any) -> None:
 
 def test_lint_and_all_tests_run_on_the_oldest_and_the_newest_kubernetes() -> None:
     workflow = read("test.yml")
-    assert made(workflow) == {"lint", "test-unit", "test", "test-matrix"}
+    assert made(workflow) == {"lint", "test-unit", "test-sweep", "test", "test-matrix"}
     cases = workflow["jobs"]["cluster"]["strategy"]["matrix"]["include"]
     assert {case["kubernetes"] for case in cases} == {"oldest", "newest"}
     assert {"pull_request", "push"} <= set(workflow[True])  # YAML 1.1 reads `on` as true

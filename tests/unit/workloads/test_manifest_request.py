@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs import LLAMA_8B
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision, Reason
+from plimsoll.engines.base import AskedSplit
 from plimsoll.models.model import ModelSource
 from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import (
@@ -23,24 +25,13 @@ from plimsoll.workloads.llmdeployment import (
 )
 from plimsoll.workloads.spec import LLMDeploymentSpec
 from plimsoll.workloads.spec_errors import PATTERNS
-from worded import problems_in
+from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
 
 QWEN = "hf://Qwen/Qwen2.5-7B-Instruct"
-CONFIG = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-    "torch_dtype": "bfloat16",
-}
+CONFIG = LLAMA_8B | {"max_position_embeddings": 8192}
 
 
 class Texts:
@@ -76,20 +67,29 @@ def test_everything_that_a_manifest_says_is_in_the_request() -> None:
             "replicas": 3,
             "model": {"uri": QWEN, "revision": "main"},
             "engine": {
-                "name": "vllm", "version": "0.19.0", "dtype": "bfloat16", "quantization": "fp8",
-                "maxModelLen": 8192, "maxNumSeqs": 64, "maxNumBatchedTokens": 4096,
-                "kvCacheDtype": "fp8", "kvCacheMemory": "20Gi", "gpuMemoryUtilization": "0.85",
+                "name": "vllm",
+                "version": "0.19.0",
+                "dtype": "bfloat16",
+                "quantization": "fp8",
+                "maxModelLen": 8192,
+                "maxNumSeqs": 64,
+                "maxNumBatchedTokens": 4096,
+                "kvCacheDtype": "fp8",
+                "kvCacheMemory": "20Gi",
+                "gpuMemoryUtilization": "0.85",
                 "enforceEager": True,
                 "parallelism": {"tensor": 2, "pipeline": 1, "data": 1, "expert": False},
                 "extraArgs": ["--block-size=32"],
             },
             "workload": {"concurrentSequences": 8, "inputTokens": 1000, "outputTokens": 200},
             "accelerator": {
-                "allowed": ["nvidia-l4"], "gpusPerReplica": 2, "minMemory": "20Gi",
+                "allowed": ["nvidia-l4"],
+                "gpusPerReplica": 2,
+                "minMemory": "20Gi",
                 "nodeSelector": {"zone": "a"},
             },
         }
-    )  # fmt: skip
+    )
     assert said(found) == []
     assert found.name == "chat/it"
     assert found.replicas == 3
@@ -97,16 +97,20 @@ def test_everything_that_a_manifest_says_is_in_the_request() -> None:
     engine = found.engine
     assert (engine.version, engine.dtype, engine.quantization) == ("0.19.0", "bfloat16", "fp8")
     assert (engine.max_model_len, engine.max_num_seqs, engine.max_num_batched_tokens) == (
-        8192, 64, 4096,
-    )  # fmt: skip
+        8192,
+        64,
+        4096,
+    )
     assert (engine.kv_cache_dtype, engine.kv_cache_memory) == ("fp8", 20 * GIB)
     assert (engine.utilization, engine.enforce_eager, engine.block_size) == (
-        Decimal("0.85"), True, 32,
-    )  # fmt: skip
+        Decimal("0.85"),
+        True,
+        32,
+    )
     assert (found.workload.concurrent, found.workload.input_tokens) == (8, 1000)
     assert found.workload.output_tokens == 200
     wanted = found.wanted
-    assert (wanted.tensor, wanted.pipeline, wanted.data, wanted.expert) == (2, 1, 1, False)
+    assert wanted.split == AskedSplit(2, 1, 1, False)
     assert (wanted.allowed, wanted.gpus_per_replica) == (("nvidia-l4",), 2)
     assert (wanted.min_memory, wanted.node_selector) == (20 * GIB, (("zone", "a"),))
 
@@ -116,7 +120,7 @@ def test_what_is_not_said_stays_unsaid() -> None:
     assert said(found) == []
     assert found.engine.max_model_len is None
     assert found.engine.utilization is None
-    assert found.wanted.tensor is None
+    assert found.wanted.split == AskedSplit()
     assert found.wanted.gpus_per_replica is None
     assert found.workload.concurrent is None
 
@@ -127,19 +131,29 @@ def test_all_mistakes_are_said_at_once_each_with_its_field() -> None:
             "replicas": -1,
             "model": {"uri": "http://x", "parameters": "plenty"},
             "engine": {
-                "name": "ollama", "maxModelLen": 10**20, "parallelism": {"tensor": 0},
-                "gpuMemoryUtilization": 0.9, "extraArgs": [1],
+                "name": "ollama",
+                "maxModelLen": 10**20,
+                "parallelism": {"tensor": 0},
+                "gpuMemoryUtilization": 0.9,
+                "extraArgs": [1],
             },
             "workload": {"inputTokens": -5},
             "accelerator": {"allowed": "nvidia-l4", "minMemory": "80GB"},
         }
-    )  # fmt: skip
+    )
     assert paths(found) == {
-        "spec.replicas", "spec.model.uri", "spec.model.parameters", "spec.engine.name",
-        "spec.engine.maxModelLen", "spec.engine.parallelism.tensor",
-        "spec.engine.gpuMemoryUtilization", "spec.engine.extraArgs[0]",
-        "spec.workload.inputTokens", "spec.accelerator.allowed", "spec.accelerator.minMemory",
-    }  # fmt: skip
+        "spec.replicas",
+        "spec.model.uri",
+        "spec.model.parameters",
+        "spec.engine.name",
+        "spec.engine.maxModelLen",
+        "spec.engine.parallelism.tensor",
+        "spec.engine.gpuMemoryUtilization",
+        "spec.engine.extraArgs[0]",
+        "spec.workload.inputTokens",
+        "spec.accelerator.allowed",
+        "spec.accelerator.minMemory",
+    }
     assert decide(found).decision is Decision.DENY
 
 
@@ -269,9 +283,10 @@ def test_every_problem_of_form_says_a_next_step() -> None:
             "model": {"uri": None, "bits": [1], "configMapRef": 5, "quantization": "ALL CAPS"},
             "engine": {"version": "", "extraArgs": [None], "enforceEager": 1, "kvCacheDtype": {}},
             "accelerator": {"nodeSelector": {"a": None}, "gpusPerReplica": 10**400},
-            "replicas": float("nan"), 7: "seven",
+            "replicas": float("nan"),
+            7: "seven",
         }
-    )  # fmt: skip
+    )
     assert len(problems_in(found)) == 11
     assert [str(problem) for problem in problems_in(found) if not problem.fix] == []
 
@@ -322,7 +337,7 @@ def test_an_unknown_model_is_no_mistake_but_a_warning_with_names_near_it() -> No
     assert said(found) == []
     verdict = decide(found)
     assert (verdict.decision, verdict.reason) == (Decision.WARN, Reason.UNKNOWN_MODEL)
-    assert "did you mean Qwen/Qwen2.5-7B-Instruct" in " ".join(verdict.warnings)
+    assert "did you mean Qwen/Qwen2.5-7B-Instruct" in " ".join(warnings_in(verdict))
 
 
 def test_an_unknown_base_model_is_a_mistake() -> None:
@@ -335,7 +350,7 @@ def test_a_config_map_that_is_not_there_yet_is_a_warning_that_names_it() -> None
     found = read({"model": {"uri": "s3://b/m", "configMapRef": {"name": "mine"}}}, Texts({}))
     assert said(found) == []
     assert found.model.source is ModelSource.UNKNOWN
-    assert "spec.model.configMapRef: there is no ConfigMap mine" in found.warnings[0]
+    assert "spec.model.configMapRef: there is no ConfigMap mine" in warnings_in(found)[0]
     assert decide(found).decision is Decision.WARN
 
 
@@ -459,6 +474,7 @@ shaped = st.recursive(
 )
 
 
+@pytest.mark.sweep
 @given(obj=st.fixed_dictionaries({"metadata": values, "spec": shaped}))
 def test_whatever_is_in_the_object_it_is_read_or_refused_in_words(obj: dict[str, Any]) -> None:
     found = request(obj, NoDocuments())

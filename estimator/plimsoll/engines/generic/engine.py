@@ -29,10 +29,10 @@ from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.units import GIB, ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
@@ -139,7 +139,7 @@ class Generic:
         return faults.tensor_parallel_sizes(architecture, most)
 
     def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
         """Nothing of a command line is known: flags that sound of memory count as unread."""
         unread, flags = list(settings.unread), list(settings.flags)
@@ -152,16 +152,7 @@ class Generic:
                 taken = 1 if alone else 2
             kept.append(" ".join(args[at : at + taken]))
             at += taken
-        expert = typed.get("expert")
-        return Reading(
-            replace(settings, unread=tuple(unread), flags=tuple(flags)),
-            typed.get("tensor"),
-            typed.get("pipeline"),
-            typed.get("data"),
-            None if expert is None else bool(expert),
-            (),
-            (),
-        )
+        return Reading(replace(settings, unread=tuple(unread), flags=tuple(flags)), asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The user's own flags and nothing else: which others the engine has is not known."""

@@ -26,7 +26,7 @@ from plimsoll.errors import Problem, shown
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from plimsoll.engines.base import EngineSettings, Estimate, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate, Reading
 
 ALL = "999"
 """More layers than any model has, on every build."""
@@ -66,11 +66,9 @@ def _dashes(name: str) -> str:
     return name.replace("_", "-") if name.startswith("--") else name
 
 
-def read_arguments(
-    args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-) -> Reading:
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and the typed split; never raises."""
-    reading = read(grammar(), args, settings, typed)
+    reading = read(grammar(), args, settings, asked)
     own = dict(reading.settings.own)
     unread = list(reading.settings.unread)
     if own.get("split-mode") in ("row", "tensor"):

@@ -30,10 +30,17 @@ from plimsoll.engines.llama_cpp.terms import PLAIN_FILES, Gpu, terms
 from plimsoll.engines.llama_cpp.weights import has_header
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Term, Workload
+    from plimsoll.engines.base import (
+        AskedSplit,
+        EngineSettings,
+        Parallelism,
+        Reading,
+        Term,
+        Workload,
+    )
     from plimsoll.engines.llama_cpp.defaults import Resolved
     from plimsoll.engines.llama_cpp.devices import Load
     from plimsoll.engines.tables import Constants
@@ -130,10 +137,10 @@ class LlamaCpp:
         return (1,)
 
     def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
         """The flags of ``llama-server`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, typed)
+        return read_arguments(args, settings, asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``llama-server`` that make it run as estimated."""

@@ -22,9 +22,9 @@ from plimsoll.engines.sglang.defaults import has_attention_ranks, whole
 from plimsoll.errors import Problem, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from plimsoll.engines.base import EngineSettings, Estimate
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate
     from plimsoll.engines.list_flags import ListGrammar
     from plimsoll.findings import Finding
 
@@ -43,41 +43,25 @@ def sglang_grammar() -> ListGrammar:
     return list_grammar("SGLang", Path(__file__).parent / "data/flags.json", prefixes=True)
 
 
-def read_arguments(
-    args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-) -> Reading:
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and split. Never raises."""
     if not args:
-        return Reading(settings, *_split(typed), (), ())
+        return Reading(settings, asked)
     ranks = has_attention_ranks(settings) or any(
         a.partition("=")[0] == "--enable-dp-attention" for a in args
     )
     # Data-parallel attention changes what --tp-size means: it is compared once dp is known.
-    plain = {**typed, "tensor": None, "expert": None} if ranks else {**typed, "expert": None}
+    plain = replace(asked, expert=None, tensor=None if ranks else asked.tensor)
     reading = read_list(sglang_grammar(), args, settings, plain)
     problems = list(reading.problems)
     settings, chunk_problem = _chunk(reading.settings)
     problems.extend(chunk_problem)
-    tensor = reading.tensor
+    split = reading.split
     if ranks:
-        tensor = _attention_tensor(reading, typed, problems)
-    expert, settings = _expert(settings, typed, problems)
+        split = replace(split, tensor=_attention_tensor(split, asked, problems))
+    expert, settings = _expert(settings, asked, problems)
     settings = _loads(settings)
-    return Reading(
-        settings, tensor, reading.pipeline, reading.data, expert, tuple(problems), reading.warnings
-    )
-
-
-def _split(
-    typed: Mapping[str, int | bool | None],
-) -> tuple[int | None, int | None, int | None, bool | None]:
-    expert = typed.get("expert")
-    return (
-        typed.get("tensor"),
-        typed.get("pipeline"),
-        typed.get("data"),
-        None if expert is None else bool(expert),
-    )
+    return Reading(settings, replace(split, expert=expert), tuple(problems), reading.warnings)
 
 
 def _chunk(settings: EngineSettings) -> tuple[EngineSettings, tuple[Problem, ...]]:
@@ -105,10 +89,10 @@ def _contradiction(flag: str, text: str, field: str, settings: EngineSettings) -
 
 
 def _attention_tensor(
-    reading: Reading, typed: Mapping[str, int | bool | None], problems: list[Finding | Problem]
+    split: AskedSplit, asked: AskedSplit, problems: list[Finding | Problem]
 ) -> int | None:
     """Tensor-parallel size of attention: --tp-size / --dp-size, or the typed one."""
-    said, own, data = reading.tensor, typed.get("tensor"), reading.data
+    said, own, data = split.tensor, asked.tensor, split.data
     if said is None:
         return own
     if not data or said % data:
@@ -129,24 +113,24 @@ def _attention_tensor(
 
 def _expert(
     settings: EngineSettings,
-    typed: Mapping[str, int | bool | None],
+    asked: AskedSplit,
     problems: list[Finding | Problem],
 ) -> tuple[bool | None, EngineSettings]:
     """Whether experts lie whole on ranks, by the flags or the typed field."""
-    own, field = dict(settings.own), typed.get("expert")
+    own, field = dict(settings.own), asked.expert
     said = whole(own, _EXPERTS[0], 0) > 1 or any(name in own for name in _EXPERTS[1:])
     given = any(name in own for name in _EXPERTS)
     for name in _EXPERTS:
         own.pop(name, None)
     settings = replace(settings, own=tuple(sorted(own.items())))
     if not given:
-        return (None if field is None else bool(field)), settings
-    if field is not None and bool(field) != said:
+        return field, settings
+    if field is not None and field != said:
         problems.append(
             Problem(
                 PATH,
                 "--ep-size",
-                f"the same as spec.engine.parallelism.expert ({str(bool(field)).lower()})",
+                f"the same as spec.engine.parallelism.expert ({str(field).lower()})",
                 "say it in one place only",
             )
         )

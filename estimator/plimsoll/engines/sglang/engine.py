@@ -36,10 +36,10 @@ from plimsoll.engines.sglang.weights import load_quantization, weights
 from plimsoll.units import ceil_div, gib
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
@@ -139,10 +139,10 @@ class SGLang:
         return faults.tensor_parallel_sizes(architecture, most)
 
     def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
         """The flags of ``sglang.launch_server`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, typed)
+        return read_arguments(args, settings, asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``sglang.launch_server`` that make it run as estimated."""

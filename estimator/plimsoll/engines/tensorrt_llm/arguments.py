@@ -16,9 +16,9 @@ from plimsoll.engines.plain_flags import Grammar, passed_on, read
 from plimsoll.engines.tensorrt_llm.constants import TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from plimsoll.engines.base import EngineSettings, Estimate, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate, Reading
 
 
 @lru_cache(maxsize=1)
@@ -36,18 +36,16 @@ def grammar() -> Grammar:
     )
 
 
-def read_arguments(
-    args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-) -> Reading:
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and the typed split; never raises.
 
     ``--ep_size`` above 1 keeps experts whole; how many ranks share one is the tensor size's rest.
     """
-    reading = read(grammar(), args, settings, typed)
+    reading = read(grammar(), args, settings, asked)
     own = dict(reading.settings.own)
     ranks = own.get("ep_size", "")
-    if ranks.isdecimal() and reading.expert is None:
-        reading = replace(reading, expert=int(ranks) > 1)
+    if ranks.isdecimal() and reading.split.expert is None:
+        reading = replace(reading, split=replace(reading.split, expert=int(ranks) > 1))
     return reading
 
 

@@ -31,10 +31,10 @@ from plimsoll.engines.tensorrt_llm.stages import bounds, weights
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.tensorrt_llm.defaults import Resolved
     from plimsoll.engines.tensorrt_llm.kv import StageCache
@@ -124,10 +124,10 @@ class TensorRTLLM:
         return faults.tensor_parallel_sizes(architecture, most)
 
     def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
         """The flags of ``trtllm-serve`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, typed)
+        return read_arguments(args, settings, asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``trtllm-serve`` that make it run as estimated."""

@@ -16,9 +16,9 @@ from plimsoll.engines.plain_flags import PATH
 from plimsoll.errors import Problem, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from plimsoll.engines.base import EngineSettings, Estimate, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate, Reading
     from plimsoll.engines.list_flags import ListGrammar
 
 _GRAPHS: Final = "cuda-graphs"
@@ -29,14 +29,12 @@ def tgi_grammar() -> ListGrammar:
     return list_grammar("TGI", Path(__file__).parent / "data/flags.json", prefixes=False)
 
 
-def read_arguments(
-    args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-) -> Reading:
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and split. Never raises."""
-    reading = read_list(tgi_grammar(), args, settings, typed)
+    reading = read_list(tgi_grammar(), args, settings, asked)
     own = dict(reading.settings.own)
     problems = list(reading.problems)
-    tensor = reading.tensor
+    tensor = reading.split.tensor
     said = reading.settings
     if own.get(_GRAPHS, "") == "0":
         own.pop(_GRAPHS)
@@ -50,7 +48,8 @@ def read_arguments(
     elif sharded not in ("", "true"):
         problems.append(Problem(PATH, shown(f"--sharded={sharded}"), "true or false"))
     said = replace(said, own=tuple(sorted(own.items())))
-    return replace(reading, settings=said, tensor=tensor, problems=tuple(problems))
+    split = replace(reading.split, tensor=tensor)
+    return replace(reading, settings=said, split=split, problems=tuple(problems))
 
 
 def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:

@@ -11,10 +11,10 @@ by `plimsoll.engines.vllm.features`; one that touches memory and is not read goe
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.engines.base import Reading
+from plimsoll.engines.base import AskedSplit, Reading
 from plimsoll.engines.vllm.constants import parse_version
 from plimsoll.engines.vllm.features import Features, without_unmodelled
 from plimsoll.engines.vllm.features import flags as feature_flags
@@ -23,7 +23,7 @@ from plimsoll.errors import Problem, Unreadable, shown
 from plimsoll.units import parse_fraction, parse_human_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from plimsoll.engines.base import EngineSettings, Estimate
 
@@ -50,19 +50,13 @@ _HARMLESS_FORMATS: Final = frozenset(
 def read_arguments(
     args: Sequence[str],
     settings: EngineSettings,
-    parallelism_typed: Mapping[str, int | bool | None],
+    asked: AskedSplit,
 ) -> Reading:
-    """Read extraArgs beside the typed settings and the typed split.
-
-    parallelism_typed: ``tensor``, ``pipeline``, ``data`` and ``expert`` as the typed fields say
-    them; a missing one is unsaid. Never raises: what is wrong is in `Reading.problems`.
-    """
+    """Read extraArgs beside the typed settings and split. Never raises."""
     if not args:
-        tensor, pipeline, data, expert = map(parallelism_typed.get, _PARALLEL)
-        settings = without_unmodelled(settings)
-        return Reading(settings, tensor, pipeline, data, expert, (), ())  # type: ignore[arg-type]
+        return Reading(without_unmodelled(settings), asked)
     typed: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    typed.update({name: parallelism_typed.get(name) for name in _PARALLEL})
+    typed |= asdict(asked)
     said: dict[str, Any] = {}
     problems: list[Problem] = []
     warnings: list[str] = []
@@ -98,17 +92,9 @@ def read_arguments(
                 )
             (unread if _touches_memory(use) else flags).append(_joined(use))
     settings = features.into(settings, problems, warnings)
-    split = {name: said.pop(name, typed[name]) for name in _PARALLEL}
+    split = AskedSplit(**{name: said.pop(name, typed[name]) for name in _PARALLEL})
     settings = replace(settings, **said, unread=tuple(unread), flags=tuple(flags))
-    return Reading(
-        without_unmodelled(settings),
-        split["tensor"],
-        split["pipeline"],
-        split["data"],
-        split["expert"],
-        tuple(problems),
-        tuple(warnings),
-    )
+    return Reading(without_unmodelled(settings), split, tuple(problems), tuple(warnings))
 
 
 def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:

@@ -30,10 +30,10 @@ from plimsoll.errors import Unreadable
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
@@ -151,10 +151,10 @@ class VLLM:
         return faults.tensor_parallel_sizes(architecture, most)
 
     def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
         """The flags of ``vllm serve`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, typed)
+        return read_arguments(args, settings, asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``vllm serve`` that make it run as estimated."""

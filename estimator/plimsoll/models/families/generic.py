@@ -65,8 +65,7 @@ def generic(f: Fields) -> Built:
             model_type or None,
             "a model type that is known, or the fields of a decoder like LLaMA "
             "(hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, vocab_size)",
-            "name a model of the same structure as spec.model.baseModel, or give its parameter "
-            "count as spec.model.parameters",
+            "name a model of the same structure as its baseModel, or give its parameter count",
         )
         f.stop_if_wrong()
     if any(word in name for name in f.texts("architectures") or () for word in _ENCODERS):

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, T4, hybrid, latent, moe, windows
-from plimsoll.engines.base import EngineSettings, Estimate, Known, Parallelism, TermName, Workload
+from plimsoll.engines.base import (
+    NOTHING_ASKED,
+    AskedSplit,
+    EngineSettings,
+    Estimate,
+    Known,
+    Parallelism,
+    TermName,
+    Workload,
+)
 from plimsoll.engines.generic.engine import Generic
 from plimsoll.engines.vllm.engine import VLLM
 from worded import worded
@@ -107,9 +116,9 @@ def test_more_context_never_needs_less_and_more_gpus_never_more_weights(model: s
 
 def test_flags_that_sound_of_memory_are_named_and_all_are_passed_on() -> None:
     args = ("--model", "x", "--kv-cache-type=q8", "--name", "a b", "--list", "1", "2", "-v")
-    found = ENGINE.read_arguments(args, EngineSettings(name="generic"), {"tensor": 2})
+    found = ENGINE.read_arguments(args, EngineSettings(name="generic"), AskedSplit(tensor=2))
     assert found.settings.unread == ("--kv-cache-type=q8",)
-    assert found.tensor == 2
+    assert found.split.tensor == 2
     e = run()
     written = ENGINE.arguments(e, found.settings)
     assert sorted(written) == sorted(args)
@@ -130,4 +139,4 @@ def test_more_stages_than_layers_are_refused() -> None:
 
 @given(st.lists(st.text(max_size=20)))
 def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, EngineSettings(name="generic"), {})
+    ENGINE.read_arguments(args, EngineSettings(name="generic"), NOTHING_ASKED)

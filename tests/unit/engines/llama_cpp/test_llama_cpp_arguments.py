@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import L4, LLAMA_8B
-from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
+from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Reading, Workload
 from plimsoll.engines.llama_cpp.arguments import grammar
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
 
@@ -18,7 +18,7 @@ SAID = EngineSettings("llama.cpp", quantization="q8_0")
 
 
 def read(*args: str, **typed: object) -> Reading:
-    return ENGINE.read_arguments(args, replace(SAID, **typed), {})  # type: ignore[arg-type]
+    return ENGINE.read_arguments(args, replace(SAID, **typed), NOTHING_ASKED)  # type: ignore[arg-type]
 
 
 def written(said: EngineSettings, gpus: int = 1) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def test_what_was_written_reads_back_to_the_same_settings() -> None:
         "-ub", "256", "--swa-full", "-nkvo", "-ts", "3,1", "--n-cpu-moe", "2", "--jinja",
         "-ot", "exps=CPU",
     ).settings  # fmt: skip
-    again = ENGINE.read_arguments(written(said, 2), SAID, {})
+    again = ENGINE.read_arguments(written(said, 2), SAID, NOTHING_ASKED)
     assert again.problems == ()
     own = dict(again.settings.own)
     assert dict(said.own).items() <= own.items()
@@ -143,4 +143,4 @@ def test_every_alias_leads_to_a_flag_that_is_known(alias: str) -> None:
 
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["-c", "-ngl", "-fa", "--kv-unified"])))
 def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, SAID, {})
+    ENGINE.read_arguments(args, SAID, NOTHING_ASKED)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from architectures import H100, L4, LLAMA_8B, LLAMA_70B, dense, moe, windows
 from plimsoll.engines.base import (
+    NOTHING_ASKED,
     EngineSettings,
     Estimate,
     Known,
@@ -42,7 +43,7 @@ def estimate(
     workload: Workload | None = None,
     accelerator: Accelerator = L4,
 ) -> Estimate:
-    reading = ENGINE.read_arguments(args, said, {})
+    reading = ENGINE.read_arguments(args, said, NOTHING_ASKED)
     assert reading.problems == ()
     return ENGINE.estimate(
         model, reading.settings, workload or Workload(), Parallelism(1, gpus), accelerator
@@ -199,15 +200,15 @@ def test_fields_that_mean_nothing_to_llama_cpp_are_refused() -> None:
 
 
 def test_a_quantized_cache_of_values_needs_flash_attention() -> None:
-    off = ENGINE.read_arguments(["-ctv", "q8_0", "-fa", "off"], SAID, {}).settings
+    off = ENGINE.read_arguments(["-ctv", "q8_0", "-fa", "off"], SAID, NOTHING_ASKED).settings
     assert any("flash attention" in line for line in problems(LLAMA_8B, off, Parallelism()))
-    keys = ENGINE.read_arguments(["-ctk", "q8_0", "-fa", "off"], SAID, {}).settings
+    keys = ENGINE.read_arguments(["-ctk", "q8_0", "-fa", "off"], SAID, NOTHING_ASKED).settings
     assert problems(LLAMA_8B, keys, Parallelism()) == []
 
 
 def test_a_context_shared_by_slots_must_hold_the_length_asked_for() -> None:
     said = replace(SAID, max_model_len=8192)
-    read = ENGINE.read_arguments(["-c", "16384", "-np", "4"], said, {}).settings
+    read = ENGINE.read_arguments(["-c", "16384", "-np", "4"], said, NOTHING_ASKED).settings
     (only,) = problems(LLAMA_8B, read, Parallelism())
     assert "at most 4096, what --ctx-size 16384 leaves each of 4 slots" in only
 
@@ -249,7 +250,7 @@ def test_an_estimate_is_fast_once_the_model_is_known() -> None:
     import time
 
     estimate(LLAMA_70B, SAID, gpus=8, accelerator=H100)
-    reading = ENGINE.read_arguments([], SAID, {}).settings
+    reading = ENGINE.read_arguments([], SAID, NOTHING_ASKED).settings
     times = []
     for _ in range(30):
         start = time.perf_counter()

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from plimsoll.accelerators.types import Accelerator
-from plimsoll.engines.base import EngineSettings, Estimate, Parallelism, TermName, Workload
+from plimsoll.engines.base import (
+    NOTHING_ASKED,
+    EngineSettings,
+    Estimate,
+    Parallelism,
+    TermName,
+    Workload,
+)
 from plimsoll.engines.llama_cpp.constants import or_newest
 from plimsoll.engines.llama_cpp.defaults import resolve
 from plimsoll.engines.llama_cpp.devices import loads
@@ -90,7 +97,7 @@ def architecture(name: str) -> Architecture:
 
 def started(log: Log) -> Estimate:
     settings = EngineSettings("llama.cpp", version=log.build, quantization=log.file)
-    reading = ENGINE.read_arguments(log.args, settings, {})
+    reading = ENGINE.read_arguments(log.args, settings, NOTHING_ASKED)
     assert reading.problems == ()
     parallelism = Parallelism(1, log.gpus)
     return ENGINE.estimate(architecture(log.model), reading.settings, Workload(), parallelism, GPU)
@@ -99,7 +106,7 @@ def started(log: Log) -> Estimate:
 def per_gpu(log: Log) -> list[tuple[float, float]]:
     """MiB of weights and of cache on every GPU."""
     settings = EngineSettings("llama.cpp", version=log.build, quantization=log.file)
-    settings = ENGINE.read_arguments(log.args, settings, {}).settings
+    settings = ENGINE.read_arguments(log.args, settings, NOTHING_ASKED).settings
     figures = or_newest(log.build)
     resolved = resolve(architecture(log.model), settings, Workload(), figures)
     return [

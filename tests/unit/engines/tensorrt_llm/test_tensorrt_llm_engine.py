@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from architectures import A100, B200, H100, L4, LLAMA_8B, LLAMA_70B, dense, moe, windows
 from plimsoll.engines.base import (
+    NOTHING_ASKED,
     EngineSettings,
     Estimate,
     Known,
@@ -34,7 +35,7 @@ SAID = EngineSettings("tensorrt-llm")
 
 
 def read(*args: str, **typed: object) -> Reading:
-    return ENGINE.read_arguments(args, replace(SAID, **typed), {})  # type: ignore[arg-type]
+    return ENGINE.read_arguments(args, replace(SAID, **typed), NOTHING_ASKED)  # type: ignore[arg-type]
 
 
 def estimate(
@@ -132,7 +133,7 @@ def test_stages_together_weigh_what_one_would_but_for_their_own_rotary_tables() 
 
 def test_nothing_but_what_is_said_is_written() -> None:
     said = read("--tp_size=2", "--kv_cache_free_gpu_memory_fraction", "0.8", "--port", "8000")
-    assert (said.tensor, said.settings.utilization) == (2, Decimal("0.8"))
+    assert (said.split.tensor, said.settings.utilization) == (2, Decimal("0.8"))
     found = estimate(LLAMA_70B, said.settings, Parallelism(2))
     assert ENGINE.arguments(found, said.settings) == (
         "--tp_size=2", "--max_seq_len=131072", "--kv_cache_free_gpu_memory_fraction=0.8",
@@ -149,11 +150,11 @@ def test_what_was_written_reads_back_to_the_same_settings() -> None:
     )  # fmt: skip
     assert reading.problems == ()
     assert reading.settings.unread == ("--config more.yaml",)
-    split = Parallelism(reading.tensor or 1, 1, 1, bool(reading.expert))
+    split = Parallelism(reading.split.tensor or 1, 1, 1, bool(reading.split.expert))
     written = ENGINE.arguments(estimate(moe(), reading.settings, split), reading.settings)
-    again = ENGINE.read_arguments(written, SAID, {})
+    again = ENGINE.read_arguments(written, SAID, NOTHING_ASKED)
     assert again.settings == reading.settings
-    assert (again.tensor, again.expert) == (4, True)
+    assert (again.split.tensor, again.split.expert) == (4, True)
 
 
 def test_the_options_file_turns_a_denial_into_a_warning() -> None:
@@ -289,7 +290,7 @@ def test_an_estimate_is_total(
 
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["--tp_size", "--max_seq_len=1", "-x"])))
 def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, SAID, {})
+    ENGINE.read_arguments(args, SAID, NOTHING_ASKED)
 
 
 def test_memory_is_whole_bytes() -> None:

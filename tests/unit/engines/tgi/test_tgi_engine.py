@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe, windows
-from plimsoll.engines.base import EngineSettings, Estimate, Known, Parallelism, TermName, Workload
+from plimsoll.engines.base import (
+    NOTHING_ASKED,
+    AskedSplit,
+    EngineSettings,
+    Estimate,
+    Known,
+    Parallelism,
+    TermName,
+    Workload,
+)
 from plimsoll.engines.tgi.engine import TGI
 from plimsoll.units import GIB
 from worded import problems_in, worded
@@ -173,28 +182,32 @@ def test_flags_fill_the_settings_and_read_back() -> None:
         "--max-batch-total-tokens", "100000", "--model-id", "x", "--trust-remote-code",
         "--speculate", "2", "--sharded", "true",
     )  # fmt: skip
-    found = ENGINE.read_arguments(args, EngineSettings(name="tgi"), {})
+    found = ENGINE.read_arguments(args, EngineSettings(name="tgi"), NOTHING_ASKED)
     said = found.settings
     assert problems_in(found) == ()
-    assert (found.tensor, said.max_model_len, said.max_num_batched_tokens) == (4, 8192, 4096)
+    assert (found.split.tensor, said.max_model_len, said.max_num_batched_tokens) == (4, 8192, 4096)
     assert (said.quantization, said.utilization, said.enforce_eager) == (
         "eetq", Decimal("0.8"), True,
     )  # fmt: skip
     assert said.unread == ("--speculate 2",)
     e = ENGINE.estimate(LLAMA_8B, said, Workload(), Parallelism(4), H100)
-    again = ENGINE.read_arguments(ENGINE.arguments(e, said), EngineSettings(name="tgi"), {})
+    again = ENGINE.read_arguments(
+        ENGINE.arguments(e, said), EngineSettings(name="tgi"), NOTHING_ASKED
+    )
     assert again.settings == said
-    assert again.tensor == 4
+    assert again.split.tensor == 4
 
 
 def test_not_sharded_on_several_gpus_is_a_contradiction() -> None:
-    found = ENGINE.read_arguments(("--sharded=false",), EngineSettings(name="tgi"), {"tensor": 2})
+    found = ENGINE.read_arguments(
+        ("--sharded=false",), EngineSettings(name="tgi"), AskedSplit(tensor=2)
+    )
     assert "2 GPUs are asked for" in str(problems_in(found)[0])
 
 
 @given(st.lists(st.text(max_size=20) | st.sampled_from(["--sharded", "--num-shard", "-1"])))
 def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, EngineSettings(name="tgi"), {})
+    ENGINE.read_arguments(args, EngineSettings(name="tgi"), NOTHING_ASKED)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import H100, LLAMA_70B
-from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
+from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
 from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.engine import VLLM
 from worded import problems_in
@@ -18,7 +18,8 @@ from worded import problems_in
 
 def read(*args: str, **typed: object) -> Reading:
     split = {k: typed.pop(k) for k in ("tensor", "pipeline", "data", "expert") if k in typed}
-    return read_arguments(args, replace(EngineSettings(), **typed), split)  # type: ignore[arg-type]
+    asked = AskedSplit(**split)  # type: ignore[arg-type]
+    return read_arguments(args, replace(EngineSettings(), **typed), asked)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_all_typed_flags_are_read() -> None:
         "--max-num-batched-tokens=8k", "--dtype=half", "--block-size", "32",
         "--kv-cache-memory-bytes", "10G",
     )  # fmt: skip
-    assert (reading.tensor, reading.pipeline, reading.data, reading.expert) == (4, 2, 2, True)
+    assert reading.split == AskedSplit(4, 2, 2, True)
     assert problems_in(reading) == ()
     assert reading.settings == EngineSettings(
         dtype="half",
@@ -63,7 +64,7 @@ def test_all_typed_flags_are_read() -> None:
 def test_a_flag_that_says_the_same_as_a_typed_field_is_fine() -> None:
     reading = read("--max-model-len=8192", "-tp", "2", max_model_len=8192, tensor=2)
     assert problems_in(reading) == ()
-    assert reading.tensor == 2
+    assert reading.split.tensor == 2
 
 
 def test_a_flag_that_contradicts_a_typed_field_names_both() -> None:
@@ -75,7 +76,7 @@ def test_a_flag_that_contradicts_a_typed_field_names_both() -> None:
     )
     assert second.startswith("spec.engine.extraArgs[3]")
     assert "spec.engine.maxModelLen (8192)" in second
-    assert reading.tensor == 2
+    assert reading.split.tensor == 2
     assert reading.settings.max_model_len == 8192
 
 
@@ -163,7 +164,7 @@ def test_a_value_that_vllm_would_not_take_is_a_problem_at_its_place(args: list[s
 
 def test_the_last_of_two_equal_flags_holds_and_that_is_said() -> None:
     reading = read("-tp=2", "-tp=4")
-    assert reading.tensor == 4
+    assert reading.split.tensor == 4
     assert "given twice" in reading.warnings[0]
 
 
@@ -202,7 +203,7 @@ def test_the_flags_to_run_read_back_as_the_same_settings() -> None:
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), split, H100)
     reading = read(*arguments(estimate, settings))
     assert reading.settings == settings
-    assert (reading.tensor, reading.data, reading.expert) == (2, 4, True)
+    assert reading.split == AskedSplit(2, data=4, expert=True)
 
 
 def test_a_length_left_to_the_engine_stays_with_the_engine() -> None:

@@ -89,6 +89,7 @@ def test_a_header_that_lies_is_refused(header: object, said: str, tmp_path: Path
         safetensors.read(file_of(header, tmp_path / "model.safetensors"))
 
 
+@pytest.mark.sweep
 @settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -116,6 +117,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.sweep
 @settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -22,11 +22,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.measured.logs.settings import enum_value, pairs
+from plimsoll.measured.printed import enum_value, printed_settings
 
 if TYPE_CHECKING:
-    from plimsoll.measured.logs.facts import StartUp
-    from plimsoll.measured.logs.lines import Line
+    from plimsoll.measured.log_lines import Line, StartUp
+
 
 _N: Final = r"-?\d{1,9}(?:\.\d{1,9})?"
 _NEEDLES: Final = re.compile(
@@ -61,11 +61,16 @@ _VERSION: Final = re.compile(
 )
 _SHORT: Final = "Please try to increase --mem-fraction-static"
 _SAID: Final = {
-    "model_path": "model", "context_length": "max_model_len", "quantization": "quantization",
-    "mem_fraction_static": "gpu_memory_utilization", "dtype": "dtype",
-    "max_running_requests": "max_num_seqs", "kv_cache_dtype": "kv_cache_dtype",
-    "disable_cuda_graph": "enforce_eager", "page_size": "block_size",
-}  # fmt: skip
+    "model_path": "model",
+    "context_length": "max_model_len",
+    "quantization": "quantization",
+    "mem_fraction_static": "gpu_memory_utilization",
+    "dtype": "dtype",
+    "max_running_requests": "max_num_seqs",
+    "kv_cache_dtype": "kv_cache_dtype",
+    "disable_cuda_graph": "enforce_eager",
+    "page_size": "block_size",
+}
 """What the line of arguments says, by the name that a row has for it."""
 
 
@@ -100,7 +105,7 @@ def take(line: Line, found: StartUp) -> bool:
 def _arguments(found: StartUp, text: str) -> None:
     if found.args:
         return
-    for name, value in pairs(text).items():
+    for name, value in printed_settings(text).items():
         if value in (None, False, 0, "", "auto") or value == [] or value == {}:
             continue
         found.args[name] = enum_value(value)
@@ -166,8 +171,9 @@ def _pools(text: str, rank: str, found: StartUp) -> bool:
         return True
     graphs = _GRAPHS.search(text)
     if graphs:
-        found.measure(rank, "graphs", round(own.get("graphs", 0.0) + float(graphs["gib"]), 2),
-                      again=True)  # fmt: skip
+        found.measure(
+            rank, "graphs", round(own.get("graphs", 0.0) + float(graphs["gib"]), 2), again=True
+        )
         return True
     limits = _LIMITS.search(text)
     if limits:

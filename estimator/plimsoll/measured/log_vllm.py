@@ -26,11 +26,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.measured.logs.settings import enum_value, pairs
+from plimsoll.measured.printed import enum_value, printed_settings
 
 if TYPE_CHECKING:
-    from plimsoll.measured.logs.facts import StartUp
-    from plimsoll.measured.logs.lines import Line
+    from plimsoll.measured.log_lines import Line, StartUp
+
 
 SHARE_TAKEN: Final = 0.05
 """Share of a GPU that is taken at start from which another process is at work, not the driver."""
@@ -45,7 +45,7 @@ _NEEDLES: Final = re.compile(
     r"|max_num_batched_tokens=|Resolved architecture|block size to|startup complete|Uvicorn running"
     r"|version |cache blocks|serve at least|max seq len|Processed prompts|CUDA graph memory"
 )
-"""Words of which every line that is read holds one."""
+"""Every line that is read holds one of these words."""
 
 _MEASURED: Final = tuple(
     re.compile(pattern)
@@ -122,15 +122,48 @@ _CONFIG: Final = {
     "enforce_eager": "enforce_eager", "kv_cache_dtype": "kv_cache_dtype",
 }  # fmt: skip
 """What the engine's own line of its config says, by the name that a row has for it."""
-_LEAST: Final = frozenset({"kv", "blocks", "tokens", "concurrency"})
-"""Figures of which the least counts: one process may print them for every rank."""
-_ALL_ARGS: Final = {
-    "max_seq_len_to_capture": 8192, "device": "auto", "lora_dtype": "auto", "max_loras": 1,
-    "max_lora_rank": 16, "lora_extra_vocab_size": 256, "model_impl": "auto", "task": "auto",
-    "use_v2_block_manager": True, "load_format": "auto", "dtype": "auto", "block_size": 16,
-    "spec_decoding_acceptance_method": "rejection_sampler",
+_FROM_ARGS: Final = {
+    "tensor_parallel_size": "tensor_parallel", "pipeline_parallel_size": "pipeline_parallel",
+    "data_parallel_size": "data_parallel", "max_model_len": "max_model_len",
+    "max_num_seqs": "max_num_seqs", "max_num_batched_tokens": "max_num_batched_tokens",
+    "gpu_memory_utilization": "gpu_memory_utilization", "block_size": "block_size",
+    "kv_cache_dtype": "kv_cache_dtype", "enforce_eager": "enforce_eager",
+    "enable_expert_parallel": "expert_parallel", "model": "model", "model_tag": "model",
 }  # fmt: skip
+"""The same of the line of arguments."""
+_LEAST: Final = frozenset({"kv", "blocks", "tokens", "concurrency"})
+"""Figures that count at their least: one process may print them for every rank."""
+_ALL_ARGS: Final = {
+    "max_seq_len_to_capture": 8192,
+    "device": "auto",
+    "lora_dtype": "auto",
+    "max_loras": 1,
+    "max_lora_rank": 16,
+    "lora_extra_vocab_size": 256,
+    "model_impl": "auto",
+    "task": "auto",
+    "use_v2_block_manager": True,
+    "load_format": "auto",
+    "dtype": "auto",
+    "block_size": 16,
+    "spec_decoding_acceptance_method": "rejection_sampler",
+}
 """Defaults of arguments in the line that prints all of them (0.4 to 0.8)."""
+
+
+def inputs(found: StartUp) -> dict[str, Any]:
+    """What lines and arguments say. What a line says counts, except for the utilization: the line
+    rounds it and the argument does not."""
+    said: dict[str, Any] = dict(found.said)
+    for name, key in _FROM_ARGS.items():
+        value = found.args.get(name)
+        if value is not None and (key not in said or key == "gpu_memory_utilization"):
+            said[key] = value
+    if found.whole:
+        said.setdefault("expert_parallel", False)
+        for key in ("tensor_parallel", "pipeline_parallel", "data_parallel"):
+            said.setdefault(key, 1)
+    return said
 
 
 def restarts(line: Line, found: StartUp) -> bool:
@@ -165,7 +198,7 @@ def _inputs(line: Line, found: StartUp) -> bool:
     if engine:
         second = engine["number"] == "1"
         _version(found, engine["version"], second)
-        for name, value in pairs(engine["config"]).items():
+        for name, value in printed_settings(engine["config"]).items():
             if name == "quantization" and value is None:
                 found.say("quantization", UNQUANTIZED)
             elif name in _CONFIG:
@@ -211,7 +244,7 @@ def _arguments(found: StartUp, what: str, text: str) -> None:
     if found.args:
         return
     everything = what.startswith("args")
-    said = pairs(("(" if everything else "{") + text)
+    said = printed_settings(("(" if everything else "{") + text)
     for name, value in said.items():
         plain = enum_value(value)
         if not everything or (plain and _ALL_ARGS.get(name) != plain):

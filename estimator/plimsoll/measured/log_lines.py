@@ -1,6 +1,6 @@
-"""Lines of a log as the engine wrote them: containers' wrappers, colours and ranks taken off.
+"""Lines of a log without containers' wrappers, colours and ranks; and what they say of a start-up.
 
-It must not know what a line means, and it must not fail on any bytes.
+It must not know what an engine's line means, and no bytes make it fail.
 
     {"log": "...\\n", "stream": "stderr"}     docker and structured logs: the text inside
     \\x1b[1;36m(EngineCore_DP0 pid=7)\\x1b[0m    colours are dropped; the process is the rank
@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
 
 MOST_BYTES: Final = 1 << 18
 """Bytes of a line that are looked at; the rest of a longer one is skipped."""
@@ -38,7 +39,7 @@ _BY_PID: Final = ("VllmWorkerProcess", "RayWorker", "ServeReplica")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line. text: without colours. rank: the process that wrote it; empty where unsaid."""
+    """One line. text: without colours. rank: the process that wrote it; empty if unsaid."""
 
     text: str
     rank: str = ""
@@ -71,7 +72,7 @@ def lines_of(raw: bytes) -> Iterator[Line]:
 
 
 def _unwrapped(text: str) -> str:
-    """The text in a line of a container's JSON log; the line itself where it is none."""
+    """The text in a line of a container's JSON log; the line itself if it is none."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -96,3 +97,60 @@ def _rank(text: str) -> str:
             rank = " ".join(part for part in (match["pid"], match["ip"]) if part)
         found = f"{who} {rank}".strip()
     return found
+
+
+@dataclass
+class StartUp:
+    """One start-up of an engine.
+
+    engine: ``vllm`` or ``sglang``, empty until a line tells. said: inputs by the name that a row
+    has for them, as written; the first that says one counts. args: settings as the engine printed
+    them. whole: what `args` lacks is at its default. ranks: for each process that wrote any, the
+    figures that it measured. started: requests could be served. failure: an outcome and the words
+    of the log; empty if none was met before it started. notes: what else is worth keeping.
+    """
+
+    engine: str = ""
+    said: dict[str, object] = field(default_factory=dict)
+    args: dict[str, object] = field(default_factory=dict)
+    whole: bool = False
+    ranks: dict[str, dict[str, float]] = field(default_factory=dict)
+    started: bool = False
+    failure: tuple[str, str] = ("", "")
+    notes: list[str] = field(default_factory=list)
+
+    def say(self, name: str, value: object) -> None:
+        """Take an input; what an earlier line said stays."""
+        if value is not None and value != "":
+            self.said.setdefault(name, value)
+
+    def measure(
+        self, rank: str, name: str, value: float, *, again: bool = False, least: bool = False
+    ) -> None:
+        """Take a figure of a rank; the first counts.
+
+        again: a later line is better informed. least: the least counts.
+        """
+        own = self.ranks.setdefault(rank, {})
+        if again or name not in own:
+            own[name] = value
+        elif least:
+            own[name] = min(own[name], value)
+
+    def fail(self, outcome: str, words: str) -> None:
+        """Take the first failure, unless it had already started."""
+        if not self.started and not self.failure[0]:
+            self.failure = (outcome, words)
+
+    def note(self, text: str) -> None:
+        """Keep a remark once."""
+        if text not in self.notes and len(self.notes) < _MOST_NOTES:
+            self.notes.append(text)
+
+    @property
+    def told(self) -> bool:
+        """Whether anything was measured or went wrong."""
+        return bool(self.ranks) or bool(self.failure[0])
+
+
+_MOST_NOTES = 12

@@ -1,7 +1,7 @@
 """The one module that speaks to the API server: requests, pages, watches, each small and typed.
 
 It must not know what Plimsoll is about, keep what it fetched, or retry a request that failed:
-callers decide what is worth trying again (`plimsoll_operator.reflector` does for watches).
+callers decide what is worth trying again (`plimsoll_operator.cluster.reflector` does for watches).
 
 Objects are plain dicts of JSON, without ``metadata.managedFields``, which nobody here reads.
 """
@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
@@ -21,11 +23,10 @@ from kubernetes.aio.config import load_incluster_config, load_kube_config
 from kubernetes.aio.config.config_exception import ConfigException
 
 from plimsoll.errors import PlimsollError
+from plimsoll_operator.cluster.objects import SUBJECT_ACCESS_REVIEWS, Json, Resource, trimmed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-
-Json = dict[str, Any]
 
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
 WATCH_SECONDS: Final = 300
@@ -34,7 +35,7 @@ WATCH_SILENCE: Final = 75.0
 """Seconds without a line (a bookmark comes every minute) after which a watch is taken for dead."""
 
 UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
-"""What a request raises where no answer came."""
+"""What a request raises if no answer came."""
 
 
 class ApiError(PlimsollError):
@@ -58,6 +59,8 @@ class Gone(ApiError):
     """410: the resource version is too old: list again."""
 
 
+_ABOUT_ONE_OBJECT: Final = (400, 422)
+"""Status of errors that say something of the object that was sent, not of the API server."""
 _ERRORS: Final[Mapping[int, type[ApiError]]] = {404: NotFound, 409: Conflict, 410: Gone}
 
 
@@ -72,49 +75,38 @@ class NoCluster(PlimsollError):
     """There is no usable way to an API server; the message says what was tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A kind of object as the API server addresses it. group: empty for the core group."""
-
-    group: str
-    version: str
-    plural: str
-    namespaced: bool = True
-
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """URL path of the collection (of one namespace), or of one object."""
-        parts = [f"/apis/{self.group}" if self.group else "/api", self.version]
-        if namespace and self.namespaced:
-            parts += ["namespaces", quote(namespace, safe="")]
-        parts.append(self.plural)
-        if name:
-            parts.append(quote(name, safe=""))
-        if subresource:
-            parts.append(subresource)
-        return "/".join(parts)
+def in_words(error: BaseException) -> str:
+    """What an error says, or its kind if it says nothing."""
+    return str(error) or type(error).__name__
 
 
-NODES: Final = Resource("", "v1", "nodes", namespaced=False)
-NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
-CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
-EVENTS: Final = Resource("", "v1", "events")
-SECRETS: Final = Resource("", "v1", "secrets")
-LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
-CUSTOM_RESOURCE_DEFINITIONS: Final = Resource(
-    "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False
-)
-VALIDATING_WEBHOOKS: Final = Resource(
-    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", namespaced=False
-)
-VALIDATING_POLICIES: Final = Resource(
-    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", namespaced=False
-)
-VALIDATING_POLICY_BINDINGS: Final = Resource(
-    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings", namespaced=False
-)
-SUBJECT_ACCESS_REVIEWS: Final = Resource(
-    "authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False
-)
+class OncePerCause:
+    """Which failures are news for a log: the first of each cause, then one in `REPEAT` seconds.
+
+    A thousand writes that fail because the API server is away have one cause.
+    """
+
+    REPEAT: Final = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """clock: seconds that only ever grow."""
+        self._clock = clock
+        self._said: dict[object, tuple[float, int]] = {}
+
+    def news(self, error: BaseException) -> str:
+        """The error in words, and how often its cause came again unsaid; empty if no news."""
+        now = self._clock()
+        cause: object = in_words(error)
+        if isinstance(error, ApiError) and error.status not in _ABOUT_ONE_OBJECT:
+            cause = (error.status, error.reason)
+        since, unsaid = self._said.get(cause, (-math.inf, 0))
+        if now - since < self.REPEAT:
+            self._said[cause] = (since, unsaid + 1)
+            return ""
+        for old in [key for key, (said, _) in self._said.items() if now - said >= self.REPEAT]:
+            del self._said[old]
+        self._said[cause] = (now, 0)
+        return in_words(error) + (f" (and {unsaid} times more before)" if unsaid else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +115,6 @@ class Page:
 
     items: list[Json]
     resource_version: str
-
-
-def trimmed(obj: Json) -> Json:
-    """The object without its managed fields, which are often half of it."""
-    metadata = obj.get("metadata")
-    if isinstance(metadata, dict):
-        metadata.pop("managedFields", None)
-    return obj
 
 
 class Client:
@@ -163,8 +147,11 @@ class Client:
         content_type: str,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, per phase
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type,
-                   "User-Agent": "plimsoll"}  # fmt: skip
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": content_type,
+            "User-Agent": "plimsoll",
+        }
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         if method != "GET" and (why := self._why_not_write()):
             raise NotAllowedNow(why)
@@ -194,15 +181,26 @@ class Client:
         return answer
 
     async def pages(
-        self, resource: Resource, *, chunk: int = 250, label_selector: str = ""
+        self,
+        resource: Resource,
+        *,
+        chunk: int = 250,
+        label_selector: str = "",
+        field_selector: str = "",
+        namespace: str = "",
     ) -> AsyncIterator[Page]:
-        """All objects of a kind in pages of at most `chunk`: one page in memory at a time."""
+        """All objects of a kind in pages of at most `chunk`: one page in memory at a time.
+
+        namespace: of which alone; empty for all.
+        """
         query: dict[str, str | int] = {"limit": chunk}
         if label_selector:
             query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
         more = True
         while more:
-            answer = await self.request("GET", resource.path(), query=query)
+            answer = await self.request("GET", resource.path(namespace), query=query)
             metadata = answer.get("metadata") or {}
             kind = str(answer.get("kind", "")).removesuffix("List")
             items = answer.pop("items", None) or []
@@ -221,6 +219,7 @@ class Client:
         resource_version: str,
         *,
         label_selector: str = "",
+        field_selector: str = "",
         namespace: str = "",
         name: str = "",
     ) -> AsyncIterator[tuple[str, Json]]:
@@ -228,7 +227,7 @@ class Client:
 
         resource_version: empty for what is there now, as ADDED, and all changes since.
         name: of the one object to watch, for which rights to that one object are enough.
-        Ends when the server ends it, after `WATCH_SECONDS` at the latest. Raises `Gone` where the
+        Ends when the server ends it, after `WATCH_SECONDS` at the latest. Raises `Gone` if the
         version is too old, `ApiError` for another error in the stream, or one of `UNREACHABLE`.
         """
         query: dict[str, str | int] = {
@@ -242,7 +241,9 @@ class Client:
         if label_selector:
             query["labelSelector"] = label_selector
         if name:
-            query["fieldSelector"] = f"metadata.name={name}"
+            field_selector = f"metadata.name={name}"
+        if field_selector:
+            query["fieldSelector"] = field_selector
         timeout = aiohttp.ClientTimeout(
             total=WATCH_SECONDS + 15, sock_connect=5, sock_read=WATCH_SILENCE
         )
@@ -262,7 +263,7 @@ class Client:
     ) -> Json:
         """Merge a patch into the status of an object, if it still has that version.
 
-        Raises `Conflict` where it has another, `NotFound` where it is gone.
+        Raises `Conflict` if it has another, `NotFound` if it is gone.
         """
         return await self.request(
             "PATCH",
@@ -272,13 +273,13 @@ class Client:
         )
 
     async def create(self, resource: Resource, obj: Json, *, namespace: str = "") -> Json:
-        """Create an object. Raises `Conflict` where it is there already."""
+        """Create an object. Raises `Conflict` if it is there already."""
         return await self.request("POST", resource.path(namespace), body=obj)
 
     async def apply(
         self, resource: Resource, obj: Json, *, manager: str, force: bool = True
     ) -> Json:
-        """Server-side apply under a field manager. Raises `Conflict` where others own a field."""
+        """Server-side apply under a field manager. Raises `Conflict` if others own a field."""
         metadata = obj["metadata"]
         return await self.request(
             "PATCH",
@@ -347,9 +348,9 @@ def _status_error(status: Mapping[str, Any], code: int) -> ApiError:
 async def connect(kubeconfig: str = "", context: str = "") -> AsyncIterator[Client]:
     """A client, closed at the end of the block.
 
-    kubeconfig: a file, or several as in $KUBECONFIG; empty: the pod's service account where there
+    kubeconfig: a file, or several as in $KUBECONFIG; empty: the pod's service account if there
     is one, then $KUBECONFIG, then ~/.kube/config. context: in that file; empty: its current one.
-    Raises `NoCluster` where none of them is usable.
+    Raises `NoCluster` if none of them is usable.
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 128

@@ -1,30 +1,36 @@
-"""One start-up as a measured row: the keys that `plimsoll accuracy` reads, null where unsaid.
+"""One start-up of a log as a measured row, null if unsaid, and beside its prediction.
 
 It must not guess: a value is in the log, given by the user, or follows from the log by arithmetic:
 
     rank               of several the one with the least left for the KV cache, which decides; what
                        it did not print is the most that another printed (the least, for the cache)
-    activation         peak_torch_memory - weights, where the log has only the peak (0.6.4)
-    non-torch          consumed memory - weights, where the log has only the sum (0.25 on)
+    activation         peak_torch_memory - weights, if the log has only the peak (0.6.4)
+    non-torch          consumed memory - weights, if the log has only the sum (0.25 on)
     block size, V0     the power of two at which blocks x size / length is the concurrency printed
     tokens, V0         blocks x block size
-    weights_format     ``none`` where the log says that nothing is quantized, or where the config
-                       that is compared with is the checkpoint's own
+    weights_format     ``none`` if the log says that nothing is quantized, or if the config that is
+                       compared with is the checkpoint's own
 """
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.measured.logs.vllm import UNQUANTIZED
-from plimsoll.measured.values import number, whole, yes_or_no
+from plimsoll.measured import log_vllm, rows, score
+from plimsoll.measured.models import Configs
+from plimsoll.measured.printed import number, whole, yes_or_no
+from plimsoll.models import catalogue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from plimsoll.measured.logs.facts import StartUp
+    from plimsoll.measured.log_lines import StartUp
+    from plimsoll.measured.score import Scored
+    from plimsoll.models.architecture import Architecture
+
 
 KEYS: Final = (
     "id", "engine", "engine_version", "model", "config_id", "architecture_family", "family_group",
@@ -37,22 +43,32 @@ KEYS: Final = (
     "derived_kv_bytes_per_token_per_gpu", "outcome", "trust", "inferred_fields", "unit_note",
     "notes", "source_url",
 )  # fmt: skip
+_SIZES: Final = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size")
+_SPLIT: Final = ("tensor_parallel", "pipeline_parallel", "data_parallel")
+_BUDGET: Final = (
+    "weights_gib_per_gpu",
+    "activation_peak_gib",
+    "non_torch_gib",
+    "kv_cache_gib_per_gpu",
+)
+"""What shares the memory that the engine may use."""
 _HUB_CACHE: Final = re.compile(r"models--([\w.-]+?)--([\w.-]+?)(?:/|$)")
 _HUB_NAME: Final = re.compile(r"[\w.-]+/[\w.-]+")
-_FROM_ARGS: Final = {
-    "tensor_parallel_size": "tensor_parallel", "pipeline_parallel_size": "pipeline_parallel",
-    "data_parallel_size": "data_parallel", "max_model_len": "max_model_len",
-    "max_num_seqs": "max_num_seqs", "max_num_batched_tokens": "max_num_batched_tokens",
-    "gpu_memory_utilization": "gpu_memory_utilization", "block_size": "block_size",
-    "kv_cache_dtype": "kv_cache_dtype", "enforce_eager": "enforce_eager",
-    "enable_expert_parallel": "expert_parallel", "model": "model", "model_tag": "model",
-}  # fmt: skip
-"""vLLM's own arguments, by the name that a row has for them."""
 _SGLANG_FEATURES: Final = frozenset(
-    {"speculative_algorithm", "lora_paths", "cpu_offload_gb", "disaggregation_mode", "dcp_size",
-     "moe_a2a_backend", "ep_num_redundant_experts", "kt_weight_path", "dllm_algorithm",
-     "json_model_override_args", "hisparse_config"}
-)  # fmt: skip
+    {
+        "speculative_algorithm",
+        "lora_paths",
+        "cpu_offload_gb",
+        "disaggregation_mode",
+        "dcp_size",
+        "moe_a2a_backend",
+        "ep_num_redundant_experts",
+        "kt_weight_path",
+        "dllm_algorithm",
+        "json_model_override_args",
+        "hisparse_config",
+    }
+)
 """SGLang's arguments with a value that touch memory once they are not as `_SGLANG_OFF` has them."""
 _SGLANG_OFF: Final = (None, "null", "none", "{}", 1)
 _UNITS: Final = {"vllm": "GiB, also where the log prints GB", "sglang": "GB in the log is GiB"}
@@ -62,7 +78,7 @@ _UNITS: Final = {"vllm": "GiB, also where the log prints GB", "sglang": "GB in t
 class Filled:
     """What the user says that the log does not.
 
-    model: its name, where the log has none. config_id: what its structure is kept under.
+    model: its name, if the log has none. config_id: what its structure is kept under.
     as_config: the config that it is compared with is the checkpoint's own.
     """
 
@@ -74,11 +90,11 @@ class Filled:
 
 def row_of(found: StartUp, name: str, filled: Filled = Filled()) -> dict[str, Any]:
     """The row of a start-up. name: what to call it."""
-    said = _inputs(found)
+    said = log_vllm.inputs(found) if found.engine == "vllm" else dict(found.said)
     row: dict[str, Any] = dict.fromkeys(KEYS)
     model = str(said.get("model") or "") or filled.model
     quantization = said.get("quantization")
-    unquantized = quantization == UNQUANTIZED
+    unquantized = quantization == log_vllm.UNQUANTIZED
     row |= {
         "id": name,
         "engine": found.engine,
@@ -104,9 +120,7 @@ def row_of(found: StartUp, name: str, filled: Filled = Filled()) -> dict[str, An
         "unit_note": _UNITS.get(found.engine),
         "source_url": None,
     }
-    for key in ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "block_size",
-                "tensor_parallel", "pipeline_parallel", "data_parallel"):  # fmt: skip
-        row[key] = whole(said.get(key))
+    row |= {key: whole(said.get(key)) for key in (*_SIZES, *_SPLIT)}
     _split(row)
     row |= _measured(found, row)
     _derived(row)
@@ -120,22 +134,6 @@ def hub_name(model: str) -> str:
     if cached:
         return f"{cached[1]}/{cached[2]}"
     return model if _HUB_NAME.fullmatch(model) and not model.startswith(".") else ""
-
-
-def _inputs(found: StartUp) -> dict[str, Any]:
-    """What lines and arguments say; an argument is exact where a line rounds, or the reverse."""
-    said = dict(found.said)
-    if found.engine != "vllm":
-        return said
-    for name, key in _FROM_ARGS.items():
-        value = found.args.get(name)
-        if value is not None and (key not in said or key == "gpu_memory_utilization"):
-            said[key] = value
-    if found.whole:
-        said.setdefault("expert_parallel", False)
-        for key in ("tensor_parallel", "pipeline_parallel", "data_parallel"):
-            said.setdefault(key, 1)
-    return said
 
 
 def _version(said: dict[str, Any]) -> str | None:
@@ -156,7 +154,7 @@ def _outcome(found: StartUp) -> str:
 
 
 def _split(row: dict[str, Any]) -> None:
-    sizes = [row[key] for key in ("tensor_parallel", "pipeline_parallel", "data_parallel")]
+    sizes = [row[key] for key in _SPLIT]
     if all(size is not None for size in sizes):
         row["num_gpus"] = sizes[0] * sizes[1] * sizes[2]
 
@@ -191,8 +189,6 @@ def _memory_args(found: StartUp) -> Iterator[tuple[str, object]]:
 
 def _plain(value: object) -> object:
     """A value that JSON can hold: mappings as JSON text, as a command line has them."""
-    import json
-
     if isinstance(value, dict):
         return json.dumps(value, default=str)
     if isinstance(value, (list, tuple)):
@@ -263,8 +259,7 @@ def _derived(row: dict[str, Any]) -> None:
     gib, tokens = row["kv_cache_gib_per_gpu"], row["kv_cache_tokens"]
     if gib and tokens:
         row["derived_kv_bytes_per_token_per_gpu"] = round(gib * 2**30 / tokens)
-    parts = [row[key] for key in ("weights_gib_per_gpu", "activation_peak_gib", "non_torch_gib",
-                                  "kv_cache_gib_per_gpu")]  # fmt: skip
+    parts = [row[key] for key in _BUDGET]
     total, share = row["gpu_total_gib"], row["gpu_memory_utilization"]
     if total and share and all(part is not None for part in parts):
         row["derived_budget_residual_gib"] = round(total * share - sum(parts), 2)
@@ -283,3 +278,75 @@ def _notes(found: StartUp) -> Iterator[str]:
     if found.said.get("speculative"):
         yield "speculative decoding"
     yield from found.notes
+
+
+NO_MODEL: Final = "the structure of the model is not known"
+_MODEL: Final = "--model or --config"
+_ADD: Final = {
+    "model": _MODEL,
+    "config_id": _MODEL,
+    "weights_format": _MODEL,
+    "gpu": "--gpu",
+    "gpu_total_gib": "--gpu",
+}
+"""Options of the command that fill in what a log does not say."""
+_WORDS: Final = {
+    "model": "the model",
+    "gpu": "the GPU",
+    "engine_version": "the engine's version",
+    "gpu_memory_utilization": "the memory utilization",
+    "max_model_len": "the context length",
+    "max_num_seqs": "the number of sequences",
+    "max_num_batched_tokens": "the tokens of a batch",
+    "enforce_eager": "whether CUDA graphs are on",
+    "kv_cache_dtype": "the dtype of the KV cache",
+    "tensor_parallel": "the tensor-parallel size",
+}
+_AT_DEFAULT: Final = frozenset(
+    {
+        "gpu_memory_utilization",
+        "max_model_len",
+        "max_num_seqs",
+        "max_num_batched_tokens",
+        "enforce_eager",
+        "kv_cache_dtype",
+    }
+)
+"""Inputs that need not be said if the log prints every argument that is not default."""
+
+
+def scored(row: dict[str, Any], architecture: Architecture | None) -> Scored:
+    """The row beside its prediction; without an architecture every term says why it has none."""
+    configs = Configs()
+    name = row.get("config_id")
+    if architecture is not None and isinstance(name, str):
+        configs.made[name] = architecture
+    found = score.score_row(rows.row_of(row, str(row.get("id"))), configs)
+    if architecture is None:
+        return replace(found, left_out=dict.fromkeys(found.left_out, NO_MODEL))
+    return found
+
+
+def missing(row: dict[str, Any], architecture: Architecture | None) -> str:
+    """One sentence on the inputs that the log does not say; empty if it says all."""
+    lacking = [key for key in _WORDS if key in KEYS and row.get(key) is None]
+    if row.get("other_args") is not None:
+        lacking = [key for key in lacking if key not in _AT_DEFAULT]
+    if row.get("engine") == "sglang":
+        lacking = [key for key in lacking if key != "max_num_seqs"]
+    parts = []
+    if lacking:
+        options = list(dict.fromkeys(_ADD[key] for key in lacking if key in _ADD))
+        words = _joined([_WORDS[key] for key in lacking])
+        add = f": add {_joined(options)}" if options else ""
+        parts.append(f"the log does not say {words}{add}")
+    if architecture is None and row.get("model"):
+        model = str(row["model"])
+        near = catalogue.load().suggest(model.rstrip("/").rpartition("/")[2], 1)
+        like = f" (--model {near[0]}?)" if near else ""
+        parts.append(f"the structure of {model} is not known: add {_MODEL}{like}")
+    return "; ".join(parts)
+
+
+def _joined(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

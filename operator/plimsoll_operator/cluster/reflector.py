@@ -13,36 +13,23 @@ server answers, it tries again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.client import UNREACHABLE, ApiError, Client, Json, Resource
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, in_words
+from plimsoll_operator.cluster.objects import Json, Name, Resource, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-Name = tuple[str, str]
-"""Namespace (empty for cluster-scoped kinds) and name."""
-
 FIRST_DELAY: Final = 0.5
 LONGEST_DELAY: Final = 8.0
 """Seconds; short, so that everybody is back within seconds of the API server's return."""
-
-
-def name_of(obj: Json) -> Name:
-    """Namespace and name of an object."""
-    metadata = obj.get("metadata") or {}
-    return str(metadata.get("namespace", "")), str(metadata.get("name", ""))
-
-
-def version_of(obj: Json) -> int:
-    """Resource version as a number: of two, the larger is the later. 0 where there is none."""
-    text = str((obj.get("metadata") or {}).get("resourceVersion", ""))
-    return int(text) if text.isdecimal() else 0
 
 
 def backoff(failures: int) -> float:
@@ -63,19 +50,26 @@ class Reflector:
         deleted: Callable[[Name], None],
         chunk: int = 100,
         label_selector: str = "",
+        field_selector: str = "",
     ) -> None:
         """changed: given each object listed, added or modified; deleted: the name of each gone.
 
         Both must be quick; what they raise is logged, and the object is passed over.
-        chunk: objects per page of the list. label_selector: restricts both list and watch.
+        chunk: objects per page of the list. The selectors restrict both list and watch.
         """
         self._client, self._resource = client, resource
         self._changed, self._deleted = changed, deleted
-        self._chunk, self._selector = chunk, label_selector
+        self._chunk = chunk
+        self._labels, self._fields = label_selector, field_selector
         self._known: set[Name] = set()
         self._heard = time.monotonic()
+        self._hurried = asyncio.Event()
         self.synced = asyncio.Event()
         """Set once the first list is complete."""
+
+    def has(self, name: Name) -> bool:
+        """Whether there is an object of that name."""
+        return name in self._known
 
     @property
     def age(self) -> float:
@@ -92,7 +86,10 @@ class Reflector:
                 if not version:
                     version = await self._list()
                 async for kind, obj in self._client.watch(
-                    self._resource, version, label_selector=self._selector
+                    self._resource,
+                    version,
+                    label_selector=self._labels,
+                    field_selector=self._fields,
                 ):
                     self._heard = time.monotonic()
                     version = str((obj.get("metadata") or {}).get("resourceVersion") or version)
@@ -105,19 +102,32 @@ class Reflector:
                 log.info("%s: listing again: %s", self._resource.plural, error)
             except UNREACHABLE as error:
                 failures += 1
-                log.info("%s: no answer: %s", self._resource.plural, error or type(error).__name__)
+                log.info("%s: no answer: %s", self._resource.plural, in_words(error))
             except ValueError as error:
                 version = ""
                 failures += 1
                 log.warning("%s: not understood: %s", self._resource.plural, error)
             if failures or time.monotonic() - started < 1:
-                await asyncio.sleep(backoff(failures))
+                await self._pause(backoff(failures))
+
+    def hurry(self) -> None:
+        """Try again now: the API server answers others."""
+        self._hurried.set()
+
+    async def _pause(self, seconds: float) -> None:
+        self._hurried.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
 
     async def _list(self) -> str:
         seen: set[Name] = set()
         version = ""
         async for page in self._client.pages(
-            self._resource, chunk=self._chunk, label_selector=self._selector
+            self._resource,
+            chunk=self._chunk,
+            label_selector=self._labels,
+            field_selector=self._fields,
         ):
             self._heard = time.monotonic()
             for obj in page.items:
