@@ -70,7 +70,7 @@ def resolve(
     """The model that these say; the most telling one wins.
 
     A document over baseModel over a uri of the catalogue over a size. quantization: how the
-    checkpoint is stored, where it differs. origin: where the document or the size is stated.
+    checkpoint is stored, if it differs. origin: where the document or the size is stated.
     Raises `Unresolved`.
     """
     name = _short(uri) or base_model
