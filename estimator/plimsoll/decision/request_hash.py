@@ -58,7 +58,7 @@ def request_hash(
         constants,
         knowledge.digest,
         policy.mode.value,
-        *((settings.own,) if settings.own else ()),
+        *((settings.options.said(),) if settings.options.said() else ()),
         *_features(settings),
     )
     digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass"))
