@@ -173,7 +173,7 @@ which."""
 def _of(estimate: Estimate, term: TermId) -> float:
     copies = max(1, estimate.parallelism.data)
     if term in _TERMS:
-        return estimate.term(_TERMS[term]).bytes / GIB
+        return estimate.terms[_TERMS[term]].bytes / GIB
     if term is TermId.KV_GIB:
         return estimate.kv_capacity / GIB
     if term is TermId.CONCURRENCY:

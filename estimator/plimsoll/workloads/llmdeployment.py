@@ -64,6 +64,9 @@ PLACES: Final = Places(
         Field.LORA_SLOTS: "spec.engine.lora.maxLoras",
         Field.LORA_RANK: "spec.engine.lora.maxRank",
         Field.SPECULATIVE: "spec.engine.speculative",
+        Field.SPECULATIVE_METHOD: "spec.engine.speculative.method",
+        Field.SPECULATIVE_MODEL: "spec.engine.speculative.model",
+        Field.SPECULATIVE_TOKENS: "spec.engine.speculative.tokens",
         Field.CPU_OFFLOAD: "spec.engine.cpuOffload",
         Field.EXTRA_ARGS: "spec.engine.extraArgs",
         Field.TENSOR: "spec.engine.parallelism.tensor",
@@ -82,15 +85,6 @@ PLACES: Final = Places(
     }
 )
 """Where an LLMDeployment keeps each field."""
-
-_VLLM_ONLY: Final = {
-    "lora": Field.LORA,
-    "speculative": Field.SPECULATIVE,
-    "cpu_offload": Field.CPU_OFFLOAD,
-    "images": Field.IMAGES,
-    "videos": Field.VIDEOS,
-}
-"""Settings that only vLLM's model knows, each with its field."""
 
 _T = TypeVar("_T")
 _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
@@ -244,7 +238,7 @@ def _settings(spec: EngineSpec, collected: _Collector) -> EngineSettings:
 def _features(
     settings: EngineSettings, spec: EngineSpec, workload: WorkloadSpec, collected: _Collector
 ) -> EngineSettings:
-    """The settings with adapters, draft, offload and images; only vLLM's model knows them."""
+    """The settings with adapters, draft, offload and images."""
     asked: dict[str, Any] = {}
     if spec.lora is not None:
         asked["lora"] = Lora(spec.lora.max_loras, spec.lora.max_rank)
@@ -263,13 +257,7 @@ def _features(
         asked["images"] = workload.images_per_prompt
     if workload.videos_per_prompt is not None or workload.images_per_prompt == 0:
         asked["videos"] = workload.videos_per_prompt or 0
-    if settings.name == "vllm":
-        return replace(settings, **asked)
-    fix = f"leave it out; flags of the engine go into {PLACES.path(Field.EXTRA_ARGS)}"
-    for name in asked:
-        wanted = f"no such field beside engine {settings.name}"
-        collected.wrong(_VLLM_ONLY[name], "", wanted, fix)
-    return settings
+    return replace(settings, **asked)
 
 
 def _model(spec: ModelSpec, namespace: str, documents: Documents, collected: _Collector) -> Model:

@@ -348,7 +348,7 @@ def test_without_the_config_map_the_base_model_still_says_what_it_is() -> None:
     spec = {"model": {"baseModel": "Qwen/Qwen2.5-7B-Instruct", "configMapRef": {"name": "mine"}}}
     found = read(spec, Texts({}))
     assert found.model.source is ModelSource.BASE_MODEL
-    assert found.warnings
+    assert warnings_in(found)
 
 
 def test_a_config_map_says_what_the_model_is() -> None:
