@@ -112,7 +112,7 @@ def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
 def _need_and_have(estimate: Estimate, accelerator: str) -> str:
     gpus = estimate.parallelism.gpus
     said = f"needs {need(estimate)} per GPU, {gpus} x {accelerator} has {have(estimate)} usable"
-    if estimate.required_low > estimate.usable:
+    if estimate.required_low > estimate.usable or estimate.required_high <= estimate.usable:
         return said
     return f"{said}: within the estimate's error of {error(estimate)}"
 
@@ -178,6 +178,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         case Reason.UNREAD_FLAGS:
             flags = _flags(request)
             return _short(f"{said}: short by {shortfall(e)}, but {flags} is not read")
+        case Reason.UNKNOWN_MODEL if not verdict.short_by:
+            return f"{said}, if the model is as it is described"
         case Reason.UNKNOWN_ACCELERATOR:
             return f"{said}: short by {shortfall(e)}, but that memory is not certain"
         case _:

@@ -77,6 +77,19 @@ _TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "no accelerator that this request allows has so much memory",
         "lower it, or allow another accelerator",
     ),
+    Rule.NOT_THE_MODEL_AT_URI: (
+        "the model at {at.uri}: the catalogue knows {uri}, of {parameters} parameters at {bits} "
+        "bits",
+        "leave it out, or write the {name_of.uri} of the model that is meant",
+    ),
+    Rule.NOT_STORED_SO_AT_URI: (
+        "how the checkpoint at {at.uri} is stored: the catalogue knows {uri} at {bits} bits",
+        "leave it out, or write the {name_of.uri} of a checkpoint that is stored so",
+    ),
+    Rule.NOT_STORED_SO_AT_URI_BUT_AT: (
+        "how the checkpoint at {at.uri} is stored: the catalogue knows {uri} at {bits} bits",
+        "leave it out, or write {name_of.uri}: hf://{other}, which is stored so",
+    ),
     Rule.UNKNOWN_BASE: (
         "an id of the catalogue",
         "`plimsoll models list` shows all; for a model that is not there use {at.config} with its "
@@ -113,6 +126,10 @@ _SENTENCES: Final[dict[Rule, str]] = {
     Rule.RULE_OF_THUMB_ALONE: (
         "decided by the rule of thumb alone, which knows no context length and no concurrency; "
         "give {end_of.base_model} or {end_of.config} for an estimate"
+    ),
+    Rule.UNSURE_REVISION: (
+        "{path}: the catalogue knows {model} as a larger model than is said here; whether it is so "
+        "at the revision that is asked for is not known"
     ),
     Rule.UNKNOWN_MODEL: (
         "model {given} is unknown: nothing was checked; add {end_of.base_model}, "

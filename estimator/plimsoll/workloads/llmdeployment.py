@@ -306,6 +306,7 @@ def _model(spec: ModelSpec, namespace: str, documents: Documents, collected: _Co
             parameters=parameters,
             bits=(spec.bits or 16) if parameters else None,
             quantization=spec.quantization or "",
+            revision=spec.revision or "",
         )
     except Unresolved as error:
         collected.problems += wording.problems(error.placed(PLACES), PLACES)
