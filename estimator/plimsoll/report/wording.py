@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.errors import Problem, shown
+from plimsoll.errors import Problem, clean, shown
 from plimsoll.findings import Finding, Rule
 from plimsoll.paths import Field
 from plimsoll.report import refusals
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Estimate
     from plimsoll.findings import Fact
     from plimsoll.paths import Places
+
+LONGEST_FACT: Final = 300
+"""Characters of a name or a sentence within a text."""
 
 _TEXTS: Final[dict[Rule, tuple[str, str]]] = {
     Rule.SIZE: ("must be at least 1 and at most {most}", ""),
@@ -165,7 +168,7 @@ def problems(findings: Iterable[Finding | Problem], places: Places) -> tuple[Pro
 def sentence(finding: Finding | str, places: Places) -> str:
     """A finding that is told in one sentence; a sentence that is worded already stays."""
     if isinstance(finding, str):
-        return finding
+        return clean(finding, LONGEST_FACT)
     return SENTENCES[finding.rule].format_map(_facts(finding, places))
 
 
@@ -210,7 +213,9 @@ def _fact(value: Fact, places: Places) -> object:
     if isinstance(value, Field):
         return places.path(value)
     if isinstance(value, tuple):
-        return _Joined(value)
+        return _Joined(map(clean, value))
+    if isinstance(value, str):
+        return clean(value, LONGEST_FACT)
     if type(value) is int:
         return _Figure(value)
     return value
