@@ -53,9 +53,15 @@ KNOWN: dict[str, Any] = {
     "max_concurrency": 58.1,
 }
 MEASURED = (
-    "weights_gib_per_gpu", "activation_peak_gib", "non_torch_gib", "cuda_graph_gib",
-    "kv_cache_gib_per_gpu", "num_gpu_blocks", "kv_cache_tokens", "max_concurrency",
-)  # fmt: skip
+    "weights_gib_per_gpu",
+    "activation_peak_gib",
+    "non_torch_gib",
+    "cuda_graph_gib",
+    "kv_cache_gib_per_gpu",
+    "num_gpu_blocks",
+    "kv_cache_tokens",
+    "max_concurrency",
+)
 CONFIGS = Configs({LLAMA["_model_id"]: LLAMA, MIXTURE["_model_id"]: MIXTURE})
 
 

@@ -36,14 +36,14 @@ def problems_in(of: _WithProblems) -> tuple[Problem, ...]:
     return worded(of.problems)
 
 
+def warnings_in(of: _WithWarnings) -> tuple[str, ...]:
+    """What a request, a reading or a verdict warns of, a sentence each."""
+    return tuple(wording.sentence(warning, PLACES) for warning in of.warnings)
+
+
 def changes_in(alternative: Alternative) -> str:
     """The changes of an alternative in one line."""
     return " + ".join(f"{PLACES.path(c.field)}: {c.value}" for c in alternative.changes)
-
-
-def warnings_in(of: _WithWarnings) -> tuple[str, ...]:
-    """What a reader of a request, a reading or a verdict should know."""
-    return tuple(wording.sentence(one, PLACES) for one in of.warnings)
 
 
 def notes_in(estimate: Estimate) -> tuple[str, ...]:

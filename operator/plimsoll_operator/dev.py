@@ -1,6 +1,6 @@
 """Controller and admission in one process, for development: certificate and webhook included.
 
-It must not be how Plimsoll runs in production: the certificate is made anew at each start, and the
+It must not be how Plimsoll runs in production: the certificate is made again at each start, and the
 webhook points at this machine and goes when it ends.
 """
 
@@ -96,14 +96,14 @@ async def _answers(host: str, port: int) -> None:
         return
 
 
-async def run(settings: Settings, stop: asyncio.Event, *, install: bool = False) -> None:
+async def run_both(settings: Settings, stop: asyncio.Event, *, install: bool = False) -> None:
     """Run both until told to stop. With install: apply CRD and floor policy first.
 
     Metrics of admission are one port above those of the controller. Raises `NoCluster`, `ApiError`
-    where something may not be applied, or OSError where a port is taken.
+    if something may not be applied, or OSError if a port is taken.
     """
-    from plimsoll_operator.admission import app as admission
-    from plimsoll_operator.controller import app as controller
+    from plimsoll_operator.admission.app import run_admission
+    from plimsoll_operator.controller.app import run_controller
 
     host = HERE if settings.admission_host == ANYWHERE else settings.admission_host
     with tempfile.TemporaryDirectory(prefix="plimsoll-dev-") as folder:
@@ -118,8 +118,8 @@ async def run(settings: Settings, stop: asyncio.Event, *, install: bool = False)
                 await _install(client)
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(controller.run(settings, end))
-                    group.create_task(admission.run(beside, end))
+                    group.create_task(run_controller(settings, end))
+                    group.create_task(run_admission(beside, end))
                     await _answers(host, settings.admission_port)
                     url = f"https://{host}:{settings.admission_port}{PATH}"
                     async with registered(client, url, made.authority):

@@ -60,9 +60,17 @@ FAR_PCT: Final = {
 def page() -> str:
     """The page, in Markdown."""
     parts = (
-        _head(), _terms(), _pictures(), _cuts(), _outcome(), _peers(), _far(), _left_out(), _rows(),
+        _head(),
+        _terms(),
+        _pictures(),
+        _cuts(),
+        _outcome(),
+        _peers(),
+        _far(),
+        _left_out(),
+        _rows(),
         _sources(),
-    )  # fmt: skip
+    )
     return "\n".join(line for part in parts for line in (*part, "")).rstrip("\n") + "\n"
 
 

@@ -134,8 +134,12 @@ def _llmd_weights(case: Case) -> float:
 
 
 _LLMD_BY_CLASS: Final = (
-    ("Llama", 4.8), ("Qwen2", 5.6), ("Qwen3", 5.6), ("Pixtral", 2.5), ("Mistral3", 2.5),
-)  # fmt: skip
+    ("Llama", 4.8),
+    ("Qwen2", 5.6),
+    ("Qwen3", 5.6),
+    ("Pixtral", 2.5),
+    ("Mistral3", 2.5),
+)
 
 
 def _llmd_activation(case: Case) -> float:

@@ -85,9 +85,14 @@ class Installed:
     def helm(self, command: str, *arguments: str, values: Mapping[str, Any] | None = None) -> str:
         """A command of helm on this release; what it printed."""
         return helm(
-            command, self.name, *arguments, "--namespace", self.namespace,
-            kubeconfig=self.plane.kubeconfig, values=values,
-        ).stdout  # fmt: skip
+            command,
+            self.name,
+            *arguments,
+            "--namespace",
+            self.namespace,
+            kubeconfig=self.plane.kubeconfig,
+            values=values,
+        ).stdout
 
     def settings(self, component: str) -> dict[str, str]:
         """What the Deployment of a component, as the API server holds it, tells its pods."""
@@ -132,9 +137,11 @@ def install_chart(plane: ControlPlane, values: Mapping[str, Any] | None = None) 
     """`helm install` of the chart with its webhook on a port of this machine."""
     made = Installed(plane, free_port())
     made.helm(
-        "install", str(CHART), "--create-namespace",
+        "install",
+        str(CHART),
+        "--create-namespace",
         values=merged(elsewhere(made.port), values or {}),
-    )  # fmt: skip
+    )
     return made
 
 

@@ -160,8 +160,9 @@ def webhook_works(release: Installed, override: str = f"{RELEASE}-override") -> 
 
             claim(overridden, "who may override does")
     finally:
-        plane.kubectl("delete", "nodes", *(n["metadata"]["name"] for n in (early, late)),
-                      "--ignore-not-found")  # fmt: skip
+        plane.kubectl(
+            "delete", "nodes", *(n["metadata"]["name"] for n in (early, late)), "--ignore-not-found"
+        )
 
 
 def of(config_map: str) -> dict[str, Any]:
@@ -276,9 +277,15 @@ def _hurried(stage: Stage, claim: Claims) -> bool:
 def _keeps_certificates(plane: ControlPlane, claim: Claims) -> None:
     def data(name: str, key: str = "tls.crt") -> str:
         shown = plane.kubectl(
-            "get", "secret", name, "-n", NAMESPACE, "--ignore-not-found",
-            "-o", f"jsonpath={{.data.{key.replace('.', chr(92) + '.')}}}",
-        )  # fmt: skip
+            "get",
+            "secret",
+            name,
+            "-n",
+            NAMESPACE,
+            "--ignore-not-found",
+            "-o",
+            f"jsonpath={{.data.{key.replace('.', chr(92) + '.')}}}",
+        )
         return shown.stdout
 
     def damage(name: str, key: str) -> None:

@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.fixtures_operator import (
-    OperatorProcess,
-    free_port,
-    install,
-    operator_process,
-    until,
-)  # fmt: skip
+from cluster.fixtures_operator import OperatorProcess, free_port, install, operator_process, until
 from configs import LLAMA_70B
 from controlplane import Cluster, ControlPlane
 from controlplane.certificates import LOOPBACK
@@ -58,8 +52,15 @@ class Admission:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def apply(self, spec: dict[str, Any], name: str = "m", *, kubeconfig: Path | None = None,
-              flags: tuple[str, ...] = (), **metadata: Any) -> tuple[int, str]:  # fmt: skip
+    def apply(
+        self,
+        spec: dict[str, Any],
+        name: str = "m",
+        *,
+        kubeconfig: Path | None = None,
+        flags: tuple[str, ...] = (),
+        **metadata: Any,
+    ) -> tuple[int, str]:
         """`kubectl apply` an LLMDeployment."""
         return self.kubectl(
             "apply", "-f", "-", *flags, stdin=obj(name, spec, **metadata), kubeconfig=kubeconfig
@@ -74,8 +75,12 @@ class Admission:
 
 def obj(name: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     """An LLMDeployment."""
-    return {"apiVersion": "plimsoll.dev/v1alpha1", "kind": "LLMDeployment",
-            "metadata": {"name": name, **metadata}, "spec": spec}  # fmt: skip
+    return {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": name, **metadata},
+        "spec": spec,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +94,13 @@ def process(control_plane: Cluster) -> Iterator[OperatorProcess]:
         plane.folder, "admission-test"
     )
     port = free_port()
-    settings = {"admission_host": "127.0.0.1", "admission_port": port, "tls_cert": certificate,
-                "tls_key": key, "admission_drain_seconds": 1}  # fmt: skip
+    settings = {
+        "admission_host": "127.0.0.1",
+        "admission_port": port,
+        "tls_cert": certificate,
+        "tls_key": key,
+        "admission_drain_seconds": 1,
+    }
     kubeconfig = plane.kubeconfig_for_service_account("plimsoll-system", "plimsoll-webhook")
     with operator_process("admission", kubeconfig, plane.folder, settings) as running:
         url = f"https://127.0.0.1:{port}/fit"
@@ -128,25 +138,34 @@ def user(admission: Admission, own_control_plane: ControlPlane) -> Callable[[str
             *(["override"] if may_override else []),
         ]
         role = {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
             "metadata": {"name": name, "namespace": admission.namespace},
-            "rules": [{"apiGroups": ["plimsoll.dev"], "resources": ["llmdeployments"],
-                       "verbs": verbs}],
-        }  # fmt: skip
+            "rules": [
+                {"apiGroups": ["plimsoll.dev"], "resources": ["llmdeployments"], "verbs": verbs}
+            ],
+        }
         binding = {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
             "metadata": {"name": name, "namespace": admission.namespace},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
-        }  # fmt: skip
+        }
         own_control_plane.apply([role, binding])
         kubeconfig = own_control_plane.kubeconfig_for(name)
 
         def known() -> bool:
             asked = own_control_plane.kubectl(
-                "auth", "can-i", "create", "llmdeployments.plimsoll.dev", "-n",
-                admission.namespace, kubeconfig=kubeconfig, check=False,
-            )  # fmt: skip
+                "auth",
+                "can-i",
+                "create",
+                "llmdeployments.plimsoll.dev",
+                "-n",
+                admission.namespace,
+                kubeconfig=kubeconfig,
+                check=False,
+            )
             return asked.stdout.strip() == "yes"
 
         until(known, 10, f"{name} has the rights")

@@ -41,9 +41,12 @@ def test_one_command_installs_decides_refuses_and_leaves_no_webhook_behind(
             lambda: "Ready" in conditions(plane.get("llmdeployment", "fits")), SOON, "it is decided"
         )
         refused = plane.kubectl(
-            "create", "-f", "-", check=False,
+            "create",
+            "-f",
+            "-",
+            check=False,
             input=str(llm_deployment("does-not", "default", ONE_A100, uri=LLAMA)).replace("'", '"'),
-        )  # fmt: skip
+        )
         assert refused.returncode != 0
         assert "short by" in refused.stderr
         assert "denied the request" in refused.stderr

@@ -78,13 +78,23 @@ def run_pod(plane: ControlPlane, folder: Path) -> subprocess.CompletedProcess[st
     done = subprocess.run(
         [sys.executable, *container["command"][1:], *container["args"]],
         env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     status = {"status": {"phase": "Failed" if done.returncode else "Succeeded"}}
     plane.kubectl(
-        "patch", "pod", pod["metadata"]["name"], "-n", NAMESPACE, "--subresource=status",
-        "--type=merge", "-p", json.dumps(status),
-    )  # fmt: skip
+        "patch",
+        "pod",
+        pod["metadata"]["name"],
+        "-n",
+        NAMESPACE,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        json.dumps(status),
+    )
     return done
 
 

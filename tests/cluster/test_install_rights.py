@@ -52,8 +52,11 @@ class Right:
         """It as a rule of its own."""
         names = {"resourceNames": [self.name]} if self.name else {}
         return {
-            "apiGroups": [self.group], "resources": [self.resource], "verbs": [self.verb], **names
-        }  # fmt: skip
+            "apiGroups": [self.group],
+            "resources": [self.resource],
+            "verbs": [self.verb],
+            **names,
+        }
 
 
 def rights(role: Manifest) -> list[Right]:

@@ -180,9 +180,14 @@ def play_cert_manager(plane: ControlPlane) -> Authority:
         "value": base64.b64encode(authority.bundle).decode(),
     }
     plane.kubectl(
-        "patch", "validatingwebhookconfiguration", "plimsoll", "--type=json",
-        "--field-manager=cert-manager-cainjector", "-p", json.dumps([patch]),
-    )  # fmt: skip
+        "patch",
+        "validatingwebhookconfiguration",
+        "plimsoll",
+        "--type=json",
+        "--field-manager=cert-manager-cainjector",
+        "-p",
+        json.dumps([patch]),
+    )
     return authority
 
 

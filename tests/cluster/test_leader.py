@@ -24,7 +24,7 @@ from cluster.plane import own_plane
 from controlplane.nodes import gpu_node
 from plimsoll.errors import PlimsollError
 from plimsoll_operator.cluster.client import connect
-from plimsoll_operator.controller.election import Election, LostLease, Term
+from plimsoll_operator.controller.election import Election, LeaseTimes, LostLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ TAKES_OVER = 20.0
 """Seconds that a standby may take after its leader was killed."""
 AT_ONCE = 5.0
 """The same where the leader ended as it should; a second or two on an idle machine."""
-QUICK = Term(lease=2.0, renew=1.4, retry=0.2)
+QUICK = LeaseTimes(lease=2.0, renew=1.4, retry=0.2)
 SETTINGS = {"leader_elect": True, "resync_seconds": 5}
 WRITTEN = 'plimsoll_reconcile_seconds_count{outcome="written"}'
 
@@ -146,7 +146,7 @@ def test_terms_in_which_two_could_lead_are_refused(
     lease_seconds: float, renew: float, retry: float
 ) -> None:
     with pytest.raises(PlimsollError, match="--lease-renew-seconds"):
-        Term(lease_seconds, renew, retry)
+        LeaseTimes(lease_seconds, renew, retry)
 
 
 async def test_of_five_candidates_that_fall_silent_or_give_up_in_turn_never_two_lead(

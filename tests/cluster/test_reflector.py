@@ -41,9 +41,13 @@ class Seen:
         self.objects: dict[str, str] = {}
         self.told = 0
         self.reflector = Reflector(
-            client, CONFIG_MAPS, changed=self._changed, deleted=self._deleted, chunk=2,
+            client,
+            CONFIG_MAPS,
+            changed=self._changed,
+            deleted=self._deleted,
+            chunk=2,
             label_selector=OURS,
-        )  # fmt: skip
+        )
 
     def _changed(self, obj: dict[str, Any]) -> None:
         assert "managedFields" not in obj["metadata"]
@@ -162,9 +166,15 @@ async def test_who_may_do_what_is_asked_of_the_cluster(plane: ControlPlane) -> N
 
         async def may(user: str, groups: list[str]) -> bool:
             return await client.subject_access_review(
-                user=user, groups=groups, verb="override", resource=CONFIG_MAPS,
-                namespace="default", name="x", extra={"scopes": ["all"]}, uid="7",
-            )  # fmt: skip
+                user=user,
+                groups=groups,
+                verb="override",
+                resource=CONFIG_MAPS,
+                namespace="default",
+                name="x",
+                extra={"scopes": ["all"]},
+                uid="7",
+            )
 
         assert await may("root", ["system:masters"])
         assert not await may("somebody", ["system:authenticated"])

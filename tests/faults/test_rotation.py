@@ -50,7 +50,6 @@ from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, VALIDATING_WEBHOO
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
-    from types import TracebackType
 
     from controlplane import ControlPlane
 
@@ -86,12 +85,7 @@ class Load:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(45)
 

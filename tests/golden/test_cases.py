@@ -17,8 +17,11 @@ WRITTEN: list[dict[str, Any]] = json.loads(GOLDEN.read_text("utf-8"))
 AGAIN = "run `make accuracy` and look at the difference"
 
 
-@pytest.mark.parametrize(("case", "written"), list(zip(cases(), WRITTEN, strict=True)),
-                         ids=[case.name for case in cases()])  # fmt: skip
+@pytest.mark.parametrize(
+    ("case", "written"),
+    list(zip(cases(), WRITTEN, strict=True)),
+    ids=[case.name for case in cases()],
+)
 def test_each_case_is_estimated_as_written_down(case: Case, written: dict[str, Any]) -> None:
     assert as_dict(case) == written, AGAIN
 

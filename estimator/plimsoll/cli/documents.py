@@ -53,7 +53,7 @@ def profile_from(source: str, output: str, *, hub: bool) -> dict[str, Any]:
     except Invalid as error:
         bad_input(error.problems, output)
     except Unreadable as error:
-        bad_input([Problem("MODEL", error.given, error.wanted)], output)
+        bad_input(Problem("MODEL", error.given, error.wanted), output)
     for note in notes:
         click.echo(f"note: {note}", err=True)
     return profile

@@ -145,7 +145,7 @@ def command(
         fix = f"did you mean {near}? " if near else ""
         own = "a model of your own: its folder, --from-hub, --config FILE, or --parameters COUNT"
         fix += f"{own} for the rule of thumb"
-        bad_input([Problem("MODEL", shown(model or ""), "a model of the catalogue", fix)], output)
+        bad_input(Problem("MODEL", shown(model or ""), "a model of the catalogue", fix), output)
     if gpus and first.problems and all(v.problems for _, _, v in decided):
         bad_input(problems_of(first), output)
     if output != "table":

@@ -69,13 +69,13 @@ def _read(source: str, output: str) -> str:
             return sys.stdin.read(MAX_FILE)
         path = Path(source)
         if path.stat().st_size > MAX_FILE:
-            bad_input([Problem("--inventory", shown(source), "a file below 256 MiB")], output)
+            bad_input(Problem("--inventory", shown(source), "a file below 256 MiB"), output)
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
         fix = "make one with `plimsoll inventory -o json` or `kubectl get nodes -o json`"
         wanted = f"a readable file ({why})"
-        bad_input([Problem("--inventory", shown(source), wanted, fix)], output)
+        bad_input(Problem("--inventory", shown(source), wanted, fix), output)
 
 
 def _parsed(read: Callable[[object], Read], text: str, source: str, output: str) -> Read:
@@ -84,7 +84,7 @@ def _parsed(read: Callable[[object], Read], text: str, source: str, output: str)
         return read(json.loads(text))
     except (json.JSONDecodeError, RecursionError) as error:
         fix = "make it with `plimsoll inventory -o json`"
-        bad_input([Problem(source, shown(text[:40]), f"JSON ({error})", fix)], output)
+        bad_input(Problem(source, shown(text[:40]), f"JSON ({error})", fix), output)
     except Invalid as error:
         bad_input(error.problems, output)
 
@@ -98,38 +98,34 @@ def _ask_kubectl(kubectl: str, context: str | None, kubeconfig: str | None, outp
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     except FileNotFoundError:
         fix = "install kubectl, or give saved nodes with --from FILE"
-        bad_input([Problem("--kubectl", shown(kubectl), "a program that can be run", fix)], output)
+        bad_input(Problem("--kubectl", shown(kubectl), "a program that can be run", fix), output)
     except (OSError, subprocess.TimeoutExpired) as error:
-        bad_input(
-            [Problem("--kubectl", shown(kubectl), f"an answer within 60 s ({error})")], output
-        )
+        bad_input(Problem("--kubectl", shown(kubectl), f"an answer within 60 s ({error})"), output)
     if done.returncode:
         bad_input(
-            [
-                Problem(
-                    "kubectl get nodes",
-                    shown(done.stderr.strip()),
-                    "a list of nodes",
-                    "check the context, and the right to list nodes",
-                )
-            ],
+            Problem(
+                "kubectl get nodes",
+                shown(done.stderr.strip()),
+                "a list of nodes",
+                "check the context, and the right to list nodes",
+            ),
             output,
         )
     return done.stdout
 
 
-def show_inventory(found: Inventory) -> None:
+def show_inventory(inventory: Inventory) -> None:
     """Pools, then the nodes set aside."""
     from plimsoll.units import MIB
 
-    if not found.pools:
+    if not inventory.pools:
         click.echo("no GPU node that can be counted")
     else:
         table = Table(
             ("accelerator", "nodes", "ready", "GPUs/node", "MiB/GPU", "selector", "taints"),
             right=frozenset({"nodes", "ready", "GPUs/node", "MiB/GPU"}),
         )
-        for pool in found.pools:
+        for pool in inventory.pools:
             table.add(
                 pool.accelerator.name,
                 str(pool.nodes),
@@ -140,7 +136,7 @@ def show_inventory(found: Inventory) -> None:
                 ",".join(f"{k}{'=' + v if v else ''}:{e}" for k, v, e in pool.taints),
             )
         show(table)
-    if found.set_aside:
+    if inventory.set_aside:
         click.echo("\nnot counted:")
-        for aside in found.set_aside:
+        for aside in inventory.set_aside:
             click.echo(f"  {aside.node}: {aside.why}")

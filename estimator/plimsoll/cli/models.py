@@ -16,6 +16,9 @@ from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from plimsoll.cli.output import Command
     from plimsoll.models.architecture import Architecture
 
 Described = tuple[str, dict[str, Any], "Architecture"]
@@ -93,16 +96,14 @@ def _chosen(
     if entry is None:
         near = ", ".join(catalogue.suggest(model))
         bad_input(
-            [
-                Problem(
-                    "ID",
-                    shown(model),
-                    "an id of the catalogue",
-                    (f"did you mean {near}? " if near else "")
-                    + "`plimsoll models list` shows all; a model of your own: its folder, "
-                    "--from-hub or --config FILE",
-                )
-            ],
+            Problem(
+                "ID",
+                shown(model),
+                "an id of the catalogue",
+                (f"did you mean {near}? " if near else "")
+                + "`plimsoll models list` shows all; a model of your own: its folder, "
+                "--from-hub or --config FILE",
+            ),
             output,
         )
     return entry.id, entry.profile(), entry.architecture
@@ -110,23 +111,26 @@ def _chosen(
 
 def _unreadable(path: Path, error: Exception, output: str) -> NoReturn:
     reason = getattr(error, "strerror", None) or str(error)
-    bad_input([Problem("--config", shown(str(path)), f"a readable file ({reason})")], output)
+    bad_input(Problem("--config", shown(str(path)), f"a readable file ({reason})"), output)
+
+
+def _model_options(config: str) -> Callable[[Command], Command]:
+    """The argument and the options that say which model is meant. config: the help of --config."""
+    path = click.Path(path_type=Path)
+    hub = "Read the headers of its weights from its hub (HF_ENDPOINT, HF_TOKEN)."
+
+    def add(to: Command) -> Command:
+        to = click.option("--from-hub", is_flag=True, help=hub)(to)
+        to = click.option("--config", "config_file", type=path, metavar="FILE", help=config)(to)
+        return click.argument("model", metavar="ID", required=False, shell_complete=complete_model)(
+            to
+        )
+
+    return add
 
 
 @command.command("show")
-@click.argument("model", metavar="ID", required=False, shell_complete=complete_model)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A config.json or a profile, instead of ID.",
-)
-@click.option(
-    "--from-hub",
-    is_flag=True,
-    help="Read the headers of its weights from its hub (HF_ENDPOINT, HF_TOKEN).",
-)
+@_model_options("A config.json or a profile, instead of ID.")
 @format_option("table", "json", "yaml")
 def show_model(model: str | None, config_file: Path | None, from_hub: bool, output: str) -> None:
     """What one model is made of, with its exact parameter count.
@@ -189,19 +193,7 @@ def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
 
 
 @command.command("export")
-@click.argument("model", metavar="ID", required=False, shell_complete=complete_model)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A config.json, instead of ID.",
-)
-@click.option(
-    "--from-hub",
-    is_flag=True,
-    help="Read the headers of its weights from its hub (HF_ENDPOINT, HF_TOKEN).",
-)
+@_model_options("A config.json, instead of ID.")
 @click.option(
     "--name",
     "configmap",

@@ -9,14 +9,12 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from plimsoll.errors import Problem
 from plimsoll.report.as_data import problem_dict
-
-if TYPE_CHECKING:
-    from plimsoll.errors import Problem
 
 Command = Callable[..., Any]
 
@@ -118,8 +116,9 @@ def _escaped(text: str) -> str:
     )
 
 
-def bad_input(problems: Sequence[Problem], output: str = "table") -> NoReturn:
+def bad_input(wrong: Problem | Sequence[Problem], output: str = "table") -> NoReturn:
     """Say what was wrong with the command's input and leave with exit code 2."""
+    problems = [wrong] if isinstance(wrong, Problem) else wrong
     if output == "table":
         for problem in problems:
             click.echo(f"plimsoll: {problem}", err=True)

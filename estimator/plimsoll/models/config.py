@@ -1,7 +1,7 @@
 """From a Hugging Face config.json to an `Architecture`: the one entry for every family.
 
-It must not fetch anything, and it must not guess silently: a family that is not known is either
-read by the fields that most decoders share, and marked so, or refused with what is missing.
+Nothing is guessed silently: a family that is not known is either read by the fields that most
+decoders share, and marked so, or refused with what is missing.
 
 What a *nested* text config leaves out is filled in as its configuration class does; a config.json's
 top level always says everything, so that what is missing there is an error.
@@ -40,7 +40,7 @@ _OF_THE_WHOLE: Final = (
     "dtype",
     "quantization_config",
 )
-"""Fields that hold for the part of a config that is served, where the whole says them."""
+"""Fields that hold for the part of a config that is served, if the whole says them."""
 _HEARING: Final = ("audio_config", "encoder_config")
 """Keys of audio towers; the second is another thing in most configs."""
 _DTYPES: Final = {
@@ -58,7 +58,7 @@ _LENGTHS: Final = (
     "max_seq_length",
     "seq_len",
 )
-"""Keys for the longest context; where there are several, the least counts."""
+"""Keys for the longest context; if there are several, the least counts."""
 _LENGTH_ABOVE_ALL: Final = "model_max_length"
 """The key that counts whatever the others say (Command R)."""
 _OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert", "jina_embeddings_v3"})
@@ -74,7 +74,7 @@ _LENGTH_STANDS: Final = frozenset({"default", "su", "longrope", "llama3", "mrope
 def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = None) -> Architecture:
     """The structure of the model that a config.json describes, with its exact parameter count.
 
-    quant: the checkpoint's hf_quant_config.json, where there is one. Raises `Invalid` with every
+    quant: the checkpoint's hf_quant_config.json, if there is one. Raises `Invalid` with every
     missing, mistyped or absurd field, each with its path within config.json.
     """
     config, path = _served(config)
@@ -94,7 +94,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
     multimodal = any(top.has(key) for key in _OTHER_SENSES) or any(
         tensor.part in _SENSES for tensor in towers + built.outside
     )
-    made = Architecture(
+    model = Architecture(
         model_type=top.text("model_type", default=model_type),
         class_name=class_name,
         dtype=dtype,
@@ -114,21 +114,24 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         assumed=build is None or built.assumed or unknown or _unsized(quantization),
         tower=largest_item(config, built.hidden) if multimodal else None,
     )
-    if not 0 < made.parameters <= MAX_PARAMETERS:
+    if not 0 < model.parameters <= MAX_PARAMETERS:
         raise Invalid(
             Problem(
                 "config.json",
-                f"{count(made.parameters)} parameters in all",
+                f"{count(model.parameters)} parameters in all",
                 f"at most {count(MAX_PARAMETERS)}",
                 "check the widths and the numbers of layers and experts",
             )
         )
-    return made
+    return model
 
 
 def _unsized(quantization: Quantization | None) -> bool:
     """Whether a checkpoint is quantized in a way that nobody here can size."""
-    return quantization is not None and not quantization.default and not quantization.special
+    if quantization is None:
+        return False
+    in_part = quantization.unsized or bool(quantization.unread)
+    return in_part or not (quantization.default or quantization.special)
 
 
 def _served(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -144,17 +147,17 @@ def _towers(
     config: Mapping[str, Any], path: str, top: Fields, *, nested: bool
 ) -> tuple[tuple[Tensor, ...], bool]:
     """The towers for other senses; and whether there is one of which only parts are known."""
-    found: tuple[Tensor, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
     unknown = False
     if any(top.has(key) for key in _OTHER_SENSES) or (
         nested and top.text("model_type") in VISION_DEFAULTS
     ):
-        found = vision_tensors(config, path)
-        unknown = bool(found) and not known(top.text("model_type"))
+        tensors = vision_tensors(config, path)
+        unknown = bool(tensors) and not known(top.text("model_type"))
     if any(top.has(key) for key in _HEARING):
         heard, strange = audio_tensors(config, path)
-        found, unknown = found + heard, unknown or strange
-    return found, unknown
+        tensors, unknown = tensors + heard, unknown or strange
+    return tensors, unknown
 
 
 def _text_part(top: Fields) -> Fields:
@@ -186,10 +189,10 @@ def _dtype(f: Fields) -> str:
 
 def _length(f: Fields, *, heads: int) -> int:
     """The longest context, with rope scaling as vLLM applies it (vllm/config/model.py)."""
-    said = [_LENGTH_ABOVE_ALL] if f.has(_LENGTH_ABOVE_ALL) else [k for k in _LENGTHS if f.has(k)]
-    if not said:
+    keys = [_LENGTH_ABOVE_ALL] if f.has(_LENGTH_ABOVE_ALL) else [k for k in _LENGTHS if f.has(k)]
+    if not keys:
         return _DEFAULT_LENGTH if heads else _UNBOUNDED
-    length = min(f.integer(key, high=10**9) for key in said)
+    length = min(f.integer(key, high=10**9) for key in keys)
     if f.text("model_type") in _OFFSET:
         length = max(1, length - 2)
     rope = f.raw("rope_scaling") or f.raw("rope_parameters")
@@ -206,7 +209,7 @@ def _length(f: Fields, *, heads: int) -> int:
 
 
 def _original_length(top: Fields, text: Fields) -> int:
-    """The context of a LongRoPE model before it was lengthened; 0 where the config has none.
+    """The context of a LongRoPE model before it was lengthened; 0 if the config has none.
 
     vLLM looks for it at the top level alone.
     """

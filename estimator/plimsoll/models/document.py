@@ -1,6 +1,6 @@
 """From the text of a config.json or of a profile to its JSON object, within limits.
 
-It must not believe the text: it comes from whoever wrote a ConfigMap or a file.
+Nothing in the text is believed: it comes from whoever wrote a ConfigMap or a file.
 """
 
 from __future__ import annotations

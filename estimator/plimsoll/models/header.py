@@ -1,6 +1,6 @@
 """The tensors of a checkpoint as its headers list them: names, shapes, types and bytes.
 
-It must not know what a name means; `plimsoll.models.checkpoint.names` does.
+What a name means is known to `plimsoll.models.checkpoint.names`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Checkpoint:
 
     name: how to call it. origin: where it was read (a path, ``hf://owner/name@commit``).
     tensors: in the order of their names, each once.
-    config, quant: config.json and hf_quant_config.json; None where there is none.
+    config, quant: config.json and hf_quant_config.json; None if there is none.
     notes: what was passed over and why, as sentences.
     """
 

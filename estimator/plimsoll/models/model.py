@@ -1,6 +1,6 @@
 """A model as a request knows it: its structure, or only its size, or only a name.
 
-It must not read files or look anything up; `plimsoll.models.resolve` does that.
+Nothing is read or looked up here; `plimsoll.models.resolve` does that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Model:
 
     name: how to call it in a sentence (a Hugging Face id, a file, ``70B parameters``).
     source: how it was resolved.
-    architecture: its structure; None where only a size or only a name is known.
+    architecture: its structure; None if only a size or only a name is known.
     parameters: exact with an architecture, nominal with a size alone, None when unknown.
     bits: bits per parameter as stored, for the rule of thumb; None when unknown.
     origin: what it was resolved from, for the status (``catalogue:meta-llama/...``,

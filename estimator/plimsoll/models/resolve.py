@@ -1,7 +1,6 @@
 """From what a manifest says of its model to the model: catalogue, base model, document or size.
 
-It must not fetch anything, and what it does not know it says so: a name alone is `UNKNOWN`, never
-a guess.
+Nothing is fetched and nothing is guessed: a name that nobody knows gives source `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -99,9 +98,9 @@ def resolve(
                 _digest_of(entry.id),
             )
         elif parameters is not None:
-            said = name or f"a model of {_nominal(parameters)} parameters"
+            called = name or f"a model of {_nominal(parameters)} parameters"
             return Model(
-                said,
+                called,
                 ModelSource.PARAMETERS,
                 None,
                 parameters,

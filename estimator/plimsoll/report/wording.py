@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 LONGEST_FACT: Final = 300
 """Characters of a name or a sentence within a text."""
 
-_TEXTS: Final[dict[Rule, tuple[str, str]]] = {
+TEXTS: Final[dict[Rule, tuple[str, str]]] = {
+    **refusals.REFUSALS,
     Rule.SIZE: ("must be at least 1 and at most {most}", ""),
     Rule.REPLICAS: ("must be from 0 to {most}", ""),
     Rule.SHARE: ("must be above 0 and at most 1, such as 0.9", ""),
@@ -104,10 +105,11 @@ _TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "use {at.config} with its config.json",
     ),
 }
-TEXTS: Final = _TEXTS | refusals.REFUSALS
 """What would have been right, and the next step (empty if the first says it all)."""
 
-_SENTENCES: Final[dict[Rule, str]] = {
+SENTENCES: Final[dict[Rule, str]] = {
+    **refusals.VAIN,
+    **refusals.ASSUMED,
     Rule.TENSOR_BEYOND_USUAL_NODE: (
         "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
         "set {most} or less and spread over nodes with {end_of.pipeline}"
@@ -143,7 +145,6 @@ _SENTENCES: Final[dict[Rule, str]] = {
         "{end_of.base_model}, {end_of.config} or {end_of.parameters}"
     ),
 }
-SENTENCES: Final = _SENTENCES | refusals.VAIN | refusals.ASSUMED
 """Findings that are told in one whole sentence: warnings, and what an estimate assumed."""
 
 

@@ -6,7 +6,7 @@ HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
     UPDATE is let through   while deleting; when the spec and every plimsoll.dev/ annotation are
                             unchanged; when the old object failed already and the new one is no
                             worse
-    an override             counts only where the user who makes this very request has the verb
+    an override             counts only if the user who makes this very request has the verb
                             `override` on the object; adding or changing one needs it always
 """
 
@@ -36,7 +36,7 @@ LONGEST_REASON = 1000
 """Characters of it that the audit log keeps."""
 
 
-class Knowledge(Protocol):
+class ClusterView(Protocol):
     """What admission knows of the cluster, from watches."""
 
     @property
@@ -77,7 +77,7 @@ class Judge:
 
     def __init__(
         self,
-        knowledge: Knowledge,
+        knowledge: ClusterView,
         may_override: MayOverride,
         observe: Observe = lambda result, verdict: None,
     ) -> None:
@@ -114,7 +114,7 @@ class Judge:
         return request, decide(request, self._knowledge.inventory(), policy)
 
     async def _refused_claim(self, review: Review, reason: str) -> str:
-        """Why an override may not be set by this user; empty where it may."""
+        """Why an override may not be set by this user; empty if it may."""
         path = f"metadata.annotations[{OVERRIDE_ANNOTATION}]"
         if not reason:
             return f"{path}: Required: a reason, in words, for which the verdict is overridden"

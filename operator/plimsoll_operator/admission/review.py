@@ -29,7 +29,7 @@ class Review:
     """One request for admission.
 
     uid: echoed in the answer. operation: CREATE, UPDATE, DELETE or CONNECT. obj, old: the objects,
-    empty where the operation has none. user, groups, extra: who asks.
+    empty if the operation has none. user, groups, extra: who asks.
     """
 
     uid: str
@@ -110,7 +110,7 @@ def write_answer(uid: str, answer: Answer) -> bytes:
 
 
 def fitting(warnings: Sequence[str]) -> list[str]:
-    """The warnings cut to what the API server passes on, longest first to suffer."""
+    """The warnings cut to what the API server passes on, the last ones go first."""
     room, kept = MAX_WARNINGS, []
     for warning in warnings:
         line = " ".join(warning.split())

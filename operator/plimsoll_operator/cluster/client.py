@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -33,7 +35,7 @@ WATCH_SILENCE: Final = 75.0
 """Seconds without a line (a bookmark comes every minute) after which a watch is taken for dead."""
 
 UNREACHABLE: Final = (aiohttp.ClientError, TimeoutError, OSError)
-"""What a request raises where no answer came."""
+"""What a request raises if no answer came."""
 
 
 class ApiError(PlimsollError):
@@ -57,6 +59,8 @@ class Gone(ApiError):
     """410: the resource version is too old: list again."""
 
 
+_ABOUT_ONE_OBJECT: Final = (400, 422)
+"""Status of errors that say something of the object that was sent, not of the API server."""
 _ERRORS: Final[Mapping[int, type[ApiError]]] = {404: NotFound, 409: Conflict, 410: Gone}
 
 
@@ -69,6 +73,40 @@ class NotAllowedNow(ApiError):
 
 class NoCluster(PlimsollError):
     """There is no usable way to an API server; the message says what was tried."""
+
+
+def in_words(error: BaseException) -> str:
+    """What an error says, or its kind if it says nothing."""
+    return str(error) or type(error).__name__
+
+
+class OncePerCause:
+    """Which failures are news for a log: the first of each cause, then one in `REPEAT` seconds.
+
+    A thousand writes that fail because the API server is away have one cause.
+    """
+
+    REPEAT: Final = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """clock: seconds that only ever grow."""
+        self._clock = clock
+        self._said: dict[object, tuple[float, int]] = {}
+
+    def news(self, error: BaseException) -> str:
+        """The error in words, and how often its cause came again unsaid; empty if no news."""
+        now = self._clock()
+        cause: object = in_words(error)
+        if isinstance(error, ApiError) and error.status not in _ABOUT_ONE_OBJECT:
+            cause = (error.status, error.reason)
+        since, unsaid = self._said.get(cause, (-math.inf, 0))
+        if now - since < self.REPEAT:
+            self._said[cause] = (since, unsaid + 1)
+            return ""
+        for old in [key for key, (said, _) in self._said.items() if now - said >= self.REPEAT]:
+            del self._said[old]
+        self._said[cause] = (now, 0)
+        return in_words(error) + (f" (and {unsaid} times more before)" if unsaid else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +147,11 @@ class Client:
         content_type: str,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own, per phase
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": "application/json", "Content-Type": content_type,
-                   "User-Agent": "plimsoll"}  # fmt: skip
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": content_type,
+            "User-Agent": "plimsoll",
+        }
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         if method != "GET" and (why := self._why_not_write()):
             raise NotAllowedNow(why)
@@ -186,7 +227,7 @@ class Client:
 
         resource_version: empty for what is there now, as ADDED, and all changes since.
         name: of the one object to watch, for which rights to that one object are enough.
-        Ends when the server ends it, after `WATCH_SECONDS` at the latest. Raises `Gone` where the
+        Ends when the server ends it, after `WATCH_SECONDS` at the latest. Raises `Gone` if the
         version is too old, `ApiError` for another error in the stream, or one of `UNREACHABLE`.
         """
         query: dict[str, str | int] = {
@@ -222,7 +263,7 @@ class Client:
     ) -> Json:
         """Merge a patch into the status of an object, if it still has that version.
 
-        Raises `Conflict` where it has another, `NotFound` where it is gone.
+        Raises `Conflict` if it has another, `NotFound` if it is gone.
         """
         return await self.request(
             "PATCH",
@@ -232,13 +273,13 @@ class Client:
         )
 
     async def create(self, resource: Resource, obj: Json, *, namespace: str = "") -> Json:
-        """Create an object. Raises `Conflict` where it is there already."""
+        """Create an object. Raises `Conflict` if it is there already."""
         return await self.request("POST", resource.path(namespace), body=obj)
 
     async def apply(
         self, resource: Resource, obj: Json, *, manager: str, force: bool = True
     ) -> Json:
-        """Server-side apply under a field manager. Raises `Conflict` where others own a field."""
+        """Server-side apply under a field manager. Raises `Conflict` if others own a field."""
         metadata = obj["metadata"]
         return await self.request(
             "PATCH",
@@ -307,9 +348,9 @@ def _status_error(status: Mapping[str, Any], code: int) -> ApiError:
 async def connect(kubeconfig: str = "", context: str = "") -> AsyncIterator[Client]:
     """A client, closed at the end of the block.
 
-    kubeconfig: a file, or several as in $KUBECONFIG; empty: the pod's service account where there
+    kubeconfig: a file, or several as in $KUBECONFIG; empty: the pod's service account if there
     is one, then $KUBECONFIG, then ~/.kube/config. context: in that file; empty: its current one.
-    Raises `NoCluster` where none of them is usable.
+    Raises `NoCluster` if none of them is usable.
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 128

@@ -14,7 +14,7 @@ from plimsoll.api_group import POLICY_LABEL
 from plimsoll.decision.policy import policy_of
 from plimsoll.inventory.nodes import read_node
 from plimsoll.inventory.pools import Inventory, pools
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
 from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
 from plimsoll_operator.cluster.objects import (
     CONFIG_MAPS,
@@ -228,7 +228,7 @@ class ClusterKnowledge:
                         tried.add(name)
                         await self._read(name)
             except (ApiError, *UNREACHABLE) as error:
-                log.info("not read again yet: %s", error or type(error).__name__)
+                log.info("not read again yet: %s", in_words(error))
                 documents.has_room.set()
             await asyncio.sleep(BETWEEN_ROUNDS)
 
@@ -240,6 +240,11 @@ class ClusterKnowledge:
         async for page in pages:
             for config_map in page.items:
                 self.documents.put(config_map)
+
+    def hurry(self) -> None:
+        """The API server is back: have every watch go on at once."""
+        for reflector in self.reflectors:
+            reflector.hurry()
 
     async def run(self) -> None:
         """Keep watching until cancelled."""

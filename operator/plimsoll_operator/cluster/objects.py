@@ -70,7 +70,7 @@ def name_of(obj: Json) -> Name:
 
 
 def version_of(obj: Json) -> int:
-    """Resource version as a number: of two, the larger is the later. 0 where there is none."""
+    """Resource version as a number: of two, the larger is the later. 0 if there is none."""
     text = str((obj.get("metadata") or {}).get("resourceVersion", ""))
     return int(text) if text.isdecimal() else 0
 

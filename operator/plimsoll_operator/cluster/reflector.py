@@ -13,12 +13,13 @@ server answers, it tries again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, in_words
 from plimsoll_operator.cluster.objects import Json, Name, Resource, name_of
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Reflector:
         self._labels, self._fields = label_selector, field_selector
         self._known: set[Name] = set()
         self._heard = time.monotonic()
+        self._hurried = asyncio.Event()
         self.synced = asyncio.Event()
         """Set once the first list is complete."""
 
@@ -100,13 +102,23 @@ class Reflector:
                 log.info("%s: listing again: %s", self._resource.plural, error)
             except UNREACHABLE as error:
                 failures += 1
-                log.info("%s: no answer: %s", self._resource.plural, error or type(error).__name__)
+                log.info("%s: no answer: %s", self._resource.plural, in_words(error))
             except ValueError as error:
                 version = ""
                 failures += 1
                 log.warning("%s: not understood: %s", self._resource.plural, error)
             if failures or time.monotonic() - started < 1:
-                await asyncio.sleep(backoff(failures))
+                await self._pause(backoff(failures))
+
+    def hurry(self) -> None:
+        """Try again now: the API server answers others."""
+        self._hurried.set()
+
+    async def _pause(self, seconds: float) -> None:
+        self._hurried.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurried.wait()
 
     async def _list(self) -> str:
         seen: set[Name] = set()

@@ -24,12 +24,12 @@ ANNOTATIONS: Final = f"{GROUP}/"
 
 
 @dataclass(slots=True)
-class Entry:
+class CachedObject:
     """One LLMDeployment.
 
     version: its resource version as a number. packed: see `unpack`. refers_to: name of the
     ConfigMap of its own namespace that it refers to, or empty.
-    settled: what its status was last decided on, None where it has not been decided.
+    settled: what its status was last decided on, None if it has not been decided.
     """
 
     version: int
@@ -79,13 +79,13 @@ def config_map_of(obj: Json) -> str:
     return found if isinstance(found, str) else ""
 
 
-class Cache:
+class ObjectCache:
     """The LLMDeployments as last heard. One writer at a time: the event loop's thread."""
 
     def __init__(self, documents: ModelDocuments) -> None:
         """documents: told which ConfigMaps somebody refers to."""
         self._documents = documents
-        self._objects: dict[Name, Entry] = {}
+        self._objects: dict[Name, CachedObject] = {}
         self._referrers: dict[Name, set[Name]] = {}
 
     def __len__(self) -> int:
@@ -102,8 +102,8 @@ class Cache:
         """The LLMDeployments of a namespace."""
         return (name for name in self._objects if name[0] == namespace)
 
-    def entry(self, name: Name) -> Entry | None:
-        """One LLMDeployment, None where there is none of that name."""
+    def entry(self, name: Name) -> CachedObject | None:
+        """One LLMDeployment, None if there is none of that name."""
         return self._objects.get(name)
 
     def put(self, obj: Json) -> bool:
@@ -114,7 +114,7 @@ class Cache:
             return False
         refers_to = config_map_of(obj)
         if known is None:
-            self._objects[name] = Entry(version, pack(obj), refers_to)
+            self._objects[name] = CachedObject(version, pack(obj), refers_to)
         else:
             if known.refers_to != refers_to:
                 self._unrefer(name, known.refers_to)

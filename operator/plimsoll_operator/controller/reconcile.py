@@ -1,7 +1,7 @@
 """Take names from the queue and bring each LLMDeployment's status up to date.
 
 It must not know kopf and must not decide. One worker at a time is on a name; what fails is tried
-again later, for ever, and nothing is written where nothing changed.
+again later, for ever, and nothing is written if nothing changed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, OncePerCause
 from plimsoll_operator.cluster.documents import ABSENT
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, LLM_DEPLOYMENTS, version_of
 from plimsoll_operator.controller.cache import unpack
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from plimsoll_operator.cluster.documents import Document
     from plimsoll_operator.cluster.known import ClusterKnowledge
     from plimsoll_operator.cluster.objects import Name
-    from plimsoll_operator.controller.cache import Cache, Entry
-    from plimsoll_operator.controller.plan import Plan
+    from plimsoll_operator.controller.cache import CachedObject, ObjectCache
+    from plimsoll_operator.controller.plan import StatusPlan
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.snapshot import Identity
     from plimsoll_operator.metrics import ControllerMetrics
@@ -40,7 +40,7 @@ class Reconciler:
     def __init__(
         self,
         client: Client,
-        cache: Cache,
+        cache: ObjectCache,
         known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         metrics: ControllerMetrics,
@@ -48,6 +48,7 @@ class Reconciler:
         self._client, self._cache = client, cache
         self._known = known
         self._queue, self._metrics = queue, metrics
+        self._failures = OncePerCause()
         self.events = EventQueue(client, lambda: queue.depth > 0)
 
     async def work(self) -> None:
@@ -75,8 +76,8 @@ class Reconciler:
             return "gone"
         except (ApiError, *UNREACHABLE) as error:
             wait = self._queue.failed(name, getattr(error, "retry_after", 0.0))
-            said = str(error) or type(error).__name__
-            log.warning("%s/%s: again in %.1f s: %s", *name, wait, said)
+            if said := self._failures.news(error):
+                log.warning("%s/%s: again in %.1f s: %s", *name, wait, said)
             return "error"
         except Exception:
             wait = self._queue.failed(name)
@@ -116,7 +117,8 @@ class Reconciler:
         error: Exception | None = None
         try:
             documents = OneDocument(name[0], entry.refers_to, document)
-            inputs = snapshot(obj, identity, self._known, documents)
+            inventory, policy = self._known.nodes.inventory, self._known.policy(name[0])
+            inputs = snapshot(obj, identity, inventory, policy, documents)
             planned = plan(inputs, datetime.now(UTC))
         except Exception as fault:
             error = fault
@@ -140,7 +142,7 @@ class Reconciler:
         except NotFound:
             return ABSENT
 
-    async def _write(self, entry: Entry, identity: Identity, planned: Plan) -> int:
+    async def _write(self, entry: CachedObject, identity: Identity, planned: StatusPlan) -> int:
         """Write a plan on exactly the object that was decided on; the version that it then has.
 
         Nothing but ``status`` is written: never a spec, a label, an annotation or a finalizer.

@@ -20,7 +20,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, name_of, trimmed
 from plimsoll_operator.cluster.reflector import backoff
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.known import ClusterKnowledge
     from plimsoll_operator.cluster.objects import Json, Name
-    from plimsoll_operator.controller.cache import Cache
+    from plimsoll_operator.controller.cache import ObjectCache
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.reconcile import Reconciler
     from plimsoll_operator.metrics import ControllerMetrics
@@ -46,7 +46,7 @@ class Resync:
         self,
         client: Client,
         settings: Settings,
-        cache: Cache,
+        cache: ObjectCache,
         known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         reconciler: Reconciler,
@@ -121,14 +121,16 @@ class Resync:
                 await self._list()
                 log.info(
                     "listed %d LLMDeployments and %d GPU nodes in %.1f s",
-                    len(self._cache), len(self._known.nodes), time.monotonic() - started,
-                )  # fmt: skip
+                    len(self._cache),
+                    len(self._known.nodes),
+                    time.monotonic() - started,
+                )
                 failures = 0
                 self._listed = time.monotonic()
                 self.first.set()
             except (ApiError, *UNREACHABLE, ValueError) as error:
                 failures += 1
-                log.warning("not listed: %s", error or type(error).__name__)
+                log.warning("not listed: %s", in_words(error))
                 await asyncio.sleep(backoff(failures))
                 continue
             try:
@@ -148,13 +150,14 @@ class Resync:
                 await self._client.request("GET", "/version")
             except (ApiError, *UNREACHABLE) as error:
                 if not away:
-                    log.warning("the API server is away: %s", error or type(error).__name__)
+                    log.warning("the API server is away: %s", in_words(error))
                 away = True
                 continue
             self.heard()
             if away:
                 log.warning("the API server is back")
                 away = False
+                self._known.hurry()
                 self._queue.hurry()
                 self.soon()
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.llmdeployment import Documents
-    from plimsoll_operator.cluster.known import ClusterKnowledge
-    from plimsoll_operator.cluster.objects import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +84,17 @@ def identify(obj: Mapping[str, Any]) -> Identity | None:
 
 
 def snapshot(
-    obj: Json, identity: Identity, known: ClusterKnowledge, documents: Documents
+    obj: Mapping[str, Any],
+    identity: Identity,
+    inventory: Inventory,
+    policy: Policy,
+    documents: Documents,
 ) -> Inputs:
     """The inputs of one decision on an object. documents: the ConfigMaps that it may refer to."""
     return Inputs(
         identity=identity,
         request=read_request(obj, documents),
-        inventory=known.nodes.inventory,
-        policy=known.policy(identity.namespace),
+        inventory=inventory,
+        policy=policy,
         override=override_reason(obj),
     )

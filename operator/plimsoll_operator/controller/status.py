@@ -27,7 +27,7 @@ MOST_FLAGS: Final = 64
 
 
 def shortened(text: str, most: int = LONGEST_TEXT) -> str:
-    """The text, elided where it is longer than that many characters."""
+    """The text, elided if it is longer than that many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -88,7 +88,7 @@ def result_fields(verdict: Verdict) -> dict[str, Any]:
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON merge patch (RFC 7386) that makes `old` into `new`; empty where they are equal."""
+    """The JSON merge patch (RFC 7386) that makes `old` into `new`; empty if they are equal."""
     patch: dict[str, Any] = {key: None for key in old if key not in new}
     for key, value in new.items():
         before = old.get(key)

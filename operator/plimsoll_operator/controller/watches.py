@@ -61,7 +61,7 @@ class NoDiffs(kopf.DiffBaseStorage):
 
 
 class NoProgress(kopf.ProgressStorage):
-    """Nowhere to keep the progress of handlers that there are none of."""
+    """Nowhere to keep the progress of handlers, of which there are none."""
 
     def fetch(self, **_: Any) -> None:
         """Nothing was kept."""

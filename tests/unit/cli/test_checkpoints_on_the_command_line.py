@@ -58,18 +58,24 @@ def test_what_headers_say_of_packed_weights_reaches_admission_in_a_configmap(
 ) -> None:
     exported = run("models", "export", str(awq), "--name", "tuned", "-n", "chat")
     assert exported.exit_code == 0
-    wanted = {"apiVersion": "plimsoll.dev/v1alpha1", "kind": "LLMDeployment",
-              "metadata": {"name": "tuned", "namespace": "chat"},
-              "spec": {"model": {"configMapRef": {"name": "tuned"}},
-                       "accelerator": {"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
-                       "engine": {"parallelism": {"tensor": 1}}}}  # fmt: skip
+    wanted = {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": "tuned", "namespace": "chat"},
+        "spec": {
+            "model": {"configMapRef": {"name": "tuned"}},
+            "accelerator": {"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
+            "engine": {"parallelism": {"tensor": 1}},
+        },
+    }
     manifest = tmp_path / "all.yaml"
     manifest.write_text(exported.stdout + "---\n" + yaml.safe_dump(wanted))
     checked = as_json("check", str(manifest))
     truth = tmp_path / "config.json"
     truth.write_text(json.dumps(LLAMA | {"quantization_config": AWQ}))
-    estimated = as_json("estimate", "--config", str(truth), "--gpu", "nvidia-l4", "--gpus", "1",
-                        "--tp", "1")  # fmt: skip
+    estimated = as_json(
+        "estimate", "--config", str(truth), "--gpu", "nvidia-l4", "--gpus", "1", "--tp", "1"
+    )
     (found,) = checked["results"] if isinstance(checked, dict) else checked
     figures = [
         [(term["name"], term["bytes"], term["known"]) for term in said["estimate"]["terms"]]
@@ -97,8 +103,14 @@ def test_a_gguf_file_needs_no_config(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     import gguf_files
 
-    path = gguf_files.write(tmp_path / "m.gguf", "llama", gguf_files.keys(LLAMA),
-                            gguf_files.dense(LLAMA), words=128256, default="Q4_K")  # fmt: skip
+    path = gguf_files.write(
+        tmp_path / "m.gguf",
+        "llama",
+        gguf_files.keys(LLAMA),
+        gguf_files.dense(LLAMA),
+        words=128256,
+        default="Q4_K",
+    )
     shown = as_json("models", "show", str(path))
     assert shown["parameters"] == as_json("models", "show", "meta-llama/Llama-3.1-8B")["parameters"]
     result = run("estimate", str(path), "--gpu", "nvidia-l4")

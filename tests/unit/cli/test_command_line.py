@@ -25,15 +25,20 @@ SAMPLES = ROOT / "deploy" / "samples"
 
 
 def manifest(name: str = "m", namespace: str = "chat", **spec: Any) -> dict[str, Any]:
-    return {"apiVersion": "plimsoll.dev/v1alpha1", "kind": "LLMDeployment",
-            "metadata": {"name": name, "namespace": namespace}, "spec": spec}  # fmt: skip
+    return {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
 
 
 FITS = manifest("fits", model={"uri": "hf://Qwen/Qwen2.5-7B-Instruct"})
 REFUSED = manifest(
-    "refused", model={"uri": "hf://meta-llama/Llama-3.3-70B-Instruct"},
+    "refused",
+    model={"uri": "hf://meta-llama/Llama-3.3-70B-Instruct"},
     accelerator={"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
-)  # fmt: skip
+)
 
 
 # check
@@ -89,8 +94,11 @@ def test_one_refused_document_among_several_in_a_file_ends_with_1() -> None:
 
 @pytest.mark.parametrize(("mode", "code"), [("enforce", 1), ("warn", 0), ("audit", 0)])
 def test_a_namespace_among_the_manifests_sets_the_policy(mode: str, code: int) -> None:
-    namespace = {"apiVersion": "v1", "kind": "Namespace",
-                 "metadata": {"name": "chat", "labels": {"plimsoll.dev/policy": mode}}}  # fmt: skip
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "chat", "labels": {"plimsoll.dev/policy": mode}},
+    }
     assert run("check", "-", stdin=yaml.safe_dump_all([namespace, REFUSED])).exit_code == code
 
 
@@ -99,9 +107,12 @@ def test_the_policy_option_holds_where_no_namespace_says_otherwise() -> None:
 
 
 def test_a_config_map_among_the_manifests_is_the_model() -> None:
-    config_map = {"apiVersion": "v1", "kind": "ConfigMap",
-                  "metadata": {"name": "mine", "namespace": "chat"},
-                  "data": {"config.json": json.dumps(LLAMA_8B)}}  # fmt: skip
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "mine", "namespace": "chat"},
+        "data": {"config.json": json.dumps(LLAMA_8B)},
+    }
     asks = manifest(model={"configMapRef": {"name": "mine"}})
     answer = as_json("check", "-", stdin=yaml.safe_dump_all([config_map, asks]))
     assert answer["results"][0]["model"]["parameters"] == 8030261248
@@ -160,8 +171,18 @@ def test_no_bytes_make_check_crash(data: bytes) -> None:
 def test_estimate_shows_every_term_and_what_it_is_known_from() -> None:
     result = run("estimate", "Qwen/Qwen3-32B", "--gpu", "nvidia-h100-80gb", "--tp", "2")
     assert result.exit_code == 0
-    for words in ("weights", "KV cache", "activation peak", "non-torch", "CUDA graphs", "needs",
-                  "has", "exact", "modelled", "rule of thumb: 79 GB"):  # fmt: skip
+    for words in (
+        "weights",
+        "KV cache",
+        "activation peak",
+        "non-torch",
+        "CUDA graphs",
+        "needs",
+        "has",
+        "exact",
+        "modelled",
+        "rule of thumb: 79 GB",
+    ):
         assert words in result.stdout
 
 
@@ -319,9 +340,10 @@ def test_a_pipe_gets_plain_text_and_a_terminal_gets_bars() -> None:
     assert "█".encode() not in process(*arguments).stdout
     leader, follower = pty.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-m", "plimsoll.cli", *arguments], stdout=follower,
+        [sys.executable, "-m", "plimsoll.cli", *arguments],
+        stdout=follower,
         env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "160"},
-    )  # fmt: skip
+    )
     os.close(follower)
     shown = b""
     try:
@@ -341,9 +363,11 @@ def test_a_model_type_that_nobody_knows_is_warned_about_and_never_refused(tmp_pa
         "metadata": {"name": "mine", "namespace": "chat"},
         "data": {"config.json": json.dumps(LLAMA_8B | {"model_type": "brand-new"})},
     }
-    asks = manifest(model={"configMapRef": {"name": "mine"}},
-                    accelerator={"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
-                    engine={"maxModelLen": 131072})  # fmt: skip
+    asks = manifest(
+        model={"configMapRef": {"name": "mine"}},
+        accelerator={"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
+        engine={"maxModelLen": 131072},
+    )
     result = run("check", "-", stdin=yaml.safe_dump_all([config_map, asks]))
     assert result.exit_code == 0
     assert "warning" in result.stdout

@@ -110,8 +110,13 @@ def test_fp8_cache_is_advised_only_where_the_gpu_computes_in_fp8() -> None:
 
 
 def test_fewer_sequences_at_once_are_advised_but_never_fewer_than_the_workload_asks() -> None:
-    of = on(L4, model=model("acme/10b", parameters=9_500_000_000, layers=20, kv_heads=1),
-            tensor=1, max_model_len=2048, max_num_seqs=1024)  # fmt: skip
+    of = on(
+        L4,
+        model=model("acme/10b", parameters=9_500_000_000, layers=20, kv_heads=1),
+        tensor=1,
+        max_model_len=2048,
+        max_num_seqs=1024,
+    )
     assert any(s.startswith("spec.engine.maxNumSeqs") for s in said(of))
     asked = on(L4, model=of.model, tensor=1, max_model_len=2048, max_num_seqs=1024, concurrent=1024)
     assert not any("maxNumSeqs" in s for s in said(asked))

@@ -25,8 +25,13 @@ from worded import changes_in, problems_in, warnings_in
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
 
-def asking(name: str, workload: Workload | None = None, length: int | None = None,
-           tensor: int | None = None, **wanted: Any) -> Request:  # fmt: skip
+def asking(
+    name: str,
+    workload: Workload | None = None,
+    length: int | None = None,
+    tensor: int | None = None,
+    **wanted: Any,
+) -> Request:
     return Request(
         resolve(uri=f"hf://{name}"),
         EngineSettings(max_model_len=length),
@@ -93,8 +98,11 @@ def test_every_kind_of_model_is_placed_and_every_alternative_holds(name: str) ->
     assert found.estimate is not None
     assert found.estimate.required_high <= found.estimate.usable
     for accelerator in ("nvidia-l4", "nvidia-a100-80gb", "nvidia-h100-80gb"):
-        tight = replace(of, wanted=Wanted(allowed=(accelerator,), gpus_per_replica=1),
-                        workload=Workload(concurrent=64))  # fmt: skip
+        tight = replace(
+            of,
+            wanted=Wanted(allowed=(accelerator,), gpus_per_replica=1),
+            workload=Workload(concurrent=64),
+        )
         verdict = decide(tight)
         assert verdict.decision is not Decision.DENY or verdict.short_by > 0
         for alternative in verdict.alternatives:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ from plimsoll.units import GIB, MIB, ceil_mib, floor_mib, gib_down, gib_up, pars
 if TYPE_CHECKING:
     from plimsoll.models.catalogue import Entry
 
+pytestmark = pytest.mark.sweep
 VLLM = engine("vllm")
 ENTRIES = tuple(catalogue.load())
 H200 = Accelerator("h200", "H200", 143771 * MIB, "nvidia.com/gpu", "hopper", (9, 0), 8)

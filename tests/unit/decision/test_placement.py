@@ -343,8 +343,10 @@ def test_gpus_without_bfloat16_are_planned_on_only_where_they_are_named_or_there
     tables = world(table=(old, L4))
     free, named = request(tiny, max_model_len=2048), on(old, model=tiny, max_model_len=2048)
     for of, inventory, wanted in (
-        (free, NO_INVENTORY, L4), (named, NO_INVENTORY, old), (free, cluster(pool(old)), old)
-    ):  # fmt: skip
+        (free, NO_INVENTORY, L4),
+        (named, NO_INVENTORY, old),
+        (free, cluster(pool(old)), old),
+    ):
         found = decide(of, inventory, knowledge=tables).placement
         assert found is not None
         assert found.accelerator == wanted.name

@@ -72,8 +72,10 @@ def test_nodes_alike_are_one_pool_and_the_largest_gpu_comes_first() -> None:
     assert pool.node_names == ("a-1", "a-2")
     assert pool.selector == (("nvidia.com/gpu.product", "NVIDIA-A100-SXM4-80GB"),)
     assert found.gpus == {
-        "nvidia-a100-80gb": (16, 16), "nvidia-h100-80gb": (8, 8), "nvidia-l4": (1, 1)
-    }  # fmt: skip
+        "nvidia-a100-80gb": (16, 16),
+        "nvidia-h100-80gb": (8, 8),
+        "nvidia-l4": (1, 1),
+    }
 
 
 def test_no_nodes_is_a_known_inventory_of_nothing() -> None:
@@ -380,9 +382,12 @@ def test_a_node_with_anything_anywhere_is_read_or_set_aside(
 
 @pytest.mark.sweep
 @settings(max_examples=200)
-@given(st.dictionaries(st.sampled_from(
-    ["kind", "nodes", "items", "accelerators", "labelSets", "setAside"]),
-    JSON | st.sampled_from(["PlimsollInventory", "NodeList"])))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.sampled_from(["kind", "nodes", "items", "accelerators", "labelSets", "setAside"]),
+        JSON | st.sampled_from(["PlimsollInventory", "NodeList"]),
+    )
+)
 def test_any_document_is_an_inventory_or_says_what_is_wrong(data: dict[str, Any]) -> None:
     try:
         found = from_dict(data)

@@ -157,9 +157,17 @@ def test_a_range_that_says_too_little_is_not_scored() -> None:
 
 def test_the_engines_own_line_of_arguments_makes_the_rest_defaults() -> None:
     changes: dict[str, Any] = dict.fromkeys(
-        ("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "block_size",
-         "gpu_memory_utilization", "kv_cache_dtype", "data_parallel", "pipeline_parallel")
-    )  # fmt: skip
+        (
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "enforce_eager",
+            "block_size",
+            "gpu_memory_utilization",
+            "kv_cache_dtype",
+            "data_parallel",
+            "pipeline_parallel",
+        )
+    )
     said = "{'model': 'test/llama-8b', 'max_model_len': 8192, 'gpu_memory_utilization': 0.95}"
     assert ranges(scored(**changes, other_args=said)) == ranges(scored())
 

@@ -91,8 +91,14 @@ def test_flags_settings_and_words_are_read_as_flags() -> None:
     assert stated_arguments("cudagraph_mode NONE").no_graphs
 
 
-@given(st.none() | st.integers() | st.text() | st.lists(st.text()) | st.dictionaries(
-    st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers())
-))  # fmt: skip
+@given(
+    st.none()
+    | st.integers()
+    | st.text()
+    | st.lists(st.text())
+    | st.dictionaries(
+        st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers())
+    )
+)
 def test_nothing_in_other_args_raises(value: object) -> None:
     assert all(isinstance(arg, str) for arg in stated_arguments(value).flags)

@@ -329,7 +329,7 @@ def test_an_unknown_family_with_experts_is_read_and_marked() -> None:
 def test_an_unknown_family_of_another_make_is_refused_with_a_way_out(sign: dict[str, Any]) -> None:
     (said,) = problems(llama(model_type="brand-new", **sign))
     assert said.startswith('config.json: model_type: Invalid value: "brand-new"')
-    assert "baseModel" in said
+    assert "a model of the same structure as its baseModel" in said
 
 
 def test_a_config_that_is_no_models_says_what_is_wanted() -> None:
@@ -398,7 +398,7 @@ def test_layer_types_must_name_every_layer() -> None:
 
 
 def test_more_parameters_than_any_model_has_are_refused() -> None:
-    (said,) = problems(llama(hidden_size=10**8, intermediate_size=10**8, num_hidden_layers=9000))
+    (said,) = problems(llama(hidden_size=10**8, intermediate_size=10**8, num_hidden_layers=500))
     assert said.startswith("config.json: Invalid value: ")
     assert "parameters in all: at most 1000.00T" in said
     assert "check the widths" in said
@@ -417,9 +417,32 @@ def test_an_integer_of_thousands_of_digits_is_refused(digits: int) -> None:
     assert len(said) < 400
 
 
-def test_ten_thousand_layers_are_read_and_one_more_is_not() -> None:
-    assert len(architecture(llama(num_hidden_layers=10_000)).blocks) == 10_000
-    assert problems(llama(num_hidden_layers=10_001))
+def test_512_layers_are_read_and_one_more_is_not() -> None:
+    assert len(architecture(llama(num_hidden_layers=512)).blocks) == 512
+    (said,) = problems(llama(num_hidden_layers=513))
+    assert said == (
+        "config.json: num_hidden_layers: Invalid value: 513: an integer from 1 to 512"
+    ), "no model has 300"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("nvidia/Nemotron-H-8B-Base-8K", {"hybrid_override_pattern": "M*-" * 200}),
+        (
+            "nvidia/Llama-3_3-Nemotron-Super-49B-v1",
+            {"block_configs": [{"attention": {"no_op": True}, "ffn": {"no_op": True}}] * 600},
+        ),
+    ],
+)
+def test_as_many_layers_are_refused_wherever_a_config_counts_them(
+    name: str, changes: dict[str, Any]
+) -> None:
+    entry = catalogue.load().find(name)
+    assert entry is not None
+    config = {key: value for key, value in entry.config.items() if key != "num_hidden_layers"}
+    (said,) = problems({**config, **changes})
+    assert said == "config.json: num_hidden_layers: Invalid value: 600: at most 512 layers"
 
 
 def read(config: Any, quant: Any = None) -> Architecture | tuple[Problem, ...]:

@@ -18,8 +18,9 @@ from plimsoll.errors import Invalid, Unreadable
 from plimsoll.models import catalogue
 from plimsoll.models.architecture import Architecture, Part, Split, Tensor
 from plimsoll.models.config import architecture
-from plimsoll.models.quantization import Quantization, Scheme, matches
+from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.models.quantization_config import quantization_of, stored
+from plimsoll.models.rules import Rules
 from plimsoll.models.storage import scheme_of, stored_bytes
 
 GIB: Final = 1 << 30
@@ -275,6 +276,62 @@ def test_a_method_that_nobody_here_can_size_counts_as_unquantized_and_is_marked(
     assert stored_bytes(a) == 2 * a.parameters
 
 
+def _in_groups(bits: object) -> dict[str, Any]:
+    return groups({"num_bits": bits, "type": "int"})
+
+
+def _aqlm(bits: int, group: int) -> dict[str, Any]:
+    codes = {"num_codebooks": 1, "nbits_per_codebook": bits, "in_group_size": group}
+    return {"quant_method": "aqlm", **codes}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"quant_method": "gptq", "bits": bits} for bits in (1, 5, 16, -4, "4", 1.5, [4], True)),
+        *({"quant_method": "awq", "bits": bits} for bits in (1, 2, 3, 8)),
+        *(_in_groups(bits) for bits in (1, 2, 3, 16, "8")),
+        _aqlm(1, 1 << 20),
+        _aqlm(16, 2),
+        {"quant_method": "magic", "bits": 1},
+        {"quant_method": "magic", "bits": 4},
+    ],
+    ids=str,
+)
+def test_bits_that_no_format_has_are_not_believed(given: dict[str, Any]) -> None:
+    found = quantized(given)
+    assert found.assumed
+    assert stored_bytes(found) == 2 * found.parameters
+
+
+@pytest.mark.parametrize(
+    ("given", "bits"),
+    [
+        *(({"quant_method": "gptq", "bits": bits}, bits) for bits in (2, 3, 4, 8)),
+        ({"quant_method": "awq", "bits": 4}, 4),
+        ({"quant_method": "awq", "w_bit": 4}, 4),
+        *((_in_groups(bits), bits) for bits in (4, 8)),
+        (_aqlm(16, 8), 2),
+    ],
+)
+def test_bits_that_a_format_has_are(given: dict[str, Any], bits: int) -> None:
+    found = quantized(given)
+    assert not found.assumed
+    assert found.quantization is not None
+    assert found.quantization.default is not None
+    assert found.quantization.default.bits == bits
+
+
+def test_a_group_of_unknown_bits_counts_as_unquantized_beside_one_that_is_known() -> None:
+    weights = {"num_bits": 1, "type": "int"}
+    given = _in_groups(4)
+    given["config_groups"]["odd"] = {"targets": ["re:.*down_proj"], "weights": weights}
+    found = quantized(given)
+    assert found.assumed
+    known = quantized({**_in_groups(4), "ignore": ["re:.*down_proj"]})
+    assert stored_bytes(found) == stored_bytes(known)
+
+
 # --- rules --------------------------------------------------------------------------------------
 
 
@@ -299,7 +356,7 @@ def test_a_method_that_nobody_here_can_size_counts_as_unquantized_and_is_marked(
     ],
 )
 def test_rules_name_modules_as_their_formats_mean_it(rule: str, module: str, named: bool) -> None:
-    assert matches(rule, module) is named
+    assert (Rules([rule]).first(module) is not None) is named
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*b", ".*" * 9, "a" * 500 + ".*" * 5])

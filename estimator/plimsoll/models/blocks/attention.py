@@ -1,6 +1,6 @@
 """Attention of every kind: grouped queries, latent (MLA), cross; their tensors and their caches.
 
-It must not read a config.
+No config is read here: everything comes as numbers.
 
     GQA   q: heads x d, k: kv x d, v: kv x d_v, o: hidden x (heads x d_v)
     MLA   q_a, q_b (or q), kv_a: (rank + rope) x hidden, kv_b: heads x (nope + d_v) x rank, o
@@ -46,31 +46,31 @@ class Heads:
 def gqa(h: Heads, prefix: str = "self_attn", *, shares: bool = False) -> Tensors:
     """Tensors of grouped-query attention. shares: it reads another layer's keys and values."""
     q_rows = h.heads * h.dim * (2 if h.gate else 1)
-    found = linear(f"{prefix}.q_proj", q_rows, h.hidden, Split.COLUMN, A, bias=h.qkv_bias)
+    tensors = linear(f"{prefix}.q_proj", q_rows, h.hidden, Split.COLUMN, A, bias=h.qkv_bias)
     if not shares:
-        found += linear(
+        tensors += linear(
             f"{prefix}.k_proj", h.kv * h.dim, h.hidden, Split.KV_HEADS, A, bias=h.qkv_bias
         )
         if not h.v_from_k:
-            found += linear(
+            tensors += linear(
                 f"{prefix}.v_proj", h.kv * h.v_dim, h.hidden, Split.KV_HEADS, A, bias=h.qkv_bias
             )
-    found += linear(f"{prefix}.o_proj", h.hidden, h.heads * h.v_dim, Split.ROW, A, bias=h.o_bias)
+    tensors += linear(f"{prefix}.o_proj", h.hidden, h.heads * h.v_dim, Split.ROW, A, bias=h.o_bias)
     if h.qk_norm:
         each = h.qk_norm == "head"
-        found += norm(f"{prefix}.q_norm", h.dim if each else h.heads * h.dim)
+        tensors += norm(f"{prefix}.q_norm", h.dim if each else h.heads * h.dim)
         if not shares:
-            found += norm(f"{prefix}.k_norm", h.dim if each else h.kv * h.dim)
+            tensors += norm(f"{prefix}.k_norm", h.dim if each else h.kv * h.dim)
     if h.head_gate:
-        found += linear(f"{prefix}.g_proj", h.heads, h.hidden, Split.COLUMN, A)
+        tensors += linear(f"{prefix}.g_proj", h.heads, h.hidden, Split.COLUMN, A)
     if h.sinks:
-        found += loose(f"{prefix}.sinks", (h.heads,), Split.COLUMN, A)
+        tensors += loose(f"{prefix}.sinks", (h.heads,), Split.COLUMN, A)
     if h.index_heads:
         name = f"{prefix}.indexer"
-        found += linear(f"{name}.q_proj", h.index_heads * h.index_dim, h.hidden, Split.NONE, A)
-        found += linear(f"{name}.k_proj", h.index_dim, h.hidden, Split.NONE, A)
-        found += norm(f"{name}.q_norm", h.index_dim) + norm(f"{name}.k_norm", h.index_dim)
-    return found
+        tensors += linear(f"{name}.q_proj", h.index_heads * h.index_dim, h.hidden, Split.NONE, A)
+        tensors += linear(f"{name}.k_proj", h.index_dim, h.hidden, Split.NONE, A)
+        tensors += norm(f"{name}.q_norm", h.index_dim) + norm(f"{name}.k_norm", h.index_dim)
+    return tensors
 
 
 def gqa_mixer(
@@ -91,7 +91,7 @@ def gqa_mixer(
 
 @dataclass(frozen=True, slots=True)
 class Latent:
-    """The shape of multi-head latent attention. q_rank: 0 where queries are not compressed.
+    """The shape of multi-head latent attention. q_rank: 0 if queries are not compressed.
 
     index_heads, index_dim: of a sparse-attention indexer; 0 for none.
     """
@@ -113,27 +113,29 @@ def mla(m: Latent, prefix: str = "self_attn") -> Tensors:
     """Tensors of multi-head latent attention."""
     q_rows = m.heads * (m.nope + m.rope)
     if m.q_rank:
-        found = linear(f"{prefix}.q_a_proj", m.q_rank, m.hidden, Split.NONE, A, bias=m.bias)
-        found += norm(f"{prefix}.q_a_layernorm", m.q_rank)
-        found += linear(f"{prefix}.q_b_proj", q_rows, m.q_rank, Split.COLUMN, A)
+        tensors = linear(f"{prefix}.q_a_proj", m.q_rank, m.hidden, Split.NONE, A, bias=m.bias)
+        tensors += norm(f"{prefix}.q_a_layernorm", m.q_rank)
+        tensors += linear(f"{prefix}.q_b_proj", q_rows, m.q_rank, Split.COLUMN, A)
     else:
-        found = linear(f"{prefix}.q_proj", q_rows, m.hidden, Split.COLUMN, A)
-    found += linear(
+        tensors = linear(f"{prefix}.q_proj", q_rows, m.hidden, Split.COLUMN, A)
+    tensors += linear(
         f"{prefix}.kv_a_proj_with_mqa", m.kv_rank + m.rope, m.hidden, Split.NONE, A, bias=m.bias
     )
-    found += norm(f"{prefix}.kv_a_layernorm", m.kv_rank)
-    found += linear(f"{prefix}.kv_b_proj", m.heads * (m.nope + m.v_dim), m.kv_rank, Split.COLUMN, A)
-    found += linear(f"{prefix}.o_proj", m.hidden, m.heads * m.v_dim, Split.ROW, A, bias=m.bias)
+    tensors += norm(f"{prefix}.kv_a_layernorm", m.kv_rank)
+    tensors += linear(
+        f"{prefix}.kv_b_proj", m.heads * (m.nope + m.v_dim), m.kv_rank, Split.COLUMN, A
+    )
+    tensors += linear(f"{prefix}.o_proj", m.hidden, m.heads * m.v_dim, Split.ROW, A, bias=m.bias)
     if m.gate:
-        found += linear(f"{prefix}.g_proj", m.heads * m.v_dim, m.hidden, Split.COLUMN, A)
+        tensors += linear(f"{prefix}.g_proj", m.heads * m.v_dim, m.hidden, Split.COLUMN, A)
     if m.index_heads:
         into = m.q_rank or m.hidden
         name = f"{prefix}.indexer"
-        found += linear(f"{name}.wq_b", m.index_heads * m.index_dim, into, Split.NONE, A)
-        found += linear(f"{name}.wk", m.index_dim, m.hidden, Split.NONE, A)
-        found += norm(f"{name}.k_norm", m.index_dim, bias=True)
-        found += linear(f"{name}.weights_proj", m.index_heads, m.hidden, Split.NONE, A)
-    return found
+        tensors += linear(f"{name}.wq_b", m.index_heads * m.index_dim, into, Split.NONE, A)
+        tensors += linear(f"{name}.wk", m.index_dim, m.hidden, Split.NONE, A)
+        tensors += norm(f"{name}.k_norm", m.index_dim, bias=True)
+        tensors += linear(f"{name}.weights_proj", m.index_heads, m.hidden, Split.NONE, A)
+    return tensors
 
 
 def mla_mixer(m: Latent) -> Mixer:

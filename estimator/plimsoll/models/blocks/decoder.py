@@ -1,6 +1,6 @@
 """The decoder that nearly every family is a variant of: embedding, layers, final norm, head.
 
-It must not know a model type; `plimsoll.models.families.by_type` says which traits a type has.
+Nothing here knows a model type; `plimsoll.models.families.by_type` has those.
 
     layer    norms, attention (or a state mixer), dense or expert feed-forward
     outside  embedding on the first stage; final norm and lm_head on the last
@@ -54,7 +54,7 @@ NORM_NAMES: Final = (
 class Moe:
     """Experts of a layer. shared: width of the shared experts, all together; 0 for none.
 
-    shared_gate: a gate in front of them. latent: width that the experts read and write, where it
+    shared_gate: a gate in front of them. latent: width that the experts read and write, if it
     is not the hidden size. bias, router_bias: of experts and router.
     """
 
@@ -74,15 +74,15 @@ class Traits:
     """What sets a family apart from LLaMA.
 
     norms: norms of a layer over the hidden size; norm_weight False: norms without parameters.
-    kv_heads: heads of keys and values where the config does not say it; 0: as many as queries.
+    kv_heads: heads of keys and values if the config does not say it; 0: as many as queries.
     tied: what a config that does not say ``tie_word_embeddings`` means.
     positions: rows of a learned position embedding. embed_norm: a norm after the embedding.
     window: of sliding or chunked layers. kinds: what each layer's mixer is, for a layer number.
     moe_at: whether a layer has experts, for a layer number.
-    heads_of: shape of the attention of a layer of a kind, where it depends on it.
+    heads_of: shape of the attention of a layer of a kind, if it depends on it.
     indexed: whether a layer has a sparse-attention indexer of its own, for a layer number.
     width_at: width of a layer's dense feed-forward, for a layer number. four_times: four times
-        the hidden size where the config does not say it.
+        the hidden size if the config does not say it.
     attention_more, sparse_more: further tensors of each attention, and of each layer with
     experts. more: further tensors outside the layers.
     """
@@ -213,16 +213,21 @@ def assemble(
     make: Callable[[K], Block],
     keys: Sequence[K],
 ) -> Built:
-    """A model of layers made by key: equal keys share a block."""
+    """A model of layers made by key: equal keys share a block.
+
+    Raises `plimsoll.errors.Invalid` for more layers than are believed, wherever they were read.
+    """
+    if len(keys) > MAX_LAYERS:
+        f.wrong("num_hidden_layers", len(keys), f"at most {MAX_LAYERS} layers")
     vocab = f.integer("vocab_size", "padded_vocab_size")
     tied = f.flag("tie_word_embeddings", default=t.tied)
     f.stop_if_wrong()
-    made: dict[K, Block] = {}
+    by_key: dict[K, Block] = {}
     blocks = []
     for key in keys:
-        block = made.get(key)
+        block = by_key.get(key)
         if block is None:
-            block = made[key] = make(key)
+            block = by_key[key] = make(key)
         blocks.append(block)
     f.stop_if_wrong()
     return Built(
@@ -236,12 +241,12 @@ def _block(t: Traits, heads: Heads, layer: Layer) -> Block:
         latent = t.latent if layer.indexed else replace(t.latent, index_heads=0)
         tensors, mixer = mla(latent), mla_mixer(latent)
     else:
-        own = t.heads_of(layer.kind) if t.heads_of else heads
+        shape_here = t.heads_of(layer.kind) if t.heads_of else heads
         if not layer.indexed:
-            own = replace(own, index_heads=0)
+            shape_here = replace(shape_here, index_heads=0)
         window = t.window if layer.kind in (MixerKind.SLIDING, MixerKind.CHUNKED) else 0
-        tensors = gqa(own, shares=layer.shares)
-        mixer = gqa_mixer(own, layer.kind, window, shares=layer.shares)
+        tensors = gqa(shape_here, shares=layer.shares)
+        mixer = gqa_mixer(shape_here, layer.kind, window, shares=layer.shares)
     feed, ff = feed_forward(t, heads.hidden, layer.width, sparse=layer.sparse)
     tensors += t.attention_more + feed + layer_norms(t, heads.hidden)
     return Block((mixer,), ff, tensors)
@@ -251,10 +256,10 @@ def layer_norms(t: Traits, hidden: int) -> Tensors:
     """The norms of a layer over the hidden size."""
     if not t.norm_weight:
         return ()
-    found: Tensors = ()
+    tensors: Tensors = ()
     for name in NORM_NAMES[: t.norms]:
-        found += norm(name, hidden, bias=t.norm_bias)
-    return found
+        tensors += norm(name, hidden, bias=t.norm_bias)
+    return tensors
 
 
 def feed_forward(
@@ -265,7 +270,7 @@ def feed_forward(
     if not sparse or m is None:
         dense = mlp(hidden, width, gated=t.gated, bias=t.mlp_bias, prefix=prefix)
         return dense, FeedForward(width, gated=t.gated)
-    found = experts(
+    tensors = experts(
         hidden,
         m.width,
         m.count,
@@ -276,41 +281,43 @@ def feed_forward(
         prefix=prefix,
     )
     if m.shared:
-        found += mlp(
+        tensors += mlp(
             hidden, m.shared, gated=m.gated, bias=t.mlp_bias, prefix=f"{prefix}.shared_experts"
         )
-    found += t.sparse_more
+    tensors += t.sparse_more
     if m.shared_gate:
-        found += linear(f"{prefix}.shared_expert_gate", 1, hidden, Split.NONE, Part.ROUTER)
+        tensors += linear(f"{prefix}.shared_expert_gate", 1, hidden, Split.NONE, Part.ROUTER)
     if not t.dense_beside_moe:
         width = 0
     else:
-        found += mlp(hidden, width, gated=t.gated, bias=t.mlp_bias, prefix=prefix)
-    return found, FeedForward(width, m.count, m.per_token, m.width, m.shared, m.gated)
+        tensors += mlp(hidden, width, gated=t.gated, bias=t.mlp_bias, prefix=prefix)
+    return tensors, FeedForward(width, m.count, m.per_token, m.width, m.shared, m.gated)
 
 
 def ends(hidden: int, vocab: int, t: Traits, *, tied: bool) -> Tensors:
     """Embedding, positions, final norm and head."""
     wide = t.embed_dim or hidden
-    found: Tensors = (
+    tensors: Tensors = (
         Tensor("model.embed_tokens.weight", (vocab, wide), Split.VOCAB, Part.EMBEDDING),
     )
     if t.positions:
-        found += loose("model.embed_positions.weight", (t.positions, hidden), part=Part.EMBEDDING)
+        tensors += loose("model.embed_positions.weight", (t.positions, hidden), part=Part.EMBEDDING)
     if t.embed_norm:
-        found += norm("model.embed_norm", hidden, bias=t.norm_bias)
+        tensors += norm("model.embed_norm", hidden, bias=t.norm_bias)
     if wide != hidden:
-        found += linear("model.project_in", hidden, wide, Split.NONE, Part.OTHER)
-        found += linear("model.project_out", wide, hidden, Split.NONE, Part.OTHER, stage=Stage.LAST)
+        tensors += linear("model.project_in", hidden, wide, Split.NONE, Part.OTHER)
+        tensors += linear(
+            "model.project_out", wide, hidden, Split.NONE, Part.OTHER, stage=Stage.LAST
+        )
     if t.final_norm and t.norm_weight:
-        found += norm("model.norm", hidden, bias=t.norm_bias, stage=Stage.LAST)
+        tensors += norm("model.norm", hidden, bias=t.norm_bias, stage=Stage.LAST)
     if not tied:
-        found += linear(
+        tensors += linear(
             "lm_head", vocab, wide, Split.VOCAB, Part.HEAD, bias=t.head_bias, stage=Stage.LAST
         )
     elif t.head_bias:
-        found += loose("lm_head.bias", (vocab,), Split.VOCAB, Part.HEAD, stage=Stage.LAST)
-    return found
+        tensors += loose("lm_head.bias", (vocab,), Split.VOCAB, Part.HEAD, stage=Stage.LAST)
+    return tensors
 
 
 def kinds_from(f: Fields, count: int, *, default_pattern: int = 0) -> Callable[[int], MixerKind]:

@@ -98,7 +98,7 @@ class Family:
     latent: the shape of latent attention.
     moe, moe_at: its experts, and which layers have them (None: all).
     slides: which layers slide.
-    mtp: layers that predict further tokens are stored where the config counts some.
+    mtp: layers that predict further tokens are stored if the config counts some.
     """
 
     traits: Traits = Traits()  # noqa: RUF009 - frozen

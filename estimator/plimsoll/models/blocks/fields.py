@@ -1,6 +1,6 @@
 """Reads the fields of an untrusted config, remembers every problem, and gives them all at once.
 
-It must not know what a field means, and nothing that it reads is believed beyond its limits.
+Nothing that is read is believed beyond its limits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
 
-MAX_LAYERS: Final = 10_000
+MAX_LAYERS: Final = 512
+"""Layers that are believed: no model has 300, and the cost of a decision grows with them."""
 MAX_WIDTH: Final = 10**8
 """No width, vocabulary or number of experts above this is believed."""
 
@@ -33,7 +34,7 @@ class Fields:
         return any(self._data.get(name) is not None for name in names)
 
     def raw(self, name: str) -> Any:
-        """The value as it is; None where it is missing."""
+        """The value as it is; None if it is missing."""
         return self._data.get(name)
 
     def _find(self, names: tuple[str, ...]) -> tuple[str, Any]:
@@ -44,19 +45,19 @@ class Fields:
         return names[0], None
 
     def wrong(self, name: str, given: object, wanted: str, fix: str = "") -> None:
-        """Remember a problem. given: None where the field is missing."""
+        """Remember a problem. given: None if the field is missing."""
         if given is None and not fix:
             fix = "give the model's own config.json, unabridged"
         try:
-            said = "" if given is None else shown(given)
+            shown_value = "" if given is None else shown(given)
         except ValueError:  # an integer of more digits than Python prints
-            said = "a huge number"
-        self.problems.append(Problem(f"{self.path}: {name}", said, wanted, fix))
+            shown_value = "a huge number"
+        self.problems.append(Problem(f"{self.path}: {name}", shown_value, wanted, fix))
 
     def integer(
         self, *names: str, default: int | None = None, low: int = 1, high: int = MAX_WIDTH
     ) -> int:
-        """An integer between low and high; `default` where it is missing and has one."""
+        """An integer between low and high; `default` if it is missing and has one."""
         name, value = self._find(names)
         if value is None:
             if default is None:
@@ -71,7 +72,7 @@ class Fields:
         return value
 
     def optional(self, *names: str, high: int = MAX_WIDTH) -> int | None:
-        """An integer above 0, or None where it is missing or null."""
+        """An integer above 0, or None if it is missing or null."""
         return self.integer(*names, high=high) if self.has(*names) else None
 
     def flag(self, *names: str, default: bool = False) -> bool:
@@ -105,7 +106,7 @@ class Fields:
         return value
 
     def integers(self, *names: str) -> tuple[int, ...] | None:
-        """A list of integers from 0; None where it is missing."""
+        """A list of integers from 0; None if it is missing."""
         name, value = self._find(names)
         if value is None:
             return None
@@ -119,7 +120,7 @@ class Fields:
         return tuple(int(i) for i in value)
 
     def texts(self, *names: str) -> tuple[str, ...] | None:
-        """A list of texts; None where it is missing."""
+        """A list of texts; None if it is missing."""
         name, value = self._find(names)
         if value is None:
             return None
@@ -133,7 +134,7 @@ class Fields:
         return tuple(value)
 
     def section(self, *names: str) -> Fields | None:
-        """A mapping within this one; None where it is missing."""
+        """A mapping within this one; None if it is missing."""
         name, value = self._find(names)
         if value is None:
             return None
@@ -152,6 +153,6 @@ class Fields:
         return self._data
 
     def stop_if_wrong(self) -> None:
-        """Raise `Invalid` with every problem so far, where there is any."""
+        """Raise `Invalid` with every problem so far, if there is any."""
         if self.problems:
             raise Invalid(*self.problems[:50])

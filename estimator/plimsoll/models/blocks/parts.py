@@ -1,6 +1,6 @@
 """The pieces that every family is made of: linears, norms, dense and expert feed-forwards.
 
-It must not read a config: everything comes as numbers.
+No config is read here: everything comes as numbers.
 
     gated MLP      gate, up: intermediate x hidden; down: hidden x intermediate
     expert MLPs    the same, times the number of experts; router: experts x hidden
@@ -24,7 +24,7 @@ def linear(
     copies: int = 1,
     stage: Stage = Stage.FIRST,
 ) -> Tensors:
-    """The weight (out x into) and, where there is one, the bias (out) of a linear layer."""
+    """The weight (out x into) and, if there is one, the bias (out) of a linear layer."""
     weight = Tensor(f"{name}.weight", (out, into), split, part, copies, True, stage)
     if not bias:
         return (weight,)
@@ -44,7 +44,7 @@ def linear(
 
 
 def norm(name: str, width: int, *, bias: bool = False, stage: Stage = Stage.FIRST) -> Tensors:
-    """The weight of a norm, and its bias where it has one."""
+    """The weight of a norm, and its bias if it has one."""
     weight = Tensor(f"{name}.weight", (width,), Split.NONE, Part.NORM, stage=stage)
     if not bias:
         return (weight,)

@@ -28,7 +28,7 @@ def windowed(f: Fields, t: Traits, *, default_window: int = 0, pattern: int = 0)
 
 
 def all_sliding(f: Fields, t: Traits) -> Traits:
-    """Every layer slides where the config has a window and does not switch it off."""
+    """Every layer slides if the config has a window and does not switch it off."""
     window = f.integer("sliding_window", default=0, low=0)
     if not window or not f.flag("use_sliding_window", default=True):
         return t
@@ -38,7 +38,7 @@ def all_sliding(f: Fields, t: Traits) -> Traits:
 
 
 def attention_biases(f: Fields, t: Traits) -> Traits:
-    """With biases on q, k, v and o where ``attention_bias`` says so."""
+    """With biases on q, k, v and o if ``attention_bias`` says so."""
     bias = f.flag("attention_bias")
     return replace(t, qkv_bias=bias, o_bias=bias)
 
@@ -46,11 +46,11 @@ def attention_biases(f: Fields, t: Traits) -> Traits:
 def without_gate_bias(built: Built) -> Built:
     """Gate and up without their biases; like layers stay one block."""
     without = ("mlp.gate_proj.bias", "mlp.up_proj.bias")
-    made: dict[int, Block] = {}
+    by_block: dict[int, Block] = {}
     for block in built.blocks:
         kept = tuple(t for t in block.tensors if t.name not in without)
-        made.setdefault(id(block), replace(block, tensors=kept))
-    return replace(built, blocks=tuple(made[id(block)] for block in built.blocks))
+        by_block.setdefault(id(block), replace(block, tensors=kept))
+    return replace(built, blocks=tuple(by_block[id(block)] for block in built.blocks))
 
 
 def latent_of(f: Fields, *, gate: bool = False) -> Latent:
@@ -119,16 +119,16 @@ def with_mtp(f: Fields, built: Built, *, copies: bool = False) -> Built:
     if not number:
         return built
     hidden, vocab = built.hidden, built.vocab
-    own = (
+    further = (
         norm("enorm", hidden)
         + norm("hnorm", hidden)
         + norm("shared_head.norm", hidden)
         + linear("eh_proj", hidden, 2 * hidden, Split.NONE, Part.OTHER)
     )
     if copies:
-        own += linear("shared_head.head", vocab, hidden, Split.VOCAB, Part.HEAD)
-        own += loose("embed_tokens.weight", (vocab, hidden), Split.VOCAB, Part.EMBEDDING)
+        further += linear("shared_head.head", vocab, hidden, Split.VOCAB, Part.HEAD)
+        further += loose("embed_tokens.weight", (vocab, hidden), Split.VOCAB, Part.EMBEDDING)
     kind = built.blocks[-1].mixers[0].kind
     like = {block for block in built.blocks[-8:] if block.mixers[0].kind is kind}
     layer = max(like, key=lambda block: block.parameters)
-    return replace(built, extra=(layer.tensors + own) * number)
+    return replace(built, extra=(layer.tensors + further) * number)

@@ -1,6 +1,6 @@
 """Mixers with a state instead of a cache that grows: mamba 1 and 2, gated delta net, short conv.
 
-It must not read a config.
+No config is read here: everything comes as numbers.
 
     mamba1   conv (kernel - 1) x inner, state inner x n
     mamba2   conv (kernel - 1) x (inner + 2 x groups x n), state heads x head_dim x n
@@ -35,19 +35,19 @@ class Mamba1:
 
 def mamba1(m: Mamba1, prefix: str = "mixer") -> Tensors:
     """Tensors of a mamba 1 mixer. norms: Jamba's norms of dt, B and C."""
-    found = linear(f"{prefix}.in_proj", 2 * m.inner, m.hidden, Split.COLUMN, M, bias=m.bias)
-    found += loose(f"{prefix}.conv1d.weight", (m.inner, 1, m.kernel), Split.COLUMN, M)
+    tensors = linear(f"{prefix}.in_proj", 2 * m.inner, m.hidden, Split.COLUMN, M, bias=m.bias)
+    tensors += loose(f"{prefix}.conv1d.weight", (m.inner, 1, m.kernel), Split.COLUMN, M)
     if m.conv_bias:
-        found += loose(f"{prefix}.conv1d.bias", (m.inner,), Split.COLUMN, M)
-    found += linear(f"{prefix}.x_proj", m.dt_rank + 2 * m.state, m.inner, Split.ROW, M)
-    found += linear(f"{prefix}.dt_proj", m.inner, m.dt_rank, Split.COLUMN, M, bias=True)
-    found += loose(f"{prefix}.A_log", (m.inner, m.state), Split.COLUMN, M)
-    found += loose(f"{prefix}.D", (m.inner,), Split.COLUMN, M)
-    found += linear(f"{prefix}.out_proj", m.hidden, m.inner, Split.ROW, M, bias=m.bias)
+        tensors += loose(f"{prefix}.conv1d.bias", (m.inner,), Split.COLUMN, M)
+    tensors += linear(f"{prefix}.x_proj", m.dt_rank + 2 * m.state, m.inner, Split.ROW, M)
+    tensors += linear(f"{prefix}.dt_proj", m.inner, m.dt_rank, Split.COLUMN, M, bias=True)
+    tensors += loose(f"{prefix}.A_log", (m.inner, m.state), Split.COLUMN, M)
+    tensors += loose(f"{prefix}.D", (m.inner,), Split.COLUMN, M)
+    tensors += linear(f"{prefix}.out_proj", m.hidden, m.inner, Split.ROW, M, bias=m.bias)
     if m.norms:
-        found += norm(f"{prefix}.dt_layernorm", m.dt_rank)
-        found += norm(f"{prefix}.b_layernorm", m.state) + norm(f"{prefix}.c_layernorm", m.state)
-    return found
+        tensors += norm(f"{prefix}.dt_layernorm", m.dt_rank)
+        tensors += norm(f"{prefix}.b_layernorm", m.state) + norm(f"{prefix}.c_layernorm", m.state)
+    return tensors
 
 
 def mamba1_mixer(m: Mamba1) -> Mixer:
@@ -96,15 +96,15 @@ class Mamba2:
 def mamba2(m: Mamba2, prefix: str = "mixer") -> Tensors:
     """Tensors of a mamba 2 mixer."""
     rows = m.inner + m.conv + m.heads
-    found = linear(f"{prefix}.in_proj", rows, m.hidden, Split.COLUMN, M, bias=m.bias)
-    found += loose(f"{prefix}.conv1d.weight", (m.conv, 1, m.kernel), Split.COLUMN, M)
+    tensors = linear(f"{prefix}.in_proj", rows, m.hidden, Split.COLUMN, M, bias=m.bias)
+    tensors += loose(f"{prefix}.conv1d.weight", (m.conv, 1, m.kernel), Split.COLUMN, M)
     if m.conv_bias:
-        found += loose(f"{prefix}.conv1d.bias", (m.conv,), Split.COLUMN, M)
+        tensors += loose(f"{prefix}.conv1d.bias", (m.conv,), Split.COLUMN, M)
     for name in ("A_log", "D", "dt_bias"):
-        found += loose(f"{prefix}.{name}", (m.heads,), Split.COLUMN, M)
+        tensors += loose(f"{prefix}.{name}", (m.heads,), Split.COLUMN, M)
     if m.norm:
-        found += loose(f"{prefix}.norm.weight", (m.inner,), Split.COLUMN, M)
-    return found + linear(f"{prefix}.out_proj", m.hidden, m.inner, Split.ROW, M, bias=m.out_bias)
+        tensors += loose(f"{prefix}.norm.weight", (m.inner,), Split.COLUMN, M)
+    return tensors + linear(f"{prefix}.out_proj", m.hidden, m.inner, Split.ROW, M, bias=m.out_bias)
 
 
 def mamba2_mixer(m: Mamba2) -> Mixer:
@@ -152,14 +152,14 @@ def delta_net(d: DeltaNet, prefix: str = "linear_attn") -> Tensors:
         if d.fused
         else {"qkv": d.conv, "z": values, "b": d.v_heads, "a": d.v_heads}
     )
-    found: Tensors = ()
+    tensors: Tensors = ()
     for name, out in rows.items():
-        found += linear(f"{prefix}.in_proj_{name}", out, d.hidden, Split.COLUMN, M)
-    found += loose(f"{prefix}.conv1d.weight", (d.conv, 1, d.kernel), Split.COLUMN, M)
-    found += loose(f"{prefix}.dt_bias", (d.v_heads,), Split.COLUMN, M)
-    found += loose(f"{prefix}.A_log", (d.v_heads,), Split.COLUMN, M)
-    found += norm(f"{prefix}.norm", d.v_dim)
-    return found + linear(f"{prefix}.out_proj", d.hidden, values, Split.ROW, M)
+        tensors += linear(f"{prefix}.in_proj_{name}", out, d.hidden, Split.COLUMN, M)
+    tensors += loose(f"{prefix}.conv1d.weight", (d.conv, 1, d.kernel), Split.COLUMN, M)
+    tensors += loose(f"{prefix}.dt_bias", (d.v_heads,), Split.COLUMN, M)
+    tensors += loose(f"{prefix}.A_log", (d.v_heads,), Split.COLUMN, M)
+    tensors += norm(f"{prefix}.norm", d.v_dim)
+    return tensors + linear(f"{prefix}.out_proj", d.hidden, values, Split.ROW, M)
 
 
 def delta_net_mixer(d: DeltaNet) -> Mixer:
@@ -194,22 +194,22 @@ class KimiDelta:
 
 def kimi_delta(k: KimiDelta, prefix: str = "self_attn") -> Tensors:
     """Tensors of Kimi delta attention."""
-    found: Tensors = ()
+    tensors: Tensors = ()
     for name in "qkv":
-        found += linear(f"{prefix}.{name}_proj", k.inner, k.hidden, Split.COLUMN, M)
-        found += loose(f"{prefix}.{name}_conv1d.weight", (k.inner, 1, k.kernel), Split.COLUMN, M)
-    found += linear(f"{prefix}.f_a_proj", k.dim, k.hidden, Split.NONE, M)
-    found += linear(f"{prefix}.f_b_proj", k.inner, k.dim, Split.COLUMN, M)
-    found += loose(f"{prefix}.dt_bias", (k.inner,), Split.COLUMN, M)
-    found += loose(f"{prefix}.A_log", (k.heads,), Split.COLUMN, M)
-    found += linear(f"{prefix}.b_proj", k.heads, k.hidden, Split.COLUMN, M)
+        tensors += linear(f"{prefix}.{name}_proj", k.inner, k.hidden, Split.COLUMN, M)
+        tensors += loose(f"{prefix}.{name}_conv1d.weight", (k.inner, 1, k.kernel), Split.COLUMN, M)
+    tensors += linear(f"{prefix}.f_a_proj", k.dim, k.hidden, Split.NONE, M)
+    tensors += linear(f"{prefix}.f_b_proj", k.inner, k.dim, Split.COLUMN, M)
+    tensors += loose(f"{prefix}.dt_bias", (k.inner,), Split.COLUMN, M)
+    tensors += loose(f"{prefix}.A_log", (k.heads,), Split.COLUMN, M)
+    tensors += linear(f"{prefix}.b_proj", k.heads, k.hidden, Split.COLUMN, M)
     if k.full_gate:
-        found += linear(f"{prefix}.g_proj", k.inner, k.hidden, Split.COLUMN, M)
+        tensors += linear(f"{prefix}.g_proj", k.inner, k.hidden, Split.COLUMN, M)
     else:
-        found += linear(f"{prefix}.g_a_proj", k.dim, k.hidden, Split.NONE, M)
-        found += linear(f"{prefix}.g_b_proj", k.inner, k.dim, Split.COLUMN, M)
-    found += norm(f"{prefix}.o_norm", k.dim)
-    return found + linear(f"{prefix}.o_proj", k.hidden, k.inner, Split.ROW, M)
+        tensors += linear(f"{prefix}.g_a_proj", k.dim, k.hidden, Split.NONE, M)
+        tensors += linear(f"{prefix}.g_b_proj", k.inner, k.dim, Split.COLUMN, M)
+    tensors += norm(f"{prefix}.o_norm", k.dim)
+    return tensors + linear(f"{prefix}.o_proj", k.hidden, k.inner, Split.ROW, M)
 
 
 def kimi_delta_mixer(k: KimiDelta) -> Mixer:
@@ -228,11 +228,11 @@ def kimi_delta_mixer(k: KimiDelta) -> Mixer:
 
 def short_conv(hidden: int, kernel: int, *, bias: bool, prefix: str = "conv") -> Tensors:
     """Tensors of LFM2's short convolution."""
-    found = linear(f"{prefix}.in_proj", 3 * hidden, hidden, Split.COLUMN, M, bias=bias)
-    found += loose(f"{prefix}.conv.weight", (hidden, 1, kernel), Split.COLUMN, M)
+    tensors = linear(f"{prefix}.in_proj", 3 * hidden, hidden, Split.COLUMN, M, bias=bias)
+    tensors += loose(f"{prefix}.conv.weight", (hidden, 1, kernel), Split.COLUMN, M)
     if bias:
-        found += loose(f"{prefix}.conv.bias", (hidden,), Split.COLUMN, M)
-    return found + linear(f"{prefix}.out_proj", hidden, hidden, Split.ROW, M, bias=bias)
+        tensors += loose(f"{prefix}.conv.bias", (hidden,), Split.COLUMN, M)
+    return tensors + linear(f"{prefix}.out_proj", hidden, hidden, Split.ROW, M, bias=bias)
 
 
 def short_conv_mixer(hidden: int, kernel: int) -> Mixer:

@@ -47,13 +47,13 @@ def vit_layer(
     column, row = (Split.NONE, Split.NONE) if whole else (Split.COLUMN, Split.ROW)
     qkv = bias if qkv_bias is None else qkv_bias
     wide = inner or h
-    found = linear("vision.qkv", 3 * wide, h, column, V, bias=qkv)
-    found += linear("vision.proj", h, wide, row, V, bias=bias)
-    found += linear("vision.up", width, h, column, V, bias=mlp_bias)
+    tensors = linear("vision.qkv", 3 * wide, h, column, V, bias=qkv)
+    tensors += linear("vision.proj", h, wide, row, V, bias=bias)
+    tensors += linear("vision.up", width, h, column, V, bias=mlp_bias)
     if gated:
-        found += linear("vision.gate", width, h, column, V, bias=mlp_bias)
-    found += linear("vision.down", h, width, row, V, bias=mlp_bias)
-    return found + vit_norm("norm1", h, bias=norm_bias) + vit_norm("norm2", h, bias=norm_bias)
+        tensors += linear("vision.gate", width, h, column, V, bias=mlp_bias)
+    tensors += linear("vision.down", h, width, row, V, bias=mlp_bias)
+    return tensors + vit_norm("norm1", h, bias=norm_bias) + vit_norm("norm2", h, bias=norm_bias)
 
 
 def patches(v: Fields, h: int, *, bias: bool, frames: int = 1) -> Tensors:
@@ -61,8 +61,8 @@ def patches(v: Fields, h: int, *, bias: bool, frames: int = 1) -> Tensors:
     patch = v.integer("patch_size", default=14, high=1024)
     channels = v.integer("num_channels", "in_channels", "in_chans", default=3, high=64)
     shape = (h, channels, frames * patch * patch)
-    found = loose("vision.patch_embed.weight", shape, part=V)
-    return found + (loose("vision.patch_embed.bias", (h,), part=V) if bias else ())
+    tensors = loose("vision.patch_embed.weight", shape, part=V)
+    return tensors + (loose("vision.patch_embed.bias", (h,), part=V) if bias else ())
 
 
 def position_table(v: Fields, h: int, more: int = 0) -> Tensors:
@@ -95,16 +95,16 @@ def two_layers(text: int, into: int, *, bias: bool = True) -> Tensors:
 def siglip(v: Fields) -> tuple[Tensors, int]:
     """SigLIP: patches and positions with bias, a final norm. The tower and its width."""
     h, width, count = basics(v)
-    found = patches(v, h, bias=True) + position_table(v, h) + copies(vit_layer(h, width), count)
-    return found + vit_norm("post_layernorm", h), h
+    tensors = patches(v, h, bias=True) + position_table(v, h) + copies(vit_layer(h, width), count)
+    return tensors + vit_norm("post_layernorm", h), h
 
 
 def clip(v: Fields) -> tuple[Tensors, int]:
     """CLIP: a class token, norms before and after."""
     h, width, count = basics(v)
-    found = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
-    found += position_table(v, h, 1) + copies(vit_layer(h, width), count)
-    return found + vit_norm("pre_layernorm", h) + vit_norm("post_layernorm", h), h
+    tensors = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
+    tensors += position_table(v, h, 1) + copies(vit_layer(h, width), count)
+    return tensors + vit_norm("pre_layernorm", h) + vit_norm("post_layernorm", h), h
 
 
 def pixtral(v: Fields) -> tuple[Tensors, int]:
@@ -115,11 +115,13 @@ def pixtral(v: Fields) -> tuple[Tensors, int]:
 
 
 def projector_norm(name: str, width: int, *, bias: bool = True) -> Tensors:
-    found = vit_norm(name, width, bias=bias)
-    return sum((loose(f"projector.{t.name}", t.shape, part=P) for t in found), ())
+    """A norm of the projector."""
+    tensors = vit_norm(name, width, bias=bias)
+    return sum((loose(f"projector.{t.name}", t.shape, part=P) for t in tensors), ())
 
 
 def filled(v: Fields, defaults: Mapping[str, object]) -> Fields:
+    """The fields of a tower, with what its configuration class fills in."""
     return Fields({**defaults, **v.data}, v.path, v.problems)
 
 

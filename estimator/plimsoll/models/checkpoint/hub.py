@@ -61,15 +61,15 @@ class _Repository:
 def read(name: str, revision: str = "") -> Checkpoint:
     """The headers of a repository (``owner/name``) at a revision (empty: its main branch).
 
-    Raises `Invalid` with the next step where it is not to be had, `Unreadable` for bad files.
+    Raises `Invalid` with the next step if it is not to be had, `Unreadable` for bad files.
     """
     return _asked(name, revision, lambda: _read(name, revision))
 
 
 def read_gguf(name: str, file: str, revision: str = "") -> gguf.GGUF:
-    """The header of a GGUF file in a repository; of all its parts, where it has several.
+    """The header of a GGUF file in a repository; of all its parts, if it has several.
 
-    Raises `Invalid` with the next step where it is not to be had, `Unreadable` for a bad file.
+    Raises `Invalid` with the next step if it is not to be had, `Unreadable` for a bad file.
     """
     return _asked(name, revision, lambda: _read_gguf(name, file, revision))
 
@@ -162,11 +162,11 @@ def _repository(name: str, revision: str) -> _Repository:
 
 
 def _cached(name: str, revision: str, error: Exception) -> _Repository:
-    """The repository in the cache. Raises the error that led here where it is not there."""
+    """The repository in the cache. Raises the error that led here if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
-    said = _reference(name, revision)
-    commits = [said.read_text().strip()] if said.is_file() else []
+    commit = _reference(name, revision)
+    commits = [commit.read_text().strip()] if commit.is_file() else []
     for wanted in (revision or None, *commits):
         for file in (CONFIG, INDEX, SINGLE):
             found = try_to_load_from_cache(name, file, revision=wanted)
@@ -233,14 +233,14 @@ def _read(name: str, revision: str) -> Checkpoint:
 
 def _not_gguf_alone(repository: _Repository) -> None:
     """Raises `Invalid` for a repository of GGUF files alone: which one is meant nobody can say."""
-    found = sorted(n for n in repository.names if n.endswith(".gguf"))
-    if found and not any(n.endswith(".safetensors") for n in repository.names):
+    files = sorted(n for n in repository.names if n.endswith(".gguf"))
+    if files and not any(n.endswith(".safetensors") for n in repository.names):
         raise Invalid(
             Problem(
                 _PATH,
                 shown(f"hf://{repository.id}"),
                 "one of its GGUF files",
-                f"name it: hf://{repository.id}/{found[0]} ({len(found)} files)",
+                f"name it: hf://{repository.id}/{files[0]} ({len(files)} files)",
             )
         )
 
@@ -263,9 +263,9 @@ def _header(repository: _Repository, file: str, notes: list[str]) -> Header:
     """One file's header: out of the cache, else by a range request."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository.id, file, revision=repository.commit)
-    if isinstance(found, str):
-        return read_header(Path(found), notes)
+    path = try_to_load_from_cache(repository.id, file, revision=repository.commit)
+    if isinstance(path, str):
+        return read_header(Path(path), notes)
     kept = _kept(repository.id, repository.commit) / f"{file.replace('/', '--')}.json"
     if kept.is_file():
         return parse_header(kept.read_bytes(), str(kept))
@@ -307,9 +307,9 @@ def _read_gguf(name: str, file: str, revision: str) -> gguf.GGUF:
     )
 
     def one(part: str) -> gguf.GGUF:
-        found = try_to_load_from_cache(name, part, revision=revision or None)
-        if isinstance(found, str):
-            return gguf.read_file(Path(found))
+        path = try_to_load_from_cache(name, part, revision=revision or None)
+        if isinstance(path, str):
+            return gguf.read_file(Path(path))
 
         def fetch(size: int) -> bytes:
             headers = {"range": f"bytes=0-{size - 1}"}

@@ -1,7 +1,7 @@
 """Compact profiles: a model's config cut down to its structure, so that a ConfigMap holds it.
 
-It must not change what the config says: a profile and its config have the same architecture, but
-for what the headers of a checkpoint say otherwise (`plimsoll.models.checkpoint.corrections`).
+A profile and its config have the same architecture, except for what the headers of a checkpoint
+say otherwise (`plimsoll.models.checkpoint.corrections`).
 """
 
 from __future__ import annotations
@@ -61,20 +61,20 @@ def profile(
 
     checkpoint: what the headers of its tensors say otherwise, as
     `plimsoll.models.checkpoint.corrections` keeps it. A profile is returned as it is.
-    Raises `Invalid` where the config is no model's, or too large.
+    Raises `Invalid` if the config is no model's, or too large.
     """
     if config.get("format") == FORMAT:
         return dict(config)
-    made: dict[str, Any] = {"format": FORMAT}
+    document: dict[str, Any] = {"format": FORMAT}
     if name:
-        made["name"] = name
-    made["config"] = _pruned(config)
+        document["name"] = name
+    document["config"] = _pruned(config)
     if quant:
-        made["quant"] = quant
+        document["quant"] = quant
     if checkpoint:
-        made["checkpoint"] = checkpoint
-    from_profile(made)
-    size = len(json.dumps(made, separators=(",", ":")))
+        document["checkpoint"] = checkpoint
+    from_profile(document)
+    size = len(json.dumps(document, separators=(",", ":")))
     if size > MAX_BYTES:
         raise Invalid(
             Problem(
@@ -84,11 +84,11 @@ def profile(
                 "use the config.json as it is, in a file or an image",
             )
         )
-    return made
+    return document
 
 
 def from_profile(made: Mapping[str, Any]) -> Architecture:
-    """The architecture that a profile describes. Raises `Invalid` where it describes none."""
+    """The architecture that a profile describes. Raises `Invalid` if it describes none."""
     config, quant = made.get("config"), made.get("quant")
     if made.get("format") != FORMAT or not isinstance(config, Mapping):
         raise Invalid(
@@ -99,10 +99,10 @@ def from_profile(made: Mapping[str, Any]) -> Architecture:
                 "make it with `plimsoll models export`",
             )
         )
-    found = architecture(config, quant if isinstance(quant, Mapping) else None)
+    from_config = architecture(config, quant if isinstance(quant, Mapping) else None)
     if "checkpoint" not in made:
-        return found
-    return _corrected(found, made["checkpoint"])
+        return from_config
+    return _corrected(from_config, made["checkpoint"])
 
 
 def _corrected(made: Architecture, given: object) -> Architecture:

@@ -1,7 +1,6 @@
 """Reads the headers of safetensors checkpoints on disk: one file, shards with an index, a folder.
 
-It must not read a tensor, nor know what a name means. Nothing in a file is believed beyond its
-limits: a bad file is `Unreadable`, whatever is in it.
+No tensor is read. Nothing in a file is believed beyond its limits: a bad file is `Unreadable`.
 
     file      8 bytes little-endian n, then n bytes of JSON: name -> dtype, shape, data_offsets
     index     weight_map: name -> file, metadata.total_size: bytes of all tensors
@@ -144,14 +143,14 @@ def _no_constant(word: str) -> object:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    read = dict(pairs)
+    if len(read) != len(pairs):
         raise ValueError("a key stands twice")
-    return made
+    return read
 
 
 def weight_map(index: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Tensor -> file, from an index. Raises `Unreadable` where it names anything but files."""
+    """Tensor -> file, from an index. Raises `Unreadable` if it names anything but files."""
     given = index.get("weight_map")
     if not isinstance(given, dict) or not given or len(given) > MAX_TENSORS:
         raise Unreadable(name, "an index with a weight_map of names to files")
@@ -179,19 +178,19 @@ def merged(
     """All tensors, each once, in the order of their names.
 
     index: tensor -> file; a tensor in two files counts where the index says. total: the index's
-    ``total_size``. Says in `notes` what was there twice. Raises `Unreadable` where a tensor of the
+    ``total_size``. Says in `notes` what was there twice. Raises `Unreadable` if a tensor of the
     index is in no file.
     """
-    found: dict[str, HeaderTensor] = {}
+    by_name: dict[str, HeaderTensor] = {}
     twice = 0
     for file, header in headers.items():
         for tensor in header.tensors:
-            if tensor.name in found:
+            if tensor.name in by_name:
                 twice += 1
                 if index.get(tensor.name) != file:
                     continue
-            found[tensor.name] = tensor
-    lost = [name for name in index if name[:512] not in found]
+            by_name[tensor.name] = tensor
+    lost = [name for name in index if name[:512] not in by_name]
     if lost:
         raise Unreadable(
             lost[0],
@@ -200,12 +199,12 @@ def merged(
         )
     if twice:
         notes.append(f"{twice} tensors stand in two files and count once")
-    size = sum(tensor.bytes for tensor in found.values())
+    size = sum(tensor.bytes for tensor in by_name.values())
     if isinstance(total, int) and total != size and abs(total - size) > size // 1000:
         notes.append(
             f"the index says {total} bytes in all; the files' headers say {size}, which holds"
         )
-    return tuple(found[name] for name in sorted(found))
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
 def read(path: Path) -> Checkpoint:
@@ -245,7 +244,7 @@ def read(path: Path) -> Checkpoint:
 def chosen(names: Iterable[str], where: str, notes: list[str]) -> list[str]:
     """The files of a folder without an index that make up its checkpoint.
 
-    Raises `Unreadable` where there is none, or one of several shards is missing.
+    Raises `Unreadable` if there is none, or one of several shards is missing.
     """
     every = sorted(name for name in names if name.endswith(".safetensors"))
     usual = [name for name in every if not name.startswith(("consolidated", "adapter_"))]
@@ -283,7 +282,7 @@ def _all_there(match: re.Match[str], there: set[str], where: str) -> None:
 
 
 def _shards_of(path: Path) -> list[str]:
-    """A file, with the other shards where it is one of several."""
+    """A file, with the other shards if it is one of several."""
     match = _SHARD.match(path.name)
     if match is None:
         return [path.name]
@@ -317,7 +316,7 @@ def _say_copies(folder: Path, used: set[str], notes: list[str]) -> None:
 
 
 def read_header(path: Path, notes: list[str]) -> Header:
-    """The header of one file. Raises `Unreadable`; says in `notes` where its tensors are cut."""
+    """The header of one file. Raises `Unreadable`; says in `notes` if its tensors are cut."""
     try:
         with path.open("rb") as file:
             size = header_size(file.read(8), str(path))
@@ -347,7 +346,7 @@ def _bytes(path: Path, most: int) -> bytes:
 
 
 def document(path: Path, read: Callable[[Path, int], bytes] = _bytes) -> dict[str, Any] | None:
-    """The JSON object in a small file beside the weights; None where there is no such file."""
+    """The JSON object in a small file beside the weights; None if there is no such file."""
     if not path.is_file():
         return None
     try:

@@ -1,6 +1,6 @@
 """From where a model's headers are to its profile: a folder, a file, an index, a URI, or a hub.
 
-It must not use the network unless it is told that it may.
+Only `hub_profile` uses the network.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def hub_profile(uri: str) -> Profile:
 def profile_of(checkpoint: Checkpoint) -> Profile:
     """The profile of a safetensors checkpoint, and notes on what was passed over or corrected.
 
-    Raises `Invalid` where it has no config.json or one that describes no model.
+    Raises `Invalid` if it has no config.json or one that describes no model.
     """
     if checkpoint.config is None:
         raise Invalid(
@@ -118,28 +118,28 @@ def profile_of(checkpoint: Checkpoint) -> Profile:
             )
         )
     config = _with_dtype(checkpoint)
-    made = architecture(config, checkpoint.quant)
+    from_config = architecture(config, checkpoint.quant)
     notes = list(checkpoint.notes)
-    weights = unpacked(checkpoint.tensors, packed_bits(made.quantization))
-    found = corrections(made, weights, notes)
-    number = sum(len(numbers) for numbers, _ in found.layers)
+    weights = unpacked(checkpoint.tensors, packed_bits(from_config.quantization))
+    differences = corrections(from_config, weights, notes)
+    number = sum(len(numbers) for numbers, _ in differences.layers)
     if number:
         notes.append(
-            f"{number} of {len(made.blocks)} layers hold other tensors than the config says: the "
-            "headers count"
+            f"{number} of {len(from_config.blocks)} layers hold other tensors than the config "
+            "says: the headers count"
         )
-    if found.outside is not None:
+    if differences.outside is not None:
         notes.append(
             "embedding, head or tower hold other tensors than the config says: the headers count"
         )
-    seen = {"tensors": len(checkpoint.tensors), "bytes": checkpoint.bytes} | found.as_dict()
+    seen = {"tensors": len(checkpoint.tensors), "bytes": checkpoint.bytes} | differences.as_dict()
     return profile(config, checkpoint.quant, name=checkpoint.name, checkpoint=seen), tuple(notes)
 
 
 def profile_of_gguf(header: gguf.GGUF, name: str) -> Profile:
     """The profile of a GGUF file, and notes. name: of the file.
 
-    Raises `Invalid` or `plimsoll.errors.Unreadable` where it describes no model.
+    Raises `Invalid` or `plimsoll.errors.Unreadable` if it describes no model.
     """
     config = gguf_model.config(header, name)
     notes: list[str] = []
@@ -154,7 +154,7 @@ def profile_of_gguf(header: gguf.GGUF, name: str) -> Profile:
 
 
 def _with_dtype(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The config, with the type of most weights where it names none (as vLLM takes it)."""
+    """The config, with the type of most weights if it names none (as vLLM takes it)."""
     config = dict(checkpoint.config or {})
     for key in _NESTED:
         part = config.get(key) if key else config

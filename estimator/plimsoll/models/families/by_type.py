@@ -193,7 +193,7 @@ TEXT: Final[Mapping[str, Builder]] = {
     "gte": encoders.gte,
     "whisper": speech.whisper,
 }
-"""The text model, by ``model_type`` of the text config where there is one."""
+"""The text model, by ``model_type`` of the text config if there is one."""
 VISION: Final[Mapping[str, Callable[[Fields, Fields, int], Tensors]]] = {
     "aria": vision.aria_vision,
     "ernie4_5_moe_vl": ernie.ernie_vision,
@@ -309,4 +309,4 @@ DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
 }  # fmt: skip
 """What a nested text config leaves out, by its ``model_type``."""
 VISION_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {"llama4": llama.LLAMA4_VISION}
-"""What transformers fills in where a copy of a config leaves the tower out."""
+"""What transformers fills in if a copy of a config leaves the tower out."""

@@ -104,16 +104,16 @@ def deepseek_v4(f: Fields) -> Built:
 
     def make(ratio: int) -> Block:
         feed, ff = feed_forward(t, hidden, 0, sparse=True)
-        own = attention + _compressor(ratio, hidden, dim)
+        tensors = attention + _compressor(ratio, hidden, dim)
         mixers = [Mixer(MixerKind.SLIDING, heads.heads, 1, dim, 0, window=window)]
         if ratio == _RATIOS[1]:
-            own += _indexer(ratio, hidden, index_dim, index_heads, rank)
+            tensors += _indexer(ratio, hidden, index_dim, index_heads, rank)
         if ratio:
             indexed = index_dim // ratio if ratio == _RATIOS[1] else 0
             mixers.append(
                 Mixer(MixerKind.MLA, heads.heads, 1, -(-dim // ratio), 0, index_dim=indexed)
             )
-        return Block(tuple(mixers), ff, own + feed + streams + layer_norms(t, hidden))
+        return Block(tuple(mixers), ff, tensors + feed + streams + layer_norms(t, hidden))
 
     keys = [ratios[i] if i < len(ratios) else 0 for i in range(layers_of(f))]
     return assemble(f, t, hidden, heads.heads, make, keys)

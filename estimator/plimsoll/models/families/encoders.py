@@ -1,6 +1,6 @@
 """Encoders that embed, rank and classify: BERT and its kin. Every layer sees the whole input.
 
-It must not build a decoder: nothing is cached, and no head makes logits of a vocabulary.
+Nothing is cached, and no head makes logits of a vocabulary.
 
     layer       attention and MLP of a decoder; norms with bias after each (ModernBERT: before)
     outside     words, positions (unless rotary), token types, their norm; what the class adds
@@ -47,15 +47,15 @@ def _table(name: str, rows: int, width: int) -> Tensors:
 def embeddings(
     f: Fields, width: int, *, positions: bool = True, types: int = 2, bias: bool = True
 ) -> Tensors:
-    """Words, positions and token types, and their norm. types: where the config has no number."""
-    found = _table("word_embeddings", f.integer("vocab_size"), width)
+    """Words, positions and token types, and their norm. types: if the config has no number."""
+    tensors = _table("word_embeddings", f.integer("vocab_size"), width)
     if positions:
         rows = f.integer("max_position_embeddings", default=512)
-        found += _table("position_embeddings", rows, width)
+        tensors += _table("position_embeddings", rows, width)
     kinds = f.integer("type_vocab_size", default=types, low=0)
     if kinds:
-        found += _table("token_type_embeddings", kinds, width)
-    return found + norm("embeddings.LayerNorm", width, bias=bias)
+        tensors += _table("token_type_embeddings", kinds, width)
+    return tensors + norm("embeddings.LayerNorm", width, bias=bias)
 
 
 def _head(name: str, out: int, into: int, *, bias: bool = True) -> Tensors:
@@ -63,7 +63,7 @@ def _head(name: str, out: int, into: int, *, bias: bool = True) -> Tensors:
 
 
 def _labels(f: Fields) -> int:
-    """Labels of a classifier: as many as the config names; two where it names none."""
+    """Labels of a classifier: as many as the config names; two if it names none."""
     named = f.raw("id2label")
     if isinstance(named, Mapping) and named:
         return len(named)
@@ -195,7 +195,7 @@ def modernbert(f: Fields) -> Built:
     masked = dense
     if f.flag("decoder_bias", default=True):
         masked += loose("decoder.bias", (f.integer("vocab_size"),), stage=Stage.LAST)
-    made = encoder(
+    encoded = encoder(
         f,
         replace(built, blocks=(replace(first, tensors=kept), *built.blocks[1:])),
         outside,
@@ -203,8 +203,8 @@ def modernbert(f: Fields) -> Built:
         masked=masked,
     )
     if not _class(f).endswith(_CLASSIFIES_TOKENS):
-        return made
-    return replace(made, outside=made.outside + dense)
+        return encoded
+    return replace(encoded, outside=encoded.outside + dense)
 
 
 def nomic(f: Fields) -> Built:

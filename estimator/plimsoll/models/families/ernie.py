@@ -83,17 +83,18 @@ def ernie_vl(f: Fields) -> Built:
 
 
 def ernie_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """ERNIE 4.5 VL: the vision tower and its projector."""
     h = v.integer("hidden_size", "embed_dim", default=1280)
     width = v.integer("intermediate_size", default=int(h * v.number("mlp_ratio", default=4.0)))
-    found = patches(v, h, bias=False)
-    found += copies(vit_layer(h, width), v.integer("depth", default=32, high=1000))
-    found += vit_norm("ln", h)
+    tensors = patches(v, h, bias=False)
+    tensors += copies(vit_layer(h, width), v.integer("depth", default=32, high=1000))
+    tensors += vit_norm("ln", h)
     merge = v.integer("spatial_merge_size", default=top.integer("spatial_conv_size", default=2))
     frames = v.integer("temporal_merge_size", default=top.integer("temporal_conv_size", default=2))
     wide = h * merge * merge
     for name, columns in (("spatial", wide), ("temporal", wide * frames)):
-        found += linear(f"projector.{name}_1", wide, columns, Split.NONE, P, bias=True)
-        found += linear(f"projector.{name}_2", wide, wide, Split.NONE, P, bias=True)
-        found += projector_norm(name, wide)
-    found += linear("projector.mlp", text, wide, Split.NONE, P, bias=True)
-    return found + projector_norm("after_norm", text, bias=False)
+        tensors += linear(f"projector.{name}_1", wide, columns, Split.NONE, P, bias=True)
+        tensors += linear(f"projector.{name}_2", wide, wide, Split.NONE, P, bias=True)
+        tensors += projector_norm(name, wide)
+    tensors += linear("projector.mlp", text, wide, Split.NONE, P, bias=True)
+    return tensors + projector_norm("after_norm", text, bias=False)

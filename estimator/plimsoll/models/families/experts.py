@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from plimsoll.models.architecture import Block, FeedForward, MixerKind, Part, Split
 from plimsoll.models.blocks.attention import Heads, gqa_mixer, mla, mla_mixer
@@ -28,6 +28,7 @@ from plimsoll.models.blocks.decoder import (
     shape,
 )
 from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family, Routed, Size, Switch
+from plimsoll.models.blocks.fields import MAX_LAYERS, Fields
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
 from plimsoll.models.blocks.readings import (
     attention_biases,
@@ -38,9 +39,6 @@ from plimsoll.models.blocks.readings import (
     windowed,
     with_mtp,
 )
-
-if TYPE_CHECKING:
-    from plimsoll.models.blocks.fields import Fields
 
 A = Part.ATTENTION
 
@@ -176,7 +174,7 @@ def longcat(f: Fields) -> Built:
         tensors += norm(f"post_attention_layernorm.{number}", hidden)
     ff = FeedForward(wide, count, per_token, width)
     block = Block((mla_mixer(latent),) * 2, ff, tensors)
-    layers = f.integer("num_layers", default=layers_of(f) // 2 or 1, high=10_000)
+    layers = f.integer("num_layers", default=layers_of(f) // 2 or 1, high=MAX_LAYERS)
     return assemble(f, Traits(), hidden, latent.heads, lambda _: block, [0] * layers)
 
 
@@ -209,9 +207,9 @@ def step3(f: Fields) -> Built:
         width,
         shared=f.integer("share_expert_dim", default=width),
     )
-    said = f.text("moe_layers_enum")
-    chosen = {int(word) for word in said.split(",") if word.isdecimal() and len(word) < 6}
-    own = Heads(hidden, heads, 1, dim, dim)
+    numbers = f.text("moe_layers_enum")
+    chosen = {int(word) for word in numbers.split(",") if word.isdecimal() and len(word) < 6}
+    own_heads = Heads(hidden, heads, 1, dim, dim)
     attention = linear("self_attn.qkv_proj", rank + 2 * dim, hidden, Split.NONE, A)
     attention += norm("self_attn.inter_norm", rank)
     attention += linear("self_attn.wq", heads * dim, rank, Split.COLUMN, A)
@@ -220,7 +218,7 @@ def step3(f: Fields) -> Built:
 
     def make(sparse: bool) -> Block:
         feed, ff = feed_forward(t, hidden, wide, sparse=sparse)
-        return Block((gqa_mixer(own),), ff, attention + feed + layer_norms(t, hidden))
+        return Block((gqa_mixer(own_heads),), ff, attention + feed + layer_norms(t, hidden))
 
     keys = [i in chosen if chosen else i > 0 for i in range(layers_of(f))]
     return assemble(f, t, hidden, heads, make, keys)

@@ -1,4 +1,4 @@
-"""Gemma: dense, with experts, with an embedding for each layer; PaliGemma; what sees and hears.
+"""Gemma: dense, with experts, with an embedding for each layer; PaliGemma; their towers.
 
 audio     Gemma 3n's conformer: two MLPs, attention with relative positions, a gated
           convolution, without biases
@@ -61,16 +61,19 @@ def gemma4(f: Fields) -> Built:
     """Gemma 4: Gemma 3 with wider heads in full layers, experts beside the dense MLP.
 
     The last ``num_kv_shared_layers`` layers have no keys and values of their own; an embedding
-    for each layer (``hidden_size_per_layer_input``) where there is one.
+    for each layer (``hidden_size_per_layer_input``) if there is one.
     """
     sliding = replace(shape(f, attention_biases(f, Traits())), qk_norm="head")
     hidden, count = sliding.hidden, layers_of(f)
     same = f.flag("attention_k_eq_v")
     kinds = kinds_from(f, count, default_pattern=6)
-    own = _of_full_layers(f, kinds, count)
-    wide = f.integer("global_head_dim", default=own.integer("head_dim", default=sliding.dim))
+    full_fields = _of_full_layers(f, kinds, count)
+    wide = f.integer(
+        "global_head_dim", default=full_fields.integer("head_dim", default=sliding.dim)
+    )
     kv = f.integer(
-        "num_global_key_value_heads", default=own.integer("num_key_value_heads", default=sliding.kv)
+        "num_global_key_value_heads",
+        default=full_fields.integer("num_key_value_heads", default=sliding.kv),
     )
     full = replace(sliding, dim=wide, v_dim=wide, v_from_k=same, kv=kv if same else sliding.kv)
     moe: Moe | None = None
@@ -148,8 +151,8 @@ def gemma3n(f: Fields) -> Built:
     """Gemma 3n: copies of the hidden state, a low-rank path beside attention, an embedding for
     each layer; the last ``num_kv_shared_layers`` layers have no keys and values of their own.
     """
-    own = replace(shape(f, attention_biases(f, Traits())), qk_norm="head")
-    hidden, count = own.hidden, layers_of(f)
+    heads = replace(shape(f, attention_biases(f, Traits())), qk_norm="head")
+    hidden, count = heads.hidden, layers_of(f)
     copies = f.integer("altup_num_inputs", default=4, high=64)
     rank = f.integer("laurel_rank", default=64)
     each, more = _per_layer_input(f, hidden, count)
@@ -185,7 +188,7 @@ def gemma3n(f: Fields) -> Built:
     t = Traits(
         tied=True,
         norms=4,
-        heads_of=lambda _: own,
+        heads_of=lambda _: heads,
         window=f.integer("sliding_window", default=512),
         kinds=kinds_from(f, count, default_pattern=5),
         shares_kv=lambda i: i >= first_shared,
@@ -197,18 +200,21 @@ def gemma3n(f: Fields) -> Built:
 
 
 def gemma3_vision(top: Fields, v: Fields, text: int) -> Tensors:
-    found, h = siglip(v)
-    found += loose("projector.mm_input_projection_weight", (h, text), part=P)
-    return found + loose("projector.mm_soft_emb_norm.weight", (h,), part=P)
+    """Gemma 3: the vision tower and its projector."""
+    tensors, h = siglip(v)
+    tensors += loose("projector.mm_input_projection_weight", (h, text), part=P)
+    return tensors + loose("projector.mm_soft_emb_norm.weight", (h,), part=P)
 
 
 def paligemma_vision(top: Fields, v: Fields, text: int) -> Tensors:
-    found, h = siglip(v)
+    """PaliGemma: the vision tower and its projector."""
+    tensors, h = siglip(v)
     out = v.integer("projection_dim", default=top.integer("projection_dim", default=text))
-    return found + linear("projector.linear", out, h, Split.NONE, P, bias=True)
+    return tensors + linear("projector.linear", out, h, Split.NONE, P, bias=True)
 
 
 def gemma4_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Gemma 4: the vision tower and its projector."""
     h, width, count = basics(v)
     patch = v.integer("patch_size", default=16, high=1024)
     rows = v.integer("position_embedding_size", default=10240)
@@ -221,15 +227,15 @@ def gemma4_vision(top: Fields, v: Fields, text: int) -> Tensors:
     for number in range(4):
         layer += vit_norm(f"norm_{number}", h, bias=False)
     layer += vit_norm("q_norm", dim, bias=False) + vit_norm("k_norm", dim, bias=False)
-    found = loose("vision.patch_embed.weight", (h, 3 * patch * patch), part=V)
-    found += loose("vision.position_embedding", (2, rows, h), part=V)
-    return found + copies(layer, count) + linear("projector.linear", text, h, Split.NONE, P)
+    tensors = loose("vision.patch_embed.weight", (h, 3 * patch * patch), part=V)
+    tensors += loose("vision.position_embedding", (2, rows, h), part=V)
+    return tensors + copies(layer, count) + linear("projector.linear", text, h, Split.NONE, P)
 
 
 def gemma3n_vision(top: Fields, v: Fields, text: int) -> Tensors:
     """Gemma 3n: MobileNet V5, of which there is one size."""
-    found = loose("vision.mobilenet", (_MOBILENET,), part=V)
-    return found + soft_tokens(v, v.integer("hidden_size", default=2048), text)
+    tensors = loose("vision.mobilenet", (_MOBILENET,), part=V)
+    return tensors + soft_tokens(v, v.integer("hidden_size", default=2048), text)
 
 
 def gemma3n_audio(top: Fields, a: Fields, text: int) -> Tensors:
@@ -253,41 +259,44 @@ def gemma3n_audio(top: Fields, a: Fields, text: int) -> Tensors:
         layer += audio_norm(f"audio.{name}", h, bias=False)
     bands = a.integer("input_feat_size", default=128, high=10_000)
     channels = a.integers("sscp_conv_channel_size") or (128, 32)
-    found: Tensors = ()
+    tensors: Tensors = ()
     source = 1
     for number, rows in enumerate(channels[:8]):
-        found += loose(f"audio.conv_{number}.weight", (rows, source, 3, 3), part=A)
-        found += audio_norm(f"audio.conv_{number}.norm", rows, bias=False)
+        tensors += loose(f"audio.conv_{number}.weight", (rows, source, 3, 3), part=A)
+        tensors += audio_norm(f"audio.conv_{number}.norm", rows, bias=False)
         source, bands = rows, (bands + 1) // 2
-    found += linear("audio.input_proj_linear", h, source * bands, Split.NONE, A)
-    found += copies(layer, a.integer("conf_num_hidden_layers", default=12, high=1000))
-    return found + soft_tokens(a, h, text)
+    tensors += linear("audio.input_proj_linear", h, source * bands, Split.NONE, A)
+    tensors += copies(layer, a.integer("conf_num_hidden_layers", default=12, high=1000))
+    return tensors + soft_tokens(a, h, text)
 
 
 def soft_tokens(tower: Fields, h: int, text: int) -> Tensors:
     """Gemma 3n's tokens of another sense: their embedding, norms, and the way to the text."""
     rows = tower.integer("vocab_size", default=128)
-    found = loose("projector.embedding.weight", (rows, h), part=P)
+    tensors = loose("projector.embedding.weight", (rows, h), part=P)
     for name in ("hard", "soft"):
-        found += audio_norm(f"projector.{name}_embedding_norm", h, P, bias=False)
-    return found + linear("projector.embedding_projection", text, h, Split.NONE, P)
+        tensors += audio_norm(f"projector.{name}_embedding_norm", h, P, bias=False)
+    return tensors + linear("projector.embedding_projection", text, h, Split.NONE, P)
 
 
 def gemma3_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Gemma 3: the tower and its largest item."""
     tokens = top.integer("mm_tokens_per_image", default=256)
     return replace(one_size("siglip", v, text, tokens, patches_on_edge(v) ** 2), marks=4)
 
 
 def paligemma_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """PaliGemma: the tower and its largest item."""
     return one_size("siglip", v, text, patches_on_edge(v) ** 2, patches_on_edge(v) ** 2)
 
 
 def gemma4_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Gemma 4: the tower and its largest item."""
     tokens = v.integer("default_output_length", default=280)
     pool = v.integer("pooling_kernel_size", default=3, high=16) ** 2
-    found = one_size("gemma4", v, text, tokens, tokens * pool)
+    tower = one_size("gemma4", v, text, tokens, tokens * pool)
     return replace(
-        found,
+        tower,
         frame_tokens=_GEMMA4_FRAME_TOKENS,
         frame_patches=_GEMMA4_FRAME_TOKENS * pool,
         frame_marks=_GEMMA4_FRAME_MARKS,

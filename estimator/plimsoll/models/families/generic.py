@@ -1,7 +1,7 @@
 """A family that nobody here knows, read by the fields that most decoders share.
 
-It must not be used where a family is known, and it must not hide that it assumes: a config with
-signs of another make (states, latent attention without its ranks) is refused.
+What is made so is marked as assumed; a config with signs of another make (states, latent
+attention without its ranks) is refused.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_
 
 
 def generic(f: Fields) -> Built:
-    """A decoder like LLaMA, with experts or latent attention where the fields say so; an encoder
-    like BERT where its class is named so.
+    """A decoder like LLaMA, with experts or latent attention if the fields say so; an encoder
+    like BERT if its class is named so.
 
     Records a problem for each field that is missing, and for signs of a make that is not LLaMA's.
     """
-    said = f.text("model_type")
+    model_type = f.text("model_type")
     strange = [
         key
         for key in f.data
@@ -62,7 +62,7 @@ def generic(f: Fields) -> Built:
     if strange or not all(f.has(*names) for names in _NEEDED):
         f.wrong(
             "model_type",
-            said or None,
+            model_type or None,
             "a model type that is known, or the fields of a decoder like LLaMA "
             "(hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, vocab_size)",
             "name a model of the same structure as its baseModel, or give its parameter count",

@@ -1,4 +1,4 @@
-"""GLM: ChatGLM, GLM-4 and what sees, GLM-4.5 with experts."""
+"""GLM: ChatGLM, GLM-4, GLM-4.5 with experts, and GLM-4V's tower."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ GLM4_MOE: Final = Family(
 
 
 def glm4v_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """GLM-4V: the vision tower and its projector."""
     h = v.integer("hidden_size", default=1536)
     count = v.integer("depth", default=24, high=1000)
     out = v.integer("out_hidden_size", default=text)
@@ -51,15 +52,15 @@ def glm4v_vision(top: Fields, v: Fields, text: int) -> Tensors:
     bias = v.flag("attention_bias")
     frames = v.integer("temporal_patch_size", default=2, high=16)
     layer = vit_layer(h, out, bias=bias, mlp_bias=False, gated=True, norm_bias=False)
-    found = patches(v, h, bias=True, frames=frames)
-    found += position_table(filled(v, {"image_size": 336}), h) + copies(layer, count)
-    found += vit_norm("post_conv_layernorm", h, bias=False) + vit_norm(
+    tensors = patches(v, h, bias=True, frames=frames)
+    tensors += position_table(filled(v, {"image_size": 336}), h) + copies(layer, count)
+    tensors += vit_norm("post_conv_layernorm", h, bias=False) + vit_norm(
         "post_layernorm", h, bias=False
     )
-    found += loose("vision.downsample.weight", (out, h, merge, merge), part=V)
-    found += loose("vision.downsample.bias", (out,), part=V)
-    found += linear("projector.proj", out, out, Split.COLUMN, P)
-    found += projector_norm("post_projection_norm", out)
+    tensors += loose("vision.downsample.weight", (out, h, merge, merge), part=V)
+    tensors += loose("vision.downsample.bias", (out,), part=V)
+    tensors += linear("projector.proj", out, out, Split.COLUMN, P)
+    tensors += projector_norm("post_projection_norm", out)
     for name in ("gate_proj", "up_proj"):
-        found += linear(f"projector.{name}", wide, out, Split.COLUMN, P)
-    return found + linear("projector.down_proj", out, wide, Split.ROW, P)
+        tensors += linear(f"projector.{name}", wide, out, Split.COLUMN, P)
+    return tensors + linear("projector.down_proj", out, wide, Split.ROW, P)

@@ -100,9 +100,9 @@ def bamba(f: Fields) -> Built:
     state, attention = _granite_state(f, hidden), f.integers("attn_layer_indices") or ()
 
     def make(full: bool) -> Block:
-        own = gqa(heads) if full else mamba2(state, "mamba")
+        mixing = gqa(heads) if full else mamba2(state, "mamba")
         mixer = gqa_mixer(heads) if full else mamba2_mixer(state)
-        tensors = own + mlp(hidden, width, bias=bias, prefix="feed_forward")
+        tensors = mixing + mlp(hidden, width, bias=bias, prefix="feed_forward")
         return Block((mixer,), FeedForward(width), tensors + layer_norms(Traits(), hidden))
 
     keys = [i in attention for i in range(layers_of(f))]
@@ -136,12 +136,12 @@ def _conformer(a: Fields) -> Tensors:
         "audio.conv.down_conv", h, conv, 1
     )
     layer += audio_norm("audio.post_norm", h)
-    found = linear(
+    tensors = linear(
         "audio.input_linear", h, a.integer("input_dim", default=160), Split.NONE, A, bias=True
     )
-    found += copies(layer, a.integer("num_layers", default=10, high=1000))
-    found += linear("audio.out", out, h, Split.NONE, A, bias=True)
-    return found + linear("audio.out_mid", h, out, Split.NONE, A, bias=True)
+    tensors += copies(layer, a.integer("num_layers", default=10, high=1000))
+    tensors += linear("audio.out", out, h, Split.NONE, A, bias=True)
+    return tensors + linear("audio.out_mid", h, out, Split.NONE, A, bias=True)
 
 
 def _q_former(q: Fields, queries: int) -> Tensors:
@@ -152,25 +152,26 @@ def _q_former(q: Fields, queries: int) -> Tensors:
     into = q.integer("encoder_hidden_size", default=1408)
 
     def attention(name: str, source: int) -> Tensors:
-        found: Tensors = ()
+        tensors: Tensors = ()
         for word, columns in (("query", h), ("key", source), ("value", source), ("dense", h)):
-            found += linear(f"projector.{name}.{word}", h, columns, Split.NONE, P, bias=True)
-        return found + audio_norm(f"projector.{name}.norm", h, P)
+            tensors += linear(f"projector.{name}.{word}", h, columns, Split.NONE, P, bias=True)
+        return tensors + audio_norm(f"projector.{name}.norm", h, P)
 
     layer = attention("self", h)
     layer += linear("projector.up", width, h, Split.NONE, P, bias=True)
     layer += linear("projector.down", h, width, Split.NONE, P, bias=True)
     layer += audio_norm("projector.norm", h, P)
-    found = loose("projector.query", (1, queries, h), part=P) + audio_norm(
+    tensors = loose("projector.query", (1, queries, h), part=P) + audio_norm(
         "projector.layernorm", h, P
     )
-    return found + copies(layer, count) + copies(attention("cross", into), -(-count // every))
+    return tensors + copies(layer, count) + copies(attention("cross", into), -(-count // every))
 
 
 def granite_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Granite Speech: the audio tower and its projector."""
     q = top.section("projector_config") or top.empty()
     window = top.integer("window_size", default=15, high=10_000)
     queries = window // top.integer("downsample_rate", default=5, high=10_000)
-    found = _conformer(a) + _q_former(q, max(1, queries))
+    tensors = _conformer(a) + _q_former(q, max(1, queries))
     h = q.integer("hidden_size", default=768)
-    return found + linear("projector.linear", text, h, Split.NONE, P, bias=True)
+    return tensors + linear("projector.linear", text, h, Split.NONE, P, bias=True)

@@ -77,10 +77,10 @@ def kimi_linear(f: Fields) -> Built:
 
     def make(key: tuple[bool, bool]) -> Block:
         latent_layer, sparse = key
-        own = mla(latent) if latent_layer else kimi_delta(delta)
+        mixing = mla(latent) if latent_layer else kimi_delta(delta)
         mixer = mla_mixer(latent) if latent_layer else kimi_delta_mixer(delta)
         tensors, ff = feed_forward(t, hidden, wide, sparse=sparse)
-        return Block((mixer,), ff, own + tensors + layer_norms(t, hidden))
+        return Block((mixer,), ff, mixing + tensors + layer_norms(t, hidden))
 
     sparse_at = first_dense(f) if f.has("mlp_layer_types") else lambda i: i >= first
     keys = [(full(i), sparse_at(i)) for i in range(layers_of(f))]
@@ -89,23 +89,25 @@ def kimi_linear(f: Fields) -> Built:
 
 
 def moonvit_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """MoonViT (Kimi): the vision tower and its projector."""
     h = v.integer("vt_hidden_size", "hidden_size", default=1152)
     width = v.integer("vt_intermediate_size", "intermediate_size", default=4304)
     count = v.integer("vt_num_hidden_layers", "num_hidden_layers", default=27, high=1000)
     rows = v.integer("init_pos_emb_height", default=64) * v.integer(
         "init_pos_emb_width", default=64
     )
-    found = patches(v, h, bias=True) + loose("vision.pos_emb", (rows, h), part=V)
-    found += copies(vit_layer(h, width, whole=True), count) + vit_norm("final_layernorm", h)
-    found += tuple(
+    tensors = patches(v, h, bias=True) + loose("vision.pos_emb", (rows, h), part=V)
+    tensors += copies(vit_layer(h, width, whole=True), count) + vit_norm("final_layernorm", h)
+    tensors += tuple(
         Tensor(t.name, t.shape, Split.NONE, P) for t in norm("projector.pre_norm", h, bias=True)
     )
     wide = 4 * h
-    found += linear("projector.linear_1", wide, wide, Split.NONE, P, bias=True)
-    return found + linear("projector.linear_2", text, wide, Split.NONE, P, bias=True)
+    tensors += linear("projector.linear_1", wide, wide, Split.NONE, P, bias=True)
+    return tensors + linear("projector.linear_2", text, wide, Split.NONE, P, bias=True)
 
 
 def moonvit_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """MoonViT (Kimi): the tower and its largest item."""
     patches = _KIMI_PATCHES if top.text("model_type") == "kimi_vl" else _KIMI_K2_PATCHES
     edge = v.integer("patch_size", default=14, high=1024)
     return Tower(

@@ -61,13 +61,13 @@ def mllama(f: Fields) -> Built:
     built = decoder(
         f, replace(t, kinds=lambda i: MixerKind.CROSS if i in cross else MixerKind.FULL)
     )
-    made: dict[int, Block] = {}
+    crossing: dict[int, Block] = {}
     blocks = []
     for block in built.blocks:
         if block.mixers[0].kind is MixerKind.CROSS:
-            if id(block) not in made:
-                made[id(block)] = _crossing(block, heads.dim)
-            block = made[id(block)]
+            if id(block) not in crossing:
+                crossing[id(block)] = _crossing(block, heads.dim)
+            block = crossing[id(block)]
         blocks.append(block)
     wider = tuple(
         replace(x, shape=(x.shape[0] + 8, x.shape[1])) if x.part is Part.EMBEDDING else x
@@ -81,13 +81,13 @@ def _crossing(block: Block, dim: int) -> Block:
     renamed = tuple(
         replace(t, name=t.name.replace("self_attn.", "cross_attn.", 1)) for t in block.tensors
     )
-    own = (
+    gates = (
         norm("cross_attn.q_norm", dim)
         + norm("cross_attn.k_norm", dim)
         + loose("cross_attn_attn_gate", (1,))
         + loose("cross_attn_mlp_gate", (1,))
     )
-    return replace(block, tensors=renamed + own)
+    return replace(block, tensors=renamed + gates)
 
 
 def llama4(f: Fields) -> Built:
@@ -117,6 +117,7 @@ def llama4(f: Fields) -> Built:
 
 
 def mllama_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Llama 3.2 Vision: the vision tower and its projector."""
     h = v.integer("hidden_size", default=1280)
     width = v.integer("intermediate_size", default=5120)
     count = v.integer("num_hidden_layers", default=32, high=1000)
@@ -128,33 +129,37 @@ def mllama_vision(top: Fields, v: Fields, text: int) -> Tensors:
     rows = (size // patch) ** 2 + 1
     layer = vit_layer(h, width, bias=False, whole=True)
     gates = loose("vision.gate_attn", (1,), part=V) + loose("vision.gate_ffn", (1,), part=V)
-    found = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
-    found += loose("vision.gated_positional_embedding", (rows, h), part=V)
-    found += loose("vision.tile_embedding", (ids, tiles * rows * h), part=V)
-    found += loose("vision.gates", (3,), part=V)
+    tensors = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
+    tensors += loose("vision.gated_positional_embedding", (rows, h), part=V)
+    tensors += loose("vision.tile_embedding", (ids, tiles * rows * h), part=V)
+    tensors += loose("vision.gates", (3,), part=V)
     for name in ("pre_tile", "post_tile"):
-        found += loose(f"vision.{name}_embedding", (ids, tiles * h), part=V)
-    found += vit_norm("layernorm_pre", h) + vit_norm("layernorm_post", h)
-    found += copies(layer, count) + copies(layer + gates, deep)
+        tensors += loose(f"vision.{name}_embedding", (ids, tiles * h), part=V)
+    tensors += vit_norm("layernorm_pre", h) + vit_norm("layernorm_post", h)
+    tensors += copies(layer, count) + copies(layer + gates, deep)
     out = v.integer("vision_output_dim", default=7680)
-    return found + linear("projector.linear", text, out, Split.NONE, P, bias=True)
+    return tensors + linear("projector.linear", text, out, Split.NONE, P, bias=True)
 
 
 def llama4_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Llama 4: the vision tower and its projector."""
     h, width, count = basics(v)
     into = v.integer("projector_input_dim", default=4096)
     out = v.integer("projector_output_dim", default=4096)
-    found = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
-    found += position_table(v, h, 1) + vit_norm("layernorm_pre", h) + vit_norm("layernorm_post", h)
-    found += copies(vit_layer(h, width), count)
-    found += linear("vision.adapter.fc1", into, width, Split.COLUMN, V)
-    found += linear("vision.adapter.fc2", out, into, Split.ROW, V)
-    return found + linear(
+    tensors = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=False)
+    tensors += (
+        position_table(v, h, 1) + vit_norm("layernorm_pre", h) + vit_norm("layernorm_post", h)
+    )
+    tensors += copies(vit_layer(h, width), count)
+    tensors += linear("vision.adapter.fc1", into, width, Split.COLUMN, V)
+    tensors += linear("vision.adapter.fc2", out, into, Split.ROW, V)
+    return tensors + linear(
         "projector.linear_1", text, v.integer("vision_output_dim", default=4096), Split.NONE, P
     )
 
 
 def llama4_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Llama 4: the tower and its largest item."""
     tiles = top.integer("max_patches", default=16, high=256) + 1
     tokens = round(patches_on_edge(v) ** 2 * v.number("pixel_shuffle_ratio", default=0.5) ** 2)
     return one_size("llama4", v, text, tiles * tokens, tiles * (patches_on_edge(v) ** 2 + 1))

@@ -1,4 +1,4 @@
-"""MiniCPM: dense, with experts, with latent attention, and MiniCPM-V with what sees.
+"""MiniCPM: dense, with experts, with latent attention, and MiniCPM-V with its tower.
 
 Source of the resampler: MiniCPM-V's own code.
 """
@@ -34,7 +34,7 @@ MINICPM3: Final = Family(traits=Traits(tied=True), latent=latent_of, mlp_bias=ML
 
 
 def minicpm(f: Fields) -> Built:
-    """MiniCPM 1, 2 and 4: LLaMA, tied where the config says nothing; experts in MiniCPM-MoE."""
+    """MiniCPM 1, 2 and 4: LLaMA, tied if the config says nothing; experts in MiniCPM-MoE."""
     t = Traits(tied=True)
     if f.integer("num_experts", default=0, low=0):
         width = f.integer("intermediate_size")
@@ -60,12 +60,12 @@ def minicpmv_vision(top: Fields, v: Fields, text: int) -> Tensors:
     if top.flag("drop_vision_last_layer"):
         fewer = max(1, v.integer("num_hidden_layers", high=1000) - 1)
         v = Fields({**v.data, "num_hidden_layers": fewer}, v.path, v.problems)
-    found, h = siglip(v)
-    found += loose("projector.query", (top.integer("query_num", default=64), text), part=P)
+    tensors, h = siglip(v)
+    tensors += loose("projector.query", (top.integer("query_num", default=64), text), part=P)
     if h != text:
-        found += linear("projector.kv_proj", text, h, Split.NONE, P)
-    found += linear("projector.in_proj", 3 * text, text, Split.NONE, P, bias=True)
-    found += linear("projector.out_proj", text, text, Split.NONE, P, bias=True)
+        tensors += linear("projector.kv_proj", text, h, Split.NONE, P)
+    tensors += linear("projector.in_proj", 3 * text, text, Split.NONE, P, bias=True)
+    tensors += linear("projector.out_proj", text, text, Split.NONE, P, bias=True)
     for name in ("ln_q", "ln_kv", "ln_post"):
-        found += projector_norm(name, text)
-    return found + loose("projector.proj", (text, text), part=P)
+        tensors += projector_norm(name, text)
+    return tensors + loose("projector.proj", (text, text), part=P)

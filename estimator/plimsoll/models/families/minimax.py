@@ -1,4 +1,4 @@
-"""MiniMax: lightning attention, M2, and M3 with sparse attention and what sees."""
+"""MiniMax: lightning attention, M2, and M3 with sparse attention and a tower."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def minimax_text(f: Fields) -> Built:
 
     def make(key: bool) -> Block:
         tensors, ff = feed_forward(t, heads.hidden, 1, sparse=True)
-        own = gqa(heads) if key else lightning(heads.hidden, heads.heads, heads.dim)
+        mixing = gqa(heads) if key else lightning(heads.hidden, heads.heads, heads.dim)
         mixer = gqa_mixer(heads) if key else lightning_mixer(heads.heads, heads.dim)
-        return Block((mixer,), ff, own + tensors + layer_norms(t, heads.hidden))
+        return Block((mixer,), ff, mixing + tensors + layer_norms(t, heads.hidden))
 
     count = layers_of(f)
     names = kinds_from(f, count)
@@ -82,24 +82,25 @@ def minimax_m3(f: Fields) -> Built:
     t = Traits(qk_norm="head", moe=m, moe_at=first_dense(f), width_at=lambda _: dense)
     index = f.section("sparse_attention_config")
     if index is not None:
-        own = replace(
+        indexing = replace(
             shape(f, t),
             index_heads=index.integer("sparse_num_index_heads", default=4),
             index_dim=index.integer("sparse_index_dim", default=128),
         )
         at = index.integers("sparse_attention_freq") or ()
-        t = replace(t, heads_of=lambda _: own, indexed=lambda i: i < len(at) and at[i] != 0)
+        t = replace(t, heads_of=lambda _: indexing, indexed=lambda i: i < len(at) and at[i] != 0)
     return decoder(f, t)
 
 
 def minimax_m3_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """MiniMax M3: the vision tower and its projector."""
     h, width, count = basics(v)
     frames = 2
     out = top.integer("projector_hidden_size", default=text)
-    found = patches(v, h, bias=False, frames=frames) + vit_norm("pre_layernorm", h)
-    found += copies(vit_layer(h, width), count)
+    tensors = patches(v, h, bias=False, frames=frames) + vit_norm("pre_layernorm", h)
+    tensors += copies(vit_layer(h, width), count)
     for number, (rows, columns) in enumerate(
         ((out, h), (out, out), (out, 4 * out), (out, out)), start=1
     ):
-        found += linear(f"projector.linear_{number}", rows, columns, Split.NONE, P, bias=True)
-    return found
+        tensors += linear(f"projector.linear_{number}", rows, columns, Split.NONE, P, bias=True)
+    return tensors

@@ -1,4 +1,4 @@
-"""Mistral: Mixtral, Mistral 3 with what sees, Voxtral with what hears."""
+"""Mistral: Mixtral, and the towers of Mistral 3 (vision) and Voxtral (audio)."""
 
 from __future__ import annotations
 
@@ -29,21 +29,24 @@ MIXTRAL: Final = Family(
 
 
 def mistral3_vision(top: Fields, v: Fields, text: int) -> Tensors:
-    found, h = pixtral(v)
+    """Mistral 3: the vision tower and its projector."""
+    tensors, h = pixtral(v)
     merge = top.integer("spatial_merge_size", default=2, high=16)
-    found += loose("projector.norm.weight", (h,), part=P)
-    found += linear("projector.merging_layer", h, h * merge * merge, Split.NONE, P)
-    return found + two_layers(text, h, bias=top.flag("multimodal_projector_bias"))
+    tensors += loose("projector.norm.weight", (h,), part=P)
+    tensors += linear("projector.merging_layer", h, h * merge * merge, Split.NONE, P)
+    return tensors + two_layers(text, h, bias=top.flag("multimodal_projector_bias"))
 
 
 def mistral3_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Mistral 3: the tower and its largest item."""
     merge = top.integer("spatial_merge_size", default=2, high=16)
     side = patches_on_edge(v) // merge
     return replace(one_size("pixtral", v, text, side * side, patches_on_edge(v) ** 2), marks=side)
 
 
 def voxtral_audio(top: Fields, a: Fields, text: int) -> Tensors:
-    found, h = whisper_encoder(a)
+    """Voxtral: the audio tower and its projector."""
+    tensors, h = whisper_encoder(a)
     wide = a.integer("intermediate_size", "encoder_ffn_dim", default=4 * h)
-    found += linear("projector.audio_1", text, wide, Split.NONE, P)
-    return found + linear("projector.audio_2", text, text, Split.NONE, P)
+    tensors += linear("projector.audio_1", text, wide, Split.NONE, P)
+    return tensors + linear("projector.audio_2", text, text, Split.NONE, P)

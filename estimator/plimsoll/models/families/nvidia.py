@@ -82,14 +82,14 @@ def nemotron_h(f: Fields) -> Built:
             return Block((mamba2_mixer(m),), None, first + mamba2(m))
         if key == "*":
             return Block((gqa_mixer(heads),), None, first + gqa(heads, "mixer"))
-        own = Traits(moe=moe, gated=False, mlp_bias=f.flag("mlp_bias"))
-        tensors, ff = feed_forward(own, hidden, width, sparse=key == "E", prefix="mixer")
+        traits = Traits(moe=moe, gated=False, mlp_bias=f.flag("mlp_bias"))
+        tensors, ff = feed_forward(traits, hidden, width, sparse=key == "E", prefix="mixer")
         if key == "E" and moe is not None and moe.latent:
             for name, rows, columns in (
                 ("mixer.fc1_latent_proj", moe.latent, hidden),
                 ("mixer.fc2_latent_proj", hidden, moe.latent),
             ):
-                tensors += linear(name, rows, columns, Split.NONE, Part.MLP, bias=own.mlp_bias)
+                tensors += linear(name, rows, columns, Split.NONE, Part.MLP, bias=traits.mlp_bias)
         return Block((), ff, first + tensors)
 
     built = assemble(f, Traits(), hidden, heads.heads, make, list(pattern))
@@ -146,9 +146,9 @@ def nemotron_nas(f: Fields) -> Built:
         mixers: tuple[Mixer, ...] = ()
         ff = None
         if group > 0:
-            own = replace(heads, kv=max(1, heads.heads // group))
-            tensors += gqa(own) + norm("input_layernorm", hidden)
-            mixers = (gqa_mixer(own),)
+            grouped = replace(heads, kv=max(1, heads.heads // group))
+            tensors += gqa(grouped) + norm("input_layernorm", hidden)
+            mixers = (gqa_mixer(grouped),)
         elif group < 0:
             tensors += linear("self_attn.linear_attn", hidden, hidden, Split.NONE, Part.ATTENTION)
             tensors += norm("input_layernorm", hidden)

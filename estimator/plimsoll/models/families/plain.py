@@ -206,14 +206,14 @@ def telechat(f: Fields) -> Built:
 
 
 def hyperclovax(f: Fields) -> Built:
-    """HyperCLOVA X: LLaMA, with norms after attention and MLP where ``use_post_norm`` says so."""
+    """HyperCLOVA X: LLaMA, with norms after attention and MLP if ``use_post_norm`` says so."""
     norms = 4 if f.flag("use_post_norm") else 2
     t = Traits(norms=norms, mlp_bias=f.flag("mlp_bias"))
     return replace(decoder(f, attention_biases(f, t)), assumed=True)
 
 
 def jais(f: Fields) -> Built:
-    """Jais: GPT-2 with a gate, and with ALiBi where ``position_embedding_type`` says so."""
+    """Jais: GPT-2 with a gate, and with ALiBi if ``position_embedding_type`` says so."""
     positions = 0
     if f.text("position_embedding_type", default="learned") != "alibi":
         positions = f.integer("n_positions", "max_position_embeddings", default=1024)

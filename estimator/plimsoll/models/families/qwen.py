@@ -1,4 +1,4 @@
-"""Qwen: dense, with experts, with delta nets; what sees and what hears.
+"""Qwen: dense, with experts, with delta nets; vision and audio towers.
 
 vision    Qwen2-VL and 2.5-VL images of at most 12845056 pixels, Qwen3-VL and 3.5 16777216; a
           whole video of Qwen3-VL 25165824 (preprocessor_config.json of each)
@@ -143,10 +143,10 @@ def qwen_next(f: Fields) -> Built:
 
     def make(key: tuple[bool, bool]) -> Block:
         full, sparse = key
-        own = gqa(heads) if full else delta_net(d)
+        mixing = gqa(heads) if full else delta_net(d)
         mixer = gqa_mixer(heads) if full else delta_net_mixer(d)
         tensors, ff = feed_forward(t, hidden, width, sparse=sparse)
-        return Block((mixer,), ff, own + tensors + layer_norms(t, hidden))
+        return Block((mixer,), ff, mixing + tensors + layer_norms(t, hidden))
 
     keys = [
         (
@@ -160,45 +160,48 @@ def qwen_next(f: Fields) -> Built:
 
 def _merger(h: int, out: int, merge: int, *, norm_width: int, norm_bias: bool) -> Tensors:
     wide = h * merge * merge
-    found = tuple(
+    tensors = tuple(
         Tensor(t.name, t.shape, Split.NONE, P)
         for t in norm("projector.norm", norm_width, bias=norm_bias)
     )
-    found += linear("projector.fc1", wide, wide, Split.COLUMN, P, bias=True)
-    return found + linear("projector.fc2", out, wide, Split.ROW, P, bias=True)
+    tensors += linear("projector.fc1", wide, wide, Split.COLUMN, P, bias=True)
+    return tensors + linear("projector.fc2", out, wide, Split.ROW, P, bias=True)
 
 
 def qwen2_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Qwen2-VL: the vision tower and its projector."""
     h = v.integer("embed_dim", default=1280)
     count = v.integer("depth", default=32, high=1000)
     width = int(h * v.number("mlp_ratio", default=4.0))
     merge = v.integer("spatial_merge_size", default=2, high=16)
-    found = patches(v, h, bias=False, frames=v.integer("temporal_patch_size", default=2, high=16))
-    found += copies(vit_layer(h, width), count)
-    return found + _merger(h, text, merge, norm_width=h, norm_bias=True)
+    tensors = patches(v, h, bias=False, frames=v.integer("temporal_patch_size", default=2, high=16))
+    tensors += copies(vit_layer(h, width), count)
+    return tensors + _merger(h, text, merge, norm_width=h, norm_bias=True)
 
 
 def qwen2_5_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Qwen2.5-VL: the vision tower and its projector."""
     h, width, count = basics(v)
     merge = v.integer("spatial_merge_size", default=2, high=16)
     out = v.integer("out_hidden_size", default=text)
-    found = patches(v, h, bias=False, frames=v.integer("temporal_patch_size", default=2, high=16))
-    found += copies(vit_layer(h, width, gated=True, norm_bias=False), count)
-    return found + _merger(h, out, merge, norm_width=h, norm_bias=False)
+    tensors = patches(v, h, bias=False, frames=v.integer("temporal_patch_size", default=2, high=16))
+    tensors += copies(vit_layer(h, width, gated=True, norm_bias=False), count)
+    return tensors + _merger(h, out, merge, norm_width=h, norm_bias=False)
 
 
 def qwen3_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Qwen3-VL: the vision tower and its projector."""
     h, width, count = basics(v)
     merge = v.integer("spatial_merge_size", default=2, high=16)
     out = v.integer("out_hidden_size", default=text)
-    found = patches(v, h, bias=True, frames=v.integer("temporal_patch_size", default=2, high=16))
+    tensors = patches(v, h, bias=True, frames=v.integer("temporal_patch_size", default=2, high=16))
     rows = v.integer("num_position_embeddings", default=2304)
-    found += loose("vision.pos_embed.weight", (rows, h), part=V)
-    found += copies(vit_layer(h, width), count)
-    found += _merger(h, out, merge, norm_width=h, norm_bias=True)
+    tensors += loose("vision.pos_embed.weight", (rows, h), part=V)
+    tensors += copies(vit_layer(h, width), count)
+    tensors += _merger(h, out, merge, norm_width=h, norm_bias=True)
     deep = len(v.integers("deepstack_visual_indexes") or ())
     wide = _merger(h, out, merge, norm_width=h * merge * merge, norm_bias=True)
-    return found + (copies(wide, deep) if deep else ())
+    return tensors + (copies(wide, deep) if deep else ())
 
 
 def _any_size(
@@ -229,46 +232,54 @@ def _any_size(
 
 
 def qwen2_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Qwen2-VL: the tower and its largest item."""
     hidden = v.integer("embed_dim", default=1280)
     width = int(hidden * v.number("mlp_ratio", default=4.0))
     return _any_size("qwen2", v, hidden, width, _QWEN2_PIXELS, text)
 
 
 def qwen2_5_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Qwen2.5-VL: the tower and its largest item."""
     widths = v.integer("hidden_size"), v.integer("intermediate_size")
     return _any_size("qwen2_5", v, *widths, _QWEN2_PIXELS, text)
 
 
 def qwen3_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Qwen3-VL: the tower and its largest item."""
     widths = v.integer("hidden_size"), v.integer("intermediate_size")
     return _any_size("qwen3", v, *widths, _QWEN3_PIXELS, text, _QWEN3_VIDEO_PIXELS)
 
 
 def qwen2_audio(top: Fields, a: Fields, text: int) -> Tensors:
-    found, h = whisper_encoder(a, whole=True)
-    return found + linear("projector.audio", text, h, Split.NONE, P, bias=True)
+    """Qwen2-Audio: the audio tower and its projector."""
+    tensors, h = whisper_encoder(a, whole=True)
+    return tensors + linear("projector.audio", text, h, Split.NONE, P, bias=True)
 
 
 def qwen2_5_omni_audio(top: Fields, a: Fields, text: int) -> Tensors:
-    found, h = whisper_encoder(a, whole=True, positions=False)
+    """Qwen2.5-Omni: the audio tower and its projector."""
+    tensors, h = whisper_encoder(a, whole=True, positions=False)
     out = a.integer("output_dim", default=text)
-    found += loose("audio.audio_bos_eos_token.weight", (2, out), part=A)
-    return found + linear("audio.proj", out, h, Split.NONE, A, bias=True)
+    tensors += loose("audio.audio_bos_eos_token.weight", (2, out), part=A)
+    return tensors + linear("audio.proj", out, h, Split.NONE, A, bias=True)
 
 
 def qwen3_omni_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Qwen3-Omni and Qwen3-ASR: the audio tower and its projector."""
     h, width, count = whisper_basics(a)
     side = a.integer("downsample_hidden_size", default=480)
     bands = a.integer("num_mel_bins", default=128, high=10_000)
-    found = audio_conv("audio.conv2d1", side, 1, 3, 3)
-    found += audio_conv("audio.conv2d2", side, side, 3, 3) + audio_conv(
+    tensors = audio_conv("audio.conv2d1", side, 1, 3, 3)
+    tensors += audio_conv("audio.conv2d2", side, side, 3, 3) + audio_conv(
         "audio.conv2d3", side, side, 3, 3
     )
     for _ in range(3):
         bands = (bands + 1) // 2
-    found += linear("audio.conv_out", h, side * bands, Split.NONE, A)
-    found += copies(whisper_layer(h, width, whole=False, k_bias=True), count)
-    found += audio_norm("audio.ln_post", h) + linear("audio.proj1", h, h, Split.NONE, A, bias=True)
-    return found + linear(
+    tensors += linear("audio.conv_out", h, side * bands, Split.NONE, A)
+    tensors += copies(whisper_layer(h, width, whole=False, k_bias=True), count)
+    tensors += audio_norm("audio.ln_post", h) + linear(
+        "audio.proj1", h, h, Split.NONE, A, bias=True
+    )
+    return tensors + linear(
         "audio.proj2", a.integer("output_dim", default=text), h, Split.NONE, A, bias=True
     )

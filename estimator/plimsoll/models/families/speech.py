@@ -50,11 +50,12 @@ def whisper(f: Fields) -> Built:
 
 
 def ultravox_audio(top: Fields, a: Fields, text: int) -> Tensors:
-    found, h = whisper_encoder(a)
+    """Ultravox: the audio tower and its projector."""
+    tensors, h = whisper_encoder(a)
     wide = h * top.integer("stack_factor", default=8, high=1000)
     inner = top.integer("hidden_size", default=4096)
     middle = top.flag("projector_ln_mid")
-    found += audio_norm("projector.ln_pre", wide, P, bias=False)
-    found += linear("projector.audio_1", inner, wide, Split.NONE, P)
-    found += linear("projector.audio_2", text, inner // 2, Split.NONE, P)
-    return found + audio_norm("projector.ln", inner // 2 if middle else text, P, bias=False)
+    tensors += audio_norm("projector.ln_pre", wide, P, bias=False)
+    tensors += linear("projector.audio_1", inner, wide, Split.NONE, P)
+    tensors += linear("projector.audio_2", text, inner // 2, Split.NONE, P)
+    return tensors + audio_norm("projector.ln", inner // 2 if middle else text, P, bias=False)

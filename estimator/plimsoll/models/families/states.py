@@ -102,9 +102,9 @@ def jamba(f: Fields) -> Built:
     def make(key: tuple[bool, bool]) -> Block:
         attention, sparse = key
         tensors, ff = feed_forward(t, hidden, width, sparse=sparse and count > 1)
-        own = gqa(heads) if attention else mamba1(m, "mamba")
+        mixing = gqa(heads) if attention else mamba1(m, "mamba")
         mixer = gqa_mixer(heads) if attention else mamba1_mixer(m)
-        return Block((mixer,), ff, own + tensors + layer_norms(t, hidden))
+        return Block((mixer,), ff, mixing + tensors + layer_norms(t, hidden))
 
     keys = [(i % a_every == a_at, i % e_every == e_at) for i in range(layers_of(f))]
     return assemble(f, t, hidden, heads.heads, make, keys)
@@ -153,9 +153,9 @@ def lfm2(f: Fields) -> Built:
         attention = {i for i, name in enumerate(names) if name == "full_attention"}
 
     def make(key: bool) -> Block:
-        own = gqa(heads) if key else short_conv(hidden, kernel, bias=bias)
+        mixing = gqa(heads) if key else short_conv(hidden, kernel, bias=bias)
         mixer = gqa_mixer(heads) if key else short_conv_mixer(hidden, kernel)
-        tensors = own + mlp(hidden, width, prefix="feed_forward") + layer_norms(Traits(), hidden)
+        tensors = mixing + mlp(hidden, width, prefix="feed_forward") + layer_norms(Traits(), hidden)
         return Block((mixer,), FeedForward(width), tensors)
 
     keys = [i in attention for i in range(layers_of(f))]
@@ -179,10 +179,10 @@ def lfm2_moe(f: Fields) -> Built:
     def make(key: tuple[MixerKind, bool]) -> Block:
         kind, sparse = key
         conv = kind is MixerKind.SHORT_CONV
-        own = short_conv(hidden, kernel, bias=bias) if conv else gqa(heads)
+        mixing = short_conv(hidden, kernel, bias=bias) if conv else gqa(heads)
         mixer = short_conv_mixer(hidden, kernel) if conv else gqa_mixer(heads)
         feed, ff = feed_forward(t, hidden, wide, sparse=sparse, prefix="feed_forward")
-        return Block((mixer,), ff, own + feed + layer_norms(t, hidden))
+        return Block((mixer,), ff, mixing + feed + layer_norms(t, hidden))
 
     keys = [(kinds(i), i >= dense) for i in range(layers_of(f))]
     return assemble(f, t, hidden, heads.heads, make, keys)
@@ -205,7 +205,7 @@ def zamba2(f: Fields) -> Built:
     )
     wide = f.integer("attention_hidden_size", default=2 * hidden)
     dim = f.integer("attention_head_dim", default=max(1, wide // heads))
-    own = Heads(wide, heads, f.integer("num_key_value_heads", default=heads), dim, dim)
+    shared_heads = Heads(wide, heads, f.integer("num_key_value_heads", default=heads), dim, dim)
     width, rank = f.integer("intermediate_size"), f.integer("adapter_rank", default=128)
     names = f.texts("layers_block_type") or ()
     chosen = set(f.integers("hybrid_layer_ids") or ())
@@ -222,7 +222,7 @@ def zamba2(f: Fields) -> Built:
             adapters += _adapter(f"self_attn.linear_{name}_adapter", rank, wide, wide)
     into = linear("linear", hidden, hidden, Split.NONE, Part.OTHER)
     one = (
-        gqa(own, "shared_transformer.self_attn")[:-1]
+        gqa(shared_heads, "shared_transformer.self_attn")[:-1]
         + linear(
             "shared_transformer.self_attn.o_proj", hidden, heads * dim, Split.ROW, Part.ATTENTION
         )
@@ -247,7 +247,7 @@ def zamba2(f: Fields) -> Built:
     def make(key: bool) -> Block:
         if not key:
             return Block((mamba2_mixer(m),), None, state)
-        mixers = (gqa_mixer(own), mamba2_mixer(m))
+        mixers = (gqa_mixer(shared_heads), mamba2_mixer(m))
         return Block(mixers, FeedForward(width), state + into + adapters)
 
     t = Traits(tied=True, more=blocks)

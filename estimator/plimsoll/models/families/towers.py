@@ -33,7 +33,7 @@ def known(kind: str) -> bool:
 def vision_tensors(config: Mapping[str, Any], path: str = "config.json") -> Tensors:
     """The tensors of a multimodal config's towers and projectors. path: where the config lies.
 
-    Raises `plimsoll.errors.Invalid` where the tower's fields are missing or mistyped.
+    Raises `plimsoll.errors.Invalid` if the tower's fields are missing or mistyped.
     """
     top = Fields(config, path)
     text = top.section("text_config", "llm_config", "language_config")
@@ -42,15 +42,15 @@ def vision_tensors(config: Mapping[str, Any], path: str = "config.json") -> Tens
     if kind == "gemma3" and text is not None and not text.has("hidden_size"):
         hidden = 2304
     tower = top.section("vision_config")
-    found: Tensors = ()
+    tensors: Tensors = ()
     if tower is not None or kind in ("phi3_v", *VISION_DEFAULTS):
         given = tower.data if tower is not None else {}
         v = Fields(
             {**VISION_DEFAULTS.get(kind, {}), **given}, f"{top.path}: vision_config", top.problems
         )
-        found = VISION.get(kind, plain_vision)(top, v, hidden)
+        tensors = VISION.get(kind, plain_vision)(top, v, hidden)
     top.stop_if_wrong()
-    return found
+    return tensors
 
 
 def audio_tensors(config: Mapping[str, Any], path: str) -> tuple[Tensors, bool]:
@@ -69,20 +69,20 @@ def audio_tensors(config: Mapping[str, Any], path: str) -> tuple[Tensors, bool]:
     hidden = (text or top).integer("hidden_size", default=4096)
     build = AUDIO.get(kind)
     if build is not None:
-        found = build(top, tower, hidden)
+        tensors = build(top, tower, hidden)
     elif tower.has(*_WHISPERS):
-        found = qwen2_audio(top, tower, hidden)
+        tensors = qwen2_audio(top, tower, hidden)
     else:
-        found = ()
+        tensors = ()
     top.stop_if_wrong()
-    return found, build is None or kind in _RECOLLECTED
+    return tensors, build is None or kind in _RECOLLECTED
 
 
 def largest_item(config: Mapping[str, Any], text: int) -> Tower | None:
-    """The vision tower of a multimodal config; None where it is not known here.
+    """The vision tower of a multimodal config; None if it is not known here.
 
-    text: hidden size of the text model, which the output has where the tower says nothing. Raises
-    `plimsoll.errors.Invalid` where the tower's fields are missing or mistyped.
+    text: hidden size of the text model, which the output has if the tower says nothing. Raises
+    `plimsoll.errors.Invalid` if the tower's fields are missing or mistyped.
     """
     top = Fields(config)
     kind = top.text("model_type")
@@ -94,6 +94,6 @@ def largest_item(config: Mapping[str, Any], text: int) -> Tower | None:
     v = Fields(
         {**VISION_DEFAULTS.get(kind, {}), **given}, f"{top.path}: vision_config", top.problems
     )
-    found = build(top, v, text)
+    tower = build(top, v, text)
     top.stop_if_wrong()
-    return found
+    return tower

@@ -1,4 +1,4 @@
-"""Towers before text models of other makers: LLaVA, Phi-3-V, InternVL, Idefics 3, Aria.
+"""Vision towers in front of other makers' text models: LLaVA, Phi-3-V, InternVL, Idefics 3, Aria.
 
 A tower that nobody here knows is built as a plain vision transformer from the fields that all of
 them share.
@@ -51,16 +51,19 @@ _IDEFICS3: Final = {
 
 
 def llava_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """LLaVA: the vision tower and its projector."""
     kind = v.text("model_type", default="clip_vision_model")
-    found, h = (pixtral if kind == "pixtral" else clip)(v)
-    return found + two_layers(text, h)
+    tensors, h = (pixtral if kind == "pixtral" else clip)(v)
+    return tensors + two_layers(text, h)
 
 
 def llava_next_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """LLaVA-NeXT: the vision tower and its projector."""
     return llava_vision(top, v, text) + loose("image_newline", (text,), part=P)
 
 
 def phi3_v_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """Phi-3-V: the vision tower and its projector."""
     large = Fields(
         {
             "hidden_size": 1024,
@@ -70,27 +73,28 @@ def phi3_v_vision(top: Fields, v: Fields, text: int) -> Tensors:
             "patch_size": 14,
         }
     )
-    found, h = clip(large)
-    found += loose("projector.glb_GN", (4 * h,), part=P) + loose(
+    tensors, h = clip(large)
+    tensors += loose("projector.glb_GN", (4 * h,), part=P) + loose(
         "projector.sub_GN", (4 * h,), part=P
     )
-    return found + two_layers(text, 4 * h)
+    return tensors + two_layers(text, 4 * h)
 
 
 def internvl_chat_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """InternVL: the vision tower and its projector."""
     h, width, count = basics(v)
     layer = vit_layer(h, width, qkv_bias=v.flag("qkv_bias", default=True))
     if v.flag("qk_normalization"):
         layer += vit_norm("q_norm", h, bias=False) + vit_norm("k_norm", h, bias=False)
     layer += loose("vision.ls1", (h,), part=V) + loose("vision.ls2", (h,), part=V)
-    found = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=True)
-    found += position_table(v, h, 1) + copies(layer, count)
+    tensors = loose("vision.class_embedding", (h,), part=V) + patches(v, h, bias=True)
+    tensors += position_table(v, h, 1) + copies(layer, count)
     ratio = max(1, round(1 / top.number("downsample_ratio", default=0.5)))
     wide = h * ratio * ratio
-    found += tuple(
+    tensors += tuple(
         Tensor(t.name, t.shape, Split.NONE, P) for t in norm("projector.norm", wide, bias=True)
     )
-    return found + two_layers(text, wide)
+    return tensors + two_layers(text, wide)
 
 
 def internvl_vision(top: Fields, v: Fields, text: int) -> Tensors:
@@ -107,46 +111,49 @@ def internvl_vision(top: Fields, v: Fields, text: int) -> Tensors:
     if v.flag("use_qk_norm"):
         layer += vit_norm("q_norm", h, bias=False) + vit_norm("k_norm", h, bias=False)
     layer += loose("vision.lambda_1", (h,), part=V) + loose("vision.lambda_2", (h,), part=V)
-    found = loose("vision.cls_token", (h,), part=V) + patches(v, h, bias=True)
-    found += position_table(v, h, 1) + copies(layer, count)
+    tensors = loose("vision.cls_token", (h,), part=V) + patches(v, h, bias=True)
+    tensors += position_table(v, h, 1) + copies(layer, count)
     ratio = max(1, round(1 / top.number("downsample_ratio", default=0.5)))
     wide = h * ratio * ratio
-    return found + projector_norm("layer_norm", wide) + two_layers(text, wide)
+    return tensors + projector_norm("layer_norm", wide) + two_layers(text, wide)
 
 
 def idefics3_vision(top: Fields, v: Fields, text: int) -> Tensors:
-    found, h = siglip(filled(v, _IDEFICS3))
+    """Idefics 3 and SmolVLM: the vision tower and its projector."""
+    tensors, h = siglip(filled(v, _IDEFICS3))
     scale = top.integer("scale_factor", default=2, high=64)
-    return found + linear("projector.proj", text, h * scale * scale, Split.NONE, P)
+    return tensors + linear("projector.proj", text, h * scale * scale, Split.NONE, P)
 
 
 def aria_vision(top: Fields, v: Fields, text: int) -> Tensors:
-    found, h = siglip(filled(v, _IDEFICS3))
+    """Aria: the vision tower and its projector."""
+    tensors, h = siglip(filled(v, _IDEFICS3))
     queries = top.raw("projector_patch_to_query_dict")
     numbers = (
         [n for n in queries.values() if isinstance(n, int)] if isinstance(queries, dict) else []
     )
     rows = max([top.integer("max_value_projector_patch_to_query_dict", default=1), *numbers])
-    found += loose("projector.query", (rows, h), part=P)
+    tensors += loose("projector.query", (rows, h), part=P)
     for name in "qkv":
-        found += linear(f"projector.{name}_proj", h, h, Split.NONE, P)
-    found += linear("projector.in_proj", 3 * h, h, Split.NONE, P, bias=True)
-    found += linear("projector.out_proj", h, h, Split.NONE, P, bias=True)
-    found += linear("projector.linear", h, h, Split.NONE, P, bias=True)
+        tensors += linear(f"projector.{name}_proj", h, h, Split.NONE, P)
+    tensors += linear("projector.in_proj", 3 * h, h, Split.NONE, P, bias=True)
+    tensors += linear("projector.out_proj", h, h, Split.NONE, P, bias=True)
+    tensors += linear("projector.linear", h, h, Split.NONE, P, bias=True)
     for name in ("layer_norm", "layer_norm_kv", "layer_norm_out"):
-        found += projector_norm(name, h)
-    found += linear("projector.linear_in", text, h, Split.NONE, P)
-    return found + linear("projector.linear_out", text, text, Split.NONE, P)
+        tensors += projector_norm(name, h)
+    tensors += linear("projector.linear_in", text, h, Split.NONE, P)
+    return tensors + linear("projector.linear_out", text, text, Split.NONE, P)
 
 
 def plain_vision(top: Fields, v: Fields, text: int) -> Tensors:
     """A tower that nobody here knows, from the fields that vision transformers share."""
     h, width, count = basics(v)
-    found = patches(v, h, bias=True) + position_table(v, h) + copies(vit_layer(h, width), count)
-    return found + vit_norm("post_layernorm", h) + two_layers(text, h)
+    tensors = patches(v, h, bias=True) + position_table(v, h) + copies(vit_layer(h, width), count)
+    return tensors + vit_norm("post_layernorm", h) + two_layers(text, h)
 
 
 def llava_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """LLaVA: the tower and its largest item."""
     patches = patches_on_edge(v) ** 2
     if v.text("model_type") == "pixtral":
         return one_size("pixtral", v, text, patches, patches)
@@ -164,25 +171,27 @@ def llava_next_largest(top: Fields, v: Fields, text: int) -> Tower:
             and len(grid) == 2
             and all(isinstance(edge, int) and 0 < edge <= 65536 for edge in grid)
         ):
-            found = max(1, grid[0] // size) * max(1, grid[1] // size)
-            if found > tiles:
-                tiles, rows = found, max(1, grid[0] // size)
+            count = max(1, grid[0] // size) * max(1, grid[1] // size)
+            if count > tiles:
+                tiles, rows = count, max(1, grid[0] // size)
     tokens = (tiles + 1) * side * side + rows * side
     return one_size("clip", v, text, tokens, (tiles + 1) * (side * side + 1))
 
 
 def internvl_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """InternVL: the tower and its largest item."""
     tiles = top.integer("max_dynamic_patch", default=12, high=256) + 1
     tokens = round(patches_on_edge(v) ** 2 * top.number("downsample_ratio", default=0.5) ** 2)
     patches = patches_on_edge(v) ** 2 + 1
-    found = one_size("intern", v, text, tiles * tokens, tiles * patches)
+    tower = one_size("intern", v, text, tiles * tokens, tiles * patches)
     part = top.section("llm_config", "text_config")
     if part is None or part.text("model_type") not in _INTERNVL_VIDEO:
-        return found
-    return replace(found, frame_tokens=tokens, frame_patches=patches)
+        return tower
+    return replace(tower, frame_tokens=tokens, frame_patches=patches)
 
 
 def phi3_v_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Phi-3-V: the tower and its largest item."""
     clip = Fields({"hidden_size": 1024, "intermediate_size": 4096, "image_size": 336})
     tiles, side = _PHI3_TILES + 1, patches_on_edge(clip)
     tokens = tiles * (side // 2) ** 2 + 1 + tiles * (side // 2)

@@ -32,11 +32,9 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
-from plimsoll.engines.registry import NAMES, engine, estimate
+from plimsoll.engines.registry import NAMES, engine
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.errors import Problem, Unreadable
-from plimsoll.findings import Refused
-from plimsoll.models.model import Model, ModelSource
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.units import GIB
 from worded import notes_in, worded
@@ -332,35 +330,6 @@ def test_4_bit_kernels_want_64_outputs_and_whole_groups_per_gpu() -> None:
 def test_tensor_sizes_are_those_that_divide_the_heads() -> None:
     assert VLLM().tensor_parallel_sizes(LLAMA_70B, 8) == (1, 2, 4, 8)
     assert VLLM().tensor_parallel_sizes(dense(heads=28, kv_heads=4, head_dim=128), 8) == (1, 2, 4)
-
-
-# The public function.
-
-
-def test_estimate_takes_a_model_or_an_architecture() -> None:
-    model = Model("test/llama", ModelSource.CONFIG, LLAMA_8B)
-    given_one = (EngineSettings(max_model_len=8192), Workload(), Parallelism(), H100)
-    assert estimate(model, *given_one) == estimate(LLAMA_8B, *given_one)
-
-
-def test_estimate_raises_every_problem_at_once() -> None:
-    with pytest.raises(Refused) as caught:
-        estimate(LLAMA_70B, EngineSettings(version="x"), Workload(), Parallelism(3), H100)
-    assert [p.path for p in worded(caught.value.findings)] == [
-        "spec.engine.version",
-        "spec.engine.parallelism.tensor",
-    ]
-
-
-def test_estimate_refuses_a_model_of_which_only_the_name_is_known() -> None:
-    with pytest.raises(Refused, match="structure"):
-        estimate(
-            Model("who/knows", ModelSource.UNKNOWN),
-            EngineSettings(),
-            Workload(),
-            Parallelism(),
-            H100,
-        )
 
 
 # What must hold everywhere.

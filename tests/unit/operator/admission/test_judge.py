@@ -59,9 +59,14 @@ def review(new: dict[str, Any], old: dict[str, Any] | None = None, user: str = "
 
 
 async def answer(
-    new: dict[str, Any], old: dict[str, Any] | None = None, *, mode: Mode = Mode.ENFORCE,
-    may: frozenset[str] = frozenset(), user: str = "ada", documents: Documents | None = None,
-) -> Answer:  # fmt: skip
+    new: dict[str, Any],
+    old: dict[str, Any] | None = None,
+    *,
+    mode: Mode = Mode.ENFORCE,
+    may: frozenset[str] = frozenset(),
+    user: str = "ada",
+    documents: Documents | None = None,
+) -> Answer:
     async def may_override(asked: Review) -> bool:
         return asked.user in may
 
@@ -182,8 +187,9 @@ async def test_an_override_cannot_be_laid_in_store_on_an_object_that_fits() -> N
 
 async def test_somebody_elses_override_does_not_cover_my_change() -> None:
     old = obj(4, override="agreed with the platform team")
-    said = await answer(obj(1, override="agreed with the platform team"), old, user="eve",
-                        may=frozenset({"ada"}))  # fmt: skip
+    said = await answer(
+        obj(1, override="agreed with the platform team"), old, user="eve", may=frozenset({"ada"})
+    )
     assert not said.allowed
     assert "short by" in said.message
 

@@ -26,11 +26,11 @@ from plimsoll_operator.certificates.plan import (
     AUTHORITY,
     LABEL,
     SERVING,
+    CertificateState,
     Issue,
     MakeAuthority,
     Publish,
     Refuse,
-    State,
     Step,
     Tell,
     Trust,
@@ -88,7 +88,7 @@ class World:
         leaf = contents(self.serving, "tls.crt")
         if self.served[0] != leaf:
             self.served = (leaf, self.now)
-        state = State(
+        state = CertificateState(
             self.authority,
             self.serving,
             self.hooks,

@@ -155,10 +155,12 @@ def test_a_config_map_that_there_is_no_room_for_says_so_and_is_no_unknown_model(
     assert "there is no room for ConfigMap junk-19 of namespace chat" in cluster.text("junk-19")
     assert "has no model" not in cluster.text("junk-19")
     found = read_request(
-        {"metadata": {"namespace": "chat", "name": "m"},
-         "spec": {"model": {"configMapRef": {"name": "junk-19"}}}},
+        {
+            "metadata": {"namespace": "chat", "name": "m"},
+            "spec": {"model": {"configMapRef": {"name": "junk-19"}}},
+        },
         cluster.documents,
-    )  # fmt: skip
+    )
     (problem,) = problems_in(found)
     assert problem.path == "spec.model.configMapRef"
     assert "try again in a few seconds" in str(problem)

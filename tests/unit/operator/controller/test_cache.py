@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from plimsoll_operator.cluster.documents import ModelDocuments
-from plimsoll_operator.controller.cache import Cache, unpack
+from plimsoll_operator.controller.cache import ObjectCache, unpack
 
 NAME = ("chat", "big")
 
@@ -28,7 +28,7 @@ def nothing() -> ModelDocuments:
 
 
 def test_an_older_or_equal_version_is_no_news() -> None:
-    cache = Cache(nothing())
+    cache = ObjectCache(nothing())
     assert cache.put(obj(5))
     assert not cache.put(obj(5))
     assert not cache.put(obj(4))
@@ -36,7 +36,7 @@ def test_an_older_or_equal_version_is_no_news() -> None:
 
 
 def test_of_an_object_only_what_matters_is_kept() -> None:
-    cache = Cache(nothing())
+    cache = ObjectCache(nothing())
     annotations = {"plimsoll.dev/override": "why", "kubectl.kubernetes.io/last-applied": "x" * 9999}
     cache.put(obj(annotations=annotations, labels={"a": "b"}, managedFields=[{}] * 50))
     entry = cache.entry(NAME)
@@ -49,7 +49,7 @@ def test_of_an_object_only_what_matters_is_kept() -> None:
 
 
 def test_those_that_refer_to_a_config_map_are_found_by_it() -> None:
-    cache = Cache(nothing())
+    cache = ObjectCache(nothing())
     cache.put(obj(5, "private"))
     assert cache.referrers(("chat", "private")) == {NAME}
     assert not cache.referrers(("other", "private"))
@@ -70,5 +70,5 @@ def test_a_spec_that_is_no_mapping_is_remembered_all_the_same() -> None:
         {"model": {"configMapRef": []}},
     )
     for nonsense in nonsenses:
-        cache = Cache(nothing())
+        cache = ObjectCache(nothing())
         assert cache.put({**obj(), "spec": nonsense})

@@ -15,7 +15,7 @@ from plimsoll.engines.base import EngineSettings
 from plimsoll.errors import Problem
 from plimsoll.models.model import Model, ModelSource
 from plimsoll_operator.api.status import LLMDeploymentStatus
-from plimsoll_operator.controller.plan import Plan, plan, plan_after_error
+from plimsoll_operator.controller.plan import StatusPlan, plan, plan_after_error
 from plimsoll_operator.controller.snapshot import Identity, Inputs
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ FRESH: dict[str, Any] = {"observedGeneration": -1}
 """The status of an object that was just created, by the CRD's default."""
 
 
-def planned(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> Plan:
+def planned(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> StatusPlan:
     return plan(given, now, world(engine))
 
 
