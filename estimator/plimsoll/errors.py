@@ -11,15 +11,18 @@ MAX_GIVEN = 80
 """Characters of the user's own text that a message repeats; the rest is elided."""
 
 
+def clean(text: str, most: int = MAX_GIVEN) -> str:
+    """A text of somebody else's for people to read: in one line, printable, at most that long.
+
+    Whatever a message, a log line, an Event, a condition or a terminal repeats goes through here.
+    """
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut)
+
+
 def shown(value: object) -> str:
-    """The user's value for a message: printable, quoted where it is text, at most `MAX_GIVEN`."""
-    text = value if isinstance(value, str) else repr(value)
-    text = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: MAX_GIVEN * 2]
-    )
-    if len(text) > MAX_GIVEN:
-        text = text[: MAX_GIVEN - 1] + "…"
-    return f'"{text}"' if isinstance(value, str) else text
+    """The user's value for a message: clean, and quoted if it is text."""
+    return f'"{clean(value)}"' if isinstance(value, str) else clean(repr(value))
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,10 @@ class Rule(StrEnum):
     # what is said of the model
     UNKNOWN_BASE = "unknown-base"
     UNKNOWN_BASE_LIKE = "unknown-base-like"
+    NOT_THE_MODEL_AT_URI = "not-the-model-at-uri"
+    NOT_STORED_SO_AT_URI = "not-stored-so-at-uri"
+    NOT_STORED_SO_AT_URI_BUT_AT = "not-stored-so-at-uri-but-at"
+    UNSURE_REVISION = "unsure-revision"
 
     # what every engine's layers refuse
     TOO_MANY_STAGES = "too-many-stages"

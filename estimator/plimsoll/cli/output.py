@@ -99,11 +99,21 @@ def figure(value: float | None) -> str:
 def dump(value: object, output: str) -> None:
     """Print a value as ``json`` or ``yaml``."""
     if output == "json":
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        click.echo(_escaped(json.dumps(value, indent=2, ensure_ascii=False)))
         return
     import yaml
 
-    click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip())
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip()
+    if not all(line.isprintable() for line in text.split("\n")):
+        text = yaml.safe_dump(value, sort_keys=False).rstrip()
+    click.echo(text)
+
+
+def _escaped(text: str) -> str:
+    """JSON in which only what is to be printed stands as it is."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else json.dumps(c, ensure_ascii=True)[1:-1] for c in text
+    )
 
 
 def bad_input(wrong: Problem | Sequence[Problem], output: str = "table") -> NoReturn:

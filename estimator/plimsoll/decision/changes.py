@@ -17,7 +17,9 @@ from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Change, Note
 from plimsoll.engines.base import Lora, TermName
 from plimsoll.models.architecture import Architecture
+from plimsoll.models.model import ModelSource
 from plimsoll.models.quantization_config import stored
+from plimsoll.models.resolve import checkpoint_like, resolve
 from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
@@ -131,6 +133,11 @@ def _store_as(request: Request, text: str) -> Request:
     )
 
 
+def _at(request: Request, text: str) -> Request:
+    """Another checkpoint of the catalogue."""
+    return replace(request, model=resolve(uri=text))
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.strip("[]").split(","))
 
@@ -150,6 +157,7 @@ _SETTERS: Final[dict[Field, Setter]] = {
     Field.ALLOWED: _wanted("allowed", _names),
     Field.CONCURRENT: _concurrent,
     Field.STORED: _store_as,
+    Field.URI: _at,
 }
 
 
@@ -328,6 +336,10 @@ def _stored(method: str, bits: int, note: Note) -> Kind:
         offered = (method, bits) in start.case.engine.checkpoints
         if not runs or not offered or bits >= now or start.case.request.engine.quantization:
             return None
+        model = start.case.request.model
+        at_uri = model.source is ModelSource.CATALOGUE
+        if at_uri and (other := checkpoint_like(model.name, method)) is not None:
+            return start.then(Field.URI, f"hf://{other.id}", note)
         return start.then(Field.STORED, method, note)
 
     return kind

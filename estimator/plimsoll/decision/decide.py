@@ -142,8 +142,10 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
         nodes=nodes,
     )
-    if planned.best is not None:
+    if planned.best is not None and matter.request.model.certain:
         return found
+    if planned.best is not None:
+        return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     from plimsoll.decision.advice import advise  # only a misfit needs it
 
     alternatives = advise(case, trial, *_elsewhere(matter))
@@ -154,7 +156,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
     if not all(c.accelerator.certain for c in matter.table):
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
-    if case.architecture.assumed:
+    if case.architecture.assumed or not matter.request.model.certain:
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
@@ -178,6 +180,8 @@ def _doubts(request: Request, trial: Trial, planned: Choice) -> tuple[Finding, .
                 model_type=architecture.model_type,
             )
         )
+    if not request.model.certain:
+        doubts.append(finding(Rule.UNSURE_REVISION, Field.URI, model=request.model.name))
     if planned.idle:
         doubts.append(
             finding(

@@ -36,6 +36,7 @@ class Model:
     origin: what it was resolved from, for the status (``catalogue:meta-llama/...``,
         ``configmap:chat/my-model/config.json``).
     suggestions: catalogue ids near an unknown name.
+    certain: False if the catalogue knows more than is believed of it: a revision may differ.
     digest: short hash of the structure that was resolved, for the request hash.
     """
 
@@ -47,3 +48,4 @@ class Model:
     origin: str = ""
     suggestions: tuple[str, ...] = ()
     digest: str = ""
+    certain: bool = True

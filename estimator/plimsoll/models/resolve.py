@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
     from plimsoll.paths import Places
 
+LEAST_SHARE: Final = 0.98
+"""Share of the parameters of the catalogue's model below which another one is meant: headers,
+configs and profiles count the same model a little differently."""
 _KEPT: Final = 64
 """Documents whose architecture is kept."""
 
@@ -66,20 +69,23 @@ def resolve(
     parameters: int | None = None,
     bits: int | None = None,
     quantization: str = "",
+    revision: str = "",
 ) -> Model:
     """The model that these say; the most telling one wins.
 
     A document over baseModel over a uri of the catalogue over a size. quantization: how the
     checkpoint is stored, if it differs. origin: where the document or the size is stated.
-    Raises `Unresolved`.
+    What says less of the model at a uri of the catalogue than the catalogue knows is a
+    contradiction: a document, base_model or quantization of a model that takes less memory. With a
+    revision it may be true, so the model is then resolved but not certain. Raises `Unresolved`.
     """
     name = _short(uri) or base_model
+    entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
     if document is not None:
         model = _from_document(document, name, origin)
     elif base_model:
         model = _from_base(base_model, name)
     else:
-        entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
         if entry is not None:
             model = Model(
                 name,
@@ -111,7 +117,91 @@ def resolve(
                 suggestions=near,
                 origin=shown(uri)[1:-1],
             )
-    return _stored_as(model, quantization)
+    resolved = _stored_as(model, quantization)
+    contradiction = _contradiction(_short(uri), entry, resolved, base_model, origin, quantization)
+    if contradiction is not None and not (revision or "@" in uri):
+        raise Unresolved(contradiction)
+    return replace(resolved, certain=contradiction is None)
+
+
+def _contradiction(
+    name: str,
+    entry: catalogue.Entry | None,
+    model: Model,
+    base_model: str,
+    origin: str,
+    quantization: str,
+) -> Finding | None:
+    """What is said of a model that takes less than the one that the catalogue knows at its uri.
+
+    Nobody is harmed by one that takes more: the larger figure is believed.
+    """
+    claimed = model.architecture
+    if entry is None or claimed is None:
+        return None
+    known = entry.architecture
+    fewer = claimed.parameters < known.parameters * LEAST_SHARE
+    bits = _bits(known)
+    if not fewer and _bits(claimed) >= bits:
+        return None
+    if quantization and not fewer:
+        rule, field = Rule.NOT_STORED_SO_AT_URI, Field.STORED
+        other = checkpoint_like(name, quantization)
+        if other is None:
+            return finding(rule, field, quantization, uri=name, bits=bits)
+        rule = Rule.NOT_STORED_SO_AT_URI_BUT_AT
+        return finding(rule, field, quantization, uri=name, bits=bits, other=other.id)
+    field = Field.CONFIG if origin else Field.BASE_MODEL
+    parameters = count(known.parameters)
+    rule = Rule.NOT_THE_MODEL_AT_URI
+    given = origin or base_model
+    return finding(rule, field, given, uri=name, bits=bits, parameters=parameters)
+
+
+def checkpoint_like(name: str, word: str) -> catalogue.Entry | None:
+    """Another checkpoint of a model of the catalogue that is stored as a word says, if it has one.
+
+    Checkpoints of one model begin with its name and have as many parameters. One of the same owner
+    comes first, then one of the very method that the word stands for.
+    """
+    models, wanted = catalogue.load(), stored(word)
+    entry = models.find(name)
+    if entry is None or wanted is None or wanted.default is None:
+        return None
+    owner, _, short = name.lower().rpartition("/")
+    alike = [
+        other
+        for other in models
+        if other is not entry
+        and other.id.lower().rpartition("/")[2].startswith(short)
+        and other.architecture.parameters == entry.architecture.parameters
+        and _scheme(other.architecture) == wanted.default.name
+    ]
+    alike.sort(key=lambda other: (not other.id.lower().startswith(owner), _method(other) != word))
+    return alike[0] if alike else None
+
+
+def _scheme(architecture: Architecture) -> str:
+    """How most linears of a model are stored, in a word; empty if they are not quantized."""
+    quantization = architecture.quantization
+    return quantization.default.name if quantization and quantization.default else ""
+
+
+def _method(entry: catalogue.Entry) -> str:
+    """The method by which an entry's checkpoint is quantized; empty if it is not."""
+    quantization = entry.architecture.quantization
+    return quantization.method if quantization else ""
+
+
+def _bits(architecture: Architecture) -> int:
+    """Bits per parameter of a model's linears as they are stored, the fewest."""
+    quantization = architecture.quantization
+    if quantization is not None:
+        schemes = [quantization.default, *(scheme for _, scheme in quantization.special)]
+        bits = [scheme.bits for scheme in schemes if scheme is not None]
+        if bits:
+            return int(min(bits))
+    return 32 if architecture.dtype == "float32" else 16
 
 
 def _short(uri: str) -> str:

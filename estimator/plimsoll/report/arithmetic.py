@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision.verdict import Note
 from plimsoll.engines.base import NO_CACHE, TermName
-from plimsoll.errors import shown
 from plimsoll.units import GB, GIB, ceil_div, count, gib_down, gib_up
 
 if TYPE_CHECKING:
@@ -173,8 +172,3 @@ def _tenths(estimate: Estimate) -> dict[TermName, int]:
 def _term(estimate: Estimate, name: TermName, tenths: int) -> str:
     basis = estimate.terms[name].basis if name is TermName.KV_CACHE else ""
     return f"{TERMS[name]} {tenths / 10:.1f}" + (f" ({basis})" if basis else "")
-
-
-def plain(text: str) -> str:
-    """A user's text inside a sentence: printable and of bounded length, without quotes."""
-    return shown(text)[1:-1]

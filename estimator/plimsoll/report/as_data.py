@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from plimsoll.decision.policy import outcome
+from plimsoll.errors import clean
 from plimsoll.report.nodes import nodes_message, placement_reason
 from plimsoll.report.wording import notes_of, problems_of, warnings_of
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.paths import Places
+
+LONGEST_NAME = 512
+"""Characters of a model's name; no location of a manifest is longer."""
 
 
 def parallelism_dict(parallelism: Parallelism) -> dict[str, Any]:
@@ -126,7 +130,7 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
         "reason": str(verdict.reason),
         "requestHash": verdict.request_hash,
         "model": {
-            "name": model.name,
+            "name": clean(model.name, LONGEST_NAME),
             "source": str(model.source),
             "origin": model.origin,
             "parameters": model.parameters,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.verdict import Decision, Reason
-from plimsoll.errors import Problem, shown
+from plimsoll.errors import Problem, clean, shown
 from plimsoll.paths import Field
 from plimsoll.report.arithmetic import (
     breakdown,
@@ -18,7 +18,6 @@ from plimsoll.report.arithmetic import (
     fixes,
     have,
     need,
-    plain,
     room,
     rule_of_thumb,
     shortfall,
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
 
 LONGEST = 1000
 """Characters of a condition's message, so that it stays under 1 KiB."""
+LONGEST_LINE = 4000
+"""Characters of one line of a denial, a warning or a summary."""
+MAX_REASON = 200
+"""Characters of an override's reason that are repeated."""
 MOST_PROBLEMS = 20
 """Problems that one message lists."""
 
@@ -50,12 +53,12 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
     elif wanted.gpus_per_replica is not None:
         field, given = Field.GPUS, shown(wanted.gpus_per_replica)
     elif wanted.allowed:
-        field, given = Field.ALLOWED, f"[{', '.join(map(plain, wanted.allowed[:4]))}]"
+        field, given = Field.ALLOWED, f"[{', '.join(map(clean, wanted.allowed[:4]))}]"
     else:
         field, given = Field.MODEL, shown(name)
     gpus = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     where = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
-    return Problem(verdict.places.path(field), given, f"{plain(name)} does not fit on {where}")
+    return Problem(verdict.places.path(field), given, f"{clean(name)} does not fit on {where}")
 
 
 def denial(request: Request, verdict: Verdict) -> str:
@@ -72,7 +75,7 @@ def denial(request: Request, verdict: Verdict) -> str:
         lines += rule_of_thumb(verdict)
     lines.append("Reproduce: plimsoll check FILE")
     lines.append(f"Policy: {policy_line(verdict)}")
-    return "\n".join(lines)
+    return "\n".join(map(_line, lines))
 
 
 def policy_line(verdict: Verdict) -> str:
@@ -87,7 +90,8 @@ def policy_line(verdict: Verdict) -> str:
 
 def overridden_line(reason: str) -> str:
     """What a pipeline says of an override: it cannot know who will apply the object."""
-    return f"overridden by annotation (if whoever applies it may override): {plain(reason)}"
+    said = clean(reason, MAX_REASON)
+    return f"overridden by annotation (if whoever applies it may override): {said}"
 
 
 # -- one line ------------------------------------------------------------------------------------
@@ -97,7 +101,7 @@ def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
     """What kubectl prints after ``Warning: `` for something that is let in; one line each."""
     if outcome(verdict) is Outcome.AUDITED:
         return ()
-    name = plain(request.name.rpartition("/")[2]) or plain(verdict.model.name)
+    name = clean(request.name.rpartition("/")[2]) or clean(verdict.model.name)
     lines: list[str] = []
     if verdict.decision is Decision.DENY:
         lines += [f"{name}: {one}" for one in problems_of(verdict)[:MOST_PROBLEMS]]
@@ -106,13 +110,13 @@ def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
         if verdict.alternatives:
             lines.append(f"{name}: would fit with {fix(verdict.alternatives[0], verdict.places)}")
     lines += [f"{name}: {sentence}" for sentence in warnings_of(verdict)]
-    return tuple(dict.fromkeys(lines))
+    return tuple(dict.fromkeys(map(_line, lines)))
 
 
 def _need_and_have(estimate: Estimate, accelerator: str) -> str:
     gpus = estimate.parallelism.gpus
     said = f"needs {need(estimate)} per GPU, {gpus} x {accelerator} has {have(estimate)} usable"
-    if estimate.required_low > estimate.usable:
+    if estimate.required_low > estimate.usable or estimate.required_high <= estimate.usable:
         return said
     return f"{said}: within the estimate's error of {error(estimate)}"
 
@@ -127,7 +131,7 @@ def headline(request: Request, verdict: Verdict) -> str:
         case Reason.WITHIN_ERROR:
             return "too close to be sure"
         case Reason.INVALID_SPEC:
-            return problems_of(verdict)[0].wanted if verdict.problems else "invalid"
+            return clean(problems_of(verdict)[0].wanted, 200) if verdict.problems else "invalid"
         case Reason.UNKNOWN_MODEL:
             return "unknown model"
         case Reason.RULE_OF_THUMB:
@@ -139,7 +143,7 @@ def headline(request: Request, verdict: Verdict) -> str:
 
 
 def _flags(request: Request) -> str:
-    return ", ".join(plain(flag) for flag in request.engine.unread[:3])
+    return ", ".join(clean(flag) for flag in request.engine.unread[:3])
 
 
 def summary(request: Request, verdict: Verdict) -> list[str]:
@@ -153,7 +157,8 @@ def summary(request: Request, verdict: Verdict) -> list[str]:
         if verdict.decision is Decision.WARN and verdict.estimate is not None:
             lines.append(fits_message(request, verdict))
             lines += fixes(verdict)
-    return lines + [f"warning: {sentence}" for sentence in warnings_of(verdict)]
+    lines += [f"warning: {sentence}" for sentence in warnings_of(verdict)]
+    return list(map(_line, lines))
 
 
 # -- conditions ----------------------------------------------------------------------------------
@@ -178,6 +183,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         case Reason.UNREAD_FLAGS:
             flags = _flags(request)
             return _short(f"{said}: short by {shortfall(e)}, but {flags} is not read")
+        case Reason.UNKNOWN_MODEL if not verdict.short_by:
+            return f"{said}, if the model is as it is described"
         case Reason.UNKNOWN_ACCELERATOR:
             return f"{said}: short by {shortfall(e)}, but that memory is not certain"
         case _:
@@ -205,7 +212,7 @@ def placement_message(verdict: Verdict) -> str:
 
 def model_message(model: Model) -> str:
     """The message of condition ModelResolved: what is known of the model."""
-    name = plain(model.name)
+    name = clean(model.name)
     a = model.architecture
     if model.parameters is None:
         near = f"; did you mean {' or '.join(model.suggestions[:3])}?" if model.suggestions else ""
@@ -225,4 +232,10 @@ def _mixture(model: Model) -> bool:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    """The message of a condition."""
+    return clean(text, LONGEST)
+
+
+def _line(text: str) -> str:
+    """One line of a message."""
+    return clean(text, LONGEST_LINE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.verdict import Because, Lacking, NearPool, Nodes, Unfit, Unseen
+from plimsoll.errors import clean
 from plimsoll.paths import Field
 from plimsoll.report.arithmetic import shortfall
 from plimsoll.report.wording import problem
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.verdict import Placement, Verdict
     from plimsoll.paths import Places
+
+LONGEST = 2000
+"""Characters of what is said of nodes; a condition holds fewer."""
 
 
 def placement_reason(placement: Placement) -> str:
@@ -41,9 +45,9 @@ def nodes_message(verdict: Verdict) -> str:
     """The message of condition CapacityAvailable: which nodes there are, or what was looked for."""
     match verdict.nodes:
         case Nodes() as nodes:
-            return _nodes(nodes)
+            return clean(_nodes(nodes), LONGEST)
         case Lacking() as lacking:
-            return _lacking(lacking, verdict.places)
+            return clean(_lacking(lacking, verdict.places), LONGEST)
         case Unseen.NOT_READ:
             return "no nodes were read: the accelerator table says what would do"
         case Unseen.NOTHING_TO_PLACE:

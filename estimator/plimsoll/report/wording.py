@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.errors import Problem, shown
+from plimsoll.errors import Problem, clean, shown
 from plimsoll.findings import Finding, Rule
 from plimsoll.paths import Field
 from plimsoll.report import refusals
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Estimate
     from plimsoll.findings import Fact
     from plimsoll.paths import Places
+
+LONGEST_FACT: Final = 300
+"""Characters of a name or a sentence within a text."""
 
 TEXTS: Final[dict[Rule, tuple[str, str]]] = {
     **refusals.REFUSALS,
@@ -78,6 +81,19 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "no accelerator that this request allows has so much memory",
         "lower it, or allow another accelerator",
     ),
+    Rule.NOT_THE_MODEL_AT_URI: (
+        "the model at {at.uri}: the catalogue knows {uri}, of {parameters} parameters at {bits} "
+        "bits",
+        "leave it out, or write the {name_of.uri} of the model that is meant",
+    ),
+    Rule.NOT_STORED_SO_AT_URI: (
+        "how the checkpoint at {at.uri} is stored: the catalogue knows {uri} at {bits} bits",
+        "leave it out, or write the {name_of.uri} of a checkpoint that is stored so",
+    ),
+    Rule.NOT_STORED_SO_AT_URI_BUT_AT: (
+        "how the checkpoint at {at.uri} is stored: the catalogue knows {uri} at {bits} bits",
+        "leave it out, or write {name_of.uri}: hf://{other}, which is stored so",
+    ),
     Rule.UNKNOWN_BASE: (
         "an id of the catalogue",
         "`plimsoll models list` shows all; for a model that is not there use {at.config} with its "
@@ -88,7 +104,6 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "did you mean {near:or}? `plimsoll models list` shows all; for a model that is not there "
         "use {at.config} with its config.json",
     ),
-    Rule.TOO_MANY_STAGES: ("at most {layers}, the number of layers", ""),
 }
 """What would have been right, and the next step (empty if the first says it all)."""
 
@@ -116,6 +131,10 @@ SENTENCES: Final[dict[Rule, str]] = {
     Rule.RULE_OF_THUMB_ALONE: (
         "decided by the rule of thumb alone, which knows no context length and no concurrency; "
         "give {end_of.base_model} or {end_of.config} for an estimate"
+    ),
+    Rule.UNSURE_REVISION: (
+        "{path}: the catalogue knows {model} as a larger model than is said here; whether it is so "
+        "at the revision that is asked for is not known"
     ),
     Rule.UNKNOWN_MODEL: (
         "model {given} is unknown: nothing was checked; add {end_of.base_model}, "
@@ -150,7 +169,7 @@ def problems(findings: Iterable[Finding | Problem], places: Places) -> tuple[Pro
 def sentence(finding: Finding | str, places: Places) -> str:
     """A finding that is told in one sentence; a sentence that is worded already stays."""
     if isinstance(finding, str):
-        return finding
+        return clean(finding, LONGEST_FACT)
     return SENTENCES[finding.rule].format_map(_facts(finding, places))
 
 
@@ -195,7 +214,9 @@ def _fact(value: Fact, places: Places) -> object:
     if isinstance(value, Field):
         return places.path(value)
     if isinstance(value, tuple):
-        return _Joined(value)
+        return _Joined(map(clean, value))
+    if isinstance(value, str):
+        return clean(value, LONGEST_FACT)
     if type(value) is int:
         return _Figure(value)
     return value

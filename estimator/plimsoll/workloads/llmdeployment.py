@@ -12,7 +12,7 @@ from plimsoll.api_group import OVERRIDE_ANNOTATION
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.errors import Problem, Unreadable, clean, shown
 from plimsoll.models.model import Model, ModelSource
 from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.paths import Field, Places
@@ -86,6 +86,10 @@ PLACES: Final = Places(
 )
 """Where an LLMDeployment keeps each field."""
 
+MAX_NAME: Final = 253
+"""Characters of a name in Kubernetes."""
+MAX_REASON: Final = 1000
+"""Characters of an override's reason that are kept."""
 _T = TypeVar("_T")
 _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
 
@@ -131,11 +135,11 @@ class NoDocuments:
 
 
 def override_reason(obj: Mapping[str, Any]) -> str:
-    """The reason in the override annotation; empty if there is none."""
+    """The reason in the override annotation, clean; empty if there is none."""
     metadata = obj.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
     reason = annotations.get(OVERRIDE_ANNOTATION) if isinstance(annotations, dict) else None
-    return reason.strip() if isinstance(reason, str) else ""
+    return clean(reason.strip(), MAX_REASON) if isinstance(reason, str) else ""
 
 
 def request(obj: Mapping[str, Any], documents: Documents) -> Request:
@@ -162,8 +166,7 @@ def request(obj: Mapping[str, Any], documents: Documents) -> Request:
 def _named(metadata: Mapping[str, Any], field: str) -> str:
     """A name in the metadata, printable and no longer than Kubernetes lets it be."""
     value = metadata.get(field)
-    text = str(value)[:253] if isinstance(value, (str, int)) else ""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return clean(str(value)[:MAX_NAME], MAX_NAME) if isinstance(value, (str, int)) else ""
 
 
 def _broken(name: str, *problems: Problem) -> Request:
@@ -267,22 +270,23 @@ def _model(spec: ModelSpec, namespace: str, documents: Documents, collected: _Co
     nothing_else = spec.uri is spec.base_model is spec.parameters is None
     if reference is not None:
         found = documents.get(namespace, reference.name, reference.key)
-        in_config_map = replace(_NO_MODEL, name=f"the model in ConfigMap {reference.name}")
+        name = clean(f"the model in ConfigMap {reference.name}", MAX_NAME)
+        in_config_map = replace(_NO_MODEL, name=name)
         if isinstance(found, Missing) and found.unread:
             wanted = "a ConfigMap that could be read"
-            collected.wrong(Field.CONFIG, shown(reference.name), wanted, found.why)
+            collected.wrong(Field.CONFIG, shown(reference.name), wanted, clean(found.why, 200))
             return in_config_map
         if isinstance(found, Missing):
             path = PLACES.path(Field.CONFIG)
             collected.warnings.append(
-                f"{path}: {found.why}; the model is not known until it is there"
+                f"{path}: {clean(found.why, 200)}; the model is not known until it is there"
             )
             if nothing_else:
                 return in_config_map
         else:
             document = found
-            origin = f"configmap:{namespace}/{reference.name}"
-            origin += f"/{reference.key}" if reference.key else ""
+            key = f"/{reference.key}" if reference.key else ""
+            origin = clean(f"configmap:{namespace}/{reference.name}{key}", 3 * MAX_NAME)
     elif nothing_else:
         collected.wrong(
             Field.MODEL,
@@ -306,6 +310,7 @@ def _model(spec: ModelSpec, namespace: str, documents: Documents, collected: _Co
             parameters=parameters,
             bits=(spec.bits or 16) if parameters else None,
             quantization=spec.quantization or "",
+            revision=spec.revision or "",
         )
     except Unresolved as error:
         collected.problems += wording.problems(error.placed(PLACES), PLACES)

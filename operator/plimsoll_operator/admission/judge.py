@@ -19,6 +19,7 @@ from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
 from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.verdict import Verdict
+from plimsoll.errors import clean
 from plimsoll.report import messages
 from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.admission.review import Answer, Review
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 MAX_REASON = 200
 """Characters of an override's reason that are repeated in a warning."""
+LONGEST_REASON = 1000
+"""Characters of it that the audit log keeps."""
 
 
 class ClusterView(Protocol):
@@ -135,8 +138,8 @@ class Judge:
         result = outcome(verdict)
         if result is Outcome.DENIED and override and await self._may_override(review):
             result = outcome(verdict, overridden=True)
-            said = f"the verdict is overridden by {review.user}: {override[:MAX_REASON]}"
-            warnings, audit["override"] = (said, *warnings), override
+            said = f"the verdict is overridden by {review.user}: {clean(override, MAX_REASON)}"
+            warnings, audit["override"] = (said, *warnings), clean(override, LONGEST_REASON)
         if result is Outcome.DENIED and review.operation == "UPDATE":
             _, before = self._decide(review.old, review, verdict.policy)
             result = outcome(verdict, before=before)

@@ -20,7 +20,7 @@ from plimsoll.models.resolve import resolve
 from plimsoll.report import messages
 from plimsoll.report.nodes import placement_reason
 from plimsoll.workloads.llmdeployment import PLACES
-from worded import changes_in, problems_in
+from worded import changes_in, problems_in, warnings_in
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
@@ -134,6 +134,24 @@ def test_every_accelerator_of_the_table_is_answered_for() -> None:
         found = decide(asking(LLAMA, length=4096, allowed=(accelerator.name,)))
         assert found.decision is not Decision.DENY or accelerator.mig_of, accelerator.name
         assert found.accelerator == accelerator.name
+
+
+def test_advice_names_the_uri_of_another_checkpoint_if_the_catalogue_has_one() -> None:
+    found = decide(asking(LLAMA, length=8192, allowed=("nvidia-a100-80gb",), gpus_per_replica=1))
+    uri = "spec.model.uri: hf://RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16"
+    assert uri in [changes_in(alternative) for alternative in found.alternatives]
+
+
+def test_a_revision_that_would_fit_if_it_is_as_described_is_let_in_with_a_warning() -> None:
+    of = asking(LLAMA, length=8192, allowed=("nvidia-a100-80gb",), gpus_per_replica=1)
+    at_revision = resolve(uri=f"hf://{LLAMA}", revision="awq", quantization="awq")
+    found = decide(replace(of, model=at_revision))
+    assert (found.decision, found.reason) == (Decision.WARN, Reason.UNKNOWN_MODEL)
+    assert "whether it is so at the revision that is asked for is not known" in " ".join(
+        warnings_in(found)
+    )
+    assert "if the model is as it is described" in messages.fits_message(of, found)
+    assert "within the estimate's error" not in " ".join(messages.warning(of, found))
 
 
 def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +16,9 @@ from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.models.storage import stored_bytes
 from plimsoll.workloads.llmdeployment import PLACES
 from worded import worded
+
+if TYPE_CHECKING:
+    from plimsoll.errors import Problem
 
 
 def test_there_are_at_least_150_models_and_every_one_can_be_built() -> None:
@@ -91,12 +95,52 @@ def test_every_profile_is_small_and_is_the_same_model() -> None:
 
 def test_a_document_tells_more_than_a_base_model_and_that_more_than_a_name() -> None:
     document = json.dumps(load().find("Qwen/Qwen3-8B").profile())  # type: ignore[union-attr]
-    uri = "hf://meta-llama/Llama-3.1-8B-Instruct"
-    assert resolve(uri=uri).source is ModelSource.CATALOGUE
+    uri = "hf://acme/fine-tune"
+    assert resolve(uri="hf://meta-llama/Llama-3.1-8B-Instruct").source is ModelSource.CATALOGUE
     assert resolve(uri=uri, base_model="Qwen/Qwen3-4B").source is ModelSource.BASE_MODEL
     found = resolve(uri=uri, base_model="Qwen/Qwen3-4B", document=document, origin="x")
     assert found.source is ModelSource.PROFILE
     assert found.parameters == load().find("Qwen/Qwen3-8B").architecture.parameters  # type: ignore[union-attr]
+
+
+LLAMA_70B = "hf://meta-llama/Llama-3.3-70B-Instruct"
+
+
+def refused(**said: Any) -> Problem:
+    """Why what is said of a model cannot be."""
+    with pytest.raises(Unresolved) as caught:
+        resolve(**said)
+    (problem,) = worded(caught.value.placed(PLACES))
+    return problem
+
+
+def test_a_base_model_may_not_be_smaller_than_what_the_catalogue_knows_at_the_uri() -> None:
+    problem = refused(uri=LLAMA_70B, base_model="Qwen/Qwen3-0.6B")
+    assert problem.path == "spec.model.baseModel"
+    assert "meta-llama/Llama-3.3-70B-Instruct, of 70.55B parameters at 16 bits" in problem.wanted
+    assert resolve(uri=LLAMA_70B, base_model="meta-llama/Llama-3.3-70B-Instruct").certain
+
+
+def test_nor_may_a_document_be_or_be_stored_with_fewer_bits() -> None:
+    for other in ("Qwen/Qwen3-0.6B", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic"):
+        document = json.dumps(load().find(other).profile())  # type: ignore[union-attr]
+        problem = refused(uri=LLAMA_70B, document=document, origin="configmap:chat/mine")
+        assert problem.path == "spec.model.configMapRef"
+
+
+def test_a_word_for_the_checkpoint_may_not_contradict_the_uri_and_names_one_that_is_so() -> None:
+    problem = refused(uri=LLAMA_70B, quantization="awq")
+    assert problem.path == "spec.model.quantization"
+    assert "uri: hf://RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16" in problem.fix
+    assert "hf://" not in refused(uri="hf://meta-llama/Llama-3.1-405B", quantization="mxfp4").fix
+    assert resolve(uri="hf://Qwen/Qwen3-32B-FP8", quantization="fp8").certain
+
+
+@pytest.mark.parametrize("at", [{"uri": f"{LLAMA_70B}@awq"}, {"uri": LLAMA_70B, "revision": "awq"}])
+def test_at_a_revision_it_may_be_true_but_is_not_certain(at: dict[str, Any]) -> None:
+    found = resolve(**at, quantization="awq")
+    assert not found.certain
+    assert found.architecture is not None
 
 
 def test_a_revision_does_not_hide_the_model() -> None:
@@ -123,8 +167,8 @@ def test_an_unknown_base_model_is_refused_with_the_nearest() -> None:
 
 
 def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
-    plain = resolve(uri="hf://Qwen/Qwen3-8B")
-    quantized = resolve(uri="hf://Qwen/Qwen3-8B", quantization="awq")
+    plain = resolve(uri="hf://acme/tuned", base_model="Qwen/Qwen3-8B")
+    quantized = resolve(uri="hf://acme/tuned", base_model="Qwen/Qwen3-8B", quantization="awq")
     assert plain.architecture is not None
     assert quantized.architecture is not None
     assert stored_bytes(quantized.architecture) < stored_bytes(plain.architecture) / 2

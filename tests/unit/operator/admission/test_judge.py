@@ -165,6 +165,14 @@ async def test_an_override_by_somebody_with_the_verb_lets_it_in_and_is_recorded(
     assert "overridden by ada" in said.warnings[0]
 
 
+async def test_an_overrides_reason_is_cleaned_wherever_it_is_repeated() -> None:
+    said = await answer(obj(1, override="why\x1b[2J\n" + "x" * 5000), may=frozenset({"ada"}))
+    assert said.allowed
+    assert said.warnings[0].isprintable()
+    assert said.audit["override"].isprintable()
+    assert len(said.audit["override"]) == 1000
+
+
 async def test_an_override_without_the_verb_is_refused_in_words() -> None:
     said = await answer(obj(1, override="please"))
     assert not said.allowed
