@@ -9,7 +9,7 @@ COUNTS := .venv-counts
 COUNTS_STAMP := $(COUNTS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix control-plane demo bench accuracy counts generate dist release-check clean
+.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix fuzz control-plane demo bench accuracy counts generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,7 +55,12 @@ test-unit: $(STAMP) ## the tests that need nothing running; under a minute
 	$(PYTEST) -q -m "not sweep" tests/unit tests/golden
 
 test-sweep: $(STAMP) ## what `make test-unit` leaves out: wide searches for inputs that break, pictures
-	$(PYTEST) -q -m sweep tests/unit tests/golden
+	$(PYTEST) -q -m sweep tests/unit tests/golden tests/fuzz
+
+fuzz: $(STAMP) ## drawn inputs against every promise: SECONDS=600, SEED=7 repeats; TARGET=, CASE= one of them
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(TARGET),--target $(TARGET)) $(if $(CASE),--case $(CASE))
+SECONDS := 60
 
 test-cluster: $(STAMP) control-plane ## the tests against a real API server
 	$(PYTEST) -q tests/cluster tests/faults

@@ -6,12 +6,12 @@ import argparse
 import sys
 from random import SystemRandom
 
-from fuzz.harness import Report, drawn, run
-from fuzz.targets import TARGETS
+from fuzz.harness import Fault, Report, drawn, run
+from fuzz.targets import OPEN, TARGETS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 1 if anything was found."""
+    """The exit code: 1 if anything was found that is not known."""
     parser = argparse.ArgumentParser(prog="fuzz", description=__doc__)
     parser.add_argument("--target", choices=TARGETS, help="this one alone")
     parser.add_argument("--seed", type=int, help="a run with the same seed draws the same cases")
@@ -39,7 +39,7 @@ def shown_at_once(report: Report) -> Report:
 
 
 def shown(reports: list[Report]) -> int:
-    """Print the sum and every fault that was kept; 1 if there is one."""
+    """Print the sum and every fault that was kept; 1 if one is not known yet."""
     cases, seconds = sum(r.cases for r in reports), sum(r.seconds for r in reports)
     worst = max(r.worst_seconds[0] for r in reports), max(r.worst_mib[0] for r in reports)
     print(
@@ -48,8 +48,15 @@ def shown(reports: list[Report]) -> int:
     )
     for report in reports:
         for fault in report.faults:
-            print(f"\n{fault.kind}: {fault.details}\n  {fault.given}\n  {fault.reproducer}")
-    return 1 if any(report.faults for report in reports) else 0
+            known = OPEN.get((report.target, fault.kind))
+            print(f"\n{fault.kind}: {fault.details}" + (f" (known: {known})" if known else ""))
+            print(f"  {fault.given}\n  {fault.reproducer}")
+    return 1 if any(unknown(report) for report in reports) else 0
+
+
+def unknown(report: Report) -> list[Fault]:
+    """The faults that nobody knows of yet."""
+    return [fault for fault in report.faults if (report.target, fault.kind) not in OPEN]
 
 
 if __name__ == "__main__":

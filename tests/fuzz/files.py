@@ -1,4 +1,4 @@
-"""Files: GGUF, safetensors, its index, configs beside them, and start-up logs, bytes of them changed.
+"""Files with bytes changed: GGUF, safetensors, its index, configs beside them, start-up logs.
 
 What is read is written by whoever made a checkpoint; a reader ends in a profile that can be read
 again, or in one of our own errors.
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 MOST_PROFILE: Final = 1 << 20
 """Bytes of a profile: a ConfigMap holds no more."""
 
-HOLE: Final = 32 << 20
-"""Bytes in place of tensors, for which there is no room on a disk: more than the small models need."""
+HOLE: Final = 8 << 20
+"""Bytes in place of the tensors: more than the small models need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,9 @@ def log(random: Random) -> bytes:
         chosen = [_other_numbers(random, text) for text in chosen]
     data = random.choice(("\n", "\r\n", "\x1b[0m\n")).join(chosen).encode()
     if random.random() < 0.01:
-        data = random.choice((b"(" * 400_000, b"model='" + b"[" * 200_000, b"\0" * 1_000_000)) + data
+        data = (
+            random.choice((b"(" * 400_000, b"model='" + b"[" * 200_000, b"\0" * 1_000_000)) + data
+        )
     return values.spoil(random, data) if random.random() < 0.7 else data
 
 

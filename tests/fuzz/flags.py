@@ -136,21 +136,22 @@ def oracle(name: str) -> Parser:
     for alias, flag in kept.get("aliases", {}).items():
         aliases.setdefault(flag, []).append(alias)
     for flag, shape in _shapes(kept).items():
-        names, store = [*aliases.get(flag, ()), flag], {"dest": flag}
+        names = [*aliases.get(flag, ()), flag]
         if shape == "switch" and name == "vllm":
-            parser.add_argument(*names, action=argparse.BooleanOptionalAction, **store)
+            parser.add_argument(*names, action=argparse.BooleanOptionalAction, dest=flag)
         elif shape in ("switch", "off"):
-            parser.add_argument(*names, action="store_true", **store)
+            parser.add_argument(*names, action="store_true", dest=flag)
         else:
             count = {"many": "+", "words": "+", "optional": "?"}.get(shape)
-            parser.add_argument(*names, nargs=count, **store)
+            parser.add_argument(*names, nargs=count, dest=flag)
     return parser
 
 
 def _shapes(kept: dict[str, Any]) -> dict[str, str]:
     """Flag -> switch, value, many or optional."""
-    shapes = {flag: kind for flag, (_, kind) in kept["typed"].items()}
-    shapes |= kept.get("own", {})
+    shapes = {
+        flag: kind for part in ("fields", "options") for flag, (_, kind) in kept[part].items()
+    }
     for role in ("memory", "harmless"):
         for shape, names in kept.get(role, {}).items():
             shapes |= dict.fromkeys(names, shape)
@@ -187,7 +188,9 @@ def argparse_faults(case: Line) -> Iterator[str]:
     try:
         read, stray = oracle(case.engine).parse_known_args(list(case.words))
     except (Refused, argparse.ArgumentError) as refusal:
-        yield f"{case.engine} reads in silence what argparse refuses: {refusal}"
+        switch = "ignored explicit argument" in str(refusal)
+        what = "a value of a switch" if switch else "what argparse refuses"
+        yield f"{case.engine} reads in silence {what}: {refusal}"
         return
     if stray:
         yield f"{case.engine} reads in silence what argparse does not know: {stray}"
@@ -196,18 +199,14 @@ def argparse_faults(case: Line) -> Iterator[str]:
 
 
 def _differences(case: Line, read: dict[str, Any], settings: EngineSettings) -> Iterator[str]:
-    """Typed flags whose value we read otherwise; whole numbers and words as they are written."""
-    own = dict(settings.own)
-    for flag, (target, kind) in table(case.engine)["typed"].items():
+    """Flags of fields whose value we read otherwise than it is written."""
+    for flag, (field, _) in table(case.engine)["fields"].items():
         wanted = read.get(flag)
-        if kind not in ("integer", "count", "word") or wanted is None:
-            continue
-        name = target.removeprefix("own:")
-        if name not in own and not hasattr(settings, name):
-            continue  # part of the split, or taken into it
-        ours = own[name] if name in own else getattr(settings, name)
+        if not isinstance(wanted, str) or not hasattr(settings, field):
+            continue  # not given, a switch, or a part of the split
+        ours = getattr(settings, field)
         if str(ours).lower() != str(wanted).strip().lower():
-            yield f"{case.engine} reads otherwise than argparse: {flag}: {ours!r}, argparse {wanted!r}"
+            yield f"{case.engine} reads otherwise than argparse: {flag}: {ours!r}, not {wanted!r}"
 
 
 ARGUMENTS: Final = Target("arguments", argparse_line, argparse_faults, few=300)

@@ -98,7 +98,7 @@ def run(
     seconds: float | None = None,
     first: int = 0,
 ) -> Report:
-    """Run a target until it had so many cases or took so long (on the clock), whichever is first."""
+    """Run a target until it had so many cases, or so many seconds of the clock are over."""
     report = Report(target.name, seed)
     _quietly(target, seed, first)  # so that no case pays for what is loaded once
     began = time.monotonic()

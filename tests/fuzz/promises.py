@@ -69,9 +69,7 @@ def decided(
     return inputs.request, planned.verdict, status
 
 
-def broken_promises(
-    request: Request, verdict: Verdict, status: dict[str, Any]
-) -> Iterator[str]:
+def broken_promises(request: Request, verdict: Verdict, status: dict[str, Any]) -> Iterator[str]:
     """What a decision and its words should not be, as ``kind: details``."""
     yield from _figures(verdict)
     yield from _words(request, verdict, status)
@@ -94,7 +92,7 @@ def _figures(verdict: Verdict) -> Iterator[str]:
         for term in estimate.terms:
             if not 0 <= term.low <= term.bytes <= term.high:
                 yield f"term outside its band: {term}"
-        if not 0 < estimate.required or not 0 <= estimate.usable <= estimate.physical:
+        if not estimate.required > 0 or not 0 <= estimate.usable <= estimate.physical:
             yield f"no such memory: {estimate.required}, {estimate.usable}, {estimate.physical}"
     for alternative in verdict.alternatives:
         if alternative.required > alternative.usable:

@@ -1,4 +1,4 @@
-"""What several targets draw from: numbers at edges, texts that mean harm, things of a wrong kind."""
+"""What targets draw from: numbers at edges, texts that mean harm, things of a wrong kind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,21 @@ HARMFUL: Final = (
 """Texts that end lines, steer terminals, hide direction, break encodings or look like code."""
 
 WORDS: Final = ("auto", "none", "true", "false", "null", "fp8", "awq", "int4", "bfloat16", "x", "-")
-NUMERALS: Final = ("0", "1", "-1", "8", "1024", "8k", "8K", "1e6", "0.9", "1.0", "1_000", "nan", "inf")
+NUMERALS: Final = (
+    "0",
+    "1",
+    "-1",
+    "8",
+    "1024",
+    "8k",
+    "8K",
+    "1e6",
+    "0.9",
+    "1.0",
+    "1_000",
+    "nan",
+    "inf",
+)
 QUANTITIES: Final = ("1", "1Ki", "40Gi", "80G", "1.5Ti", "-1Gi", "1e3", "9999999999Gi", "0", "Gi")
 
 
@@ -123,7 +137,9 @@ def spoil(random: Random, data: bytes) -> bytes:
         if way <= 1:
             made[at] = random.randrange(256)
         elif way == 2:
-            made[at : at + 8] = random.choice((0, 1, 2**31, 2**63 - 1, 2**64 - 1)).to_bytes(8, "little")
+            made[at : at + 8] = random.choice((0, 1, 2**31, 2**63 - 1, 2**64 - 1)).to_bytes(
+                8, "little"
+            )
         elif way == 3:
             del made[at : at + random.choice((1, 4, 100))]
         elif way == 4:
