@@ -25,7 +25,7 @@ from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
 from plimsoll.decision.search import Choice, choose
-from plimsoll.decision.splits import asked
+from plimsoll.decision.splits import MOST_GPUS, asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
 from plimsoll.findings import Rule, finding
@@ -225,7 +225,7 @@ def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
 
 
 def _by_size(matter: Matter) -> Verdict:
-    """The decision on a model of which the size is known, or only the name."""
+    """The decision on a model whose size is known, or only its name."""
     request = matter.request
     pools, table = (
         by_size.by_size(request.model, request.wanted, c) for c in (matter.pools, matter.table)
@@ -237,7 +237,7 @@ def _by_size(matter: Matter) -> Verdict:
     if sized is None:
         return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,))
     accelerator = sized.seat.candidate.accelerator
-    holds = not sized.short_by and not sized.over
+    holds = not sized.short_by and not sized.over and sized.seat.gpus <= MOST_GPUS
     seat = sized.seat if holds else None
     why = Why(Because.RULE_OF_THUMB)
     found = replace(
