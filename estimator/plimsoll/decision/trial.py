@@ -1,7 +1,4 @@
-"""One split of a replica on one kind of GPU, tried: what planning and advice are made of.
-
-It must not choose between splits or accelerators.
-"""
+"""One split of a replica on one kind of GPU, tried: what planning and advice are made of."""
 
 from __future__ import annotations
 
