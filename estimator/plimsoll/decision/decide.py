@@ -134,7 +134,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     accelerator = trial.candidate.accelerator
     found = replace(
         _verdict(matter, Decision.ALLOW, Reason.ENOUGH_MEMORY),
-        warnings=_doubts(matter.request, trial, planned),
+        warnings=_doubts(case, trial, planned),
         estimate=trial.estimate,
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
@@ -161,9 +161,13 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
 
-def _doubts(request: Request, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
+def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
+    request, pool = case.request, trial.candidate.pool
     doubts: list[Finding] = []
+    host_memory = case.host_memory(trial)
+    if host_memory and not (pool and pool.memory):
+        doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:
         doubts.append(finding(Rule.UNREAD_FLAGS, Field.EXTRA_ARGS, flags=flags))
