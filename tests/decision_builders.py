@@ -5,7 +5,7 @@ It must not resemble a real engine closely: what it computes can be followed on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +22,10 @@ from plimsoll.engines.base import (
     Reading,
     Term,
     TermName,
+    Terms,
     Workload,
 )
-from plimsoll.errors import Problem, shown
+from plimsoll.findings import Finding, Rule, finding
 from plimsoll.inventory.pools import Inventory, Pool
 from plimsoll.models.architecture import (
     Architecture,
@@ -37,6 +38,7 @@ from plimsoll.models.architecture import (
     Tensor,
 )
 from plimsoll.models.model import Model, ModelSource
+from plimsoll.paths import Field
 from plimsoll.units import GIB, MIB, ceil_div
 from plimsoll.workloads.llmdeployment import PLACES
 
@@ -134,7 +136,6 @@ class PlainEngine:
     calls: int = 0
     pipelines: bool = True
     refuses: frozenset[str] = frozenset()
-    problems_of: tuple[Problem, ...] = field(default=())
 
     def estimate(
         self,
@@ -177,16 +178,18 @@ class PlainEngine:
         held = max(0, room) // per_token
         return Estimate(
             parallelism=p,
-            terms=tuple(
-                Term(
-                    name,
-                    size,
-                    int(size * (1 - self.error)),
-                    int(size * (1 + self.error)),
-                    Known.MODELLED,
-                    f"{tokens} tokens" if name is TermName.KV_CACHE else "",
+            terms=Terms(
+                tuple(
+                    Term(
+                        name,
+                        size,
+                        int(size * (1 - self.error)),
+                        int(size * (1 + self.error)),
+                        Known.MODELLED,
+                        f"{tokens} tokens" if name is TermName.KV_CACHE else "",
+                    )
+                    for name, size in sizes.items()
                 )
-                for name, size in sizes.items()
             ),
             stage=0,
             physical=physical,
@@ -209,26 +212,21 @@ class PlainEngine:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Heads that do not divide, pipelines where there are none, and what the test says."""
-        found = list(self.problems_of)
+        found: list[Finding] = []
         if parallelism is not None and architecture.heads % parallelism.tensor:
+            heads, near = architecture.heads, ("1", "2")
+            size = parallelism.tensor
             found.append(
-                Problem(
-                    "spec.engine.parallelism.tensor",
-                    shown(parallelism.tensor),
-                    f"must divide the model's {architecture.heads} attention heads",
-                    "use 1, 2, 4",
-                )
+                finding(Rule.HEADS_DO_NOT_DIVIDE, Field.TENSOR, size, heads=heads, near=near)
             )
         if parallelism is not None and parallelism.pipeline > 1 and not self.pipelines:
             found.append(
-                Problem(
-                    "spec.engine.parallelism.pipeline", shown(parallelism.pipeline), "must be 1"
-                )
+                finding(Rule.NO_PIPELINE, Field.PIPELINE, parallelism.pipeline, engine="it")
             )
         if accelerator is not None and accelerator.name in self.refuses:
-            found.append(Problem("spec.engine.dtype", shown("x"), "does not run there"))
+            found.append(finding(Rule.NO_BFLOAT16, Field.DTYPE, "x", gpu=accelerator.title))
         return tuple(found)
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:

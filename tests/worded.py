@@ -10,8 +10,8 @@ from plimsoll.workloads.llmdeployment import PLACES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Alternative, Verdict
+    from plimsoll.decision.verdict import Alternative
+    from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 class _WithProblems(Protocol):
     @property
     def problems(self) -> tuple[Finding | Problem, ...]: ...
+
+
+class _WithWarnings(Protocol):
+    @property
+    def warnings(self) -> tuple[Finding | str, ...]: ...
 
 
 def worded(findings: Iterable[Finding | Problem]) -> tuple[Problem, ...]:
@@ -31,11 +36,16 @@ def problems_in(of: _WithProblems) -> tuple[Problem, ...]:
     return worded(of.problems)
 
 
-def warnings_in(of: Request | Verdict) -> tuple[str, ...]:
-    """What a request or a verdict warns of, a sentence each."""
+def warnings_in(of: _WithWarnings) -> tuple[str, ...]:
+    """What a request, a reading or a verdict warns of, a sentence each."""
     return tuple(wording.sentence(warning, PLACES) for warning in of.warnings)
 
 
 def changes_in(alternative: Alternative) -> str:
     """The changes of an alternative in one line."""
     return " + ".join(f"{PLACES.path(c.field)}: {c.value}" for c in alternative.changes)
+
+
+def notes_in(estimate: Estimate) -> tuple[str, ...]:
+    """What an estimate assumed."""
+    return wording.notes_of(estimate, PLACES)

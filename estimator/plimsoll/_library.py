@@ -8,15 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from plimsoll.accelerators import catalogue
+from plimsoll.engines import registry
 from plimsoll.engines.base import EngineSettings, Parallelism, Workload
-from plimsoll.engines.registry import engine
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.findings import Refused
 from plimsoll.models.resolve import resolve
 from plimsoll.paths import NO_PLACES
 from plimsoll.report import messages
 from plimsoll.report.wording import problems
 from plimsoll.workloads.files import Manifests, load
-from plimsoll.workloads.llmdeployment import Missing, request
+from plimsoll.workloads.llmdeployment import Missing, pick, request
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,8 +38,6 @@ class _ConfigMaps:
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key, or why there is none."""
-        from plimsoll.workloads.llmdeployment import pick
-
         if name not in self._data:
             return Missing(f"ConfigMap {name} was not given")
         return pick(name, key, self._data[name].get)
@@ -108,15 +107,16 @@ def estimate(
     """
     model = find_model(model) if isinstance(model, str) else model
     accelerator = find_accelerator(accelerator) if isinstance(accelerator, str) else accelerator
-    settings, workload = settings or EngineSettings(), workload or Workload()
-    parallelism = parallelism or Parallelism()
-    if model.architecture is None:
-        raise Invalid(Problem("model", shown(model.name), "a model whose structure is known"))
-    chosen = engine(settings.name)
-    refused = chosen.problems(model.architecture, settings, parallelism, accelerator)
-    if refused:
-        raise Invalid(*problems(refused, NO_PLACES))
-    return chosen.estimate(model.architecture, settings, workload, parallelism, accelerator)
+    try:
+        return registry.estimate(
+            model,
+            settings or EngineSettings(),
+            workload or Workload(),
+            parallelism or Parallelism(),
+            accelerator,
+        )
+    except Refused as error:
+        raise Invalid(*problems(error.findings, NO_PLACES)) from None
 
 
 def explain(request: Request, verdict: Verdict) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from plimsoll.errors import PlimsollError
 from plimsoll.paths import Field, Places
 
 if TYPE_CHECKING:
@@ -55,6 +56,108 @@ class Rule(StrEnum):
 
     # what every engine's layers refuse
     TOO_MANY_STAGES = "too-many-stages"
+    UNKNOWN_DTYPE = "unknown-dtype"
+    HEADS_DO_NOT_DIVIDE = "heads-do-not-divide"
+    KV_HEADS_DO_NOT_DIVIDE = "kv-heads-do-not-divide"
+    VOCABULARY_DOES_NOT_DIVIDE = "vocabulary-does-not-divide"
+    TENSOR_DOES_NOT_DIVIDE = "tensor-does-not-divide"
+    QUANTIZATION_BLOCK_CUT = "quantization-block-cut"
+    KERNEL_OUTPUTS_CUT = "kernel-outputs-cut"
+    NO_EXPERTS = "no-experts"
+    FP8_WEIGHTS_NEED_AMPERE = "fp8-weights-need-ampere"
+    FP8_CACHE_NEEDS_AMPERE = "fp8-cache-needs-ampere"
+    NO_BFLOAT16 = "no-bfloat16"
+    SLICES_APART = "slices-apart"
+
+    # what an engine refuses
+    UNKNOWN_STRUCTURE = "unknown-structure"
+    UNREADABLE_VERSION = "unreadable-version"
+    CONTEXT_BEYOND_MODEL = "context-beyond-model"
+    CONTEXT_BEYOND_FIXED_MODEL = "context-beyond-fixed-model"
+    BATCH_BELOW_SEQUENCES = "batch-below-sequences"
+    BATCH_BELOW_CONTEXT = "batch-below-context"
+    BATCH_IS_NO_MULTIPLE_OF_PAGES = "batch-is-no-multiple-of-pages"
+    LORA_RANK = "lora-rank"
+    DRAFT_WITHOUT_TOKENS = "draft-without-tokens"
+    CONTEXT_SPLIT_DOES_NOT_DIVIDE = "context-split-does-not-divide"
+    CONTEXT_SPLIT_WITHOUT_COPIES = "context-split-without-copies"
+    SHARE_NEVER_FREE = "share-never-free"
+    SHARE_NEVER_FREE_TOGETHER = "share-never-free-together"
+    SHARE_IS_ALL = "share-is-all"
+    NO_CACHE_SIZE = "no-cache-size"
+    CACHE_SIZE_IN_OPTIONS_FILE = "cache-size-in-options-file"
+    NO_BLOCK_SIZE = "no-block-size"
+    NO_PIPELINE = "no-pipeline"
+    NO_DATA_PARALLELISM = "no-data-parallelism"
+    DATA_AS_REPLICAS = "data-as-replicas"
+    DATA_AS_REPLICAS_OR_ATTENTION = "data-as-replicas-or-attention"
+    EXPERTS_ARE_CUT = "experts-are-cut"
+    NO_EXPERT_PARALLELISM = "no-expert-parallelism"
+    EXPERT_RANKS_DO_NOT_DIVIDE = "expert-ranks-do-not-divide"
+    TENSOR_SIZE = "tensor-size"
+    TENSOR_AS_PIPELINE = "tensor-as-pipeline"
+    STAGES_OF_BUILT_ENGINE = "stages-of-built-engine"
+    STAGES_BEYOND_OUTPUT = "stages-beyond-output"
+    STAGES_WITHOUT_SPLIT = "stages-without-split"
+    NO_NVIDIA_GPU = "no-nvidia-gpu"
+    CACHE_NEEDS_NEWER_GPU = "cache-needs-newer-gpu"
+    NO_MEMORY_SHARE = "no-memory-share"
+    NO_CACHE_BYTES = "no-cache-bytes"
+    NO_CACHE_BLOCKS = "no-cache-blocks"
+    NO_EAGER_MODE = "no-eager-mode"
+    DTYPE_OF_FILE = "dtype-of-file"
+    UNKNOWN_FILE_TYPE = "unknown-file-type"
+    UNKNOWN_CACHE_TYPE = "unknown-cache-type"
+    VALUES_NEED_FLASH_ATTENTION = "values-need-flash-attention"
+    CONTEXT_BEYOND_SLOT = "context-beyond-slot"
+    PROMPT_BEYOND_CONTEXT = "prompt-beyond-context"
+    BATCH_TOTAL_BELOW_CONTEXT = "batch-total-below-context"
+    NO_SUCH_FIELD = "no-such-field"
+
+    # what a command line says wrong
+    TWO_ARGUMENTS_IN_ONE = "two-arguments-in-one"
+    FLAG_WITHOUT_VALUE = "flag-without-value"
+    FLAG_UNREADABLE = "flag-unreadable"
+    FLAG_WITH_EQUALS = "flag-with-equals"
+    FLAG_CONTRADICTS_FIELD = "flag-contradicts-field"
+    FEATURE_CONTRADICTS_FIELD = "feature-contradicts-field"
+    LORA_SWITCHED_OFF = "lora-switched-off"
+    DRAFT_CONFIG = "draft-config"
+    ITEM_LIMIT = "item-limit"
+    ATTENTION_RANKS_DO_NOT_DIVIDE = "attention-ranks-do-not-divide"
+    ATTENTION_RANKS_CONTRADICT = "attention-ranks-contradict"
+    NOT_SHARDED = "not-sharded"
+    SHARDED_VALUE = "sharded-value"
+    FILE_OF_OTHER_TYPE = "file-of-other-type"
+    # and what it says in vain
+    STRAY_ARGUMENT = "stray-argument"
+    UNKNOWN_FLAG = "unknown-flag"
+    FLAG_GIVEN_TWICE = "flag-given-twice"
+    LORA_FLAG_IN_VAIN = "lora-flag-in-vain"
+
+    # what an estimate assumes
+    ENGINE_ASSUMED = "engine-assumed"
+    NEWER_VERSION_ASSUMED = "newer-version-assumed"
+    NEWER_BUILD_ASSUMED = "newer-build-assumed"
+    CACHE_DTYPE_ASSUMED = "cache-dtype-assumed"
+    CACHE_SIZE_ASSUMED = "cache-size-assumed"
+    NOMINAL_MEMORY_ASSUMED = "nominal-memory-assumed"
+    FLAGS_NOT_COUNTED = "flags-not-counted"
+    SHARE_REDUCED = "share-reduced"
+    CONTEXT_MAY_BE_LONGER = "context-may-be-longer"
+    STATE_PAGE = "state-page"
+    STATE_PAGES = "state-pages"
+    IMAGES_NOT_PROFILED = "images-not-profiled"
+    TGI_ASSUMED = "tgi-assumed"
+    LONGEST_CONTEXT_TAKEN = "longest-context-taken"
+    TENSORRT_LLM_ASSUMED = "tensorrt-llm-assumed"
+    BUILT_ENGINE = "built-engine"
+    CACHE_DTYPE_IN_OPTIONS_FILE = "cache-dtype-in-options-file"
+    FILE_TYPE_OF_OTHER_KIND = "file-type-of-other-kind"
+    FILE_TYPE_UNSAID = "file-type-unsaid"
+    FILE_MIXTURE_ASSUMED = "file-mixture-assumed"
+    MAIN_MEMORY_NOT_COUNTED = "main-memory-not-counted"
+    TEXT_ONLY = "text-only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +181,14 @@ def finding(
 ) -> Finding:
     """A finding with its facts by name."""
     return Finding(rule, field, given, tuple(facts.items()), index)
+
+
+class Refused(PlimsollError):
+    """A request with one or more problems, all of them at once."""
+
+    def __init__(self, *findings: Finding) -> None:
+        self.findings = findings
+        super().__init__(", ".join(f"{one.field}: {one.rule}" for one in findings))
 
 
 def path_of(problem: Finding | Problem, places: Places) -> str:

@@ -46,6 +46,9 @@ class Field(StrEnum):
     LORA_SLOTS = "lora_slots"
     LORA_RANK = "lora_rank"
     SPECULATIVE = "speculative"
+    SPECULATIVE_METHOD = "speculative_method"
+    SPECULATIVE_MODEL = "speculative_model"
+    SPECULATIVE_TOKENS = "speculative_tokens"
     CPU_OFFLOAD = "cpu_offload"
     EXTRA_ARGS = "extra_args"
 

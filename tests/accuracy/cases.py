@@ -19,6 +19,7 @@ from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Wo
 from plimsoll.measured.inputs import facts
 from plimsoll.measured.rows import TermId
 from plimsoll.models.catalogue import load
+from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -84,7 +85,7 @@ def _of_flags(one: dict[str, Any]) -> Case:
     assert accelerator is not None, one["gpu"]
     typed = EngineSettings(engine.name, one["version"], quantization=one.get("file", ""))
     reading = engine.read_arguments(one["args"], typed, NOTHING_ASKED)
-    assert not reading.problems, [str(problem) for problem in reading.problems]
+    assert not reading.problems, problems_in(reading)
     said = reading.split
     split = Parallelism(said.tensor or 1, said.pipeline or 1, said.data or 1, bool(said.expert))
     return Case(

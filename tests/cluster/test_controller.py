@@ -193,6 +193,26 @@ def test_events_tell_of_transitions_and_of_nothing_else(
     until(lambda: events(plane, space) == both, SOON, "a second Event")
 
 
+def test_an_event_that_repeats_is_counted(
+    plane: ControlPlane, controller: OperatorProcess, space: str
+) -> None:
+    short = {"accelerator": {"allowed": ["nvidia-l4"]}, "engine": {"parallelism": {"tensor": 1}}}
+    fits = llm_deployment("model", space)
+    misfit = llm_deployment("model", space, short, uri=LLAMA)
+
+    def count(reason: str) -> int:
+        found = plane.get("events", "-n", space)["items"]
+        (only,) = [event for event in found if event["reason"] == reason] or [{"count": 0}]
+        return int(only["count"])
+
+    plane.apply([fits])
+    until(lambda: count("Placed") == 1, SOON, "placed")
+    plane.apply([misfit])
+    until(lambda: count("NotEnoughMemory") == 1, SOON, "refused")
+    plane.apply([fits])
+    until(lambda: count("Placed") == 2, SOON, "placed again")
+
+
 def test_what_cannot_fit_is_stalled_and_says_what_would(
     plane: ControlPlane, controller: OperatorProcess, space: str
 ) -> None:

@@ -31,7 +31,7 @@ def test_each_case_is_estimated_as_written_down(case: Case, written: dict[str, A
 )
 def test_weights_are_near_what_the_start_up_logged(case: Case) -> None:
     logged = case.said[TermId.WEIGHTS]
-    found = case.estimate().term(TermName.WEIGHTS)
+    found = case.estimate().terms[TermName.WEIGHTS]
     assert found.bytes / GIB == pytest.approx(logged, rel=0.02, abs=0.02)
 
 

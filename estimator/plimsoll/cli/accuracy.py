@@ -125,11 +125,11 @@ def _show(scored: Sequence[Scored]) -> None:
     table = Table(columns, right=frozenset(columns[1:]))
     shares = {term: rest for term, *rest in score.shares(scored)}
     for term in TermId:
-        found = score.summary(score.points_of(scored, term))
-        gib = (figure(found.median), figure(found.p95)) if term.in_gib else ("", "")
+        errors = score.summary(score.points_of(scored, term))
+        gib = (figure(errors.median), figure(errors.p95)) if term.in_gib else ("", "")
         had, n = shares[term][1:]
         of = f"{n} of {had} ({100 * n / had:.0f} %)" if had else "–"
-        table.add(term, str(found.n), *_shares(found), *gib, of)
+        table.add(term, str(errors.n), *_shares(errors), *gib, of)
     click.echo("errors are absolute; a range errs by 0 where it holds the measured value\n")
     show(table)
     outcome = score.outcomes(scored)
@@ -203,5 +203,5 @@ def _show_worst(scored: Sequence[Scored]) -> None:
     show(table)
 
 
-def _shares(found: Summary) -> tuple[str, str]:
-    return figure(found.median_pct), figure(found.p95_pct)
+def _shares(errors: Summary) -> tuple[str, str]:
+    return figure(errors.median_pct), figure(errors.p95_pct)

@@ -65,49 +65,49 @@ def command(
 
     if not sources and not files:
         raise click.UsageError("say which FILE or DIR to check, or - for standard input")
-    found = load((*sources, *files))
+    manifests = load((*sources, *files))
     inventory: Inventory = NO_INVENTORY
     if inventory_file is not None:
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
-    if not found.deployments and not found.problems:
+    if not manifests.deployments and not manifests.problems:
         from plimsoll.api_group import API_VERSION, KIND
         from plimsoll.errors import Problem
 
-        others = f"{found.others} objects of other kinds"
+        others = f"{manifests.others} objects of other kinds"
         bad_input(
             Problem(
                 ", ".join((*sources, *files)), others, f"an object of kind {KIND} ({API_VERSION})"
             ),
             output,
         )
-    checked = [_check(manifest, found, inventory, policy) for manifest in found.deployments]
+    checked = [_check(manifest, manifests, inventory, policy) for manifest in manifests.deployments]
     if output == "table":
-        _show(checked, found)
+        _show(checked, manifests)
     else:
-        _dump(checked, found, output)
-    if found.problems:
+        _dump(checked, manifests, output)
+    if manifests.problems:
         sys.exit(2)
     sys.exit(0 if all(outcome(verdict).let_in for _, _, verdict in checked) else 1)
 
 
 def _check(
-    manifest: Manifest, found: Manifests, inventory: Inventory, default: str | None
+    manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
 ) -> Checked:
     from plimsoll.decision.decide import decide
     from plimsoll.workloads.llmdeployment import request
 
-    asked = request(manifest.obj, found)
+    asked = request(manifest.obj, manifests)
     namespace = asked.name.partition("/")[0]
-    return manifest, asked, decide(asked, inventory, _policy(namespace, found, default))
+    return manifest, asked, decide(asked, inventory, _policy(namespace, manifests, default))
 
 
-def _policy(namespace: str, found: Manifests, default: str | None) -> Policy:
+def _policy(namespace: str, manifests: Manifests, default: str | None) -> Policy:
     from plimsoll.decision.policy import Mode, Policy, policy_of
 
-    if namespace in found.modes:
-        return policy_of(namespace, found.modes[namespace])
+    if namespace in manifests.modes:
+        return policy_of(namespace, manifests.modes[namespace])
     return Policy(Mode(default), "--policy") if default else Policy()
 
 
@@ -135,7 +135,7 @@ def _override(manifest: Manifest, verdict: Verdict) -> str:
     return reason if overridden else ""
 
 
-def _show(checked: list[Checked], found: Manifests) -> None:
+def _show(checked: list[Checked], manifests: Manifests) -> None:
     """A table of all, then every word on those that are not plainly fine."""
     from plimsoll.report import messages
     from plimsoll.units import gib_down, gib_up
@@ -168,11 +168,11 @@ def _show(checked: list[Checked], found: Manifests) -> None:
         else:
             for warning in messages.warning(asked, verdict):
                 click.echo(f"\n{where}: {warning}")
-    for problem in found.problems:
+    for problem in manifests.problems:
         click.echo(f"plimsoll: {problem}", err=True)
 
 
-def _dump(checked: list[Checked], found: Manifests, output: str) -> None:
+def _dump(checked: list[Checked], manifests: Manifests, output: str) -> None:
     from plimsoll.report import messages
     from plimsoll.report.as_data import verdict_dict
 
@@ -187,5 +187,5 @@ def _dump(checked: list[Checked], found: Manifests, output: str) -> None:
                 "message": messages.denial(asked, verdict) if verdict.denied else "",
             }
         )
-    problems = [problem_dict(problem) for problem in found.problems]
-    dump({"results": results, "problems": problems, "otherObjects": found.others}, output)
+    problems = [problem_dict(problem) for problem in manifests.problems]
+    dump({"results": results, "problems": problems, "otherObjects": manifests.others}, output)

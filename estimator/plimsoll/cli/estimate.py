@@ -214,6 +214,7 @@ def _show_one(request: Request, verdict: Verdict) -> None:
     """Term by term on one kind of GPU."""
     from plimsoll.engines.registry import engine
     from plimsoll.report import messages
+    from plimsoll.report.wording import notes_of
 
     click.echo(messages.model_message(verdict.model))
     estimate = verdict.estimate
@@ -221,7 +222,7 @@ def _show_one(request: Request, verdict: Verdict) -> None:
         title = engine(request.engine.name).title
         click.echo(f"on {_where(verdict, estimate)}, {title} {estimate.version}".rstrip() + "\n")
         show(_terms(estimate))
-        for note in estimate.notes:
+        for note in notes_of(estimate, verdict.places):
             click.echo(f"note: {note}")
     if verdict.rule_of_thumb is not None:
         click.echo(f"\n{_rule(verdict.rule_of_thumb)}")
@@ -275,7 +276,7 @@ def _spare(estimate: Estimate) -> str:
     """What the cache can hold, in tokens and requests."""
     from plimsoll.engines.base import NO_CACHE, TermName
 
-    if estimate.term(TermName.KV_CACHE).basis == NO_CACHE:
+    if estimate.terms[TermName.KV_CACHE].basis == NO_CACHE:
         return NO_CACHE
     if estimate.kv_capacity <= 0:
         return "no room for KV cache"

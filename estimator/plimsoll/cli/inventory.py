@@ -114,18 +114,18 @@ def _ask_kubectl(kubectl: str, context: str | None, kubeconfig: str | None, outp
     return done.stdout
 
 
-def show_inventory(found: Inventory) -> None:
+def show_inventory(inventory: Inventory) -> None:
     """Pools, then the nodes set aside."""
     from plimsoll.units import MIB
 
-    if not found.pools:
+    if not inventory.pools:
         click.echo("no GPU node that can be counted")
     else:
         table = Table(
             ("accelerator", "nodes", "ready", "GPUs/node", "MiB/GPU", "selector", "taints"),
             right=frozenset({"nodes", "ready", "GPUs/node", "MiB/GPU"}),
         )
-        for pool in found.pools:
+        for pool in inventory.pools:
             table.add(
                 pool.accelerator.name,
                 str(pool.nodes),
@@ -136,7 +136,7 @@ def show_inventory(found: Inventory) -> None:
                 ",".join(f"{k}{'=' + v if v else ''}:{e}" for k, v, e in pool.taints),
             )
         show(table)
-    if found.set_aside:
+    if inventory.set_aside:
         click.echo("\nnot counted:")
-        for aside in found.set_aside:
+        for aside in inventory.set_aside:
             click.echo(f"  {aside.node}: {aside.why}")

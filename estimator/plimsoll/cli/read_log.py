@@ -123,22 +123,22 @@ def _model(
             bad_input([document.problem], output)
         name = model or (hub_name(logged) if isinstance(logged, str) else "") or config_file.stem
         try:
-            found = resolve(uri=f"file://{name}", document=document.text)
+            resolved = resolve(uri=f"file://{name}", document=document.text)
         except Unresolved as error:
             bad_input(wording.problems(error.placed(NO_PLACES), NO_PLACES), output)
-        return name, found.architecture
+        return name, resolved.architecture
     if model is None:
         name = hub_name(logged) if isinstance(logged, str) else ""
         return name, resolve(uri=f"hf://{name}").architecture if name else None
-    found = resolve(uri=f"hf://{model}")
-    if found.architecture is None:
-        near = " or ".join(found.suggestions)
+    resolved = resolve(uri=f"hf://{model}")
+    if resolved.architecture is None:
+        near = " or ".join(resolved.suggestions)
         fix = f"did you mean {near}? " if near else ""
         problem = Problem(
             "--model", shown(model), "a model of the catalogue", f"{fix}or give --config FILE"
         )
         bad_input([problem], output)
-    return model, found.architecture
+    return model, resolved.architecture
 
 
 def _gpu(name: str | None, output: str) -> str:
@@ -148,25 +148,25 @@ def _gpu(name: str | None, output: str) -> str:
     from plimsoll.accelerators.catalogue import find, suggest
     from plimsoll.errors import Problem, shown
 
-    found = find(name)
-    if found is None:
+    accelerator = find(name)
+    if accelerator is None:
         near = " or ".join(suggest(name))
         fix = f"did you mean {near}?" if near else "see `plimsoll accelerators`"
         bad_input(Problem("--gpu", shown(name), "a GPU of the catalogue", fix), output)
-    return found.name
+    return accelerator.name
 
 
 def _comparison(scored: Scored) -> dict[str, Any]:
     from plimsoll.measured.score import as_dict
 
-    found: dict[str, Any] = as_dict([scored])["rows"][0]
+    comparison: dict[str, Any] = as_dict([scored])["rows"][0]
     for term, point in scored.points.items():
         pct = point.pct
-        found["terms"][term] |= {
+        comparison["terms"][term] |= {
             "error": round(point.error, 4),
             "error_pct": None if pct is None else round(pct, 4),
         }
-    return found
+    return comparison
 
 
 def _show(row: dict[str, Any], scored: Scored, log: Log, lacking: str) -> None:

@@ -205,7 +205,7 @@ def _fewer_seqs(start: Option) -> Option | None:
     """The most sequences at once, in powers of two, that leave room; at least those asked for."""
     e = start.estimate
     least = max(start.case.request.workload.concurrent or 1, FEWEST_SEQS)
-    others = e.required_high - e.term(TermName.WEIGHTS).high - e.term(TermName.KV_CACHE).high
+    others = e.required_high - e.terms[TermName.WEIGHTS].high - e.terms[TermName.KV_CACHE].high
     if least >= e.max_num_seqs or start.excess > others:
         return None
     best = start.then(Field.MAX_NUM_SEQS, least)
@@ -247,7 +247,7 @@ def _narrow_cache(start: Option) -> Option | None:
     able = accelerator.compute >= FP8_FROM or accelerator.family in FP8_FAMILIES
     if not dtype or (dtype.startswith("fp8") and not able):
         return None
-    if e.kv_cache_dtype not in SIXTEEN_BITS or not e.term(TermName.KV_CACHE).high:
+    if e.kv_cache_dtype not in SIXTEEN_BITS or not e.terms[TermName.KV_CACHE].high:
         return None
     return start.then(Field.KV_CACHE_DTYPE, dtype)
 
@@ -296,7 +296,7 @@ def _lowered(
     name: the term that is close to linear in it.
     """
     e = start.estimate
-    share = e.term(name).high
+    share = e.terms[name].high
     room = e.usable - (e.required_high - share)
     if room <= 0 or share <= 0 or value <= least:
         return None

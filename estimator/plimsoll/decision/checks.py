@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.decision.splits import splits
 from plimsoll.findings import Rule, finding, path_of
 from plimsoll.paths import Field
-from plimsoll.units import MAX_BYTES, MAX_PARAMETERS, ceil_div
+from plimsoll.units import MAX_BYTES, MAX_COUNT, MAX_PARAMETERS, ceil_div
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 MOST_PARALLEL: Final = 1024
 MOST_GPUS: Final = 4096
-MOST: Final = 10**9
-"""No count of tokens or sequences above this is believed."""
 
 ACROSS_NODES: Final = frozenset({"nvidia-gb200", "nvidia-gb300"})
 """Accelerators whose tensor groups may span nodes: one NVLink domain is a whole rack."""
@@ -43,14 +41,14 @@ def sizes(request: Request) -> list[Finding]:
         (Field.DATA, want.split.data, MOST_PARALLEL),
         (Field.GPUS, want.gpus_per_replica, MOST_GPUS),
         (Field.MIN_MEMORY, want.min_memory, MAX_BYTES),
-        (Field.MAX_MODEL_LEN, e.max_model_len, MOST),
-        (Field.MAX_NUM_SEQS, e.max_num_seqs, MOST),
-        (Field.MAX_NUM_BATCHED_TOKENS, e.max_num_batched_tokens, MOST),
+        (Field.MAX_MODEL_LEN, e.max_model_len, MAX_COUNT),
+        (Field.MAX_NUM_SEQS, e.max_num_seqs, MAX_COUNT),
+        (Field.MAX_NUM_BATCHED_TOKENS, e.max_num_batched_tokens, MAX_COUNT),
         (Field.KV_CACHE_MEMORY, e.kv_cache_memory, MAX_BYTES),
-        (Field.BLOCK_SIZE, e.block_size, MOST),
-        (Field.CONCURRENT, work.concurrent, MOST),
-        (Field.INPUT_TOKENS, work.input_tokens, MOST),
-        (Field.OUTPUT_TOKENS, work.output_tokens, MOST),
+        (Field.BLOCK_SIZE, e.block_size, MAX_COUNT),
+        (Field.CONCURRENT, work.concurrent, MAX_COUNT),
+        (Field.INPUT_TOKENS, work.input_tokens, MAX_COUNT),
+        (Field.OUTPUT_TOKENS, work.output_tokens, MAX_COUNT),
         (Field.PARAMETERS, request.model.parameters, MAX_PARAMETERS),
     )
     found = [
@@ -58,8 +56,8 @@ def sizes(request: Request) -> list[Finding]:
         for field, value, most in counts
         if value is not None and not 1 <= value <= most
     ]
-    if not 0 <= request.replicas <= MOST:
-        found.append(finding(Rule.REPLICAS, Field.REPLICAS, request.replicas, most=MOST))
+    if not 0 <= request.replicas <= MAX_COUNT:
+        found.append(finding(Rule.REPLICAS, Field.REPLICAS, request.replicas, most=MAX_COUNT))
     share, bits = e.utilization, request.model.bits
     if share is not None and not (share.is_finite() and 0 < share <= 1):
         found.append(finding(Rule.SHARE, Field.UTILIZATION, str(share)))

@@ -42,7 +42,7 @@ class Request:
     replicas: how many such replicas; placement is per replica.
     problems: what was already found wrong while reading it; any of them means deny.
     places: where the object that states the request keeps its fields.
-    warnings: what the user should read though nothing is wrong.
+    warnings: what the user should read though nothing is wrong; a text is a sentence already.
     """
 
     model: Model

@@ -183,7 +183,7 @@ def _lengthen(
 
 def _guess(estimate: Estimate, stages: int, high: int) -> int:
     """More stages than were too few, as many as the part that falls with them asks for."""
-    falls = estimate.term(TermName.WEIGHTS).high + estimate.term(TermName.KV_CACHE).high
+    falls = estimate.terms[TermName.WEIGHTS].high + estimate.terms[TermName.KV_CACHE].high
     room = estimate.usable - (estimate.required_high - falls)
     wanted = ceil_div(falls * stages, room) if room > 0 else high
     return min(high, max(stages + 1, wanted))

@@ -113,8 +113,8 @@ class Case:
         whole = Parallelism(1, 1, wanted.split.data or 1, bool(wanted.split.expert))
         known = next((e for (_, _, split), e in self.tried.items() if split == whole), None)
         whole_model = known or self.trial(candidate, whole).estimate
-        least = whole_model.term(TermName.WEIGHTS).low
-        least += whole_model.term(TermName.KV_CACHE).low * KV_SHARE[0] // KV_SHARE[1]
+        least = whole_model.terms[TermName.WEIGHTS].low
+        least += whole_model.terms[TermName.KV_CACHE].low * KV_SHARE[0] // KV_SHARE[1]
         share = Decimal(whole_model.usable) / max(1, whole_model.physical)
         usable = int(candidate.accelerator.memory * max(whole_model.utilization, share))
         offload = self.request.engine.cpu_offload or 0  # of every GPU, not of this one alone

@@ -10,16 +10,15 @@ It must not compute anything: an engine's own package does, from its own constan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from decimal import Decimal
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
@@ -68,6 +67,54 @@ class Term:
     high: int
     known: Known
     basis: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms of one rank, in the order of `TermName`; each is had by its name."""
+
+    each: tuple[Term, ...]
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.each)
+
+    def __contains__(self, name: TermName) -> bool:
+        return any(term.name is name for term in self.each)
+
+    def __getitem__(self, name: TermName) -> Term:
+        for term in self.each:
+            if term.name is name:
+                return term
+        raise KeyError(name)
+
+    @property
+    def bytes(self) -> int:
+        """Their sum."""
+        return sum(term.bytes for term in self.each)
+
+    @property
+    def low(self) -> int:
+        """The least that they may turn out to be together."""
+        return sum(term.low for term in self.each)
+
+    @property
+    def high(self) -> int:
+        """The most that they may turn out to be together."""
+        return sum(term.high for term in self.each)
+
+    @property
+    def beside_cache(self) -> int:
+        """Bytes of everything but the KV cache."""
+        return self.bytes - self[TermName.KV_CACHE].bytes
+
+    @property
+    def low_beside_cache(self) -> int:
+        """The least of everything but the KV cache."""
+        return self.low - self[TermName.KV_CACHE].low
+
+    def replaced(self, term: Term) -> Terms:
+        """The same with another term of a name that is there."""
+        return Terms(tuple(term if one.name is term.name else one for one in self.each))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +209,13 @@ class Reading:
     """What a command line says together with the typed fields.
 
     settings: with the flags filled in. split: as far as either says it.
-    problems: contradictions and unreadable values. warnings: sentences.
+    problems: contradictions and unreadable values. warnings: what is said without effect.
     """
 
     settings: EngineSettings
     split: AskedSplit = NOTHING_ASKED
-    problems: tuple[Finding | Problem, ...] = ()
-    warnings: tuple[str, ...] = ()
+    problems: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +231,11 @@ class Workload:
     output_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What the worst rank of one replica needs on one kind of GPU.
 
-    terms: in the order of `TermName`, the first five always. stage: the pipeline stage that needs
-        most (from 0).
+    terms: the first five of `TermName` always. stage: the pipeline stage that needs most (from 0).
     physical, usable: bytes of one GPU, and what the engine may take of it.
     utilization, max_model_len, max_num_seqs, max_num_batched_tokens, kv_cache_dtype, version:
         as resolved from the settings and the engine's defaults.
@@ -197,11 +243,11 @@ class Estimate:
     kv_tokens: tokens of cache that those bytes hold over the whole replica, as the engine
         reports it. max_concurrency: requests of max_model_len that they hold.
     largest_max_model_len: the longest max_model_len of which one request fits; 0 for none.
-    notes: sentences on what was assumed.
+    notes: what was assumed.
     """
 
     parallelism: Parallelism
-    terms: tuple[Term, ...]
+    terms: Terms
     stage: int
     physical: int
     usable: int
@@ -215,31 +261,27 @@ class Estimate:
     kv_tokens: int
     max_concurrency: float
     largest_max_model_len: int
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[Finding, ...] = ()
 
     @property
     def required(self) -> int:
         """Bytes that the rank needs: the sum of its terms."""
-        return sum(term.bytes for term in self.terms)
+        return self.terms.bytes
 
     @property
     def required_low(self) -> int:
         """The least that it may turn out to need."""
-        return sum(term.low for term in self.terms)
+        return self.terms.low
 
     @property
     def required_high(self) -> int:
         """The most that it may turn out to need."""
-        return sum(term.high for term in self.terms)
+        return self.terms.high
 
     @property
     def spare(self) -> int:
         """Usable less required; negative where it does not fit."""
         return self.usable - self.required
-
-    def term(self, name: TermName) -> Term:
-        """The term of that name."""
-        return next(term for term in self.terms if term.name == name)
 
 
 class Engine(Protocol):
@@ -272,7 +314,7 @@ class Engine(Protocol):
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Finding | Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
         ...
 

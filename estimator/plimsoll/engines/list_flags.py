@@ -13,8 +13,10 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.engines.plain_flags import PATH, Grammar, Use, is_flag, read
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.engines.plain_flags import Grammar, Use, is_flag, read
+from plimsoll.errors import Unreadable
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import parse_human_integer
 
 if TYPE_CHECKING:
@@ -107,13 +109,7 @@ def read_list(
     joined = [i for i, token in enumerate(args) if _TWO_IN_ONE.match(token)]
     reading = read(grammar, args, settings, asked)
     problems = tuple(
-        Problem(
-            f"{PATH}[{i}]",
-            shown(args[i]),
-            "one argument per entry",
-            "write --flag=value, or the flag and its value as two entries",
-        )
-        for i in joined
+        finding(Rule.TWO_ARGUMENTS_IN_ONE, Field.EXTRA_ARGS, args[i], i) for i in joined
     )
     return replace(reading, problems=(*problems, *reading.problems))
 

@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import AskedSplit, Reading
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.errors import Unreadable
+from plimsoll.findings import Fact, Finding, Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import MAX_BYTES, parse_fraction
 
 if TYPE_CHECKING:
@@ -24,16 +26,7 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import EngineSettings
 
-PATH: Final = "spec.engine.extraArgs"
 SPLIT: Final = ("tensor", "pipeline", "data", "expert")
-SPEC_NAMES: Final = {
-    "max_model_len": "maxModelLen", "max_num_seqs": "maxNumSeqs",
-    "max_num_batched_tokens": "maxNumBatchedTokens", "utilization": "gpuMemoryUtilization",
-    "kv_cache_memory": "kvCacheMemory", "kv_cache_dtype": "kvCacheDtype", "dtype": "dtype",
-    "quantization": "quantization", "block_size": "blockSize", "enforce_eager": "enforceEager",
-    "tensor": "parallelism.tensor", "pipeline": "parallelism.pipeline",
-    "data": "parallelism.data", "expert": "parallelism.expert",
-}  # fmt: skip
 _WORD: Final = re.compile(r"[A-Za-z0-9_.,:/-]{1,256}")
 
 
@@ -122,40 +115,40 @@ def read(
     typed: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
     typed |= asdict(asked)
     own, said = dict(settings.own), dict[str, Any]()
-    problems: list[Problem] = []
-    warnings: list[str] = []
+    problems: list[Finding] = []
+    warnings: list[Finding] = []
     unread, flags = list(settings.unread), list(settings.flags)
     for use in grammar.uses(args):
         if isinstance(use, tuple):
-            warnings.append(f"{PATH}[{use[0]}]: {shown(use[1])} belongs to no flag")
+            index, text = use
+            warnings.append(finding(Rule.STRAY_ARGUMENT, Field.EXTRA_ARGS, text, index))
             continue
-        path = f"{PATH}[{use.index}]"
         if use.name in grammar.typed:
             target, kind = grammar.typed[use.name]
             try:
                 value = _value(kind, use.value)
             except Unreadable as error:
-                given = shown(" ".join(use.written))
-                problems.append(Problem(path, given, f"{use.name} as {error.wanted}"))
+                given = " ".join(use.written)
+                problems.append(
+                    _at(use, Rule.FLAG_UNREADABLE, given, flag=use.name, wanted=error.wanted)
+                )
                 continue
             if target.startswith("own:"):
                 name = target.removeprefix("own:")
                 if own.get(name, str(value)) != str(value):
-                    warnings.append(f"{path}: {use.name} is given twice; the last one holds")
+                    warnings.append(_at(use, Rule.FLAG_GIVEN_TWICE, flag=use.name))
                 own[name] = str(value)
                 continue
-            _take(target, value, use, path, typed, said, problems, warnings)
+            _take(target, value, use, typed, said, problems, warnings)
             continue
         if not grammar.equals and "=" in use.name:
-            problems.append(_no_equals(grammar, use, path))
+            problems.append(_no_equals(grammar, use))
             continue
         if use.name not in grammar.memory and use.name not in grammar.harmless:
-            warnings.append(
-                f"{path}: {shown(use.written[0])} is no flag of {grammar.title} known here; "
-                "it is passed on and counted as nothing"
-            )
+            given = use.written[0]
+            warnings.append(_at(use, Rule.UNKNOWN_FLAG, given, engine=grammar.title))
         elif grammar.valued(use.name) and use.value is None:
-            problems.append(Problem(path, shown(use.written[0]), "a flag with a value"))
+            problems.append(_at(use, Rule.FLAG_WITHOUT_VALUE, use.written[0]))
             continue
         (unread if use.name in grammar.memory else flags).append(" ".join(use.written))
     split = AskedSplit(**{name: said.pop(name, typed[name]) for name in SPLIT})
@@ -174,34 +167,29 @@ def passed_on(settings: EngineSettings) -> Iterator[str]:
             yield value
 
 
-def _no_equals(grammar: Grammar, use: Use, path: str) -> Problem:
-    name, _, value = use.name.partition("=")
-    return Problem(
-        path,
-        shown(use.written[0]),
-        f"the flag and its value as two entries: {grammar.title} does not read --flag=value",
-        f"write {name} and {shown(value)}",
-    )
+def _at(use: Use, rule: Rule, given: object = None, **facts: Fact) -> Finding:
+    """A finding about one use of a flag."""
+    return finding(rule, Field.EXTRA_ARGS, given, use.index, **facts)
+
+
+def _no_equals(grammar: Grammar, use: Use) -> Finding:
+    flag, _, value = use.name.partition("=")
+    given = use.written[0]
+    return _at(use, Rule.FLAG_WITH_EQUALS, given, engine=grammar.title, flag=flag, value=value)
 
 
 def _take(
-    name: str, value: Any, use: Use, path: str, typed: Mapping[str, Any], said: dict[str, Any],
-    problems: list[Problem], warnings: list[str],
+    name: str, value: Any, use: Use, typed: Mapping[str, Any], said: dict[str, Any],
+    problems: list[Finding], warnings: list[Finding],
 ) -> None:  # fmt: skip
     """One flag that has a field: its value is taken, or the contradiction is noted."""
     given = typed[name]
     if given not in (None, "") and given != value:
-        problems.append(
-            Problem(
-                path,
-                shown(" ".join(use.written)),
-                f"the same as spec.engine.{SPEC_NAMES[name]} ({_plain(given)})",
-                "say it in one place only",
-            )
-        )
+        written, rule = " ".join(use.written), Rule.FLAG_CONTRADICTS_FIELD
+        problems.append(_at(use, rule, written, typed=Field(name), value=_plain(given)))
         return
     if name in said and said[name] != value:
-        warnings.append(f"{path}: {use.name} is given twice; the last one holds")
+        warnings.append(_at(use, Rule.FLAG_GIVEN_TWICE, flag=use.name))
     said[name] = value
 
 

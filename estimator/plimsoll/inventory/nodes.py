@@ -141,8 +141,8 @@ def _offers(
     labels: Mapping[str, str], capacity: Mapping[str, int], allocatable: Mapping[str, int]
 ) -> tuple[Offer, ...] | str:
     """What a node has to give, or why it cannot be said."""
-    found = recognise(labels)
-    if found is None and not any(capacity.values()):
+    recognised = recognise(labels)
+    if recognised is None and not any(capacity.values()):
         return ()
     if sharing := shared_by(labels):
         return f"its GPUs are {sharing}: no model can count on the memory of one"
@@ -156,7 +156,7 @@ def _offers(
         count = allocatable.get(resource, 0)
         if why := _contradiction(labels, resource, capacity[resource], count, partitioned):
             return why
-        one = mig_resource(labels, resource) if resource.startswith(_MIG) else found
+        one = mig_resource(labels, resource) if resource.startswith(_MIG) else recognised
         if one is None:
             return (
                 f"no label says which GPU it has: {PRODUCT} (GPU Feature Discovery) or a "
@@ -171,18 +171,20 @@ def _offers(
     return tuple(offers) or "no GPU of it is allocatable today: all are unhealthy or withdrawn"
 
 
-def _offer(found: Found, resource: str, count: int) -> Offer:
+def _offer(recognised: Found, resource: str, count: int) -> Offer:
     # the single strategy calls slices nvidia.com/gpu
-    accelerator = with_resource(found.accelerator, resource)
-    return Offer(accelerator, count, found.dialect, found.selector)
+    accelerator = with_resource(recognised.accelerator, resource)
+    return Offer(accelerator, count, recognised.dialect, recognised.selector)
 
 
-def _foreign_resource(found: Found, resource: str) -> str:
+def _foreign_resource(recognised: Found, resource: str) -> str:
     """Why a resource cannot be what the labels name; empty if it can."""
-    if (resource == _AMD) == (found.accelerator.resource == _AMD):
+    if (resource == _AMD) == (recognised.accelerator.resource == _AMD):
         return ""
-    named = ", ".join(f"{key}={value}" for key, value in found.selector)
-    return f"its capacity has {resource} and its labels name {found.accelerator.title} ({named})"
+    named = ", ".join(f"{key}={value}" for key, value in recognised.selector)
+    return (
+        f"its capacity has {resource} and its labels name {recognised.accelerator.title} ({named})"
+    )
 
 
 def _contradiction(
@@ -240,14 +242,14 @@ def _counts(resources: object) -> dict[str, int]:
 
 def _taints(taints: object) -> tuple[tuple[tuple[str, str, str], ...], bool]:
     """The taints that say what a node is for, and whether one keeps pods off it today."""
-    found = [
+    written = [
         (str(t.get("key", "")), str(t.get("value") or ""), str(t.get("effect", "")))
         for t in (taints if isinstance(taints, list) else [])
         if isinstance(t, Mapping)
     ]
-    passing = [t for t in found if t[0].startswith(_PASSING)]
+    passing = [t for t in written if t[0].startswith(_PASSING)]
     return (
-        tuple(sorted(t for t in found if t not in passing)),
+        tuple(sorted(t for t in written if t not in passing)),
         any(effect in ("NoSchedule", "NoExecute") for _, _, effect in passing),
     )
 

@@ -104,14 +104,14 @@ class Inventory:
     @cached_property
     def gpus(self) -> dict[str, tuple[int, int]]:
         """Allocatable GPUs per accelerator name: of all nodes, and of those that are ready."""
-        found: dict[str, tuple[int, int]] = {}
+        counts: dict[str, tuple[int, int]] = {}
         for pool in self.pools:
-            total, ready = found.get(pool.accelerator.name, (0, 0))
-            found[pool.accelerator.name] = (
+            total, ready = counts.get(pool.accelerator.name, (0, 0))
+            counts[pool.accelerator.name] = (
                 total + pool.nodes * pool.gpus_per_node,
                 ready + pool.ready * pool.gpus_per_node,
             )
-        return found
+        return counts
 
     def matching(self, selector: Mapping[str, str]) -> Inventory:
         """The part of it whose nodes carry those labels, which its pools then list as theirs.
@@ -121,14 +121,14 @@ class Inventory:
         if not selector or not self.facts:
             return self
         asked = frozenset(selector.items())
-        found = self._matching.get(asked)
-        if found is None:
+        part = self._matching.get(asked)
+        if part is None:
             kept = [f for f in self.facts if f.carries(selector)]
-            found = pools(kept, self.set_aside, carried=asked)
+            part = pools(kept, self.set_aside, carried=asked)
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
-            self._matching[asked] = found
-        return found
+            self._matching[asked] = part
+        return part
 
     @cached_property
     def _matching(self) -> dict[frozenset[tuple[str, str]], Inventory]:
@@ -163,8 +163,8 @@ def pools(
             accelerator = offer.accelerator
             key = (accelerator.name, accelerator.resource, offer.count, offer.selector, fact.taints)
             groups.setdefault(key, []).append((fact, offer))
-    found = [_pool(members, carried) for members in groups.values()]
-    found.sort(
+    grouped = [_pool(members, carried) for members in groups.values()]
+    grouped.sort(
         key=lambda p: (
             -p.accelerator.memory,
             p.accelerator.name,
@@ -175,7 +175,7 @@ def pools(
         )
     )
     ordered = sorted(aside, key=lambda s: (s.node, s.why))
-    return Inventory(tuple(found), tuple(ordered), True, tuple(kept))
+    return Inventory(tuple(grouped), tuple(ordered), True, tuple(kept))
 
 
 def _pool(members: list[tuple[NodeFacts, Offer]], carried: frozenset[tuple[str, str]]) -> Pool:

@@ -57,13 +57,13 @@ def named(text: str) -> Accelerator | None:
         return known
     if _VAGUE.search(text):
         return None
-    rest, found = text, set()
+    rest, names = text, set()
     for pattern, name in _NAMES:
         match = re.search(pattern, rest)
         if match:
-            found.add(name)
+            names.add(name)
             rest = rest.replace(match[0], " ")
-    return catalogue.find(found.pop()) if len(found) == 1 else None
+    return catalogue.find(names.pop()) if len(names) == 1 else None
 
 
 def reported(accelerator: Accelerator, total: int) -> Accelerator:

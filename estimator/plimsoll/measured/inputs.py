@@ -66,16 +66,15 @@ _NO_OP: Final = frozenset(
 class Facts:
     """What a row states, as far as it can be used at all.
 
-    own: the model as its config says. architectures: as its weights may be stored; none if
-    `format` says why that cannot be told. versions, splits, accelerators: all that the row may
-    mean, one if it is known. physical: bytes of one GPU if they are known, reported or by
-    the GPU's name. settings: what is said; whole: what they leave unsaid is at its default.
-    unknown: names of inputs that are unknown. features: flags that touch memory and are not
-    modelled.
+    architecture: of the model as its config says. architectures: as its weights may be stored;
+    none if `format` says why that cannot be told. versions, splits, accelerators: all that the row
+    may mean, one if it is known. physical: bytes of one GPU if they are known, reported or by the
+    GPU's name. settings: what is said; whole: what they leave unsaid is at its default. unknown:
+    names of inputs that are unknown. features: flags that touch memory and are not modelled.
     """
 
     engine: Engine
-    own: Architecture
+    architecture: Architecture
     architectures: tuple[Architecture, ...]
     format: str
     versions: tuple[str, ...]
@@ -105,15 +104,15 @@ def facts(row: Row, configs: Configs) -> Facts | str:
         return "model inferred"
     if not row.config_id:
         return "model: no config_id"
-    own = configs.architecture(row.config_id)
-    if isinstance(own, str):
-        return own
+    architecture = configs.architecture(row.config_id)
+    if isinstance(architecture, str):
+        return architecture
     longest = row.max_model_len
-    if longest is not None and own.max_model_len < longest:
+    if longest is not None and architecture.max_model_len < longest:
         # The engine took that length, so the row's own config allows it.
-        own = replace(own, max_model_len=longest)
-    form = stored(row, own)
-    architectures = (own,) if isinstance(form, str) else form
+        architecture = replace(architecture, max_model_len=longest)
+    form = stored(row, architecture)
+    architectures = (architecture,) if isinstance(form, str) else form
     meant = versions.candidates(name, row.version)
     if not meant:
         return "version older than the engine's model"
@@ -125,18 +124,18 @@ def facts(row: Row, configs: Configs) -> Facts | str:
     physical = _physical(row, accelerators)
     features = (*settings.unread, *row.arguments.features)
     return Facts(
-        engine,
-        own,
-        architectures,
-        form if isinstance(form, str) else "",
-        meant,
-        splits,
-        accelerators,
-        physical,
-        replace(settings, unread=()),
-        row.arguments.whole,
-        _unknown(row, settings, splits, physical, row.arguments.whole),
-        tuple(f for f in features if f not in _NO_OP),
+        engine=engine,
+        architecture=architecture,
+        architectures=architectures,
+        format=form if isinstance(form, str) else "",
+        versions=meant,
+        splits=splits,
+        accelerators=accelerators,
+        physical=physical,
+        settings=replace(settings, unread=()),
+        whole=row.arguments.whole,
+        unknown=_unknown(row, settings, splits, physical, row.arguments.whole),
+        features=tuple(f for f in features if f not in _NO_OP),
     )
 
 
@@ -162,11 +161,17 @@ def _left_out(row: Row) -> str:
     return ""
 
 
-def _said(row: Row, engine: Engine, own: Architecture) -> tuple[EngineSettings, AskedSplit, str]:
+def _said(
+    row: Row, engine: Engine, architecture: Architecture
+) -> tuple[EngineSettings, AskedSplit, str]:
     """Fields and flags together: settings, the split as far as said, and what speaks against."""
     if row.kv_dtype and row.kv_dtype not in KNOWN_KV_DTYPES:
         return EngineSettings(), NOTHING_ASKED, f"{NOT_MODELLED}kv_cache_dtype {row.kv_dtype[:32]}"
-    at_load = row.quantization if row.quantization in AT_LOAD and own.quantization is None else ""
+    at_load = (
+        row.quantization
+        if row.quantization in AT_LOAD and architecture.quantization is None
+        else ""
+    )
     eager = True if row.arguments.no_graphs and row.eager is None else row.eager
     typed = EngineSettings(
         name=engine.name,
@@ -195,7 +200,7 @@ def _physical(row: Row, accelerators: tuple[Accelerator, ...]) -> int | None:
     return visible_memory(accelerators[0])
 
 
-def _splits(row: Row, asked: AskedSplit, own: Architecture) -> tuple[Parallelism, ...]:
+def _splits(row: Row, asked: AskedSplit, architecture: Architecture) -> tuple[Parallelism, ...]:
     """Every way in which the replica may have been spread; none if that is open."""
     whole, gpus_ = row.arguments.whole, row.gpus
     tensor, pipeline, data = asked.tensor, asked.pipeline, asked.data
@@ -211,23 +216,23 @@ def _splits(row: Row, asked: AskedSplit, own: Architecture) -> tuple[Parallelism
         ways = [(pipeline, data)]
     elif pipeline is not None:
         ways = [(pipeline, max(1, rest // pipeline))] if rest else []
-        if not ways and not _has_experts(own):
+        if not ways and not _has_experts(architecture):
             ways = [(pipeline, 1)]
     elif rest is not None:
         ways = [(max(1, rest // data), data)] if data else [(rest, 1), (1, rest)]
     expert = asked.expert
-    found = []
+    splits = []
     for stages, copies in dict.fromkeys(ways):
-        both = expert is None and not whole and _has_experts(own) and tensor * copies > 1
-        found += [
+        both = expert is None and not whole and _has_experts(architecture) and tensor * copies > 1
+        splits += [
             Parallelism(tensor, stages, copies, e)
-            for e in ((False, True) if both else (bool(expert) and _has_experts(own),))
+            for e in ((False, True) if both else (bool(expert) and _has_experts(architecture),))
         ]
-    return tuple(found)
+    return tuple(splits)
 
 
-def _has_experts(own: Architecture) -> bool:
-    return any(b.feed_forward is not None and b.feed_forward.experts for b in own.blocks)
+def _has_experts(architecture: Architecture) -> bool:
+    return any(b.feed_forward is not None and b.feed_forward.experts for b in architecture.blocks)
 
 
 def _unknown(
@@ -238,15 +243,15 @@ def _unknown(
     whole: bool,
 ) -> frozenset[str]:
     """The inputs that are unknown, by the names that reasons use."""
-    found = set() if splits else {"split"}
+    unknown = set() if splits else {"split"}
     if not row.version.known:
-        found.add("version")
+        unknown.add("version")
     if physical is None:
-        found.add("physical")
+        unknown.add("physical")
     if not row.gpu or gpus.named(row.gpu) is None:
-        found.add("gpu")
+        unknown.add("gpu")
     if whole:
-        return frozenset(found)
+        return frozenset(unknown)
     unsaid = {
         "max_model_len": settings.max_model_len,
         "max_num_seqs": settings.max_num_seqs,
@@ -256,11 +261,11 @@ def _unknown(
         "kv_cache_dtype": settings.kv_cache_dtype or None,
         "block_size": settings.block_size,
     }
-    return frozenset(found | {name for name, value in unsaid.items() if value is None})
+    return frozenset(unknown | {name for name, value in unsaid.items() if value is None})
 
 
 MOST: Final = 2048
-"""Candidates of one term at most; beyond, too much is unknown for a range to be narrow."""
+"""Variants for one term at most; beyond, too much is unknown for a range to be narrow."""
 _BF16_FROM: Final = (8, 0)
 _SPARED: Final = {
     "--kv-transfer-config": (TermId.WEIGHTS, TermId.TOKENS_GIVEN_GIB),
@@ -276,7 +281,7 @@ _SPARED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One start-up with everything said."""
+    """One start-up of which everything is known."""
 
     architecture: Architecture
     settings: EngineSettings
@@ -347,7 +352,7 @@ def variants(known: Facts, axes: Axes, *, stored_as: bool = True) -> list[Varian
 
     stored_as: whether it matters how the weights are stored.
     """
-    architectures = known.architectures if stored_as else (known.own,)
+    architectures = known.architectures if stored_as else (known.architecture,)
     open_axes = [
         (field, values)
         for name, field, values in _PLAUSIBLE
@@ -355,16 +360,16 @@ def variants(known: Facts, axes: Axes, *, stored_as: bool = True) -> list[Varian
     ]
     version = known.versions if "version" in axes.tried | axes.needed else known.versions[-1:]
     kinds = known.accelerators if axes.tried & {"gpu", "physical"} else known.accelerators[:1]
-    number = len(architectures) * len(version) * len(known.splits) * len(kinds)
+    count = len(architectures) * len(version) * len(known.splits) * len(kinds)
     for _, values in open_axes:
-        number *= len(values)
-    if number > MOST:
+        count *= len(values)
+    if count > MOST:
         return "too many inputs unknown"
-    found = itertools.product(architectures, version, known.splits, kinds)
+    combinations = itertools.product(architectures, version, known.splits, kinds)
     return [
-        Variant(own, _settings(settings, release, own, kind), split, kind)
-        for own, release, split, kind in found
-        for settings in _varied(known.settings, open_axes, own)
+        Variant(architecture, _settings(settings, release, architecture, kind), split, kind)
+        for architecture, release, split, kind in combinations
+        for settings in _varied(known.settings, open_axes, architecture)
         if known.settings.kv_cache_dtype or _can(settings, kind)
     ]
 
@@ -383,20 +388,20 @@ _PLAUSIBLE: Final[tuple[tuple[str, str, tuple[object, ...]], ...]] = (
 
 
 def _varied(
-    settings: EngineSettings, axes: list[tuple[str, tuple[object, ...]]], own: Architecture
+    settings: EngineSettings, axes: list[tuple[str, tuple[object, ...]]], architecture: Architecture
 ) -> Iterator[EngineSettings]:
     """The settings with every combination of values for what is open."""
     names = [name for name, _ in axes]
     seen = set()
     for values in itertools.product(*(values for _, values in axes)):
-        said = dict(zip(names, values, strict=True))
-        length = said.get("max_model_len")
+        changes = dict(zip(names, values, strict=True))
+        length = changes.get("max_model_len")
         if isinstance(length, int):
-            said["max_model_len"] = min(length, own.max_model_len)
-        key = tuple(said.items())
+            changes["max_model_len"] = min(length, architecture.max_model_len)
+        key = tuple(changes.items())
         if key not in seen:
             seen.add(key)
-            yield replace(settings, **said)  # type: ignore[arg-type]
+            yield replace(settings, **changes)  # type: ignore[arg-type]
 
 
 def _can(settings: EngineSettings, kind: Accelerator) -> bool:
@@ -405,10 +410,10 @@ def _can(settings: EngineSettings, kind: Accelerator) -> bool:
 
 
 def _settings(
-    settings: EngineSettings, version: str, own: Architecture, kind: Accelerator
+    settings: EngineSettings, version: str, architecture: Architecture, kind: Accelerator
 ) -> EngineSettings:
     """The settings in one version; 16-bit floats as the GPU can compute with them."""
     dtype = settings.dtype
-    if not dtype and (0, 0) < kind.compute < _BF16_FROM and own.dtype == "bfloat16":
+    if not dtype and (0, 0) < kind.compute < _BF16_FROM and architecture.dtype == "bfloat16":
         dtype = "float16"
     return replace(settings, version=version, dtype=dtype)

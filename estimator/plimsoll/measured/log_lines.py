@@ -80,8 +80,7 @@ def _unwrapped(text: str) -> str:
     if isinstance(value, dict):
         for key in _WRAPPED:
             if isinstance(value.get(key), str):
-                found: str = value[key]
-                return found
+                return str(value[key])
     return text
 
 
@@ -90,13 +89,13 @@ def _rank(text: str) -> str:
     tags = _SGLANG.search(head)
     if tags:
         return tags["tags"].strip()
-    found = ""
+    process = ""
     for match in _PROCESS.finditer(head):
         who, rank = match["who"], match["rank"] or ""
         if not rank and (who == "Worker" or who.startswith(_BY_PID)):
             rank = " ".join(part for part in (match["pid"], match["ip"]) if part)
-        found = f"{who} {rank}".strip()
-    return found
+        process = f"{who} {rank}".strip()
+    return process
 
 
 @dataclass
@@ -131,11 +130,11 @@ class StartUp:
 
         again: a later line is better informed. least: the least counts.
         """
-        own = self.ranks.setdefault(rank, {})
-        if again or name not in own:
-            own[name] = value
+        figures = self.ranks.setdefault(rank, {})
+        if again or name not in figures:
+            figures[name] = value
         elif least:
-            own[name] = min(own[name], value)
+            figures[name] = min(figures[name], value)
 
     def fail(self, outcome: str, words: str) -> None:
         """Take the first failure, unless it had already started."""

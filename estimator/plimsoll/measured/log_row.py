@@ -88,43 +88,43 @@ class Filled:
     as_config: bool = False
 
 
-def row_of(found: StartUp, name: str, filled: Filled = Filled()) -> dict[str, Any]:
+def row_of(start_up: StartUp, name: str, filled: Filled = Filled()) -> dict[str, Any]:
     """The row of a start-up. name: what to call it."""
-    said = log_vllm.inputs(found) if found.engine == "vllm" else dict(found.said)
+    stated = log_vllm.inputs(start_up) if start_up.engine == "vllm" else dict(start_up.said)
     row: dict[str, Any] = dict.fromkeys(KEYS)
-    model = str(said.get("model") or "") or filled.model
-    quantization = said.get("quantization")
+    model = str(stated.get("model") or "") or filled.model
+    quantization = stated.get("quantization")
     unquantized = quantization == log_vllm.UNQUANTIZED
     row |= {
         "id": name,
-        "engine": found.engine,
-        "engine_version": _version(said),
+        "engine": start_up.engine,
+        "engine_version": _version(stated),
         "model": model or None,
         "config_id": filled.config_id or hub_name(model) or None,
-        "architecture_family": said.get("architecture_family"),
-        "gpu": filled.gpu or said.get("gpu"),
-        "gpu_total_gib": number(said.get("gpu_total_gib")),
-        "dtype": _word(said.get("dtype")),
+        "architecture_family": stated.get("architecture_family"),
+        "gpu": filled.gpu or stated.get("gpu"),
+        "gpu_total_gib": number(stated.get("gpu_total_gib")),
+        "dtype": _word(stated.get("dtype")),
         "quantization": _word(quantization),
         "weights_format": "none" if filled.as_config or unquantized else None,
-        "kv_cache_dtype": _word(said.get("kv_cache_dtype")),
+        "kv_cache_dtype": _word(stated.get("kv_cache_dtype")),
         "gpu_memory_utilization": number(
-            said.get("gpu_memory_utilization", said.get("share_rounded"))
+            stated.get("gpu_memory_utilization", stated.get("share_rounded"))
         ),
-        "enforce_eager": yes_or_no(said.get("enforce_eager")),
-        "expert_parallel": yes_or_no(said.get("expert_parallel")),
-        "other_args": other_args(found) if found.whole else None,
-        "outcome": _outcome(found),
+        "enforce_eager": yes_or_no(stated.get("enforce_eager")),
+        "expert_parallel": yes_or_no(stated.get("expert_parallel")),
+        "other_args": other_args(start_up) if start_up.whole else None,
+        "outcome": _outcome(start_up),
         "trust": "A-full-log",
         "inferred_fields": [],
-        "unit_note": _UNITS.get(found.engine),
+        "unit_note": _UNITS.get(start_up.engine),
         "source_url": None,
     }
-    row |= {key: whole(said.get(key)) for key in (*_SIZES, *_SPLIT)}
+    row |= {key: whole(stated.get(key)) for key in (*_SIZES, *_SPLIT)}
     _split(row)
-    row |= _measured(found, row)
+    row |= _measured(start_up, row)
     _derived(row)
-    row["notes"] = "; ".join(_notes(found)) or None
+    row["notes"] = "; ".join(_notes(start_up)) or None
     return row
 
 
@@ -136,21 +136,21 @@ def hub_name(model: str) -> str:
     return model if _HUB_NAME.fullmatch(model) and not model.startswith(".") else ""
 
 
-def _version(said: dict[str, Any]) -> str | None:
+def _version(stated: dict[str, Any]) -> str | None:
     """The version; the second engine before it was the default is said to be that."""
-    version = str(said.get("engine_version") or "")
+    version = str(stated.get("engine_version") or "")
     early = re.match(r"0\.[67]\.", version)
-    return f"{version} (V1)" if early and said.get("v1") else version or None
+    return f"{version} (V1)" if early and stated.get("v1") else version or None
 
 
 def _word(value: object) -> str | None:
     return value if isinstance(value, str) and value and value.lower() != "none" else None
 
 
-def _outcome(found: StartUp) -> str:
-    if found.failure[0]:
-        return found.failure[0]
-    return "ok" if found.started else "unknown"
+def _outcome(start_up: StartUp) -> str:
+    if start_up.failure[0]:
+        return start_up.failure[0]
+    return "ok" if start_up.started else "unknown"
 
 
 def _split(row: dict[str, Any]) -> None:
@@ -159,18 +159,18 @@ def _split(row: dict[str, Any]) -> None:
         row["num_gpus"] = sizes[0] * sizes[1] * sizes[2]
 
 
-def other_args(found: StartUp) -> dict[str, object]:
+def other_args(start_up: StartUp) -> dict[str, object]:
     """The arguments that touch memory; a key, a host or a name of a user's own is none of them."""
-    kept = dict(_memory_args(found))
+    kept = dict(_memory_args(start_up))
     return {name: _plain(value) for name, value in sorted(kept.items())}
 
 
-def _memory_args(found: StartUp) -> Iterator[tuple[str, object]]:
-    if found.engine == "vllm":
+def _memory_args(start_up: StartUp) -> Iterator[tuple[str, object]]:
+    if start_up.engine == "vllm":
         from plimsoll.engines.vllm.flags import Role, grammar
 
         flags, aliases = grammar()
-        for name, value in found.args.items():
+        for name, value in start_up.args.items():
             flag = "--" + name.replace("_", "-")
             known = flags.get(aliases.get(flag, flag))
             if known is not None and known.role not in (Role.HARMLESS, Role.UNKNOWN):
@@ -179,7 +179,7 @@ def _memory_args(found: StartUp) -> Iterator[tuple[str, object]]:
     from plimsoll.engines.sglang.arguments import sglang_grammar
 
     plain = sglang_grammar()
-    for name, value in found.args.items():
+    for name, value in start_up.args.items():
         flag = plain.find("--" + name.replace("_", "-"))
         feature = name in _SGLANG_FEATURES and value not in _SGLANG_OFF
         switch = value is True and plain.memory.get(flag) is False
@@ -196,14 +196,14 @@ def _plain(value: object) -> object:
     return value if isinstance(value, (str, int, float, bool)) else str(value)
 
 
-def _measured(found: StartUp, row: dict[str, Any]) -> dict[str, Any]:
+def _measured(start_up: StartUp, row: dict[str, Any]) -> dict[str, Any]:
     """The figures of the rank that decides, and what the engine says of all ranks."""
-    ranks = found.ranks
-    own = _deciding(found)
+    ranks = start_up.ranks
+    deciding = _deciding(start_up)
 
     def of(name: str) -> float | None:
         values = [figures[name] for figures in ranks.values() if name in figures]
-        return own.get(name, max(values, default=None))
+        return deciding.get(name, max(values, default=None))
 
     def least(name: str) -> float | None:
         return min((f[name] for f in ranks.values() if name in f), default=None)
@@ -221,12 +221,12 @@ def _measured(found: StartUp, row: dict[str, Any]) -> dict[str, Any]:
         block_size = _block_size(blocks, concurrency, row["max_model_len"])
     if tokens is None and blocks is not None and block_size is not None:
         tokens = blocks * block_size
-    if tokens is None and found.engine == "sglang" and "states" not in own:
+    if tokens is None and start_up.engine == "sglang" and "states" not in deciding:
         tokens = least("pool_tokens")
     kv = least("kv")
-    if found.engine == "sglang" and "states" in own:
+    if start_up.engine == "sglang" and "states" in deciding:
         # Its pools hold states beside keys and values.
-        kv = None if kv is None else round(kv + own["states"], 2)
+        kv = None if kv is None else round(kv + deciding["states"], 2)
     return {
         "weights_gib_per_gpu": weights,
         "activation_peak_gib": activation,
@@ -240,9 +240,9 @@ def _measured(found: StartUp, row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _deciding(found: StartUp) -> dict[str, float]:
+def _deciding(start_up: StartUp) -> dict[str, float]:
     """The figures of the rank with least left, else of the one with most weights."""
-    figured = [figures for rank, figures in found.ranks.items() if "weights" in figures or rank]
+    figured = [figures for rank, figures in start_up.ranks.items() if "weights" in figures or rank]
     with_cache = [f for f in figured if "kv" in f]
     if with_cache:
         return min(with_cache, key=lambda f: f["kv"])
@@ -265,19 +265,19 @@ def _derived(row: dict[str, Any]) -> None:
         row["derived_budget_residual_gib"] = round(total * share - sum(parts), 2)
 
 
-def _notes(found: StartUp) -> Iterator[str]:
-    free = number(found.said.get("free_gib"))
+def _notes(start_up: StartUp) -> Iterator[str]:
+    free = number(start_up.said.get("free_gib"))
     if free is not None:
         yield f"free at start {free:g} GiB"
-    if found.failure[1]:
-        yield found.failure[1]
-    named = [rank for rank, figures in found.ranks.items() if "weights" in figures]
+    if start_up.failure[1]:
+        yield start_up.failure[1]
+    named = [rank for rank, figures in start_up.ranks.items() if "weights" in figures]
     if len(named) > 1:
-        sizes = [found.ranks[rank]["weights"] for rank in named]
+        sizes = [start_up.ranks[rank]["weights"] for rank in named]
         yield f"{len(named)} ranks, weights {min(sizes):g} to {max(sizes):g} GiB"
-    if found.said.get("speculative"):
+    if start_up.said.get("speculative"):
         yield "speculative decoding"
-    yield from found.notes
+    yield from start_up.notes
 
 
 NO_MODEL: Final = "the structure of the model is not known"
@@ -321,10 +321,10 @@ def scored(row: dict[str, Any], architecture: Architecture | None) -> Scored:
     name = row.get("config_id")
     if architecture is not None and isinstance(name, str):
         configs.made[name] = architecture
-    found = score.score_row(rows.row_of(row, str(row.get("id"))), configs)
+    scored_row = score.score_row(rows.row_of(row, str(row.get("id"))), configs)
     if architecture is None:
-        return replace(found, left_out=dict.fromkeys(found.left_out, NO_MODEL))
-    return found
+        return replace(scored_row, left_out=dict.fromkeys(scored_row.left_out, NO_MODEL))
+    return scored_row
 
 
 def missing(row: dict[str, Any], architecture: Architecture | None) -> str:

@@ -74,110 +74,110 @@ _SAID: Final = {
 """What the line of arguments says, by the name that a row has for it."""
 
 
-def restarts(line: Line, found: StartUp) -> bool:
+def restarts(line: Line, start_up: StartUp) -> bool:
     """Whether a line begins a start-up of its own after one that is known already."""
-    return found.told and bool(_ARGS.search(line.text))
+    return start_up.told and bool(_ARGS.search(line.text))
 
 
-def take(line: Line, found: StartUp) -> bool:
+def take(line: Line, start_up: StartUp) -> bool:
     """Take what a line says; whether it is a line of this engine at all."""
     text, rank = line.text, line.rank
     if not _NEEDLES.search(text):
         return False
     args = _ARGS.search(text)
     if args:
-        _arguments(found, args["text"])
+        _arguments(start_up, args["text"])
         return True
     version = _VERSION.search(text)
     if version:
-        found.say("engine_version", version["v"])
-    known = _weights(text, rank, found)
-    known = _pools(text, rank, found) or known
+        start_up.say("engine_version", version["v"])
+    known = _weights(text, rank, start_up)
+    known = _pools(text, rank, start_up) or known
     if _SHORT in text:
-        found.fail("kv-too-small", "no memory is left for the KV cache")
+        start_up.fail("kv-too-small", "no memory is left for the KV cache")
         known = True
     if "The server is fired up" in text:
-        found.started = not found.failure[0]
+        start_up.started = not start_up.failure[0]
         known = True
     return known
 
 
-def _arguments(found: StartUp, text: str) -> None:
-    if found.args:
+def _arguments(start_up: StartUp, text: str) -> None:
+    if start_up.args:
         return
     for name, value in printed_settings(text).items():
         if value in (None, False, 0, "", "auto") or value == [] or value == {}:
             continue
-        found.args[name] = enum_value(value)
+        start_up.args[name] = enum_value(value)
         if name in _SAID:
-            found.say(_SAID[name], enum_value(value))
-    found.whole = True
-    tp, pp, dp = (_size(found.args.get(name)) for name in ("tp_size", "pp_size", "dp_size"))
-    inside = bool(found.args.get("enable_dp_attention"))
-    found.say("tensor_parallel", tp // dp if inside and tp % dp == 0 else tp)
-    found.say("pipeline_parallel", pp)
-    found.say("data_parallel", dp)
-    found.say("enforce_eager", False)
-    found.say("kv_cache_dtype", "auto")
-    chunk = found.args.get("chunked_prefill_size")
+            start_up.say(_SAID[name], enum_value(value))
+    start_up.whole = True
+    tp, pp, dp = (_size(start_up.args.get(name)) for name in ("tp_size", "pp_size", "dp_size"))
+    inside = bool(start_up.args.get("enable_dp_attention"))
+    start_up.say("tensor_parallel", tp // dp if inside and tp % dp == 0 else tp)
+    start_up.say("pipeline_parallel", pp)
+    start_up.say("data_parallel", dp)
+    start_up.say("enforce_eager", False)
+    start_up.say("kv_cache_dtype", "auto")
+    chunk = start_up.args.get("chunked_prefill_size")
     if isinstance(chunk, int) and chunk > 0:
-        found.say("max_num_batched_tokens", chunk)
+        start_up.say("max_num_batched_tokens", chunk)
 
 
 def _size(value: object) -> int:
     return value if isinstance(value, int) and value > 0 else 1
 
 
-def _weights(text: str, rank: str, found: StartUp) -> bool:
+def _weights(text: str, rank: str, start_up: StartUp) -> bool:
     begin = _BEGIN.search(text)
     if begin:
-        found.measure(rank, "before", float(begin["gib"]))
-        found.say("free_gib", float(begin["gib"]))
+        start_up.measure(rank, "before", float(begin["gib"]))
+        start_up.say("free_gib", float(begin["gib"]))
         return True
     end = _END.search(text)
     if not end:
         return False
     kind, dtype = _TYPE.search(end["rest"]), _DTYPE.search(end["rest"])
     if kind:
-        found.say("architecture_family", kind["name"])
+        start_up.say("architecture_family", kind["name"])
     if dtype:
-        found.say("dtype", dtype["name"])
+        start_up.say("dtype", dtype["name"])
     used, left = _USED.search(end["rest"]), _AVAILABLE.search(end["rest"])
-    own = found.ranks.get(rank, {})
+    figures = start_up.ranks.get(rank, {})
     if used:
-        found.measure(rank, "weights", float(used["gib"]))
-    elif left and "before" in own:
-        found.measure(rank, "weights", round(own["before"] - float(left["gib"]), 2))
+        start_up.measure(rank, "weights", float(used["gib"]))
+    elif left and "before" in figures:
+        start_up.measure(rank, "weights", round(figures["before"] - float(left["gib"]), 2))
     return True
 
 
-def _pools(text: str, rank: str, found: StartUp) -> bool:
-    own = found.ranks.get(rank, {})
+def _pools(text: str, rank: str, start_up: StartUp) -> bool:
+    figures = start_up.ranks.get(rank, {})
     pool, states = _POOL.search(text), _STATES.search(text)
-    if pool and "pools_done" not in own:
+    if pool and "pools_done" not in figures:
         gib = float(pool["kv"]) if pool["kv"] else float(pool["k"]) + float(pool["v"])
-        found.measure(rank, "kv", round(own.get("kv", 0.0) + gib, 2), again=True)
+        start_up.measure(rank, "kv", round(figures.get("kv", 0.0) + gib, 2), again=True)
         tokens, dtype = _TOKENS.search(pool["words"]), _DTYPE.search(pool["words"])
         if tokens:
-            found.measure(rank, "pool_tokens", int(tokens[1]))
+            start_up.measure(rank, "pool_tokens", int(tokens[1]))
         if dtype:
-            found.note(f"KV cache in {dtype['name']}")
+            start_up.note(f"KV cache in {dtype['name']}")
         return True
-    if states and "pools_done" not in own:
-        found.measure(rank, "states", float(states["conv"]) + float(states["ssm"]))
+    if states and "pools_done" not in figures:
+        start_up.measure(rank, "states", float(states["conv"]) + float(states["ssm"]))
         return True
     if "Memory pool end" in text:
-        found.measure(rank, "pools_done", 1.0)
+        start_up.measure(rank, "pools_done", 1.0)
         return True
     graphs = _GRAPHS.search(text)
     if graphs:
-        found.measure(
-            rank, "graphs", round(own.get("graphs", 0.0) + float(graphs["gib"]), 2), again=True
+        start_up.measure(
+            rank, "graphs", round(figures.get("graphs", 0.0) + float(graphs["gib"]), 2), again=True
         )
         return True
     limits = _LIMITS.search(text)
     if limits:
-        found.measure(rank, "tokens", int(limits["tokens"]))
-        found.say("max_model_len", int(limits["length"]))
+        start_up.measure(rank, "tokens", int(limits["tokens"]))
+        start_up.say("max_model_len", int(limits["length"]))
         return True
     return False

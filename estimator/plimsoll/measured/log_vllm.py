@@ -151,75 +151,75 @@ _ALL_ARGS: Final = {
 """Defaults of arguments in the line that prints all of them (0.4 to 0.8)."""
 
 
-def inputs(found: StartUp) -> dict[str, Any]:
+def inputs(start_up: StartUp) -> dict[str, Any]:
     """What lines and arguments say. What a line says counts, except for the utilization: the line
     rounds it and the argument does not."""
-    said: dict[str, Any] = dict(found.said)
+    stated: dict[str, Any] = dict(start_up.said)
     for name, key in _FROM_ARGS.items():
-        value = found.args.get(name)
-        if value is not None and (key not in said or key == "gpu_memory_utilization"):
-            said[key] = value
-    if found.whole:
-        said.setdefault("expert_parallel", False)
+        value = start_up.args.get(name)
+        if value is not None and (key not in stated or key == "gpu_memory_utilization"):
+            stated[key] = value
+    if start_up.whole:
+        stated.setdefault("expert_parallel", False)
         for key in ("tensor_parallel", "pipeline_parallel", "data_parallel"):
-            said.setdefault(key, 1)
-    return said
+            stated.setdefault(key, 1)
+    return stated
 
 
-def restarts(line: Line, found: StartUp) -> bool:
+def restarts(line: Line, start_up: StartUp) -> bool:
     """Whether a line begins a start-up of its own after one that is known already."""
     if "LLM engine (v" in line.text:
-        return line.rank in found.ranks and bool(_ENGINE.search(line.text))
-    return bool(_SERVER.search(line.text)) and found.told
+        return line.rank in start_up.ranks and bool(_ENGINE.search(line.text))
+    return bool(_SERVER.search(line.text)) and start_up.told
 
 
-def take(line: Line, found: StartUp) -> bool:
+def take(line: Line, start_up: StartUp) -> bool:
     """Take what a line says; whether it is a line of this engine at all."""
     text = line.text
     if not _NEEDLES.search(text):
         return False
-    known = _inputs(line, found)
+    known = _inputs(line, start_up)
     for pattern in _MEASURED:
         match = pattern.search(text)
         if match:
             known = True
-            _figures(line.rank, match.groupdict(), found)
-    known = _usage(line, found) or known
-    known = _failed(text, found) or known
-    if _STARTED.search(text) or (_CAPTURED in text and found.said.get("v1") is False):
+            _figures(line.rank, match.groupdict(), start_up)
+    known = _usage(line, start_up) or known
+    known = _failed(text, start_up) or known
+    if _STARTED.search(text) or (_CAPTURED in text and start_up.said.get("v1") is False):
         # Other servers say the same, so it does not make this one of vLLM's lines.
-        found.started = not found.failure[0]
+        start_up.started = not start_up.failure[0]
     return known
 
 
-def _inputs(line: Line, found: StartUp) -> bool:
+def _inputs(line: Line, start_up: StartUp) -> bool:
     text = line.text
     engine = _ENGINE.search(text)
     if engine:
         second = engine["number"] == "1"
-        _version(found, engine["version"], second)
+        _version(start_up, engine["version"], second)
         for name, value in printed_settings(engine["config"]).items():
             if name == "quantization" and value is None:
-                found.say("quantization", UNQUANTIZED)
+                start_up.say("quantization", UNQUANTIZED)
             elif name in _CONFIG:
-                found.say(_CONFIG[name], enum_value(value))
+                start_up.say(_CONFIG[name], enum_value(value))
             elif name in ("speculative_config", "speculative_model") and value is not None:
-                found.say("speculative", True)
+                start_up.say("speculative", True)
         if not second:
             # The first engine has no data parallelism.
-            found.say("data_parallel", 1)
+            start_up.say("data_parallel", 1)
         return True
     server = _SERVER.search(text) or _BANNER.search(text)
     if server:
-        _version(found, server["version"], None)
+        _version(start_up, server["version"], None)
         return True
     args = _ARGS.search(text)
     if args:
-        _arguments(found, args["what"], args["text"])
+        _arguments(start_up, args["what"], args["text"])
         return True
     estimate = _ESTIMATE.search(text)
     if estimate:
-        found.note(f"CUDA graph estimate {estimate['gib']} GiB")
+        start_up.note(f"CUDA graph estimate {estimate['gib']} GiB")
         return True
     known = False
     for name, pattern in _SAID:
@@ -228,89 +228,89 @@ def _inputs(line: Line, found: StartUp) -> bool:
             known = True
             figure: Any = int(match[1]) if match[1].isdigit() else match[1]
             if name == "block_size":
-                found.said[name] = figure
-            found.say(name, figure)
+                start_up.said[name] = figure
+            start_up.say(name, figure)
     return known
 
 
-def _version(found: StartUp, version: str, first: bool | None) -> None:
-    found.say("engine_version", version.removeprefix("v"))
+def _version(start_up: StartUp, version: str, first: bool | None) -> None:
+    start_up.say("engine_version", version.removeprefix("v"))
     if first is not None:
-        found.say("v1", first)
+        start_up.say("v1", first)
 
 
-def _arguments(found: StartUp, what: str, text: str) -> None:
+def _arguments(start_up: StartUp, what: str, text: str) -> None:
     """The command line as the server prints it: what is not default (0.9 on), or everything."""
-    if found.args:
+    if start_up.args:
         return
     everything = what.startswith("args")
-    said = printed_settings(("(" if everything else "{") + text)
-    for name, value in said.items():
+    stated = printed_settings(("(" if everything else "{") + text)
+    for name, value in stated.items():
         plain = enum_value(value)
         if not everything or (plain and _ALL_ARGS.get(name) != plain):
-            found.args[name] = plain
-    found.whole = True
+            start_up.args[name] = plain
+    start_up.whole = True
 
 
-def _figures(rank: str, said: dict[str, str | None], found: StartUp) -> None:
-    for name, text in said.items():
+def _figures(rank: str, stated: dict[str, str | None], start_up: StartUp) -> None:
+    for name, text in stated.items():
         if text is None:
             continue
         value = float(text.replace(",", ""))
         if name == "total":
-            found.say("gpu_total_gib", value)
+            start_up.say("gpu_total_gib", value)
         elif name == "share_rounded":
-            found.say("share_rounded", value)
+            start_up.say("share_rounded", value)
         elif name == "max_len":
-            found.say("max_model_len", int(value))
+            start_up.say("max_model_len", int(value))
         else:
-            found.measure(rank, name, value, least=name in _LEAST)
+            start_up.measure(rank, name, value, least=name in _LEAST)
 
 
-def _usage(line: Line, found: StartUp) -> bool:
+def _usage(line: Line, start_up: StartUp) -> bool:
     """The line that adds the budget up once graphs are captured, or refuses it at the start."""
     budget = _BUDGET.search(line.text)
     if not budget:
         return False
     free, total = float(budget["free"]), float(budget["total"])
-    found.say("gpu_total_gib", total)
-    found.say("gpu_memory_utilization", budget["share"])
-    found.say("free_gib", free)
+    start_up.say("gpu_total_gib", total)
+    start_up.say("gpu_memory_utilization", budget["share"])
+    start_up.say("free_gib", free)
     if "less than" in budget["short"]:
         taken = total - free
         if taken > max(LEAST_TAKEN_GIB, SHARE_TAKEN * total):
-            found.fail("contention", f"{taken:.2f} GiB of the GPU were taken at the start")
+            start_up.fail("contention", f"{taken:.2f} GiB of the GPU were taken at the start")
         else:
-            found.fail("oom", "the GPU has less free memory than its share at the start")
+            start_up.fail("oom", "the GPU has less free memory than its share at the start")
         return True
     usage = _USAGE.search(line.text)
     if usage:
-        own = "weights_used" if usage["what"] == "weight" else "consumed"
-        found.measure(line.rank, own, float(usage["first"]))
+        figure = "weights_used" if usage["what"] == "weight" else "consumed"
+        start_up.measure(line.rank, figure, float(usage["first"]))
         for name in ("activation", "graphs", "non_torch"):
             if usage[name] is not None:
-                found.measure(line.rank, name, float(usage[name]))
+                start_up.measure(line.rank, name, float(usage[name]))
     use = _IN_USE.search(line.text)
     if use:
         gib = float(use["gib"]) if use["gib"] else int(use["bytes"]) / 2**30
-        found.measure(line.rank, "kv", round(gib, 2))
+        start_up.measure(line.rank, "kv", round(gib, 2))
     return True
 
 
-def _failed(text: str, found: StartUp) -> bool:
+def _failed(text: str, start_up: StartUp) -> bool:
     needed = _NEEDED.search(text)
     if needed:
-        found.say("max_model_len", int(needed["length"]))
-        found.measure("", "kv", float(needed["kv"]))
-        found.fail("kv-too-small", f"one request needs {needed['needed']} GiB of KV cache")
+        start_up.say("max_model_len", int(needed["length"]))
+        start_up.measure("", "kv", float(needed["kv"]))
+        start_up.fail("kv-too-small", f"one request needs {needed['needed']} GiB of KV cache")
         return True
     long = _TOO_LONG.search(text)
     if long:
-        found.say("max_model_len", int(long["length"]))
-        found.measure("", "tokens", int(long["tokens"]))
-        found.fail("kv-too-small", "the longest request does not fit in the KV cache")
+        start_up.say("max_model_len", int(long["length"]))
+        start_up.measure("", "tokens", int(long["tokens"]))
+        start_up.fail("kv-too-small", "the longest request does not fit in the KV cache")
         return True
     if "No available memory for the cache blocks" in text:
-        found.fail("kv-too-small", "no memory is left for the KV cache")
+        start_up.fail("kv-too-small", "no memory is left for the KV cache")
         return True
     return False

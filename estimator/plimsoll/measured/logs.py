@@ -42,24 +42,24 @@ _GPU: Final = re.compile(
 _NEEDLES: Final = ("out of memory", "OutOfMemory", "device_name=", "GPU ", "| ")
 
 
-def take_common(text: str, found: StartUp) -> None:
+def take_common(text: str, start_up: StartUp) -> None:
     """Take what a line says that is no engine's own."""
     if not any(needle in text for needle in _NEEDLES):
         return
     gpu = _GPU.search(text)
     if gpu:
         name = gpu["kernel"].replace("_", " ") if gpu["kernel"] else gpu[gpu.lastgroup or 0]
-        found.say("gpu", name.strip())
+        start_up.say("gpu", name.strip())
     if not _MEMORY.search(text):
         return
     total = _TOTAL.search(text)
     if total:
-        found.say("gpu_total_gib", total["new"] or total["old"])
+        start_up.say("gpu_total_gib", total["new"] or total["old"])
     others = [float(match["gib"]) for match in _OTHERS.finditer(text) if _is_number(match["gib"])]
     if any(gib >= OTHERS_GIB for gib in others):
-        found.fail("contention", "another process held memory of the GPU")
+        start_up.fail("contention", "another process held memory of the GPU")
     else:
-        found.fail("oom", "out of memory")
+        start_up.fail("oom", "out of memory")
 
 
 def _is_number(text: str) -> bool:

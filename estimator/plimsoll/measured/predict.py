@@ -173,7 +173,7 @@ which."""
 def _of(estimate: Estimate, term: TermId) -> float:
     copies = max(1, estimate.parallelism.data)
     if term in _TERMS:
-        return estimate.term(_TERMS[term]).bytes / GIB
+        return estimate.terms[_TERMS[term]].bytes / GIB
     if term is TermId.KV_GIB:
         return estimate.kv_capacity / GIB
     if term is TermId.CONCURRENCY:
@@ -186,9 +186,9 @@ def _stages(variant: Variant) -> tuple[int, ...]:
     from plimsoll.engines.layers.dtypes import weight_dtype
     from plimsoll.engines.layers.sharding import stage_weights
 
-    own, settings = variant.architecture, variant.settings
-    dtype = weight_dtype(own, settings.dtype)
-    return tuple(stage_weights(own, dtype, settings.quantization, variant.parallelism))
+    architecture, settings = variant.architecture, variant.settings
+    dtype = weight_dtype(architecture, settings.dtype)
+    return tuple(stage_weights(architecture, dtype, settings.quantization, variant.parallelism))
 
 
 def _peaks(variant: Variant) -> tuple[int, ...]:
@@ -197,11 +197,11 @@ def _peaks(variant: Variant) -> tuple[int, ...]:
     from plimsoll.engines.vllm.constants import constants
     from plimsoll.engines.vllm.defaults import resolve
 
-    own, settings, split = variant.architecture, variant.settings, variant.parallelism
+    architecture, settings, split = variant.architecture, variant.settings, variant.parallelism
     figures = constants(settings.version)
-    resolved = resolve(own, settings, variant.accelerator, figures)
+    resolved = resolve(architecture, settings, variant.accelerator, figures)
     return tuple(
-        activation(own, settings, resolved, split, stage, figures).bytes
+        activation(architecture, settings, resolved, split, stage, figures).bytes
         for stage in range(split.pipeline)
     )
 
@@ -213,11 +213,13 @@ def _graphs(variant: Variant) -> int:
     from plimsoll.engines.vllm.defaults import resolve
     from plimsoll.engines.vllm.overheads import captured
 
-    own, split = variant.architecture, variant.parallelism
+    architecture, split = variant.architecture, variant.parallelism
     figures = constants(variant.settings.version)
-    resolved = resolve(own, variant.settings, variant.accelerator, figures)
-    layers = max(end - start for start, end in stage_layers(len(own.blocks), split.pipeline))
-    return captured(own, resolved, layers, variant.accelerator, figures)
+    resolved = resolve(architecture, variant.settings, variant.accelerator, figures)
+    layers = max(
+        end - start for start, end in stage_layers(len(architecture.blocks), split.pipeline)
+    )
+    return captured(architecture, resolved, layers, variant.accelerator, figures)
 
 
 _NAME: Final = "measured"
@@ -248,7 +250,7 @@ def verdict(row: Row, known: Facts) -> Decision | str:
 
 def judged(known: Facts, variant: Variant) -> Decision:
     """What decide() says to one start-up on that GPU alone."""
-    own, split = variant.architecture, variant.parallelism
+    architecture, split = variant.architecture, variant.parallelism
     accelerator = replace(
         variant.accelerator,
         name=_NAME
@@ -258,7 +260,7 @@ def judged(known: Facts, variant: Variant) -> Decision:
     )
     knowledge = Knowledge({variant.settings.name: known.engine}, (accelerator,))
     request = Request(
-        Model("the row's model", ModelSource.CONFIG, own, own.parameters),
+        Model("the row's model", ModelSource.CONFIG, architecture, architecture.parameters),
         variant.settings,
         wanted=Wanted(
             allowed=(accelerator.name,),
@@ -301,11 +303,11 @@ def _corners(found: list[Variant]) -> list[Variant]:
 
 def _size(one: Variant) -> tuple[object, ...]:
     """Sorts by how much a start-up may hold, what weighs most first."""
-    s, own = one.settings, one.architecture
+    s, architecture = one.settings, one.architecture
     share = s.utilization if s.utilization is not None else DEFAULT_SHARE
     return (
         -share,
-        s.max_model_len or own.max_model_len,
+        s.max_model_len or architecture.max_model_len,
         s.kv_cache_dtype != "fp8",
         s.max_num_seqs or LARGE,
         s.max_num_batched_tokens or LARGE,

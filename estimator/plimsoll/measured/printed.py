@@ -58,18 +58,18 @@ def number(value: object) -> float | None:
     if not isinstance(value, (int, float)):
         return None
     try:
-        found = float(value)
+        figure = float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) and abs(found) < 1e15 else None
+    return figure if math.isfinite(figure) and abs(figure) < 1e15 else None
 
 
 def whole(value: object, most: int = 10**9) -> int | None:
     """A whole number from 1 to `most`."""
-    found = number(value)
-    if found is None or found != int(found) or not 1 <= found <= most:
+    figure = number(value)
+    if figure is None or figure != int(figure) or not 1 <= figure <= most:
         return None
-    return int(found)
+    return int(figure)
 
 
 def yes_or_no(value: object) -> bool | None:
@@ -95,10 +95,10 @@ def share(value: object) -> Decimal | None:
     if isinstance(value, bool) or number(value) is None:
         return None
     try:
-        found = Decimal(str(value).strip())
+        exact = Decimal(str(value).strip())
     except InvalidOperation:
         return None
-    return found if found.is_finite() and 0 < found <= 1 else None
+    return exact if exact.is_finite() and 0 < exact <= 1 else None
 
 
 def printed_settings(text: str) -> dict[str, object]:
@@ -110,13 +110,13 @@ def printed_settings(text: str) -> dict[str, object]:
     text = text.lstrip()
     match = re.match(r"(?:[A-Za-z_]\w*)?[({]", text)
     start = match.end() if match else 0
-    found: dict[str, object] = {}
+    settings: dict[str, object] = {}
     for part in _parts(text, start):
         named = _NAME.match(part)
         if named:
             name = named["quoted"] or named["bare"]
-            found.setdefault(name, literal(part[named.end() :].strip()))
-    return found
+            settings.setdefault(name, literal(part[named.end() :].strip()))
+    return settings
 
 
 def _parts(text: str, start: int) -> list[str]:

@@ -112,12 +112,12 @@ def score_row(row: Row, configs: Configs) -> Scored:
             left[term] = value
             continue
         predicted = _guarded("estimate", predict.predict, row, known, term)
-        found = _checked(predicted, known, term)
-        if isinstance(found, str):
-            left[term] = found
+        prediction = _checked(predicted, known, term)
+        if isinstance(prediction, str):
+            left[term] = prediction
         else:
             physical = known.physical / GIB if known.physical is not None else None
-            points[term] = Point(row, term, found, value, physical)
+            points[term] = Point(row, term, prediction, value, physical)
     verdict = _guarded("verdict", predict.verdict, row, known)
     if isinstance(verdict, Decision):
         return Scored(row, points, verdict, left)
@@ -132,24 +132,24 @@ def _guarded(what: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
         return f"{NOT_MODELLED}{what} failed: {type(error).__name__}: {shown(str(error))}"
 
 
-def _checked(found: Prediction | str, known: Facts, term: TermId) -> Prediction | str:
+def _checked(prediction: Prediction | str, known: Facts, term: TermId) -> Prediction | str:
     """A prediction that counts, or why it does not."""
-    if isinstance(found, str):
-        return found
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+    if isinstance(prediction, str):
+        return prediction
+    if not (math.isfinite(prediction.low) and math.isfinite(prediction.high)):
         return f"{NOT_MODELLED}estimate is not a number"
     gib = known.physical / GIB if known.physical is not None else None
-    if not found.counts(term, gib):
+    if not prediction.counts(term, gib):
         return f"{WIDE}: {_open(known, term)} unknown"
-    return found
+    return prediction
 
 
 def _open(known: Facts, term: TermId) -> str:
     """What leaves the range of a term open, in words."""
-    found = sorted((AXES[term].tried & known.unknown) - {"gpu"})
+    unknown = sorted((AXES[term].tried & known.unknown) - {"gpu"})
     if term is TermId.WEIGHTS or len(known.splits) > 1:
-        found.append("rank" if len(known.splits) == 1 else "parallelism")
-    return ", ".join(found or ["version"])
+        unknown.append("rank" if len(known.splits) == 1 else "parallelism")
+    return ", ".join(unknown or ["version"])
 
 
 def summary(points: Sequence[Point]) -> Summary:
@@ -216,14 +216,14 @@ def as_dict(scored: Sequence[Scored]) -> dict[str, Any]:
 
 
 def _term_dict(points: Sequence[Point], term: TermId) -> dict[str, float | int | None]:
-    found = summary(points)
+    errors = summary(points)
     gib = term.in_gib
     return {
-        "n": found.n,
-        "median_pct": _rounded(found.median_pct),
-        "p95_pct": _rounded(found.p95_pct),
-        "median_gib": _rounded(found.median) if gib else None,
-        "p95_gib": _rounded(found.p95) if gib else None,
+        "n": errors.n,
+        "median_pct": _rounded(errors.median_pct),
+        "p95_pct": _rounded(errors.p95_pct),
+        "median_gib": _rounded(errors.median) if gib else None,
+        "p95_gib": _rounded(errors.p95) if gib else None,
     }
 
 
@@ -262,7 +262,7 @@ class Cut:
 def cuts(scored: Sequence[Scored]) -> list[Cut]:
     """Every cut that has a point, in the order in which they are shown."""
     kv = points_of(scored, TermId.KV_GIB)
-    found = [
+    all_cuts = [
         Cut("KV cache GiB", "% of GPU memory", of_physical(kv)),
         Cut(
             f"KV cache GiB, where over {LARGE_CACHE_GIB:g} GiB",
@@ -274,19 +274,21 @@ def cuts(scored: Sequence[Scored]) -> list[Cut]:
     for term in TermId:
         points = points_of(scored, term)
         exact = [p for p in points if p.prediction.low == p.prediction.high]
-        found.append(Cut(f"{term}: every input known", "%", summary(exact)))
+        all_cuts.append(Cut(f"{term}: every input known", "%", summary(exact)))
         if sweep:
             inside = [p for p in points if p.row.id in sweep]
             outside = [p for p in points if p.row.id not in sweep]
-            found.append(Cut(f"{term}: the sweep", "%", summary(inside)))
-            found.append(Cut(f"{term}: everything else", "%", summary(outside)))
+            all_cuts.append(Cut(f"{term}: the sweep", "%", summary(inside)))
+            all_cuts.append(Cut(f"{term}: everything else", "%", summary(outside)))
     if sweep:
         inside = [p for p in kv if p.row.id in sweep]
-        found.append(Cut("KV cache GiB: the sweep", "% of GPU memory", of_physical(inside)))
+        all_cuts.append(Cut("KV cache GiB: the sweep", "% of GPU memory", of_physical(inside)))
         outside = [p for p in kv if p.row.id not in sweep]
-        found.append(Cut("KV cache GiB: everything else", "% of GPU memory", of_physical(outside)))
-        found += list(_halves(scored, sweep))
-    return [cut for cut in found if cut.summary.n]
+        all_cuts.append(
+            Cut("KV cache GiB: everything else", "% of GPU memory", of_physical(outside))
+        )
+        all_cuts += list(_halves(scored, sweep))
+    return [cut for cut in all_cuts if cut.summary.n]
 
 
 def _halves(scored: Sequence[Scored], sweep: frozenset[str]) -> Iterable[Cut]:

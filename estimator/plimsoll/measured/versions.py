@@ -57,10 +57,10 @@ def read(text: str) -> Versions:
     """What a version text may mean; never raises. text: in lower case."""
     fork = next((word for word in _FORKS if word in text), "")
     plain = re.sub(r"\(.*?\)", " ", text)
-    found = [] if _DATE.match(plain.strip()) else list(_NUMBER.finditer(plain[:256]))
-    if not found or _UNTAGGED.match(plain.strip()):
+    numbers = [] if _DATE.match(plain.strip()) else list(_NUMBER.finditer(plain[:256]))
+    if not numbers or _UNTAGGED.match(plain.strip()):
         return Versions(fork=fork)
-    bounds = [_bounds(match) for match in found]
+    bounds = [_bounds(match) for match in numbers]
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
     if re.search(r"\d\s*\+(\s|$)", plain):
         high = (_LAST, _LAST, _LAST)

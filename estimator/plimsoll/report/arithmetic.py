@@ -108,7 +108,7 @@ def room(workload: Workload, estimate: Estimate) -> str:
     said = workload.input_tokens, workload.output_tokens
     sequence = length if None in said else sum(n or 0 for n in said)
     asked = max(length, (workload.concurrent or 1) * sequence)
-    if estimate.term(TermName.KV_CACHE).basis == NO_CACHE:
+    if estimate.terms[TermName.KV_CACHE].basis == NO_CACHE:
         return NO_CACHE
     if estimate.kv_capacity <= 0:
         return f"no room for KV cache, {asked} tokens asked"
@@ -171,7 +171,7 @@ def _tenths(estimate: Estimate) -> dict[TermName, int]:
 
 
 def _term(estimate: Estimate, name: TermName, tenths: int) -> str:
-    basis = estimate.term(name).basis if name is TermName.KV_CACHE else ""
+    basis = estimate.terms[name].basis if name is TermName.KV_CACHE else ""
     return f"{TERMS[name]} {tenths / 10:.1f}" + (f" ({basis})" if basis else "")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from plimsoll.decision.policy import outcome
 from plimsoll.report.nodes import nodes_message, placement_reason
-from plimsoll.report.wording import problems_of, warnings_of
+from plimsoll.report.wording import notes_of, problems_of, warnings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ def parallelism_dict(parallelism: Parallelism) -> dict[str, Any]:
     return asdict(parallelism)
 
 
-def estimate_dict(estimate: Estimate) -> dict[str, Any]:
+def estimate_dict(estimate: Estimate, places: Places) -> dict[str, Any]:
     """An estimate: every term in bytes with its band, and what was resolved on the way."""
     return {
         "engineVersion": estimate.version,
@@ -58,7 +58,7 @@ def estimate_dict(estimate: Estimate) -> dict[str, Any]:
         "kvCacheTokens": estimate.kv_tokens,
         "maxConcurrency": round(estimate.max_concurrency, 4),
         "largestMaxModelLen": estimate.largest_max_model_len,
-        "notes": list(estimate.notes),
+        "notes": list(notes_of(estimate, places)),
     }
 
 
@@ -137,7 +137,7 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
         "warnings": list(warnings_of(verdict)),
         "accelerator": verdict.accelerator or None,
         "shortBy": verdict.short_by,
-        "estimate": estimate_dict(verdict.estimate) if verdict.estimate else None,
+        "estimate": estimate_dict(verdict.estimate, verdict.places) if verdict.estimate else None,
         "placement": placement_dict(verdict.placement) if verdict.placement else None,
         "alternatives": [alternative_dict(a, verdict.places) for a in verdict.alternatives],
         "ruleOfThumb": rule_of_thumb_dict(verdict.rule_of_thumb) if verdict.rule_of_thumb else None,

@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.errors import Problem, shown
 from plimsoll.findings import Finding, Rule
 from plimsoll.paths import Field
+from plimsoll.report import refusals
 from plimsoll.units import ceil_mib, floor_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from plimsoll.decision.verdict import Verdict
+    from plimsoll.engines.base import Estimate
     from plimsoll.findings import Fact
     from plimsoll.paths import Places
 
 TEXTS: Final[dict[Rule, tuple[str, str]]] = {
+    **refusals.REFUSALS,
     Rule.SIZE: ("must be at least 1 and at most {most}", ""),
     Rule.REPLICAS: ("must be from 0 to {most}", ""),
     Rule.SHARE: ("must be above 0 and at most 1, such as 0.9", ""),
@@ -90,6 +93,8 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
 """What would have been right, and the next step (empty if the first says it all)."""
 
 SENTENCES: Final[dict[Rule, str]] = {
+    **refusals.VAIN,
+    **refusals.ASSUMED,
     Rule.TENSOR_BEYOND_USUAL_NODE: (
         "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
         "set {most} or less and spread over nodes with {end_of.pipeline}"
@@ -131,7 +136,10 @@ def problem(finding: Finding | Problem, places: Places) -> Problem:
     wanted, fix = TEXTS[finding.rule]
     facts = _facts(finding, places)
     path = places.path(finding.field, finding.index)
-    return Problem(path, _given(finding), wanted.format_map(facts), fix.format_map(facts))
+    given = facts["given"]
+    if finding.rule in refusals.GIVEN:
+        given = refusals.GIVEN[finding.rule].format_map(facts)
+    return Problem(path, str(given), wanted.format_map(facts), fix.format_map(facts))
 
 
 def problems(findings: Iterable[Finding | Problem], places: Places) -> tuple[Problem, ...]:
@@ -154,6 +162,11 @@ def problems_of(verdict: Verdict) -> tuple[Problem, ...]:
 def warnings_of(verdict: Verdict) -> tuple[str, ...]:
     """What a reader of the verdict should know, a sentence each."""
     return tuple(sentence(one, verdict.places) for one in verdict.warnings)
+
+
+def notes_of(estimate: Estimate, places: Places) -> tuple[str, ...]:
+    """What an estimate assumed, a sentence each."""
+    return tuple(sentence(one, places) for one in estimate.notes)
 
 
 def _facts(finding: Finding, places: Places) -> dict[str, object]:

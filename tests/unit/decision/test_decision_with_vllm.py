@@ -201,7 +201,7 @@ def test_videos_that_take_gigabytes_at_start_up_are_advised_away_before_images_a
     found = decide(of)
     assert found.decision is Decision.DENY
     assert found.estimate is not None
-    peak = found.estimate.term(TermName.ACTIVATION)
+    peak = found.estimate.terms[TermName.ACTIVATION]
     assert peak.basis == "1 video of 114688 tokens in the encoder"
     ways = ways_out(of)
     videos, images = (f"spec.workload.{what}PerPrompt: 0" for what in ("videos", "images"))

@@ -86,7 +86,7 @@ def test_more_context_never_needs_less(
     one = estimate(entry, fitted(entry, replace(said, max_model_len=short)))
     other = estimate(entry, fitted(entry, replace(said, max_model_len=long)))
     assert one.required <= other.required
-    assert one.term(TermName.KV_CACHE).bytes <= other.term(TermName.KV_CACHE).bytes
+    assert one.terms[TermName.KV_CACHE].bytes <= other.terms[TermName.KV_CACHE].bytes
     assert one.kv_capacity >= other.kv_capacity
 
 
@@ -130,7 +130,7 @@ def test_a_wider_cache_never_needs_less(entry: Entry, said: EngineSettings, narr
     one = estimate(entry, replace(said, kv_cache_dtype=narrow))
     other = estimate(entry, replace(said, kv_cache_dtype="bfloat16"))
     assert one.required <= other.required
-    assert one.term(TermName.KV_CACHE).bytes <= other.term(TermName.KV_CACHE).bytes
+    assert one.terms[TermName.KV_CACHE].bytes <= other.terms[TermName.KV_CACHE].bytes
 
 
 @given(entries, settings())
@@ -138,7 +138,7 @@ def test_wider_weights_never_need_less(entry: Entry, said: EngineSettings) -> No
     said = fitted(entry, said)
     one = estimate(entry, replace(said, dtype="bfloat16"))
     other = estimate(entry, replace(said, dtype="float32"))
-    assert one.term(TermName.WEIGHTS).bytes <= other.term(TermName.WEIGHTS).bytes
+    assert one.terms[TermName.WEIGHTS].bytes <= other.terms[TermName.WEIGHTS].bytes
     assert one.required <= other.required
 
 
@@ -150,7 +150,7 @@ def test_weights_narrowed_at_load_never_take_more(
     said = fitted(entry, said)
     one = estimate(entry, replace(said, quantization=narrow))
     other = estimate(entry, said)
-    assert one.term(TermName.WEIGHTS).bytes <= other.term(TermName.WEIGHTS).bytes
+    assert one.terms[TermName.WEIGHTS].bytes <= other.terms[TermName.WEIGHTS].bytes
 
 
 @given(entries, settings(), st.data())
@@ -160,8 +160,8 @@ def test_more_tensor_parallelism_never_puts_more_weights_on_a_gpu(
     said = fitted(entry, said)
     few, many = sorted(data.draw(two(*[st.sampled_from(sizes(entry))] * 2)))
     one, other = (estimate(entry, said, Parallelism(n)) for n in (few, many))
-    assert one.term(TermName.WEIGHTS).bytes >= other.term(TermName.WEIGHTS).bytes
-    assert one.term(TermName.KV_CACHE).bytes >= other.term(TermName.KV_CACHE).bytes
+    assert one.terms[TermName.WEIGHTS].bytes >= other.terms[TermName.WEIGHTS].bytes
+    assert one.terms[TermName.KV_CACHE].bytes >= other.terms[TermName.KV_CACHE].bytes
 
 
 @given(entries, settings(), two(st.integers(1, 500), st.integers(1, 500)))
@@ -189,7 +189,7 @@ def test_the_sums_are_of_their_terms_and_usable_is_rounded_down(
     assert found.required == sum(t.bytes for t in found.terms)
     assert found.required_low <= found.required <= found.required_high
     assert found.spare + found.required == found.usable
-    others = found.required - found.term(TermName.KV_CACHE).bytes
+    others = found.required - found.terms[TermName.KV_CACHE].bytes
     assert found.kv_capacity + others == found.usable
     share = Fraction(found.utilization) * found.physical
     assert found.physical == visible_memory(H200)

@@ -51,6 +51,7 @@ def quantized(ignore: list[str], **more: Any) -> dict[str, Any]:
     return {**entry.config, "quantization_config": method, **more}
 
 
+@pytest.mark.sweep
 @given(
     st.lists(
         st.tuples(st.sampled_from(ATOMS), st.sampled_from(["", "", "*", "+", "?", "*?"]))

@@ -76,7 +76,7 @@ def test_every_problem_is_a_line_of_the_denial() -> None:
     lines = denial(on("nvidia-a100-80", tensor=3)).splitlines()
     assert lines[0].startswith('spec.accelerator.allowed[0]: Invalid value: "nvidia-a100-80": ')
     assert "did you mean nvidia-a100-80gb" in lines[0]
-    assert lines[1].startswith("spec.engine.parallelism.tensor: Invalid value: 3: must divide")
+    assert lines[1].startswith("spec.engine.parallelism.tensor: Invalid value: 3: a divisor")
     assert lines[2] == "Reproduce: plimsoll check FILE"
     assert lines[3].startswith("Policy: ")
 

@@ -77,7 +77,7 @@ def test_no_images_means_no_videos_unless_they_are_asked_for(
 def test_the_estimate_has_a_line_for_the_slots_and_the_flags_run_them() -> None:
     verdict = decide(request(manifest({"lora": {"maxLoras": 2}}), NoDocuments()))
     assert verdict.estimate is not None
-    assert verdict.estimate.term(TermName.LORA).bytes > 0
+    assert verdict.estimate.terms[TermName.LORA].bytes > 0
     assert verdict.placement is not None
     assert {"--enable-lora", "--max-loras=2"} <= set(verdict.placement.engine_args)
 

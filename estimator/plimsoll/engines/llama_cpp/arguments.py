@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from plimsoll.engines.llama_cpp.constants import or_newest
 from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, file_type
-from plimsoll.engines.plain_flags import PATH, Grammar, passed_on, read
-from plimsoll.errors import Problem, shown
+from plimsoll.engines.plain_flags import Grammar, passed_on, read
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,13 +84,9 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     if file and not made.quantization:
         made = replace(made, quantization=file)
     elif file and file_type(made.quantization) not in (None, file):
+        stated = made.quantization
         problems.append(
-            Problem(
-                PATH,
-                shown(flag),
-                f"a file of the type in spec.engine.quantization ({made.quantization})",
-                "say it in one place only",
-            )
+            finding(Rule.FILE_OF_OTHER_TYPE, Field.EXTRA_ARGS, flag, quantization=stated)
         )
     return replace(reading, settings=made, problems=tuple(problems))
 

@@ -16,14 +16,16 @@ Source: common/common.h, src/llama-context.cpp and tools/server of llama.cpp.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.llama_cpp.ggml_types import CACHE_TYPES
 from plimsoll.engines.llama_cpp.mixture import file_type
-from plimsoll.units import ceil_div
+from plimsoll.errors import Unreadable
+from plimsoll.units import ceil_div, parse_ratio
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from plimsoll.engines.base import EngineSettings, Workload
     from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
@@ -134,8 +136,8 @@ def shares(text: str) -> tuple[Fraction, ...]:
     found = []
     for part in text.replace("/", ",").split(",") if text else ():
         try:
-            found.append(max(Fraction(0), Fraction(part.strip()[:16])))
-        except (ValueError, ZeroDivisionError):
+            found.append(parse_ratio(part))
+        except Unreadable:
             return ()
     return tuple(found)
 

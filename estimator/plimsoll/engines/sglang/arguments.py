@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Reading
 from plimsoll.engines.list_flags import list_grammar, passed_on, read_list
-from plimsoll.engines.plain_flags import PATH
 from plimsoll.engines.sglang.defaults import has_attention_ranks, whole
-from plimsoll.errors import Problem, shown
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
 
 _CHUNK: Final = "chunked-prefill-size"
+_DIGITS: Final = 15
+"""More digits than these no batch has."""
 _EXPERTS: Final = ("expert-parallel-size", "enable-ep-moe", "enable-deepep-moe")
 _ON: Final = "True"
 """The value of a switch of the engine's own that is given."""
@@ -64,48 +66,48 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     return Reading(settings, replace(split, expert=expert), tuple(problems), reading.warnings)
 
 
-def _chunk(settings: EngineSettings) -> tuple[EngineSettings, tuple[Problem, ...]]:
+def _chunk(settings: EngineSettings) -> tuple[EngineSettings, tuple[Finding, ...]]:
     """``--chunked-prefill-size`` is maxNumBatchedTokens, unless it switches chunking off."""
     own = dict(settings.own)
     text = own.get(_CHUNK, "")
-    if not text or text == "0" or text.startswith("-"):
+    if not text.isdecimal() or len(text) > _DIGITS or int(text) == 0:
         if text and settings.max_num_batched_tokens is not None:
-            return settings, (_contradiction(_CHUNK, text, "maxNumBatchedTokens", settings),)
+            return settings, (_contradiction(text, settings),)
         return settings, ()
     del own[_CHUNK]
     if settings.max_num_batched_tokens not in (None, int(text)):
-        return settings, (_contradiction(_CHUNK, text, "maxNumBatchedTokens", settings),)
+        return settings, (_contradiction(text, settings),)
     said = replace(settings, max_num_batched_tokens=int(text), own=tuple(sorted(own.items())))
     return said, ()
 
 
-def _contradiction(flag: str, text: str, field: str, settings: EngineSettings) -> Problem:
-    return Problem(
-        PATH,
-        shown(f"--{flag}={text}"),
-        f"the same as spec.engine.{field} ({settings.max_num_batched_tokens})",
-        "say it in one place only",
+def _contradiction(text: str, settings: EngineSettings) -> Finding:
+    return finding(
+        Rule.FLAG_CONTRADICTS_FIELD,
+        Field.EXTRA_ARGS,
+        f"--{_CHUNK}={text}",
+        typed=Field.MAX_NUM_BATCHED_TOKENS,
+        value=str(settings.max_num_batched_tokens),
     )
 
 
-def _attention_tensor(
-    split: AskedSplit, asked: AskedSplit, problems: list[Finding | Problem]
-) -> int | None:
+def _attention_tensor(split: AskedSplit, asked: AskedSplit, problems: list[Finding]) -> int | None:
     """Tensor-parallel size of attention: --tp-size / --dp-size, or the typed one."""
     said, own, data = split.tensor, asked.tensor, split.data
     if said is None:
         return own
     if not data or said % data:
-        wanted = f"a multiple of --dp-size ({data or 'unsaid'}), which lies inside it with "
-        problems.append(Problem(PATH, shown(f"--tp-size={said}"), wanted + "--enable-dp-attention"))
+        given, rule = f"--tp-size={said}", Rule.ATTENTION_RANKS_DO_NOT_DIVIDE
+        problems.append(finding(rule, Field.EXTRA_ARGS, given, data=str(data or "unsaid")))
         return own
     if own is not None and own != said // data:
         problems.append(
-            Problem(
-                PATH,
-                shown(f"--tp-size={said}"),
-                f"spec.engine.parallelism.tensor ({own}) x data ({data})",
-                "say it in one place only",
+            finding(
+                Rule.ATTENTION_RANKS_CONTRADICT,
+                Field.EXTRA_ARGS,
+                f"--tp-size={said}",
+                tensor=own,
+                data=data,
             )
         )
     return said // data
@@ -114,7 +116,7 @@ def _attention_tensor(
 def _expert(
     settings: EngineSettings,
     asked: AskedSplit,
-    problems: list[Finding | Problem],
+    problems: list[Finding],
 ) -> tuple[bool | None, EngineSettings]:
     """Whether experts lie whole on ranks, by the flags or the typed field."""
     own, field = dict(settings.own), asked.expert
@@ -127,11 +129,12 @@ def _expert(
         return field, settings
     if field is not None and field != said:
         problems.append(
-            Problem(
-                PATH,
-                "--ep-size",
-                f"the same as spec.engine.parallelism.expert ({str(field).lower()})",
-                "say it in one place only",
+            finding(
+                Rule.FEATURE_CONTRADICTS_FIELD,
+                Field.EXTRA_ARGS,
+                written="--ep-size",
+                typed=Field.EXPERT,
+                value=str(field).lower(),
             )
         )
     return said, settings

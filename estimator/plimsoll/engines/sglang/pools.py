@@ -27,8 +27,9 @@ from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers
 from plimsoll.engines.sglang.constants import sliding_pool
 from plimsoll.engines.sglang.defaults import whole
+from plimsoll.errors import Unreadable
 from plimsoll.models.architecture import MixerKind
-from plimsoll.units import ceil_div
+from plimsoll.units import ceil_div, parse_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,10 +178,9 @@ def pools(
 
 
 def _ratio(own: Mapping[str, str], name: str, default: float) -> Fraction:
-    text = own.get(name, "") or str(default)
     try:
-        return Fraction(text) if len(text) <= 24 else Fraction(str(default))
-    except (ValueError, ZeroDivisionError):
+        return parse_ratio(own.get(name, ""))
+    except Unreadable:
         return Fraction(str(default))
 
 

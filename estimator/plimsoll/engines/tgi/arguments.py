@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.list_flags import list_grammar, passed_on, read_list
-from plimsoll.engines.plain_flags import PATH
-from plimsoll.errors import Problem, shown
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,11 +42,11 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     sharded = own.pop("sharded", "").lower()
     if sharded == "false":
         if tensor not in (None, 1):
-            wanted = f"true, or no --sharded: {tensor} GPUs are asked for"
-            problems.append(Problem(PATH, "--sharded=false", wanted))
+            problems.append(finding(Rule.NOT_SHARDED, Field.EXTRA_ARGS, gpus=tensor))
         tensor = tensor or 1
     elif sharded not in ("", "true"):
-        problems.append(Problem(PATH, shown(f"--sharded={sharded}"), "true or false"))
+        given = f"--sharded={sharded}"
+        problems.append(finding(Rule.SHARDED_VALUE, Field.EXTRA_ARGS, given))
     said = replace(said, own=tuple(sorted(own.items())))
     split = replace(reading.split, tensor=tensor)
     return replace(reading, settings=said, split=split, problems=tuple(problems))

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import AskedSplit, Reading
 from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.features import Features, without_unmodelled
+from plimsoll.engines.vllm.features import Features, at, without_unmodelled
 from plimsoll.engines.vllm.features import flags as feature_flags
 from plimsoll.engines.vllm.flags import Role, Shape, Use, takes_many, uses
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.errors import Unreadable
+from plimsoll.findings import Finding, Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import parse_fraction, parse_human_integer
 
 if TYPE_CHECKING:
@@ -27,20 +29,11 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import EngineSettings, Estimate
 
-_PATH: Final = "spec.engine.extraArgs"
 _TWO_IN_ONE: Final = re.compile(r"--?[A-Za-z][\w.-]*\s")
 AUTO_LENGTH: Final = "--max-model-len=auto"
 """The engine shortens the context until it fits, so that no length is certain to be refused."""
 
 _PARALLEL: Final = ("tensor", "pipeline", "data", "expert")
-_SPEC_NAMES: Final = {
-    "max_model_len": "maxModelLen", "max_num_seqs": "maxNumSeqs",
-    "max_num_batched_tokens": "maxNumBatchedTokens", "utilization": "gpuMemoryUtilization",
-    "kv_cache_memory": "kvCacheMemory", "kv_cache_dtype": "kvCacheDtype", "dtype": "dtype",
-    "quantization": "quantization", "block_size": "blockSize", "enforce_eager": "enforceEager",
-    "tensor": "parallelism.tensor", "pipeline": "parallelism.pipeline",
-    "data": "parallelism.data", "expert": "parallelism.expert",
-}  # fmt: skip
 _HARMLESS_FORMATS: Final = frozenset(
     {"auto", "safetensors", "fastsafetensors", "pt", "npcache", "runai_streamer", "tensorizer",
      "instanttensor", "mistral", "dummy"}
@@ -58,38 +51,27 @@ def read_arguments(
     typed: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
     typed |= asdict(asked)
     said: dict[str, Any] = {}
-    problems: list[Problem] = []
-    warnings: list[str] = []
+    problems: list[Finding] = []
+    warnings: list[Finding] = []
     unread: list[str] = list(settings.unread)
     flags: list[str] = list(settings.flags)
     features = Features(parse_human_integer)
     found, stray = uses(args)
     for index, token in stray:
-        warnings.append(f"{_PATH}[{index}]: {shown(token)} belongs to no flag")
+        warnings.append(finding(Rule.STRAY_ARGUMENT, Field.EXTRA_ARGS, token, index))
     for use in found:
-        path = f"{_PATH}[{use.index}]"
         if _TWO_IN_ONE.match(use.written[0]):
-            problems.append(
-                Problem(
-                    path,
-                    shown(use.written[0]),
-                    "one argument per entry",
-                    "write --flag=value, or the flag and its value as two entries",
-                )
-            )
+            problems.append(at(use, Rule.TWO_ARGUMENTS_IN_ONE, use.written[0]))
         elif use.flag.role is Role.TYPED:
-            _take_typed(use, path, typed, said, problems, warnings, unread)
+            _take_typed(use, typed, said, problems, warnings, unread)
         elif use.flag.role is Role.OWN:
-            wrong = features.take(use, path)
+            wrong = features.take(use)
             problems += [wrong] if wrong else []
         elif use.flag.shape in (Shape.VALUE, Shape.MANY) and use.on and not use.values:
-            problems.append(Problem(path, shown(use.written[0]), "a flag with a value"))
+            problems.append(at(use, Rule.FLAG_WITHOUT_VALUE, use.written[0]))
         else:
             if use.flag.role is Role.UNKNOWN:
-                warnings.append(
-                    f"{path}: {shown(use.written[0])} is no flag of vLLM known here; "
-                    "it is passed on and counted as nothing"
-                )
+                warnings.append(at(use, Rule.UNKNOWN_FLAG, use.written[0], engine="vLLM"))
             (unread if _touches_memory(use) else flags).append(_joined(use))
     settings = features.into(settings, problems, warnings)
     split = AskedSplit(**{name: said.pop(name, typed[name]) for name in _PARALLEL})
@@ -135,11 +117,10 @@ def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
 
 def _take_typed(
     use: Use,
-    path: str,
     typed: dict[str, Any],
     said: dict[str, Any],
-    problems: list[Problem],
-    warnings: list[str],
+    problems: list[Finding],
+    warnings: list[Finding],
     unread: list[str],
 ) -> None:
     """One flag that has a field: its value is taken, or what is wrong with it is noted."""
@@ -150,22 +131,16 @@ def _take_typed(
     try:
         value = _value(use)
     except Unreadable as error:
-        wanted = f"{use.flag.name} as {error.wanted}"
-        problems.append(Problem(path, shown(" ".join(use.written)), wanted))
+        written, flag = " ".join(use.written), use.flag.name
+        problems.append(at(use, Rule.FLAG_UNREADABLE, written, flag=flag, wanted=error.wanted))
         return
     own = typed[field]
     if own not in (None, "") and own != value:
-        problems.append(
-            Problem(
-                path,
-                shown(" ".join(use.written)),
-                f"the same as spec.engine.{_SPEC_NAMES[field]} ({_plain(own)})",
-                "say it in one place only",
-            )
-        )
+        written, rule = " ".join(use.written), Rule.FLAG_CONTRADICTS_FIELD
+        problems.append(at(use, rule, written, typed=Field(field), value=_plain(own)))
         return
     if field in said and said[field] != value:
-        warnings.append(f"{path}: {use.flag.name} is given twice; the last one holds")
+        warnings.append(at(use, Rule.FLAG_GIVEN_TWICE, flag=use.flag.name))
     said[field] = value
 
 

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import EngineSettings, Lora, Speculative
 from plimsoll.engines.vllm import multimodal, offload, speculative
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.errors import Unreadable
+from plimsoll.findings import Fact, Finding, Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import GIB, MAX_BYTES
 
 if TYPE_CHECKING:
@@ -38,28 +40,32 @@ _TEXT, _COUNT = "text", "a whole number above 0"
 _DRAFT_KEYS: Final = (("method", _TEXT), ("model", _TEXT), ("num_speculative_tokens", _COUNT))
 
 
+def at(use: Use, rule: Rule, given: object = None, **facts: Fact) -> Finding:
+    """A finding about one use of a flag."""
+    return finding(rule, Field.EXTRA_ARGS, given, use.index, **facts)
+
+
 class Features:
     """The feature flags of one command line, as they come in."""
 
     def __init__(self, integer: Callable[[str], int]) -> None:
         """integer: how the engine reads a whole number above 0."""
         self.said: dict[str, Any] = {}
-        self._where: dict[str, str] = {}
+        self._where: dict[str, int] = {}
         self._integer = integer
 
-    def take(self, use: Use, path: str) -> Problem | None:
+    def take(self, use: Use) -> Finding | None:
         """One use of a flag; gives what is wrong with its value."""
         name = use.flag.name.removeprefix("--")
         try:
             value = self._value(use)
         except Unreadable as error:
-            return Problem(
-                path, shown(" ".join(use.written)[:200]), f"{use.flag.name} as {error.wanted}"
-            )
+            written, flag = " ".join(use.written), use.flag.name
+            return at(use, Rule.FLAG_UNREADABLE, written, flag=flag, wanted=error.wanted)
         if use.flag.kind == "object":
             value = {**self.said.get(name, {}), **value}
         self.said[name] = value
-        self._where.setdefault(name, path)
+        self._where.setdefault(name, use.index)
         return None
 
     def _value(self, use: Use) -> Any:
@@ -85,7 +91,7 @@ class Features:
         return self._integer(text) if kind in ("integer", "whole") else text[:256]
 
     def into(
-        self, settings: EngineSettings, problems: list[Problem], warnings: list[str]
+        self, settings: EngineSettings, problems: list[Finding], warnings: list[Finding]
     ) -> EngineSettings:
         """The settings with these flags in them."""
         said = dict(self.said)
@@ -94,59 +100,56 @@ class Features:
         settings = self._images(said, settings, problems)
         offload = said.pop("cpu-offload-gb", None)
         if offload is not None:
-            self._one(
-                settings.cpu_offload, offload, "cpu-offload-gb", "engine.cpuOffload", problems
-            )
+            self._one(settings.cpu_offload, offload, "cpu-offload-gb", Field.CPU_OFFLOAD, problems)
             settings = replace(settings, cpu_offload=offload or None)
         own = [(name, value) for name, value in said.items() if value is not False]
         texts = {name: value if isinstance(value, str) else _text(value) for name, value in own}
         return replace(settings, own=(*settings.own, *sorted(texts.items())))
 
-    def _one(self, typed: Any, value: Any, name: str, field: str, problems: list[Problem]) -> None:
+    def _one(
+        self, typed: Any, value: Any, name: str, field: Field, problems: list[Finding]
+    ) -> None:
         """A problem where a typed field says something else than a flag."""
         if typed is not None and value is not None and typed != value:
             own = f"{typed / GIB:g} GiB" if name == "cpu-offload-gb" else _text(typed)
             given = f"{value / GIB:g} GiB" if name == "cpu-offload-gb" else _text(value)
             problems.append(
-                Problem(
-                    self._where.get(name, "spec.engine.extraArgs"),
-                    f"--{name} {given}",
-                    f"the same as spec.{field} ({own})",
-                    "say it in one place only",
+                finding(
+                    Rule.FEATURE_CONTRADICTS_FIELD,
+                    Field.EXTRA_ARGS,
+                    index=self._where.get(name),
+                    written=f"--{name} {given}",
+                    typed=field,
+                    value=own,
                 )
             )
 
     def _lora(
-        self, said: dict[str, Any], settings: EngineSettings, problems: list[Problem],
-        warnings: list[str],
+        self, said: dict[str, Any], settings: EngineSettings, problems: list[Finding],
+        warnings: list[Finding],
     ) -> EngineSettings:  # fmt: skip
         typed = settings.lora
         on = said.pop("enable-lora", None)
         details = [n for n in said if "lora" in n]
         if typed is not None and on is False:
-            problems.append(
-                Problem(
-                    self._where["enable-lora"],
-                    "--no-enable-lora",
-                    "no flag beside spec.engine.lora that switches it off",
-                    "remove one of the two",
-                )
-            )
+            where = self._where["enable-lora"]
+            problems.append(finding(Rule.LORA_SWITCHED_OFF, Field.EXTRA_ARGS, index=where))
         if typed is None and not on:
             for name in details:
                 del said[name]
+                where = self._where[name]
                 warnings.append(
-                    f"{self._where[name]}: --{name} changes nothing without --enable-lora"
+                    finding(Rule.LORA_FLAG_IN_VAIN, Field.EXTRA_ARGS, index=where, flag=f"--{name}")
                 )
             return settings
         slots, rank = said.pop("max-loras", None), said.pop("max-lora-rank", None)
         given = typed or Lora()
-        self._one(given.slots, slots, "max-loras", "engine.lora.maxLoras", problems)
-        self._one(given.rank, rank, "max-lora-rank", "engine.lora.maxRank", problems)
+        self._one(given.slots, slots, "max-loras", Field.LORA_SLOTS, problems)
+        self._one(given.rank, rank, "max-lora-rank", Field.LORA_RANK, problems)
         return replace(settings, lora=Lora(slots or given.slots, rank or given.rank))
 
     def _speculative(
-        self, said: dict[str, Any], settings: EngineSettings, problems: list[Problem]
+        self, said: dict[str, Any], settings: EngineSettings, problems: list[Finding]
     ) -> EngineSettings:
         config = dict(said.pop("speculative-config", {}))
         where = "speculative-config"
@@ -169,18 +172,23 @@ class Features:
             found[key] = config.pop(key, None)
             if found[key] is not None and not _is(found[key], wanted):
                 problems.append(
-                    Problem(
-                        self._where[where], f"{key}: {shown(str(found[key]))}", f"{key} as {wanted}"
+                    finding(
+                        Rule.DRAFT_CONFIG,
+                        Field.EXTRA_ARGS,
+                        index=self._where[where],
+                        key=key,
+                        value=str(found[key]),
+                        wanted=wanted,
                     )
                 )
                 found[key] = None
         typed = settings.speculative or Speculative()
         for key, own, field in (
-            ("method", typed.method or None, "method"),
-            ("model", typed.model or None, "model"),
-            ("num_speculative_tokens", typed.tokens, "tokens"),
+            ("method", typed.method or None, Field.SPECULATIVE_METHOD),
+            ("model", typed.model or None, Field.SPECULATIVE_MODEL),
+            ("num_speculative_tokens", typed.tokens, Field.SPECULATIVE_TOKENS),
         ):
-            self._one(own, found[key], where, f"engine.speculative.{field}", problems)
+            self._one(own, found[key], where, field, problems)
         if config:
             said[where] = config
         return replace(
@@ -193,37 +201,36 @@ class Features:
         )
 
     def _images(
-        self, said: dict[str, Any], settings: EngineSettings, problems: list[Problem]
+        self, said: dict[str, Any], settings: EngineSettings, problems: list[Finding]
     ) -> EngineSettings:
         limits = dict(said.pop("limit-mm-per-prompt", {}))
         for name, limit in limits.items():
             count = limit.get("count", 1) if isinstance(limit, dict) else limit
             if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MOST:
                 problems.append(
-                    Problem(
-                        self._where["limit-mm-per-prompt"],
-                        f"{shown(name)}: {shown(_text(limit)[:80])}",
-                        "a whole number of items",
+                    finding(
+                        Rule.ITEM_LIMIT,
+                        Field.EXTRA_ARGS,
+                        index=self._where["limit-mm-per-prompt"],
+                        kind=name,
+                        limit=_text(limit)[:80],
                     )
                 )
                 return settings
         for name, typed, field in (
-            ("image", settings.images, "images"),
-            ("video", settings.videos, "videos"),
+            ("image", settings.images, Field.IMAGES),
+            ("video", settings.videos, Field.VIDEOS),
         ):
             limit = limits.get(name)
             if limit is None:
                 continue
             count = limit.get("count", 1) if isinstance(limit, dict) else limit
-            path = f"workload.{field}PerPrompt"
-            self._one(typed, count, "limit-mm-per-prompt", path, problems)
+            self._one(typed, count, "limit-mm-per-prompt", field, problems)
             if not isinstance(limit, dict):
-                settings = replace(settings, **{field: count})
+                settings = replace(settings, **{field.value: count})
                 del limits[name]
         if said.get("language-model-only"):
-            self._one(
-                settings.images, 0, "language-model-only", "workload.imagesPerPrompt", problems
-            )
+            self._one(settings.images, 0, "language-model-only", Field.IMAGES, problems)
         if limits:
             said["limit-mm-per-prompt"] = limits
         return settings
@@ -344,6 +351,6 @@ def _number(text: str) -> int:
         value = Decimal(text)
     except InvalidOperation:
         raise Unreadable(text, "a number of GiB") from None
-    if not value.is_finite() or not 0 <= value * GIB <= MAX_BYTES:
+    if not value.is_finite() or not 0 <= value <= MAX_BYTES // GIB:
         raise Unreadable(text, "a number of GiB, 0 or more")
     return int(value * GIB)

@@ -12,6 +12,7 @@ from architectures import L4, LLAMA_8B
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Reading, Workload
 from plimsoll.engines.llama_cpp.arguments import grammar
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
+from worded import problems_in, warnings_in
 
 ENGINE = LlamaCpp()
 SAID = EngineSettings("llama.cpp", quantization="q8_0")
@@ -33,7 +34,7 @@ def test_short_and_long_flags_say_the_same() -> None:
         "--cache-type-k", "q8_0", "--flash-attn", "on",
     )  # fmt: skip
     assert short == long
-    assert (short.problems, short.warnings) == ((), ())
+    assert (short.problems, warnings_in(short)) == ((), ())
     assert short.settings.max_num_seqs == 2
     assert dict(short.settings.own) == {
         "ctx-size": "4096", "gpu-layers": "20", "cache-type-k": "q8_0", "flash-attn": "on",
@@ -41,7 +42,7 @@ def test_short_and_long_flags_say_the_same() -> None:
 
 
 def test_a_value_after_an_equals_sign_is_refused_as_the_engine_refuses_it() -> None:
-    (only,) = read("--ctx-size=4096").problems
+    (only,) = problems_in(read("--ctx-size=4096"))
     assert str(only) == (
         'spec.engine.extraArgs[0]: Invalid value: "--ctx-size=4096": the flag and its value as '
         'two entries: llama.cpp does not read --flag=value; write --ctx-size and "4096"'
@@ -64,13 +65,13 @@ def test_an_engine_that_may_shrink_what_is_asked_is_named() -> None:
 
 
 def test_a_flag_that_contradicts_a_typed_field_names_both() -> None:
-    (only,) = read("-np", "2", max_num_seqs=4).problems
+    (only,) = problems_in(read("-np", "2", max_num_seqs=4))
     assert "the same as spec.engine.maxNumSeqs (4)" in str(only)
 
 
 def test_an_unknown_flag_is_passed_on_with_a_warning() -> None:
     reading = read("--no-such-flag", "--port", "8080")
-    assert "is no flag of llama.cpp known here" in reading.warnings[0]
+    assert "is no flag of llama.cpp known here" in warnings_in(reading)[0]
     assert reading.settings.flags == ("--no-such-flag", "--port 8080")
 
 
@@ -93,7 +94,7 @@ def test_the_name_of_a_file_says_its_type(args: tuple[str, ...], file: str) -> N
 
 
 def test_a_file_of_another_type_than_the_one_said_is_a_problem() -> None:
-    (only,) = read("-m", "model-Q4_K_M.gguf").problems
+    (only,) = problems_in(read("-m", "model-Q4_K_M.gguf"))
     assert "a file of the type in spec.engine.quantization (q8_0)" in str(only)
 
 

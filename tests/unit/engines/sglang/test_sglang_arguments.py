@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from architectures import H100, LLAMA_8B, moe
 from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
 from plimsoll.engines.sglang.engine import SGLang
+from worded import problems_in, warnings_in
 
 ENGINE = SGLang()
 
@@ -63,7 +64,7 @@ def test_data_parallel_attention_lies_inside_the_tensor_parallel_size() -> None:
 
 
 def test_data_parallel_attention_that_does_not_divide_is_a_problem() -> None:
-    (problem,) = read("--tp-size=8", "--dp-size=3", "--enable-dp-attention").problems
+    (problem,) = problems_in(read("--tp-size=8", "--dp-size=3", "--enable-dp-attention"))
     assert "a multiple of --dp-size (3)" in str(problem)
 
 
@@ -90,7 +91,7 @@ def test_harmless_flags_are_passed_on_and_unknown_ones_warned_about() -> None:
     assert set(found.settings.flags) == {
         "--host=0.0.0.0", "--load-format=dummy", "--not-a-flag=1", "--enable-mixed-chunk",
     }  # fmt: skip
-    assert len(found.warnings) == 1
+    assert len(warnings_in(found)) == 1
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_contradictions_and_unreadable_values_name_flag_and_field(
 ) -> None:
     own = EngineSettings(name="sglang", **settings)  # type: ignore[arg-type]
     found = read(*args, settings=own, **typed)
-    assert any(words in str(p) for p in found.problems)
+    assert any(words in str(p) for p in problems_in(found))
 
 
 def test_a_prefix_that_one_flag_has_stands_for_it() -> None:

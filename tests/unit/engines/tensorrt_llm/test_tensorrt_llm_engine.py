@@ -25,6 +25,7 @@ from plimsoll.engines.tensorrt_llm.engine import TensorRTLLM
 from plimsoll.engines.tensorrt_llm.stages import bounds, weights
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB, MIB
+from worded import worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -51,12 +52,12 @@ def estimate(
 def problems(
     model: Architecture, said: EngineSettings, split: Parallelism, gpu: Accelerator = H100
 ) -> list[str]:
-    return [str(p) for p in ENGINE.problems(model, said, split, gpu)]
+    return [str(p) for p in worded(ENGINE.problems(model, said, split, gpu))]
 
 
 def test_the_cache_gets_nine_tenths_of_what_the_rest_leaves() -> None:
     found = estimate()
-    others = found.required - found.term(TermName.KV_CACHE).bytes
+    others = found.required - found.terms[TermName.KV_CACHE].bytes
     assert found.kv_capacity == int((found.physical - others) * Decimal("0.9"))
     assert found.usable == others + found.kv_capacity
 
@@ -75,29 +76,29 @@ def test_a_request_fits_exactly_where_the_cache_holds_it() -> None:
 def test_the_pytorch_backend_is_the_default_from_one_point_oh() -> None:
     engine = estimate(said=replace(SAID, version="0.21"))
     pytorch = estimate(said=replace(SAID, version="1.0"))
-    assert "logits" in engine.term(TermName.ACTIVATION).basis
-    assert "logits" not in pytorch.term(TermName.ACTIVATION).basis
-    assert engine.term(TermName.CUDA_GRAPHS).bytes == 0 < pytorch.term(TermName.CUDA_GRAPHS).bytes
+    assert "logits" in engine.terms[TermName.ACTIVATION].basis
+    assert "logits" not in pytorch.terms[TermName.ACTIVATION].basis
+    assert engine.terms[TermName.CUDA_GRAPHS].bytes == 0 < pytorch.terms[TermName.CUDA_GRAPHS].bytes
     asked = read("--backend", "tensorrt").settings
-    assert "logits" in estimate(said=asked).term(TermName.ACTIVATION).basis
+    assert "logits" in estimate(said=asked).terms[TermName.ACTIVATION].basis
 
 
 def test_blocks_had_64_tokens_before_0_18() -> None:
     old = estimate(said=replace(SAID, version="0.17", max_model_len=65))
     new = estimate(said=replace(SAID, version="0.18", max_model_len=65))
-    assert old.term(TermName.KV_CACHE).bytes == 128 * 131072
-    assert new.term(TermName.KV_CACHE).bytes == 96 * 131072
+    assert old.terms[TermName.KV_CACHE].bytes == 128 * 131072
+    assert new.terms[TermName.KV_CACHE].bytes == 96 * 131072
 
 
 @pytest.mark.parametrize(("dtype", "parts"), [("auto", 32), ("fp8", 16), ("nvfp4", 9)])
 def test_a_narrower_cache_takes_its_share(dtype: str, parts: int) -> None:
     found = estimate(said=replace(SAID, kv_cache_dtype=dtype, max_model_len=8192))
-    assert found.term(TermName.KV_CACHE).bytes == 8192 * 131072 * parts // 32
+    assert found.terms[TermName.KV_CACHE].bytes == 8192 * 131072 * parts // 32
 
 
 def test_key_value_heads_are_repeated_beyond_their_number() -> None:
-    eight = estimate(LLAMA_70B, SAID, Parallelism(8)).term(TermName.KV_CACHE).bytes
-    sixteen = estimate(LLAMA_70B, SAID, Parallelism(16)).term(TermName.KV_CACHE).bytes
+    eight = estimate(LLAMA_70B, SAID, Parallelism(8)).terms[TermName.KV_CACHE].bytes
+    sixteen = estimate(LLAMA_70B, SAID, Parallelism(16)).terms[TermName.KV_CACHE].bytes
     assert eight == sixteen
 
 
@@ -106,14 +107,14 @@ def test_attention_data_parallelism_repeats_attention_and_shares_out_requests() 
     many = Workload(concurrent=8, input_tokens=4000, output_tokens=96)
     apart = estimate(moe(), said, Parallelism(4, expert=True), many)
     together = estimate(moe(), SAID, Parallelism(4, expert=True), many)
-    assert apart.term(TermName.WEIGHTS).bytes > together.term(TermName.WEIGHTS).bytes
+    assert apart.terms[TermName.WEIGHTS].bytes > together.terms[TermName.WEIGHTS].bytes
     one = estimate(moe(), SAID, Parallelism(1), Workload(2, 4000, 96))
-    assert apart.term(TermName.KV_CACHE).bytes == one.term(TermName.KV_CACHE).bytes
+    assert apart.terms[TermName.KV_CACHE].bytes == one.terms[TermName.KV_CACHE].bytes
 
 
 def test_a_window_may_be_kept_apart_so_the_least_is_less() -> None:
     model = windows(full=2, sliding=10, window=1024, kv_heads=4, head_dim=64)
-    held = estimate(model, replace(SAID, max_model_len=32768)).term(TermName.KV_CACHE)
+    held = estimate(model, replace(SAID, max_model_len=32768)).terms[TermName.KV_CACHE]
     assert held.bytes == 12 * 4 * 64 * 2 * 2 * 32768
     assert held.low < held.bytes / 3
     assert held.known is Known.ASSUMED
@@ -209,7 +210,7 @@ def test_every_model_of_the_catalogue_can_be_estimated(model: str) -> None:
     entry = load().find(model)
     assert entry is not None
     found = estimate(entry.architecture, SAID, Parallelism(1, 2))
-    assert found.term(TermName.WEIGHTS).bytes > 0
+    assert found.terms[TermName.WEIGHTS].bytes > 0
     assert found.required_low <= found.required <= found.required_high
 
 
@@ -246,8 +247,8 @@ def test_more_tensor_parallelism_never_needs_more_weight(
     model: Architecture, version: str, tensor: int
 ) -> None:
     said = replace(SAID, version=version)
-    less = estimate(model, said, Parallelism(tensor * 2)).term(TermName.WEIGHTS).bytes
-    assert less <= estimate(model, said, Parallelism(tensor)).term(TermName.WEIGHTS).bytes
+    less = estimate(model, said, Parallelism(tensor * 2)).terms[TermName.WEIGHTS].bytes
+    assert less <= estimate(model, said, Parallelism(tensor)).terms[TermName.WEIGHTS].bytes
 
 
 @settings(max_examples=60)

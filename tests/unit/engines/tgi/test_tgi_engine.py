@@ -24,7 +24,7 @@ from plimsoll.engines.base import (
 )
 from plimsoll.engines.tgi.engine import TGI
 from plimsoll.units import GIB
-from worded import problems_in, worded
+from worded import notes_in, problems_in, worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -70,9 +70,9 @@ def test_before_3_0_the_wiggle_room_is_of_what_is_left() -> None:
     old = run(version="2.4.0", max_model_len=8192)
     new = run(version="3.3.7", max_model_len=8192)
     size = 8192 * 131072
-    assert new.term(TermName.KV_CACHE).bytes == size
+    assert new.terms[TermName.KV_CACHE].bytes == size
     batch = old.max_num_batched_tokens * 131072
-    assert old.term(TermName.KV_CACHE).bytes == batch + -(-(size - batch) * 10 // 9)
+    assert old.terms[TermName.KV_CACHE].bytes == batch + -(-(size - batch) * 10 // 9)
 
 
 def test_two_a100_hold_the_batch_that_tgi_2_4_printed() -> None:
@@ -113,9 +113,9 @@ def test_prefill_tokens_follow_from_the_speed_of_the_gpu() -> None:
 
 def test_nothing_but_the_cache_is_said_to_be_exact() -> None:
     e = run()
-    assert e.term(TermName.KV_CACHE).known is Known.EXACT
-    assert e.term(TermName.ACTIVATION).known is Known.ASSUMED
-    assert any("maintenance mode" in note for note in e.notes)
+    assert e.terms[TermName.KV_CACHE].known is Known.EXACT
+    assert e.terms[TermName.ACTIVATION].known is Known.ASSUMED
+    assert any("maintenance mode" in note for note in notes_in(e))
 
 
 def test_the_batch_is_no_larger_than_said() -> None:
@@ -155,7 +155,7 @@ def test_more_context_and_fewer_gpus_never_need_less(model: str) -> None:
     needs = [run(MODELS[model], max_model_len=n).required for n in (1, 512, 8192, 32768)]
     assert all(a <= b for a, b in pairwise(needs))
     held = [
-        run(MODELS[model], tensor=n).term(TermName.WEIGHTS).bytes
+        run(MODELS[model], tensor=n).terms[TermName.WEIGHTS].bytes
         for n in ENGINE.tensor_parallel_sizes(MODELS[model], 8)
     ]
     assert all(a >= b for a, b in pairwise(held))
@@ -163,7 +163,7 @@ def test_more_context_and_fewer_gpus_never_need_less(model: str) -> None:
 
 def test_a_narrower_cache_never_needs_more() -> None:
     wide, narrow = (run(kv_cache_dtype=kv, max_model_len=4096) for kv in ("", "fp8_e4m3fn"))
-    assert narrow.term(TermName.KV_CACHE).bytes * 2 == wide.term(TermName.KV_CACHE).bytes
+    assert narrow.terms[TermName.KV_CACHE].bytes * 2 == wide.terms[TermName.KV_CACHE].bytes
 
 
 def test_an_estimate_takes_under_a_millisecond_once_the_model_is_known() -> None:

@@ -13,7 +13,7 @@ from architectures import H100, LLAMA_70B
 from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
 from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.engine import VLLM
-from worded import problems_in
+from worded import problems_in, warnings_in
 
 
 def read(*args: str, **typed: object) -> Reading:
@@ -36,7 +36,7 @@ def read(*args: str, **typed: object) -> Reading:
 def test_a_length_is_read_in_every_spelling_that_vllm_takes(args: list[str]) -> None:
     reading = read(*args)
     assert reading.settings.max_model_len == 32768
-    assert (problems_in(reading), reading.warnings) == ((), ())
+    assert (problems_in(reading), warnings_in(reading)) == ((), ())
 
 
 def test_all_typed_flags_are_read() -> None:
@@ -106,7 +106,7 @@ def test_a_flag_that_touches_memory_and_is_not_read_is_named(args: list[str]) ->
     reading = read(*args)
     assert len(reading.settings.unread) == 1
     assert reading.settings.flags == ()
-    assert (problems_in(reading), reading.warnings) == ((), ())
+    assert (problems_in(reading), warnings_in(reading)) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -126,17 +126,19 @@ def test_a_flag_that_touches_no_memory_is_passed_on(args: list[str]) -> None:
     reading = read(*args)
     assert len(reading.settings.flags) == 1
     assert reading.settings.unread == ()
-    assert (problems_in(reading), reading.warnings) == ((), ())
+    assert (problems_in(reading), warnings_in(reading)) == ((), ())
 
 
 def test_an_unknown_flag_is_passed_on_with_a_warning() -> None:
     reading = read("--frobnicate=7")
     assert reading.settings.flags == ("--frobnicate=7",)
-    assert 'spec.engine.extraArgs[0]: "--frobnicate=7" is no flag of vLLM' in reading.warnings[0]
+    assert (
+        'spec.engine.extraArgs[0]: "--frobnicate=7" is no flag of vLLM' in warnings_in(reading)[0]
+    )
 
 
 def test_two_arguments_in_one_entry_are_a_problem_with_the_way_out() -> None:
-    problem = str(read("--max-model-len 8192").problems[0])
+    problem = str(problems_in(read("--max-model-len 8192"))[0])
     assert "one argument per entry" in problem
     assert "--flag=value" in problem
 
@@ -165,7 +167,7 @@ def test_a_value_that_vllm_would_not_take_is_a_problem_at_its_place(args: list[s
 def test_the_last_of_two_equal_flags_holds_and_that_is_said() -> None:
     reading = read("-tp=2", "-tp=4")
     assert reading.split.tensor == 4
-    assert "given twice" in reading.warnings[0]
+    assert "given twice" in warnings_in(reading)[0]
 
 
 @given(st.lists(st.text(max_size=30) | st.sampled_from(["--dtype", "-tp", "--x=", "-", "--"])))

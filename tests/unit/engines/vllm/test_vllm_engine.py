@@ -37,7 +37,7 @@ from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.errors import Problem, Unreadable
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.units import GIB
-from worded import worded
+from worded import notes_in, worded
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -101,7 +101,7 @@ def test_a_longrope_model_starts_with_the_context_from_before_it_was_lengthened(
     found = run(model, version=version, max_model_len=said)
     assert found.max_model_len == length
     assert found.largest_max_model_len > 65536
-    hints = [note for note in found.notes if "maxModelLen may be up to 131072" in note]
+    hints = [note for note in notes_in(found) if "maxModelLen may be up to 131072" in note]
     assert len(hints) == (length == 4096)
 
 
@@ -152,14 +152,14 @@ def test_the_worst_pipeline_stage_is_the_one_reported() -> None:
     model = dense(layers=4, vocab=256000, hidden=2048)
     result = run(model, Parallelism(1, 4))
     assert result.stage == 3
-    assert result.term(TermName.ACTIVATION).bytes > 3 * GIB
+    assert result.terms[TermName.ACTIVATION].bytes > 3 * GIB
 
 
 def test_the_cache_is_for_the_larger_of_one_long_request_and_the_workload() -> None:
-    one = run().term(TermName.KV_CACHE)
-    small = run(workload=Workload(2, 100, 100)).term(TermName.KV_CACHE)
-    many = run(workload=Workload(64, 1000, 24)).term(TermName.KV_CACHE)
-    full = run(workload=Workload(64)).term(TermName.KV_CACHE)
+    one = run().terms[TermName.KV_CACHE]
+    small = run(workload=Workload(2, 100, 100)).terms[TermName.KV_CACHE]
+    many = run(workload=Workload(64, 1000, 24)).terms[TermName.KV_CACHE]
+    full = run(workload=Workload(64)).terms[TermName.KV_CACHE]
     assert one.bytes == small.bytes < many.bytes < full.bytes
     assert one.basis == "1 request x 8192 tokens, bfloat16"
     assert many.basis == "64 requests x 1024 tokens, bfloat16"
@@ -167,9 +167,9 @@ def test_the_cache_is_for_the_larger_of_one_long_request_and_the_workload() -> N
 
 
 def test_data_parallel_ranks_share_the_requests() -> None:
-    alone = run(workload=Workload(64)).term(TermName.KV_CACHE).bytes
+    alone = run(workload=Workload(64)).terms[TermName.KV_CACHE].bytes
     four = run(split=Parallelism(1, 1, 4), workload=Workload(64))
-    assert four.term(TermName.KV_CACHE).bytes == pytest.approx(alone / 4, rel=0.01)
+    assert four.terms[TermName.KV_CACHE].bytes == pytest.approx(alone / 4, rel=0.01)
     assert four.kv_tokens == pytest.approx(4 * run().kv_tokens, rel=0.01)
 
 
@@ -183,14 +183,14 @@ def test_what_does_not_fit_has_a_negative_capacity_and_no_length() -> None:
 def test_a_share_that_leaves_no_room_for_the_context_is_reduced_and_said() -> None:
     result = run(utilization=Decimal("1"))
     assert result.usable < result.physical - GIB // 2
-    assert "usable memory is reduced" in " ".join(result.notes)
+    assert "usable memory is reduced" in " ".join(notes_in(result))
 
 
 def test_a_fixed_cache_is_taken_whole_and_needs_no_share() -> None:
     result = run(kv_cache_memory=10 * GIB)
     assert result.kv_capacity == 10 * GIB
-    assert result.term(TermName.KV_CACHE).bytes == 10 * GIB
-    assert "fixed by --kv-cache-memory-bytes" in result.term(TermName.KV_CACHE).basis
+    assert result.terms[TermName.KV_CACHE].bytes == 10 * GIB
+    assert "fixed by --kv-cache-memory-bytes" in result.terms[TermName.KV_CACHE].basis
 
 
 def test_a_fixed_cache_smaller_than_what_is_asked_of_it_certainly_does_not_fit() -> None:
@@ -200,18 +200,18 @@ def test_a_fixed_cache_smaller_than_what_is_asked_of_it_certainly_does_not_fit()
 
 def test_an_unknown_cache_dtype_counts_as_16_bits_and_says_so() -> None:
     result = run(kv_cache_dtype="octave_k3v4")
-    term = result.term(TermName.KV_CACHE)
+    term = result.terms[TermName.KV_CACHE]
     assert term.known is Known.ASSUMED
-    assert term.low < term.bytes == run().term(TermName.KV_CACHE).bytes
-    assert "octave_k3v4" in " ".join(result.notes)
+    assert term.low < term.bytes == run().terms[TermName.KV_CACHE].bytes
+    assert "octave_k3v4" in " ".join(notes_in(result))
 
 
 def test_flags_that_are_not_counted_are_named_in_the_notes() -> None:
-    assert "--enable-lora" in " ".join(run(unread=("--enable-lora",)).notes)
+    assert "--enable-lora" in " ".join(notes_in(run(unread=("--enable-lora",))))
 
 
 def test_a_newer_version_is_estimated_with_the_newest_figures_and_says_so() -> None:
-    assert "newer than the constants" in " ".join(run(version="0.99").notes)
+    assert "newer than the constants" in " ".join(notes_in(run(version="0.99")))
 
 
 def test_an_estimate_takes_well_under_a_third_of_a_millisecond() -> None:
