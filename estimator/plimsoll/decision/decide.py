@@ -254,7 +254,7 @@ def _by_size(matter: Matter) -> Verdict:
     )
     certain = all(c.accelerator.certain for c in matter.table)
     engine = request.engine
-    elsewhere = engine.unread or engine.own or engine.cpu_offload
+    elsewhere = engine.unread or engine.options.said() or engine.cpu_offload
     if sized.short_by and certain and not elsewhere:
         return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
     return found

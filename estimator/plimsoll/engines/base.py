@@ -10,9 +10,9 @@ It must not compute anything: an engine's own package does, from its own constan
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,6 +167,28 @@ class Speculative:
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What only one engine can be told; each has its own, named as its flags. None: unsaid."""
+
+    @classmethod
+    def of(cls, settings: EngineSettings) -> Self:
+        """An engine's options in settings; all unsaid if there are none."""
+        return settings.options if isinstance(settings.options, cls) else cls()
+
+    def said(self) -> tuple[tuple[str, object], ...]:
+        """Names and values of those that are said."""
+        pairs = ((option.name, getattr(self, option.name)) for option in fields(self))
+        return tuple(pair for pair in pairs if pair[1] is not None)
+
+    def or_none(self) -> Options:
+        """These options, or `NO_OPTIONS` if nothing is said."""
+        return self if self.said() else NO_OPTIONS
+
+
+NO_OPTIONS: Final = Options()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """What a user says to the engine; None and "" mean unsaid, so the engine's default holds.
 
@@ -178,8 +200,7 @@ class EngineSettings:
     lora, speculative: adapters and a draft model; None where there are none.
     cpu_offload: bytes of weights per GPU that are held in host memory instead.
     images, videos: most of each in one prompt; both 0 for a model served with text alone.
-    own: settings that only this engine has, name and value, as its command line spells them
-        without dashes (``n-gpu-layers``, ``swa-full-tokens-ratio``).
+    options: what only this engine can be told.
     """
 
     name: str = "vllm"
@@ -196,7 +217,7 @@ class EngineSettings:
     block_size: int | None = None
     unread: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    own: tuple[tuple[str, str], ...] = ()
+    options: Options = NO_OPTIONS
     lora: Lora | None = None
     speculative: Speculative | None = None
     cpu_offload: int | None = None

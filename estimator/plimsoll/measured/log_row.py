@@ -166,24 +166,20 @@ def other_args(start_up: StartUp) -> dict[str, object]:
 
 
 def _memory_args(start_up: StartUp) -> Iterator[tuple[str, object]]:
+    from plimsoll.engines.flags import Role, Shape
+
     if start_up.engine == "vllm":
-        from plimsoll.engines.vllm.flags import Role, grammar
-
-        flags, aliases = grammar()
-        for name, value in start_up.args.items():
-            flag = "--" + name.replace("_", "-")
-            known = flags.get(aliases.get(flag, flag))
-            if known is not None and known.role not in (Role.HARMLESS, Role.UNKNOWN):
-                yield name, value
-        return
-    from plimsoll.engines.sglang.arguments import sglang_grammar
-
-    plain = sglang_grammar()
+        from plimsoll.engines.vllm.arguments import GRAMMAR as grammar
+    else:
+        from plimsoll.engines.sglang.arguments import GRAMMAR as grammar
     for name, value in start_up.args.items():
-        flag = plain.find("--" + name.replace("_", "-"))
-        feature = name in _SGLANG_FEATURES and value not in _SGLANG_OFF
-        switch = value is True and plain.memory.get(flag) is False
-        if flag in plain.typed or feature or switch:
+        flag, _ = grammar.find("--" + name.replace("_", "-"))
+        touches = flag.role not in (Role.HARMLESS, Role.UNKNOWN)
+        if start_up.engine != "vllm":
+            feature = name in _SGLANG_FEATURES and value not in _SGLANG_OFF
+            switch = value is True and flag.role is Role.MEMORY and flag.shape is Shape.SWITCH
+            touches = flag.role in (Role.FIELD, Role.OPTION) or feature or switch
+        if touches:
             yield name, value
 
 

@@ -33,6 +33,8 @@ MAX_RULES: Final = 16_384
 """Modules that a description names; the most of any model known is 293."""
 MAX_STARRED: Final = 512
 """Of these, names with stars; the most known is 184."""
+MAX_CHARACTERS: Final = 32_768
+"""Characters of all names with stars; the most known is some 7,000."""
 MAX_EXPRESSIONS: Final = 64
 """Of these, regular expressions; the most known is 5."""
 _BITS: Final = {
@@ -302,6 +304,7 @@ def _refuse_unbounded(q: Mapping[str, Any]) -> None:
     for what, most, counted in (
         ("names of modules", MAX_RULES, names),
         ("names with stars", MAX_STARRED, filter(starred, names)),
+        ("characters of names with stars", MAX_CHARACTERS, "".join(filter(starred, names))),
         ("regular expressions", MAX_EXPRESSIONS, filter(expression, names)),
     ):
         count = len(list(counted))

@@ -74,7 +74,7 @@ def resolve(
     """The model that these say; the most telling one wins.
 
     A document over baseModel over a uri of the catalogue over a size. quantization: how the
-    checkpoint is stored, where it differs. origin: where the document or the size is stated.
+    checkpoint is stored, if it differs. origin: where the document or the size is stated.
     What says less of the model at a uri of the catalogue than the catalogue knows is a
     contradiction: a document, base_model or quantization of a model that takes less memory. With a
     revision it may be true, so the model is then resolved but not certain. Raises `Unresolved`.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from string import ascii_letters, digits, printable
 from typing import TYPE_CHECKING, Final
 
@@ -134,10 +134,9 @@ class Rules:
         if module not in self._seen:
             if len(self._seen) >= _MAX_SEEN:
                 self._seen.clear()
-            numbers = [self._plain[name] for name in _within(module) if name in self._plain]
-            numbers += self._globs.first(f"{module}.")
-            numbers += self._expressions.first(_LAYER + module)
-            self._seen[module] = min(numbers, default=None)
+            numbers = [self._plain.get(name) for name in _within(module)]
+            numbers += [self._globs.first(f"{module}."), self._expressions.first(_LAYER + module)]
+            self._seen[module] = min((n for n in numbers if n is not None), default=None)
         return self._seen[module]
 
 
@@ -168,58 +167,43 @@ def compiled(rules: tuple[str, ...]) -> Rules:
 
 
 class _Steps:
-    """The steps of many patterns one behind the other, each of them a bit."""
+    """The steps of many patterns one behind the other, each of them a bit of an integer."""
 
     def __init__(self, patterns: list[tuple[Way, int]]) -> None:
-        self._patterns = patterns
-
-    @cached_property
-    def _table(self) -> tuple[dict[str, int], int, int, int, int, dict[int, int]]:
-        """Masks by character and of any, of the optional and the repeated, beginnings; ends."""
-        places: dict[str, list[int]] = {}
-        optional: list[int] = []
-        repeats: list[int] = []
+        """patterns: the ways through each, and the number of its rule, in order."""
+        every: list[Step | None] = []
         begins: list[int] = []
-        ends: dict[int, int] = {}
-        everywhere: list[int] = []
-        place = 0
-        for way, number in self._patterns:
-            begins.append(place)
-            for step in way:
-                if step.characters is _ANY:
-                    everywhere.append(place)
-                else:
-                    for character in step.characters:
-                        places.setdefault(character, []).append(place)
-                if step.optional:
-                    optional.append(place)
-                if step.repeats:
-                    repeats.append(place)
-                place += 1
-            ends[place] = number
-            place += 1
-        everything = _mask(everywhere)
-        by_character = {c: everything | _mask(numbers) for c, numbers in places.items()}
-        return by_character, everything, _mask(optional), _mask(repeats), _mask(begins), ends
+        self._number: dict[int, int] = {}
+        for way, number in patterns:
+            begins.append(len(every))
+            every += [*way, None]
+            self._number[len(every) - 1] = number
+        steps = [(place, step) for place, step in enumerate(every) if step is not None]
+        places: dict[str, list[int]] = {}
+        for place, step in steps:
+            for character in () if step.characters is _ANY else step.characters:
+                places.setdefault(character, []).append(place)
+        self._any = _mask(place for place, step in steps if step.characters is _ANY)
+        self._by_character = {c: self._any | _mask(found) for c, found in places.items()}
+        self._optional = _mask(place for place, step in steps if step.optional)
+        self._repeats = _mask(place for place, step in steps if step.repeats)
+        self._ends = _mask(self._number)
+        self._begins = self._with_next(_mask(begins))
 
-    def first(self, name: str) -> list[int]:
-        """The number of the first pattern that is the whole name, alone in a list; or no number."""
-        if not self._patterns:
-            return []
-        by_character, everything, optional, repeats, begins, ends = self._table
-        here = _skipped(begins, optional)
+    def first(self, name: str) -> int | None:
+        """The number of the first pattern that is the whole name; None: none is."""
+        here = self._begins
         for character in name:
-            moving = here & by_character.get(character, everything)
-            here = _skipped((moving & repeats) | ((moving & ~repeats) << 1), optional)
-        here &= _mask(ends)
-        return [ends[(here & -here).bit_length() - 1]] if here else []
+            here &= self._by_character.get(character, self._any)
+            here = self._with_next((here & self._repeats) | ((here & ~self._repeats) << 1))
+        here &= self._ends
+        return self._number[(here & -here).bit_length() - 1] if here else None
 
-
-def _skipped(here: int, optional: int) -> int:
-    """The steps that may come next, with those behind what may be left out."""
-    while further := ((here & optional) << 1) & ~here:
-        here |= further
-    return here
+    def _with_next(self, here: int) -> int:
+        """These places, and those behind what may be left out."""
+        while further := ((here & self._optional) << 1) & ~here:
+            here |= further
+        return here
 
 
 def _mask(places: Iterable[int]) -> int:

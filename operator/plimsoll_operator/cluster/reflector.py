@@ -19,7 +19,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, in_words
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, Gone, OncePerCause
 from plimsoll_operator.cluster.objects import Json, Name, Resource, name_of
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Reflector:
         self._known: set[Name] = set()
         self._heard = time.monotonic()
         self._hurried = asyncio.Event()
+        self._news = OncePerCause().news
         self.synced = asyncio.Event()
         """Set once the first list is complete."""
 
@@ -96,13 +97,19 @@ class Reflector:
                     if kind != "BOOKMARK":
                         self._tell(kind, obj)
                     failures = 0
-            except ApiError as error:
+            except Gone as error:
                 version = ""
                 failures += 1
                 log.info("%s: listing again: %s", self._resource.plural, error)
+            except ApiError as error:
+                version = ""
+                failures += 1
+                if said := self._news(error):
+                    log.warning("%s: listing again: %s", self._resource.plural, said)
             except UNREACHABLE as error:
                 failures += 1
-                log.info("%s: no answer: %s", self._resource.plural, in_words(error))
+                if said := self._news(error):
+                    log.info("%s: no answer: %s", self._resource.plural, said)
             except ValueError as error:
                 version = ""
                 failures += 1

@@ -5,7 +5,7 @@ It must not read a clock, a cache or the cluster, and it must not write: it is a
     Fits               True: fits, error included. Unknown: nobody can be sure. False: does not.
     CapacityAvailable  whether the cluster has nodes for the placement today
     ModelResolved      whether anything is known of the model
-    Overridden         only if the annotation lets in what would be refused
+    Overridden         only if the annotation claims an override of what is refused
     Ready              there is a placement; never waits for capacity
     Stalled            only if Ready is False: nothing changes until somebody changes something
     Reconciling        only after an error of our own, which is tried again
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
+from plimsoll.errors import shown
 from plimsoll.paths import Field
 from plimsoll.report import messages
 from plimsoll.report.nodes import nodes_message
@@ -124,7 +125,10 @@ def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:
     ready = _ready(verdict, fits)
     conditions = [ready, _model_resolved(verdict), fits, _capacity(verdict)]
     if outcome(verdict, overridden=bool(inputs.override)) is Outcome.OVERRIDDEN:
-        said = f"let in although it is refused: {inputs.override}"
+        said = (
+            "it is refused, and its annotation claims an override (admission asks for the verb "
+            f"override before it lets one in; nobody asks here): {shown(inputs.override)}"
+        )
         conditions.append(Condition("Overridden", "True", "Annotation", said))
     if ready.status == "False":
         conditions.append(Condition("Stalled", "True", ready.reason, ready.message))

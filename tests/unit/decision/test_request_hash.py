@@ -14,6 +14,7 @@ from plimsoll.decision.policy import Mode, Policy
 from plimsoll.decision.request import Wanted
 from plimsoll.decision.request_hash import LEFT_OUT, request_hash
 from plimsoll.engines.base import Lora, Speculative
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.errors import Problem
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.paths import NO_PLACES
@@ -68,6 +69,7 @@ OTHER: dict[str, Any] = {
     "Speculative | None": Speculative(),
     "tuple[Finding | Problem, ...]": (Problem("other", "", "otherwise"),),
     "tuple[Finding | str, ...]": ("other",),
+    "Options": VLLMOptions(convert="embed"),
     "Places": NO_PLACES,
     "Model": SMALL,
 }

@@ -461,6 +461,7 @@ FIELDS: Final = sorted({key for entry in catalogue.load() for key in entry.confi
 TYPES: Final = sorted({str(entry.config["model_type"]) for entry in catalogue.load()})
 
 
+@pytest.mark.sweep
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(list(catalogue.load())),
@@ -479,6 +480,7 @@ def test_no_change_to_a_known_config_breaks_it(
         assert all(problem.path.startswith("config.json") for problem in found)
 
 
+@pytest.mark.sweep
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(TYPES), st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=8))
 def test_no_config_of_a_known_type_breaks_it(model_type: str, config: dict[str, Any]) -> None:

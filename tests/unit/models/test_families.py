@@ -352,6 +352,7 @@ def problems(config: dict[str, Any]) -> tuple[Problem, ...]:
     return ()
 
 
+@pytest.mark.sweep
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from(ROWS),
@@ -369,6 +370,7 @@ def test_no_change_to_a_config_breaks_it(
     assert all(problem.path.startswith("config.json") for problem in problems(config))
 
 
+@pytest.mark.sweep
 @settings(max_examples=400, deadline=None)
 @given(
     st.sampled_from(sorted(TEXT)),

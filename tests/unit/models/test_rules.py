@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from plimsoll.errors import Invalid
 from plimsoll.models import catalogue
 from plimsoll.models.config import architecture
-from plimsoll.models.quantization_config import MAX_EXPRESSIONS, MAX_RULES, MAX_STARRED
+from plimsoll.models.quantization_config import (
+    MAX_CHARACTERS,
+    MAX_EXPRESSIONS,
+    MAX_RULES,
+    MAX_STARRED,
+)
 from plimsoll.models.rules import MAX_RULE, Rules, readable
 from plimsoll.models.storage import stored_bytes
 
@@ -46,6 +51,7 @@ def quantized(ignore: list[str], **more: Any) -> dict[str, Any]:
     return {**entry.config, "quantization_config": method, **more}
 
 
+@pytest.mark.sweep
 @given(
     st.lists(
         st.tuples(st.sampled_from(ATOMS), st.sampled_from(["", "", "*", "+", "?", "*?"]))
@@ -121,6 +127,10 @@ def test_the_first_rule_that_names_a_module_counts() -> None:
     [
         (["x.y"] * MAX_RULES, f"{MAX_RULES + 1} names of modules: at most {MAX_RULES} names"),
         (["*.y"] * (MAX_STARRED + 1), f"{MAX_STARRED + 1} names with stars: at most {MAX_STARRED}"),
+        (
+            ["*" + "y" * 200] * 200,
+            f"40200 characters of names with stars: at most {MAX_CHARACTERS} ",
+        ),
         (["re:y"] * (MAX_EXPRESSIONS + 1), f"regular expressions: at most {MAX_EXPRESSIONS}"),
         (["y" * (MAX_RULE + 1)], "names of modules, or regular expressions"),
         (["*a*b*c*d*"], "names of modules, or regular expressions"),
@@ -142,8 +152,8 @@ def test_more_rules_than_any_model_has_are_refused(ignore: list[str], said: str)
         [f"re:.*.*.*.*!{i:05d}" for i in range(45_000)],
         [f"re:.*.*.*.*{'x' * 200}{i:02d}" for i in range(MAX_EXPRESSIONS)],
         [f"re:{'(a|b)' * 6}{'x' * 200}{i:02d}.*" for i in range(MAX_EXPRESSIONS)],
-        [f"*a*b*c*{'d' * 200}{i:03d}" for i in range(MAX_STARRED)],
-        [f"model.layers.{i}.*a*b*{'d' * 200}" for i in range(MAX_STARRED)],
+        [f"*a*b*c*{'d' * 50}{i:03d}" for i in range(MAX_STARRED)],
+        [f"model.layers.{i}.*a*b*{'d' * 40}" for i in range(MAX_STARRED)],
         [f"*a*b*c*d*e*f*g*h*i*j*k*l*{i:05d}*" for i in range(20_000)],
         [f"model.layers.{i % 100}.mlp.x{i:06d}" for i in range(MAX_RULES - 1)],
         [f"xx.yy.zz.{i:06d}" for i in range(50_000)],

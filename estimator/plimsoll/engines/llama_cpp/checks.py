@@ -20,7 +20,7 @@ from plimsoll.engines.base import Workload
 from plimsoll.engines.layers import faults
 from plimsoll.engines.llama_cpp import ggml_types
 from plimsoll.engines.llama_cpp.constants import TABLE, or_newest
-from plimsoll.engines.llama_cpp.defaults import resolve
+from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions, resolve
 from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, file_type
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
@@ -74,11 +74,11 @@ def _fields(settings: EngineSettings) -> Iterator[Finding]:
 
 
 def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
-    own = dict(settings.own)
+    options = LlamaCppOptions.of(settings)
     said = (
         (Field.KV_CACHE_DTYPE, settings.kv_cache_dtype),
-        (Field.EXTRA_ARGS, own.get("cache-type-k", "")),
-        (Field.EXTRA_ARGS, own.get("cache-type-v", "")),
+        (Field.EXTRA_ARGS, options.cache_type_k),
+        (Field.EXTRA_ARGS, options.cache_type_v),
     )
     known = tuple(ggml_types.CACHE_TYPES)
     for field, word in said:
@@ -88,14 +88,14 @@ def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Fin
     if ggml_types.is_quantized(resolved.v_type) and not resolved.flash_attention:
         yield finding(
             Rule.VALUES_NEED_FLASH_ATTENTION,
-            Field.EXTRA_ARGS if own.get("cache-type-v") else Field.KV_CACHE_DTYPE,
+            Field.EXTRA_ARGS if options.cache_type_v else Field.KV_CACHE_DTYPE,
             resolved.v_type,
         )
 
 
 def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
-    length, own = settings.max_model_len, dict(settings.own)
-    longer = any(name.startswith(("rope", "yarn")) for name in own) or any(
+    length = settings.max_model_len
+    longer = any(
         flag.startswith(("--rope", "--yarn")) for flag in (*settings.unread, *settings.flags)
     )
     if length is not None and 0 < architecture.max_model_len < length and not longer:
@@ -106,11 +106,11 @@ def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[F
             longest=architecture.max_model_len,
             flag="--rope-scaling",
         )
-    context = own.get("ctx-size", "")
-    if length is None or not context.isdecimal() or context == "0":
+    context = LlamaCppOptions.of(settings).ctx_size
+    if length is None or not context:
         return
     resolved = resolve(architecture, settings, Workload(), or_newest(settings.version))
-    each = int(context) if resolved.unified else int(context) // resolved.slots
+    each = context if resolved.unified else context // resolved.slots
     if each < length:
         yield finding(
             Rule.CONTEXT_BEYOND_SLOT,
@@ -134,5 +134,5 @@ def _split(
         yield finding(Rule.NO_EXPERT_PARALLELISM, Field.EXPERT, True, engine=TABLE.title)
     if stages > most:
         yield finding(Rule.STAGES_BEYOND_OUTPUT, Field.PIPELINE, stages, most=most)
-    if stages > 1 and dict(settings.own).get("split-mode") == "none":
+    if stages > 1 and LlamaCppOptions.of(settings).split_mode == "none":
         yield finding(Rule.STAGES_WITHOUT_SPLIT, Field.PIPELINE, stages)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
 from plimsoll.engines.tensorrt_llm.constants import TABLE
-from plimsoll.engines.tensorrt_llm.defaults import resolve
+from plimsoll.engines.tensorrt_llm.defaults import TensorRTLLMOptions, resolve
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -103,15 +103,15 @@ def _experts(
     if parallelism.expert and not most:
         yield finding(Rule.NO_EXPERTS, Field.EXPERT, True)
         return
-    said = dict(settings.own).get("ep_size", "")
-    ranks = int(said) if said.isdecimal() and len(said) < 9 else parallelism.tensor
+    said = TensorRTLLMOptions.of(settings).ep_size
+    ranks = said or parallelism.tensor
     if not parallelism.expert or ranks < 2:
         return
     if parallelism.tensor % ranks or most % ranks:
         yield finding(
             Rule.EXPERT_RANKS_DO_NOT_DIVIDE,
             Field.EXTRA_ARGS if said else Field.EXPERT,
-            said or "true",
+            str(said or "true"),
             experts=most,
             ranks=parallelism.tensor,
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
 from plimsoll.engines.tgi.constants import TABLE
-from plimsoll.engines.tgi.defaults import load_quantization
+from plimsoll.engines.tgi.defaults import TGIOptions, load_quantization
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -62,12 +62,11 @@ def _split(parallelism: Parallelism) -> Iterator[Finding]:
 
 
 def _lengths(settings: EngineSettings) -> Iterator[Finding]:
-    own = dict(settings.own)
-    total = settings.max_model_len
-    prompt, batch = own.get("max-input-tokens", ""), own.get("max-batch-total-tokens", "")
-    if total is not None and prompt.isdigit() and int(prompt) >= total:
+    options, total = TGIOptions.of(settings), settings.max_model_len
+    prompt, batch = options.max_input_tokens, options.max_batch_total_tokens
+    if total is not None and prompt is not None and prompt >= total:
         yield finding(Rule.PROMPT_BEYOND_CONTEXT, Field.EXTRA_ARGS, tokens=prompt, length=total)
-    if total is not None and batch.isdigit() and int(batch) < total:
+    if total is not None and batch is not None and batch < total:
         yield finding(Rule.BATCH_TOTAL_BELOW_CONTEXT, Field.EXTRA_ARGS, tokens=batch, length=total)
     if settings.kv_cache_memory is not None:
         yield finding(

@@ -39,7 +39,7 @@ from plimsoll.engines.layers.widths import widths
 from plimsoll.engines.tgi import checks
 from plimsoll.engines.tgi.arguments import arguments, read_arguments
 from plimsoll.engines.tgi.constants import TABLE
-from plimsoll.engines.tgi.defaults import Resolved, load_quantization, resolve
+from plimsoll.engines.tgi.defaults import Resolved, TGIOptions, load_quantization, resolve
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
 from plimsoll.paths import Field
@@ -103,8 +103,7 @@ class TGI(BaseEngine):
             for (weight, *others), stage in zip(beside, stages, strict=True)
         ]
         worst = worst_stage(terms)
-        most = dict(settings.own).get("max-batch-total-tokens", "")
-        total = min(found, int(most)) if most.isdigit() and len(most) < 16 else found
+        total = min(found, TGIOptions.of(settings).max_batch_total_tokens or found)
         return Estimate(
             parallelism=parallelism,
             terms=terms[worst],

@@ -21,6 +21,7 @@ from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.vllm.constants import TABLE, constants
 from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length
 from plimsoll.engines.vllm.lora import RANKS
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.speculative import method_of
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Rule, finding
@@ -102,7 +103,7 @@ def _context(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
 ) -> Iterator[Finding]:
     """A decode context split that the tensor split cannot carry."""
-    ways = int(dict(settings.own).get("decode-context-parallel-size", 1))
+    ways = VLLMOptions.of(settings).decode_context_parallel_size or 1
     tp = parallelism.tensor
     if ways == 1:
         return

@@ -33,6 +33,7 @@ from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.overheads import graphs, non_torch, outside
 from plimsoll.engines.vllm.traits import traits
 from plimsoll.errors import Unreadable
@@ -87,7 +88,7 @@ class VLLM(BaseEngine):
             block_size=settings.block_size,
             batched_tokens=resolved.batched_tokens,
             draft=draft,
-            context=int(dict(settings.own).get("decode-context-parallel-size", 1)),
+            context=VLLMOptions.of(settings).decode_context_parallel_size or 1,
             apart=offload.groups_layers(settings, figures),
         )
         weights = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
@@ -278,7 +279,7 @@ def _notes(
         pages = int(figures.number("state_pages"))
         rule = Rule.STATE_PAGES if pages > 1 else Rule.STATE_PAGE
         yield finding(rule, Field.VERSION, pages=pages)
-    if "skip-mm-profiling" in dict(settings.own):
+    if VLLMOptions.of(settings).skip_mm_profiling:
         yield finding(Rule.IMAGES_NOT_PROFILED, Field.IMAGES)
     if settings.unread:
         yield finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread)

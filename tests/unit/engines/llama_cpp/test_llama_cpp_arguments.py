@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from architectures import L4, LLAMA_8B
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Reading, Workload
-from plimsoll.engines.llama_cpp.arguments import grammar
+from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
 from worded import problems_in, warnings_in
 
@@ -36,9 +36,9 @@ def test_short_and_long_flags_say_the_same() -> None:
     assert short == long
     assert (short.problems, warnings_in(short)) == ((), ())
     assert short.settings.max_num_seqs == 2
-    assert dict(short.settings.own) == {
-        "ctx-size": "4096", "gpu-layers": "20", "cache-type-k": "q8_0", "flash-attn": "on",
-    }  # fmt: skip
+    assert short.settings.options == LlamaCppOptions(
+        ctx_size=4096, gpu_layers="20", cache_type_k="q8_0", flash_attn="on"
+    )
 
 
 def test_a_value_after_an_equals_sign_is_refused_as_the_engine_refuses_it() -> None:
@@ -116,9 +116,9 @@ def test_what_was_written_reads_back_to_the_same_settings() -> None:
     ).settings  # fmt: skip
     again = ENGINE.read_arguments(written(said, 2), SAID, NOTHING_ASKED)
     assert again.problems == ()
-    own = dict(again.settings.own)
-    assert dict(said.own).items() <= own.items()
-    assert own["kv-unified"] == "False"
+    options = LlamaCppOptions.of(again.settings)
+    assert set(said.options.said()) <= set(options.said())
+    assert options.kv_unified is False
     assert again.settings.max_num_seqs == 2
     assert again.settings.unread == said.unread
     assert again.settings.flags == said.flags
@@ -133,13 +133,6 @@ def test_several_gpus_are_told_to_split_by_layers() -> None:
 def test_an_old_build_gets_no_flag_that_it_does_not_know() -> None:
     args = written(replace(SAID, version="b5000", max_model_len=4096))
     assert args == ("--n-gpu-layers", "999", "--ctx-size", "4096")
-
-
-@pytest.mark.parametrize("alias", sorted(grammar().aliases))
-def test_every_alias_leads_to_a_flag_that_is_known(alias: str) -> None:
-    g = grammar()
-    name = g.find(alias)
-    assert name in g.typed or name in g.memory or name in g.harmless
 
 
 @given(st.lists(st.text(max_size=12) | st.sampled_from(["-c", "-ngl", "-fa", "--kv-unified"])))

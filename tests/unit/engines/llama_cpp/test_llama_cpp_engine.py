@@ -20,6 +20,7 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
+from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
 from plimsoll.engines.llama_cpp.mixture import FILE_TYPES
 from plimsoll.models.catalogue import load
@@ -315,26 +316,30 @@ def test_more_layers_on_the_gpu_never_need_less(
     st.one_of(st.none(), st.integers(1, 1 << 40)),
     st.one_of(st.none(), st.integers(1, 1 << 30)),
     st.one_of(st.none(), st.integers(1, 1 << 30)),
-    st.lists(
-        st.tuples(
-            st.sampled_from(
-                ["ctx-size", "gpu-layers", "tensor-split", "flash-attn", "ubatch-size", "fit",
-                 "cache-type-k", "n-cpu-moe", "kv-unified", "kv-offload", "mmproj", "swa-full"]
-            ),
-            st.sampled_from(["", "0", "1", "7", "True", "False", "auto", "q8_0", "1,0,2", "x"]),
-        ),
-        max_size=6,
+    st.builds(
+        LlamaCppOptions,
+        ctx_size=st.sampled_from([None, 1, 7, 1 << 40]),
+        gpu_layers=st.sampled_from([None, "0", "7", "auto", "x"]),
+        tensor_split=st.sampled_from([None, "1,0,2", "x", "1e999999999"]),
+        flash_attn=st.sampled_from([None, "on", "off", "auto"]),
+        ubatch_size=st.sampled_from([None, 1, 1 << 40]),
+        cache_type_k=st.sampled_from([None, "q8_0", "x"]),
+        n_cpu_moe=st.sampled_from([None, 0, 7, 1 << 40]),
+        kv_unified=st.sampled_from([None, True, False]),
+        kv_offload=st.sampled_from([None, False]),
+        mmproj=st.sampled_from([None, False, "x"]),
+        swa_full=st.sampled_from([None, True]),
     ),
     st.integers(1, 9),
     st.integers(1, 1 << 20),
 )  # fmt: skip
 def test_an_estimate_is_total(
     model: Architecture, file: str, length: int | None, slots: int | None, batch: int | None,
-    own: list[tuple[str, str]], gpus: int, mib: int,
+    options: LlamaCppOptions, gpus: int, mib: int,
 ) -> None:  # fmt: skip
     said = EngineSettings(
         "llama.cpp", "any", quantization=file, max_model_len=length, max_num_seqs=slots,
-        max_num_batched_tokens=batch, own=tuple(own),
+        max_num_batched_tokens=batch, options=options,
     )  # fmt: skip
     found = ENGINE.estimate(
         model, said, Workload(concurrent=slots), Parallelism(1, gpus), replace(L4, memory=mib * MIB)

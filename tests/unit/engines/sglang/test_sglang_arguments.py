@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from architectures import H100, LLAMA_8B, moe
 from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
+from plimsoll.engines.sglang.defaults import SGLangOptions
 from plimsoll.engines.sglang.engine import SGLang
 from worded import problems_in, warnings_in
 
@@ -44,11 +45,14 @@ def test_what_only_sglang_has_is_kept_as_its_own() -> None:
         "--swa-full-tokens-ratio=0.5", "--disable-radix-cache", "--max-total-tokens", "100000",
         "--mamba-full-memory-ratio", "0.5", "--cuda-graph-max-bs=32", "--max-prefill-tokens=8192",
     )  # fmt: skip
-    assert dict(found.settings.own) == {
-        "swa-full-tokens-ratio": "0.5", "disable-radix-cache": "True",
-        "max-total-tokens": "100000", "mamba-full-memory-ratio": "0.5", "cuda-graph-max-bs": "32",
-        "max-prefill-tokens": "8192",
-    }  # fmt: skip
+    assert found.settings.options == SGLangOptions(
+        swa_full_tokens_ratio="0.5",
+        disable_radix_cache=True,
+        max_total_tokens=100_000,
+        mamba_full_memory_ratio="0.5",
+        cuda_graph_max_bs=32,
+        max_prefill_tokens=8192,
+    )
 
 
 def test_chunking_switched_off_prefills_up_to_the_largest_batch() -> None:

@@ -23,6 +23,7 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
+from plimsoll.engines.sglang.defaults import SGLangOptions
 from plimsoll.engines.sglang.engine import SGLang
 from plimsoll.units import GIB, MIB
 from worded import notes_in, worded
@@ -157,7 +158,7 @@ def test_a_rest_that_is_large_enough_costs_nothing_more() -> None:
 
 
 def test_max_total_tokens_below_the_context_is_refused() -> None:
-    e = run(own=(("max-total-tokens", "4096"),), max_model_len=8192)
+    e = run(options=SGLangOptions(max_total_tokens=4096), max_model_len=8192)
     assert e.required_low > e.usable
     assert e.largest_max_model_len == 4096
 
@@ -169,9 +170,9 @@ def test_running_requests_follow_from_the_pool() -> None:
 
 
 def test_data_parallel_attention_keeps_a_cache_per_rank() -> None:
-    own = (("enable-dp-attention", "True"),)
+    options = SGLangOptions(enable_dp_attention=True)
     together = run(latent(), tensor=8)
-    apart = run(latent(), tensor=1, data=8, own=own)
+    apart = run(latent(), tensor=1, data=8, options=options)
     assert apart.kv_tokens > 4 * together.kv_tokens
 
 
@@ -205,17 +206,16 @@ def test_terms_say_how_they_are_known() -> None:
     st.one_of(st.none(), st.integers(1, 10**6)),
     st.one_of(st.none(), st.decimals("0.01", 1, places=3)),
     st.booleans(),
-    st.lists(
-        st.sampled_from(
-            [
-                ("max-total-tokens", "999"), ("disable-radix-cache", "True"),
-                ("max-mamba-cache-size", "5"), ("swa-full-tokens-ratio", "0"),
-                ("mamba-full-memory-ratio", "0"), ("cuda-graph-max-bs", "900"),
-                ("chunked-prefill-size", "-1"), ("enable-dp-attention", "True"),
-                ("mamba-full-memory-ratio", "x/0"),
-            ]
-        ),
-        max_size=4,
+    st.builds(
+        SGLangOptions,
+        max_total_tokens=st.sampled_from([None, 999]),
+        disable_radix_cache=st.sampled_from([None, True]),
+        max_mamba_cache_size=st.sampled_from([None, 5]),
+        swa_full_tokens_ratio=st.sampled_from([None, "0"]),
+        mamba_full_memory_ratio=st.sampled_from([None, "0"]),
+        cuda_graph_max_bs=st.sampled_from([None, 900, 10**18]),
+        chunked_prefill_size=st.sampled_from([None, -1]),
+        enable_dp_attention=st.sampled_from([None, True]),
     ),
 )  # fmt: skip
 def test_estimates_are_total(
@@ -229,12 +229,12 @@ def test_estimates_are_total(
     length: int | None,
     share: Decimal | None,
     eager: bool,
-    own: list[tuple[str, str]],
+    options: SGLangOptions,
 ) -> None:
     e = run(
         MODELS[model], accelerator, Workload(9, 100, 50), tensor=tensor, pipeline=pipeline,
         data=data, version=version, kv_cache_dtype=kv, max_model_len=length, utilization=share,
-        enforce_eager=eager, own=tuple(own),
+        enforce_eager=eager, options=options,
     )  # fmt: skip
     assert e.required_low <= e.required <= e.required_high
     assert [t.name for t in e.terms] == list(TermName)[:5]

@@ -11,7 +11,7 @@ from architectures import A100, B200, H100, L4, LLAMA_8B, latent
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.sglang.constants import TABLE, tier
-from plimsoll.engines.sglang.defaults import resolve
+from plimsoll.engines.sglang.defaults import SGLangOptions, resolve
 from plimsoll.engines.sglang.fraction import prefill_graph_sizes
 from plimsoll.engines.sglang.overheads import graph_sizes
 from plimsoll.units import MIB
@@ -77,7 +77,7 @@ def test_graphs_of_prefill_are_reserved_for_from_0_5_10_on() -> None:
 
 def test_switching_prefill_graphs_off_gives_their_reserve_back() -> None:
     settings = EngineSettings(
-        name="sglang", version="0.5.12", own=(("disable-piecewise-cuda-graph", "True"),)
+        name="sglang", version="0.5.12", options=SGLangOptions(disable_piecewise_cuda_graph=True)
     )
     assert fraction("0.5.12", settings=settings) == fraction("0.5.9")
 

@@ -21,6 +21,7 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
+from plimsoll.engines.tensorrt_llm.defaults import TensorRTLLMOptions
 from plimsoll.engines.tensorrt_llm.engine import TensorRTLLM
 from plimsoll.engines.tensorrt_llm.stages import bounds, weights
 from plimsoll.models.catalogue import load
@@ -259,12 +260,12 @@ def test_more_tensor_parallelism_never_needs_more_weight(
     st.one_of(st.none(), st.integers(1, 1 << 30)),
     st.one_of(st.none(), st.decimals("0.01", "1", places=2)),
     st.sampled_from(["", "auto", "fp8", "nvfp4", "int8", "x"]),
-    st.lists(
-        st.tuples(
-            st.sampled_from(["ep_size", "max_beam_width", "backend", "enable_attention_dp"]),
-            st.sampled_from(["", "0", "1", "True", "tensorrt", "999999999999"]),
-        ),
-        max_size=4,
+    st.builds(
+        TensorRTLLMOptions,
+        backend=st.sampled_from([None, "tensorrt", "x"]),
+        enable_attention_dp=st.sampled_from([None, True]),
+        ep_size=st.sampled_from([None, 1, 999_999_999_999]),
+        max_beam_width=st.sampled_from([None, 1, 999_999_999_999]),
     ),
     st.sampled_from([1, 2, 3]),
     st.sampled_from([1, 2, 4]),
@@ -272,12 +273,12 @@ def test_more_tensor_parallelism_never_needs_more_weight(
 )
 def test_an_estimate_is_total(
     model: Architecture, version: str, length: int | None, seqs: int | None,
-    share: Decimal | None, kv: str, own: list[tuple[str, str]], tensor: int, pipeline: int,
+    share: Decimal | None, kv: str, options: TensorRTLLMOptions, tensor: int, pipeline: int,
     mib: int,
 ) -> None:  # fmt: skip
     said = EngineSettings(
         "tensorrt-llm", version, max_model_len=length, max_num_seqs=seqs, utilization=share,
-        kv_cache_dtype=kv, own=tuple(own),
+        kv_cache_dtype=kv, options=options,
     )  # fmt: skip
     split = Parallelism(tensor, pipeline, 1, True)
     gpu = replace(L4, memory=mib * MIB)

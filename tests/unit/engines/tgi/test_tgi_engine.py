@@ -22,6 +22,7 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
+from plimsoll.engines.tgi.defaults import TGIOptions
 from plimsoll.engines.tgi.engine import TGI
 from plimsoll.units import GIB
 from worded import notes_in, problems_in, worded
@@ -79,7 +80,7 @@ def test_two_a100_hold_the_batch_that_tgi_2_4_printed() -> None:
     # https://github.com/huggingface/text-generation-inference/issues/2744: Llama 3.1 70B on two
     # A100 80GB, max_batch_prefill_tokens 10,049, max batch total tokens 30,816
     e = run(
-        LLAMA_70B, A100, tensor=2, version="2.4.0", own=(("max-input-tokens", "9999"),),
+        LLAMA_70B, A100, tensor=2, version="2.4.0", options=TGIOptions(max_input_tokens=9999),
         max_model_len=16384,
     )  # fmt: skip
     assert e.max_num_batched_tokens == 10049
@@ -119,7 +120,9 @@ def test_nothing_but_the_cache_is_said_to_be_exact() -> None:
 
 
 def test_the_batch_is_no_larger_than_said() -> None:
-    assert run(own=(("max-batch-total-tokens", "5000"),), max_model_len=4096).kv_tokens == 5000
+    assert (
+        run(options=TGIOptions(max_batch_total_tokens=5000), max_model_len=4096).kv_tokens == 5000
+    )
 
 
 @given(
@@ -219,12 +222,12 @@ def test_reading_never_raises(args: list[str]) -> None:
         ({"block_size": 16}, Parallelism(), "spec.engine.blockSize"),
         ({"kv_cache_memory": GIB}, Parallelism(), "spec.engine.kvCacheMemory"),
         (
-            {"max_model_len": 100, "own": (("max-input-tokens", "100"),)},
+            {"max_model_len": 100, "options": TGIOptions(max_input_tokens=100)},
             Parallelism(),
             "spec.engine.extraArgs",
         ),
         (
-            {"max_model_len": 100, "own": (("max-batch-total-tokens", "99"),)},
+            {"max_model_len": 100, "options": TGIOptions(max_batch_total_tokens=99)},
             Parallelism(),
             "spec.engine.extraArgs",
         ),

@@ -219,7 +219,17 @@ def test_an_override_is_recorded_with_its_reason() -> None:
     found = by_type(status_after(inputs(DOES_NOT, override="measured it, ticket 4711")))
     assert found["Overridden"]["status"] == "True"
     assert "ticket 4711" in found["Overridden"]["message"]
+    assert "claims an override" in found["Overridden"]["message"]
+    assert "nobody asks here" in found["Overridden"]["message"]
     assert found["Fits"]["status"] == "False"
+
+
+def test_the_reason_of_an_override_is_repeated_in_part_and_without_control_characters() -> None:
+    rude = "approved\n\x1b[2J by the board" + "!" * 9000
+    message = by_type(status_after(inputs(DOES_NOT, override=rude)))["Overridden"]["message"]
+    assert "approved" in message
+    assert message.isprintable()
+    assert len(message) < 300
 
 
 def test_an_override_that_overrides_nothing_is_not_recorded() -> None:
