@@ -42,6 +42,8 @@ class Rule(StrEnum):
     # and what it doubts
     TENSOR_BEYOND_USUAL_NODE = "tensor-beyond-usual-node"
     UNREAD_FLAGS = "unread-flags"
+    HOST_MEMORY = "host-memory"
+    TOO_LITTLE_HOST_MEMORY = "too-little-host-memory"
     NOMINAL_MEMORY = "nominal-memory"
     MODEL_TYPE_ASSUMED = "model-type-assumed"
     IDLE_GPUS = "idle-gpus"

@@ -25,7 +25,7 @@ from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
 from plimsoll.decision.search import Choice, choose
-from plimsoll.decision.splits import asked
+from plimsoll.decision.splits import MOST_GPUS, asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
 from plimsoll.findings import Rule, finding
@@ -134,7 +134,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     accelerator = trial.candidate.accelerator
     found = replace(
         _verdict(matter, Decision.ALLOW, Reason.ENOUGH_MEMORY),
-        warnings=_doubts(matter.request, trial, planned),
+        warnings=_doubts(case, trial, planned),
         estimate=trial.estimate,
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
@@ -161,9 +161,13 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
 
-def _doubts(request: Request, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
+def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
+    request, pool = case.request, trial.candidate.pool
     doubts: list[Finding] = []
+    host_memory = case.host_memory(trial)
+    if host_memory and not (pool and pool.memory):
+        doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:
         doubts.append(finding(Rule.UNREAD_FLAGS, Field.EXTRA_ARGS, flags=flags))
@@ -225,7 +229,7 @@ def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
 
 
 def _by_size(matter: Matter) -> Verdict:
-    """The decision on a model of which the size is known, or only the name."""
+    """The decision on a model whose size is known, or only its name."""
     request = matter.request
     pools, table = (
         by_size.by_size(request.model, request.wanted, c) for c in (matter.pools, matter.table)
@@ -237,7 +241,7 @@ def _by_size(matter: Matter) -> Verdict:
     if sized is None:
         return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,))
     accelerator = sized.seat.candidate.accelerator
-    holds = not sized.short_by and not sized.over
+    holds = not sized.short_by and not sized.over and sized.seat.gpus <= MOST_GPUS
     seat = sized.seat if holds else None
     why = Why(Because.RULE_OF_THUMB)
     found = replace(

@@ -20,6 +20,7 @@ from decision_builders import (
     SMALL,
     VAGUE,
     PlainEngine,
+    architecture,
     cluster,
     model,
     on,
@@ -223,6 +224,16 @@ def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen(
 
 def test_the_model_need_not_be_known_for_a_spec_to_be_wrong() -> None:
     assert paths(verdict(on("nope", model=UNKNOWN))) == ["spec.accelerator.allowed[0]"]
+
+
+def test_no_replica_is_planned_on_more_gpus_than_a_spec_may_ask_for() -> None:
+    for most, parameters in ((4096, 10**14), (0, 10**15)):
+        found = verdict(on(A100, model=sized(parameters)))
+        assert found.reason is Reason.RULE_OF_THUMB
+        assert (found.placement.gpus_per_replica if found.placement else 0) <= most
+    layers = architecture(layers=1000, parameters=10**15)
+    huge = replace(BIG, architecture=layers, parameters=layers.parameters)
+    assert verdict(on(L4, model=huge)).placement is None
 
 
 # -- what becomes of a denial --------------------------------------------------------------------
