@@ -81,8 +81,12 @@ class Rule(StrEnum):
     CONTEXT_BEYOND_MODEL = "context-beyond-model"
     CONTEXT_BEYOND_FIXED_MODEL = "context-beyond-fixed-model"
     BATCH_BELOW_SEQUENCES = "batch-below-sequences"
+    SEQUENCES_BEYOND_BATCH = "sequences-beyond-batch"
     BATCH_BELOW_CONTEXT = "batch-below-context"
     BATCH_IS_NO_MULTIPLE_OF_PAGES = "batch-is-no-multiple-of-pages"
+    UNKNOWN_QUANTIZATION = "unknown-quantization"
+    QUANTIZATION_NOT_WHILE_LOADING = "quantization-not-while-loading"
+    QUANTIZATION_OF_CHECKPOINT_ALONE = "quantization-of-checkpoint-alone"
     LORA_RANK = "lora-rank"
     DRAFT_WITHOUT_TOKENS = "draft-without-tokens"
     CONTEXT_SPLIT_DOES_NOT_DIVIDE = "context-split-does-not-divide"
@@ -121,6 +125,7 @@ class Rule(StrEnum):
     NO_SUCH_FIELD = "no-such-field"
 
     # what a command line says wrong
+    ANOTHER_MODEL = "another-model"
     TWO_ARGUMENTS_IN_ONE = "two-arguments-in-one"
     FLAG_WITHOUT_VALUE = "flag-without-value"
     FLAG_UNREADABLE = "flag-unreadable"
