@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,17 +16,21 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from plimsoll.api_group import GROUP, PLURAL, VERSION
 from plimsoll.errors import PlimsollError
-from plimsoll_operator.admission.judge import Judge, MayOverride
+from plimsoll_operator.admission.judge import Decide, Judge, MayOverride
 from plimsoll_operator.admission.knowledge import ClusterKnowledge
-from plimsoll_operator.admission.server import AdmissionServer, Limits
+from plimsoll_operator.admission.review import NotAReview
+from plimsoll_operator.admission.server import SMALL_BODY, AdmissionServer, Limits, Read
+from plimsoll_operator.admission.task import TASK
 from plimsoll_operator.admission.tls import ServingCertificate
 from plimsoll_operator.client import UNREACHABLE, ApiError, Client, Resource, connect
+from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
 from plimsoll_operator.health import HealthServer
-from plimsoll_operator.metrics import new_registry
+from plimsoll_operator.metrics import new_registry, not_decided
 
 if TYPE_CHECKING:
-    from plimsoll.decision.verdict import Verdict
+    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.admission.review import Review
+    from plimsoll_operator.admission.task import Decided, Question
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -68,9 +73,9 @@ class AdmissionMetrics:
         """A request was answered."""
         self._seconds.labels(result).observe(seconds)
 
-    def judged(self, result: str, verdict: Verdict | None) -> None:
+    def judged(self, result: str, reason: str) -> None:
         """A review was judged."""
-        self._reviews.labels(result, str(verdict.reason) if verdict else "Override").inc()
+        self._reviews.labels(result, reason).inc()
 
     def watch(self, certificate: ServingCertificate) -> None:
         """Read when the certificate in use runs out whenever asked for it."""
@@ -99,6 +104,30 @@ def overrides(client: Client) -> MayOverride:
     return may_override
 
 
+def deciding(pool: WorkerPool) -> Decide:
+    """A function that has a pool decide. Raises `NotDecided`."""
+
+    async def decide(inventory: Inventory, question: Question, namespace: str) -> Decided:
+        pool.share(inventory)
+        slow = len(question.body) > SMALL_BODY
+        decided: Decided = await pool.run(question, key=namespace, slow=slow)
+        return decided
+
+    return decide
+
+
+def reading(pool: WorkerPool) -> Read:
+    """A function that has a pool read a body. Raises `NotAReview` and `NotDecided`."""
+
+    async def read(body: bytes) -> Review:
+        result: Review | NotAReview = await pool.run(body, slow=True)
+        if isinstance(result, NotAReview):
+            raise result
+        return replace(result, body=body)
+
+    return read
+
+
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until told to stop, then drain.
 
@@ -108,19 +137,31 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     metrics = AdmissionMetrics(registry)
     try:
         certificate = ServingCertificate(
-            Path(settings.tls_cert), Path(settings.tls_key), metrics.certificate
+            Path(settings.tls_cert),
+            Path(settings.tls_key),
+            metrics.certificate,
+            clients=Path(settings.client_ca_file) if settings.client_ca_file else None,
         )
     except OSError as error:
+        files = [settings.tls_cert, settings.tls_key, settings.client_ca_file]
         raise PlimsollError(
-            f"the serving certificate cannot be loaded from {settings.tls_cert} and "
-            f"{settings.tls_key}: {error}; give --tls-cert and --tls-key"
+            f"the serving certificate cannot be loaded from {', '.join(filter(None, files))}: "
+            f"{error}; give --tls-cert, --tls-key and, if there is one, --client-ca-file"
         ) from error
     metrics.watch(certificate)
     async with connect(settings.kubeconfig, settings.context) as client:
         knowledge = ClusterKnowledge(client)
+        pool = WorkerPool(
+            TASK,
+            PoolSettings(size=settings.admission_deciders, budget=settings.decision_seconds),
+            observe=not_decided(registry),
+        )
         server = AdmissionServer(
-            Judge(knowledge, overrides(client), metrics.judged),
+            Judge(knowledge, overrides(client), deciding(pool), metrics.judged),
+            read_large=reading(pool),
             limits=Limits(
+                connections=settings.admission_connections,
+                hurry=settings.admission_hurry_seconds,
                 in_flight=settings.admission_in_flight,
                 max_waiting=settings.admission_max_waiting,
                 body_timeout=settings.admission_body_seconds,
@@ -145,6 +186,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             asyncio.create_task(certificate.watch(settings.tls_reload_seconds)),
         ]
         try:
+            await pool.start()
             await _first_lists(knowledge, stop)
             await server.start(
                 settings.admission_host, settings.admission_port, certificate.context
@@ -156,6 +198,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await pool.stop()
             await health.stop()
 
 

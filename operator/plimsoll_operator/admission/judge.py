@@ -1,31 +1,33 @@
 """From a review to an answer: which reviews are judged, by whose policy, and who may override.
 
-It must not decide whether a model fits (`plimsoll.decision` does), and it must not know
-HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
+It must not decide whether a model fits: that is asked of a process apart (`Decide`). It must not
+know HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
 
     UPDATE is let through   while deleting; when the spec and every plimsoll.dev/ annotation are
                             unchanged; when the old object failed already and the new one is no
                             worse
-    an override             counts only where the user who makes this very request has the verb
+    an override             counts only if the user who makes this very request has the verb
                             `override` on the object; adding or changing one needs it always
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
 
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
-from plimsoll.decision.decide import allowed_update, decide
-from plimsoll.decision.verdict import Decision, Mode, Policy, Verdict
-from plimsoll.report import messages
-from plimsoll.workloads.llmdeployment import request as read_request
+from plimsoll.decision.verdict import Decision, Mode, Policy
+from plimsoll.errors import shown
 from plimsoll_operator.admission.review import Answer, Review
+from plimsoll_operator.admission.task import Decided, Question
+from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 if TYPE_CHECKING:
-    from plimsoll.decision.request import Request
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.llmdeployment import Documents
+
+log = logging.getLogger(__name__)
 
 MAX_REASON = 200
 """Characters of an override's reason that are repeated in a warning."""
@@ -49,22 +51,12 @@ class Knowledge(Protocol):
 
 
 MayOverride = Callable[[Review], Awaitable[bool]]
-Observe = Callable[[str, Verdict | None], None]
+Decide = Callable[["Inventory", Question, str], Awaitable[Decided]]
+"""From what is known of the nodes, a question and its namespace to what was decided.
 
-
-def our_annotations(obj: Mapping[str, Any]) -> dict[str, str]:
-    """The annotations of our own group on an object."""
-    metadata = obj.get("metadata")
-    found = metadata.get("annotations") if isinstance(metadata, dict) else None
-    if not isinstance(found, dict):
-        return {}
-    return {k: v for k, v in found.items() if k.startswith(f"{GROUP}/") and isinstance(v, str)}
-
-
-def deleting(obj: Mapping[str, Any]) -> bool:
-    """Whether the object is on its way out."""
-    metadata = obj.get("metadata")
-    return isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
+Raises `NotDecided` if that would take too long.
+"""
+Observe = Callable[[str, str], None]
 
 
 class Judge:
@@ -74,39 +66,44 @@ class Judge:
         self,
         knowledge: Knowledge,
         may_override: MayOverride,
-        observe: Observe = lambda result, verdict: None,
+        decide: Decide,
+        observe: Observe = lambda result, reason: None,
     ) -> None:
         """may_override: asks the API server about the review's user; observe: for metrics."""
-        self._knowledge, self._may_override, self._observe = knowledge, may_override, observe
+        self._knowledge, self._may_override = knowledge, may_override
+        self._decide, self._observe = decide, observe
 
     async def __call__(self, review: Review) -> Answer:
-        """The answer to one review."""
-        if review.operation not in ("CREATE", "UPDATE") or deleting(review.obj):
+        """The answer to one review. Raises `NotDecided`."""
+        if review.operation not in ("CREATE", "UPDATE") or review.deleting:
             return Answer(True)
-        ours, before = our_annotations(review.obj), our_annotations(review.old)
-        if (
-            review.operation == "UPDATE"
-            and review.obj.get("spec") == review.old.get("spec")
-            and ours == before
-        ):
+        if review.operation == "UPDATE" and not review.changed:
             return Answer(True)
-        reason = ours.get(OVERRIDE_ANNOTATION, "").strip()
-        claims = OVERRIDE_ANNOTATION in ours and ours.get(OVERRIDE_ANNOTATION) != before.get(
-            OVERRIDE_ANNOTATION
-        )
+        reason = (review.override or "").strip()
+        claims = review.override is not None and review.override != review.override_before
         if claims and (refusal := await self._refused_claim(review, reason)):
-            self._observe("override-refused", None)
+            self._observe("override-refused", "Override")
             return Answer(False, refusal)
         policy = self._knowledge.policy(review.namespace)
-        request, verdict = self._decide(review.obj, review, policy)
-        return await self._answer(review, request, verdict, reason)
+        decided = await self._decided(review, policy)
+        return await self._answer(review, policy.mode, decided, reason)
 
-    def _decide(
-        self, obj: Mapping[str, Any], review: Review, policy: Policy
-    ) -> tuple[Request, Verdict]:
-        named = _with_name(obj, review)
-        request = read_request(named, self._knowledge.documents)
-        return request, decide(request, self._knowledge.inventory(), policy)
+    async def _decided(self, review: Review, policy: Policy) -> Decided:
+        namespace = review.namespace or "default"
+        documents = {
+            (name, key): self._knowledge.documents.get(namespace, name, key)
+            for name, key in review.references
+        }
+        compare = review.operation == "UPDATE" and policy.mode is Mode.ENFORCE
+        question = Question(review.body, documents, policy, compare)
+        try:
+            return await self._decide(self._knowledge.inventory(), question, namespace)
+        except NotDecided as error:
+            name = f"{namespace}/{review.name}"
+            if error.cause is not Cause.BUSY:
+                log.warning("%s is not decided: %s", shown(name), error)
+            said = f"Plimsoll has not decided on {shown(name)}: {error}"
+            raise NotDecided(error.cause, said) from None
 
     async def _refused_claim(self, review: Review, reason: str) -> str:
         """Why an override may not be set by this user; empty where it may."""
@@ -121,41 +118,28 @@ class Judge:
             f"llmdeployments.{GROUP}, or remove the annotation"
         )
 
-    async def _answer(
-        self, review: Review, request: Request, verdict: Verdict, override: str
-    ) -> Answer:
-        warnings = messages.warning(request, verdict)
-        audit = {"decision": str(verdict.decision), "reason": str(verdict.reason),
-                 "request-hash": verdict.request_hash}  # fmt: skip
-        if verdict.decision is not Decision.DENY:
-            self._observe(str(verdict.decision), verdict)
+    async def _answer(self, review: Review, mode: Mode, decided: Decided, override: str) -> Answer:
+        reason, warnings = str(decided.reason), decided.warnings
+        audit = {
+            "decision": str(decided.decision),
+            "reason": reason,
+            "request-hash": decided.request_hash,
+        }
+        if decided.decision is not Decision.DENY:
+            self._observe(str(decided.decision), reason)
             return Answer(True, warnings=warnings, audit=audit)
-        if verdict.policy.mode is Mode.AUDIT:
-            self._observe("audited", verdict)
+        if mode is Mode.AUDIT:
+            self._observe("audited", reason)
             return Answer(True, audit=audit)
-        if verdict.policy.mode is Mode.WARN:
-            self._observe("warned", verdict)
+        if mode is Mode.WARN:
+            self._observe("warned", reason)
             return Answer(True, warnings=warnings, audit=audit)
         if override and await self._may_override(review):
-            self._observe("overridden", verdict)
+            self._observe("overridden", reason)
             said = f"the verdict is overridden by {review.user}: {override[:MAX_REASON]}"
             return Answer(True, warnings=(said, *warnings), audit=audit | {"override": override})
-        if review.operation == "UPDATE" and self._no_worse(review, verdict):
-            self._observe("no-worse", verdict)
+        if decided.no_worse:
+            self._observe("no-worse", reason)
             return Answer(True, warnings=warnings, audit=audit)
-        self._observe("denied", verdict)
-        return Answer(False, messages.denial(request, verdict), audit=audit)
-
-    def _no_worse(self, review: Review, verdict: Verdict) -> bool:
-        _, before = self._decide(review.old, review, verdict.policy)
-        return before.decision is Decision.DENY and allowed_update(before, verdict)
-
-
-def _with_name(obj: Mapping[str, Any], review: Review) -> Mapping[str, Any]:
-    """The object with the namespace and name that the request carries, as stored ones have."""
-    metadata = obj.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    return {
-        **obj,
-        "metadata": {**metadata, "namespace": review.namespace, "name": review.name or "unnamed"},
-    }
+        self._observe("denied", reason)
+        return Answer(False, decided.denial, audit=audit)
