@@ -15,8 +15,7 @@ from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.workloads.files import load
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
-from plimsoll_operator.controller.plan import plan
-from plimsoll_operator.controller.snapshot import Inputs
+from plimsoll_operator.controller.plan import Inputs, plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -32,9 +32,11 @@ from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.controller.reconcile import Reconciler
 from plimsoll_operator.controller.resync import Resync
 from plimsoll_operator.controller.snapshot import Identity
+from plimsoll_operator.controller.task import TASK, Job, Planned
 from plimsoll_operator.controller.watches import Watches, quieten_kopf
+from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
 from plimsoll_operator.health import HealthServer
-from plimsoll_operator.metrics import ControllerMetrics, new_registry
+from plimsoll_operator.metrics import ControllerMetrics, new_registry, not_decided
 from plimsoll_operator.reflector import Name, backoff
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.certificates.keeper import Keeper
     from plimsoll_operator.client import Json
     from plimsoll_operator.settings import Settings
@@ -80,7 +83,18 @@ class Controller:
         self.queue: KeyedQueue[Name] = KeyedQueue()
         metrics = ControllerMetrics(self.registry)
         documents = Documents(client)
-        self.reconciler = Reconciler(client, self.cache, documents, self.queue, metrics)
+        self.pool = WorkerPool(
+            TASK,
+            PoolSettings(
+                size=settings.controller_deciders,
+                budget=settings.decision_seconds,
+                aside_waits=False,  # it would keep those from working who work for all
+            ),
+            observe=not_decided(self.registry),
+        )
+        self.reconciler = Reconciler(
+            client, self.cache, documents, self.queue, metrics, self._decide
+        )
         self.resync = Resync(
             client, settings, self.cache, documents, self.queue, self.reconciler, metrics
         )
@@ -108,6 +122,7 @@ class Controller:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until told to stop. Raises `LostLease`, and what no part of it expected."""
         lost: list[BaseException] = []
+        await self.pool.start()
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (
@@ -127,8 +142,14 @@ class Controller:
             # nothing of ours writes any more: the next one may begin
             if self._election is not None:
                 await self._election.release()
+            await self.pool.stop()
         if lost:
             raise lost[0]
+
+    async def _decide(self, inventory: Inventory, job: Job, namespace: str) -> Planned:
+        self.pool.share(inventory)
+        planned: Planned = await self.pool.run(job, key=namespace)
+        return planned
 
     def _depth(self) -> int:
         """Names that wait for a worker: a standby's wait for none."""

@@ -10,6 +10,8 @@ It must not read a clock, a cache or the cluster, and it must not write: it is a
     Stalled            only where Ready is False: nothing changes until somebody changes something
     Reconciling        only after an error of our own, which is tried again
 
+An object that could not be decided within its budget has NotDecided as reason of each.
+
 A status reads as kstatus does: Ready=True is Current, Stalled=True is Failed, Reconciling=True
 and an older observedGeneration are InProgress.
 """
@@ -23,13 +25,17 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
 from plimsoll.report import messages
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
+from plimsoll_operator.deciding.errors import Fault, NotDecided
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
     from plimsoll.decision.knowledge import Knowledge
-    from plimsoll_operator.controller.snapshot import Identity, Inputs
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Policy
+    from plimsoll.inventory.pools import Inventory
+    from plimsoll_operator.controller.snapshot import Identity
 
 NORMAL: Final = "Normal"
 WARNING: Final = "Warning"
@@ -40,6 +46,22 @@ _CAPACITY: Final = {
     Capacity.NO_NODES: "False",
     Capacity.UNKNOWN: "Unknown",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that one decision and its status are made of.
+
+    override: the reason in the override annotation, empty where there is none.
+    previous: the status as it was read.
+    """
+
+    request: Request
+    inventory: Inventory
+    policy: Policy
+    generation: int
+    override: str
+    previous: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +115,9 @@ def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> P
 def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Plan:
     """What to write where deciding failed by a fault of ours: what was found before stays."""
     generation, previous = identity.generation, identity.previous
+    kind = error.kind if isinstance(error, Fault) else type(error).__name__
     said = shortened(
-        f"Plimsoll failed on this object ({type(error).__name__}) and tries again; "
+        f"Plimsoll failed on this object ({kind}) and tries again; "
         "the controller's log has the details"
     )
     kept = [
@@ -113,6 +136,32 @@ def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Pla
         "observedGeneration": generation,
     }
     return Plan(merge_patch(previous, status))
+
+
+_SET_ASIDE: Final = (
+    ("Ready", "False"),
+    ("ModelResolved", "Unknown"),
+    ("Fits", "Unknown"),
+    ("CapacityAvailable", "Unknown"),
+    ("Stalled", "True"),
+)
+
+
+def plan_undecided(identity: Identity, error: NotDecided, now: datetime) -> Plan:
+    """What to write if deciding took too much: what was found of this very spec stays."""
+    generation, previous = identity.generation, identity.previous
+    said = (
+        f"{error}; it is tried again when this object or its model's ConfigMap changes: "
+        "make the spec, or the config in that ConfigMap, simpler"
+    )
+    conditions = [Condition(kind, status, "NotDecided", said) for kind, status in _SET_ASIDE]
+    kept = previous if previous.get("observedGeneration") == generation else {}
+    status = {
+        **kept,
+        "conditions": _timed(conditions, previous, generation, now),
+        "observedGeneration": generation,
+    }
+    return Plan(merge_patch(previous, status), tuple(_events(conditions, status, previous)))
 
 
 def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:

@@ -10,19 +10,23 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from plimsoll_operator.client import UNREACHABLE, ApiError, Conflict, NotFound
 from plimsoll_operator.controller.documents import ABSENT
 from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event, write_status
-from plimsoll_operator.controller.plan import plan, plan_after_error
+from plimsoll_operator.controller.plan import plan_after_error, plan_undecided
 from plimsoll_operator.controller.snapshot import identify, snapshot
+from plimsoll_operator.controller.task import Job, Planned
+from plimsoll_operator.deciding.errors import Cause, NotDecided
 from plimsoll_operator.reflector import version_of
 
 if TYPE_CHECKING:
+    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.client import Client
-    from plimsoll_operator.controller.cache import Cache, Entry
+    from plimsoll_operator.controller.cache import Cache
     from plimsoll_operator.controller.documents import Documents
     from plimsoll_operator.controller.plan import Event, Plan
     from plimsoll_operator.controller.queue import KeyedQueue
@@ -39,6 +43,12 @@ QUIET: Final = 0.4
 PATIENCE: Final = 30.0
 """Seconds after which an Event is posted though it is never quiet."""
 
+Decide = Callable[["Inventory", Job, str], Awaitable[Planned]]
+"""From what is known of the nodes, a job and its namespace to what to write.
+
+Raises `NotDecided` if that would take too long.
+"""
+
 
 class Reconciler:
     """Works on names from a queue. Run `work` as several tasks, and `post_events` as one."""
@@ -50,7 +60,10 @@ class Reconciler:
         documents: Documents,
         queue: KeyedQueue[Name],
         metrics: ControllerMetrics,
+        decide: Decide,
     ) -> None:
+        self._decide = decide
+        self._set_aside: dict[Name, tuple[str, int, int]] = {}
         self._client, self._cache, self._documents = client, cache, documents
         self._queue, self._metrics = queue, metrics
         self._events: deque[tuple[float, Identity, Event]] = deque(maxlen=MOST_EVENTS)
@@ -114,6 +127,7 @@ class Reconciler:
         """An LLMDeployment is no more."""
         self._cache.drop(name)
         self._queue.forget(name)
+        self._set_aside.pop(name, None)
         self._metrics.gone(*name)
 
     async def _reconcile(self, name: Name) -> str:
@@ -133,23 +147,34 @@ class Reconciler:
         identity = identify(entry)
         if identity is None:
             return "deleting"
-        error: Exception | None = None
+        state = (identity.uid, identity.generation, document.version)
+        if self._set_aside.get(name) == state:
+            return "set-aside"
+        version, now = entry.version, datetime.now(UTC)
         try:
-            planned = plan(snapshot(self._cache, entry, document), datetime.now(UTC))
+            job = snapshot(self._cache, entry, document, now)
+            planned = await self._decide(self._cache.nodes.inventory, job, name[0])
+        except NotDecided as error:
+            if error.cause is Cause.BUSY:
+                self._queue.failed(name)
+                return "busy"
+            log.warning("%s/%s is set aside: %s", *name, error)
+            await self._write(version, identity, plan_undecided(identity, error, now))
+            self._set_aside[name] = state
+            self._metrics.undecided(*name)
+            return "not-decided"
         except Exception as fault:
-            error = fault
-            planned = plan_after_error(identity, fault, datetime.now(UTC))
-        version = await self._write(entry, identity, planned)
-        if error is not None:
-            raise error
-        entry.settled = (version, *surroundings)
-        if planned.verdict is not None:
-            self._metrics.decided(*name, planned.verdict)
+            await self._write(version, identity, plan_after_error(identity, fault, now))
+            raise
+        self._set_aside.pop(name, None)
+        version = await self._write(version, identity, planned)
+        if self._cache.entry(name) is entry:  # it may have gone meanwhile
+            entry.settled = (version, *surroundings)
+            self._metrics.decided(*name, planned.outcome)
         return "written" if planned.patch else "unchanged"
 
-    async def _write(self, entry: Entry, identity: Identity, planned: Plan) -> int:
-        """Write a plan; the version that the object then has."""
-        version = entry.version
+    async def _write(self, version: int, identity: Identity, planned: Plan | Planned) -> int:
+        """Write a plan for an object of that version; the version that it then has."""
         if planned.patch:
             written = await write_status(self._client, identity, planned.patch)
             self._wrote = time.monotonic()

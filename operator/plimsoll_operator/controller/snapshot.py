@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from plimsoll.decision.policy import policy_of
-from plimsoll.workloads.llmdeployment import Missing, override_reason, pick
-from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.controller.cache import unpack
-from plimsoll_operator.controller.documents import ABSENT, Document
+from plimsoll_operator.controller.task import Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-    from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Policy
-    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.controller.cache import Cache, Entry
+    from plimsoll_operator.controller.documents import Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,37 +35,6 @@ class Identity:
     api_version: str
     kind: str
     previous: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Everything that one decision and its status are made of.
-
-    override: the reason in the override annotation, empty where there is none.
-    previous: the status as it was read.
-    """
-
-    request: Request
-    inventory: Inventory
-    policy: Policy
-    generation: int
-    override: str
-    previous: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class OneDocument:
-    """The one ConfigMap that a request may refer to, as `plimsoll.workloads` asks for it."""
-
-    namespace: str
-    name: str
-    document: Document
-
-    def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
-        """The text under a key of a ConfigMap, or what is missing, in admission's words."""
-        if (namespace, name) != (self.namespace, self.name) or not self.document.exists:
-            return Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
-        return pick(name, key, self.document.packed, self.document.text)
 
 
 def identify(entry: Entry) -> Identity | None:
@@ -89,16 +55,13 @@ def identify(entry: Entry) -> Identity | None:
     )
 
 
-def snapshot(cache: Cache, entry: Entry, document: Document = ABSENT) -> Inputs:
-    """The inputs of one decision. document: the ConfigMap that the entry refers to."""
-    obj = unpack(entry.packed)
-    metadata = obj["metadata"]
-    namespace = str(metadata.get("namespace", ""))
-    return Inputs(
-        request=read_request(obj, OneDocument(namespace, entry.refers_to, document)),
-        inventory=cache.nodes.inventory,
+def snapshot(cache: Cache, entry: Entry, document: Document, now: datetime) -> Job:
+    """One decision to be made. document: the ConfigMap that the entry refers to."""
+    namespace = str(unpack(entry.packed)["metadata"].get("namespace", ""))
+    return Job(
+        packed=entry.packed,
+        refers_to=entry.refers_to,
+        document=document.packed if document.exists else None,
         policy=policy_of(namespace, cache.modes.get(namespace)),
-        generation=int(metadata.get("generation") or 0),
-        override=override_reason(obj),
-        previous=obj.get("status") or {},
+        now=now,
     )

@@ -15,8 +15,8 @@ from plimsoll.engines.base import EngineSettings
 from plimsoll.errors import Problem
 from plimsoll.models.model import Model, ModelSource
 from plimsoll_operator.api.status import LLMDeploymentStatus
-from plimsoll_operator.controller.plan import Plan, plan, plan_after_error
-from plimsoll_operator.controller.snapshot import Identity, Inputs
+from plimsoll_operator.controller.plan import Inputs, Plan, plan, plan_after_error
+from plimsoll_operator.controller.snapshot import Identity
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
