@@ -25,6 +25,7 @@ from plimsoll_operator.admission.tls import ServingCertificate
 from plimsoll_operator.client import UNREACHABLE, ApiError, Client, Resource, connect
 from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
 from plimsoll_operator.health import HealthServer
+from plimsoll_operator.memory import settle
 from plimsoll_operator.metrics import new_registry, not_decided
 
 if TYPE_CHECKING:
@@ -192,6 +193,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
                 settings.admission_host, settings.admission_port, certificate.context
             )
             log.info("admission on port %d", server.port)
+            settle()
             await _until(stop, tasks)
             await server.stop()
         finally:

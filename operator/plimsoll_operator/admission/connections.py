@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from plimsoll_operator.memory import give_back
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Awaitable, Callable, Iterator
@@ -33,15 +35,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READ_BUFFER: Final = 32 << 10
+READ_BUFFER: Final = 16 << 10
 """Bytes that are read from a connection at once. asyncio keeps a buffer of that size for each
-connection over TLS, 256 KiB unless told otherwise; two TLS records are enough."""
+connection over TLS, 256 KiB unless told otherwise; a TLS record has no more than this."""
 BACKLOG: Final = 1024
 BATCH: Final = 4
 PAUSE: Final = 0.01
 """Seconds between batches: 400 handshakes a second at most."""
 LOOK: Final = 0.5
 """Seconds between looks at who takes too long."""
+RUSH: Final = 64
+"""Connections that have ended since memory was last given back, after which it is again."""
 
 quiet: Final = logging.getLogger(f"{__name__}.http")
 """Where aiohttp writes of requests that are no HTTP: anybody can send those."""
@@ -125,6 +129,7 @@ class Connections:
         self._open: set[Connection] = set()
         self._sockets: list[socket.socket] = []
         self._looking: asyncio.Task[None] | None = None
+        self._used = 0
         sslproto.SSLProtocol.max_size = READ_BUFFER
 
     def __len__(self) -> int:
@@ -193,7 +198,7 @@ class Connections:
         self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext
     ) -> None:
         """See a connection through its handshake."""
-        connection.ended = self._open.discard
+        connection.ended = self._forget
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection,
@@ -203,10 +208,18 @@ class Connections:
                 ssl_shutdown_timeout=1.0,
             )
         except OSError:  # no TLS, too slow, not to be trusted: the other side knows
-            self._open.discard(connection)
+            self._forget(connection)
         except asyncio.CancelledError:
-            self._open.discard(connection)
+            self._forget(connection)
             raise
+
+    def _forget(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        self._used += 1
+
+    def rush(self) -> None:
+        """Much memory was used for a moment: it can be given back."""
+        self._used += RUSH
 
     def _make_room(self) -> bool:
         """Close the oldest connection that may go. Whether there was one."""
@@ -230,3 +243,6 @@ class Connections:
                 if connection.due < now or connection.since + self._bounds.kept < now:
                     self._open.discard(connection)
                     connection.end()
+            if self._used >= RUSH:
+                self._used = 0
+                give_back()

@@ -151,7 +151,9 @@ class AdmissionServer:
             finally:
                 self._waiting -= 1
         finally:
-            self._large -= _large(body)
+            if _large(body):
+                self._large -= _large(body)
+                self.connections.rush()
         return (
             "allowed" if answer.allowed else "denied",
             web.Response(body=write_answer(uid, answer), content_type="application/json"),
