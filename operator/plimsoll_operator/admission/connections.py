@@ -41,7 +41,9 @@ connection over TLS, 256 KiB unless told otherwise; a TLS record has no more tha
 BACKLOG: Final = 1024
 BATCH: Final = 4
 PAUSE: Final = 0.01
-"""Seconds between batches: 400 handshakes a second at most."""
+"""Seconds between batches, 400 handshakes a second at most; and as much again as the event loop is
+late, times `YIELD`, so that handshakes come last."""
+YIELD: Final = 5.0
 LOOK: Final = 0.5
 """Seconds between looks at who takes too long."""
 RUSH: Final = 64
@@ -148,7 +150,7 @@ class Connections:
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
         listener.setblocking(False)
         self._sockets.append(listener)
-        self._accept_from(listener, context)
+        self._accept_from(listener, context, loop.time())
         self._looking = loop.create_task(self._look())
         return int(listener.getsockname()[1])
 
@@ -167,9 +169,16 @@ class Connections:
         self._manager.pre_shutdown()
         await self._manager.shutdown(grace)
 
-    def _accept_from(self, listener: socket.socket, context: ssl.SSLContext) -> None:
-        if listener.fileno() >= 0:
-            loop = asyncio.get_running_loop()
+    def _accept_from(self, listener: socket.socket, context: ssl.SSLContext, due: float) -> None:
+        """Accept again, now or later. due: when this was to happen."""
+        loop = asyncio.get_running_loop()
+        late = loop.time() - due
+        if listener.fileno() < 0:
+            return
+        if late > PAUSE:
+            pause = YIELD * late
+            loop.call_later(pause, self._accept_from, listener, context, loop.time() + pause)
+        else:
             loop.add_reader(listener, self._accept, listener, context)
 
     def _accept(self, listener: socket.socket, context: ssl.SSLContext) -> None:
@@ -192,7 +201,7 @@ class Connections:
             self._open.add(connection)
             connection.shaking = loop.create_task(self._shake(connection, accepted, context))
         loop.remove_reader(listener)
-        loop.call_later(PAUSE, self._accept_from, listener, context)
+        loop.call_later(PAUSE, self._accept_from, listener, context, loop.time() + PAUSE)
 
     async def _shake(
         self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext
