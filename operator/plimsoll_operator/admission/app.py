@@ -144,10 +144,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             clients=Path(settings.client_ca_file) if settings.client_ca_file else None,
         )
     except OSError as error:
-        files = [settings.tls_cert, settings.tls_key, settings.client_ca_file]
+        paths = (settings.tls_cert, settings.tls_key, settings.client_ca_file)
+        files = ", ".join(filter(None, paths))
         raise PlimsollError(
-            f"the serving certificate cannot be loaded from {', '.join(filter(None, files))}: "
-            f"{error}; give --tls-cert, --tls-key and, if there is one, --client-ca-file"
+            f"the serving certificate cannot be loaded from {files}: {error}; give --tls-cert, "
+            "--tls-key and, if there is one, --client-ca-file"
         ) from error
     metrics.watch(certificate)
     async with connect(settings.kubeconfig, settings.context) as client:
