@@ -113,7 +113,7 @@ def test_the_controller_sets_one_object_aside_and_decides_the_others(
         good = llm_deployment(f"good-{number}", "good", uri="hf://Qwen/Qwen3-0.6B")
         assert apply(plane, good)[0]
         until(lambda: status(plane, "good", f"good-{number}"), 10, "it is looked at")
-        return status(plane, "good", f"good-{number}")["Ready"] == "Placed"
+        return bool(status(plane, "good", f"good-{number}")["Ready"] == "Placed")
 
     until(decided, 30, "a good object is decided")
     assert controller.get("/healthz")[0] == 200
