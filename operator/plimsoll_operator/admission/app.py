@@ -179,6 +179,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         def ready() -> str:
             if server.draining:
                 return "draining"
+            if not pool.working:
+                return "there is no process to decide in"
             return "" if knowledge.synced and server.port else "the caches are not filled yet"
 
         health = HealthServer(registry, alive=alive, ready=ready)

@@ -104,6 +104,8 @@ class Controller:
 
     def ready(self) -> str:
         """What keeps it from being ready, or nothing."""
+        if not self.pool.working:
+            return "there is no process to decide in"
         if not self.resync.first.is_set():
             return "nothing has been listed yet"
         if not self._watching.is_set():

@@ -153,6 +153,11 @@ class WorkerPool:
         self._first: asyncio.Future[None] | None = None
         self._stopping = False
 
+    @property
+    def working(self) -> bool:
+        """Whether any worker is there, busy or not."""
+        return any(worker.greeted for worker in self._workers)
+
     async def start(self) -> None:
         """Start the workers and wait until all are there. Raises `PlimsollError` if none comes."""
         self._first = asyncio.get_running_loop().create_future()
@@ -283,7 +288,7 @@ class WorkerPool:
         job, worker.job = worker.job, None
         if kind == HELLO:
             worker.greeted = True
-            there = sum(each.greeted for each in self._workers)
+            there = sum(other.greeted for other in self._workers)
             if self._first and not self._first.done() and there >= self.settings.size:
                 self._first.set_result(None)
         elif job is not None:
