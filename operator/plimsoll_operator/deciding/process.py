@@ -168,8 +168,9 @@ class Template:
         finally:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for worker in self._workers:
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, ChildProcessError):
                     os.kill(worker, signal.SIGKILL)
+                    os.waitpid(worker, 0)
 
     def _fork(self, channel: socket.socket) -> None:
         signals = {signal.SIGCHLD}  # none may be reaped before it is known
