@@ -238,12 +238,18 @@ class WorkerPool:
             self._give(self._idle.popleft(), job)
 
     def _next(self) -> _Job | None:
-        """The job whose turn it is: keys take turns, and what is set aside comes if none is on."""
+        """The job whose turn it is; of what is set aside, one at a time."""
         running = [worker.job for worker in self._workers if worker.job is not None]
         while self._aside and self._aside[0].result.done():
             self._aside.popleft()
-        if self._aside and not any(job.aside for job in running):
+        aside = bool(self._aside) and not any(job.aside for job in running)
+        if aside and self.settings.size > 1:  # the other workers are for all else
             return self._aside.popleft()
+        job = self._next_waiting(running)
+        return self._aside.popleft() if job is None and aside else job
+
+    def _next_waiting(self, running: list[_Job]) -> _Job | None:
+        """The next job that is not set aside: keys take turns, and none has every worker."""
         most = max(1, self.settings.size - 1)
         for key, queue in list(self._waiting.items()):
             while queue and queue[0].result.done():
