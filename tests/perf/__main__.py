@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from perf import admission, controller, decide, start_up
+from perf import admission, attack, controller, decide, start_up
 from perf.results import Report, head
 
 PARTS = {"decide": decide.run, "start-up": start_up.run, "admission": admission.run,
-         "controller": controller.run}  # fmt: skip
+         "attack": attack.run, "controller": controller.run}  # fmt: skip
 
 
 def main(chosen: list[str]) -> int:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 HEADER: Final = struct.Struct("!cI")
 
+NICENESS: Final = 5
+"""How much less of a processor is given to these than to whoever asks, if there is not enough."""
+
 SHARED: Final = b"S"
 """To a worker: what the jobs after it have in common, pickled."""
 JOB: Final = b"J"
@@ -199,6 +202,7 @@ def main(arguments: list[str]) -> None:
     """Load the task and be its template."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the end comes over the socket
+    os.nice(NICENESS)
     handle, name, budget, memory, jobs = arguments
     control = socket.socket(fileno=int(handle))
     control.set_inheritable(False)

@@ -132,6 +132,7 @@ async def test_a_worker_that_dies_idle_costs_nobody_anything() -> None:
         before = await process_of(running)
         os.kill(before, signal.SIGKILL)
         await gone([before])
+        await asyncio.sleep(0.05)  # for its end to be noticed
         assert await process_of(running) != before
         assert causes == []
 
