@@ -5,7 +5,7 @@ It must not resemble a real engine closely: what it computes can be followed on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from plimsoll.accelerators.types import Accelerator, Dialect, Labels
 from plimsoll.decision.knowledge import Knowledge
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines.base import (
+    NOTHING_ASKED,
+    AskedSplit,
     EngineSettings,
     Estimate,
     Known,
@@ -20,9 +22,10 @@ from plimsoll.engines.base import (
     Reading,
     Term,
     TermName,
+    Terms,
     Workload,
 )
-from plimsoll.errors import Problem, shown
+from plimsoll.findings import Finding, Rule, finding
 from plimsoll.inventory.pools import Inventory, Pool
 from plimsoll.models.architecture import (
     Architecture,
@@ -35,10 +38,12 @@ from plimsoll.models.architecture import (
     Tensor,
 )
 from plimsoll.models.model import Model, ModelSource
+from plimsoll.paths import Field
 from plimsoll.units import GIB, MIB, ceil_div
+from plimsoll.workloads.llmdeployment import PLACES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from plimsoll.models.quantization import Quantization
 
@@ -48,10 +53,14 @@ GFD = "nvidia.com/gpu.product"
 def gpu(name: str, mib: int, **more: Any) -> Accelerator:
     """An NVIDIA GPU, eight to a node, that computes in fp8."""
     fields: dict[str, Any] = {
-        "title": name.upper(), "resource": "nvidia.com/gpu", "family": "hopper",
-        "compute": (9, 0), "gpus_per_node": 8, "source": "a test",
+        "title": name.upper(),
+        "resource": "nvidia.com/gpu",
+        "family": "hopper",
+        "compute": (9, 0),
+        "gpus_per_node": 8,
+        "source": "a test",
         "labels": (Labels(Dialect.GFD, ((GFD, name.upper()),)),),
-    }  # fmt: skip
+    }
     return Accelerator(name=name, memory=mib * MIB, **{**fields, **more})
 
 
@@ -60,28 +69,43 @@ H100 = gpu("nvidia-h100-80gb", 81559)
 H200 = gpu("nvidia-h200", 143771)
 L4 = gpu("nvidia-l4", 23034, family="ada-lovelace", compute=(8, 9))
 SLICE = gpu(
-    "nvidia-h100-80gb-mig-1g.10gb", 9984, mig_of="nvidia-h100-80gb", mig_profile="1g.10gb",
-    gpus_per_node=1, resource="nvidia.com/mig-1g.10gb",
-)  # fmt: skip
+    "nvidia-h100-80gb-mig-1g.10gb",
+    9984,
+    mig_of="nvidia-h100-80gb",
+    mig_profile="1g.10gb",
+    gpus_per_node=1,
+    resource="nvidia.com/mig-1g.10gb",
+)
 VAGUE = gpu("amd-vague", 65536, certain=False, resource="amd.com/gpu")
 TABLE = (A100, H100, H200, L4, SLICE, VAGUE)
 
 
 def architecture(
-    layers: int = 80, hidden: int = 8192, heads: int = 64, kv_heads: int = 8,
-    parameters: int = 70_000_000_000, max_model_len: int = 131072,
+    layers: int = 80,
+    hidden: int = 8192,
+    heads: int = 64,
+    kv_heads: int = 8,
+    parameters: int = 70_000_000_000,
+    max_model_len: int = 131072,
     quantization: Quantization | None = None,
-) -> Architecture:  # fmt: skip
+) -> Architecture:
     """A dense model of about so many parameters, in equal layers."""
     mixer = Mixer(MixerKind.FULL, heads, kv_heads, 128, 128)
     each = max(1, parameters // layers)
     tensor = Tensor("mlp.weight", (each, 1), Split.COLUMN, Part.MLP, linear=True)
     block = Block((mixer,), FeedForward(4 * hidden), (tensor,))
     return Architecture(
-        model_type="llama", class_name="LlamaForCausalLM", dtype="bfloat16", hidden_size=hidden,
-        vocab_size=128256, max_model_len=max_model_len, heads=heads, blocks=(block,) * layers,
-        outside=(), quantization=quantization,
-    )  # fmt: skip
+        model_type="llama",
+        class_name="LlamaForCausalLM",
+        dtype="bfloat16",
+        hidden_size=hidden,
+        vocab_size=128256,
+        max_model_len=max_model_len,
+        heads=heads,
+        blocks=(block,) * layers,
+        outside=(),
+        quantization=quantization,
+    )
 
 
 def model(name: str = "acme/Big-70B", **of_architecture: Any) -> Model:
@@ -112,17 +136,23 @@ class PlainEngine:
     calls: int = 0
     pipelines: bool = True
     refuses: frozenset[str] = frozenset()
-    problems_of: tuple[Problem, ...] = field(default=())
 
     def estimate(
-        self, architecture: Architecture, settings: EngineSettings, workload: Workload,
-        parallelism: Parallelism, accelerator: Accelerator,
-    ) -> Estimate:  # fmt: skip
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        workload: Workload,
+        parallelism: Parallelism,
+        accelerator: Accelerator,
+    ) -> Estimate:
         """See the class."""
         self.calls += 1
         p, utilization = parallelism, settings.utilization or Decimal("0.92")
-        bits = architecture.quantization.default.bits if (
-            architecture.quantization and architecture.quantization.default) else 16  # fmt: skip
+        bits = (
+            architecture.quantization.default.bits
+            if (architecture.quantization and architecture.quantization.default)
+            else 16
+        )
         layers = ceil_div(len(architecture.blocks), p.pipeline)
         weights = ceil_div(
             architecture.parameters * bits * layers, 8 * len(architecture.blocks) * p.tensor
@@ -148,40 +178,55 @@ class PlainEngine:
         held = max(0, room) // per_token
         return Estimate(
             parallelism=p,
-            terms=tuple(
-                Term(
-                    name, size, int(size * (1 - self.error)), int(size * (1 + self.error)),
-                    Known.MODELLED, f"{tokens} tokens" if name is TermName.KV_CACHE else "",
-                ) for name, size in sizes.items()
+            terms=Terms(
+                tuple(
+                    Term(
+                        name,
+                        size,
+                        int(size * (1 - self.error)),
+                        int(size * (1 + self.error)),
+                        Known.MODELLED,
+                        f"{tokens} tokens" if name is TermName.KV_CACHE else "",
+                    )
+                    for name, size in sizes.items()
+                )
             ),
-            stage=0, physical=physical, usable=usable, utilization=utilization,
-            version=settings.version or "0.33.0", max_model_len=length, max_num_seqs=seqs,
-            max_num_batched_tokens=8192, kv_cache_dtype=settings.kv_cache_dtype or "bfloat16",
-            kv_capacity=room, kv_tokens=held * p.data, max_concurrency=held * p.data / length,
+            stage=0,
+            physical=physical,
+            usable=usable,
+            utilization=utilization,
+            version=settings.version or "0.33.0",
+            max_model_len=length,
+            max_num_seqs=seqs,
+            max_num_batched_tokens=8192,
+            kv_cache_dtype=settings.kv_cache_dtype or "bfloat16",
+            kv_capacity=room,
+            kv_tokens=held * p.data,
+            max_concurrency=held * p.data / length,
             largest_max_model_len=min(held, architecture.max_model_len),
-        )  # fmt: skip
+        )
 
     def problems(
-        self, architecture: Architecture, settings: EngineSettings,
-        parallelism: Parallelism | None, accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:  # fmt: skip
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        parallelism: Parallelism | None,
+        accelerator: Accelerator | None,
+    ) -> tuple[Finding, ...]:
         """Heads that do not divide, pipelines where there are none, and what the test says."""
-        found = list(self.problems_of)
+        found: list[Finding] = []
         if parallelism is not None and architecture.heads % parallelism.tensor:
+            heads, near = architecture.heads, ("1", "2")
+            size = parallelism.tensor
             found.append(
-                Problem(
-                    "spec.engine.parallelism.tensor", shown(parallelism.tensor),
-                    f"must divide the model's {architecture.heads} attention heads", "use 1, 2, 4",
-                )
-            )  # fmt: skip
+                finding(Rule.HEADS_DO_NOT_DIVIDE, Field.TENSOR, size, heads=heads, near=near)
+            )
         if parallelism is not None and parallelism.pipeline > 1 and not self.pipelines:
             found.append(
-                Problem(
-                    "spec.engine.parallelism.pipeline", shown(parallelism.pipeline), "must be 1"
-                )
+                finding(Rule.NO_PIPELINE, Field.PIPELINE, parallelism.pipeline, engine="it")
             )
         if accelerator is not None and accelerator.name in self.refuses:
-            found.append(Problem("spec.engine.dtype", shown("x"), "does not run there"))
+            found.append(finding(Rule.NO_BFLOAT16, Field.DTYPE, "x", gpu=accelerator.title))
         return tuple(found)
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
@@ -190,11 +235,10 @@ class PlainEngine:
         return tuple(t for t in sizes if t <= most and architecture.heads % t == 0)
 
     def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
         """Every flag is passed on as it is."""
-        split = [typed.get(name) for name in ("tensor", "pipeline", "data", "expert")]
-        return Reading(replace(settings, flags=tuple(args)), *split, (), ())  # type: ignore[arg-type,call-arg]
+        return Reading(replace(settings, flags=tuple(args)), asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """Two flags, and those of the user."""
@@ -215,8 +259,12 @@ def world(engine: PlainEngine | None = None, table: tuple[Accelerator, ...] = TA
 
 
 def request(of: Model = BIG, **fields: Any) -> Request:
-    """A request; every field of settings, workload and wanted can be given by its name."""
-    made = Request(of, name="chat/big")
+    """A request; every field of settings, workload, wanted and the split can be given by name."""
+    made = Request(of, name="chat/big", places=PLACES)
+    split = {k: v for k, v in fields.items() if hasattr(NOTHING_ASKED, k)}
+    fields = {k: v for k, v in fields.items() if k not in split}
+    if split:
+        fields["split"] = AskedSplit(**split)
     for part in ("engine", "workload", "wanted"):
         known = getattr(made, part)
         given = {k: v for k, v in fields.items() if hasattr(known, k)}
@@ -235,9 +283,11 @@ def pool(of: Accelerator, nodes: int = 1, gpus: int = 8, **more: Any) -> Pool:
     """Nodes with that accelerator, labelled by GPU feature discovery and tainted as usual."""
     fields: dict[str, Any] = {
         "node_names": tuple(f"{of.name}-{n}" for n in range(min(nodes, 10))),
-        "selector": ((GFD, of.name.upper()),), "dialect": Dialect.GFD, "ready": nodes,
+        "selector": ((GFD, of.name.upper()),),
+        "dialect": Dialect.GFD,
+        "ready": nodes,
         "taints": (("nvidia.com/gpu", "present", "NoSchedule"),),
-    }  # fmt: skip
+    }
     return Pool(of, gpus, nodes, **{**fields, **more})
 
 
@@ -247,6 +297,24 @@ def cluster(*pools: Pool, **more: Any) -> Inventory:
 
 
 __all__ = [
-    "A100", "BIG", "GFD", "H100", "H200", "L4", "SLICE", "SMALL", "TABLE", "VAGUE", "PlainEngine",
-    "Wanted", "architecture", "cluster", "gpu", "model", "on", "pool", "request", "world",
-]  # fmt: skip
+    "A100",
+    "BIG",
+    "GFD",
+    "H100",
+    "H200",
+    "L4",
+    "SLICE",
+    "SMALL",
+    "TABLE",
+    "VAGUE",
+    "PlainEngine",
+    "Wanted",
+    "architecture",
+    "cluster",
+    "gpu",
+    "model",
+    "on",
+    "pool",
+    "request",
+    "world",
+]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.accelerators.catalogue import everything
+from plimsoll.engines.base import NOTHING_ASKED, Estimate, Parallelism, Reading, TermName, Workload
 from plimsoll.engines.base import EngineSettings as Settings
-from plimsoll.engines.base import Estimate, Parallelism, Reading, TermName, Workload
 from plimsoll.engines.registry import engine
 from plimsoll.engines.vllm.lora import RANKS
 from plimsoll.models.catalogue import load
@@ -28,13 +28,19 @@ def model(name: str) -> Architecture:
 
 def read(*flags: str, settings: Settings | None = None) -> Reading:
     """The flags beside typed settings."""
-    return engine("vllm").read_arguments(flags, settings or Settings(), {})
+    return engine("vllm").read_arguments(flags, settings or Settings(), NOTHING_ASKED)
 
 
 def estimate(
-    name: str | Architecture, *flags: str, version: str = "", tensor: int = 1, pipeline: int = 1,
-    expert: bool = False, gpu: str = "nvidia-h200-141gb", settings: Settings | None = None,
-) -> Estimate:  # fmt: skip
+    name: str | Architecture,
+    *flags: str,
+    version: str = "",
+    tensor: int = 1,
+    pipeline: int = 1,
+    expert: bool = False,
+    gpu: str = "nvidia-h200-141gb",
+    settings: Settings | None = None,
+) -> Estimate:
     """The estimate of a model of the catalogue with these flags."""
     typed = settings or Settings(version=version)
     reading = read(*flags, settings=typed)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Final
 
 from plimsoll.errors import Unreadable
@@ -23,6 +24,8 @@ GB: Final = 10**9
 MAX_BYTES: Final = 1 << 60
 """No quantity above this (1 EiB) is believed; larger input is an error, not a number."""
 
+MAX_COUNT: Final = 10**9
+"""No count of tokens or sequences above this is believed."""
 MAX_PARAMETERS: Final = 10**15
 """No parameter count above this is believed."""
 
@@ -33,6 +36,7 @@ _SUFFIX: Final = {
 }  # fmt: skip
 _COUNT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,4})?)\s*([KMBTkmbt])?")
 _HUMAN: Final = re.compile(r"([0-9]{1,18})(\.[0-9]{1,9})?([kKmMgGtT])?")
+_RATIO: Final = re.compile(r"[0-9]{1,12}(?:/[0-9]{1,12}|(?:\.[0-9]{0,12})?(?:[eE][+-]?[0-9])?)")
 _POWERS: Final = {"k": 1, "m": 2, "g": 3, "t": 4}
 _COUNT_SUFFIX: Final = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
@@ -92,6 +96,19 @@ def parse_fraction(text: str) -> Decimal:
     if not (value.is_finite() and 0 < value <= 1):
         raise Unreadable(text, "a share above 0 and of at most 1, such as 0.92")
     return value
+
+
+def parse_ratio(text: str) -> Fraction:
+    """The number in ``"0.8"``, ``"3"``, ``"1/4"`` or ``"1e-3"``, of 0 or more.
+
+    Raises `Unreadable` for anything else: an exponent of many digits would never be worked out.
+    """
+    if not _RATIO.fullmatch(text.strip()):
+        raise Unreadable(text, "a number of 0 or more, such as 0.8")
+    try:
+        return Fraction(text.strip())
+    except ZeroDivisionError:
+        raise Unreadable(text, "a number of 0 or more, such as 0.8") from None
 
 
 def ceil_div(numerator: int, denominator: int) -> int:

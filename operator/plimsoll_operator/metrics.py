@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from plimsoll.inventory.pools import Inventory
-    from plimsoll_operator.controller.task import Outcome
 
 _PER_OBJECT: Final = (
     ("fits", "1 where the LLMDeployment fits, 0 where not, NaN where nobody can be sure."),
@@ -117,11 +116,18 @@ class ControllerMetrics(Collector):
         self._heard.set_function(age)
         self._objects.set_function(objects)
 
-    def decided(self, namespace: str, name: str, outcome: Outcome) -> None:
-        """A decision on one LLMDeployment."""
-        self._decisions.labels(str(outcome.decision), str(outcome.reason)).inc()
-        fits = _FITS.get(outcome.decision, math.nan)
-        self._found[namespace, name] = (fits, outcome.required, outcome.usable)
+    def decided(
+        self,
+        namespace: str,
+        name: str,
+        decision: Decision,
+        reason: str,
+        required: int | None,
+        usable: int | None,
+    ) -> None:
+        """A decision on one LLMDeployment. required, usable: bytes of one GPU, if known."""
+        self._decisions.labels(str(decision), str(reason)).inc()
+        self._found[namespace, name] = (_FITS.get(decision, math.nan), required, usable)
 
     def undecided(self, namespace: str, name: str) -> None:
         """One LLMDeployment was set aside without a decision."""

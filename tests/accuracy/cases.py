@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from accuracy.data import ROOT, configs, measured, sources
 from plimsoll.accelerators import catalogue as accelerators
 from plimsoll.engines import registry
-from plimsoll.engines.base import EngineSettings, Parallelism, Workload
+from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Workload
 from plimsoll.measured.inputs import facts
-from plimsoll.measured.terms import TermId
+from plimsoll.measured.rows import TermId
 from plimsoll.models.catalogue import load
+from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -83,11 +84,10 @@ def _of_flags(one: dict[str, Any]) -> Case:
     assert entry is not None, one["model"]
     assert accelerator is not None, one["gpu"]
     typed = EngineSettings(engine.name, one["version"], quantization=one.get("file", ""))
-    reading = engine.read_arguments(one["args"], typed, {})
-    assert not reading.problems, [str(problem) for problem in reading.problems]
-    split = Parallelism(
-        reading.tensor or 1, reading.pipeline or 1, reading.data or 1, bool(reading.expert)
-    )
+    reading = engine.read_arguments(one["args"], typed, NOTHING_ASKED)
+    assert not reading.problems, problems_in(reading)
+    said = reading.split
+    split = Parallelism(said.tensor or 1, said.pipeline or 1, said.data or 1, bool(said.expert))
     return Case(
         f"{engine.name} {entry.id} {accelerator.name}",
         entry.id,

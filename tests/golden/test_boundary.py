@@ -16,11 +16,12 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.knowledge import Knowledge
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Decision
-from plimsoll.engines.base import EngineSettings, Parallelism
+from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism
 from plimsoll.engines.registry import engine
 from plimsoll.models import catalogue
 from plimsoll.models.config import architecture
 from plimsoll.models.model import Model, ModelSource
+from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
@@ -55,29 +56,34 @@ def verdict(index: int) -> Decision:
         split.gpus,
     )
     settings = EngineSettings(
-        version=case.version, max_model_len=case.length, max_num_seqs=16,
-        max_num_batched_tokens=case.batch, kv_cache_dtype=case.kv_dtype, enforce_eager=case.eager,
-        utilization=case.utilization, kv_cache_memory=case.fixed,
-    )  # fmt: skip
+        version=case.version,
+        max_model_len=case.length,
+        max_num_seqs=16,
+        max_num_batched_tokens=case.batch,
+        kv_cache_dtype=case.kv_dtype,
+        enforce_eager=case.eager,
+        utilization=case.utilization,
+        kv_cache_memory=case.fixed,
+    )
     request = Request(
-        Model("made up", ModelSource.CONFIG, own, own.parameters), settings,
+        Model("made up", ModelSource.CONFIG, own, own.parameters),
+        settings,
         wanted=Wanted(
-            allowed=("made-up",), gpus_per_replica=split.gpus, tensor=split.tensor,
-            pipeline=case.pp, data=1, expert=False,
+            allowed=("made-up",),
+            gpus_per_replica=split.gpus,
+            split=AskedSplit(split.tensor, case.pp, data=1, expert=False),
         ),
-    )  # fmt: skip
+    )
     found = decide(request, knowledge=Knowledge({"vllm": VLLM}, (made_up,)))
-    paths = {problem.path for problem in found.problems}
+    paths = {problem.path for problem in problems_in(found)}
     # A share of memory that is never free is an error of its field, not a sum that does not fit.
-    assert paths <= (_SHARE if case.utilization != UTILIZATION else set()), found.problems
+    assert paths <= (_SHARE if case.utilization != UTILIZATION else set()), problems_in(found)
     return found.decision
 
 
 def indices(*, starts: bool, by: float | None = None) -> list[int]:
     """The cases of one side."""
-    return [
-        i for i, c in enumerate(CASES) if c.starts is starts and (by is None or c.by == by)
-    ]  # fmt: skip
+    return [i for i, c in enumerate(CASES) if c.starts is starts and (by is None or c.by == by)]
 
 
 def name(index: int) -> str:

@@ -9,11 +9,17 @@ import sys
 import time
 from pathlib import Path
 
-from perf import admission, attack, controller, decide, start_up
+from perf import admission, attack, controller, decide, parts, start_up
 from perf.results import Report, head
 
-PARTS = {"decide": decide.run, "start-up": start_up.run, "admission": admission.run,
-         "attack": attack.run, "controller": controller.run}  # fmt: skip
+PARTS = {
+    "parts": parts.run,
+    "decide": decide.run,
+    "start-up": start_up.run,
+    "admission": admission.run,
+    "attack": attack.run,
+    "controller": controller.run,
+}
 
 
 def main(chosen: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -25,12 +26,30 @@ from plimsoll.units import (
     parse_fraction,
     parse_human_integer,
     parse_memory,
+    parse_ratio,
 )
 
 ABSURD = [
-    "", " ", "-1", "-80Gi", "1e9", "0x10", "NaN", "inf", "80 gigs", "٨٠Gi", "８０Gi", "1,000",
-    "1_000", "80Gi80Gi", "9" * 65, "1" * (1 << 20), "é" * (1 << 20), "\x00", "80\nGi\n1",
-]  # fmt: skip
+    "",
+    " ",
+    "-1",
+    "-80Gi",
+    "1e9",
+    "0x10",
+    "NaN",
+    "inf",
+    "80 gigs",
+    "٨٠Gi",
+    "８０Gi",
+    "1,000",
+    "1_000",
+    "80Gi80Gi",
+    "9" * 65,
+    "1" * (1 << 20),
+    "é" * (1 << 20),
+    "\x00",
+    "80\nGi\n1",
+]
 
 
 @pytest.mark.parametrize(
@@ -122,8 +141,11 @@ def test_people_read_sizes_and_counts() -> None:
     assert gib(70_553_706_496) == "65.7 GiB"
     assert gib(GIB, 2) == "1.00 GiB"
     assert [count(n) for n in (70_553_706_496, 494_032_768, 15 * 10**11, 4096)] == [
-        "70.55B", "494.03M", "1.50T", "4,096",
-    ]  # fmt: skip
+        "70.55B",
+        "494.03M",
+        "1.50T",
+        "4,096",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -138,3 +160,17 @@ def test_whole_numbers_are_read_as_engines_take_them(text: str, number: int) -> 
 def test_other_whole_numbers_are_refused(text: str) -> None:
     with pytest.raises(Unreadable):
         parse_human_integer(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "ratio"),
+    [("0.8", (4, 5)), ("3", (3, 1)), ("1/4", (1, 4)), (" 2e-3 ", (1, 500)), ("0", (0, 1))],
+)
+def test_a_ratio_is_read_exactly(text: str, ratio: tuple[int, int]) -> None:
+    assert parse_ratio(text) == Fraction(*ratio)
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1/0", "-1", "nan", "", "1" * 13, "0x1"])
+def test_a_ratio_that_could_never_be_worked_out_is_unreadable(text: str) -> None:
+    with pytest.raises(Unreadable):
+        parse_ratio(text)

@@ -1,17 +1,16 @@
-"""A request: what one manifest or command line asks to have decided, resolved and checked.
-
-It must not know where it came from (a CRD, a file, flags) nor what the cluster has.
-"""
+"""A request: what one manifest or command line asks to have decided, resolved and checked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.base import EngineSettings, Workload
+from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Workload
+from plimsoll.paths import NO_PLACES, Places
 
 if TYPE_CHECKING:
     from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.model import Model
 
 
@@ -20,17 +19,14 @@ class Wanted:
     """What a request says about GPUs; None and () mean unsaid: to be planned.
 
     allowed: accelerator names, as written. gpus_per_replica: unset: computed; set: checked.
-    tensor, pipeline, data, expert: the same, for the split.
+    split: the same, for how the replica is spread.
     min_memory: bytes of physical memory that a GPU must have at least.
-    node_selector: labels that the nodes must carry besides.
+    node_selector: labels that the nodes must carry, too.
     """
 
     allowed: tuple[str, ...] = ()
     gpus_per_replica: int | None = None
-    tensor: int | None = None
-    pipeline: int | None = None
-    data: int | None = None
-    expert: bool | None = None
+    split: AskedSplit = NOTHING_ASKED
     min_memory: int | None = None
     node_selector: tuple[tuple[str, str], ...] = ()
 
@@ -42,7 +38,8 @@ class Request:
     name: how the object is called in messages (``chat/llama-70b``); not part of the hash.
     replicas: how many such replicas; placement is per replica.
     problems: what was already found wrong while reading it; any of them means deny.
-    warnings: sentences that the user should read though nothing is wrong.
+    places: where the object that states the request keeps its fields.
+    warnings: what the user should read though nothing is wrong; a text is a sentence already.
     """
 
     model: Model
@@ -51,5 +48,6 @@ class Request:
     wanted: Wanted = field(default_factory=Wanted)
     replicas: int = 1
     name: str = ""
-    problems: tuple[Problem, ...] = field(default=())
-    warnings: tuple[str, ...] = field(default=())
+    problems: tuple[Finding | Problem, ...] = ()
+    warnings: tuple[Finding | str, ...] = ()
+    places: Places = NO_PLACES

@@ -1,6 +1,6 @@
 """Into how many GPUs, and how, a replica may be split: the counts worth trying, smallest first.
 
-It must not estimate, and it must not prefer one accelerator to another.
+What is tried, and in which order:
 
     within a node first    tensor = a size that the engine accepts, pipeline = 1
     then whole nodes       tensor = the largest accepted size, pipeline = 2, 3 ... layers
@@ -12,9 +12,9 @@ It must not estimate, and it must not prefer one accelerator to another.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.base import Parallelism
+from plimsoll.engines.base import NOTHING_ASKED, Parallelism
 
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Engine
     from plimsoll.models.architecture import Architecture
 
+MOST_GPUS: Final = 4096
+"""GPUs of one replica: more are neither asked for nor planned."""
+
 
 @dataclass(frozen=True, slots=True)
 class Splits:
     """What to try on one candidate.
 
     ladder: splits in the order in which to try them; the first that fits is taken. All of one
-        size where the request gives the count, else of growing size.
+        size if the request gives the count, else of growing size.
     tail: the split whose pipeline may be lengthened after the ladder, None for none.
     longest: pipeline stages that the tail may reach.
     idle: GPUs that the request asks for and that no split of this model can use.
@@ -42,15 +45,18 @@ class Splits:
 
 def pinned(wanted: Wanted) -> bool:
     """Whether the request gives the number of GPUs, so that it is checked and not planned."""
-    return wanted.gpus_per_replica is not None or wanted.tensor is not None
+    return wanted.gpus_per_replica is not None or wanted.split.tensor is not None
 
 
 def asked(wanted: Wanted) -> Parallelism | None:
-    """The split as far as the request gives it, None where it gives nothing of it."""
-    if wanted.tensor is wanted.pipeline is wanted.data is wanted.expert is None:
+    """The split as far as the request gives it, None if it gives nothing of it."""
+    if wanted.split == NOTHING_ASKED:
         return None
     return Parallelism(
-        wanted.tensor or 1, wanted.pipeline or 1, wanted.data or 1, bool(wanted.expert)
+        wanted.split.tensor or 1,
+        wanted.split.pipeline or 1,
+        wanted.split.data or 1,
+        bool(wanted.split.expert),
     )
 
 
@@ -60,21 +66,26 @@ def splits(
     """The splits of a replica over GPUs like the candidate's that the request leaves open."""
     layers = max(1, len(architecture.blocks))
     sizes = sorted(engine.tensor_parallel_sizes(architecture, candidate.per_node)) or [1]
-    data, expert = wanted.data or 1, bool(wanted.expert)
+    data, expert = wanted.split.data or 1, bool(wanted.split.expert)
     if wanted.gpus_per_replica is not None:
         return _exactly(wanted, wanted.gpus_per_replica, sizes, layers)
-    if wanted.tensor is not None:
-        single = Parallelism(wanted.tensor, wanted.pipeline or 1, data, expert)
-        fills = wanted.tensor >= candidate.accelerator.gpus_per_node
-        if wanted.pipeline is None and fills and not candidate.accelerator.mig_of:
-            return Splits((single,), single, layers)
+    if wanted.split.tensor is not None:
+        single = Parallelism(wanted.split.tensor, wanted.split.pipeline or 1, data, expert)
+        fills = wanted.split.tensor >= candidate.accelerator.gpus_per_node
+        if wanted.split.pipeline is None and fills and not candidate.accelerator.mig_of:
+            return Splits((single,), single, _longest(single, layers))
         return Splits((single,))
-    if wanted.pipeline is not None:
-        return Splits(tuple(Parallelism(t, wanted.pipeline, data, expert) for t in sizes))
+    if wanted.split.pipeline is not None:
+        return Splits(tuple(Parallelism(t, wanted.split.pipeline, data, expert) for t in sizes))
     ladder = tuple(Parallelism(t, 1, data, expert) for t in sizes)
     if candidate.accelerator.mig_of:
         return Splits(ladder)
-    return Splits(ladder, ladder[-1], layers)
+    return Splits(ladder, ladder[-1], _longest(ladder[-1], layers))
+
+
+def _longest(split: Parallelism, layers: int) -> int:
+    """Pipeline stages that a split may have: one for each layer, and no more GPUs than may be."""
+    return min(layers, max(1, MOST_GPUS // (split.tensor * split.data)))
 
 
 def layout(parallelism: Parallelism, per_node: int) -> tuple[int, int]:
@@ -90,14 +101,15 @@ def layout(parallelism: Parallelism, per_node: int) -> tuple[int, int]:
 
 def _exactly(wanted: Wanted, gpus: int, sizes: list[int], layers: int) -> Splits:
     """The splits that use all of `gpus`, most tensor first, or those that come nearest."""
-    data, expert = wanted.data or 1, bool(wanted.expert)
-    tensors = sorted([wanted.tensor] if wanted.tensor is not None else sizes, reverse=True)
-    open_pipeline = wanted.pipeline is None
+    data, expert = wanted.split.data or 1, bool(wanted.split.expert)
+    tensor = wanted.split.tensor
+    tensors = sorted([tensor] if tensor is not None else sizes, reverse=True)
+    open_pipeline = wanted.split.pipeline is None
     exact: list[Parallelism] = []
     nearest: list[Parallelism] = []
     for tensor in tensors:
         unit = tensor * data
-        stages = min(gpus // unit, layers) if open_pipeline else wanted.pipeline or 1
+        stages = min(gpus // unit, layers) if open_pipeline else wanted.split.pipeline or 1
         if stages < 1 or unit * stages > gpus:
             continue
         split = Parallelism(tensor, stages, data, expert)

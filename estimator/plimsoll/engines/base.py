@@ -10,16 +10,16 @@ It must not compute anything: an engine's own package does, from its own constan
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from decimal import Decimal
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 
@@ -70,6 +70,54 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms of one rank, in the order of `TermName`; each is had by its name."""
+
+    each: tuple[Term, ...]
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.each)
+
+    def __contains__(self, name: TermName) -> bool:
+        return any(term.name is name for term in self.each)
+
+    def __getitem__(self, name: TermName) -> Term:
+        for term in self.each:
+            if term.name is name:
+                return term
+        raise KeyError(name)
+
+    @property
+    def bytes(self) -> int:
+        """Their sum."""
+        return sum(term.bytes for term in self.each)
+
+    @property
+    def low(self) -> int:
+        """The least that they may turn out to be together."""
+        return sum(term.low for term in self.each)
+
+    @property
+    def high(self) -> int:
+        """The most that they may turn out to be together."""
+        return sum(term.high for term in self.each)
+
+    @property
+    def beside_cache(self) -> int:
+        """Bytes of everything but the KV cache."""
+        return self.bytes - self[TermName.KV_CACHE].bytes
+
+    @property
+    def low_beside_cache(self) -> int:
+        """The least of everything but the KV cache."""
+        return self.low - self[TermName.KV_CACHE].low
+
+    def replaced(self, term: Term) -> Terms:
+        """The same with another term of a name that is there."""
+        return Terms(tuple(term if one.name is term.name else one for one in self.each))
+
+
+@dataclass(frozen=True, slots=True)
 class Parallelism:
     """How one replica is spread: tensor x pipeline x data GPUs, experts whole or cut."""
 
@@ -82,6 +130,19 @@ class Parallelism:
     def gpus(self) -> int:
         """GPUs of one replica."""
         return self.tensor * self.pipeline * self.data
+
+
+@dataclass(frozen=True, slots=True)
+class AskedSplit:
+    """The split of a replica as far as somebody asks for one; None means unsaid."""
+
+    tensor: int | None = None
+    pipeline: int | None = None
+    data: int | None = None
+    expert: bool | None = None
+
+
+NOTHING_ASKED: Final = AskedSplit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +167,28 @@ class Speculative:
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What only one engine can be told; each has its own, named as its flags. None: unsaid."""
+
+    @classmethod
+    def of(cls, settings: EngineSettings) -> Self:
+        """An engine's options in settings; all unsaid if there are none."""
+        return settings.options if isinstance(settings.options, cls) else cls()
+
+    def said(self) -> tuple[tuple[str, object], ...]:
+        """Names and values of those that are said."""
+        pairs = ((option.name, getattr(self, option.name)) for option in fields(self))
+        return tuple(pair for pair in pairs if pair[1] is not None)
+
+    def or_none(self) -> Options:
+        """These options, or `NO_OPTIONS` if nothing is said."""
+        return self if self.said() else NO_OPTIONS
+
+
+NO_OPTIONS: Final = Options()
+
+
+@dataclass(frozen=True, slots=True)
 class EngineSettings:
     """What a user says to the engine; None and "" mean unsaid, so the engine's default holds.
 
@@ -117,8 +200,7 @@ class EngineSettings:
     lora, speculative: adapters and a draft model; None where there are none.
     cpu_offload: bytes of weights per GPU that are held in host memory instead.
     images, videos: most of each in one prompt; both 0 for a model served with text alone.
-    own: settings that only this engine has, name and value, as its command line spells them
-        without dashes (``n-gpu-layers``, ``swa-full-tokens-ratio``).
+    options: what only this engine can be told.
     """
 
     name: str = "vllm"
@@ -135,7 +217,7 @@ class EngineSettings:
     block_size: int | None = None
     unread: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
-    own: tuple[tuple[str, str], ...] = ()
+    options: Options = NO_OPTIONS
     lora: Lora | None = None
     speculative: Speculative | None = None
     cpu_offload: int | None = None
@@ -147,17 +229,14 @@ class EngineSettings:
 class Reading:
     """What a command line says together with the typed fields.
 
-    settings: with the flags filled in. tensor, pipeline, data, expert: the split as far as
-    either says it. problems: contradictions and unreadable values. warnings: sentences.
+    settings: with the flags filled in. split: as far as either says it.
+    problems: contradictions and unreadable values. warnings: what is said without effect.
     """
 
     settings: EngineSettings
-    tensor: int | None
-    pipeline: int | None
-    data: int | None
-    expert: bool | None
-    problems: tuple[Problem, ...]
-    warnings: tuple[str, ...]
+    split: AskedSplit = NOTHING_ASKED
+    problems: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +252,11 @@ class Workload:
     output_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """What the worst rank of one replica needs on one kind of GPU.
 
-    terms: in the order of `TermName`, the first five always. stage: the pipeline stage that needs
-        most (from 0).
+    terms: the first five of `TermName` always. stage: the pipeline stage that needs most (from 0).
     physical, usable: bytes of one GPU, and what the engine may take of it.
     utilization, max_model_len, max_num_seqs, max_num_batched_tokens, kv_cache_dtype, version:
         as resolved from the settings and the engine's defaults.
@@ -186,11 +264,11 @@ class Estimate:
     kv_tokens: tokens of cache that those bytes hold over the whole replica, as the engine
         reports it. max_concurrency: requests of max_model_len that they hold.
     largest_max_model_len: the longest max_model_len of which one request fits; 0 for none.
-    notes: sentences on what was assumed.
+    notes: what was assumed.
     """
 
     parallelism: Parallelism
-    terms: tuple[Term, ...]
+    terms: Terms
     stage: int
     physical: int
     usable: int
@@ -204,31 +282,27 @@ class Estimate:
     kv_tokens: int
     max_concurrency: float
     largest_max_model_len: int
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[Finding, ...] = ()
 
     @property
     def required(self) -> int:
         """Bytes that the rank needs: the sum of its terms."""
-        return sum(term.bytes for term in self.terms)
+        return self.terms.bytes
 
     @property
     def required_low(self) -> int:
         """The least that it may turn out to need."""
-        return sum(term.low for term in self.terms)
+        return self.terms.low
 
     @property
     def required_high(self) -> int:
         """The most that it may turn out to need."""
-        return sum(term.high for term in self.terms)
+        return self.terms.high
 
     @property
     def spare(self) -> int:
         """Usable less required; negative where it does not fit."""
         return self.usable - self.required
-
-    def term(self, name: TermName) -> Term:
-        """The term of that name."""
-        return next(term for term in self.terms if term.name == name)
 
 
 class Engine(Protocol):
@@ -261,7 +335,7 @@ class Engine(Protocol):
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
         ...
 
@@ -270,11 +344,11 @@ class Engine(Protocol):
         ...
 
     def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
-        """Read extraArgs beside the typed settings and the typed split; never raises.
+        """Read extraArgs beside the typed settings and the split that the typed fields ask for.
 
-        typed: ``tensor``, ``pipeline``, ``data`` and ``expert`` as the typed fields say them.
+        Never raises: what is wrong is in `Reading.problems`.
         """
         ...
 

@@ -1,7 +1,4 @@
-"""The engines by name.
-
-It must not import an engine before it is asked for.
-"""
+"""The engines by name, each imported when it is first asked for; and an estimate by any of them."""
 
 from __future__ import annotations
 
@@ -11,9 +8,20 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 from plimsoll.errors import Unreadable
+from plimsoll.findings import Refused, Rule, finding
+from plimsoll.models.architecture import Architecture
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
-    from plimsoll.engines.base import Engine
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import (
+        Engine,
+        EngineSettings,
+        Estimate,
+        Parallelism,
+        Workload,
+    )
+    from plimsoll.models.model import Model
 
 _WHERE: Final = {
     "vllm": ("vllm", "VLLM"),
@@ -35,6 +43,29 @@ def engine(name: str) -> Engine:
     package, title = _WHERE[name]
     module = importlib.import_module(f"plimsoll.engines.{package}.engine")
     return cast("Engine", getattr(module, title)())
+
+
+def estimate(
+    model: Model | Architecture,
+    settings: EngineSettings,
+    workload: Workload,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+) -> Estimate:
+    """What the worst rank of one replica needs on one kind of GPU, term by term, in bytes.
+
+    Raises `Refused` with every finding at once: a model whose structure is not known, a split or
+    a setting with which the engine would not start; `Unreadable` for an unknown engine.
+    """
+    architecture = model if isinstance(model, Architecture) else model.architecture
+    if architecture is None:
+        name = "" if isinstance(model, Architecture) else model.name
+        raise Refused(finding(Rule.UNKNOWN_STRUCTURE, Field.MODEL, name))
+    asked = engine(settings.name)
+    problems = asked.problems(architecture, settings, parallelism, accelerator)
+    if problems:
+        raise Refused(*problems)
+    return asked.estimate(architecture, settings, workload, parallelism, accelerator)
 
 
 class Engines(Mapping[str, "Engine"]):

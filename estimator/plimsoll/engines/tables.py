@@ -16,10 +16,13 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Known
-from plimsoll.errors import Problem, Unreadable
+from plimsoll.errors import Unreadable
+from plimsoll.findings import Finding, Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 Version = tuple[int, int, int]
@@ -131,16 +134,12 @@ class VersionTable:
         except Unreadable:
             return self.constants()
 
-    def problem(self, version: str) -> Problem | None:
-        """What is wrong with ``spec.engine.version``, or None."""
+    def problems(self, version: str) -> Iterator[Finding]:
+        """What is wrong with the version that a user says."""
         try:
             self.constants(version)
         except Unreadable as error:
-            return Problem(
-                "spec.engine.version", error.given, error.wanted,
-                "or leave it out for the newest known",
-            )  # fmt: skip
-        return None
+            yield finding(Rule.UNREADABLE_VERSION, Field.VERSION, version, wanted=error.wanted)
 
     def steps(self) -> tuple[Version, ...]:
         """The versions at which a figure changes, the oldest that is known first."""

@@ -17,13 +17,14 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
-from plimsoll.decision.verdict import Decision, Mode, Policy
-from plimsoll.errors import shown
+from plimsoll.decision.policy import Mode, Outcome
+from plimsoll.errors import clean, shown
 from plimsoll_operator.admission.review import Answer, Review
 from plimsoll_operator.admission.task import Decided, Question
 from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 if TYPE_CHECKING:
+    from plimsoll.decision.policy import Policy
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.llmdeployment import Documents
 
@@ -31,9 +32,11 @@ log = logging.getLogger(__name__)
 
 MAX_REASON = 200
 """Characters of an override's reason that are repeated in a warning."""
+LONGEST_REASON = 1000
+"""Characters of it that the audit log keeps."""
 
 
-class Knowledge(Protocol):
+class ClusterView(Protocol):
     """What admission knows of the cluster, from watches."""
 
     @property
@@ -64,7 +67,7 @@ class Judge:
 
     def __init__(
         self,
-        knowledge: Knowledge,
+        knowledge: ClusterView,
         may_override: MayOverride,
         decide: Decide,
         observe: Observe = lambda result, reason: None,
@@ -86,7 +89,7 @@ class Judge:
             return Answer(False, refusal)
         policy = self._knowledge.policy(review.namespace)
         decided = await self._decided(review, policy)
-        return await self._answer(review, policy.mode, decided, reason)
+        return await self._answer(review, decided, reason)
 
     async def _decided(self, review: Review, policy: Policy) -> Decided:
         namespace = review.namespace or "default"
@@ -106,7 +109,7 @@ class Judge:
             raise NotDecided(error.cause, said) from None
 
     async def _refused_claim(self, review: Review, reason: str) -> str:
-        """Why an override may not be set by this user; empty where it may."""
+        """Why an override may not be set by this user; empty if it may."""
         path = f"metadata.annotations[{OVERRIDE_ANNOTATION}]"
         if not reason:
             return f"{path}: Required: a reason, in words, for which the verdict is overridden"
@@ -118,28 +121,20 @@ class Judge:
             f"llmdeployments.{GROUP}, or remove the annotation"
         )
 
-    async def _answer(self, review: Review, mode: Mode, decided: Decided, override: str) -> Answer:
-        reason, warnings = str(decided.reason), decided.warnings
+    async def _answer(self, review: Review, decided: Decided, override: str) -> Answer:
+        warnings, result = decided.warnings, decided.outcome
         audit = {
             "decision": str(decided.decision),
-            "reason": reason,
+            "reason": str(decided.reason),
             "request-hash": decided.request_hash,
         }
-        if decided.decision is not Decision.DENY:
-            self._observe(str(decided.decision), reason)
-            return Answer(True, warnings=warnings, audit=audit)
-        if mode is Mode.AUDIT:
-            self._observe("audited", reason)
-            return Answer(True, audit=audit)
-        if mode is Mode.WARN:
-            self._observe("warned", reason)
-            return Answer(True, warnings=warnings, audit=audit)
-        if override and await self._may_override(review):
-            self._observe("overridden", reason)
-            said = f"the verdict is overridden by {review.user}: {override[:MAX_REASON]}"
-            return Answer(True, warnings=(said, *warnings), audit=audit | {"override": override})
-        if decided.no_worse:
-            self._observe("no-worse", reason)
-            return Answer(True, warnings=warnings, audit=audit)
-        self._observe("denied", reason)
-        return Answer(False, decided.denial, audit=audit)
+        if result is Outcome.DENIED and override and await self._may_override(review):
+            result = Outcome.OVERRIDDEN
+            said = f"the verdict is overridden by {review.user}: {clean(override, MAX_REASON)}"
+            warnings, audit["override"] = (said, *warnings), clean(override, LONGEST_REASON)
+        elif result is Outcome.DENIED:
+            result = decided.compared
+        self._observe(str(result), str(decided.reason))
+        if not result.let_in:
+            return Answer(False, decided.denial, audit=audit)
+        return Answer(True, warnings=warnings, audit=audit)

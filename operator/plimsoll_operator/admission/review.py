@@ -184,7 +184,7 @@ def write_answer(uid: str, answer: Answer) -> bytes:
 
 
 def fitting(warnings: Sequence[str]) -> list[str]:
-    """The warnings cut to what the API server passes on, longest first to suffer."""
+    """The warnings cut to what the API server passes on, the last ones go first."""
     room, kept = MAX_WARNINGS, []
     for warning in warnings:
         line = " ".join(warning.split())

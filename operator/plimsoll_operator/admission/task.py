@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.decision.decide import allowed_update, decide
-from plimsoll.decision.verdict import Decision, Policy, Reason, Verdict
+from plimsoll.decision.decide import decide
+from plimsoll.decision.policy import Outcome, Policy, outcome
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.report import messages
 from plimsoll.workloads.llmdeployment import Missing
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Decision, Reason, Verdict
 
 TASK: Final = f"{__name__}:work"
 """Name of the task, for `plimsoll_operator.deciding.pool`."""
@@ -42,14 +43,18 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A verdict in words. denial: empty unless it is one. no_worse: see `Question.compare`."""
+    """A verdict in words. outcome: what becomes of it unless it is overridden.
+
+    compared: the same beside the old object, see `Question.compare`. denial: empty unless denied.
+    """
 
     decision: Decision
     reason: Reason
     request_hash: str
+    outcome: Outcome
+    compared: Outcome
     warnings: tuple[str, ...]
     denial: str = ""
-    no_worse: bool = False
 
 
 class _Handed:
@@ -67,14 +72,18 @@ def answer(inventory: Inventory, question: Question) -> Decided:
     """Decide on a review."""
     new, old = objects(question.body)
     request, verdict = _decide(inventory, question, new)
-    denied = verdict.decision is Decision.DENY
+    result = compared = outcome(verdict)
+    if result is Outcome.DENIED and question.compare:
+        _, before = _decide(inventory, question, old)
+        compared = outcome(verdict, before=before)
     return Decided(
         verdict.decision,
         verdict.reason,
         verdict.request_hash,
+        result,
+        compared,
         messages.warning(request, verdict),
-        denial=messages.denial(request, verdict) if denied else "",
-        no_worse=denied and question.compare and _no_worse(inventory, question, old, verdict),
+        messages.denial(request, verdict) if verdict.denied else "",
     )
 
 
@@ -83,13 +92,6 @@ def _decide(
 ) -> tuple[Request, Verdict]:
     request = read_request(obj, _Handed(question.documents))
     return request, decide(request, inventory, question.policy)
-
-
-def _no_worse(
-    inventory: Inventory, question: Question, old: Mapping[str, Any], verdict: Verdict
-) -> bool:
-    _, before = _decide(inventory, question, old)
-    return before.decision is Decision.DENY and allowed_update(before, verdict)
 
 
 def work(inventory: Inventory | None, job: bytes | Question) -> Decided | Review | NotAReview:

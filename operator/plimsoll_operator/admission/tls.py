@@ -26,7 +26,7 @@ def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
 
 
 def _end(certificate: Path) -> float:
-    """When the certificate in a file runs out, as a Unix time; NaN where nobody can read it."""
+    """When the certificate in a file runs out, as a Unix time; NaN if nobody can read it."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
     except (OSError, ValueError):

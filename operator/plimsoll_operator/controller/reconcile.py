@@ -1,7 +1,7 @@
 """Take names from the queue and bring each LLMDeployment's status up to date.
 
 It must not know kopf and must not decide. One worker at a time is on a name; what fails is tried
-again later, for ever, and nothing is written where nothing changed.
+again later, for ever, and nothing is written if nothing changed.
 """
 
 from __future__ import annotations
@@ -9,39 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from plimsoll_operator.client import UNREACHABLE, ApiError, Conflict, NotFound
-from plimsoll_operator.controller.documents import ABSENT
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event, write_status
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, OncePerCause
+from plimsoll_operator.cluster.documents import ABSENT
+from plimsoll_operator.cluster.objects import CONFIG_MAPS, LLM_DEPLOYMENTS, version_of
+from plimsoll_operator.controller.cache import unpack
+from plimsoll_operator.controller.events import EventQueue
 from plimsoll_operator.controller.plan import plan_after_error, plan_undecided
-from plimsoll_operator.controller.snapshot import identify, snapshot
+from plimsoll_operator.controller.snapshot import identify
 from plimsoll_operator.controller.task import Job, Planned
 from plimsoll_operator.deciding.errors import Cause, NotDecided
-from plimsoll_operator.reflector import version_of
 
 if TYPE_CHECKING:
     from plimsoll.inventory.pools import Inventory
-    from plimsoll_operator.client import Client
-    from plimsoll_operator.controller.cache import Cache
-    from plimsoll_operator.controller.documents import Documents
-    from plimsoll_operator.controller.plan import Event, Plan
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.documents import Document
+    from plimsoll_operator.cluster.known import ClusterKnowledge
+    from plimsoll_operator.cluster.objects import Name
+    from plimsoll_operator.controller.cache import ObjectCache
+    from plimsoll_operator.controller.plan import StatusPlan
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.snapshot import Identity
     from plimsoll_operator.metrics import ControllerMetrics
-    from plimsoll_operator.reflector import Name
 
 log = logging.getLogger(__name__)
-
-MOST_EVENTS: Final = 4096
-"""Events that may wait to be posted; the oldest are let go beyond that."""
-QUIET: Final = 0.4
-"""Seconds without a status written after which Events are posted."""
-PATIENCE: Final = 30.0
-"""Seconds after which an Event is posted though it is never quiet."""
 
 Decide = Callable[["Inventory", Job, str], Awaitable[Planned]]
 """From what is known of the nodes, a job and its namespace to what to write.
@@ -51,24 +45,24 @@ Raises `NotDecided` if that would take too long.
 
 
 class Reconciler:
-    """Works on names from a queue. Run `work` as several tasks, and `post_events` as one."""
+    """Works on names from a queue. Run `work` as several tasks."""
 
     def __init__(
         self,
         client: Client,
-        cache: Cache,
-        documents: Documents,
+        cache: ObjectCache,
+        known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         metrics: ControllerMetrics,
         decide: Decide,
     ) -> None:
         self._decide = decide
         self._set_aside: dict[Name, tuple[str, int, int]] = {}
-        self._client, self._cache, self._documents = client, cache, documents
+        self._client, self._cache = client, cache
+        self._known = known
         self._queue, self._metrics = queue, metrics
-        self._events: deque[tuple[float, Identity, Event]] = deque(maxlen=MOST_EVENTS)
-        self._wrote = 0.0
-        self._posted = asyncio.Event()
+        self._failures = OncePerCause()
+        self.events = EventQueue(client, lambda: queue.depth > 0)
 
     async def work(self) -> None:
         """Work until cancelled."""
@@ -81,24 +75,6 @@ class Reconciler:
                 self._queue.done(name)
             self._metrics.reconciled(outcome, time.perf_counter() - started)
             await asyncio.sleep(0)
-
-    async def post_events(self) -> None:
-        """Post the Events of written plans, one after another, until cancelled.
-
-        Statuses go first: an Event waits for a moment without any, but no longer than `PATIENCE`.
-        """
-        while True:
-            while self._events:
-                planned, identity, event = self._events[0]
-                now = time.monotonic()
-                busy = self._queue.depth > 0 or now - self._wrote < QUIET
-                if busy and now - planned < PATIENCE:
-                    await asyncio.sleep(QUIET / 4)
-                    continue
-                self._events.popleft()
-                await post_event(self._client, identity, event)
-            self._posted.clear()
-            await self._posted.wait()
 
     async def _attempt(self, name: Name) -> str:
         """One go at a name; the outcome, for metrics. Failures are queued again."""
@@ -113,8 +89,8 @@ class Reconciler:
             return "gone"
         except (ApiError, *UNREACHABLE) as error:
             wait = self._queue.failed(name, getattr(error, "retry_after", 0.0))
-            said = str(error) or type(error).__name__
-            log.warning("%s/%s: again in %.1f s: %s", *name, wait, said)
+            if said := self._failures.news(error):
+                log.warning("%s/%s: again in %.1f s: %s", *name, wait, said)
             return "error"
         except Exception:
             wait = self._queue.failed(name)
@@ -135,16 +111,20 @@ class Reconciler:
         document = ABSENT
         while entry is not None and entry.refers_to:
             refers_to = entry.refers_to
-            document = await self._documents.get((name[0], refers_to))
+            document = await self._document((name[0], refers_to))
             entry = self._cache.entry(name)  # it may have changed meanwhile
             if entry is None or entry.refers_to == refers_to:
                 break
         if entry is None:
             return "gone"
-        surroundings = (self._cache.nodes.version, document.version, self._cache.modes.get(name[0]))
+        surroundings = (
+            self._known.nodes.version,
+            document.version,
+            self._known.labels.get(name[0]),
+        )
         if entry.settled == (entry.version, *surroundings):
             return "skipped"
-        identity = identify(entry)
+        identity = identify(unpack(entry.packed))
         if identity is None:
             return "deleting"
         state = (identity.uid, identity.generation, document.version)
@@ -152,8 +132,9 @@ class Reconciler:
             return "set-aside"
         version, now = entry.version, datetime.now(UTC)
         try:
-            job = snapshot(self._cache, entry, document, now)
-            planned = await self._decide(self._cache.nodes.inventory, job, name[0])
+            policy = self._known.policy(name[0])
+            job = Job(entry.packed, entry.refers_to, document, policy, now)
+            planned = await self._decide(self._known.nodes.inventory, job, name[0])
         except NotDecided as error:
             if error.cause is Cause.BUSY:
                 self._queue.failed(name)
@@ -170,20 +151,39 @@ class Reconciler:
         version = await self._write(version, identity, planned)
         if self._cache.entry(name) is entry:  # it may have gone meanwhile
             entry.settled = (version, *surroundings)
-            self._metrics.decided(*name, planned.outcome)
+            namespace, own_name = name
+            self._metrics.decided(namespace, own_name, *planned.figures)
         return "written" if planned.patch else "unchanged"
 
-    async def _write(self, version: int, identity: Identity, planned: Plan | Planned) -> int:
-        """Write a plan for an object of that version; the version that it then has."""
+    async def _document(self, name: Name) -> Document:
+        """A ConfigMap, from the API server if it is not kept (yet)."""
+        documents = self._known.documents
+        kept = documents.find(name)
+        if kept is not None:
+            return kept
+        try:
+            return documents.put(await self._client.request("GET", CONFIG_MAPS.path(*name)))
+        except NotFound:
+            return ABSENT
+
+    async def _write(self, version: int, identity: Identity, planned: StatusPlan | Planned) -> int:
+        """Write a plan on exactly the object that was decided on; the version that it then has.
+
+        Nothing but ``status`` is written: never a spec, a label, an annotation or a finalizer.
+        """
         if planned.patch:
-            written = await write_status(self._client, identity, planned.patch)
-            self._wrote = time.monotonic()
+            written = await self._client.patch_status(
+                LLM_DEPLOYMENTS,
+                identity.namespace,
+                identity.name,
+                dict(planned.patch),
+                identity.version,
+            )
+            self.events.wrote()
             self._cache.put(written)
             version = version_of(written)
         if planned.events:
-            now = time.monotonic()
-            self._events.extend((now, identity, event) for event in planned.events)
-            self._posted.set()
+            self.events.add(identity, planned.events)
         return version
 
     async def _refresh(self, name: Name) -> None:

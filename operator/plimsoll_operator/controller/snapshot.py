@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.decision.policy import policy_of
-from plimsoll_operator.controller.cache import unpack
-from plimsoll_operator.controller.task import Job
+from plimsoll.workloads.llmdeployment import Missing, override_reason
+from plimsoll.workloads.llmdeployment import request as read_request
+from plimsoll_operator.cluster.documents import ABSENT, Document, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
-    from plimsoll_operator.controller.cache import Cache, Entry
-    from plimsoll_operator.controller.documents import Document
+    from plimsoll.decision.policy import Policy
+    from plimsoll.decision.request import Request
+    from plimsoll.inventory.pools import Inventory
+    from plimsoll.workloads.llmdeployment import Documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,36 @@ class Identity:
     previous: Mapping[str, Any]
 
 
-def identify(entry: Entry) -> Identity | None:
-    """Which object an entry is; None where it is being deleted."""
-    obj = unpack(entry.packed)
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that one decision and its status are made of.
+
+    override: the reason in the override annotation, empty if there is none.
+    """
+
+    identity: Identity
+    request: Request
+    inventory: Inventory
+    policy: Policy
+    override: str
+
+
+@dataclass(frozen=True, slots=True)
+class OneDocument:
+    """The one ConfigMap that a request may refer to, as `plimsoll.workloads` asks for it."""
+
+    namespace: str
+    name: str
+    document: Document
+
+    def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
+        """The text under a key of a ConfigMap, or what is missing, in admission's words."""
+        mine = (namespace, name) == (self.namespace, self.name)
+        return read(self.document if mine else ABSENT, namespace, name, key)
+
+
+def identify(obj: Mapping[str, Any]) -> Identity | None:
+    """Which object it is; None if it is being deleted."""
     metadata = obj["metadata"]
     if metadata.get("deletionTimestamp"):
         return None
@@ -55,13 +83,18 @@ def identify(entry: Entry) -> Identity | None:
     )
 
 
-def snapshot(cache: Cache, entry: Entry, document: Document, now: datetime) -> Job:
-    """One decision to be made. document: the ConfigMap that the entry refers to."""
-    namespace = str(unpack(entry.packed)["metadata"].get("namespace", ""))
-    return Job(
-        packed=entry.packed,
-        refers_to=entry.refers_to,
-        document=document.packed if document.exists else None,
-        policy=policy_of(namespace, cache.modes.get(namespace)),
-        now=now,
+def snapshot(
+    obj: Mapping[str, Any],
+    identity: Identity,
+    inventory: Inventory,
+    policy: Policy,
+    documents: Documents,
+) -> Inputs:
+    """The inputs of one decision on an object. documents: the ConfigMaps that it may refer to."""
+    return Inputs(
+        identity=identity,
+        request=read_request(obj, documents),
+        inventory=inventory,
+        policy=policy,
+        override=override_reason(obj),
     )

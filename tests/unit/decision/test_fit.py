@@ -8,14 +8,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll.decision.fit import State, fit
-from plimsoll.engines.base import Estimate, Known, Parallelism, Term, TermName
+from plimsoll.engines.base import Estimate, Known, Parallelism, Term, TermName, Terms
 from plimsoll.units import GIB
 
 
 def needing(low: int, bytes: int, high: int, usable: int) -> Estimate:
     term = Term(TermName.WEIGHTS, bytes, low, high, Known.MODELLED)
     return Estimate(
-        Parallelism(), (term,), 0, usable, usable, Decimal(1), "", 1, 1, 1, "", 0, 0, 0.0, 0
+        parallelism=Parallelism(),
+        terms=Terms((term,)),
+        stage=0,
+        physical=usable,
+        usable=usable,
+        utilization=Decimal(1),
+        version="",
+        max_model_len=1,
+        max_num_seqs=1,
+        max_num_batched_tokens=1,
+        kv_cache_dtype="",
+        kv_capacity=0,
+        kv_tokens=0,
+        max_concurrency=0.0,
+        largest_max_model_len=0,
     )
 
 

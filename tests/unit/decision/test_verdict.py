@@ -20,6 +20,7 @@ from decision_builders import (
     SMALL,
     VAGUE,
     PlainEngine,
+    architecture,
     cluster,
     model,
     on,
@@ -27,13 +28,15 @@ from decision_builders import (
     request,
     world,
 )
-from plimsoll.decision.decide import allowed_update, decide
+from plimsoll.decision.decide import decide
+from plimsoll.decision.policy import Mode, Outcome, Policy, no_worse, outcome
 from plimsoll.decision.request import Request, Wanted
-from plimsoll.decision.verdict import Capacity, Decision, Mode, Policy, Reason, Verdict
-from plimsoll.engines.base import EngineSettings, Workload
+from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
+from plimsoll.engines.base import AskedSplit, EngineSettings, Workload
 from plimsoll.errors import Problem
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.models.model import Model, ModelSource
+from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
     from plimsoll.decision.knowledge import Knowledge
@@ -51,13 +54,13 @@ def verdict(
     return decide(of, inventory, knowledge=knowledge or world())
 
 
-def outcome(of: Request) -> tuple[Decision, Reason]:
+def said(of: Request) -> tuple[Decision, Reason]:
     found = verdict(of)
     return found.decision, found.reason
 
 
 def paths(found: Verdict) -> list[str]:
-    return [problem.path for problem in found.problems]
+    return [problem.path for problem in problems_in(found)]
 
 
 # -- allow, warn, deny ---------------------------------------------------------------------------
@@ -91,7 +94,7 @@ def test_a_need_within_the_error_is_a_warning_with_a_placement_and_ways_out() ->
 def test_an_unknown_model_is_a_warning_that_says_what_to_add() -> None:
     found = verdict(request(UNKNOWN))
     assert (found.decision, found.reason) == (Decision.WARN, Reason.UNKNOWN_MODEL)
-    (text,) = found.warnings
+    (text,) = warnings_in(found)
     assert "acme/who" in text
     assert "did you mean acme/Who-7B?" in text
     assert "model.baseModel, model.configMapRef or model.parameters" in text
@@ -100,16 +103,16 @@ def test_an_unknown_model_is_a_warning_that_says_what_to_add() -> None:
 def test_flags_that_are_not_read_turn_a_denial_into_a_warning_that_names_them() -> None:
     found = verdict(on(H100, tensor=1, unread=("--cpu-offload-gb",)))
     assert (found.decision, found.reason) == (Decision.WARN, Reason.UNREAD_FLAGS)
-    assert any("--cpu-offload-gb" in text for text in found.warnings)
+    assert any("--cpu-offload-gb" in text for text in warnings_in(found))
     assert found.short_by > 0
 
 
 def test_a_misfit_on_memory_that_is_not_certain_is_only_a_warning() -> None:
-    assert outcome(on(VAGUE, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
-    assert outcome(on(VAGUE, H100, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+    assert said(on(VAGUE, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+    assert said(on(VAGUE, H100, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
     fits = verdict(on(VAGUE))
     assert fits.decision is Decision.ALLOW
-    assert any("nominal" in text for text in fits.warnings)
+    assert any("nominal" in text for text in warnings_in(fits))
 
 
 def test_one_accelerator_that_holds_it_is_enough_among_those_allowed() -> None:
@@ -138,7 +141,7 @@ def test_a_size_alone_is_decided_by_the_rule_of_thumb_and_says_so() -> None:
     assert (found.decision, found.reason) == (Decision.WARN, Reason.RULE_OF_THUMB)
     assert found.placement is not None
     assert found.placement.gpus_per_replica == 2
-    assert any("rule of thumb alone" in text for text in found.warnings)
+    assert any("rule of thumb alone" in text for text in warnings_in(found))
 
 
 def test_a_size_alone_is_denied_only_where_the_weights_exceed_all_memory_asked_for() -> None:
@@ -171,7 +174,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
         "spec.accelerator.gpusPerReplica",
         "spec.engine.parallelism.tensor",
     ]
-    assert "did you mean nvidia-a100-80gb" in found.problems[1].fix
+    assert "did you mean nvidia-a100-80gb" in problems_in(found)[1].fix
 
 
 @pytest.mark.parametrize(
@@ -205,17 +208,17 @@ def test_absurd_sizes_and_contradictions_are_problems(fields: dict[str, Any], pa
     found = verdict(of)
     assert found.decision is Decision.DENY
     assert paths(found) == [path]
-    assert found.problems[0].wanted
+    assert problems_in(found)[0].wanted
 
 
 def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen() -> None:
     of = on(A100, tensor=16)
     unseen = verdict(of)
     assert unseen.decision is Decision.ALLOW
-    assert any("usually a node has at most 8" in text for text in unseen.warnings)
+    assert any("usually a node has at most 8" in text for text in warnings_in(unseen))
     seen = verdict(of, cluster(pool(A100, 4)))
     assert paths(seen) == ["spec.engine.parallelism.tensor"]
-    assert "pipeline" in seen.problems[0].fix
+    assert "pipeline" in problems_in(seen)[0].fix
     assert verdict(of, cluster(pool(A100, gpus=16))).decision is Decision.ALLOW
 
 
@@ -223,31 +226,47 @@ def test_the_model_need_not_be_known_for_a_spec_to_be_wrong() -> None:
     assert paths(verdict(on("nope", model=UNKNOWN))) == ["spec.accelerator.allowed[0]"]
 
 
-# -- the hash ------------------------------------------------------------------------------------
+def test_no_replica_is_planned_on_more_gpus_than_a_spec_may_ask_for() -> None:
+    for most, parameters in ((4096, 10**14), (0, 10**15)):
+        found = verdict(on(A100, model=sized(parameters)))
+        assert found.reason is Reason.RULE_OF_THUMB
+        assert (found.placement.gpus_per_replica if found.placement else 0) <= most
+    layers = architecture(layers=1000, parameters=10**15)
+    huge = replace(BIG, architecture=layers, parameters=layers.parameters)
+    assert verdict(on(L4, model=huge)).placement is None
 
 
-def test_the_hash_is_of_request_model_constants_and_policy_and_of_nothing_else() -> None:
-    of = on(A100)
-    first = verdict(of).request_hash
-    assert first.startswith("sha256:")
-    assert len(first) == len("sha256:") + 32
-    assert verdict(of, cluster(pool(A100))).request_hash == first
-    assert verdict(replace(of, name="other/name")).request_hash == first
-    others = [
-        verdict(on(A100, max_model_len=1)).request_hash,
-        verdict(on(A100, concurrent=2)).request_hash,
-        verdict(on(H100)).request_hash,
-        verdict(on(A100, model=SMALL)).request_hash,
-        verdict(on(A100, version="0.19.0")).request_hash,
-        decide(of, policy=Policy(Mode.WARN), knowledge=world()).request_hash,
-        verdict(of, knowledge=world(table=(A100,))).request_hash,
-    ]
-    assert len({first, *others}) == len(others) + 1
+# -- what becomes of a denial --------------------------------------------------------------------
 
 
-def test_the_same_share_written_otherwise_is_the_same_request() -> None:
-    shares = {verdict(on(A100, utilization=Decimal(s))).request_hash for s in ("0.9", "0.900")}
-    assert len(shares) == 1
+@pytest.mark.parametrize(
+    ("mode", "then"),
+    [
+        (Mode.ENFORCE, Outcome.DENIED),
+        (Mode.WARN, Outcome.WARNED),
+        (Mode.AUDIT, Outcome.AUDITED),
+    ],
+)
+def test_a_mode_says_what_becomes_of_a_denial_and_of_nothing_else(
+    mode: Mode, then: Outcome
+) -> None:
+    denied, fits = verdict(on(H100, tensor=1)), verdict(on(H100))
+    doubted = verdict(on(H100, model=UNKNOWN))
+    policy = Policy(mode)
+    assert outcome(replace(denied, policy=policy)) is then
+    assert outcome(replace(fits, policy=policy)) is Outcome.ALLOWED
+    assert outcome(replace(doubted, policy=policy)) is Outcome.DOUBTED
+
+
+def test_an_override_lets_in_what_would_be_denied_and_changes_nothing_else() -> None:
+    denied = verdict(on(H100, tensor=1))
+    assert outcome(denied, overridden=True) is Outcome.OVERRIDDEN
+    assert outcome(replace(denied, policy=Policy(Mode.WARN)), overridden=True) is Outcome.WARNED
+    assert outcome(verdict(on(H100)), overridden=True) is Outcome.ALLOWED
+
+
+def test_only_a_denial_is_kept_out() -> None:
+    assert [one for one in Outcome if not one.let_in] == [Outcome.DENIED]
 
 
 # -- updates -------------------------------------------------------------------------------------
@@ -258,18 +277,20 @@ def test_an_update_may_fix_or_keep_a_failure_but_not_make_it_worse() -> None:
     worse = verdict(on(H100, tensor=1, concurrent=4))
     better = verdict(on(H100, tensor=1, max_model_len=4096))
     assert worse.short_by > bad.short_by > better.short_by > 0
-    assert allowed_update(bad, good)
-    assert allowed_update(bad, bad)
-    assert allowed_update(bad, better)
-    assert not allowed_update(bad, worse)
-    assert not allowed_update(good, bad)
+    assert no_worse(bad, good)
+    assert no_worse(bad, bad)
+    assert no_worse(bad, better)
+    assert not no_worse(bad, worse)
+    assert not no_worse(good, bad)
+    assert outcome(better, before=bad) is Outcome.NO_WORSE
+    assert outcome(worse, before=bad) is Outcome.DENIED
 
 
 def test_an_update_may_not_add_an_error_at_another_path() -> None:
     wrong = verdict(on("nope"))
-    assert allowed_update(wrong, verdict(on("nada")))
-    assert not allowed_update(wrong, verdict(on("nope", tensor=3)))
-    assert not allowed_update(wrong, verdict(on(H100, tensor=1)))
+    assert no_worse(wrong, verdict(on("nada")))
+    assert not no_worse(wrong, verdict(on("nope", tensor=3)))
+    assert not no_worse(wrong, verdict(on(H100, tensor=1)))
 
 
 # -- any request ---------------------------------------------------------------------------------
@@ -301,10 +322,7 @@ ANY_REQUEST = st.builds(
         Wanted,
         allowed=st.lists(TEXT, max_size=4).map(tuple),
         gpus_per_replica=ANY,
-        tensor=ANY,
-        pipeline=ANY,
-        data=ANY,
-        expert=st.none() | st.booleans(),
+        split=st.builds(AskedSplit, ANY, ANY, ANY, st.none() | st.booleans()),
         min_memory=ANY,
         node_selector=st.just(()) | st.just((("zone", "east"),)),
     ),
@@ -319,7 +337,11 @@ SANE_REQUEST = st.builds(
     MODELS,
     st.none() | st.integers(1, 10**6),
     st.sampled_from([(), (A100.name,), (L4.name, SLICE.name), (VAGUE.name,)]),
-    st.builds(Wanted, gpus_per_replica=SANE, tensor=SANE, pipeline=SANE, data=SANE),
+    st.builds(
+        Wanted,
+        gpus_per_replica=SANE,
+        split=st.builds(AskedSplit, tensor=SANE, pipeline=SANE, data=SANE),
+    ),
     st.builds(Workload, SANE, st.none() | st.integers(1, 10**5), st.none() | st.integers(1, 999)),
 )
 INVENTORIES = st.sampled_from(
@@ -327,6 +349,7 @@ INVENTORIES = st.sampled_from(
 )
 
 
+@pytest.mark.sweep
 @settings(max_examples=400)
 @given(ANY_REQUEST | SANE_REQUEST, INVENTORIES)
 def test_no_request_makes_it_raise_and_every_denial_has_a_cause(
@@ -334,7 +357,7 @@ def test_no_request_makes_it_raise_and_every_denial_has_a_cause(
 ) -> None:
     found = verdict(of, inventory)
     if found.decision is Decision.DENY:
-        assert found.problems or found.short_by > 0
+        assert problems_in(found) or found.short_by > 0
     if found.reason is Reason.ENOUGH_MEMORY:
         assert found.decision is Decision.ALLOW
         assert found.placement is not None

@@ -12,6 +12,7 @@ from plimsoll.decision.decide import decide
 from plimsoll.engines.base import Lora, Speculative, TermName
 from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import NoDocuments, request
+from worded import problems_in
 
 QWEN = "hf://Qwen/Qwen3-8B"
 
@@ -41,10 +42,13 @@ def test_typed_fields_say_what_the_flags_say() -> None:
         NoDocuments(),
     )
     flags = [
-        "--enable-lora", "--max-loras=4", "--max-lora-rank=32", "--cpu-offload-gb=4",
+        "--enable-lora",
+        "--max-loras=4",
+        "--max-lora-rank=32",
+        "--cpu-offload-gb=4",
         '--speculative-config={"method": "ngram", "num_speculative_tokens": 3}',
         '--limit-mm-per-prompt={"image": 2}',
-    ]  # fmt: skip
+    ]
     said = request(manifest({"extraArgs": flags}), NoDocuments())
     assert typed.problems == said.problems == ()
     assert typed.engine == said.engine
@@ -73,7 +77,7 @@ def test_no_images_means_no_videos_unless_they_are_asked_for(
 def test_the_estimate_has_a_line_for_the_slots_and_the_flags_run_them() -> None:
     verdict = decide(request(manifest({"lora": {"maxLoras": 2}}), NoDocuments()))
     assert verdict.estimate is not None
-    assert verdict.estimate.term(TermName.LORA).bytes > 0
+    assert verdict.estimate.terms[TermName.LORA].bytes > 0
     assert verdict.placement is not None
     assert {"--enable-lora", "--max-loras=2"} <= set(verdict.placement.engine_args)
 
@@ -98,7 +102,7 @@ def test_what_cannot_be_is_said_at_its_field(
     engine: dict[str, Any], workload: dict[str, Any], path: str
 ) -> None:
     verdict = decide(request(manifest(engine, workload), NoDocuments()))
-    assert path in [problem.path for problem in verdict.problems]
+    assert path in [problem.path for problem in problems_in(verdict)]
 
 
 def test_a_size_alone_is_never_refused_where_weights_may_lie_on_the_host() -> None:
@@ -136,22 +140,39 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.sweep
 @given(
     st.lists(
         st.tuples(
             st.sampled_from(
-                ["--enable-lora", "--max-loras", "--max-lora-rank", "--lora-dtype", "--runner",
-                 "--lora-target-modules", "--speculative-config", "--spec-model", "--spec-tokens",
-                 "--limit-mm-per-prompt", "--cpu-offload-gb", "--offload-group-size", "-dcp",
-                 "--offload-num-in-group", "--num-gpu-blocks-override", "--kv-transfer-config",
-                 "--speculative-config.method", "--task", "--language-model-only"]
+                [
+                    "--enable-lora",
+                    "--max-loras",
+                    "--max-lora-rank",
+                    "--lora-dtype",
+                    "--runner",
+                    "--lora-target-modules",
+                    "--speculative-config",
+                    "--spec-model",
+                    "--spec-tokens",
+                    "--limit-mm-per-prompt",
+                    "--cpu-offload-gb",
+                    "--offload-group-size",
+                    "-dcp",
+                    "--offload-num-in-group",
+                    "--num-gpu-blocks-override",
+                    "--kv-transfer-config",
+                    "--speculative-config.method",
+                    "--task",
+                    "--language-model-only",
+                ]
             ),
             VALUES,
             st.booleans(),
         ),
         max_size=5,
     )
-)  # fmt: skip
+)
 def test_no_flag_of_a_feature_ever_crashes_a_decision(
     uses: list[tuple[str, str, bool]],
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs import LLAMA_8B
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision, Reason
+from plimsoll.engines.base import AskedSplit
 from plimsoll.models.model import ModelSource
 from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import (
@@ -22,24 +23,13 @@ from plimsoll.workloads.llmdeployment import (
     request,
 )
 from plimsoll.workloads.spec import LLMDeploymentSpec
-from plimsoll.workloads.spec_errors import PATTERNS
+from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
 
 QWEN = "hf://Qwen/Qwen2.5-7B-Instruct"
-CONFIG = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 4096,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "max_position_embeddings": 8192,
-    "torch_dtype": "bfloat16",
-}
+CONFIG = LLAMA_8B | {"max_position_embeddings": 8192}
 
 
 class Texts:
@@ -61,12 +51,12 @@ def read(spec: Any, documents: Any = None, **metadata: Any) -> Request:
 
 def said(found: Request) -> list[str]:
     """Its problems as users read them."""
-    return [str(problem) for problem in found.problems]
+    return [str(problem) for problem in problems_in(found)]
 
 
 def paths(found: Request) -> set[str]:
     """The fields that its problems name."""
-    return {problem.path for problem in found.problems}
+    return {problem.path for problem in problems_in(found)}
 
 
 def test_everything_that_a_manifest_says_is_in_the_request() -> None:
@@ -75,20 +65,29 @@ def test_everything_that_a_manifest_says_is_in_the_request() -> None:
             "replicas": 3,
             "model": {"uri": QWEN, "revision": "main"},
             "engine": {
-                "name": "vllm", "version": "0.19.0", "dtype": "bfloat16", "quantization": "fp8",
-                "maxModelLen": 8192, "maxNumSeqs": 64, "maxNumBatchedTokens": 4096,
-                "kvCacheDtype": "fp8", "kvCacheMemory": "20Gi", "gpuMemoryUtilization": "0.85",
+                "name": "vllm",
+                "version": "0.19.0",
+                "dtype": "bfloat16",
+                "quantization": "fp8",
+                "maxModelLen": 8192,
+                "maxNumSeqs": 64,
+                "maxNumBatchedTokens": 4096,
+                "kvCacheDtype": "fp8",
+                "kvCacheMemory": "20Gi",
+                "gpuMemoryUtilization": "0.85",
                 "enforceEager": True,
                 "parallelism": {"tensor": 2, "pipeline": 1, "data": 1, "expert": False},
                 "extraArgs": ["--block-size=32"],
             },
             "workload": {"concurrentSequences": 8, "inputTokens": 1000, "outputTokens": 200},
             "accelerator": {
-                "allowed": ["nvidia-l4"], "gpusPerReplica": 2, "minMemory": "20Gi",
+                "allowed": ["nvidia-l4"],
+                "gpusPerReplica": 2,
+                "minMemory": "20Gi",
                 "nodeSelector": {"zone": "a"},
             },
         }
-    )  # fmt: skip
+    )
     assert said(found) == []
     assert found.name == "chat/it"
     assert found.replicas == 3
@@ -96,16 +95,20 @@ def test_everything_that_a_manifest_says_is_in_the_request() -> None:
     engine = found.engine
     assert (engine.version, engine.dtype, engine.quantization) == ("0.19.0", "bfloat16", "fp8")
     assert (engine.max_model_len, engine.max_num_seqs, engine.max_num_batched_tokens) == (
-        8192, 64, 4096,
-    )  # fmt: skip
+        8192,
+        64,
+        4096,
+    )
     assert (engine.kv_cache_dtype, engine.kv_cache_memory) == ("fp8", 20 * GIB)
     assert (engine.utilization, engine.enforce_eager, engine.block_size) == (
-        Decimal("0.85"), True, 32,
-    )  # fmt: skip
+        Decimal("0.85"),
+        True,
+        32,
+    )
     assert (found.workload.concurrent, found.workload.input_tokens) == (8, 1000)
     assert found.workload.output_tokens == 200
     wanted = found.wanted
-    assert (wanted.tensor, wanted.pipeline, wanted.data, wanted.expert) == (2, 1, 1, False)
+    assert wanted.split == AskedSplit(2, 1, 1, False)
     assert (wanted.allowed, wanted.gpus_per_replica) == (("nvidia-l4",), 2)
     assert (wanted.min_memory, wanted.node_selector) == (20 * GIB, (("zone", "a"),))
 
@@ -115,7 +118,7 @@ def test_what_is_not_said_stays_unsaid() -> None:
     assert said(found) == []
     assert found.engine.max_model_len is None
     assert found.engine.utilization is None
-    assert found.wanted.tensor is None
+    assert found.wanted.split == AskedSplit()
     assert found.wanted.gpus_per_replica is None
     assert found.workload.concurrent is None
 
@@ -126,19 +129,29 @@ def test_all_mistakes_are_said_at_once_each_with_its_field() -> None:
             "replicas": -1,
             "model": {"uri": "http://x", "parameters": "plenty"},
             "engine": {
-                "name": "ollama", "maxModelLen": 10**20, "parallelism": {"tensor": 0},
-                "gpuMemoryUtilization": 0.9, "extraArgs": [1],
+                "name": "ollama",
+                "maxModelLen": 10**20,
+                "parallelism": {"tensor": 0},
+                "gpuMemoryUtilization": 0.9,
+                "extraArgs": [1],
             },
             "workload": {"inputTokens": -5},
             "accelerator": {"allowed": "nvidia-l4", "minMemory": "80GB"},
         }
-    )  # fmt: skip
+    )
     assert paths(found) == {
-        "spec.replicas", "spec.model.uri", "spec.model.parameters", "spec.engine.name",
-        "spec.engine.maxModelLen", "spec.engine.parallelism.tensor",
-        "spec.engine.gpuMemoryUtilization", "spec.engine.extraArgs[0]",
-        "spec.workload.inputTokens", "spec.accelerator.allowed", "spec.accelerator.minMemory",
-    }  # fmt: skip
+        "spec.replicas",
+        "spec.model.uri",
+        "spec.model.parameters",
+        "spec.engine.name",
+        "spec.engine.maxModelLen",
+        "spec.engine.parallelism.tensor",
+        "spec.engine.gpuMemoryUtilization",
+        "spec.engine.extraArgs[0]",
+        "spec.workload.inputTokens",
+        "spec.accelerator.allowed",
+        "spec.accelerator.minMemory",
+    }
     assert decide(found).decision is Decision.DENY
 
 
@@ -268,18 +281,35 @@ def test_every_problem_of_form_says_a_next_step() -> None:
             "model": {"uri": None, "bits": [1], "configMapRef": 5, "quantization": "ALL CAPS"},
             "engine": {"version": "", "extraArgs": [None], "enforceEager": 1, "kvCacheDtype": {}},
             "accelerator": {"nodeSelector": {"a": None}, "gpusPerReplica": 10**400},
-            "replicas": float("nan"), 7: "seven",
+            "replicas": float("nan"),
+            7: "seven",
         }
-    )  # fmt: skip
-    assert len(found.problems) == 11
-    assert [str(problem) for problem in found.problems if not problem.fix] == []
+    )
+    assert len(problems_in(found)) == 11
+    assert [str(problem) for problem in problems_in(found) if not problem.fix] == []
+
+
+WITHOUT_FORM = {
+    "model": {"uri": "?", "quantization": "?", "parameters": "?"},
+    "engine": {
+        "dtype": "?",
+        "quantization": "?",
+        "kvCacheDtype": "?",
+        "kvCacheMemory": "?",
+        "gpuMemoryUtilization": "?",
+        "cpuOffload": "?",
+        "speculative": {"method": "?"},
+    },
+    "accelerator": {"minMemory": "?"},
+}
+"""Every field that must have a form, with a text that has none."""
 
 
 def test_every_form_that_a_field_has_is_put_into_words() -> None:
-    text = json.dumps(LLMDeploymentSpec.model_json_schema())
-    patterns = set(re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', text))
-    assert patterns
-    assert {json.loads(pattern) for pattern in patterns} == set(PATTERNS)
+    patterns = json.dumps(LLMDeploymentSpec.model_json_schema()).count('"pattern": ')
+    problems = problems_in(read(WITHOUT_FORM))
+    assert len(problems) == patterns
+    assert [problem for problem in problems if "another form" in problem.wanted] == []
 
 
 def test_nothing_of_pydantic_reaches_a_user() -> None:
@@ -296,7 +326,7 @@ def test_a_spec_that_is_none_is_a_problem(spec: Any) -> None:
 
 def test_a_hundred_mistakes_are_counted_not_listed() -> None:
     found = read({"model": {"uri": QWEN}, **{f"field{i}": i for i in range(100)}})
-    assert len(found.problems) == 51
+    assert len(problems_in(found)) == 51
     assert "50 more" in said(found)[-1]
 
 
@@ -321,7 +351,7 @@ def test_an_unknown_model_is_no_mistake_but_a_warning_with_names_near_it() -> No
     assert said(found) == []
     verdict = decide(found)
     assert (verdict.decision, verdict.reason) == (Decision.WARN, Reason.UNKNOWN_MODEL)
-    assert "did you mean Qwen/Qwen2.5-7B-Instruct" in " ".join(verdict.warnings)
+    assert "did you mean Qwen/Qwen2.5-7B-Instruct" in " ".join(warnings_in(verdict))
 
 
 def test_an_unknown_base_model_is_a_mistake() -> None:
@@ -334,7 +364,7 @@ def test_a_config_map_that_is_not_there_yet_is_a_warning_that_names_it() -> None
     found = read({"model": {"uri": "s3://b/m", "configMapRef": {"name": "mine"}}}, Texts({}))
     assert said(found) == []
     assert found.model.source is ModelSource.UNKNOWN
-    assert "spec.model.configMapRef: there is no ConfigMap mine" in found.warnings[0]
+    assert "spec.model.configMapRef: there is no ConfigMap mine" in warnings_in(found)[0]
     assert decide(found).decision is Decision.WARN
 
 
@@ -342,7 +372,7 @@ def test_without_the_config_map_the_base_model_still_says_what_it_is() -> None:
     spec = {"model": {"baseModel": "Qwen/Qwen2.5-7B-Instruct", "configMapRef": {"name": "mine"}}}
     found = read(spec, Texts({}))
     assert found.model.source is ModelSource.BASE_MODEL
-    assert found.warnings
+    assert warnings_in(found)
 
 
 def test_a_config_map_says_what_the_model_is() -> None:
@@ -367,7 +397,7 @@ def test_a_config_map_says_what_the_model_is() -> None:
 def test_a_broken_config_is_a_mistake_of_the_reference(text: str) -> None:
     found = read({"model": {"configMapRef": {"name": "mine"}}}, Texts({("mine", None): text}))
     assert said(found)
-    for problem in found.problems:
+    for problem in problems_in(found):
         assert problem.path.startswith("spec.model.configMapRef")
     assert decide(found).reason is Reason.INVALID_SPEC
 
@@ -421,7 +451,7 @@ def test_fields_that_contradict_each_other_or_the_model_are_denied(
 ) -> None:
     verdict = decide(read({"model": {"uri": QWEN}, **spec}))
     assert verdict.decision is Decision.DENY
-    assert path in {problem.path for problem in verdict.problems}
+    assert path in {problem.path for problem in problems_in(verdict)}
     assert verdict.placement is None
 
 
@@ -458,12 +488,13 @@ shaped = st.recursive(
 )
 
 
+@pytest.mark.sweep
 @given(obj=st.fixed_dictionaries({"metadata": values, "spec": shaped}))
 def test_whatever_is_in_the_object_it_is_read_or_refused_in_words(obj: dict[str, Any]) -> None:
     found = request(obj, NoDocuments())
-    for problem in found.problems:
+    for problem in problems_in(found):
         assert problem.path.startswith("spec")
         assert problem.wanted
         str(problem).encode()
     verdict = decide(found)
-    assert not found.problems or verdict.decision is Decision.DENY
+    assert not problems_in(found) or verdict.decision is Decision.DENY

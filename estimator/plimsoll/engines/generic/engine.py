@@ -20,20 +20,30 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.base import Estimate, Known, Reading, Term, TermName, Workload
+from plimsoll.engines.assemble import (
+    BaseEngine,
+    held_at_once,
+    room_for_cache,
+    uncounted,
+    weights_term,
+    worst_stage,
+)
+from plimsoll.engines.base import Estimate, Known, Reading, Term, TermName, Terms, Workload
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 from plimsoll.engines.layers.plain_cache import holds, least, need, plain_cache
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
 from plimsoll.engines.layers.visible import visible_memory
-from plimsoll.units import GIB, ceil_div
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism
-    from plimsoll.errors import Problem
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 _SHARE: Final = Decimal("0.9")
@@ -50,13 +60,11 @@ _TOUCHES: Final = (
 )  # fmt: skip
 
 
-class Generic:
+class Generic(BaseEngine):
     """An engine that is not known here; see `plimsoll.engines.base.Engine`."""
 
     name = "generic"
     title = "an engine that is not known here"
-    narrow_cache = ""
-    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
 
     def estimate(
         self,
@@ -75,47 +83,42 @@ class Generic:
         share = settings.utilization if settings.utilization is not None else _SHARE
         physical = visible_memory(accelerator)
         usable = int(physical * share)
-        held = stage_weights(architecture, dtype, settings.quantization, parallelism)
+        weights = stage_weights(architecture, dtype, settings.quantization, parallelism)
         stages = plain_cache(architecture, parallelism, cache_dtype, element)
-        requests, each = _wanted(workload, length, parallelism)
+        held = held_at_once(workload, length, parallelism.data)
         beside = _beside(architecture, tokens, element, parallelism)
-        basis = f"{requests} request{'s' * (requests != 1)} x {each} tokens, "
-        basis += dtype if cache_dtype == "auto" else cache_dtype
-        terms = [
-            (
-                _weights(size, architecture, settings, dtype, physical, usable),
-                Term(
-                    TermName.KV_CACHE, need(stage, requests, each), 0,
-                    need(stage, requests, each), Known.ASSUMED, basis,
-                ),
-                *beside,
-            )
-            for size, stage in zip(held, stages, strict=True)
-        ]  # fmt: skip
-        needs = [sum(term.bytes for term in stage) for stage in terms]
-        worst = needs.index(max(needs))
-        room = [usable - n + stage[1].bytes for n, stage in zip(needs, terms, strict=True)]
+        basis = f"{held}, {dtype if cache_dtype == 'auto' else cache_dtype}"
+        terms = []
+        for size, stage in zip(weights, stages, strict=True):
+            cache = need(stage, held.requests, held.tokens)
+            weight = _weights(size, architecture, settings, dtype, physical, usable)
+            kv_cache = Term(TermName.KV_CACHE, cache, 0, cache, Known.ASSUMED, basis)
+            terms.append(Terms((weight, kv_cache, *beside)))
+        worst = worst_stage(terms)
+        room = room_for_cache(usable, terms)
         fit = holds(stages, room)
         most = max(length, architecture.max_model_len)
         own = [least(stage, 1, length) for stage in stages]
         slots = [max(0, r) / size for r, size in zip(room, own, strict=True) if size]
         return Estimate(
-            parallelism,
-            terms[worst],
-            worst,
-            physical,
-            usable,
-            share,
-            settings.version,
-            length,
-            max(1, settings.max_num_seqs or _SEQUENCES),
-            tokens,
-            cache_dtype,
-            room[worst],
-            fit * parallelism.data,
-            min(slots, default=0.0) * parallelism.data,
-            min(most, fit) if any(stage.token for stage in stages) else most,
-            _notes(settings, accelerator),
+            parallelism=parallelism,
+            terms=terms[worst],
+            stage=worst,
+            physical=physical,
+            usable=usable,
+            utilization=share,
+            version=settings.version,
+            max_model_len=length,
+            max_num_seqs=max(1, settings.max_num_seqs or _SEQUENCES),
+            max_num_batched_tokens=tokens,
+            kv_cache_dtype=cache_dtype,
+            kv_capacity=room[worst],
+            kv_tokens=fit * parallelism.data,
+            max_concurrency=min(slots, default=0.0) * parallelism.data,
+            largest_max_model_len=(
+                min(most, fit) if any(stage.token for stage in stages) else most
+            ),
+            notes=tuple(_notes(settings, accelerator)),
         )
 
     def problems(
@@ -124,7 +127,7 @@ class Generic:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """What no engine would accept: more pipeline stages than layers, MIG slices together."""
         if parallelism is None:
             return ()
@@ -133,13 +136,7 @@ class Generic:
             found += faults.slices(parallelism, accelerator)
         return tuple(found)
 
-    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
-        """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
-        return faults.tensor_parallel_sizes(architecture, most)
-
-    def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-    ) -> Reading:
+    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
         """Nothing of a command line is known: flags that sound of memory count as unread."""
         unread, flags = list(settings.unread), list(settings.flags)
         kept, at = flags, 0
@@ -151,16 +148,7 @@ class Generic:
                 taken = 1 if alone else 2
             kept.append(" ".join(args[at : at + taken]))
             at += taken
-        expert = typed.get("expert")
-        return Reading(
-            replace(settings, unread=tuple(unread), flags=tuple(flags)),
-            typed.get("tensor"),
-            typed.get("pipeline"),
-            typed.get("data"),
-            None if expert is None else bool(expert),
-            (),
-            (),
-        )
+        return Reading(replace(settings, unread=tuple(unread), flags=tuple(flags)), asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The user's own flags and nothing else: which others the engine has is not known."""
@@ -185,15 +173,6 @@ def _touches(flag: str) -> bool:
     return any(word in name for word in _TOUCHES)
 
 
-def _wanted(workload: Workload, length: int, parallelism: Parallelism) -> tuple[int, int]:
-    """Requests and tokens of each that one data-parallel rank must hold."""
-    tokens = length
-    if workload.input_tokens is not None and workload.output_tokens is not None:
-        tokens = max(1, min(length, workload.input_tokens + workload.output_tokens))
-    requests = ceil_div(max(1, workload.concurrent or 1), parallelism.data)
-    return (1, length) if requests * tokens <= length else (requests, tokens)
-
-
 def _weights(
     size: int,
     architecture: Architecture,
@@ -203,17 +182,10 @@ def _weights(
     usable: int,
 ) -> Term:
     """The weights; their low end rules the GPU out only where it exceeds all of its memory."""
-    held = quantization_in_force(architecture, settings.quantization)
-    low = size // 4 if settings.quantization and held is None else int(size * _SURE)
-    word = held.method if held else settings.quantization
-    return Term(
-        TermName.WEIGHTS,
-        size,
-        low if low > physical else min(low, usable),
-        round(size * (2 - _SURE)),
-        Known.MODELLED,
-        f"{word}, rest {dtype}" if word else dtype,
-    )
+    in_force = quantization_in_force(architecture, settings.quantization)
+    low = size // 4 if settings.quantization and in_force is None else int(size * _SURE)
+    band = (low if low > physical else min(low, usable), round(size * (2 - _SURE)))
+    return weights_term(size, band, Known.MODELLED, dtype, in_force, settings.quantization)
 
 
 def _beside(
@@ -230,10 +202,6 @@ def _beside(
     )
 
 
-def _notes(settings: EngineSettings, accelerator: Accelerator) -> tuple[str, ...]:
-    notes = ["this engine's memory is not known here: all but the weights is assumed"]
-    if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
-    if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
-    return tuple(notes)
+def _notes(settings: EngineSettings, accelerator: Accelerator) -> Iterator[Finding]:
+    yield finding(Rule.ENGINE_ASSUMED, Field.ENGINE)
+    yield from uncounted(settings, accelerator)

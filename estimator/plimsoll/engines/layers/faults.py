@@ -15,6 +15,8 @@ vllm/model_executor/layers/linear.py.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, is_eight_bit_float, kv_dtype
@@ -25,8 +27,9 @@ from plimsoll.engines.layers.sharding import (
     quantization_in_force,
     scheme_in_force,
 )
-from plimsoll.errors import Problem, shown
+from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import Split
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -34,11 +37,11 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture, Tensor
     from plimsoll.models.quantization import Scheme
 
-_ENGINE: Final = "spec.engine"
-_TENSOR: Final = "spec.engine.parallelism.tensor"
+_DTYPES: Final = "auto, bfloat16, float16, half, float32 or float"
 _MARLIN_OUT: Final = 64
 _AMPERE: Final = (8, 0)
 _CUT: Final = (Split.COLUMN, Split.ROW, Split.KV_HEADS, Split.EXPERT_COLUMN, Split.EXPERT_ROW)
@@ -49,7 +52,7 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     """Everything that the layers refuse, each with its field."""
     yield from _dtype(settings)
     if parallelism:
@@ -73,48 +76,65 @@ def tensor_parallel_sizes(architecture: Architecture, most: int) -> tuple[int, .
     )
 
 
-def _dtype(settings: EngineSettings) -> Iterator[Problem]:
+def _dtype(settings: EngineSettings) -> Iterator[Finding]:
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
-        yield Problem(
-            f"{_ENGINE}.dtype",
-            shown(settings.dtype),
-            "one of auto, bfloat16, float16, half, float32 or float",
-        )
+        yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=_DTYPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantizations:
+    """An engine's words for quantizations. at_load: it can quantize so while it loads; stored: the
+    checkpoint must be stored so; others: it knows them, and what they need is not known here.
+    """
+
+    at_load: tuple[str, ...]
+    stored: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+def quantization(
+    architecture: Architecture, word: str, engine: str, known: Quantizations, *, newer: bool
+) -> Iterator[Finding]:
+    """A quantization that cannot be applied to an unquantized checkpoint, or that is unknown.
+
+    newer: the engine is newer than the words that are known here, so that it may know more.
+    """
+    if not word or architecture.quantization is not None:
+        return
+    if word.lower() in known.stored:
+        rule = Rule.QUANTIZATION_NOT_WHILE_LOADING
+        yield finding(rule, Field.QUANTIZATION, word, engine=engine, known=known.at_load)
+        return
+    words = (*known.at_load, *known.stored, *known.others)
+    if word.lower() not in words and not newer:
+        near = tuple(get_close_matches(word.lower(), words)) or known.at_load
+        yield finding(Rule.UNKNOWN_QUANTIZATION, Field.QUANTIZATION, word, engine=engine, near=near)
 
 
 def _split(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     ranks = parallelism.tensor * parallelism.data
-    for what, fix in _tensor_faults(
+    yield from _tensor_faults(
         architecture, settings.quantization, parallelism.tensor, ranks, parallelism.expert
-    ):
-        yield Problem(_TENSOR, str(parallelism.tensor), what, fix)
+    )
     yield from stages(architecture, parallelism)
     moe = any(b.feed_forward is not None and b.feed_forward.experts for b in architecture.blocks)
     if parallelism.expert and not moe:
-        yield Problem(
-            "spec.engine.parallelism.expert",
-            "true",
-            "false: the model has no experts",
-        )
+        yield finding(Rule.NO_EXPERTS, Field.EXPERT, True)
 
 
-def stages(architecture: Architecture, parallelism: Parallelism) -> Iterator[Problem]:
+def stages(architecture: Architecture, parallelism: Parallelism) -> Iterator[Finding]:
     """More pipeline stages than layers."""
     layers = len(architecture.blocks)
     if parallelism.pipeline > max(1, layers):
-        yield Problem(
-            "spec.engine.parallelism.pipeline",
-            str(parallelism.pipeline),
-            f"at most {layers}, the number of layers",
-        )
+        yield finding(Rule.TOO_MANY_STAGES, Field.PIPELINE, parallelism.pipeline, layers=layers)
 
 
 def _tensor_faults(
     architecture: Architecture, quantization: str, tp: int, ranks: int, expert: bool
-) -> tuple[tuple[str, str], ...]:
-    """What a tensor-parallel size does not divide, each with a next step."""
+) -> tuple[Finding, ...]:
+    """What a tensor-parallel size does not divide."""
     key = ("layers.faults", quantization, tp, ranks, expert)
     return remembered(
         architecture,
@@ -125,35 +145,31 @@ def _tensor_faults(
 
 def _find_faults(
     architecture: Architecture, quantization: str, tp: int, ranks: int, expert: bool
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[Finding]:
     if tp == 1 and ranks == 1:
         return
     heads = architecture.heads
     if heads and heads % tp:
-        yield f"a divisor of the model's {heads} attention heads", _nearest(heads, tp)
+        near = _nearest(heads, tp)
+        yield finding(Rule.HEADS_DO_NOT_DIVIDE, Field.TENSOR, tp, heads=heads, near=near)
         return
     kv = {m.kv_heads for m in architecture.mixers() if m.kv_heads > 1 and not m.state_elements}
     for count in sorted(kv):
         if count % tp and tp % count:
-            yield (
-                f"a divisor or a multiple of the model's {count} key/value heads",
-                _nearest(count, tp),
-            )
+            near = _nearest(count, tp)
+            yield finding(Rule.KV_HEADS_DO_NOT_DIVIDE, Field.TENSOR, tp, heads=count, near=near)
     vocabulary = ceil_div(architecture.vocab_size, VOCAB_PADDING) * VOCAB_PADDING
     if vocabulary % tp:
-        yield (
-            f"a divisor of the vocabulary padded to {vocabulary}",
-            "a power of two up to 64 always is",
-        )
+        yield finding(Rule.VOCABULARY_DOES_NOT_DIVIDE, Field.TENSOR, tp, padded=vocabulary)
     fault = _partition_fault(architecture, quantization, tp, ranks, expert)
     if fault:
-        yield fault, "take a smaller size, more pipeline stages, or an unquantized checkpoint"
+        yield fault
 
 
 def _partition_fault(
     architecture: Architecture, quantization: str, tp: int, ranks: int, expert: bool
-) -> str:
-    """The first linear whose partition the engine cannot cut, in words; empty if there is none."""
+) -> Finding | None:
+    """The first linear whose partition the engine cannot cut."""
     scheme_of_all = quantization_in_force(architecture, quantization)
     at_load = architecture.quantization is None
     seen: set[int] = set()
@@ -170,51 +186,58 @@ def _partition_fault(
             if tensor.split is not Split.KV_HEADS and shape != tensor.shape:
                 ways = ranks if tensor.split in (Split.EXPERT_COLUMN, Split.EXPERT_ROW) else tp
                 if tensor.shape[axis] % ways:
-                    return f"a divisor of {tensor.name}'s {tensor.shape[axis]} (split {ways} ways)"
+                    return finding(
+                        Rule.TENSOR_DOES_NOT_DIVIDE,
+                        Field.TENSOR,
+                        tp,
+                        tensor=tensor.name,
+                        size=tensor.shape[axis],
+                        ways=ways,
+                    )
             scheme = scheme_in_force(scheme_of_all, at_load, tensor)
             if scheme is None or shape == tensor.shape:
                 continue
             fault = _scheme_fault(tensor, shape, scheme, along_input)
             if fault:
-                return fault
-    return ""
+                rule, step, size = fault
+                return finding(rule, Field.TENSOR, tp, tensor=tensor.name, step=step, size=size)
+    return None
 
 
-def _scheme_fault(tensor: Tensor, shape: tuple[int, ...], scheme: Scheme, along_input: bool) -> str:
+def _scheme_fault(
+    tensor: Tensor, shape: tuple[int, ...], scheme: Scheme, along_input: bool
+) -> tuple[Rule, int, int] | None:
     """What a quantization's kernels miss in a partition.
 
     MXFP4 and NVFP4 are padded instead, and q, k, v or gate, up in fp8 blocks are let through: the
-    engine checks those of experts and of what is cut along its input.
+    engine checks those of experts and of what is cut along its input. Gives the rule, what the
+    size must be a multiple of, and the size.
     """
-    own = shape[-1] if along_input else shape[0]
+    size = shape[-1] if along_input else shape[0]
     step = scheme.group_in if along_input else scheme.group_out
     strict = along_input or tensor.split is Split.EXPERT_COLUMN
     blocks = scheme.name == "fp8" and scheme.group_out > 1 and strict
     groups = scheme.name == "w4a16"
-    if (blocks or groups) and step > 1 and own % step:
-        return (
-            f"a size that leaves {tensor.name} a multiple of {step}, its quantization block "
-            f"(it would be {own} per GPU)"
-        )
-    if groups and not along_input and own % _MARLIN_OUT:
-        return (
-            f"a size that leaves {tensor.name} a multiple of {_MARLIN_OUT} outputs per GPU for "
-            f"4-bit kernels (it would be {own})"
-        )
-    return ""
+    if (blocks or groups) and step > 1 and size % step:
+        return Rule.QUANTIZATION_BLOCK_CUT, step, size
+    if groups and not along_input and size % _MARLIN_OUT:
+        return Rule.KERNEL_OUTPUTS_CUT, _MARLIN_OUT, size
+    return None
 
 
-def _nearest(number: int, tp: int) -> str:
-    below = max(d for d in range(1, tp) if number % d == 0)
+def _nearest(number: int, tp: int) -> tuple[str, ...]:
+    """The divisors of a number below and above a size."""
+    below = max(d for d in range(1, min(tp, number + 1)) if number % d == 0)
     above = next((d for d in range(tp + 1, number + 1) if number % d == 0), None)
-    return f"{below} or {above} would do" if above else f"{below} would do"
+    return (str(below), str(above)) if above else (str(below),)
 
 
 def _gpu(
     architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     if accelerator.compute == (0, 0):
         return
+    compute = f"{accelerator.compute[0]}.{accelerator.compute[1]}"
     scheme = quantization_in_force(architecture, settings.quantization)
     if (
         scheme is not None
@@ -222,39 +245,33 @@ def _gpu(
         and scheme.default.name == "fp8"
         and accelerator.compute < _AMPERE
     ):
-        yield Problem(
-            f"{_ENGINE}.quantization" if architecture.quantization is None else "spec.model",
-            shown(scheme.method),
-            f"another quantization: fp8 weights need compute capability 8.0, {accelerator.title} "
-            f"has {accelerator.compute[0]}.{accelerator.compute[1]}",
-            "take a 4-bit or 16-bit checkpoint, or a newer GPU",
+        yield finding(
+            Rule.FP8_WEIGHTS_NEED_AMPERE,
+            Field.QUANTIZATION if architecture.quantization is None else Field.MODEL,
+            scheme.method,
+            gpu=accelerator.title,
+            compute=compute,
         )
     dtype = kv_dtype(architecture, settings.kv_cache_dtype)
     if is_eight_bit_float(dtype) and accelerator.compute < _AMPERE:
-        yield Problem(
-            f"{_ENGINE}.kvCacheDtype",
-            shown(dtype),
-            f"auto: an fp8 cache needs compute capability 8.0, {accelerator.title} has "
-            f"{accelerator.compute[0]}.{accelerator.compute[1]}",
+        yield finding(
+            Rule.FP8_CACHE_NEEDS_AMPERE,
+            Field.KV_CACHE_DTYPE,
+            dtype,
+            gpu=accelerator.title,
+            compute=compute,
         )
     if settings.dtype == "bfloat16" and accelerator.compute < _AMPERE:
-        yield Problem(
-            f"{_ENGINE}.dtype",
-            shown(settings.dtype),
-            f"float16: {accelerator.title} has no bfloat16",
-        )
+        yield finding(Rule.NO_BFLOAT16, Field.DTYPE, settings.dtype, gpu=accelerator.title)
 
 
-def slices(parallelism: Parallelism, accelerator: Accelerator) -> Iterator[Problem]:
+def slices(parallelism: Parallelism, accelerator: Accelerator) -> Iterator[Finding]:
     """MIG slices have no way to one another: NCCL refuses them."""
     if not accelerator.mig_of:
         return
-    for name in ("tensor", "pipeline"):
-        value = getattr(parallelism, name)
-        if value > 1:
-            yield Problem(
-                f"{_ENGINE}.parallelism.{name}",
-                str(value),
-                f"1 on {accelerator.title}: MIG slices cannot work together on one model",
-                "take a larger slice or whole GPUs",
-            )
+    for field, size in (
+        (Field.TENSOR, parallelism.tensor),
+        (Field.PIPELINE, parallelism.pipeline),
+    ):
+        if size > 1:
+            yield finding(Rule.SLICES_APART, field, size, gpu=accelerator.title)

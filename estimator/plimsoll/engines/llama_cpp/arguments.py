@@ -1,6 +1,6 @@
 """llama.cpp's command line, read and written: extraArgs into settings, an estimate into flags.
 
-It must not estimate. ``--flag=value`` is refused: the engine's own parser does not know it.
+``--flag=value`` is refused: the engine's own parser does not know it.
 
     --split-mode row, tensor    not modelled: the estimate is of a split by layers, and a denial
                                 becomes a warning that names the flag
@@ -11,97 +11,63 @@ It must not estimate. ``--flag=value`` is refused: the engine's own parser does 
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines import flags
+from plimsoll.engines.base import Reading
 from plimsoll.engines.llama_cpp.constants import or_newest
+from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions
 from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, file_type
-from plimsoll.engines.plain_flags import PATH, Grammar, passed_on, read
-from plimsoll.errors import Problem, shown
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from plimsoll.engines.base import EngineSettings, Estimate, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate
 
 ALL = "999"
 """More layers than any model has, on every build."""
 
-_SWITCHES = {
-    "swa-full": ("--swa-full", ""),
-    "kv-unified": ("--kv-unified", "--no-kv-unified"),
-    "kv-offload": ("", "--no-kv-offload"),
-    "cpu-moe": ("--cpu-moe", ""),
-}
 _FILE = re.compile(
     rf"(?:^|[-._:/])({'|'.join(sorted(FILE_TYPES, key=len, reverse=True))})(?:[-.]|$)", re.I
 )
 _LONGEST_NAME = 512
-_WRITTEN = ("ctx-size", "gpu-layers", "kv-unified", "fit")
+GRAMMAR: Final = flags.grammar("llama.cpp", Path(__file__).parent / "data/flags.json")
 
 
-@lru_cache(maxsize=1)
-def grammar() -> Grammar:
-    """The flags of ``llama-server``."""
-    text = Path(__file__).parent.joinpath("data/flags.json").read_text("utf-8")
-    data: dict[str, Any] = json.loads(text)
-    typed = {name: (target, kind) for name, (target, kind) in data["typed"].items()}
-    return Grammar(
-        "llama.cpp",
-        typed,
-        {name: bool(valued) for name, valued in data["memory"].items()},
-        {name: bool(valued) for name, valued in data["harmless"].items()},
-        data["aliases"],
-        equals=False,
-        normal=_dashes,
-    )
-
-
-def _dashes(name: str) -> str:
-    """Underscores in long flags count as dashes."""
-    return name.replace("_", "-") if name.startswith("--") else name
-
-
-def read_arguments(
-    args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-) -> Reading:
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and the typed split; never raises."""
-    reading = read(grammar(), args, settings, typed)
-    own = dict(reading.settings.own)
-    unread = list(reading.settings.unread)
-    if own.get("split-mode") in ("row", "tensor"):
-        unread.append(f"--split-mode {own['split-mode']}")
-    if own.get("fit") == "on":
+    command = flags.read(GRAMMAR, args, settings, asked)
+    options, problems = LlamaCppOptions(**command.options), command.problems
+    unread = list(command.settings.unread)
+    if options.split_mode in ("row", "tensor"):
+        unread.append(f"--split-mode {options.split_mode}")
+    if options.fit == "on":
         unread.append("--fit on")
-    if own.get("ctx-size") == "0":
-        del own["ctx-size"]
-    made = replace(reading.settings, own=tuple(own.items()), unread=tuple(dict.fromkeys(unread)))
-    problems = list(reading.problems)
+    if options.ctx_size == 0:
+        options = replace(options, ctx_size=None)
+    made = replace(command.settings, options=options.or_none(), unread=tuple(dict.fromkeys(unread)))
     flag, file = named_file(made.flags)
     if file and not made.quantization:
         made = replace(made, quantization=file)
     elif file and file_type(made.quantization) not in (None, file):
+        stated = made.quantization
         problems.append(
-            Problem(
-                PATH,
-                shown(flag),
-                f"a file of the type in spec.engine.quantization ({made.quantization})",
-                "say it in one place only",
-            )
+            finding(Rule.FILE_OF_OTHER_TYPE, Field.EXTRA_ARGS, flag, quantization=stated)
         )
-    return replace(reading, settings=made, problems=tuple(problems))
+    return Reading(made, command.split, tuple(problems), tuple(command.warnings))
 
 
-def named_file(flags: Sequence[str]) -> tuple[str, str]:
+def named_file(texts: Sequence[str]) -> tuple[str, str]:
     """The flag that names the model's file, and the file type in that name; empty for none."""
     default = "", ""
-    for flag in flags:
+    for flag in texts:
         name, _, value = flag.partition(" ")
-        kind = grammar().find(name)
+        kind = GRAMMAR.find(name)[0].name
         if kind not in ("--model", "--hf-file", "--hf-repo", "--model-url"):
             continue
         found = _FILE.findall(value[-_LONGEST_NAME:])
@@ -116,43 +82,26 @@ def arguments(
     estimate: Estimate, settings: EngineSettings, context: int, unified: bool
 ) -> tuple[str, ...]:
     """The flags of ``llama-server`` that make it run as estimated, the user's own last."""
-    own = dict(settings.own)
-    figures = or_newest(settings.version)
-    out = ["--n-gpu-layers", _layers(own), "--ctx-size", own.get("ctx-size", str(context))]
-    slots = estimate.max_num_seqs
+    options, figures = LlamaCppOptions.of(settings), or_newest(settings.version)
+    slots, several = estimate.max_num_seqs, estimate.parallelism.pipeline > 1
+    values: dict[str, object] = {"max_num_batched_tokens": settings.max_num_batched_tokens}
     if settings.max_num_seqs is not None or slots != int(figures.number("default_slots")):
-        out += ["--parallel", str(slots)]
-    if slots > 1 and figures.flag("unified_by_flag"):
-        out.append("--kv-unified" if unified else "--no-kv-unified")
-    if estimate.parallelism.pipeline > 1 and "split-mode" not in own:
-        out += ["--split-mode", "layer"]
-    if figures.flag("fits_itself"):
-        out += ["--fit", own.get("fit", "off")]
-    if settings.max_num_batched_tokens is not None:
-        out += ["--batch-size", str(settings.max_num_batched_tokens)]
+        values["max_num_seqs"] = slots
+    layers = options.gpu_layers or ""
+    types = (options.cache_type_k, options.cache_type_v)
     if settings.kv_cache_dtype and settings.kv_cache_dtype != "auto":
-        for side in ("cache-type-k", "cache-type-v"):
-            if side not in own:
-                out += [f"--{side}", estimate.kv_cache_dtype.split("/")[side.endswith("v")]
-                        if "/" in estimate.kv_cache_dtype else estimate.kv_cache_dtype]  # fmt: skip
-    for name, value in own.items():
-        out += _own(name, value)
+        both = estimate.kv_cache_dtype.split("/")
+        types = (types[0] or both[0], types[1] or both[-1])
+    written = asdict(options) | {
+        "gpu_layers": layers if layers.isdecimal() else ALL,
+        "ctx_size": options.ctx_size or context,
+        "kv_unified": unified if slots > 1 and figures.flag("unified_by_flag") else None,
+        "split_mode": options.split_mode or ("layer" if several else None),
+        "fit": options.fit or "off" if figures.flag("fits_itself") else None,
+        "cache_type_k": types[0],
+        "cache_type_v": types[1],
+        "kv_offload": False if options.kv_offload is False else None,
+    }
     said = {"--split-mode row", "--split-mode tensor", "--fit on"}
     kept = replace(settings, unread=tuple(f for f in settings.unread if f not in said))
-    return (*out, *passed_on(kept))
-
-
-def _layers(own: Mapping[str, str]) -> str:
-    said = own.get("gpu-layers", "")
-    return said if said.isdecimal() else ALL
-
-
-def _own(name: str, value: str) -> list[str]:
-    if name in _WRITTEN:
-        return []
-    if name in _SWITCHES:
-        flag = _SWITCHES[name][0 if value == "True" else 1]
-        return [flag] if flag else []
-    if name == "mmproj" and value == "False":
-        return ["--no-mmproj"]
-    return [f"--{name}", value]
+    return (*GRAMMAR.write(values, written), *GRAMMAR.passed_on(kept))

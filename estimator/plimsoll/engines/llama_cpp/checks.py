@@ -20,27 +20,27 @@ from plimsoll.engines.base import Workload
 from plimsoll.engines.layers import faults
 from plimsoll.engines.llama_cpp import ggml_types
 from plimsoll.engines.llama_cpp.constants import TABLE, or_newest
-from plimsoll.engines.llama_cpp.defaults import resolve
+from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions, resolve
 from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, file_type
-from plimsoll.errors import Problem, shown
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
-_ENGINE: Final = "spec.engine"
-_ARGS: Final = "spec.engine.extraArgs"
 _PLAIN_TYPES: Final = ("auto", "float16", "bfloat16", "float32")
-_MEANINGLESS: Final = (
-    ("utilization", "gpuMemoryUtilization", "it takes what it needs and no share"),
-    ("kv_cache_memory", "kvCacheMemory", "say maxModelLen, or --ctx-size in extraArgs"),
-    ("block_size", "blockSize", "its cache has no blocks"),
-    ("enforce_eager", "enforceEager", "it has no such mode"),
-    ("dtype", "dtype", "the GGUF file says it; say spec.engine.quantization"),
-)  # fmt: skip
+_MEANINGLESS: Final = {
+    Field.UTILIZATION: Rule.NO_MEMORY_SHARE,
+    Field.KV_CACHE_MEMORY: Rule.NO_CACHE_BYTES,
+    Field.BLOCK_SIZE: Rule.NO_CACHE_BLOCKS,
+    Field.ENFORCE_EAGER: Rule.NO_EAGER_MODE,
+    Field.DTYPE: Rule.DTYPE_OF_FILE,
+}
 
 
 def problems(
@@ -48,11 +48,10 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding, ...]:
     """Everything that is wrong, all at once, each with its field."""
-    version = TABLE.problem(settings.version)
     found = chain(
-        (version,) if version else (),
+        TABLE.problems(settings.version),
         _fields(settings),
         _cache(architecture, settings),
         _lengths(architecture, settings),
@@ -62,85 +61,78 @@ def problems(
     return tuple(found)
 
 
-def _fields(settings: EngineSettings) -> Iterator[Problem]:
-    for name, field, reason in _MEANINGLESS:
-        value = getattr(settings, name)
+def _fields(settings: EngineSettings) -> Iterator[Finding]:
+    for field, rule in _MEANINGLESS.items():
+        value = getattr(settings, field.value)
         if value not in (None, "", "auto"):
-            yield Problem(f"{_ENGINE}.{field}", shown(str(value)), "unset for llama.cpp", reason)
+            yield finding(rule, field, str(value))
     if settings.quantization and file_type(settings.quantization) is None:
-        yield Problem(
-            f"{_ENGINE}.quantization",
-            shown(settings.quantization),
-            "a GGUF file type such as q4_k_m, q5_k_m, q6_k, q8_0 or f16",
-            f"known here: {', '.join(FILE_TYPES)}",
+        known = tuple(FILE_TYPES)
+        yield finding(
+            Rule.UNKNOWN_FILE_TYPE, Field.QUANTIZATION, settings.quantization, known=known
         )
 
 
-def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
-    own = dict(settings.own)
+def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
+    options = LlamaCppOptions.of(settings)
     said = (
-        (f"{_ENGINE}.kvCacheDtype", settings.kv_cache_dtype),
-        (_ARGS, own.get("cache-type-k", "")),
-        (_ARGS, own.get("cache-type-v", "")),
+        (Field.KV_CACHE_DTYPE, settings.kv_cache_dtype),
+        (Field.EXTRA_ARGS, options.cache_type_k),
+        (Field.EXTRA_ARGS, options.cache_type_v),
     )
-    for path, word in said:
-        if word and word.lower() not in (*_PLAIN_TYPES, *ggml_types.CACHE_TYPES):
-            yield Problem(path, shown(word), f"a cache type: {', '.join(ggml_types.CACHE_TYPES)}")
+    known = tuple(ggml_types.CACHE_TYPES)
+    for field, word in said:
+        if word and word.lower() not in (*_PLAIN_TYPES, *known):
+            yield finding(Rule.UNKNOWN_CACHE_TYPE, field, word, known=known)
     resolved = resolve(architecture, settings, Workload(), or_newest(settings.version))
     if ggml_types.is_quantized(resolved.v_type) and not resolved.flash_attention:
-        yield Problem(
-            _ARGS if own.get("cache-type-v") else f"{_ENGINE}.kvCacheDtype",
-            shown(resolved.v_type),
-            "f16 values: a quantized cache of values needs flash attention",
-            "add --flash-attn on to spec.engine.extraArgs",
+        yield finding(
+            Rule.VALUES_NEED_FLASH_ATTENTION,
+            Field.EXTRA_ARGS if options.cache_type_v else Field.KV_CACHE_DTYPE,
+            resolved.v_type,
         )
 
 
-def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
-    length, own = settings.max_model_len, dict(settings.own)
-    longer = any(name.startswith(("rope", "yarn")) for name in own) or any(
+def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
+    length = settings.max_model_len
+    longer = any(
         flag.startswith(("--rope", "--yarn")) for flag in (*settings.unread, *settings.flags)
     )
     if length is not None and 0 < architecture.max_model_len < length and not longer:
-        yield Problem(
-            f"{_ENGINE}.maxModelLen",
-            str(length),
-            f"at most {architecture.max_model_len}, the longest context of the model's config",
-            "lower it, or lengthen the context with --rope-scaling in spec.engine.extraArgs",
+        yield finding(
+            Rule.CONTEXT_BEYOND_MODEL,
+            Field.MAX_MODEL_LEN,
+            length,
+            longest=architecture.max_model_len,
+            flag="--rope-scaling",
         )
-    context = own.get("ctx-size", "")
-    if length is None or not context.isdecimal() or context == "0":
+    context = LlamaCppOptions.of(settings).ctx_size
+    if length is None or not context:
         return
     resolved = resolve(architecture, settings, Workload(), or_newest(settings.version))
-    each = int(context) if resolved.unified else int(context) // resolved.slots
+    each = context if resolved.unified else context // resolved.slots
     if each < length:
-        yield Problem(
-            f"{_ENGINE}.maxModelLen",
-            str(length),
-            f"at most {each}, what --ctx-size {context} leaves each of {resolved.slots} slots",
-            "raise --ctx-size, or leave it out",
+        yield finding(
+            Rule.CONTEXT_BEYOND_SLOT,
+            Field.MAX_MODEL_LEN,
+            length,
+            most=each,
+            context=context,
+            slots=resolved.slots,
         )
 
 
 def _split(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
-    path = f"{_ENGINE}.parallelism"
+) -> Iterator[Finding]:
+    stages, most = parallelism.pipeline, len(architecture.blocks) + 1
     if parallelism.tensor > 1:
-        yield Problem(
-            f"{path}.tensor",
-            str(parallelism.tensor),
-            "1: llama.cpp shares a model among GPUs layer by layer",
-            f"set {path}.pipeline to {parallelism.tensor}",
-        )
+        yield finding(Rule.TENSOR_AS_PIPELINE, Field.TENSOR, parallelism.tensor)
     if parallelism.data > 1:
-        yield Problem(f"{path}.data", str(parallelism.data), "1", "run more replicas")
+        yield finding(Rule.DATA_AS_REPLICAS, Field.DATA, parallelism.data)
     if parallelism.expert:
-        yield Problem(f"{path}.expert", "true", "false: llama.cpp has no expert parallelism")
-    most = len(architecture.blocks) + 1
-    if parallelism.pipeline > most:
-        yield Problem(
-            f"{path}.pipeline", str(parallelism.pipeline), f"at most {most}, layers and output"
-        )
-    if parallelism.pipeline > 1 and dict(settings.own).get("split-mode") == "none":
-        yield Problem(f"{path}.pipeline", str(parallelism.pipeline), "1 with --split-mode none")
+        yield finding(Rule.NO_EXPERT_PARALLELISM, Field.EXPERT, True, engine=TABLE.title)
+    if stages > most:
+        yield finding(Rule.STAGES_BEYOND_OUTPUT, Field.PIPELINE, stages, most=most)
+    if stages > 1 and LlamaCppOptions.of(settings).split_mode == "none":
+        yield finding(Rule.STAGES_WITHOUT_SPLIT, Field.PIPELINE, stages)

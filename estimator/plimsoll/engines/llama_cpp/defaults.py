@@ -16,20 +16,44 @@ Source: common/common.h, src/llama-context.cpp and tools/server of llama.cpp.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.base import Options
 from plimsoll.engines.llama_cpp.ggml_types import CACHE_TYPES
 from plimsoll.engines.llama_cpp.mixture import file_type
-from plimsoll.units import ceil_div
+from plimsoll.errors import Unreadable
+from plimsoll.units import ceil_div, parse_ratio
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from plimsoll.engines.base import EngineSettings, Workload
     from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
 ALL_LAYERS: Final = 1 << 30
 _MOST_SLOTS: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCppOptions(Options):
+    """What only llama.cpp can be told. mmproj: the file of a projector; False: none."""
+
+    gpu_layers: str | None = None
+    ctx_size: int | None = None
+    kv_unified: bool | None = None
+    split_mode: str | None = None
+    fit: str | None = None
+    cache_type_k: str | None = None
+    cache_type_v: str | None = None
+    ubatch_size: int | None = None
+    tensor_split: str | None = None
+    flash_attn: str | None = None
+    swa_full: bool | None = None
+    kv_offload: bool | None = None
+    cpu_moe: bool | None = None
+    n_cpu_moe: int | None = None
+    mmproj: str | bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +92,22 @@ def resolve(
     architecture: Architecture, settings: EngineSettings, workload: Workload, figures: Constants
 ) -> Resolved:
     """The settings with the defaults of a build filled in; total."""
-    own = dict(settings.own)
+    options = LlamaCppOptions.of(settings)
     slots = _slots(settings, workload, figures)
-    unified = _unified(settings, own, figures)
-    said = _integer(own.get("ctx-size"))
+    unified = _unified(settings, options, figures)
+    said = options.ctx_size
     fixed = bool(said)
     length = settings.max_model_len
     if length is None:
         whole = said or int(figures.number("default_context")) or architecture.max_model_len
         length = whole if unified else whole // slots if fixed else whole
-    length = max(1, min(length, _most(architecture, own)))
+    length = max(1, min(length, _most(architecture)))
     context = said or _asked(workload, length, slots, unified)
     batch = min(
         settings.max_num_batched_tokens or int(figures.number("batch")), max(context, 1)
     )  # fmt: skip
-    micro = min(batch, _integer(own.get("ubatch-size")) or int(figures.number("micro_batch")))
-    flash = own.get("flash-attn", "auto")
+    micro = min(batch, options.ubatch_size or int(figures.number("micro_batch")))
+    flash = options.flash_attn or "auto"
     file, known = nominal_file(architecture, settings)
     return Resolved(
         length,
@@ -95,17 +119,15 @@ def resolve(
         max(1, micro),
         file,
         known,
-        _cache_type(own.get("cache-type-k") or settings.kv_cache_dtype),
-        _cache_type(own.get("cache-type-v") or settings.kv_cache_dtype),
-        figures.flag("flash_attention") if flash in ("auto", "") else flash not in _OFF,
-        own.get("swa-full") == "True" or not figures.flag("sliding_cache"),
-        _gpu_layers(own),
-        shares(own.get("tensor-split", "")),
-        len(architecture.blocks)
-        if own.get("cpu-moe") == "True"
-        else _integer(own.get("n-cpu-moe")) or 0,
-        own.get("kv-offload", "True") == "True",
-        architecture.multimodal and own.get("mmproj") not in (None, "False"),
+        _cache_type(options.cache_type_k or settings.kv_cache_dtype),
+        _cache_type(options.cache_type_v or settings.kv_cache_dtype),
+        figures.flag("flash_attention") if flash == "auto" else flash not in _OFF,
+        bool(options.swa_full) or not figures.flag("sliding_cache"),
+        _gpu_layers(options.gpu_layers or "all"),
+        shares(options.tensor_split or ""),
+        len(architecture.blocks) if options.cpu_moe else options.n_cpu_moe or 0,
+        options.kv_offload is not False,
+        architecture.multimodal and bool(options.mmproj),
     )
 
 
@@ -134,8 +156,8 @@ def shares(text: str) -> tuple[Fraction, ...]:
     found = []
     for part in text.replace("/", ",").split(",") if text else ():
         try:
-            found.append(max(Fraction(0), Fraction(part.strip()[:16])))
-        except (ValueError, ZeroDivisionError):
+            found.append(parse_ratio(part))
+        except Unreadable:
             return ()
     return tuple(found)
 
@@ -147,9 +169,9 @@ def _slots(settings: EngineSettings, workload: Workload, figures: Constants) -> 
     return max(1, min(said, _MOST_SLOTS))
 
 
-def _unified(settings: EngineSettings, own: dict[str, str], figures: Constants) -> bool:
-    if "kv-unified" in own:
-        return own["kv-unified"] == "True"
+def _unified(settings: EngineSettings, options: LlamaCppOptions, figures: Constants) -> bool:
+    if options.kv_unified is not None:
+        return options.kv_unified
     if not figures.flag("unified_by_flag"):
         return settings.max_num_seqs in (None, 1) and int(figures.number("default_slots")) == 1
     return settings.max_num_seqs is None or settings.max_num_seqs == 1
@@ -165,14 +187,11 @@ def _asked(workload: Workload, length: int, slots: int, unified: bool) -> int:
     return length * max(slots, workload.concurrent or 1)
 
 
-def _most(architecture: Architecture, own: dict[str, str]) -> int:
-    longer = any(name.startswith(("rope", "yarn")) for name in own)
-    most = architecture.max_model_len
-    return most if most > 0 and not longer else 1 << 40
+def _most(architecture: Architecture) -> int:
+    return architecture.max_model_len if architecture.max_model_len > 0 else 1 << 40
 
 
-def _gpu_layers(own: dict[str, str]) -> int:
-    said = own.get("gpu-layers", "all")
+def _gpu_layers(said: str) -> int:
     if said in ("all", "auto", "-1", "-2"):
         return ALL_LAYERS
     number = _integer(said)
@@ -186,8 +205,8 @@ def _cache_type(word: str) -> str:
     return name if name in CACHE_TYPES else "f16"
 
 
-def _integer(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() and len(text) <= 12 else None
+def _integer(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= 12 else None
 
 
 def per_slot(context: int, slots: int, unified: bool, padding: int) -> int:

@@ -18,32 +18,41 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.base import Estimate
+from plimsoll.engines.assemble import BaseEngine, sequence_tokens, uncounted, worst_stage
+from plimsoll.engines.base import Estimate, TermName, Terms
 from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.llama_cpp import checks
 from plimsoll.engines.llama_cpp.arguments import arguments, read_arguments
 from plimsoll.engines.llama_cpp.compute import Graph, shape
-from plimsoll.engines.llama_cpp.constants import or_newest
+from plimsoll.engines.llama_cpp.constants import TABLE, or_newest
 from plimsoll.engines.llama_cpp.defaults import ALL_LAYERS, resolve
 from plimsoll.engines.llama_cpp.devices import loads
 from plimsoll.engines.llama_cpp.terms import PLAIN_FILES, Gpu, terms
 from plimsoll.engines.llama_cpp.weights import has_header
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Term, Workload
+    from plimsoll.engines.base import (
+        AskedSplit,
+        EngineSettings,
+        Parallelism,
+        Reading,
+        Workload,
+    )
     from plimsoll.engines.llama_cpp.defaults import Resolved
     from plimsoll.engines.llama_cpp.devices import Load
     from plimsoll.engines.tables import Constants
-    from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 _LONGEST = 1 << 27
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContextEstimate(Estimate):
     """An estimate with what only llama.cpp's command line says.
 
@@ -54,7 +63,7 @@ class ContextEstimate(Estimate):
     unified: bool = True
 
 
-class LlamaCpp:
+class LlamaCpp(BaseEngine):
     """llama.cpp's memory model and command line; see `plimsoll.engines.base.Engine`."""
 
     name = "llama.cpp"
@@ -80,36 +89,31 @@ class LlamaCpp:
         asked = _asked(resolved, workload)
         context = max(resolved.context, asked) if resolved.fixed else resolved.context
         stages = [terms(architecture, gpu, context, resolved, figures) for gpu in gpus]
-        needs = [sum(term.bytes for term in terms) for terms in stages]
-        worst = needs.index(max(needs))
+        worst = worst_stage(stages)
         usable = physical = visible_memory(accelerator)
         if resolved.fixed and asked > resolved.context:
             held = gpus[worst].cache(resolved.context)
-            others = sum(t.low for t in stages[worst]) - stages[worst][1].low
-            usable = min(physical, others + held)
-        beside = [need - terms[1].bytes for need, terms in zip(needs, stages, strict=True)]
-        longest = _largest(gpus, beside, stages, context, physical, _LONGEST)
+            usable = min(physical, stages[worst].low_beside_cache + held)
+        longest = _largest(gpus, stages, context, physical, _LONGEST)
         per_request = longest if resolved.unified else longest // resolved.slots
         most = max(resolved.max_model_len, architecture.max_model_len)
         return ContextEstimate(
-            parallelism,
-            stages[worst],
-            worst,
-            physical,
-            usable,
-            Decimal(1),
-            figures.version,
-            resolved.max_model_len,
-            resolved.slots,
-            resolved.batch,
-            resolved.k_type
-            if resolved.k_type == resolved.v_type
-            else f"{resolved.k_type}/{resolved.v_type}",
-            physical - beside[worst],
-            longest,
-            min(longest / resolved.max_model_len, float(_LONGEST)),
-            min(per_request, most),
-            _notes(architecture, settings, resolved, accelerator, figures),
+            parallelism=parallelism,
+            terms=stages[worst],
+            stage=worst,
+            physical=physical,
+            usable=usable,
+            utilization=Decimal(1),
+            version=figures.version,
+            max_model_len=resolved.max_model_len,
+            max_num_seqs=resolved.slots,
+            max_num_batched_tokens=resolved.batch,
+            kv_cache_dtype="/".join(dict.fromkeys((resolved.k_type, resolved.v_type))),
+            kv_capacity=physical - stages[worst].beside_cache,
+            kv_tokens=longest,
+            max_concurrency=min(longest / resolved.max_model_len, float(_LONGEST)),
+            largest_max_model_len=min(per_request, most),
+            notes=tuple(_notes(architecture, settings, resolved, accelerator, figures)),
             context=resolved.context,
             unified=resolved.unified,
         )
@@ -120,7 +124,7 @@ class LlamaCpp:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why llama.cpp would refuse to start, memory aside, or cannot do what a field asks."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 
@@ -128,11 +132,9 @@ class LlamaCpp:
         """Only 1: several GPUs share a model layer by layer, as pipeline stages."""
         return (1,)
 
-    def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-    ) -> Reading:
+    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
         """The flags of ``llama-server`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, typed)
+        return read_arguments(args, settings, asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``llama-server`` that make it run as estimated."""
@@ -166,19 +168,14 @@ def _graph(
 
 def _asked(resolved: Resolved, workload: Workload) -> int:
     """Tokens of cache that the workload needs where the context is given."""
-    length, tokens = resolved.max_model_len, resolved.max_model_len
-    if workload.input_tokens is not None and workload.output_tokens is not None:
-        tokens = max(1, min(length, workload.input_tokens + workload.output_tokens))
-    many = max(1, workload.concurrent or 1)
+    length, many = resolved.max_model_len, max(1, workload.concurrent or 1)
+    tokens = sequence_tokens(workload, length)
     return max(length, many * tokens) if resolved.unified else length * resolved.slots
 
 
-def _largest(
-    gpus: list[Gpu], beside: list[int], stages: list[tuple[Term, ...]], context: int,
-    physical: int, most: int,
-) -> int:  # fmt: skip
+def _largest(gpus: list[Gpu], stages: list[Terms], context: int, physical: int, most: int) -> int:
     """The longest context of which every GPU holds its part; 0 where not one cell fits."""
-    fixed = [rest - terms[2].bytes for rest, terms in zip(beside, stages, strict=True)]
+    fixed = [terms.beside_cache - terms[TermName.ACTIVATION].bytes for terms in stages]
 
     def fits(tokens: int) -> bool:
         return all(
@@ -207,35 +204,31 @@ def _largest(
 
 
 def _notes(
-    architecture: Architecture, settings: EngineSettings, resolved: Resolved,
-    accelerator: Accelerator, figures: Constants,
-) -> tuple[str, ...]:  # fmt: skip
-    """What was assumed, in sentences."""
-    notes = []
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    accelerator: Accelerator,
+    figures: Constants,
+) -> Iterator[Finding]:
+    """What was assumed."""
     if figures.newer:
-        notes.append(
-            f"llama.cpp {figures.version} is newer than the builds known here; "
-            "the figures of the newest of them are assumed"
+        yield finding(
+            Rule.NEWER_BUILD_ASSUMED,
+            Field.VERSION,
+            engine=TABLE.title,
+            version=figures.version,
         )
     held = architecture.quantization
     nominal = not has_header(architecture)
     if nominal and not resolved.known:
-        stored = f"the checkpoint is stored as {held.method}, no GGUF file type" if held else ""
-        notes.append(
-            f"{stored or 'nothing says which GGUF file is served'}: its weights are counted as "
-            f"{resolved.file}; say spec.engine.quantization (q4_k_m, q8_0 ...)"
-        )
+        rule = Rule.FILE_TYPE_OF_OTHER_KIND if held else Rule.FILE_TYPE_UNSAID
+        method = held.method if held else ""
+        yield finding(rule, Field.QUANTIZATION, method=method, file=resolved.file)
     elif nominal and resolved.file not in PLAIN_FILES:
-        notes.append(
-            f"the mixture of {resolved.file} is taken to be llama-quantize's own; "
-            "files of other makers differ by some per cent"
-        )
+        file = resolved.file
+        yield finding(Rule.FILE_MIXTURE_ASSUMED, Field.QUANTIZATION, file=file)
     if resolved.gpu_layers < ALL_LAYERS or resolved.host_experts:
-        notes.append("what stays in main memory is not counted: the node must have room for it")
+        yield finding(Rule.MAIN_MEMORY_NOT_COUNTED, Field.EXTRA_ARGS)
     if architecture.multimodal and not resolved.projector:
-        notes.append("text only: --mmproj would load the image or audio tower as well")
-    if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
-    if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
-    return tuple(notes)
+        yield finding(Rule.TEXT_ONLY, Field.EXTRA_ARGS)
+    yield from uncounted(settings, accelerator)

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.base import Known, Term, TermName
+from plimsoll.engines.base import Known, Term, TermName, Terms
 from plimsoll.engines.llama_cpp import ggml_types
 from plimsoll.engines.llama_cpp.kv import cells
 from plimsoll.engines.llama_cpp.weights import has_header
@@ -62,9 +62,9 @@ class Gpu:
 
 
 def terms(
-    architecture: Architecture, gpu: Gpu, context: int, resolved: Resolved,
-    figures: Constants,
-) -> tuple[Term, ...]:  # fmt: skip
+    architecture: Architecture, gpu: Gpu, context: int, resolved: Resolved, figures: Constants
+) -> Terms:
+    """One GPU's terms with a cache of so many tokens."""
     graph = gpu.graph
     band = figures["compute_band" if graph.shape.dense else "compute_band_assumed"]
     buffer, copy = gpu.buffer(context), gpu.copy(context)
@@ -73,7 +73,7 @@ def terms(
     idle = not gpu.load.layers and not gpu.load.output
     beside = 0 if idle else room.bytes()
     kv = gpu.cache(context)
-    return (
+    each = (
         _weights(architecture, gpu.load, resolved, figures),
         Term(TermName.KV_CACHE, kv, kv, kv, Known.EXACT, _basis(context, resolved, gpu)),
         Term(
@@ -96,6 +96,7 @@ def terms(
         ),
         Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "counted with the CUDA context"),
     )
+    return Terms(each)
 
 
 def _weights(

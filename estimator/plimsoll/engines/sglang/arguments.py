@@ -1,6 +1,6 @@
 """SGLang's command line, read and written: extraArgs into settings, an estimate into flags.
 
-It must not estimate. How flags and the split of a replica go together:
+How flags and the split of a replica go together:
 
     --tp-size --pp-size --dp-size        tensor, pipeline, data; dp replicas have GPUs of their own
     the same with --enable-dp-attention  dp lies inside tp: tensor = tp / dp, data = dp
@@ -11,186 +11,114 @@ It must not estimate. How flags and the split of a replica go together:
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.engines import flags
 from plimsoll.engines.base import Reading
-from plimsoll.engines.list_flags import list_grammar, passed_on, read_list
-from plimsoll.engines.plain_flags import PATH
-from plimsoll.engines.sglang.defaults import has_attention_ranks, whole
-from plimsoll.errors import Problem, shown
+from plimsoll.engines.sglang.defaults import SGLangOptions, has_attention_ranks
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from plimsoll.engines.base import EngineSettings, Estimate
-    from plimsoll.engines.list_flags import ListGrammar
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate
+    from plimsoll.findings import Finding
 
-_CHUNK: Final = "chunked-prefill-size"
-_EXPERTS: Final = ("expert-parallel-size", "enable-ep-moe", "enable-deepep-moe")
-_ON: Final = "True"
-"""The value of a switch of the engine's own that is given."""
-_LOADS: Final = frozenset(
-    {"auto", "safetensors", "pt", "npcache", "dummy", "mistral", "runai_streamer",
-     "fastsafetensors", "flash_rl", "remote", "remote_instance", "sharded_state", "layered"}
-)  # fmt: skip
+GRAMMAR: Final = flags.grammar("SGLang", Path(__file__).parent / "data/flags.json")
 
 
-def sglang_grammar() -> ListGrammar:
-    """The flags of ``sglang.launch_server``."""
-    return list_grammar("SGLang", Path(__file__).parent / "data/flags.json", prefixes=True)
-
-
-def read_arguments(
-    args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-) -> Reading:
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and split. Never raises."""
     if not args:
-        return Reading(settings, *_split(typed), (), ())
+        return Reading(settings, asked)
     ranks = has_attention_ranks(settings) or any(
         a.partition("=")[0] == "--enable-dp-attention" for a in args
     )
     # Data-parallel attention changes what --tp-size means: it is compared once dp is known.
-    plain = {**typed, "tensor": None, "expert": None} if ranks else {**typed, "expert": None}
-    reading = read_list(sglang_grammar(), args, settings, plain)
-    problems = list(reading.problems)
-    settings, chunk_problem = _chunk(reading.settings)
-    problems.extend(chunk_problem)
-    tensor = reading.tensor
+    plain = replace(asked, expert=None, tensor=None if ranks else asked.tensor)
+    command = flags.read(GRAMMAR, args, settings, plain)
+    options, split, problems = command.options, command.split, command.problems
+    settings = _chunk(command.settings, options, problems)
     if ranks:
-        tensor = _attention_tensor(reading, typed, problems)
-    expert, settings = _expert(settings, typed, problems)
-    settings = _loads(settings)
-    return Reading(
-        settings, tensor, reading.pipeline, reading.data, expert, tuple(problems), reading.warnings
-    )
+        split = replace(split, tensor=_attention_tensor(split, asked, problems))
+    split = replace(split, expert=_expert(options, asked, problems))
+    settings = replace(settings, options=SGLangOptions(**options).or_none())
+    return Reading(settings, split, tuple(problems), tuple(command.warnings))
 
 
-def _split(
-    typed: Mapping[str, int | bool | None],
-) -> tuple[int | None, int | None, int | None, bool | None]:
-    expert = typed.get("expert")
-    return (
-        typed.get("tensor"),
-        typed.get("pipeline"),
-        typed.get("data"),
-        None if expert is None else bool(expert),
-    )
-
-
-def _chunk(settings: EngineSettings) -> tuple[EngineSettings, tuple[Problem, ...]]:
+def _chunk(
+    settings: EngineSettings, options: dict[str, Any], problems: list[Finding]
+) -> EngineSettings:
     """``--chunked-prefill-size`` is maxNumBatchedTokens, unless it switches chunking off."""
-    own = dict(settings.own)
-    text = own.get(_CHUNK, "")
-    if not text or text == "0" or text.startswith("-"):
-        if text and settings.max_num_batched_tokens is not None:
-            return settings, (_contradiction(_CHUNK, text, "maxNumBatchedTokens", settings),)
-        return settings, ()
-    del own[_CHUNK]
-    if settings.max_num_batched_tokens not in (None, int(text)):
-        return settings, (_contradiction(_CHUNK, text, "maxNumBatchedTokens", settings),)
-    said = replace(settings, max_num_batched_tokens=int(text), own=tuple(sorted(own.items())))
-    return said, ()
+    chunk, typed = options.get("chunked_prefill_size"), settings.max_num_batched_tokens
+    if chunk is not None and typed not in (None, chunk):
+        problems.append(
+            finding(
+                Rule.FLAG_CONTRADICTS_FIELD,
+                Field.EXTRA_ARGS,
+                f"--chunked-prefill-size={chunk}",
+                typed=Field.MAX_NUM_BATCHED_TOKENS,
+                value=str(typed),
+            )
+        )
+    if chunk is None or chunk <= 0:
+        return settings
+    del options["chunked_prefill_size"]
+    return replace(settings, max_num_batched_tokens=chunk)
 
 
-def _contradiction(flag: str, text: str, field: str, settings: EngineSettings) -> Problem:
-    return Problem(
-        PATH,
-        shown(f"--{flag}={text}"),
-        f"the same as spec.engine.{field} ({settings.max_num_batched_tokens})",
-        "say it in one place only",
-    )
-
-
-def _attention_tensor(
-    reading: Reading, typed: Mapping[str, int | bool | None], problems: list[Problem]
-) -> int | None:
+def _attention_tensor(split: AskedSplit, asked: AskedSplit, problems: list[Finding]) -> int | None:
     """Tensor-parallel size of attention: --tp-size / --dp-size, or the typed one."""
-    said, own, data = reading.tensor, typed.get("tensor"), reading.data
+    said, own, data = split.tensor, asked.tensor, split.data
     if said is None:
         return own
     if not data or said % data:
-        wanted = f"a multiple of --dp-size ({data or 'unsaid'}), which lies inside it with "
-        problems.append(Problem(PATH, shown(f"--tp-size={said}"), wanted + "--enable-dp-attention"))
+        given, rule = f"--tp-size={said}", Rule.ATTENTION_RANKS_DO_NOT_DIVIDE
+        problems.append(finding(rule, Field.EXTRA_ARGS, given, data=str(data or "unsaid")))
         return own
     if own is not None and own != said // data:
         problems.append(
-            Problem(
-                PATH,
-                shown(f"--tp-size={said}"),
-                f"spec.engine.parallelism.tensor ({own}) x data ({data})",
-                "say it in one place only",
+            finding(
+                Rule.ATTENTION_RANKS_CONTRADICT,
+                Field.EXTRA_ARGS,
+                f"--tp-size={said}",
+                tensor=own,
+                data=data,
             )
         )
     return said // data
 
 
-def _expert(
-    settings: EngineSettings, typed: Mapping[str, int | bool | None], problems: list[Problem]
-) -> tuple[bool | None, EngineSettings]:
+def _expert(options: dict[str, Any], asked: AskedSplit, problems: list[Finding]) -> bool | None:
     """Whether experts lie whole on ranks, by the flags or the typed field."""
-    own, field = dict(settings.own), typed.get("expert")
-    said = whole(own, _EXPERTS[0], 0) > 1 or any(name in own for name in _EXPERTS[1:])
-    given = any(name in own for name in _EXPERTS)
-    for name in _EXPERTS:
-        own.pop(name, None)
-    settings = replace(settings, own=tuple(sorted(own.items())))
-    if not given:
-        return (None if field is None else bool(field)), settings
-    if field is not None and bool(field) != said:
+    ranks = options.pop("expert_parallel_size", None)
+    whole = [options.pop(name, None) for name in ("enable_ep_moe", "enable_deepep_moe")]
+    if ranks is None and not any(whole):
+        return asked.expert
+    said = (ranks or 1) > 1 or any(whole)
+    if asked.expert not in (None, said):
         problems.append(
-            Problem(
-                PATH,
-                "--ep-size",
-                f"the same as spec.engine.parallelism.expert ({str(bool(field)).lower()})",
-                "say it in one place only",
+            finding(
+                Rule.FEATURE_CONTRADICTS_FIELD,
+                Field.EXTRA_ARGS,
+                written="--ep-size",
+                typed=Field.EXPERT,
+                value=str(asked.expert).lower(),
             )
         )
-    return said, settings
-
-
-def _loads(settings: EngineSettings) -> EngineSettings:
-    """``--load-format`` touches memory only where it changes how weights are held."""
-    moved = tuple(
-        flag
-        for flag in settings.unread
-        if flag.startswith("--load-format") and flag.split("=")[-1].split(" ")[-1] in _LOADS
-    )
-    if not moved:
-        return settings
-    unread = tuple(flag for flag in settings.unread if flag not in moved)
-    return replace(settings, unread=unread, flags=(*settings.flags, *moved))
+    return said
 
 
 def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
     """The flags of ``sglang.launch_server`` that make it run as estimated, the user's own last."""
-    split, attention = estimate.parallelism, has_attention_ranks(settings)
-    tensor = split.tensor * (split.data if attention else 1)
-    out = [f"--tp-size={tensor}"]
-    if split.pipeline > 1:
-        out.append(f"--pp-size={split.pipeline}")
-    if split.data > 1:
-        out.append(f"--dp-size={split.data}")
-    if split.expert:
-        out.append(f"--ep-size={tensor}")
-    out.append(f"--context-length={estimate.max_model_len}")
-    if settings.utilization is not None:
-        out.append(f"--mem-fraction-static={settings.utilization}")
-    if settings.max_num_seqs is not None:
-        out.append(f"--max-running-requests={settings.max_num_seqs}")
+    split = estimate.parallelism
+    tensor = split.tensor * (split.data if has_attention_ranks(settings) else 1)
+    values = flags.values_to_write(estimate, settings) | {"tensor": tensor}
+    options = asdict(SGLangOptions.of(settings))
+    options["expert_parallel_size"] = tensor if split.expert else None
     if settings.max_num_batched_tokens is not None:
-        out.append(f"--{_CHUNK}={settings.max_num_batched_tokens}")
-    if settings.kv_cache_dtype:
-        out.append(f"--kv-cache-dtype={settings.kv_cache_dtype}")
-    if settings.dtype:
-        out.append(f"--dtype={settings.dtype}")
-    if settings.quantization:
-        out.append(f"--quantization={settings.quantization}")
-    if settings.block_size is not None:
-        out.append(f"--page-size={settings.block_size}")
-    if settings.enforce_eager:
-        out.append("--disable-cuda-graph")
-    out.extend(f"--{name}" if value == _ON else f"--{name}={value}" for name, value in settings.own)
-    out.extend(passed_on(sglang_grammar(), settings))
-    return tuple(out)
+        options["chunked_prefill_size"] = settings.max_num_batched_tokens
+    return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))

@@ -17,18 +17,36 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.faults import Quantizations
 from plimsoll.engines.sglang.constants import TABLE
 from plimsoll.engines.sglang.defaults import has_attention_ranks
 from plimsoll.engines.sglang.weights import load_quantization
-from plimsoll.errors import Problem
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
-_ENGINE: Final = "spec.engine"
+
+_QUANTIZATIONS: Final = Quantizations(
+    at_load=(
+        "fp8", "bitsandbytes", "w8a8_fp8", "w8a8_int8", "mxfp4", "mxfp8", "torchao",
+        "quark_int4fp8_moe",
+    ),
+    stored=(
+        "awq", "awq_marlin", "gptq", "gptq_marlin", "marlin", "gguf", "compressed-tensors", "qoq",
+        "w4afp8", "petit_nvfp4", "auto-round", "blockwise_int8", "fbgemm_fp8",
+    ),
+    others=(
+        "modelopt", "modelopt_fp8", "modelopt_fp4", "modelopt_mixed", "moe_wna16", "quark",
+        "unquant", "auto-round-int8", "bitblas", "experts_int8",
+    ),
+)  # fmt: skip
+"""QUANTIZATION_CHOICES of sglang/srt/server_args.py."""
 
 
 def problems(
@@ -36,7 +54,7 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding, ...]:
     """Everything that is wrong, all at once, each with its field."""
     shared = EngineSettings(
         dtype=settings.dtype,
@@ -46,36 +64,43 @@ def problems(
     split = parallelism
     if split is not None and not has_attention_ranks(settings):
         split = replace(split, data=1)
-    version = TABLE.problem(settings.version)
     return tuple(
         chain(
-            (version,) if version else (),
+            TABLE.problems(settings.version),
             _lengths(architecture, settings),
+            faults.quantization(
+                architecture,
+                settings.quantization,
+                TABLE.title,
+                _QUANTIZATIONS,
+                newer=TABLE.or_newest(settings.version).newer,
+            ),
             faults.problems(architecture, shared, split, accelerator),
         )
     )
 
 
-def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
+def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     length = settings.max_model_len
     longer = any(flag.startswith("--json-model-override-args") for flag in settings.unread)
     if length is not None and 0 < architecture.max_model_len < length and not longer:
-        yield Problem(
-            f"{_ENGINE}.maxModelLen",
-            str(length),
-            f"at most {architecture.max_model_len}, the longest context of the model's config",
-            "lower it, or lengthen the context with --json-model-override-args in "
-            "spec.engine.extraArgs",
+        yield finding(
+            Rule.CONTEXT_BEYOND_MODEL,
+            Field.MAX_MODEL_LEN,
+            length,
+            longest=architecture.max_model_len,
+            flag="--json-model-override-args",
         )
     chunk, page = settings.max_num_batched_tokens, settings.block_size
     if chunk is not None and page and chunk % page:
-        yield Problem(
-            f"{_ENGINE}.maxNumBatchedTokens", str(chunk), f"a multiple of the page size ({page})"
+        yield finding(
+            Rule.BATCH_IS_NO_MULTIPLE_OF_PAGES, Field.MAX_NUM_BATCHED_TOKENS, chunk, page=page
         )
     if settings.kv_cache_memory is not None:
-        yield Problem(
-            f"{_ENGINE}.kvCacheMemory",
-            str(settings.kv_cache_memory),
-            "nothing: SGLang has no size of the cache in bytes",
-            "set gpuMemoryUtilization, or --max-total-tokens in spec.engine.extraArgs",
+        yield finding(
+            Rule.NO_CACHE_SIZE,
+            Field.KV_CACHE_MEMORY,
+            settings.kv_cache_memory,
+            engine=TABLE.title,
+            flag="--max-total-tokens",
         )

@@ -14,13 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.base import Options
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 from plimsoll.engines.sglang.constants import tier
 from plimsoll.engines.sglang.fraction import Asked, default_fraction
 from plimsoll.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from decimal import Decimal
 
     from plimsoll.accelerators.types import Accelerator
@@ -32,6 +32,25 @@ DEFAULT_PREFILL: Final = 16384
 """Tokens of a prefill batch where chunking is off (``--max-prefill-tokens``)."""
 _PAGES: Final = {"flashmla": 64, "cutlass_mla": 128, "trtllm_mla": 64, "trtllm_mha": 64}
 _FOUR: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SGLangOptions(Options):
+    """What only SGLang can be told. chunked_prefill_size: 0 or less switches chunking off."""
+
+    attention_backend: str | None = None
+    chunked_prefill_size: int | None = None
+    cuda_graph_max_bs: int | None = None
+    disable_hybrid_swa_memory: bool | None = None
+    disable_piecewise_cuda_graph: bool | None = None
+    disable_radix_cache: bool | None = None
+    enable_dp_attention: bool | None = None
+    mamba_full_memory_ratio: str | None = None
+    mamba_ssm_dtype: str | None = None
+    max_mamba_cache_size: int | None = None
+    max_prefill_tokens: int | None = None
+    max_total_tokens: int | None = None
+    swa_full_tokens_ratio: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +75,7 @@ class Resolved:
 
 def has_attention_ranks(settings: EngineSettings) -> bool:
     """Whether attention is data-parallel within the tensor-parallel group."""
-    return any(name == "enable-dp-attention" for name, _ in settings.own)
+    return bool(SGLangOptions.of(settings).enable_dp_attention)
 
 
 def resolve(
@@ -67,20 +86,20 @@ def resolve(
     figures: Constants,
 ) -> Resolved:
     """The settings with the engine's defaults filled in."""
-    own = dict(settings.own)
+    options = SGLangOptions.of(settings)
     start = tier(figures.version, accelerator.memory // MIB)
     ranks = parallelism.data if has_attention_ranks(settings) else 1
     tensor = parallelism.tensor * ranks
     chunk = settings.max_num_batched_tokens or start.chunk
-    if own.get("chunked-prefill-size", "").startswith("-"):
-        chunk = whole(own, "max-prefill-tokens", DEFAULT_PREFILL)
-    graphs = whole(
-        own, "cuda-graph-max-bs", start.graphs_from_four if tensor >= _FOUR else start.graphs
+    if (options.chunked_prefill_size or 0) < 0:
+        chunk = options.max_prefill_tokens or DEFAULT_PREFILL
+    graphs = options.cuda_graph_max_bs or (
+        start.graphs_from_four if tensor >= _FOUR else start.graphs
     )
     requests = settings.max_num_seqs
     if (
         requests is not None
-        and "cuda-graph-max-bs" not in own
+        and options.cuda_graph_max_bs is None
         and figures.flag("graphs_capped_by_requests")
     ):
         graphs = min(graphs, requests)
@@ -91,7 +110,7 @@ def resolve(
         chunk,
         0 if settings.enforce_eager and figures.flag("graphs_dropped_when_off") else graphs,
         ranks if ranks > 1 else 0,
-        not settings.enforce_eager and "disable-piecewise-cuda-graph" not in own,
+        not settings.enforce_eager and not options.disable_piecewise_cuda_graph,
     )
     dtype = weight_dtype(architecture, settings.dtype)
     return Resolved(
@@ -104,19 +123,13 @@ def resolve(
         dtype,
         WEIGHT_BYTES.get(dtype, 2),
         kv_dtype(architecture, settings.kv_cache_dtype),
-        settings.block_size or _page(architecture, own),
-        "disable-radix-cache" not in own,
+        settings.block_size or _page(architecture, options.attention_backend),
+        not options.disable_radix_cache,
         ranks,
     )
 
 
-def whole(own: Mapping[str, str], name: str, default: int) -> int:
-    """A whole number above 0 among an engine's own settings, else the default."""
-    text = own.get(name, "")
-    return int(text) if text.isdigit() and len(text) < 16 and int(text) > 0 else default
-
-
-def _page(architecture: Architecture, own: Mapping[str, str]) -> int:
+def _page(architecture: Architecture, backend: str | None) -> int:
     if any(m.index_dim for m in architecture.mixers()):
         return 64
-    return _PAGES.get(own.get("attention-backend", ""), 1)
+    return _PAGES.get(backend or "", 1)

@@ -22,8 +22,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
-from plimsoll.engines.layers import faults
+from plimsoll.engines.assemble import (
+    BaseEngine,
+    Held,
+    around,
+    held_at_once,
+    uncounted,
+    weights_term,
+    worst_stage,
+)
+from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers
 from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.sglang import checks
@@ -33,25 +41,26 @@ from plimsoll.engines.sglang.defaults import Resolved, resolve
 from plimsoll.engines.sglang.overheads import Amount, context, forward, graphs, request_table
 from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
 from plimsoll.engines.sglang.weights import load_quantization, weights
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div, gib
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
-    from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 
-class SGLang:
+class SGLang(BaseEngine):
     """SGLang's memory model and command line; see `plimsoll.engines.base.Engine`."""
 
     name = "sglang"
     title = "SGLang"
     narrow_cache = "fp8_e4m3"
-    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
 
     def estimate(
         self,
@@ -71,15 +80,23 @@ class SGLang:
         before = _share(gone, resolved)
         reserve = figures["multimodal_reserve"].bytes() if architecture.multimodal else 0
         slack = figures["weight_slack"].bytes()
-        held = [
+        loaded = [
             size + slack
             for size in weights(architecture, settings.quantization, resolved, parallelism)
         ]
         store = pools(architecture, settings, resolved, parallelism, figures)
-        room = [usable - before.bytes - reserve - size for size in held]
+        room = [usable - before.bytes - reserve - size for size in loaded]
         tokens = store.tokens(room)
         seqs = _requests(settings, resolved, parallelism, tokens, figures)
-        requests, length = _wanted(store, workload, resolved, parallelism)
+        asked = held_at_once(
+            workload,
+            resolved.max_model_len,
+            parallelism.data,
+            lambda requests, tokens: sum(
+                store.need(stage, requests, tokens) for stage in range(len(store.stages))
+            ),
+        )
+        basis = f"{asked}, {case.kv_word}"
         rest = physical - gone.bytes - usable + before.bytes
         stages = []
         for stage, (start, end) in enumerate(
@@ -87,40 +104,40 @@ class SGLang:
         ):
             beside = case.beside(stage, end - start, seqs)
             short = Amount(*(max(0, n - rest) for n in beside.in_all))
-            cache = store.need(stage, requests, length)
+            cache = store.need(stage, asked.requests, asked.tokens)
             pool = max(cache, room[stage])
             filled = Amount(*(pool if n else cache for n in (short.bytes, short.low, short.high)))
-            word = "request" if requests == 1 else "requests"
-            basis = f"{requests} {word} x {length} tokens, {case.kv_word}"
-            stages.append(
-                (
-                    _weights(held[stage], case),
-                    _cache(filled, case, basis),
-                    _activation(short, beside, rest, reserve),
-                    _before(before, gone),
-                    _graphs(beside, resolved),
-                )
+            terms = (
+                _weights(loaded[stage], case),
+                _cache(filled, case, basis),
+                _activation(short, beside, rest, reserve),
+                _before(before, gone),
+                _graphs(beside, resolved),
             )
-        needs = [sum(term.bytes for term in terms) for terms in stages]
-        worst = needs.index(max(needs))
-        usable = _capped(usable, stages[worst], store, worst, requests, length)
+            stages.append(Terms(terms))
+        worst = worst_stage(stages)
+        usable = _capped(usable, stages[worst], store, worst, asked)
         return Estimate(
-            parallelism,
-            stages[worst],
-            worst,
-            physical,
-            usable,
-            resolved.fraction,
-            figures.version,
-            resolved.max_model_len,
-            seqs,
-            resolved.chunk,
-            resolved.kv_dtype,
-            room[worst],
-            tokens * parallelism.data,
-            store.requests(room, tokens, resolved.max_model_len) * parallelism.data,
-            store.longest(room, max(resolved.max_model_len, architecture.max_model_len)),
-            _notes(case, accelerator, settings),
+            parallelism=parallelism,
+            terms=stages[worst],
+            stage=worst,
+            physical=physical,
+            usable=usable,
+            utilization=resolved.fraction,
+            version=figures.version,
+            max_model_len=resolved.max_model_len,
+            max_num_seqs=seqs,
+            max_num_batched_tokens=resolved.chunk,
+            kv_cache_dtype=resolved.kv_dtype,
+            kv_capacity=room[worst],
+            kv_tokens=tokens * parallelism.data,
+            max_concurrency=(
+                store.requests(room, tokens, resolved.max_model_len) * parallelism.data
+            ),
+            largest_max_model_len=store.longest(
+                room, max(resolved.max_model_len, architecture.max_model_len)
+            ),
+            notes=tuple(_notes(case, accelerator, settings)),
         )
 
     def problems(
@@ -129,19 +146,13 @@ class SGLang:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why SGLang would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 
-    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
-        """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
-        return faults.tensor_parallel_sizes(architecture, most)
-
-    def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-    ) -> Reading:
+    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
         """The flags of ``sglang.launch_server`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, typed)
+        return read_arguments(args, settings, asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``sglang.launch_server`` that make it run as estimated."""
@@ -219,49 +230,27 @@ def _requests(
     return each * ranks
 
 
-def _wanted(
-    store: Pools, workload: Workload, resolved: Resolved, parallelism: Parallelism
-) -> tuple[int, int]:
-    """Requests and tokens of each that one data-parallel rank must hold."""
-    length = tokens = resolved.max_model_len
-    if workload.input_tokens is not None and workload.output_tokens is not None:
-        tokens = max(1, min(length, workload.input_tokens + workload.output_tokens))
-    requests = ceil_div(max(1, workload.concurrent or 1), parallelism.data)
-    stages = range(len(store.stages))
-    if workload.concurrent is None or sum(store.need(i, requests, tokens) for i in stages) <= sum(
-        store.need(i, 1, length) for i in stages
-    ):
-        return 1, length
-    return requests, tokens
-
-
 def _weights(size: int, case: _Case) -> Term:
     architecture, settings = case.architecture, case.settings
-    held = quantization_in_force(architecture, load_quantization(settings.quantization))
-    unknown = bool(settings.quantization) and held is None
-    packed = held is not None and held.default is not None and held.default.name in (
-        "mxfp4", "nvfp4"
-    )  # fmt: skip
+    in_force = quantization_in_force(architecture, load_quantization(settings.quantization))
+    unknown = bool(settings.quantization) and in_force is None
+    default = in_force.default if in_force is not None else None
+    packed = default is not None and default.name in ("mxfp4", "nvfp4")
     wide = (
         architecture.assumed
         or architecture.multimodal
         or packed
         or unknown
-        or (held is not None and architecture.quantization is None)
+        or (in_force is not None and architecture.quantization is None)
         or case.resolved.attention_ranks > 1
     )
     figure = case.figures["weight_band_wide" if wide else "weight_band"]
-    word = held.method if held else settings.quantization
     slack = case.figures["weight_slack"].bytes()
     most = case.figures["weight_slack_most"].bytes() - slack
-    return Term(
-        TermName.WEIGHTS,
-        size,
-        size // 4 if unknown else max(0, min(size - slack, int(size * (1 - figure.error)))),
-        max(size + most, round(size * (1 + figure.error))),
-        figure.known if wide else Known.EXACT,
-        f"{word}, rest {case.resolved.dtype}" if word else case.resolved.dtype,
-    )
+    low, high = around(size, figure.error)
+    band = (size // 4 if unknown else max(0, min(size - slack, low)), max(size + most, high))
+    known = figure.known if wide else Known.EXACT
+    return weights_term(size, band, known, case.resolved.dtype, in_force, settings.quantization)
 
 
 def _cache(size: Amount, case: _Case, basis: str) -> Term:
@@ -302,28 +291,23 @@ def _graphs(beside: _Beside, resolved: Resolved) -> Term:
     return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, basis)
 
 
-def _capped(
-    usable: int, terms: tuple[Term, ...], store: Pools, stage: int, requests: int, length: int
-) -> int:
+def _capped(usable: int, terms: Terms, store: Pools, stage: int, asked: Held) -> int:
     """Usable bytes where ``--max-total-tokens`` ends the pool below what is asked of it."""
-    if not store.most or requests * length <= store.most:
+    if not store.most or asked.requests * asked.tokens <= store.most:
         return usable
-    others = sum(term.low for term in terms) - terms[1].low
-    return min(usable, others + min(store.need(stage, 1, store.most), max(0, terms[1].low - 1)))
+    cache = min(store.need(stage, 1, store.most), max(0, terms[TermName.KV_CACHE].low - 1))
+    return min(usable, terms.low_beside_cache + cache)
 
 
-def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> tuple[str, ...]:
-    notes = []
+def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> Iterator[Finding]:
     if case.figures.newer:
-        notes.append(
-            f"SGLang {case.figures.version} is newer than the constants known here; "
-            "those of the newest version are assumed"
+        yield finding(
+            Rule.NEWER_VERSION_ASSUMED,
+            Field.VERSION,
+            engine=TABLE.title,
+            version=case.figures.version,
         )
     if case.resolved.kv_dtype not in KNOWN_KV_DTYPES:
         dtype = case.resolved.kv_dtype
-        notes.append(f"KV cache dtype {dtype} is not known here; its size is assumed")
-    if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
-    if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
-    return tuple(notes)
+        yield finding(Rule.CACHE_SIZE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)
+    yield from uncounted(settings, accelerator)

@@ -102,11 +102,15 @@ def _by_use(architecture: Architecture, asked: Asked, figures: Constants) -> flo
 
 def prefill_graph_sizes(most: int) -> int:
     """How many sizes of prefill batches are captured, up to so many tokens."""
-    steps = (
-        range(4, 33, 4), range(48, 257, 16), range(288, 513, 32), range(576, 1025, 64),
-        range(1280, 4097, 256), range(4608, most + 1, 512),
-    )  # fmt: skip
-    return sum(sum(size <= most for size in step) for step in steps)
+    spans = (
+        (4, 32, 4),
+        (48, 256, 16),
+        (288, 512, 32),
+        (576, 1024, 64),
+        (1280, 4096, 256),
+        (4608, most, 512),
+    )
+    return sum(len(range(first, min(last, most) + 1, step)) for first, last, step in spans)
 
 
 def _vision(architecture: Architecture, rule: int) -> float:

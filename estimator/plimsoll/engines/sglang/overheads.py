@@ -68,10 +68,9 @@ def request_table(requests: int, resolved: Resolved) -> Amount:
 
 def graph_sizes(most: int) -> int:
     """How many batch sizes are captured, up to a batch of `most`."""
-    steps = (
-        (1, 2, 4, 8, 12), range(16, 257, 8), range(272, 512, 16), range(512, most + 1, 32),
-    )  # fmt: skip
-    return sum(sum(size <= most for size in step) for step in steps)
+    few = sum(size <= most for size in (1, 2, 4, 8, 12))
+    spans = ((16, 256, 8), (272, 496, 16), (512, most, 32))
+    return few + sum(len(range(first, min(last, most) + 1, step)) for first, last, step in spans)
 
 
 def graphs(

@@ -26,12 +26,12 @@ from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
 from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers
 from plimsoll.engines.sglang.constants import sliding_pool
-from plimsoll.engines.sglang.defaults import whole
+from plimsoll.engines.sglang.defaults import SGLangOptions
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.sglang.defaults import Resolved
@@ -149,39 +149,32 @@ def pools(
     figures: Constants,
 ) -> Pools:
     """The pools of a model under a split, in one version of the engine."""
-    own = dict(settings.own)
-    two = "disable-hybrid-swa-memory" not in own and sliding_pool(
+    options = SGLangOptions.of(settings)
+    recurrent = options.mamba_ssm_dtype or ""
+    two = not options.disable_hybrid_swa_memory and sliding_pool(
         figures.version, architecture.class_name
     )
     key = (
         "sglang.cells", parallelism.tensor, parallelism.pipeline, resolved.kv_dtype,
-        resolved.element, two, own.get("mamba-ssm-dtype", ""),
+        resolved.element, two, recurrent,
     )  # fmt: skip
     stages = remembered(
         architecture,
         key,
-        lambda: _stages(architecture, resolved, parallelism, two, own.get("mamba-ssm-dtype", "")),
+        lambda: _stages(architecture, resolved, parallelism, two, recurrent),
     )
-    slots = whole(own, "max-mamba-cache-size", 0) // (resolved.attention_ranks or 1)
+    slots = (options.max_mamba_cache_size or 0) // (resolved.attention_ranks or 1)
     if not slots and not resolved.radix and settings.max_num_seqs:
         slots = max(1, settings.max_num_seqs // resolved.attention_ranks)
     return Pools(
         stages,
         max(1, resolved.page),
-        _ratio(own, "swa-full-tokens-ratio", figures.number("swa_ratio")),
-        _ratio(own, "mamba-full-memory-ratio", figures.number("mamba_ratio")),
+        Fraction(options.swa_full_tokens_ratio or str(figures.number("swa_ratio"))),
+        Fraction(options.mamba_full_memory_ratio or str(figures.number("mamba_ratio"))),
         slots,
         int(figures.number("mamba_slots" if resolved.radix else "mamba_slots_cut")),
-        whole(own, "max-total-tokens", 0),
+        options.max_total_tokens or 0,
     )
-
-
-def _ratio(own: Mapping[str, str], name: str, default: float) -> Fraction:
-    text = own.get(name, "") or str(default)
-    try:
-        return Fraction(text) if len(text) <= 24 else Fraction(str(default))
-    except (ValueError, ZeroDivisionError):
-        return Fraction(str(default))
 
 
 def _stages(

@@ -1,77 +1,47 @@
 """TensorRT-LLM's command line, read and written: extraArgs into settings, an estimate into flags.
 
-It must not estimate. The options file (``--config``, ``--extra_llm_api_options``) is not read: it
-may set anything, so that a denial becomes a warning that names it.
+The options file (``--config``, ``--extra_llm_api_options``) is not read: it may set anything, so
+that a denial becomes a warning that names it.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.plain_flags import Grammar, passed_on, read
+from plimsoll.engines import flags
+from plimsoll.engines.base import Reading
 from plimsoll.engines.tensorrt_llm.constants import TABLE
+from plimsoll.engines.tensorrt_llm.defaults import TensorRTLLMOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from plimsoll.engines.base import EngineSettings, Estimate, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate
 
-
-@lru_cache(maxsize=1)
-def grammar() -> Grammar:
-    """The flags of ``trtllm-serve``."""
-    text = Path(__file__).parent.joinpath("data/flags.json").read_text("utf-8")
-    data: dict[str, Any] = json.loads(text)
-    return Grammar(
-        "TensorRT-LLM",
-        {name: (target, kind) for name, (target, kind) in data["typed"].items()},
-        {name: bool(valued) for name, valued in data["memory"].items()},
-        {name: bool(valued) for name, valued in data["harmless"].items()},
-        data["aliases"],
-        equals=True,
-    )
+GRAMMAR: Final = flags.grammar("TensorRT-LLM", Path(__file__).parent / "data/flags.json")
 
 
-def read_arguments(
-    args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-) -> Reading:
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and the typed split; never raises.
 
     ``--ep_size`` above 1 keeps experts whole; how many ranks share one is the tensor size's rest.
     """
-    reading = read(grammar(), args, settings, typed)
-    own = dict(reading.settings.own)
-    ranks = own.get("ep_size", "")
-    if ranks.isdecimal() and reading.expert is None:
-        reading = replace(reading, expert=int(ranks) > 1)
-    return reading
+    command = flags.read(GRAMMAR, args, settings, asked)
+    options, split = TensorRTLLMOptions(**command.options), command.split
+    if options.ep_size is not None and split.expert is None:
+        split = replace(split, expert=options.ep_size > 1)
+    settings = replace(command.settings, options=options.or_none())
+    return Reading(settings, split, tuple(command.problems), tuple(command.warnings))
 
 
 def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
     """The flags of ``trtllm-serve`` that make it run as estimated, the user's own last."""
-    split, own = estimate.parallelism, dict(settings.own)
-    out = [f"--tp_size={split.tensor}"]
-    if split.pipeline > 1:
-        out.append(f"--pp_size={split.pipeline}")
-    if split.expert:
-        out.append(f"--ep_size={own.get('ep_size', str(split.tensor))}")
-    out.append(f"--max_seq_len={estimate.max_model_len}")
-    if settings.max_num_seqs is not None:
-        out.append(f"--max_batch_size={settings.max_num_seqs}")
-    if settings.max_num_batched_tokens is not None:
-        out.append(f"--max_num_tokens={settings.max_num_batched_tokens}")
-    if settings.utilization is not None:
-        out.append(f"--kv_cache_free_gpu_memory_fraction={settings.utilization}")
-    figures = TABLE.or_newest(settings.version)
-    if settings.kv_cache_dtype and figures.flag("cache_dtype_flag"):
-        out.append(f"--kv_cache_dtype={settings.kv_cache_dtype}")
-    for name, value in own.items():
-        if name == "enable_attention_dp":
-            out += ["--enable_attention_dp"] * (value == "True")
-        elif name != "ep_size":
-            out.append(f"--{name}={value}")
-    return (*out, *passed_on(settings))
+    values = flags.values_to_write(estimate, settings)
+    if not TABLE.or_newest(settings.version).flag("cache_dtype_flag"):
+        values["kv_cache_dtype"] = None
+    options = asdict(TensorRTLLMOptions.of(settings))
+    split = estimate.parallelism
+    options["ep_size"] = options["ep_size"] or split.tensor if split.expert else None
+    return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))

@@ -21,18 +21,20 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
 from plimsoll.engines.tensorrt_llm.constants import TABLE
-from plimsoll.engines.tensorrt_llm.defaults import resolve
-from plimsoll.errors import Problem, shown
+from plimsoll.engines.tensorrt_llm.defaults import TensorRTLLMOptions, resolve
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
-_ENGINE: Final = "spec.engine"
-_SPLIT: Final = "spec.engine.parallelism"
+_DTYPES: Final = "auto, bfloat16, float16 or float32"
+_MOST_RANKS: Final = 1024
 _CACHE_COMPUTE: Final = {"fp8": (8, 9), "nvfp4": (10, 0)}
 
 
@@ -41,11 +43,10 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding, ...]:
     """Everything that is wrong, all at once, each with its field."""
-    version = TABLE.problem(settings.version)
     found = chain(
-        (version,) if version else (),
+        TABLE.problems(settings.version),
         _fields(architecture, settings),
         _split(architecture, settings, parallelism) if parallelism else (),
         _gpu(architecture, settings, parallelism, accelerator) if accelerator else (),
@@ -53,88 +54,73 @@ def problems(
     return tuple(found)
 
 
-def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
+def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
-        yield Problem(
-            f"{_ENGINE}.dtype",
-            shown(settings.dtype),
-            "one of auto, bfloat16, float16 or float32",
+        yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=_DTYPES)
+    if settings.quantization and architecture.quantization is None:
+        yield finding(
+            Rule.QUANTIZATION_OF_CHECKPOINT_ALONE,
+            Field.QUANTIZATION,
+            settings.quantization,
+            engine=TABLE.title,
         )
     if settings.kv_cache_memory is not None:
-        yield Problem(
-            f"{_ENGINE}.kvCacheMemory",
-            str(settings.kv_cache_memory),
-            "unset: TensorRT-LLM takes bytes of cache only from its options file",
-            "set gpuMemoryUtilization (the share of free memory), or max_gpu_total_bytes there",
+        yield finding(
+            Rule.CACHE_SIZE_IN_OPTIONS_FILE, Field.KV_CACHE_MEMORY, settings.kv_cache_memory
         )
     length = settings.max_model_len
     if length is not None and 0 < architecture.max_model_len < length:
-        yield Problem(
-            f"{_ENGINE}.maxModelLen",
-            str(length),
-            f"at most {architecture.max_model_len}, the longest context of the model's config",
-        )
+        longest = architecture.max_model_len
+        yield finding(Rule.CONTEXT_BEYOND_FIXED_MODEL, Field.MAX_MODEL_LEN, length, longest=longest)
     tokens, seqs = settings.max_num_batched_tokens, settings.max_num_seqs
     if tokens is not None and seqs is not None and tokens < seqs:
-        yield Problem(
-            f"{_ENGINE}.maxNumBatchedTokens", str(tokens), f"at least maxNumSeqs ({seqs})"
+        yield finding(
+            Rule.BATCH_BELOW_SEQUENCES, Field.MAX_NUM_BATCHED_TOKENS, tokens, sequences=seqs
         )
     if settings.utilization is not None and settings.utilization >= 1:
-        yield Problem(
-            f"{_ENGINE}.gpuMemoryUtilization", shown(str(settings.utilization)), "below 1"
-        )
+        yield finding(Rule.SHARE_IS_ALL, Field.UTILIZATION, str(settings.utilization))
 
 
 def _split(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     resolved = resolve(architecture, settings, TABLE.or_newest(settings.version))
     tensor = parallelism.tensor
     if not resolved.attention_dp:
-        sizes = faults.tensor_parallel_sizes(architecture, tensor)
+        sizes = faults.tensor_parallel_sizes(architecture, min(tensor, _MOST_RANKS))
         if tensor not in sizes:
-            yield Problem(
-                f"{_SPLIT}.tensor",
-                str(tensor),
-                "a size that divides the model's heads, vocabulary and quantization blocks",
-                f"up to it {', '.join(map(str, sizes))} would do",
-            )
+            yield finding(Rule.TENSOR_SIZE, Field.TENSOR, tensor, sizes=tuple(map(str, sizes)))
     if parallelism.data > 1:
-        yield Problem(
-            f"{_SPLIT}.data",
-            str(parallelism.data),
-            "1",
-            "run more replicas, or add --enable_attention_dp to spec.engine.extraArgs",
-        )
+        yield finding(Rule.DATA_AS_REPLICAS_OR_ATTENTION, Field.DATA, parallelism.data)
     layers = len(architecture.blocks)
     if parallelism.pipeline > max(1, layers):
         yield from faults.stages(architecture, parallelism)
     elif not resolved.pytorch and layers % parallelism.pipeline:
-        yield Problem(
-            f"{_SPLIT}.pipeline",
-            str(parallelism.pipeline),
-            f"a divisor of the model's {layers} layers for a built engine",
+        yield finding(
+            Rule.STAGES_OF_BUILT_ENGINE, Field.PIPELINE, parallelism.pipeline, layers=layers
         )
     yield from _experts(architecture, settings, parallelism)
 
 
 def _experts(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     counts = [b.feed_forward.experts for b in architecture.blocks if b.feed_forward is not None]
     most = max(counts, default=0)
     if parallelism.expert and not most:
-        yield Problem(f"{_SPLIT}.expert", "true", "false: the model has no experts")
+        yield finding(Rule.NO_EXPERTS, Field.EXPERT, True)
         return
-    said = dict(settings.own).get("ep_size", "")
-    ranks = int(said) if said.isdecimal() and len(said) < 9 else parallelism.tensor
+    said = TensorRTLLMOptions.of(settings).ep_size
+    ranks = said or parallelism.tensor
     if not parallelism.expert or ranks < 2:
         return
     if parallelism.tensor % ranks or most % ranks:
-        yield Problem(
-            "spec.engine.extraArgs" if said else f"{_SPLIT}.expert",
-            shown(said or "true"),
-            f"an expert-parallel size that divides {most} experts and {parallelism.tensor} ranks",
+        yield finding(
+            Rule.EXPERT_RANKS_DO_NOT_DIVIDE,
+            Field.EXTRA_ARGS if said else Field.EXPERT,
+            str(said or "true"),
+            experts=most,
+            ranks=parallelism.tensor,
         )
 
 
@@ -143,23 +129,20 @@ def _gpu(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator,
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     if not accelerator.resource.startswith("nvidia.com/"):
-        yield Problem(
-            f"{_ENGINE}.name",
-            "tensorrt-llm",
-            f"another engine: {accelerator.title} is no NVIDIA GPU",
-        )
+        yield finding(Rule.NO_NVIDIA_GPU, Field.ENGINE, engine=settings.name, gpu=accelerator.title)
         return
     resolved = resolve(architecture, settings, TABLE.or_newest(settings.version))
     least = _CACHE_COMPUTE.get(resolved.kv_dtype)
     if least and (0, 0) != accelerator.compute < least:
-        have = ".".join(map(str, accelerator.compute))
-        yield Problem(
-            f"{_ENGINE}.kvCacheDtype",
-            shown(resolved.kv_dtype),
-            f"auto: that cache needs compute capability {least[0]}.{least[1]}, "
-            f"{accelerator.title} has {have}",
+        yield finding(
+            Rule.CACHE_NEEDS_NEWER_GPU,
+            Field.KV_CACHE_DTYPE,
+            resolved.kv_dtype,
+            needs=f"{least[0]}.{least[1]}",
+            gpu=accelerator.title,
+            compute=".".join(map(str, accelerator.compute)),
         )
     if parallelism is not None:
         yield from faults.slices(parallelism, accelerator)

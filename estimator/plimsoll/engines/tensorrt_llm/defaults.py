@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.base import Options
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 
 if TYPE_CHECKING:
@@ -26,7 +27,18 @@ if TYPE_CHECKING:
 
 KNOWN_KV_DTYPES: Final = ("auto", "fp8", "nvfp4", "bfloat16", "float16", "float32")
 """Cache dtypes of ``KvCacheConfig.dtype``, and what a checkpoint's own may be called."""
+_MOST_BEAMS: Final = 99_999
 ENGINE_BACKENDS: Final = ("tensorrt", "trt")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRTLLMOptions(Options):
+    """What only TensorRT-LLM can be told."""
+
+    backend: str | None = None
+    enable_attention_dp: bool | None = None
+    ep_size: int | None = None
+    max_beam_width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +66,12 @@ class Resolved:
 
 def resolve(architecture: Architecture, settings: EngineSettings, figures: Constants) -> Resolved:
     """The settings with the defaults of a release filled in; total."""
-    own = dict(settings.own)
+    options = TensorRTLLMOptions.of(settings)
     length = max(1, settings.max_model_len or architecture.max_model_len)
     dtype = weight_dtype(architecture, settings.dtype)
-    backend = own.get("backend", "")
-    pytorch = backend not in ENGINE_BACKENDS if backend else figures.flag("pytorch_backend")
-    beams = own.get("max_beam_width", "1")
+    pytorch = figures.flag("pytorch_backend")
+    if options.backend:
+        pytorch = options.backend not in ENGINE_BACKENDS
     return Resolved(
         length,
         max(1, settings.max_num_seqs or int(figures.number("batch_size"))),
@@ -69,9 +81,9 @@ def resolve(architecture: Architecture, settings: EngineSettings, figures: Const
         WEIGHT_BYTES.get(dtype, 2),
         kv_dtype(architecture, settings.kv_cache_dtype),
         settings.block_size or int(figures.number("tokens_per_block")),
-        max(1, int(beams)) if beams.isdecimal() and len(beams) < 6 else 1,
+        min(options.max_beam_width or 1, _MOST_BEAMS),
         pytorch,
-        own.get("enable_attention_dp") == "True",
+        bool(options.enable_attention_dp),
         pytorch and not settings.enforce_eager,
     )
 

@@ -17,17 +17,25 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.faults import Quantizations
 from plimsoll.engines.tgi.constants import TABLE
-from plimsoll.engines.tgi.defaults import load_quantization
-from plimsoll.errors import Problem
+from plimsoll.engines.tgi.defaults import TGIOptions, load_quantization
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
-_ENGINE: Final = "spec.engine"
+
+_QUANTIZATIONS: Final = Quantizations(
+    at_load=("fp8", "bitsandbytes", "bitsandbytes-nf4", "bitsandbytes-fp4", "eetq"),
+    stored=("awq", "gptq", "marlin", "exl2", "compressed-tensors"),
+)
+"""``Quantization`` of launcher/src/main.rs."""
 
 
 def problems(
@@ -35,65 +43,53 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding, ...]:
     """Everything that is wrong, all at once, each with its field."""
     shared = EngineSettings(
         dtype=settings.dtype, quantization=load_quantization(settings.quantization)
     )
     split = None if parallelism is None else Parallelism(tensor=parallelism.tensor)
-    version = TABLE.problem(settings.version)
     return tuple(
         chain(
-            (version,) if version else (),
+            TABLE.problems(settings.version),
             _lengths(settings),
+            faults.quantization(
+                architecture,
+                settings.quantization,
+                TABLE.title,
+                _QUANTIZATIONS,
+                newer=TABLE.or_newest(settings.version).newer,
+            ),
             _split(parallelism) if parallelism else (),
             faults.problems(architecture, shared, split, accelerator),
         )
     )
 
 
-def _split(parallelism: Parallelism) -> Iterator[Problem]:
-    for name, value, fix in (
-        ("pipeline", parallelism.pipeline, "take tensor parallelism"),
-        ("data", parallelism.data, "run more replicas"),
-    ):
-        if value > 1:
-            yield Problem(
-                f"{_ENGINE}.parallelism.{name}",
-                str(value),
-                f"1: TGI has no {name} parallelism",
-                fix,
-            )
+def _split(parallelism: Parallelism) -> Iterator[Finding]:
+    pipeline, data, engine = parallelism.pipeline, parallelism.data, TABLE.title
+    if pipeline > 1:
+        yield finding(Rule.NO_PIPELINE, Field.PIPELINE, pipeline, engine=engine)
+    if data > 1:
+        yield finding(Rule.NO_DATA_PARALLELISM, Field.DATA, data, engine=engine)
     if parallelism.expert:
-        yield Problem(
-            f"{_ENGINE}.parallelism.expert", "true", "false: TGI cuts experts over its GPUs"
-        )
+        yield finding(Rule.EXPERTS_ARE_CUT, Field.EXPERT, True, engine=engine)
 
 
-def _lengths(settings: EngineSettings) -> Iterator[Problem]:
-    own = dict(settings.own)
-    total = settings.max_model_len
-    prompt, batch = own.get("max-input-tokens", ""), own.get("max-batch-total-tokens", "")
-    if total is not None and prompt.isdigit() and int(prompt) >= total:
-        yield Problem(
-            f"{_ENGINE}.extraArgs", f"--max-input-tokens={prompt}", f"below maxModelLen ({total})"
-        )
-    if total is not None and batch.isdigit() and int(batch) < total:
-        yield Problem(
-            f"{_ENGINE}.extraArgs",
-            f"--max-batch-total-tokens={batch}",
-            f"at least maxModelLen ({total})",
-        )
+def _lengths(settings: EngineSettings) -> Iterator[Finding]:
+    options, total = TGIOptions.of(settings), settings.max_model_len
+    prompt, batch = options.max_input_tokens, options.max_batch_total_tokens
+    if total is not None and prompt is not None and prompt >= total:
+        yield finding(Rule.PROMPT_BEYOND_CONTEXT, Field.EXTRA_ARGS, tokens=prompt, length=total)
+    if total is not None and batch is not None and batch < total:
+        yield finding(Rule.BATCH_TOTAL_BELOW_CONTEXT, Field.EXTRA_ARGS, tokens=batch, length=total)
     if settings.kv_cache_memory is not None:
-        yield Problem(
-            f"{_ENGINE}.kvCacheMemory",
-            str(settings.kv_cache_memory),
-            "nothing: TGI has no size of the cache in bytes",
-            "set gpuMemoryUtilization, or --max-batch-total-tokens in spec.engine.extraArgs",
+        yield finding(
+            Rule.NO_CACHE_SIZE,
+            Field.KV_CACHE_MEMORY,
+            settings.kv_cache_memory,
+            engine=TABLE.title,
+            flag="--max-batch-total-tokens",
         )
     if settings.block_size is not None:
-        yield Problem(
-            f"{_ENGINE}.blockSize",
-            str(settings.block_size),
-            "nothing: TGI takes the block size from its attention kernels",
-        )
+        yield finding(Rule.NO_BLOCK_SIZE, Field.BLOCK_SIZE, settings.block_size)

@@ -19,6 +19,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.base import Options
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 from plimsoll.engines.tgi.constants import tera_operations
 from plimsoll.models.architecture import MixerKind
@@ -42,6 +43,16 @@ _WORDS: Final = MappingProxyType(
 """TGI's words for what vLLM calls otherwise."""
 DEFAULT_REQUESTS: Final = 128
 """``--max-concurrent-requests``."""
+
+
+@dataclass(frozen=True, slots=True)
+class TGIOptions(Options):
+    """What only TGI can be told."""
+
+    cuda_graphs: str | None = None
+    enable_prefill_logprobs: bool | None = None
+    max_batch_total_tokens: int | None = None
+    max_input_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +94,12 @@ def resolve(
     wiggle = Decimal(str(figures.number("wiggle_room")))
     of_all = figures.flag("room_of_all")
     tokens = settings.max_num_batched_tokens
-    own = dict(settings.own)
+    options = TGIOptions.of(settings)
     limit = int(figures.number("longest")) or architecture.max_model_len
     length = max(1, settings.max_model_len or min(architecture.max_model_len, limit))
     best = _compute_optimal(architecture, parallelism, accelerator, figures.version)
     if tokens is None and not of_all:
-        prompt = own.get("max-input-tokens", "")
-        tokens = (int(prompt[:15]) if prompt.isdigit() else min(length, limit) - 1) + 50
+        tokens = (options.max_input_tokens or min(length, limit) - 1) + 50
     if tokens is None:
         tokens = min(best or int(figures.number("prefill_tokens")), architecture.max_model_len)
     return Resolved(
@@ -103,7 +113,7 @@ def resolve(
         kv_dtype(architecture, settings.kv_cache_dtype),
         settings.max_model_len is None and figures.flag("chunking"),
         settings.max_num_batched_tokens is None and of_all,
-        figures.flag("prefill_logits") or "enable-prefill-logprobs" in own,
+        figures.flag("prefill_logits") or bool(options.enable_prefill_logprobs),
     )
 
 

@@ -22,8 +22,16 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.base import Estimate, Known, Term, TermName, Workload
-from plimsoll.engines.layers import faults
+from plimsoll.engines.assemble import (
+    BaseEngine,
+    Held,
+    around,
+    held_at_once,
+    uncounted,
+    weights_term,
+    worst_stage,
+)
+from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
 from plimsoll.engines.layers.plain_cache import PlainStage, holds, need, plain_cache
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
 from plimsoll.engines.layers.visible import visible_memory
@@ -31,27 +39,27 @@ from plimsoll.engines.layers.widths import widths
 from plimsoll.engines.tgi import checks
 from plimsoll.engines.tgi.arguments import arguments, read_arguments
 from plimsoll.engines.tgi.constants import TABLE
-from plimsoll.engines.tgi.defaults import Resolved, load_quantization, resolve
+from plimsoll.engines.tgi.defaults import Resolved, TGIOptions, load_quantization, resolve
+from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
-    from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 
-class TGI:
+class TGI(BaseEngine):
     """TGI's memory model and command line; see `plimsoll.engines.base.Engine`."""
 
     name = "tgi"
     title = "TGI"
-    narrow_cache = ""
-    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
 
     def estimate(
         self,
@@ -89,32 +97,30 @@ class TGI:
         length = resolved.max_model_len
         if resolved.fits:
             length = max(1, min(length, fits))
-        requests, tokens = _wanted(workload, length)
+        asked = held_at_once(workload, length)
         terms = [
-            (own[0], _cache(stage, requests, tokens, architecture, resolved), *own[1:])
-            for own, stage in zip(beside, stages, strict=True)
+            Terms((weight, _cache(stage, asked, architecture, resolved), *others))
+            for (weight, *others), stage in zip(beside, stages, strict=True)
         ]
-        needs = [sum(term.bytes for term in stage) for stage in terms]
-        worst = needs.index(max(needs))
-        most = dict(settings.own).get("max-batch-total-tokens", "")
-        total = min(found, int(most)) if most.isdigit() and len(most) < 16 else found
+        worst = worst_stage(terms)
+        total = min(found, TGIOptions.of(settings).max_batch_total_tokens or found)
         return Estimate(
-            parallelism,
-            terms[worst],
-            worst,
-            physical,
-            usable,
-            resolved.share,
-            figures.version,
-            length,
-            resolved.requests,
-            resolved.prefill_tokens,
-            resolved.kv_dtype,
-            room[worst],
-            total,
-            total / length,
-            fits,
-            _notes(architecture, settings, resolved, accelerator, figures),
+            parallelism=parallelism,
+            terms=terms[worst],
+            stage=worst,
+            physical=physical,
+            usable=usable,
+            utilization=resolved.share,
+            version=figures.version,
+            max_model_len=length,
+            max_num_seqs=resolved.requests,
+            max_num_batched_tokens=resolved.prefill_tokens,
+            kv_cache_dtype=resolved.kv_dtype,
+            kv_capacity=room[worst],
+            kv_tokens=total,
+            max_concurrency=total / length,
+            largest_max_model_len=fits,
+            notes=tuple(_notes(architecture, settings, resolved, accelerator, figures)),
         )
 
     def problems(
@@ -123,19 +129,13 @@ class TGI:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why TGI would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 
-    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
-        """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
-        return faults.tensor_parallel_sizes(architecture, most)
-
-    def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-    ) -> Reading:
+    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
         """The flags of ``text-generation-launcher`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, typed)
+        return read_arguments(args, settings, asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``text-generation-launcher`` that make it run as estimated."""
@@ -152,15 +152,6 @@ def _given_out(left: int, stage: PlainStage, resolved: Resolved) -> int:
     return batch + int((left - batch) * Fraction(resolved.room))
 
 
-def _wanted(workload: Workload, length: int) -> tuple[int, int]:
-    """Requests and tokens of each that must be held at once."""
-    tokens = length
-    if workload.input_tokens is not None and workload.output_tokens is not None:
-        tokens = max(1, min(length, workload.input_tokens + workload.output_tokens))
-    requests = max(1, workload.concurrent or 1)
-    return (1, length) if requests * tokens <= length else (requests, tokens)
-
-
 def _weights(
     size: int,
     architecture: Architecture,
@@ -168,20 +159,16 @@ def _weights(
     resolved: Resolved,
     figures: Constants,
 ) -> Term:
-    held = quantization_in_force(architecture, load_quantization(settings.quantization))
-    unknown = bool(settings.quantization) and held is None
-    band = figures["weight_band"].error * (2 if architecture.multimodal else 1)
-    word = held.method if held else settings.quantization
-    low = size // 4 if unknown else int(size * (1 - band))
-    high = round(size * (1 + band))
-    basis = f"{word}, rest {resolved.dtype}" if word else resolved.dtype
-    return Term(TermName.WEIGHTS, size, low, high, Known.MODELLED, basis)
+    in_force = quantization_in_force(architecture, load_quantization(settings.quantization))
+    low, high = around(size, figures["weight_band"].error * (2 if architecture.multimodal else 1))
+    if settings.quantization and in_force is None:
+        low = size // 4
+    dtype, word = resolved.dtype, settings.quantization
+    return weights_term(size, (low, high), Known.MODELLED, dtype, in_force, word)
 
 
-def _cache(
-    stage: PlainStage, requests: int, tokens: int, architecture: Architecture, resolved: Resolved
-) -> Term:
-    size = need(stage, requests, tokens)
+def _cache(stage: PlainStage, held: Held, architecture: Architecture, resolved: Resolved) -> Term:
+    size = need(stage, held.requests, held.tokens)
     batch = min(size, resolved.prefill_tokens * stage.token)
     room = Fraction(resolved.room)
     size = batch + ceil_div((size - batch) * room.denominator, room.numerator)
@@ -189,9 +176,7 @@ def _cache(
         m.kind is MixerKind.MLA or m.state_elements or m.conv_elements
         for m in architecture.mixers()
     )
-    word = "request" if requests == 1 else "requests"
-    dtype = resolved.dtype if resolved.kv_dtype == "auto" else resolved.kv_dtype
-    basis = f"{requests} {word} x {tokens} tokens, {dtype}"
+    basis = f"{held}, {resolved.dtype if resolved.kv_dtype == 'auto' else resolved.kv_dtype}"
     known = Known.EXACT if plain else Known.ASSUMED
     return Term(TermName.KV_CACHE, size, size if plain else 0, size, known, basis)
 
@@ -245,17 +230,15 @@ def _notes(
     resolved: Resolved,
     accelerator: Accelerator,
     figures: Constants,
-) -> tuple[str, ...]:
-    notes = ["TGI is in maintenance mode; its activation and context are assumed, not measured"]
+) -> Iterator[Finding]:
+    yield finding(Rule.TGI_ASSUMED, Field.ENGINE)
     if figures.newer:
-        notes.append(
-            f"TGI {figures.version} is newer than the constants known here; "
-            "those of the newest version are assumed"
+        yield finding(
+            Rule.NEWER_VERSION_ASSUMED,
+            Field.VERSION,
+            engine=TABLE.title,
+            version=figures.version,
         )
     if resolved.fits and resolved.max_model_len == architecture.max_model_len:
-        notes.append("without --max-total-tokens TGI takes the longest context that fits")
-    if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
-    if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
-    return tuple(notes)
+        yield finding(Rule.LONGEST_CONTEXT_TAKEN, Field.MAX_MODEL_LEN)
+    yield from uncounted(settings, accelerator)

@@ -1,219 +1,50 @@
-"""vLLM's command line, read and written: extraArgs into settings, an estimate into flags.
-
-It must not estimate. A flag that contradicts a typed field is a problem; a feature's flag is read
-by `plimsoll.engines.vllm.features`; one that touches memory and is not read goes to
-`EngineSettings.unread`; an unknown one is a warning.
-
-    length, integer   32768, 32k (32,000), 32K (32,768); max_model_len also auto and -1
-    share             above 0, at most 1
-"""
+"""vLLM's command line, read and written: extraArgs into settings, an estimate into flags."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines import flags
 from plimsoll.engines.base import Reading
+from plimsoll.engines.vllm import features
 from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.features import Features, without_unmodelled
-from plimsoll.engines.vllm.features import flags as feature_flags
-from plimsoll.engines.vllm.flags import Role, Shape, Use, takes_many, uses
-from plimsoll.errors import Problem, Unreadable, shown
-from plimsoll.units import parse_fraction, parse_human_integer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from plimsoll.engines.base import EngineSettings, Estimate
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate
 
-_PATH: Final = "spec.engine.extraArgs"
-_TWO_IN_ONE: Final = re.compile(r"--?[A-Za-z][\w.-]*\s")
+GRAMMAR: Final = flags.grammar("vLLM", Path(__file__).parent / "data/flags.json")
 AUTO_LENGTH: Final = "--max-model-len=auto"
 """The engine shortens the context until it fits, so that no length is certain to be refused."""
 
-_PARALLEL: Final = ("tensor", "pipeline", "data", "expert")
-_SPEC_NAMES: Final = {
-    "max_model_len": "maxModelLen", "max_num_seqs": "maxNumSeqs",
-    "max_num_batched_tokens": "maxNumBatchedTokens", "utilization": "gpuMemoryUtilization",
-    "kv_cache_memory": "kvCacheMemory", "kv_cache_dtype": "kvCacheDtype", "dtype": "dtype",
-    "quantization": "quantization", "block_size": "blockSize", "enforce_eager": "enforceEager",
-    "tensor": "parallelism.tensor", "pipeline": "parallelism.pipeline",
-    "data": "parallelism.data", "expert": "parallelism.expert",
-}  # fmt: skip
-_HARMLESS_FORMATS: Final = frozenset(
-    {"auto", "safetensors", "fastsafetensors", "pt", "npcache", "runai_streamer", "tensorizer",
-     "instanttensor", "mistral", "dummy"}
-)  # fmt: skip
 
-
-def read_arguments(
-    args: Sequence[str],
-    settings: EngineSettings,
-    parallelism_typed: Mapping[str, int | bool | None],
-) -> Reading:
-    """Read extraArgs beside the typed settings and the typed split.
-
-    parallelism_typed: ``tensor``, ``pipeline``, ``data`` and ``expert`` as the typed fields say
-    them; a missing one is unsaid. Never raises: what is wrong is in `Reading.problems`.
-    """
-    if not args:
-        tensor, pipeline, data, expert = map(parallelism_typed.get, _PARALLEL)
-        settings = without_unmodelled(settings)
-        return Reading(settings, tensor, pipeline, data, expert, (), ())  # type: ignore[arg-type]
-    typed: dict[str, Any] = {f.name: getattr(settings, f.name) for f in fields(settings)}
-    typed.update({name: parallelism_typed.get(name) for name in _PARALLEL})
-    said: dict[str, Any] = {}
-    problems: list[Problem] = []
-    warnings: list[str] = []
-    unread: list[str] = list(settings.unread)
-    flags: list[str] = list(settings.flags)
-    features = Features(parse_human_integer)
-    found, stray = uses(args)
-    for index, token in stray:
-        warnings.append(f"{_PATH}[{index}]: {shown(token)} belongs to no flag")
-    for use in found:
-        path = f"{_PATH}[{use.index}]"
-        if _TWO_IN_ONE.match(use.written[0]):
-            problems.append(
-                Problem(
-                    path,
-                    shown(use.written[0]),
-                    "one argument per entry",
-                    "write --flag=value, or the flag and its value as two entries",
-                )
-            )
-        elif use.flag.role is Role.TYPED:
-            _take_typed(use, path, typed, said, problems, warnings, unread)
-        elif use.flag.role is Role.OWN:
-            wrong = features.take(use, path)
-            problems += [wrong] if wrong else []
-        elif use.flag.shape in (Shape.VALUE, Shape.MANY) and use.on and not use.values:
-            problems.append(Problem(path, shown(use.written[0]), "a flag with a value"))
-        else:
-            if use.flag.role is Role.UNKNOWN:
-                warnings.append(
-                    f"{path}: {shown(use.written[0])} is no flag of vLLM known here; "
-                    "it is passed on and counted as nothing"
-                )
-            (unread if _touches_memory(use) else flags).append(_joined(use))
-    settings = features.into(settings, problems, warnings)
-    split = {name: said.pop(name, typed[name]) for name in _PARALLEL}
-    settings = replace(settings, **said, unread=tuple(unread), flags=tuple(flags))
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
+    """Read extraArgs beside the typed settings and split. Never raises."""
+    command = flags.read(GRAMMAR, args, settings, asked)
+    settings = features.with_features(command) if args else settings
     return Reading(
         without_unmodelled(settings),
-        split["tensor"],
-        split["pipeline"],
-        split["data"],
-        split["expert"],
-        tuple(problems),
-        tuple(warnings),
+        command.split,
+        tuple(command.problems),
+        tuple(command.warnings),
     )
+
+
+def without_unmodelled(settings: EngineSettings) -> EngineSettings:
+    """The settings with what no model here covers moved to `EngineSettings.unread`."""
+    settings, options = features.unmodelled(settings)
+    if not options:
+        return settings
+    return replace(settings, unread=(*settings.unread, *GRAMMAR.write({}, options)))
 
 
 def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
     """The flags of ``vllm serve`` that make it run as estimated, the user's own last."""
-    split = estimate.parallelism
-    out = [f"--tensor-parallel-size={split.tensor}"]
-    if split.pipeline > 1:
-        out.append(f"--pipeline-parallel-size={split.pipeline}")
-    if split.data > 1:
-        out.append(f"--data-parallel-size={split.data}")
-    if split.expert:
-        out.append("--enable-expert-parallel")
-    if AUTO_LENGTH not in settings.unread:
-        out.append(f"--max-model-len={estimate.max_model_len}")
-    if settings.utilization is not None:
-        out.append(f"--gpu-memory-utilization={settings.utilization}")
-    if settings.max_num_seqs is not None:
-        out.append(f"--max-num-seqs={settings.max_num_seqs}")
-    if settings.max_num_batched_tokens is not None:
-        out.append(f"--max-num-batched-tokens={settings.max_num_batched_tokens}")
-    if settings.kv_cache_dtype:
-        out.append(f"--kv-cache-dtype={settings.kv_cache_dtype}")
-    if settings.kv_cache_memory is not None:
-        out.append(f"--kv-cache-memory-bytes={settings.kv_cache_memory}")
-    if settings.dtype:
-        out.append(f"--dtype={settings.dtype}")
-    if settings.quantization:
-        out.append(f"--quantization={settings.quantization}")
-    if settings.block_size is not None:
-        out.append(f"--block-size={settings.block_size}")
-    if settings.enforce_eager is not None:
-        out.append("--enforce-eager" if settings.enforce_eager else "--no-enforce-eager")
-    out += feature_flags(settings, parse_version(estimate.version))
-    for flag in (*settings.unread, *settings.flags):
-        out.extend(flag.split(" ") if takes_many(flag.split(" ", 1)[0]) else [flag])
-    return tuple(out)
-
-
-def _take_typed(
-    use: Use,
-    path: str,
-    typed: dict[str, Any],
-    said: dict[str, Any],
-    problems: list[Problem],
-    warnings: list[str],
-    unread: list[str],
-) -> None:
-    """One flag that has a field: its value is taken, or what is wrong with it is noted."""
-    field = use.flag.field
-    if field == "max_model_len" and use.values and use.values[0].lower() in ("auto", "-1"):
-        unread.append(AUTO_LENGTH)
-        return
-    try:
-        value = _value(use)
-    except Unreadable as error:
-        wanted = f"{use.flag.name} as {error.wanted}"
-        problems.append(Problem(path, shown(" ".join(use.written)), wanted))
-        return
-    own = typed[field]
-    if own not in (None, "") and own != value:
-        problems.append(
-            Problem(
-                path,
-                shown(" ".join(use.written)),
-                f"the same as spec.engine.{_SPEC_NAMES[field]} ({_plain(own)})",
-                "say it in one place only",
-            )
-        )
-        return
-    if field in said and said[field] != value:
-        warnings.append(f"{path}: {use.flag.name} is given twice; the last one holds")
-    said[field] = value
-
-
-def _value(use: Use) -> Any:
-    """The value of a typed flag. Raises `Unreadable`."""
-    kind = use.flag.kind
-    if kind == "switch":
-        if use.values:
-            raise Unreadable(use.values[0], "a switch without a value")
-        return use.on
-    if not use.values or not use.on:
-        raise Unreadable("", "a flag with a value")
-    text = use.values[0].strip()
-    if kind == "share":
-        return parse_fraction(text)
-    if kind == "word":
-        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
-            raise Unreadable(text, "a word")
-        return text
-    return parse_human_integer(text)
-
-
-def _touches_memory(use: Use) -> bool:
-    if use.flag.name == "--load-format":
-        return use.values[0] not in _HARMLESS_FORMATS
-    return use.flag.role is Role.MEMORY
-
-
-def _joined(use: Use) -> str:
-    """A use as one text: as an argument, or a list flag with its values after spaces."""
-    if use.flag.shape is Shape.SWITCH and not use.values:
-        return use.flag.name if use.on else "--no-" + use.flag.name.removeprefix("--")
-    return ("=" if len(use.written) == 2 else " ").join(use.written)
-
-
-def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    values = flags.values_to_write(estimate, settings)
+    if AUTO_LENGTH in settings.unread:
+        values["max_model_len"] = None
+    options = features.options_to_write(settings, parse_version(estimate.version))
+    return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))

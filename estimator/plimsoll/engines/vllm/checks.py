@@ -17,12 +17,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.faults import Quantizations
 from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.vllm.constants import TABLE, constants
-from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length
+from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length, resolve
 from plimsoll.engines.vllm.lora import RANKS
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.speculative import method_of
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.errors import Unreadable
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 from plimsoll.units import gib
 
 if TYPE_CHECKING:
@@ -30,10 +34,26 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
-_ENGINE: Final = "spec.engine"
-_TENSOR: Final = "spec.engine.parallelism.tensor"
+_QUANTIZATIONS: Final = Quantizations(
+    at_load=(
+        "fp8", "bitsandbytes", "experts_int8", "fp8_per_tensor", "fp8_per_block", "mxfp8",
+        "int8_per_channel_weight_only", "ptpc_fp8", "rtn", "mxfp4", "deepspeedfp", "tpu_int8",
+    ),
+    stored=(
+        "awq", "awq_marlin", "gptq", "gptq_marlin", "gptq_marlin_24", "gptq_bitblas", "marlin",
+        "bitblas", "aqlm", "squeezellm", "gguf", "compressed-tensors", "modelopt", "modelopt_fp4",
+        "modelopt_mxfp8", "auto-round", "qqq", "hqq", "petit_nvfp4",
+    ),
+    others=(
+        "torchao", "ipex", "inc", "quark", "moe_wna16", "fp_quant", "fbgemm_fp8", "cpu_awq",
+        "neuron_quant", "humming", "modelopt_mixed", "online",
+    ),
+)  # fmt: skip
+"""The words of QUANTIZATION_METHODS since 0.6. A stored one ends with "Cannot find the config file"
+(get_quant_config, vllm/model_executor/model_loader/weight_utils.py)."""
 _NEED_TOKENS: Final = ("ngram", "draft_model", "eagle", "eagle3")
 _LONGER_FLAGS: Final = ("--hf-overrides", "--rope-scaling", "--rope-theta")
 
@@ -43,12 +63,13 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
-) -> tuple[Problem, ...]:
+) -> tuple[Finding, ...]:
     """Everything that is wrong, all at once, each with its field."""
-    version = TABLE.problem(settings.version)
     found = chain(
-        (version,) if version else (),
+        TABLE.problems(settings.version),
         _lengths(architecture, settings),
+        _batch(architecture, settings, accelerator) if accelerator else (),
+        _quantization(architecture, settings),
         _adapters(settings),
         _draft(settings),
         _context(architecture, settings, parallelism) if parallelism else (),
@@ -58,84 +79,93 @@ def problems(
     return tuple(found)
 
 
-def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Problem]:
+def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     length = settings.max_model_len
     longer = any(flag.startswith(_LONGER_FLAGS) for flag in settings.unread)
     if length is not None and 0 < architecture.max_model_len < length and not longer:
-        yield Problem(
-            f"{_ENGINE}.maxModelLen",
-            str(length),
-            f"at most {architecture.max_model_len}, the longest context of the model's config",
-            "lower it, or lengthen the context with --hf-overrides in spec.engine.extraArgs",
+        yield finding(
+            Rule.CONTEXT_BEYOND_MODEL,
+            Field.MAX_MODEL_LEN,
+            length,
+            longest=architecture.max_model_len,
+            flag="--hf-overrides",
         )
     tokens, seqs = settings.max_num_batched_tokens, settings.max_num_seqs
     if tokens is not None and seqs is not None and tokens < seqs:
-        yield Problem(
-            f"{_ENGINE}.maxNumBatchedTokens",
-            str(tokens),
-            f"at least maxNumSeqs ({seqs})",
+        yield finding(
+            Rule.BATCH_BELOW_SEQUENCES, Field.MAX_NUM_BATCHED_TOKENS, tokens, sequences=seqs
         )
     whole = NOT_CHUNKED in settings.flags
     longest = length or default_length(architecture, TABLE.or_newest(settings.version))
     if whole and tokens is not None and tokens < longest:
-        yield Problem(
-            f"{_ENGINE}.maxNumBatchedTokens",
-            str(tokens),
-            f"at least max_model_len ({longest}) where chunked prefill is off",
+        yield finding(
+            Rule.BATCH_BELOW_CONTEXT, Field.MAX_NUM_BATCHED_TOKENS, tokens, length=longest
         )
 
 
-def _adapters(settings: EngineSettings) -> Iterator[Problem]:
+def _batch(
+    architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
+) -> Iterator[Finding]:
+    """More sequences than the batch has tokens if the engine chooses the batch."""
+    seqs = settings.max_num_seqs
+    if seqs is None or settings.max_num_batched_tokens is not None:
+        return
+    figures = TABLE.or_newest(settings.version)
+    tokens = resolve(architecture, settings, accelerator, figures).batched_tokens
+    if tokens < seqs:
+        gpu, rule = accelerator.title, Rule.SEQUENCES_BEYOND_BATCH
+        yield finding(rule, Field.MAX_NUM_SEQS, seqs, tokens=tokens, gpu=gpu)
+
+
+def _quantization(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
+    newer = TABLE.or_newest(settings.version).newer
+    yield from faults.quantization(
+        architecture, settings.quantization, TABLE.title, _QUANTIZATIONS, newer=newer
+    )
+
+
+def _adapters(settings: EngineSettings) -> Iterator[Finding]:
     """Ranks that no release takes."""
     rank = settings.lora.rank if settings.lora else None
     if rank is not None and rank not in RANKS:
         near = min(RANKS, key=lambda known: (known < rank, abs(known - rank)))
-        yield Problem(
-            f"{_ENGINE}.lora.maxRank",
-            str(rank),
-            f"one of {', '.join(map(str, RANKS))}",
-            f"take {near}: adapters of a smaller rank go into it",
-        )
+        known = tuple(map(str, RANKS))
+        yield finding(Rule.LORA_RANK, Field.LORA_RANK, rank, known=known, near=near)
 
 
-def _draft(settings: EngineSettings) -> Iterator[Problem]:
+def _draft(settings: EngineSettings) -> Iterator[Finding]:
     """A draft that does not say how many tokens it guesses, where nothing else does."""
     draft = settings.speculative
     if draft is not None and draft.tokens is None and method_of(draft) in _NEED_TOKENS:
-        yield Problem(
-            f"{_ENGINE}.speculative.tokens",
-            "",
-            f"the number of tokens that {method_of(draft)} guesses in one step",
-            "say it, e.g. 3",
-        )
+        yield finding(Rule.DRAFT_WITHOUT_TOKENS, Field.SPECULATIVE_TOKENS, method=method_of(draft))
 
 
 def _context(
     architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     """A decode context split that the tensor split cannot carry."""
-    ways = int(dict(settings.own).get("decode-context-parallel-size", 1))
+    ways = VLLMOptions.of(settings).decode_context_parallel_size or 1
     tp = parallelism.tensor
     if ways == 1:
         return
     if tp % ways:
-        yield Problem(
-            _TENSOR, str(tp), f"a multiple of --decode-context-parallel-size {ways}",
-            f"{ways} would do",
-        )  # fmt: skip
+        yield finding(Rule.CONTEXT_SPLIT_DOES_NOT_DIVIDE, Field.TENSOR, tp, ways=ways)
         return
     kv = max((m.kv_heads for m in architecture.mixers() if not m.state_elements), default=1)
     if ways > max(1, tp // max(1, kv)):
-        yield Problem(
-            _TENSOR, str(tp),
-            f"at least {kv * ways}: {kv} key/value heads leave no copies to split {ways} ways",
-            "lower --decode-context-parallel-size",
-        )  # fmt: skip
+        yield finding(
+            Rule.CONTEXT_SPLIT_WITHOUT_COPIES,
+            Field.TENSOR,
+            tp,
+            least=kv * ways,
+            heads=kv,
+            ways=ways,
+        )
 
 
 def _share(
     settings: EngineSettings, parallelism: Parallelism | None, accelerator: Accelerator
-) -> Iterator[Problem]:
+) -> Iterator[Finding]:
     """A share of memory that is not free once the CUDA context is there."""
     share = settings.utilization
     if share is None or settings.kv_cache_memory is not None or not accelerator.certain:
@@ -150,10 +180,11 @@ def _share(
     free = physical - context
     if int(physical * share) > free:
         most = Decimal(max(0, free) * 1000 // physical) / 1000
-        yield Problem(
-            f"{_ENGINE}.gpuMemoryUtilization",
-            shown(str(share)),
-            f"at most {most} on {accelerator.title}: vLLM starts only where that share is free, "
-            f"and the CUDA context{' and NCCL take' if many else ' takes'} about "
-            f"{gib(figure.bytes(), 2)} first",
+        yield finding(
+            Rule.SHARE_NEVER_FREE_TOGETHER if many else Rule.SHARE_NEVER_FREE,
+            Field.UTILIZATION,
+            str(share),
+            most=str(most),
+            gpu=accelerator.title,
+            context=gib(figure.bytes(), 2),
         )

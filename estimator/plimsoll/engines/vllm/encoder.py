@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Known
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.runner import second_runner
 from plimsoll.units import GIB, ceil_div
 
@@ -108,16 +109,16 @@ def encoder(
     tower = architecture.tower
     if tower is None:
         return _allowance(constants)
-    said = dict(settings.own)
-    limits = _limits(settings, said)
-    items = _items(tower, said, limits, resolved, constants)
+    options = VLLMOptions.of(settings)
+    limits = _limits(settings, options)
+    items = _items(tower, options, limits, resolved, constants)
     if not items:
         return NONE
     item = max(items, key=lambda one: one.tokens)
     budget = max(resolved.batched_tokens, item.tokens)
     count = _count(item, budget, _limit(limits, item.modality), resolved, constants)
     element = resolved.element
-    by_data = said.get("mm-encoder-tp-mode") == "data"
+    by_data = options.mm_encoder_tp_mode == "data"
     ways = parallelism.tensor if tower.cut and not by_data else 1
     here = ceil_div(count, parallelism.tensor) if by_data else count
     a, b, c, d = _LIVE[tower.kind]
@@ -154,9 +155,9 @@ def _allowance(constants: Constants) -> Encoder:
     return Encoder(0.0, 0.0, 0.0, size, 0.0, most, Known.ASSUMED, "")
 
 
-def _limits(settings: EngineSettings, said: Mapping[str, str]) -> dict[str, Any]:
+def _limits(settings: EngineSettings, options: VLLMOptions) -> dict[str, Any]:
     """Limits per prompt as said: numbers, or sizes with a number among them."""
-    limits: dict[str, Any] = json.loads(said.get("limit-mm-per-prompt", "{}"))
+    limits: dict[str, Any] = json.loads(options.limit_mm_per_prompt or "{}")
     for name, typed in ((_IMAGE, settings.images), (_VIDEO, settings.videos)):
         own = limits.get(name)
         if typed is not None:
@@ -179,9 +180,9 @@ def _whole(value: object) -> int | None:
     return value if type(value) is int and 0 < value <= _MOST else None
 
 
-def _pixels(said: Mapping[str, str], modality: str, default: int) -> int:
+def _pixels(options: VLLMOptions, modality: str, default: int) -> int:
     """Most pixels of an item, by ``--mm-processor-kwargs`` or as published."""
-    kwargs = json.loads(said.get("mm-processor-kwargs", "{}"))
+    kwargs = json.loads(options.mm_processor_kwargs or "{}")
     for part in (kwargs.get(f"{modality}s_kwargs"), kwargs):
         if not isinstance(part, dict):
             continue
@@ -203,7 +204,7 @@ def _count(item: _Item, budget: int, limit: int, resolved: Resolved, constants: 
 
 def _items(
     tower: Tower,
-    said: Mapping[str, str],
+    options: VLLMOptions,
     limits: Mapping[str, Any],
     resolved: Resolved,
     constants: Constants,
@@ -214,7 +215,7 @@ def _items(
     square = tower.edge * tower.edge
     marks = constants.flag("encoder_counts_marks")
     if tower.edge:
-        pixels = _pixels(said, _IMAGE, tower.pixels)
+        pixels = _pixels(options, _IMAGE, tower.pixels)
         tokens = max(1, pixels // square)
         if images:
             width, height = (_size(limits, _IMAGE, name) for name in ("width", "height"))
@@ -222,7 +223,7 @@ def _items(
             ran = max(1, run // square)
             found.append(_Item(_IMAGE, tokens, ran, ran * tower.merge))
         if videos and tower.video_pixels:
-            tokens = max(1, _pixels(said, _VIDEO, tower.video_pixels) // 2 // square)
+            tokens = max(1, _pixels(options, _VIDEO, tower.video_pixels) // 2 // square)
             budgeted = int(tokens * constants.number("encoder_tokens_per_video_token"))
             found.append(_Item(_VIDEO, budgeted, tokens, tokens * tower.merge))
         elif videos:

@@ -13,8 +13,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.base import NO_CACHE, Estimate, Known, Term, TermName, Workload
-from plimsoll.engines.layers import faults
+from plimsoll.engines.assemble import (
+    FEATURES,
+    BaseEngine,
+    Held,
+    around,
+    held_at_once,
+    room_for_cache,
+    weights_term,
+    worst_stage,
+)
+from plimsoll.engines.base import NO_CACHE, Estimate, Known, Term, TermName, Terms, Workload
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers, stage_weights
 from plimsoll.engines.layers.visible import visible_memory
@@ -24,29 +33,31 @@ from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.overheads import graphs, non_torch, outside
 from plimsoll.engines.vllm.traits import traits
 from plimsoll.errors import Unreadable
-from plimsoll.units import ceil_div
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism, Reading
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
     from plimsoll.engines.tables import Constants
-    from plimsoll.errors import Problem
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
 
 
-class VLLM:
+class VLLM(BaseEngine):
     """vLLM's memory model and command line; see `plimsoll.engines.base.Engine`."""
 
     name = "vllm"
     title = "vLLM"
     narrow_cache = "fp8"
-    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
+    features = FEATURES
 
     def estimate(
         self,
@@ -77,22 +88,27 @@ class VLLM:
             block_size=settings.block_size,
             batched_tokens=resolved.batched_tokens,
             draft=draft,
-            context=int(dict(settings.own).get("decode-context-parallel-size", 1)),
+            context=VLLMOptions.of(settings).decode_context_parallel_size or 1,
             apart=offload.groups_layers(settings, figures),
         )
         weights = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
-        requests, tokens, basis = _wanted(kv, workload, resolved, parallelism)
+        held = held_at_once(
+            workload,
+            resolved.max_model_len,
+            parallelism.data,
+            lambda requests, tokens: requests * kv.blocks(tokens),
+        )
         buffers = non_torch(parallelism, accelerator, figures)
-        stages: list[tuple[Term, ...]] = []
+        stages: list[Terms] = []
         beside = 0
         for stage, (start, end) in enumerate(bounds):
             size = (architecture, graphed, parallelism, end - start, accelerator, figures)
-            size_held = weights[stage] + multimodal.buffers(architecture, resolved)
-            held = _weights(size_held, figures, settings, resolved, architecture)
+            loaded = weights[stage] + multimodal.buffers(architecture, resolved)
+            whole = _weights(loaded, figures, settings, resolved, architecture)
             terms = (
-                offload.kept(architecture, settings, resolved.dtype, parallelism, stage, held),
-                _kv_term(kv, stage, requests, tokens, basis, resolved),
+                offload.kept(architecture, settings, resolved.dtype, parallelism, stage, whole),
+                _kv_term(kv, stage, held, resolved),
                 activation(profiled, settings, resolved, parallelism, stage, figures),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
@@ -101,14 +117,13 @@ class VLLM:
                     architecture, settings, draft, resolved, parallelism, stage, figures
                 ),
             )
-            stages.append(tuple(term for term in terms if term is not None))
+            stages.append(Terms(tuple(term for term in terms if term is not None)))
             beside = max(beside, outside(*size))
         physical = visible_memory(accelerator)
         asked = int(physical * resolved.utilization)
         usable = max(0, min(asked, physical - beside))
-        needs = [sum(term.bytes for term in terms) for terms in stages]
-        worst = needs.index(max(needs))
-        room = [usable - need + terms[1].bytes for need, terms in zip(needs, stages, strict=True)]
+        worst = worst_stage(stages)
+        room = room_for_cache(usable, stages)
         fixed = offload.fixed_cache(settings, kv.pool)
         if fixed is not None:
             room = list(fixed)
@@ -117,22 +132,24 @@ class VLLM:
         blocks = kv.holds(room)
         longest = kv.longest(room, max(resolved.max_model_len, architecture.max_model_len))
         return Estimate(
-            parallelism,
-            stages[worst],
-            worst,
-            physical,
-            usable,
-            resolved.utilization,
-            figures.version,
-            resolved.max_model_len,
-            resolved.seqs,
-            resolved.batched_tokens,
-            resolved.kv_dtype,
-            room[worst],
-            kv.tokens(blocks, resolved.max_model_len) * parallelism.data,
-            kv.concurrency(blocks, resolved.max_model_len) * parallelism.data,
-            longest,
-            _notes(architecture, settings, resolved, accelerator, figures, asked > usable),
+            parallelism=parallelism,
+            terms=stages[worst],
+            stage=worst,
+            physical=physical,
+            usable=usable,
+            utilization=resolved.utilization,
+            version=figures.version,
+            max_model_len=resolved.max_model_len,
+            max_num_seqs=resolved.seqs,
+            max_num_batched_tokens=resolved.batched_tokens,
+            kv_cache_dtype=resolved.kv_dtype,
+            kv_capacity=room[worst],
+            kv_tokens=kv.tokens(blocks, resolved.max_model_len) * parallelism.data,
+            max_concurrency=kv.concurrency(blocks, resolved.max_model_len) * parallelism.data,
+            largest_max_model_len=longest,
+            notes=tuple(
+                _notes(architecture, settings, resolved, accelerator, figures, asked > usable)
+            ),
         )
 
     def problems(
@@ -141,19 +158,13 @@ class VLLM:
         settings: EngineSettings,
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
-    ) -> tuple[Problem, ...]:
+    ) -> tuple[Finding, ...]:
         """Why vLLM would refuse to start, memory aside."""
         return checks.problems(architecture, settings, parallelism, accelerator)
 
-    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
-        """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
-        return faults.tensor_parallel_sizes(architecture, most)
-
-    def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, typed: Mapping[str, int | bool | None]
-    ) -> Reading:
+    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
         """The flags of ``vllm serve`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, typed)
+        return read_arguments(args, settings, asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``vllm serve`` that make it run as estimated."""
@@ -168,21 +179,20 @@ class VLLM:
 
 
 def _fixed_cache(
-    stages: list[tuple[Term, ...]], worst: int, fixed: Sequence[int], most: int, flag: str
-) -> tuple[int, list[tuple[Term, ...]]]:
+    stages: list[Terms], worst: int, fixed: Sequence[int], most: int, flag: str
+) -> tuple[int, list[Terms]]:
     """Usable bytes and terms where a flag that fixes the cache replaces the utilization.
 
     fixed: bytes of cache on each stage. A cache of that size is allocated whatever is asked of it.
     Where more is asked, the engine refuses: usable memory then ends with that cache, below the
     least that may be needed.
     """
-    cache_term = stages[worst][1]
+    cache_term = stages[worst][TermName.KV_CACHE]
     if cache_term.low > fixed[worst]:
-        others = sum(term.low for term in stages[worst]) - cache_term.low
-        return min(most, others + fixed[worst]), stages
+        return min(most, stages[worst].low_beside_cache + fixed[worst]), stages
     basis = f"fixed by {flag}; needed: {cache_term.basis}"
     held = [Term(TermName.KV_CACHE, size, size, size, Known.EXACT, basis) for size in fixed]
-    return most, [(terms[0], own, *terms[2:]) for terms, own in zip(stages, held, strict=True)]
+    return most, [terms.replaced(term) for terms, term in zip(stages, held, strict=True)]
 
 
 def _figures(settings: EngineSettings) -> Constants:
@@ -193,29 +203,12 @@ def _figures(settings: EngineSettings) -> Constants:
         return constants()
 
 
-def _wanted(
-    kv: Cache, workload: Workload, resolved: Resolved, parallelism: Parallelism
-) -> tuple[int, int, str]:
-    """Requests and tokens of each that one data-parallel rank must hold, and that in words."""
-    length = resolved.max_model_len
-    tokens = length
-    if workload.input_tokens is not None and workload.output_tokens is not None:
-        tokens = max(1, min(length, workload.input_tokens + workload.output_tokens))
-    requests = ceil_div(max(1, workload.concurrent or 1), parallelism.data)
-    if workload.concurrent is None or requests * kv.blocks(tokens) <= kv.blocks(length):
-        requests, tokens = 1, length
-    word = "request" if requests == 1 else "requests"
-    return requests, tokens, f"{requests} {word} x {tokens} tokens"
-
-
-def _kv_term(
-    kv: Cache, stage: int, requests: int, tokens: int, basis: str, resolved: Resolved
-) -> Term:
-    size = kv.need(stage, requests, tokens)
+def _kv_term(kv: Cache, stage: int, held: Held, resolved: Resolved) -> Term:
+    size = kv.need(stage, held.requests, held.tokens)
     known = Known.EXACT if resolved.kv_dtype in KNOWN_KV_DTYPES else Known.ASSUMED
     dtype = resolved.dtype if resolved.kv_dtype == "auto" else resolved.kv_dtype
     low = size if known is Known.EXACT else size // 4
-    words = f"{basis}, {dtype}" if kv.pool.groups else NO_CACHE
+    words = f"{held}, {dtype}" if kv.pool.groups else NO_CACHE
     return Term(TermName.KV_CACHE, size, low, size, known, words)
 
 
@@ -226,18 +219,11 @@ def _weights(
     resolved: Resolved,
     architecture: Architecture,
 ) -> Term:
-    held = quantization_in_force(architecture, settings.quantization)
-    figure = figures[_weight_band(architecture, held)]
-    exact = figure is figures["weight_band"]
-    word = held.method if held else settings.quantization
-    return Term(
-        TermName.WEIGHTS,
-        size,
-        int(size * (1 - figure.error)),
-        round(size * (1 + figure.error)),
-        Known.EXACT if exact else figure.known,
-        f"{word}, rest {resolved.dtype}" if word else resolved.dtype,
-    )
+    in_force = quantization_in_force(architecture, settings.quantization)
+    figure = figures[_weight_band(architecture, in_force)]
+    known = Known.EXACT if figure is figures["weight_band"] else figure.known
+    band = around(size, figure.error)
+    return weights_term(size, band, known, resolved.dtype, in_force, settings.quantization)
 
 
 def _weight_band(architecture: Architecture, held: Quantization | None) -> str:
@@ -265,33 +251,35 @@ def _notes(
     accelerator: Accelerator,
     figures: Constants,
     capped: bool,
-) -> tuple[str, ...]:
-    """What was assumed, in sentences."""
-    notes = []
+) -> Iterator[Finding]:
+    """What was assumed."""
     if figures.newer:
-        notes.append(
-            f"vLLM {figures.version} is newer than the constants known here; "
-            "those of the newest version are assumed"
+        yield finding(
+            Rule.NEWER_VERSION_ASSUMED,
+            Field.VERSION,
+            engine=VLLM.title,
+            version=figures.version,
         )
     if capped:
-        notes.append(
-            f"utilization {resolved.utilization} leaves no room for what vLLM does not count "
-            "(CUDA context, NCCL, graphs that are not charged); usable memory is reduced by it"
-        )
+        share = str(resolved.utilization)
+        yield finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share)
     if resolved.kv_dtype not in KNOWN_KV_DTYPES:
-        notes.append(f"KV cache dtype {resolved.kv_dtype} is not known here; 16 bits are assumed")
+        dtype = resolved.kv_dtype
+        yield finding(Rule.CACHE_DTYPE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)
     if not accelerator.certain:
-        notes.append(f"the memory of {accelerator.title} is nominal, not measured")
+        yield finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title)
     if settings.max_model_len is None and resolved.max_model_len < architecture.max_model_len:
-        notes.append(
-            f"vLLM starts this LongRoPE model with {resolved.max_model_len} tokens; "
-            f"maxModelLen may be up to {architecture.max_model_len}"
+        yield finding(
+            Rule.CONTEXT_MAY_BE_LONGER,
+            Field.MAX_MODEL_LEN,
+            length=resolved.max_model_len,
+            most=architecture.max_model_len,
         )
     if traits(architecture).states:
         pages = int(figures.number("state_pages"))
-        notes.append(f"recurrent layers keep {pages} page{'s' * (pages > 1)} of state a sequence")
-    if "skip-mm-profiling" in dict(settings.own):
-        notes.append("images take memory beside this estimate: --skip-mm-profiling measures none")
+        rule = Rule.STATE_PAGES if pages > 1 else Rule.STATE_PAGE
+        yield finding(rule, Field.VERSION, pages=pages)
+    if VLLMOptions.of(settings).skip_mm_profiling:
+        yield finding(Rule.IMAGES_NOT_PROFILED, Field.IMAGES)
     if settings.unread:
-        notes.append("not counted: " + ", ".join(settings.unread))
-    return tuple(notes)
+        yield finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread)

@@ -1,8 +1,7 @@
-"""Flags of vLLM's features into settings, and back: LoRA, drafts, images, offload, pooling.
+"""vLLM's features between flags and settings: LoRA, drafts, images, offload.
 
-It must not compute memory. What has a field of its own (`EngineSettings.lora`, `speculative`,
-`cpu_offload`, `images`) goes there, the rest into `EngineSettings.own`; a flag that contradicts a
-typed field is a problem.
+What has a field of its own (`EngineSettings.lora`, `speculative`, `cpu_offload`, `images`) goes
+there, the rest into `VLLMOptions`; a flag that contradicts a typed field is a problem.
 
     --speculative-config   JSON, or a dotted key at a time; --spec-method, --spec-model and
                            --spec-tokens; before 0.8.3 --speculative-model and
@@ -14,336 +13,233 @@ typed field is a problem.
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.engines.base import EngineSettings, Lora, Speculative
+from plimsoll.engines.base import Lora, Speculative
 from plimsoll.engines.vllm import multimodal, offload, speculative
-from plimsoll.errors import Problem, Unreadable, shown
-from plimsoll.units import GIB, MAX_BYTES
+from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from plimsoll.engines.base import EngineSettings
+    from plimsoll.engines.flags import Command
 
-    from plimsoll.engines.vllm.flags import Use
-
-_WORD: Final = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
-_PAIRS: Final = re.compile(r"[a-z_]{1,16}=[0-9]{1,6}(,[a-z_]{1,16}=[0-9]{1,6})*")
 _OLD_DRAFT_FLAGS: Final = (0, 8, 3)
 """Before this version a draft is said by flags of its own, not by ``--speculative-config``."""
 _MOST: Final = 10**9
 _TEXT, _COUNT = "text", "a whole number above 0"
-_DRAFT_KEYS: Final = (("method", _TEXT), ("model", _TEXT), ("num_speculative_tokens", _COUNT))
+_DRAFT_KEYS: Final = (
+    ("method", _TEXT, Field.SPECULATIVE_METHOD),
+    ("model", _TEXT, Field.SPECULATIVE_MODEL),
+    ("num_speculative_tokens", _COUNT, Field.SPECULATIVE_TOKENS),
+)
+_LIMITED: Final = (("image", Field.IMAGES), ("video", Field.VIDEOS))
+_OBJECTS: Final = (
+    "kv_transfer_config",
+    "limit_mm_per_prompt",
+    "mm_processor_kwargs",
+    "speculative_config",
+)
 
 
-class Features:
-    """The feature flags of one command line, as they come in."""
-
-    def __init__(self, integer: Callable[[str], int]) -> None:
-        """integer: how the engine reads a whole number above 0."""
-        self.said: dict[str, Any] = {}
-        self._where: dict[str, str] = {}
-        self._integer = integer
-
-    def take(self, use: Use, path: str) -> Problem | None:
-        """One use of a flag; gives what is wrong with its value."""
-        name = use.flag.name.removeprefix("--")
-        try:
-            value = self._value(use)
-        except Unreadable as error:
-            return Problem(
-                path, shown(" ".join(use.written)[:200]), f"{use.flag.name} as {error.wanted}"
+def with_features(command: Command) -> EngineSettings:
+    """The settings of a command line with its features in them; adds to its problems."""
+    options = command.options
+    settings = _images(command, _speculative(command, _lora(command, command.settings)))
+    amount = options.pop("cpu_offload_gb", None)
+    if amount is not None:
+        given = settings.cpu_offload
+        if given is not None and given != amount:
+            written = f"--cpu-offload-gb {amount / GIB:g} GiB"
+            _contradiction(
+                command, "cpu_offload_gb", written, Field.CPU_OFFLOAD, f"{given / GIB:g} GiB"
             )
-        if use.flag.kind == "object":
-            value = {**self.said.get(name, {}), **value}
-        self.said[name] = value
-        self._where.setdefault(name, path)
-        return None
+        settings = replace(settings, cpu_offload=amount or None)
+    for name in _OBJECTS:
+        if name in options:
+            options[name] = _text(options[name])
+    said = {name: value for name, value in options.items() if value is not False}
+    return replace(settings, options=VLLMOptions(**said).or_none())
 
-    def _value(self, use: Use) -> Any:
-        kind = use.flag.kind
-        if kind == "switch":
-            if use.values:
-                raise Unreadable(use.values[0], "a switch without a value")
-            return use.on
-        if not use.values or not use.on:
-            raise Unreadable("", "a flag with a value")
-        text = use.values[0].strip()
-        if kind == "object":
-            dotted = use.written[0].partition("=")[0].partition(".")[2]
-            return _nested(dotted, text) if dotted else _object(text)
-        if kind == "words":
-            return ",".join(use.values)
-        if kind == "word" and not _WORD.fullmatch(text):
-            raise Unreadable(text, "a word")
-        if kind == "number":
-            return _number(text)
-        if kind == "whole" and text == "0":
-            return 0
-        return self._integer(text) if kind in ("integer", "whole") else text[:256]
 
-    def into(
-        self, settings: EngineSettings, problems: list[Problem], warnings: list[str]
-    ) -> EngineSettings:
-        """The settings with these flags in them."""
-        said = dict(self.said)
-        settings = self._lora(said, settings, problems, warnings)
-        settings = self._speculative(said, settings, problems)
-        settings = self._images(said, settings, problems)
-        offload = said.pop("cpu-offload-gb", None)
-        if offload is not None:
-            self._one(
-                settings.cpu_offload, offload, "cpu-offload-gb", "engine.cpuOffload", problems
-            )
-            settings = replace(settings, cpu_offload=offload or None)
-        own = [(name, value) for name, value in said.items() if value is not False]
-        texts = {name: value if isinstance(value, str) else _text(value) for name, value in own}
-        return replace(settings, own=(*settings.own, *sorted(texts.items())))
-
-    def _one(self, typed: Any, value: Any, name: str, field: str, problems: list[Problem]) -> None:
-        """A problem where a typed field says something else than a flag."""
-        if typed is not None and value is not None and typed != value:
-            own = f"{typed / GIB:g} GiB" if name == "cpu-offload-gb" else _text(typed)
-            given = f"{value / GIB:g} GiB" if name == "cpu-offload-gb" else _text(value)
-            problems.append(
-                Problem(
-                    self._where.get(name, "spec.engine.extraArgs"),
-                    f"--{name} {given}",
-                    f"the same as spec.{field} ({own})",
-                    "say it in one place only",
-                )
-            )
-
-    def _lora(
-        self, said: dict[str, Any], settings: EngineSettings, problems: list[Problem],
-        warnings: list[str],
-    ) -> EngineSettings:  # fmt: skip
-        typed = settings.lora
-        on = said.pop("enable-lora", None)
-        details = [n for n in said if "lora" in n]
-        if typed is not None and on is False:
-            problems.append(
-                Problem(
-                    self._where["enable-lora"],
-                    "--no-enable-lora",
-                    "no flag beside spec.engine.lora that switches it off",
-                    "remove one of the two",
-                )
-            )
-        if typed is None and not on:
-            for name in details:
-                del said[name]
-                warnings.append(
-                    f"{self._where[name]}: --{name} changes nothing without --enable-lora"
-                )
-            return settings
-        slots, rank = said.pop("max-loras", None), said.pop("max-lora-rank", None)
-        given = typed or Lora()
-        self._one(given.slots, slots, "max-loras", "engine.lora.maxLoras", problems)
-        self._one(given.rank, rank, "max-lora-rank", "engine.lora.maxRank", problems)
-        return replace(settings, lora=Lora(slots or given.slots, rank or given.rank))
-
-    def _speculative(
-        self, said: dict[str, Any], settings: EngineSettings, problems: list[Problem]
-    ) -> EngineSettings:
-        config = dict(said.pop("speculative-config", {}))
-        where = "speculative-config"
-        old = {
-            "method": said.pop("spec-method", None),
-            "model": said.pop("spec-model", said.pop("speculative-model", None)),
-            "num_speculative_tokens": said.pop(
-                "spec-tokens", said.pop("num-speculative-tokens", None)
-            ),
-        }
-        config.update({key: value for key, value in old.items() if value is not None})
-        if not config:
-            return settings
-        self._where.setdefault(where, next(iter(self._where.values())))
-        if config.get("model") in ("[ngram]", "ngram"):
-            config["method"] = "ngram"
-            del config["model"]
-        found: dict[str, Any] = {}
-        for key, wanted in _DRAFT_KEYS:
-            found[key] = config.pop(key, None)
-            if found[key] is not None and not _is(found[key], wanted):
-                problems.append(
-                    Problem(
-                        self._where[where], f"{key}: {shown(str(found[key]))}", f"{key} as {wanted}"
-                    )
-                )
-                found[key] = None
-        typed = settings.speculative or Speculative()
-        for key, own, field in (
-            ("method", typed.method or None, "method"),
-            ("model", typed.model or None, "model"),
-            ("num_speculative_tokens", typed.tokens, "tokens"),
-        ):
-            self._one(own, found[key], where, f"engine.speculative.{field}", problems)
-        if config:
-            said[where] = config
-        return replace(
-            settings,
-            speculative=Speculative(
-                found["method"] or typed.method,
-                found["model"] or typed.model,
-                found["num_speculative_tokens"] or typed.tokens,
-            ),
+def _contradiction(command: Command, option: str, written: str, field: Field, typed: str) -> None:
+    command.problems.append(
+        finding(
+            Rule.FEATURE_CONTRADICTS_FIELD,
+            Field.EXTRA_ARGS,
+            index=command.places.get(option),
+            written=written,
+            typed=field,
+            value=typed,
         )
+    )
 
-    def _images(
-        self, said: dict[str, Any], settings: EngineSettings, problems: list[Problem]
-    ) -> EngineSettings:
-        limits = dict(said.pop("limit-mm-per-prompt", {}))
-        for name, limit in limits.items():
-            count = limit.get("count", 1) if isinstance(limit, dict) else limit
-            if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MOST:
-                problems.append(
-                    Problem(
-                        self._where["limit-mm-per-prompt"],
-                        f"{shown(name)}: {shown(_text(limit)[:80])}",
-                        "a whole number of items",
-                    )
-                )
-                return settings
-        for name, typed, field in (
-            ("image", settings.images, "images"),
-            ("video", settings.videos, "videos"),
-        ):
-            limit = limits.get(name)
-            if limit is None:
-                continue
-            count = limit.get("count", 1) if isinstance(limit, dict) else limit
-            path = f"workload.{field}PerPrompt"
-            self._one(typed, count, "limit-mm-per-prompt", path, problems)
-            if not isinstance(limit, dict):
-                settings = replace(settings, **{field: count})
-                del limits[name]
-        if said.get("language-model-only"):
-            self._one(
-                settings.images, 0, "language-model-only", "workload.imagesPerPrompt", problems
-            )
-        if limits:
-            said["limit-mm-per-prompt"] = limits
+
+def _compare(command: Command, option: str, value: Any, field: Field, typed: Any) -> None:
+    """A problem if a typed field says something else than a flag."""
+    if typed is not None and value is not None and typed != value:
+        written = f"--{option.replace('_', '-')} {_text(value)}"
+        _contradiction(command, option, written, field, _text(typed))
+
+
+def _lora(command: Command, settings: EngineSettings) -> EngineSettings:
+    options, typed = command.options, settings.lora
+    on = options.pop("enable_lora", None)
+    details = [name for name in options if "lora" in name]
+    if typed is not None and on is False:
+        index = command.places["enable_lora"]
+        command.problems.append(finding(Rule.LORA_SWITCHED_OFF, Field.EXTRA_ARGS, index=index))
+    if typed is None and not on:
+        for name in details:
+            del options[name]
+            flag, index = f"--{name.replace('_', '-')}", command.places[name]
+            vain = finding(Rule.LORA_FLAG_IN_VAIN, Field.EXTRA_ARGS, index=index, flag=flag)
+            command.warnings.append(vain)
         return settings
+    slots, rank = options.pop("max_loras", None), options.pop("max_lora_rank", None)
+    given = typed or Lora()
+    _compare(command, "max_loras", slots, Field.LORA_SLOTS, given.slots)
+    _compare(command, "max_lora_rank", rank, Field.LORA_RANK, given.rank)
+    return replace(settings, lora=Lora(slots or given.slots, rank or given.rank))
 
 
-def without_unmodelled(settings: EngineSettings) -> EngineSettings:
-    """The settings with what no model here covers moved to `EngineSettings.unread`."""
-    unread: list[str] = []
+def _speculative(command: Command, settings: EngineSettings) -> EngineSettings:
+    options, option = command.options, "speculative_config"
+    config = dict(options.pop(option, {}))
+    model = options.pop("spec_model", options.pop("speculative_model", None))
+    tokens = options.pop("spec_tokens", options.pop("num_speculative_tokens", None))
+    old = {
+        "method": options.pop("spec_method", None),
+        "model": model,
+        "num_speculative_tokens": tokens,
+    }
+    config.update({key: value for key, value in old.items() if value is not None})
+    if not config:
+        return settings
+    command.places.setdefault(option, next(iter(command.places.values())))
+    if config.get("model") in ("[ngram]", "ngram"):
+        config["method"] = "ngram"
+        del config["model"]
+    typed = settings.speculative or Speculative()
+    given = (typed.method or None, typed.model or None, typed.tokens)
+    draft: dict[str, Any] = {}
+    for (key, wanted, field), typed_value in zip(_DRAFT_KEYS, given, strict=True):
+        value = config.pop(key, None)
+        if value is not None and not _is(value, wanted):
+            index = command.places[option]
+            rule, shown = Rule.DRAFT_CONFIG, str(value)
+            command.problems.append(
+                finding(rule, Field.EXTRA_ARGS, index=index, key=key, value=shown, wanted=wanted)
+            )
+            value = None
+        _compare(command, option, value, field, typed_value)
+        draft[key] = value
+    if config:
+        options[option] = config
+    return replace(
+        settings,
+        speculative=Speculative(
+            draft["method"] or typed.method,
+            draft["model"] or typed.model,
+            draft["num_speculative_tokens"] or typed.tokens,
+        ),
+    )
+
+
+def _images(command: Command, settings: EngineSettings) -> EngineSettings:
+    options, option = command.options, "limit_mm_per_prompt"
+    limits = dict(options.pop(option, {}))
+    for kind, limit in limits.items():
+        if not _is_count(_count(limit)):
+            text, index = _text(limit)[:80], command.places[option]
+            command.problems.append(
+                finding(Rule.ITEM_LIMIT, Field.EXTRA_ARGS, index=index, kind=kind, limit=text)
+            )
+            return settings
+    for kind, field in _LIMITED:
+        limit = limits.get(kind)
+        if limit is None:
+            continue
+        _compare(command, option, _count(limit), field, getattr(settings, field.value))
+        if not isinstance(limit, dict):
+            settings = replace(settings, **{field.value: limit})
+            del limits[kind]
+    if options.get("language_model_only"):
+        _compare(command, "language_model_only", 0, Field.IMAGES, settings.images)
+    if limits:
+        options[option] = limits
+    return settings
+
+
+def unmodelled(settings: EngineSettings) -> tuple[EngineSettings, dict[str, object]]:
+    """The settings without what no model here covers, and that as options to be written."""
+    options, out = VLLMOptions.of(settings), dict[str, object]()
     if settings.speculative is not None and not speculative.modelled(settings):
-        draft = replace(EngineSettings(), speculative=settings.speculative)
-        keys = ("speculative-config",)
-        rest = tuple((name, value) for name, value in settings.own if name in keys)
-        unread += flags(replace(draft, own=rest), _OLD_DRAFT_FLAGS)
-        settings = replace(
-            settings,
-            speculative=None,
-            own=tuple((name, value) for name, value in settings.own if name not in keys),
-        )
-    for name, value in settings.own:
-        held = name == "kv-transfer-config" and not offload.holds_on_the_host(value)
-        if held or (name == "mm-processor-kwargs" and not multimodal.only_sizes(value)):
-            unread.append(f"--{name}={value}")
-            settings = replace(settings, own=tuple(o for o in settings.own if o[0] != name))
-    if not unread:
-        return settings
-    return replace(settings, unread=(*settings.unread, *unread))
+        out |= _draft(settings.speculative, options, _OLD_DRAFT_FLAGS)
+        settings = replace(settings, speculative=None)
+        options = replace(options, speculative_config=None)
+    transfer, kwargs = options.kv_transfer_config, options.mm_processor_kwargs
+    if transfer is not None and not offload.holds_on_the_host(transfer):
+        out["kv_transfer_config"] = transfer
+        options = replace(options, kv_transfer_config=None)
+    if kwargs is not None and not multimodal.only_sizes(kwargs):
+        out["mm_processor_kwargs"] = kwargs
+        options = replace(options, mm_processor_kwargs=None)
+    return (replace(settings, options=options.or_none()), out) if out else (settings, out)
 
 
-def _read(text: str) -> dict[str, Any]:
-    """A JSON object that was read before."""
-    value: dict[str, Any] = json.loads(text) if text else {}
-    return value
-
-
-def flags(settings: EngineSettings, version: tuple[int, int, int]) -> list[str]:
-    """The flags that say these features, as this version of the engine takes them."""
-    rest = dict(settings.own)
-    out: list[str] = []
+def options_to_write(settings: EngineSettings, version: tuple[int, int, int]) -> dict[str, object]:
+    """The options that say these features, as this version of the engine takes them."""
+    options = VLLMOptions.of(settings)
+    out: dict[str, object] = asdict(options)
     if settings.lora is not None:
-        out.append("--enable-lora")
-        if settings.lora.slots is not None:
-            out.append(f"--max-loras={settings.lora.slots}")
-        if settings.lora.rank is not None:
-            out.append(f"--max-lora-rank={settings.lora.rank}")
+        out |= {
+            "enable_lora": True,
+            "max_loras": settings.lora.slots,
+            "max_lora_rank": settings.lora.rank,
+        }
     if settings.speculative is not None:
-        out += _draft_flags(
-            settings.speculative, _read(rest.pop("speculative-config", "")), version
-        )
-    if settings.cpu_offload:
-        out.append(f"--cpu-offload-gb={settings.cpu_offload / GIB:g}")
-    limits = _read(rest.pop("limit-mm-per-prompt", ""))
+        out |= _draft(settings.speculative, options, version)
+    out["cpu_offload_gb"] = settings.cpu_offload
+    limits = json.loads(options.limit_mm_per_prompt or "{}")
     typed = {"image": settings.images, "video": settings.videos}
     limits = {name: n for name, n in typed.items() if n is not None} | limits
     if settings.images == 0 and settings.videos == 0:
         limits.setdefault("audio", 0)
-    if limits:
-        out.append(f"--limit-mm-per-prompt={_text(limits)}")
-    for name, value in rest.items():
-        if name == "lora-target-modules":
-            out += [f"--{name}", *value.split(",")]
-        else:
-            out.append(f"--{name}" if value == "true" else f"--{name}={value}")
+    out["limit_mm_per_prompt"] = _text(limits) if limits else None
     return out
 
 
-def _draft_flags(
-    draft: Speculative, rest: Mapping[str, Any], version: tuple[int, int, int]
-) -> list[str]:
+def _draft(
+    draft: Speculative, options: VLLMOptions, version: tuple[int, int, int]
+) -> dict[str, object]:
     if version < _OLD_DRAFT_FLAGS:
         model = "[ngram]" if draft.method == "ngram" else draft.model
-        found = [("speculative-model", model), ("num-speculative-tokens", draft.tokens)]
-        return [f"--{name}={value}" for name, value in found if value]
+        return {"speculative_model": model, "num_speculative_tokens": draft.tokens}
     config = {"method": draft.method, "model": draft.model, "num_speculative_tokens": draft.tokens}
     said = {key: value for key, value in config.items() if value}
-    return [f"--speculative-config={_text({**said, **rest})}"]
+    rest = json.loads(options.speculative_config or "{}")
+    return {"speculative_config": _text({**said, **rest})}
 
 
 def _is(value: object, wanted: str) -> bool:
     """Whether a value of JSON is what is wanted of it."""
     if wanted == _TEXT:
         return isinstance(value, str) and len(value) <= 256
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST
+    return _is_count(value) and value != 0
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
+def _count(limit: object) -> object:
+    """The number of items in a limit, which may be an object of sizes with a number in it."""
+    return limit.get("count", 1) if isinstance(limit, dict) else limit
 
 
 def _text(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), sort_keys=True)
-
-
-def _object(text: str) -> dict[str, Any]:
-    """A JSON object, or pairs with ``=``. Raises `Unreadable`."""
-    if _PAIRS.fullmatch(text):
-        pairs = (pair.partition("=") for pair in text.split(","))
-        return {name: int(value) for name, _, value in pairs}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise Unreadable(text[:80], "a JSON object")
-    return value
-
-
-def _nested(dotted: str, text: str) -> dict[str, Any]:
-    """``a.b`` and a value as nested objects; the value as JSON where it is some, else as text."""
-    try:
-        value: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text
-    for key in reversed(dotted.split(".")):
-        value = {key.replace("-", "_"): value}
-    made: dict[str, Any] = value
-    return made
-
-
-def _number(text: str) -> int:
-    """GiB with a fraction, in bytes."""
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        raise Unreadable(text, "a number of GiB") from None
-    if not value.is_finite() or not 0 <= value * GIB <= MAX_BYTES:
-        raise Unreadable(text, "a number of GiB, 0 or more")
-    return int(value * GIB)

@@ -33,6 +33,7 @@ from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
 from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import local_shape, stage_layers
 from plimsoll.engines.vllm.constants import parse_version
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.models.architecture import Part, Split
 from plimsoll.units import ceil_div
 
@@ -76,17 +77,19 @@ def lora(
     if wanted is None:
         return None
     slots, rank = wanted.slots or DEFAULT_SLOTS, wanted.rank or DEFAULT_RANK
-    said = dict(settings.own)
+    options = VLLMOptions.of(settings)
     key = (
-        "vllm.lora", slots, rank, WEIGHT_BYTES.get(said.get("lora-dtype", "auto"), element),
+        "vllm.lora", slots, rank, WEIGHT_BYTES.get(options.lora_dtype or "auto", element),
         element, parallelism.tensor, parallelism.data, parallelism.pipeline, parallelism.expert,
-        said.get("fully-sharded-loras"), said.get("lora-target-modules"),
-        said.get("enable-moe-shared-loras"), said.get("lora-extra-vocab-size"), constants.version,
+        options.fully_sharded_loras, options.lora_target_modules,
+        options.enable_moe_shared_loras, options.lora_extra_vocab_size, constants.version,
     )  # fmt: skip
     sizes = remembered(
         architecture,
         key,
-        lambda: _Slots(architecture, said, slots, rank, element, parallelism, constants).stages(),
+        lambda: _Slots(
+            architecture, options, slots, rank, element, parallelism, constants
+        ).stages(),
     )
     size = sizes[stage]
     words = f"{slots} slot{'s' * (slots > 1)} of rank {rank}"
@@ -128,20 +131,21 @@ class _Slots:
     """The sizes of all slots of a model under one split."""
 
     def __init__(
-        self, architecture: Architecture, said: dict[str, str], slots: int, rank: int,
+        self, architecture: Architecture, options: VLLMOptions, slots: int, rank: int,
         element: int, parallelism: Parallelism, constants: Constants,
     ) -> None:  # fmt: skip
         self._architecture, self._parallelism = architecture, parallelism
         self._slots, self._rank, self._element = slots, rank, element
-        self._bytes = WEIGHT_BYTES.get(said.get("lora-dtype", "auto"), element)
-        self._sharded = "fully-sharded-loras" in said
-        self._shared = "enable-moe-shared-loras" in said
-        targets = said.get("lora-target-modules", "")
-        self._targets = frozenset(targets.split(",")) if targets else None
+        self._bytes = WEIGHT_BYTES.get(options.lora_dtype or "auto", element)
+        self._sharded = bool(options.fully_sharded_loras)
+        self._shared = bool(options.enable_moe_shared_loras)
+        targets = options.lora_target_modules
+        self._targets = frozenset(targets) if targets else None
         self._version = parse_version(constants.version)
         self._extra = 0
         if self._version < _EXTRA_UNTIL:
-            self._extra = int(said.get("lora-extra-vocab-size", DEFAULT_EXTRA))
+            extra = options.lora_extra_vocab_size
+            self._extra = DEFAULT_EXTRA if extra is None else extra
 
     def stages(self) -> tuple[int, ...]:
         """Bytes on a rank of every pipeline stage."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.vllm.constants import parse_version
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.models.architecture import Part, Split
 
 if TYPE_CHECKING:
@@ -51,12 +52,12 @@ def text_only(architecture: Architecture, settings: EngineSettings) -> bool:
 
     A modality of which nothing is said is taken, where the model knows it.
     """
-    said = dict(settings.own)
-    if "language-model-only" in said:
+    options = VLLMOptions.of(settings)
+    if options.language_model_only:
         return True
     if settings.images != 0:
         return False
-    limits = json.loads(said.get("limit-mm-per-prompt", "{}"))
+    limits = json.loads(options.limit_mm_per_prompt or "{}")
     videos = settings.videos if settings.videos is not None else _count(limits.get("video", 1))
     seen = architecture.tower is None or architecture.tower.videos
     heard = any(tensor.part is Part.AUDIO for tensor in architecture.outside)
@@ -96,14 +97,14 @@ def loaded(
         if version >= since:
             return remembered(architecture, ("vllm.text",), lambda: _without_towers(architecture))
         return architecture
-    if dict(settings.own).get("mm-encoder-tp-mode") == "data":
+    if VLLMOptions.of(settings).mm_encoder_tp_mode == "data":
         return remembered(architecture, ("vllm.whole tower",), lambda: _whole_towers(architecture))
     return architecture
 
 
 def _without_towers(architecture: Architecture) -> Architecture:
     rest = tuple(t for t in architecture.outside if t.part not in _TOWERS)
-    return replace(architecture, outside=rest, multimodal=False, tower=None, memo={})
+    return replace(architecture, outside=rest, multimodal=False, tower=None)
 
 
 def _whole_towers(architecture: Architecture) -> Architecture:
@@ -111,18 +112,18 @@ def _whole_towers(architecture: Architecture) -> Architecture:
         replace(t, split=Split.NONE) if t.part in (Part.VISION, Part.AUDIO) else t
         for t in architecture.outside
     )
-    return replace(architecture, outside=whole, memo={})
+    return replace(architecture, outside=whole)
 
 
 def profiled(architecture: Architecture, settings: EngineSettings) -> Architecture:
     """The model as its activation peak is measured: as one of text where the encoder is not run."""
     if not architecture.multimodal:
         return architecture
-    if text_only(architecture, settings) or "skip-mm-profiling" in dict(settings.own):
+    if text_only(architecture, settings) or VLLMOptions.of(settings).skip_mm_profiling:
         return remembered(
             architecture,
             ("vllm.not profiled",),
-            lambda: replace(architecture, multimodal=False, memo={}),
+            lambda: replace(architecture, multimodal=False),
         )
     return architecture
 

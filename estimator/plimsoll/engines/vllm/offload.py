@@ -28,6 +28,7 @@ from plimsoll.engines.base import Known
 from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
 from plimsoll.engines.vllm.constants import parse_version
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _connector(config: str) -> str:
 
 def groups_layers(settings: EngineSettings, constants: Constants) -> bool:
     """Whether layers may be cached by kind: a KV connector that cannot makes them all full."""
-    config = dict(settings.own).get("kv-transfer-config")
+    config = VLLMOptions.of(settings).kv_transfer_config
     if config is None:
         return True
     able = _connector(config) in _BY_KIND
@@ -80,11 +81,11 @@ def kept(
 
     dtype: of the unquantized weights. weights: the term before.
     """
-    said = dict(settings.own)
-    group, backend = int(said.get("offload-group-size", 0)), said.get("offload-backend", "auto")
+    options = VLLMOptions.of(settings)
+    group, backend = options.offload_group_size, options.offload_backend
     if group and backend != "uva":
-        number = min(group, int(said.get("offload-num-in-group", 1)))
-        steps = int(said.get("offload-prefetch-step", 1))
+        number = min(group, _or_one(options.offload_num_in_group))
+        steps = _or_one(options.offload_prefetch_step)
         layers = _layer_bytes(architecture, settings, dtype, parallelism)
         start, end = stage_layers(len(layers), parallelism.pipeline)[stage]
         gone = [size for i, size in enumerate(layers[start:end]) if i % group >= group - number]
@@ -99,6 +100,10 @@ def kept(
     out = min(amount, sum(here))
     beyond = min(sum(here) - out, int(max(here, default=0) * _LARGEST_SHARE))
     return _less(weights, out, beyond, f"{out / GIB:.1f} GiB in host memory")
+
+
+def _or_one(number: int | None) -> int:
+    return 1 if number is None else number
 
 
 def _less(weights: Term, out: int, beyond: int, words: str) -> Term:
@@ -130,9 +135,7 @@ def _measured(
     architecture: Architecture, quantization: str, dtype: str, split: Parallelism
 ) -> tuple[int, ...]:
     def alone(block: Block) -> int:
-        part = replace(
-            architecture, blocks=(block,), outside=(), extra=(), rotary_elements=0, memo={}
-        )
+        part = replace(architecture, blocks=(block,), outside=(), extra=(), rotary_elements=0)
         return stage_weights(part, dtype, quantization, split)[0]
 
     sizes = {key: alone(b) for key, b in {id(b): b for b in architecture.blocks}.items()}
@@ -141,9 +144,9 @@ def _measured(
 
 def fixed_cache(settings: EngineSettings, pool: Pool) -> Sequence[int] | None:
     """Bytes of cache on each stage where its size is fixed by flag; None where it is not."""
-    blocks = dict(settings.own).get("num-gpu-blocks-override")
+    blocks = VLLMOptions.of(settings).num_gpu_blocks_override
     if blocks is not None:
-        return [int(blocks) * size for size in pool.stage_bytes]
+        return [blocks * size for size in pool.stage_bytes]
     if settings.kv_cache_memory is not None:
         return [settings.kv_cache_memory] * len(pool.stage_bytes)
     return None
@@ -151,5 +154,5 @@ def fixed_cache(settings: EngineSettings, pool: Pool) -> Sequence[int] | None:
 
 def fixing_flag(settings: EngineSettings) -> str:
     """The flag that fixes the cache, for people."""
-    blocks = "num-gpu-blocks-override"
-    return f"--{blocks}" if blocks in dict(settings.own) else "--kv-cache-memory-bytes"
+    by_blocks = VLLMOptions.of(settings).num_gpu_blocks_override is not None
+    return "--num-gpu-blocks-override" if by_blocks else "--kv-cache-memory-bytes"

@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.memo import remembered
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.models.architecture import MixerKind, Part
 
 if TYPE_CHECKING:
@@ -40,13 +41,13 @@ _BARE: Final = frozenset(
 
 def is_pooling(architecture: Architecture, settings: EngineSettings) -> bool:
     """Whether the model gives vectors or scores, not text."""
-    if not settings.own and architecture.class_name.endswith("ForCausalLM"):
+    if not settings.options.said() and architecture.class_name.endswith("ForCausalLM"):
         return False
-    said = dict(settings.own)
-    runner = said.get("runner", "auto")
-    if runner == "pooling" or said.get("task") in _TASKS or said.get("convert") in _CONVERTS:
+    options = VLLMOptions.of(settings)
+    runner = options.runner or "auto"
+    if runner == "pooling" or options.task in _TASKS or options.convert in _CONVERTS:
         return True
-    if runner != "auto" or said.get("task", "auto") != "auto":
+    if runner != "auto" or (options.task or "auto") != "auto":
         return False
     name = architecture.class_name
     if name.endswith(_POOLERS) or name in _BARE:
@@ -61,11 +62,11 @@ def loaded(architecture: Architecture) -> Architecture:
 
 def _loaded(architecture: Architecture) -> Architecture:
     rest = tuple(t for t in architecture.outside if t.part is not Part.HEAD)
-    return replace(architecture, outside=rest, memo={})
+    return replace(architecture, outside=rest)
 
 
 def without_logits(architecture: Architecture) -> Architecture:
     """The model as its activation peak is measured: no logits."""
     return remembered(
-        architecture, ("vllm.no logits",), lambda: replace(architecture, vocab_size=0, memo={})
+        architecture, ("vllm.no logits",), lambda: replace(architecture, vocab_size=0)
     )

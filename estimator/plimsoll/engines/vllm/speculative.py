@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
 from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_weights
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.models.architecture import (
     Architecture,
     Block,
@@ -144,7 +145,7 @@ def _part_of(architecture: Architecture, block: Block, outside: tuple[Tensor, ..
     """One layer in the target's sizes as a model of its own."""
     return replace(
         architecture, blocks=(block,), outside=outside, extra=(), rotary_elements=0,
-        multimodal=False, memo={},
+        multimodal=False,
     )  # fmt: skip
 
 
@@ -245,7 +246,7 @@ def term(
         rows = -(-architecture.vocab_size // parallelism.tensor)
         weights += rows * architecture.hidden_size * resolved.element
     buffers = 2 * resolved.batched_tokens * draft.model.hidden_size * resolved.element
-    config = json.loads(dict(settings.own).get("speculative-config", "{}"))
+    config = json.loads(VLLMOptions.of(settings).speculative_config or "{}")
     if config.get("draft_sample_method") == "probabilistic":
         buffers += resolved.seqs * draft.tokens * architecture.vocab_size * 4
     size = weights + buffers

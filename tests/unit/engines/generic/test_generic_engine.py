@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, T4, hybrid, latent, moe, windows
-from plimsoll.engines.base import EngineSettings, Estimate, Known, Parallelism, TermName, Workload
+from plimsoll.engines.base import (
+    AskedSplit,
+    EngineSettings,
+    Estimate,
+    Known,
+    Parallelism,
+    TermName,
+    Workload,
+)
 from plimsoll.engines.generic.engine import Generic
 from plimsoll.engines.vllm.engine import VLLM
+from worded import notes_in, worded
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -73,42 +80,31 @@ def test_it_never_denies_where_the_weights_alone_would_go_in(
     )  # fmt: skip
     assert e.required_low <= e.required <= e.required_high
     assert all(0 <= t.low <= t.bytes <= t.high for t in e.terms)
-    if e.term(TermName.WEIGHTS).bytes <= e.physical:
+    if e.terms[TermName.WEIGHTS].bytes <= e.physical:
         assert e.required_low <= e.usable
 
 
 def test_every_term_but_the_weights_is_assumed() -> None:
     e = run()
-    assert {t.known for t in e.terms[1:]} == {Known.ASSUMED}
-    assert e.term(TermName.WEIGHTS).known is Known.MODELLED
-    assert any("not known here" in note for note in e.notes)
+    assert {t.known for t in e.terms if t.name is not TermName.WEIGHTS} == {Known.ASSUMED}
+    assert e.terms[TermName.WEIGHTS].known is Known.MODELLED
+    assert any("not known here" in note for note in notes_in(e))
 
 
 def test_weights_are_those_that_vllm_would_hold() -> None:
     split = Parallelism(tensor=4)
     theirs = VLLM().estimate(LLAMA_70B, EngineSettings(), Workload(), split, H100)
     assert (
-        run(LLAMA_70B, split=split).term(TermName.WEIGHTS).bytes
-        == theirs.term(TermName.WEIGHTS).bytes
+        run(LLAMA_70B, split=split).terms[TermName.WEIGHTS].bytes
+        == theirs.terms[TermName.WEIGHTS].bytes
     )
-
-
-@pytest.mark.parametrize("model", sorted(MODELS))
-def test_more_context_never_needs_less_and_more_gpus_never_more_weights(model: str) -> None:
-    needs = [run(MODELS[model], max_model_len=n).required for n in (1, 512, 8192, 32768)]
-    assert all(a <= b for a, b in pairwise(needs))
-    held = [
-        run(MODELS[model], split=Parallelism(tensor=n)).term(TermName.WEIGHTS).bytes
-        for n in ENGINE.tensor_parallel_sizes(MODELS[model], 8)
-    ]
-    assert all(a >= b for a, b in pairwise(held))
 
 
 def test_flags_that_sound_of_memory_are_named_and_all_are_passed_on() -> None:
     args = ("--model", "x", "--kv-cache-type=q8", "--name", "a b", "--list", "1", "2", "-v")
-    found = ENGINE.read_arguments(args, EngineSettings(name="generic"), {"tensor": 2})
+    found = ENGINE.read_arguments(args, EngineSettings(name="generic"), AskedSplit(tensor=2))
     assert found.settings.unread == ("--kv-cache-type=q8",)
-    assert found.tensor == 2
+    assert found.split.tensor == 2
     e = run()
     written = ENGINE.arguments(e, found.settings)
     assert sorted(written) == sorted(args)
@@ -118,15 +114,10 @@ def test_mig_slices_do_not_work_together() -> None:
     from dataclasses import replace
 
     slice_ = replace(A100, mig_of="nvidia-a100-80gb", mig_profile="1g.10gb")
-    found = ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(tensor=2), slice_)
+    found = worded(ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(tensor=2), slice_))
     assert "MIG slices cannot work together" in str(found[0])
 
 
 def test_more_stages_than_layers_are_refused() -> None:
-    found = ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(pipeline=33), None)
+    found = worded(ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(pipeline=33), None))
     assert "at most 32" in str(found[0])
-
-
-@given(st.lists(st.text(max_size=20)))
-def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, EngineSettings(name="generic"), {})

@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from architectures import L4, LLAMA_8B
-from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
-from plimsoll.engines.llama_cpp.arguments import grammar
+from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Reading, Workload
+from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
+from worded import problems_in, warnings_in
 
 ENGINE = LlamaCpp()
 SAID = EngineSettings("llama.cpp", quantization="q8_0")
 
 
 def read(*args: str, **typed: object) -> Reading:
-    return ENGINE.read_arguments(args, replace(SAID, **typed), {})  # type: ignore[arg-type]
+    return ENGINE.read_arguments(args, replace(SAID, **typed), NOTHING_ASKED)  # type: ignore[arg-type]
 
 
 def written(said: EngineSettings, gpus: int = 1) -> tuple[str, ...]:
@@ -33,15 +32,15 @@ def test_short_and_long_flags_say_the_same() -> None:
         "--cache-type-k", "q8_0", "--flash-attn", "on",
     )  # fmt: skip
     assert short == long
-    assert (short.problems, short.warnings) == ((), ())
+    assert (short.problems, warnings_in(short)) == ((), ())
     assert short.settings.max_num_seqs == 2
-    assert dict(short.settings.own) == {
-        "ctx-size": "4096", "gpu-layers": "20", "cache-type-k": "q8_0", "flash-attn": "on",
-    }  # fmt: skip
+    assert short.settings.options == LlamaCppOptions(
+        ctx_size=4096, gpu_layers="20", cache_type_k="q8_0", flash_attn="on"
+    )
 
 
 def test_a_value_after_an_equals_sign_is_refused_as_the_engine_refuses_it() -> None:
-    (only,) = read("--ctx-size=4096").problems
+    (only,) = problems_in(read("--ctx-size=4096"))
     assert str(only) == (
         'spec.engine.extraArgs[0]: Invalid value: "--ctx-size=4096": the flag and its value as '
         'two entries: llama.cpp does not read --flag=value; write --ctx-size and "4096"'
@@ -64,13 +63,13 @@ def test_an_engine_that_may_shrink_what_is_asked_is_named() -> None:
 
 
 def test_a_flag_that_contradicts_a_typed_field_names_both() -> None:
-    (only,) = read("-np", "2", max_num_seqs=4).problems
+    (only,) = problems_in(read("-np", "2", max_num_seqs=4))
     assert "the same as spec.engine.maxNumSeqs (4)" in str(only)
 
 
 def test_an_unknown_flag_is_passed_on_with_a_warning() -> None:
     reading = read("--no-such-flag", "--port", "8080")
-    assert "is no flag of llama.cpp known here" in reading.warnings[0]
+    assert "is no flag of llama.cpp known here" in warnings_in(reading)[0]
     assert reading.settings.flags == ("--no-such-flag", "--port 8080")
 
 
@@ -93,7 +92,7 @@ def test_the_name_of_a_file_says_its_type(args: tuple[str, ...], file: str) -> N
 
 
 def test_a_file_of_another_type_than_the_one_said_is_a_problem() -> None:
-    (only,) = read("-m", "model-Q4_K_M.gguf").problems
+    (only,) = problems_in(read("-m", "model-Q4_K_M.gguf"))
     assert "a file of the type in spec.engine.quantization (q8_0)" in str(only)
 
 
@@ -113,11 +112,11 @@ def test_what_was_written_reads_back_to_the_same_settings() -> None:
         "-ub", "256", "--swa-full", "-nkvo", "-ts", "3,1", "--n-cpu-moe", "2", "--jinja",
         "-ot", "exps=CPU",
     ).settings  # fmt: skip
-    again = ENGINE.read_arguments(written(said, 2), SAID, {})
+    again = ENGINE.read_arguments(written(said, 2), SAID, NOTHING_ASKED)
     assert again.problems == ()
-    own = dict(again.settings.own)
-    assert dict(said.own).items() <= own.items()
-    assert own["kv-unified"] == "False"
+    options = LlamaCppOptions.of(again.settings)
+    assert set(said.options.said()) <= set(options.said())
+    assert options.kv_unified is False
     assert again.settings.max_num_seqs == 2
     assert again.settings.unread == said.unread
     assert again.settings.flags == said.flags
@@ -132,15 +131,3 @@ def test_several_gpus_are_told_to_split_by_layers() -> None:
 def test_an_old_build_gets_no_flag_that_it_does_not_know() -> None:
     args = written(replace(SAID, version="b5000", max_model_len=4096))
     assert args == ("--n-gpu-layers", "999", "--ctx-size", "4096")
-
-
-@pytest.mark.parametrize("alias", sorted(grammar().aliases))
-def test_every_alias_leads_to_a_flag_that_is_known(alias: str) -> None:
-    g = grammar()
-    name = g.find(alias)
-    assert name in g.typed or name in g.memory or name in g.harmless
-
-
-@given(st.lists(st.text(max_size=12) | st.sampled_from(["-c", "-ngl", "-fa", "--kv-unified"])))
-def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, SAID, {})

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from plimsoll.accelerators.types import Accelerator
-from plimsoll.engines.base import EngineSettings, Estimate, Parallelism, TermName, Workload
+from plimsoll.engines.base import (
+    NOTHING_ASKED,
+    EngineSettings,
+    Estimate,
+    Parallelism,
+    TermName,
+    Workload,
+)
 from plimsoll.engines.llama_cpp.constants import or_newest
 from plimsoll.engines.llama_cpp.defaults import resolve
 from plimsoll.engines.llama_cpp.devices import loads
@@ -90,7 +97,7 @@ def architecture(name: str) -> Architecture:
 
 def started(log: Log) -> Estimate:
     settings = EngineSettings("llama.cpp", version=log.build, quantization=log.file)
-    reading = ENGINE.read_arguments(log.args, settings, {})
+    reading = ENGINE.read_arguments(log.args, settings, NOTHING_ASKED)
     assert reading.problems == ()
     parallelism = Parallelism(1, log.gpus)
     return ENGINE.estimate(architecture(log.model), reading.settings, Workload(), parallelism, GPU)
@@ -99,7 +106,7 @@ def started(log: Log) -> Estimate:
 def per_gpu(log: Log) -> list[tuple[float, float]]:
     """MiB of weights and of cache on every GPU."""
     settings = EngineSettings("llama.cpp", version=log.build, quantization=log.file)
-    settings = ENGINE.read_arguments(log.args, settings, {}).settings
+    settings = ENGINE.read_arguments(log.args, settings, NOTHING_ASKED).settings
     figures = or_newest(log.build)
     resolved = resolve(architecture(log.model), settings, Workload(), figures)
     return [
@@ -143,7 +150,7 @@ def test_the_cache_is_as_logged_to_the_byte(log: Log) -> None:
 @pytest.mark.parametrize("log", [case for case in LOGS if case.compute], ids=ids)
 def test_a_compute_buffer_lies_in_its_band(log: Log) -> None:
     assert log.compute is not None
-    term = started(log).term(TermName.ACTIVATION)
+    term = started(log).terms[TermName.ACTIVATION]
     assert term.low <= log.compute * MIB <= term.high
 
 
@@ -160,7 +167,7 @@ def test_a_compute_buffer_lies_in_its_band(log: Log) -> None:
 def test_compute_buffers_are_near_what_was_logged(name: str, near: float) -> None:
     for log in LOGS:
         if log.model == name and log.compute:
-            found = started(log).term(TermName.ACTIVATION).bytes / MIB
+            found = started(log).terms[TermName.ACTIVATION].bytes / MIB
             assert found == pytest.approx(log.compute, rel=near)
 
 
@@ -176,11 +183,11 @@ def test_attention_over_a_quantized_cache_keeps_one_layer_unpacked() -> None:
     log = Log(
         "Qwen/Qwen3.5-35B-A3B", "q4_k_m", "b9440", args, 1, None, None, None, 3892, "PR 23861"
     )
-    term = started(log).term(TermName.ACTIVATION)
+    term = started(log).terms[TermName.ACTIVATION]
     assert "unpacked" in term.basis
     assert term.low <= 3892 * MIB <= term.high
     plain = started(Log(*(*list(vars(log).values())[:3], args[:8] + args[12:], 1, *[None] * 4, "")))
-    copied = term.bytes - plain.term(TermName.ACTIVATION).bytes
+    copied = term.bytes - plain.terms[TermName.ACTIVATION].bytes
     assert copied / MIB == pytest.approx(8275 - 7981, abs=2)
 
 
@@ -188,12 +195,12 @@ def test_masks_over_a_long_context_make_up_most_of_a_buffer() -> None:
     """200,192 cells: 391 and 195 MiB of masks, 654.78 MiB in all."""
     log = next(case for case in LOGS if case.model == "Qwen/Qwen3.5-27B")
     unpacked = 200192 * 2 * 4 * 256 * 2
-    buffer = started(log).term(TermName.ACTIVATION).bytes - unpacked
+    buffer = started(log).terms[TermName.ACTIVATION].bytes - unpacked
     assert buffer / MIB == pytest.approx(654.78, rel=0.07)
 
 
 def test_a_cuda_context_takes_what_three_gpus_logged_beside_their_buffers() -> None:
     """451, 456 and 456 MiB unaccounted: https://github.com/ggml-org/llama.cpp/pull/15860."""
-    context = started(LOGS[0]).term(TermName.NON_TORCH)
+    context = started(LOGS[0]).terms[TermName.NON_TORCH]
     assert context.bytes / MIB == pytest.approx(451, abs=6)
     assert context.low < 451 * MIB < context.high

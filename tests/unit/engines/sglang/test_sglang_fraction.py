@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,9 +11,13 @@ from architectures import A100, B200, H100, L4, LLAMA_8B, latent
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.sglang.constants import TABLE, tier
-from plimsoll.engines.sglang.defaults import resolve
+from plimsoll.engines.sglang.defaults import SGLangOptions, resolve
 from plimsoll.engines.sglang.fraction import prefill_graph_sizes
+from plimsoll.engines.sglang.overheads import graph_sizes
 from plimsoll.units import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RTX_4090 = Accelerator(
     "nvidia-rtx-4090", "NVIDIA GeForce RTX 4090", 24564 * MIB, "nvidia.com/gpu", "ada", (8, 9), 8
@@ -72,7 +77,7 @@ def test_graphs_of_prefill_are_reserved_for_from_0_5_10_on() -> None:
 
 def test_switching_prefill_graphs_off_gives_their_reserve_back() -> None:
     settings = EngineSettings(
-        name="sglang", version="0.5.12", own=(("disable-piecewise-cuda-graph", "True"),)
+        name="sglang", version="0.5.12", options=SGLangOptions(disable_piecewise_cuda_graph=True)
     )
     assert fraction("0.5.12", settings=settings) == fraction("0.5.9")
 
@@ -115,3 +120,14 @@ def test_chunk_and_graphs_follow_the_gpu_size_and_the_version(
 ) -> None:
     own = tier(version, mib)
     assert (own.chunk, own.graphs, own.graphs_from_four) == (chunk, graphs, from_four)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(graph_sizes, [0, 3, 52, 53]), (prefill_graph_sizes, [0, 1, 30, 30])],
+)
+def test_captured_sizes_are_counted_at_once_however_large_the_batch(
+    count: Callable[[int], int], expected: list[int]
+) -> None:
+    assert [count(most) for most in (0, 4, 512, 544)] == expected
+    assert count(1 << 60) > 1 << 50

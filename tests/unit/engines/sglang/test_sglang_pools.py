@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import H100, build, dense, hybrid, latent, windows
-from plimsoll.engines.base import EngineSettings, Parallelism
+from plimsoll.engines.base import NO_OPTIONS, EngineSettings, Options, Parallelism
 from plimsoll.engines.sglang.constants import TABLE
-from plimsoll.engines.sglang.defaults import resolve
+from plimsoll.engines.sglang.defaults import SGLangOptions, resolve
 from plimsoll.engines.sglang.pools import Pools, StageCells, pools
 from plimsoll.models.architecture import Architecture, Block, FeedForward, Mixer, MixerKind
 from plimsoll.units import GIB
@@ -26,7 +26,7 @@ def made(
     model: Architecture,
     tensor: int = 1,
     version: str = VERSION,
-    own: tuple[tuple[str, str], ...] = (),
+    options: Options = NO_OPTIONS,
     kv: str = "",
     page: int | None = None,
     seqs: int | None = None,
@@ -37,7 +37,7 @@ def made(
         version=version,
         kv_cache_dtype=kv,
         block_size=page,
-        own=own,
+        options=options,
         max_num_seqs=seqs,
         utilization=Decimal("0.8"),
     )
@@ -117,12 +117,12 @@ def test_states_take_nine_nineteenths_of_the_memory() -> None:
 
 
 def test_without_a_radix_cache_a_request_takes_one_slot_of_state() -> None:
-    kept, cut = made(hybrid()), made(hybrid(), own=(("disable-radix-cache", "True"),))
+    kept, cut = made(hybrid()), made(hybrid(), options=SGLangOptions(disable_radix_cache=True))
     assert (kept.per_request, cut.per_request) == (3, 1)
 
 
 def test_slots_that_are_said_are_allocated_whatever_is_asked() -> None:
-    own = made(hybrid(), own=(("max-mamba-cache-size", "40"),))
+    own = made(hybrid(), options=SGLangOptions(max_mamba_cache_size=40))
     assert own.need(0, 1, 1) >= 40 * own.stages[0].slot
 
 
@@ -132,7 +132,7 @@ def test_pages_round_tokens_down() -> None:
 
 
 def test_max_total_tokens_ends_the_pool() -> None:
-    own = made(dense(), own=(("max-total-tokens", "1000"),))
+    own = made(dense(), options=SGLangOptions(max_total_tokens=1000))
     assert own.tokens([own.stages[0].full * 100000]) == 1000
 
 
@@ -142,7 +142,7 @@ def test_a_model_that_is_not_known_to_slide_keeps_every_token_everywhere() -> No
     oss = replace(model, class_name="GptOssForCausalLM")
     assert made(oss).stages[0].sliding > 0
     assert made(oss, version="0.5.5").stages[0].sliding == 0
-    assert made(oss, own=(("disable-hybrid-swa-memory", "True"),)).stages[0].sliding == 0
+    assert made(oss, options=SGLangOptions(disable_hybrid_swa_memory=True)).stages[0].sliding == 0
 
 
 CELLS = st.builds(

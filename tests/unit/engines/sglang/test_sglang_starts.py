@@ -65,7 +65,7 @@ def test_tokens_of_the_pool_are_as_logged(row: Logged) -> None:
 
 @pytest.mark.parametrize("row", [r for r in LOGGED if r.weights], ids=lambda r: r.model)
 def test_weights_are_as_logged(row: Logged) -> None:
-    term = estimate_of(row).term(TermName.WEIGHTS)
+    term = estimate_of(row).terms[TermName.WEIGHTS]
     assert term.bytes / GIB == pytest.approx(row.weights, rel=0.005)
     assert term.low <= row.weights * GIB <= term.high
 

@@ -116,10 +116,10 @@ def test_an_engine_of_llama_2_7b_in_fp8_leaves_what_the_guide_logs() -> None:
     found = estimate(
         "meta-llama/Llama-2-7b-hf", version="0.11", quantization="fp8", kv_cache_dtype="fp8"
     )
-    assert found.term(TermName.WEIGHTS).bytes / MIB == pytest.approx(6678, rel=0.005)
-    held = found.term(TermName.ACTIVATION)
+    assert found.terms[TermName.WEIGHTS].bytes / MIB == pytest.approx(6678, rel=0.005)
+    held = found.terms[TermName.ACTIVATION]
     assert held.low < 1357 * MIB < held.high
-    left = found.physical - found.required + found.term(TermName.KV_CACHE).bytes
+    left = found.physical - found.required + found.terms[TermName.KV_CACHE].bytes
     assert left / GIB == pytest.approx(70.48, rel=0.01)
     assert found.kv_capacity / GIB == pytest.approx(63.44, rel=0.01)
 
@@ -127,14 +127,14 @@ def test_an_engine_of_llama_2_7b_in_fp8_leaves_what_the_guide_logs() -> None:
 def test_an_engine_of_a_small_model_with_the_default_batch_spends_most_on_logits() -> None:
     """0.77 + 2.66 + 5.76 GB: https://github.com/NVIDIA/TensorRT-LLM/issues/1188."""
     found = estimate("Qwen/Qwen2.5-0.5B-Instruct", version="0.14")
-    assert found.term(TermName.ACTIVATION).bytes / GIB == pytest.approx(9.18, rel=0.02)
+    assert found.terms[TermName.ACTIVATION].bytes / GIB == pytest.approx(9.18, rel=0.02)
     assert found.max_num_seqs == 2048
 
 
 def test_gpt_oss_on_the_pytorch_backend_is_inside_the_bands() -> None:
     """63.52 GiB of weights and a peak of 0.85 GiB logged in December 2025."""
     found = estimate("openai/gpt-oss-120b", version="1.1.0")
-    held = found.term(TermName.WEIGHTS)
-    peak = found.term(TermName.ACTIVATION)
+    held = found.terms[TermName.WEIGHTS]
+    peak = found.terms[TermName.ACTIVATION]
     assert held.low < 63.52 * GIB < held.high
     assert peak.low < 0.85 * GIB < peak.high

@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import H100, LLAMA_70B
-from plimsoll.engines.base import EngineSettings, Parallelism, Reading, Workload
+from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
 from plimsoll.engines.vllm.arguments import arguments, read_arguments
 from plimsoll.engines.vllm.engine import VLLM
+from worded import problems_in, warnings_in
 
 
 def read(*args: str, **typed: object) -> Reading:
     split = {k: typed.pop(k) for k in ("tensor", "pipeline", "data", "expert") if k in typed}
-    return read_arguments(args, replace(EngineSettings(), **typed), split)  # type: ignore[arg-type]
+    asked = AskedSplit(**split)  # type: ignore[arg-type]
+    return read_arguments(args, replace(EngineSettings(), **typed), asked)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ def read(*args: str, **typed: object) -> Reading:
 def test_a_length_is_read_in_every_spelling_that_vllm_takes(args: list[str]) -> None:
     reading = read(*args)
     assert reading.settings.max_model_len == 32768
-    assert (reading.problems, reading.warnings) == ((), ())
+    assert (problems_in(reading), warnings_in(reading)) == ((), ())
 
 
 def test_all_typed_flags_are_read() -> None:
@@ -44,8 +46,8 @@ def test_all_typed_flags_are_read() -> None:
         "--max-num-batched-tokens=8k", "--dtype=half", "--block-size", "32",
         "--kv-cache-memory-bytes", "10G",
     )  # fmt: skip
-    assert (reading.tensor, reading.pipeline, reading.data, reading.expert) == (4, 2, 2, True)
-    assert reading.problems == ()
+    assert reading.split == AskedSplit(4, 2, 2, True)
+    assert problems_in(reading) == ()
     assert reading.settings == EngineSettings(
         dtype="half",
         quantization="fp8",
@@ -61,20 +63,20 @@ def test_all_typed_flags_are_read() -> None:
 
 def test_a_flag_that_says_the_same_as_a_typed_field_is_fine() -> None:
     reading = read("--max-model-len=8192", "-tp", "2", max_model_len=8192, tensor=2)
-    assert reading.problems == ()
-    assert reading.tensor == 2
+    assert problems_in(reading) == ()
+    assert reading.split.tensor == 2
 
 
 def test_a_flag_that_contradicts_a_typed_field_names_both() -> None:
     reading = read("--port=8000", "-tp", "4", "--max-model-len=4096", max_model_len=8192, tensor=2)
-    first, second = map(str, reading.problems)
+    first, second = map(str, problems_in(reading))
     assert first == (
         'spec.engine.extraArgs[1]: Invalid value: "-tp 4": '
         "the same as spec.engine.parallelism.tensor (2); say it in one place only"
     )
     assert second.startswith("spec.engine.extraArgs[3]")
     assert "spec.engine.maxModelLen (8192)" in second
-    assert reading.tensor == 2
+    assert reading.split.tensor == 2
     assert reading.settings.max_model_len == 8192
 
 
@@ -104,7 +106,7 @@ def test_a_flag_that_touches_memory_and_is_not_read_is_named(args: list[str]) ->
     reading = read(*args)
     assert len(reading.settings.unread) == 1
     assert reading.settings.flags == ()
-    assert (reading.problems, reading.warnings) == ((), ())
+    assert (problems_in(reading), warnings_in(reading)) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -124,17 +126,19 @@ def test_a_flag_that_touches_no_memory_is_passed_on(args: list[str]) -> None:
     reading = read(*args)
     assert len(reading.settings.flags) == 1
     assert reading.settings.unread == ()
-    assert (reading.problems, reading.warnings) == ((), ())
+    assert (problems_in(reading), warnings_in(reading)) == ((), ())
 
 
 def test_an_unknown_flag_is_passed_on_with_a_warning() -> None:
     reading = read("--frobnicate=7")
     assert reading.settings.flags == ("--frobnicate=7",)
-    assert 'spec.engine.extraArgs[0]: "--frobnicate=7" is no flag of vLLM' in reading.warnings[0]
+    assert (
+        'spec.engine.extraArgs[0]: "--frobnicate=7" is no flag of vLLM' in warnings_in(reading)[0]
+    )
 
 
 def test_two_arguments_in_one_entry_are_a_problem_with_the_way_out() -> None:
-    problem = str(read("--max-model-len 8192").problems[0])
+    problem = str(problems_in(read("--max-model-len 8192"))[0])
     assert "one argument per entry" in problem
     assert "--flag=value" in problem
 
@@ -157,19 +161,19 @@ def test_two_arguments_in_one_entry_are_a_problem_with_the_way_out() -> None:
 )
 def test_a_value_that_vllm_would_not_take_is_a_problem_at_its_place(args: list[str]) -> None:
     reading = read(*args)
-    assert [p.path for p in reading.problems] == ["spec.engine.extraArgs[0]"]
+    assert [p.path for p in problems_in(reading)] == ["spec.engine.extraArgs[0]"]
 
 
 def test_the_last_of_two_equal_flags_holds_and_that_is_said() -> None:
     reading = read("-tp=2", "-tp=4")
-    assert reading.tensor == 4
-    assert "given twice" in reading.warnings[0]
+    assert reading.split.tensor == 4
+    assert "given twice" in warnings_in(reading)[0]
 
 
 @given(st.lists(st.text(max_size=30) | st.sampled_from(["--dtype", "-tp", "--x=", "-", "--"])))
 def test_no_arguments_break_the_reading(args: list[str]) -> None:
     reading = read(*args)
-    assert all(p.path.startswith("spec.engine.extraArgs[") for p in reading.problems)
+    assert all(p.path.startswith("spec.engine.extraArgs[") for p in problems_in(reading))
 
 
 def test_the_flags_to_run_say_the_split_and_the_length_and_what_the_user_said() -> None:
@@ -201,7 +205,7 @@ def test_the_flags_to_run_read_back_as_the_same_settings() -> None:
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), split, H100)
     reading = read(*arguments(estimate, settings))
     assert reading.settings == settings
-    assert (reading.tensor, reading.data, reading.expert) == (2, 4, True)
+    assert reading.split == AskedSplit(2, data=4, expert=True)
 
 
 def test_a_length_left_to_the_engine_stays_with_the_engine() -> None:

@@ -36,7 +36,7 @@ def seen(
 
 def peak(name: str, *flags: str, version: str = "0.23.0", tensor: int = 1) -> Term:
     found = estimate(name, *flags, version=version, tensor=tensor, gpu=SMALL)
-    return found.term(TermName.ACTIVATION)
+    return found.terms[TermName.ACTIVATION]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ def test_the_text_pass_runs_beside_what_the_encoder_was_given_and_gave_back() ->
     """Gemma 3 (0.19.0, T 8192): 32 images of 3 x 896 x 896 and 256 tokens of 5376."""
     found = seen(GEMMA, version="0.19.0")
     assert found.held == 2 * 32 * (3 * 896 * 896 + 256 * 5376)
-    with_images = estimate(GEMMA, version="0.19.0").term(TermName.ACTIVATION).bytes
-    text = estimate(GEMMA, "--language-model-only", version="0.19.0").term(TermName.ACTIVATION)
+    with_images = estimate(GEMMA, version="0.19.0").terms[TermName.ACTIVATION].bytes
+    text = estimate(GEMMA, "--language-model-only", version="0.19.0").terms[TermName.ACTIVATION]
     assert with_images == text.bytes + found.held
 
 
@@ -151,7 +151,7 @@ def test_outputs_were_padded_to_the_budget_for_two_releases() -> None:
 def test_deepstack_holds_its_outputs_and_buffers_of_the_batch() -> None:
     """Qwen3-VL-8B on a B200 (16384 batched tokens from 0.28 on) loaded 16.97 GiB."""
     found = estimate(DEEP, version="0.28.0", gpu="nvidia-b200")
-    assert found.term(TermName.WEIGHTS).bytes / GIB == pytest.approx(16.97, abs=0.02)
+    assert found.terms[TermName.WEIGHTS].bytes / GIB == pytest.approx(16.97, abs=0.02)
     settings = Settings(version="0.28.0")
     figures = constants("0.28.0")
     resolved = resolve(model(DEEP), settings, _GPUS["nvidia-b200"], figures)
@@ -205,9 +205,9 @@ def test_up_to_0_10_the_item_that_is_run_fits_the_batch_and_not_the_context() ->
 
 
 def test_a_tower_that_nobody_knows_keeps_an_allowance() -> None:
-    unknown = replace(model(SEEING), tower=None, memo={})
-    found = estimate(unknown, version="0.19.0").term(TermName.ACTIVATION)
-    text = estimate(SEEING, "--language-model-only", version="0.19.0").term(TermName.ACTIVATION)
+    unknown = replace(model(SEEING), tower=None)
+    found = estimate(unknown, version="0.19.0").terms[TermName.ACTIVATION]
+    text = estimate(SEEING, "--language-model-only", version="0.19.0").terms[TermName.ACTIVATION]
     assert found.known is Known.ASSUMED
     assert found.bytes - text.bytes == pytest.approx(0.15 * GIB, abs=1)
     assert found.high - found.bytes > GIB
@@ -217,7 +217,7 @@ def test_the_first_engines_pass_is_only_the_end_of_a_band() -> None:
     """Qwen2.5-VL-3B on 0.7 peaked at 4.06 GiB, with images and a prompt of 32768 tokens."""
     found = estimate(
         "Qwen/Qwen2.5-VL-3B-Instruct", "--max-model-len=32768", version="0.7.3", gpu=SMALL
-    ).term(TermName.ACTIVATION)
+    ).terms[TermName.ACTIVATION]
     assert found.known is Known.ASSUMED
     assert found.low < 4.06 * GIB < found.high
 

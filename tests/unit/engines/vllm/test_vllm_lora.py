@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from plimsoll.engines.base import Known, TermName
 from plimsoll.engines.layers.allocator import allocated
 from vllm_features import RANKS, estimate, extra, read
+from worded import warnings_in
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 MOE = "Qwen/Qwen3-30B-A3B"
@@ -101,8 +102,8 @@ def test_a_tower_has_no_slots() -> None:
 
 
 def test_graphs_are_captured_with_and_without_adapters() -> None:
-    plain = estimate(LLAMA).term(TermName.CUDA_GRAPHS)
-    graphs = estimate(LLAMA, "--enable-lora").term(TermName.CUDA_GRAPHS)
+    plain = estimate(LLAMA).terms[TermName.CUDA_GRAPHS]
+    graphs = estimate(LLAMA, "--enable-lora").terms[TermName.CUDA_GRAPHS]
     assert graphs.bytes == 2 * plain.bytes
     assert graphs.low == plain.low
     assert graphs.known is Known.ASSUMED
@@ -115,7 +116,7 @@ def test_without_adapters_there_is_no_line_for_them() -> None:
 def test_a_rank_without_the_switch_changes_nothing_and_says_so() -> None:
     reading = read("--max-lora-rank=64")
     assert reading.settings.lora is None
-    assert reading.warnings == (
+    assert warnings_in(reading) == (
         "spec.engine.extraArgs[0]: --max-lora-rank changes nothing without --enable-lora",
     )
 
@@ -146,5 +147,5 @@ def test_pipeline_stages_share_the_slots_without_losing_any(model: str, pipeline
 
 def test_the_first_engine_does_not_refuse_for_slots_that_it_makes_after_measuring() -> None:
     for version, certain in (("0.7.3", False), ("0.8.5", True)):
-        term = estimate(LLAMA, "--enable-lora", version=version).term(TermName.LORA)
+        term = estimate(LLAMA, "--enable-lora", version=version).terms[TermName.LORA]
         assert (term.low > 0) is certain

@@ -11,6 +11,7 @@ from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.models.architecture import Part
 from vllm_features import Settings, estimate, model, read
+from worded import notes_in, problems_in
 
 SEEING = "Qwen/Qwen2.5-VL-7B-Instruct"
 GEMMA = "google/gemma-3-27b-it"
@@ -19,7 +20,7 @@ TEXT = ("--limit-mm-per-prompt", '{"image": 0, "video": 0}')
 
 def weights(name: str, *flags: str, version: str = "", tensor: int = 1) -> int:
     found = estimate(name, *flags, version=version, tensor=tensor)
-    return found.term(TermName.WEIGHTS).bytes
+    return found.terms[TermName.WEIGHTS].bytes
 
 
 def tower_bytes(name: str) -> int:
@@ -57,17 +58,19 @@ def test_families_left_their_towers_out_at_different_releases() -> None:
 
 
 def test_no_encoder_is_profiled_where_no_image_may_come() -> None:
-    seeing = estimate(SEEING).term(TermName.ACTIVATION)
-    text = estimate(SEEING, "--language-model-only").term(TermName.ACTIVATION)
+    seeing = estimate(SEEING).terms[TermName.ACTIVATION]
+    text = estimate(SEEING, "--language-model-only").terms[TermName.ACTIVATION]
     assert text.bytes < seeing.bytes
     assert text.high < seeing.high
 
 
 def test_an_encoder_that_is_not_profiled_is_loaded_and_its_images_are_named() -> None:
     found = estimate(SEEING, "--skip-mm-profiling")
-    assert found.term(TermName.WEIGHTS) == estimate(SEEING).term(TermName.WEIGHTS)
-    assert found.term(TermName.ACTIVATION).bytes < estimate(SEEING).term(TermName.ACTIVATION).bytes
-    assert any("--skip-mm-profiling" in note for note in found.notes)
+    assert found.terms[TermName.WEIGHTS] == estimate(SEEING).terms[TermName.WEIGHTS]
+    assert (
+        found.terms[TermName.ACTIVATION].bytes < estimate(SEEING).terms[TermName.ACTIVATION].bytes
+    )
+    assert any("--skip-mm-profiling" in note for note in notes_in(found))
 
 
 @given(st.integers(1, 999), st.sampled_from(["0.9.2", "0.13.0", "0.19.0", "0.33.0"]))
@@ -83,11 +86,11 @@ def test_a_tower_split_by_data_is_whole_on_every_rank() -> None:
 
 def test_the_typed_limit_and_the_flag_agree_or_it_is_an_error() -> None:
     typed = Settings(images=0, videos=0)
-    assert weights(SEEING) > estimate(SEEING, settings=typed).term(TermName.WEIGHTS).bytes
+    assert weights(SEEING) > estimate(SEEING, settings=typed).terms[TermName.WEIGHTS].bytes
     assert read(*TEXT, settings=typed).problems == ()
     assert read("--language-model-only", settings=typed).problems == ()
     for flags in (('--limit-mm-per-prompt={"image": 4}',), ("--limit-mm-per-prompt", "image=4")):
-        problem = str(read(*flags, settings=typed).problems[0])
+        problem = str(problems_in(read(*flags, settings=typed))[0])
         assert "the same as spec.workload.imagesPerPrompt (0)" in problem
     assert read("--language-model-only", settings=Settings(images=2)).problems
 

@@ -10,6 +10,7 @@ from plimsoll.engines.base import Known, Parallelism, TermName
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.units import GIB
 from vllm_features import Settings, estimate, model, read
+from worded import problems_in, worded
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 LARGE = "meta-llama/Meta-Llama-3-70B-Instruct"
@@ -18,12 +19,12 @@ KIMI = "moonshotai/Kimi-K2-Instruct"
 
 def weights(name: str, *flags: str, pipeline: int = 1, settings: Settings | None = None) -> int:
     found = estimate(name, *flags, pipeline=pipeline, settings=settings)
-    return found.term(TermName.WEIGHTS).bytes
+    return found.terms[TermName.WEIGHTS].bytes
 
 
 def test_seventy_gib_out_leave_what_a_start_up_on_gh200_logged() -> None:
     # "Loading model weights took 61.2922 GB", https://github.com/vllm-project/vllm/pull/6496
-    term = estimate(LARGE, "--cpu-offload-gb", "70").term(TermName.WEIGHTS)
+    term = estimate(LARGE, "--cpu-offload-gb", "70").terms[TermName.WEIGHTS]
     assert term.low / GIB <= 61.2922 <= term.high / GIB
     assert term.bytes / GIB == pytest.approx(61.2922, rel=0.005)
     assert term.known is Known.MODELLED
@@ -52,7 +53,7 @@ def test_the_typed_field_and_the_flag_agree_or_it_is_an_error() -> None:
     typed = Settings(cpu_offload=10 * GIB)
     assert weights(LLAMA, settings=typed) == weights(LLAMA, "--cpu-offload-gb=10")
     assert read("--cpu-offload-gb=10", settings=typed).problems == ()
-    problem = str(read("--cpu-offload-gb=8", settings=typed).problems[0])
+    problem = str(problems_in(read("--cpu-offload-gb=8", settings=typed))[0])
     assert "the same as spec.engine.cpuOffload (10 GiB)" in problem
 
 
@@ -76,7 +77,7 @@ def test_a_connector_ends_the_grouping_of_layers_by_kind_before_0_23() -> None:
     name = "google/gemma-3-27b-it"
 
     def need(*flags: str, version: str) -> int:
-        return estimate(name, *flags, version=version).term(TermName.KV_CACHE).bytes
+        return estimate(name, *flags, version=version).terms[TermName.KV_CACHE].bytes
 
     assert need(flag, version="0.19.0") > need(version="0.19.0")
     assert need(flag, version="0.26.0") == need(version="0.26.0")
@@ -86,7 +87,7 @@ def test_a_number_of_blocks_fixes_the_cache() -> None:
     found = estimate(LLAMA, "--num-gpu-blocks-override=10000")
     assert found.kv_capacity == 10000 * 16 * 2 * 8 * 128 * 2 * 32
     assert found.kv_tokens == 160_000
-    assert found.term(TermName.KV_CACHE).known is Known.EXACT
+    assert found.terms[TermName.KV_CACHE].known is Known.EXACT
 
 
 def test_fewer_blocks_than_one_request_takes_do_not_fit() -> None:
@@ -108,7 +109,7 @@ def test_a_context_split_must_divide_the_ranks_and_find_copies_to_split() -> Non
     def problems(name: str, tensor: int, ways: int) -> list[str]:
         settings = read("-dcp", str(ways)).settings
         found = VLLM().problems(model(name), settings, Parallelism(tensor), None)
-        return [p.path for p in found]
+        return [p.path for p in worded(found)]
 
     assert problems(KIMI, 8, 8) == []
     assert problems(KIMI, 8, 3) == ["spec.engine.parallelism.tensor"]
@@ -133,5 +134,10 @@ def test_prefetched_groups_never_need_more_than_none(group: int, number: int, st
 
 @given(st.sampled_from([1, 2, 4, 8]))
 def test_a_context_split_never_needs_more_cache(ways: int) -> None:
-    whole = estimate(KIMI, tensor=8).term(TermName.KV_CACHE).bytes
-    assert estimate(KIMI, "-dcp", str(ways), tensor=8).term(TermName.KV_CACHE).bytes <= whole
+    whole = estimate(KIMI, tensor=8).terms[TermName.KV_CACHE].bytes
+    assert estimate(KIMI, "-dcp", str(ways), tensor=8).terms[TermName.KV_CACHE].bytes <= whole
+
+
+def test_an_amount_that_no_machine_has_is_a_problem_and_no_error_of_ours() -> None:
+    (problem,) = problems_in(read("--cpu-offload-gb=1e999999"))
+    assert problem.wanted == "--cpu-offload-gb as a number of GiB, 0 or more"

@@ -26,29 +26,29 @@ BERT = {
 def test_a_pooling_model_makes_no_logits_and_loads_no_head(flags: tuple[str, ...]) -> None:
     found, plain = estimate(QWEN, *flags), estimate(QWEN)
     head = 151936 * 4096 * 2
-    weights = (e.term(TermName.WEIGHTS).bytes for e in (plain, found))
+    weights = (e.terms[TermName.WEIGHTS].bytes for e in (plain, found))
     spared = next(weights) - next(weights)
     assert spared == pytest.approx(head, rel=0.002)
-    activation = found.term(TermName.ACTIVATION)
-    assert activation.bytes < plain.term(TermName.ACTIVATION).bytes
+    activation = found.terms[TermName.ACTIVATION]
+    assert activation.bytes < plain.terms[TermName.ACTIVATION].bytes
     assert activation.basis == f"{found.max_num_batched_tokens} batched tokens"
 
 
 def test_a_tied_embedding_stays() -> None:
     small = "Qwen/Qwen3-0.6B"
-    found = estimate(small, "--runner=pooling").term(TermName.WEIGHTS)
-    assert found == estimate(small).term(TermName.WEIGHTS)
+    found = estimate(small, "--runner=pooling").terms[TermName.WEIGHTS]
+    assert found == estimate(small).terms[TermName.WEIGHTS]
 
 
 def test_a_decoder_that_embeds_keeps_its_cache() -> None:
-    cache = estimate(QWEN, "--task=embed").term(TermName.KV_CACHE)
-    assert cache == estimate(QWEN).term(TermName.KV_CACHE)
+    cache = estimate(QWEN, "--task=embed").terms[TermName.KV_CACHE]
+    assert cache == estimate(QWEN).terms[TermName.KV_CACHE]
 
 
 def test_an_encoder_has_no_cache() -> None:
     found = estimate(architecture(BERT))
-    assert found.term(TermName.KV_CACHE).bytes == 0
-    assert found.term(TermName.KV_CACHE).basis == "nothing is cached"
+    assert found.terms[TermName.KV_CACHE].bytes == 0
+    assert found.terms[TermName.KV_CACHE].basis == "nothing is cached"
     assert found.required <= found.usable
 
 
@@ -86,7 +86,7 @@ def test_a_generator_stays_one(flag: str) -> None:
     ],
 )  # fmt: skip
 def test_the_class_says_who_pools_where_nobody_else_does(name: str, pools: bool) -> None:
-    made = replace(model(QWEN), class_name=name, memo={})
+    made = replace(model(QWEN), class_name=name)
     assert is_pooling(made, EngineSettings()) is pools
 
 
@@ -95,6 +95,6 @@ def test_an_encoder_pools_whatever_its_class(name: str) -> None:
     made = architecture({**BERT, "architectures": [name]})
     assert is_pooling(made, EngineSettings())
     found = estimate(made)
-    assert found.term(TermName.KV_CACHE).bytes == 0
+    assert found.terms[TermName.KV_CACHE].bytes == 0
     weights = made.parameters * 2
-    assert found.term(TermName.WEIGHTS).bytes == pytest.approx(weights, rel=0.02)
+    assert found.terms[TermName.WEIGHTS].bytes == pytest.approx(weights, rel=0.02)

@@ -12,6 +12,7 @@ from plimsoll.engines.base import Known, Speculative, TermName
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.units import GIB
 from vllm_features import Settings, estimate, extra, model, read
+from worded import problems_in, warnings_in, worded
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 V3 = "deepseek-ai/DeepSeek-V3"
@@ -49,14 +50,14 @@ def test_an_eagle3_head_weighs_what_its_checkpoint_weighs() -> None:
 
 
 def test_an_eagle_head_is_assumed_and_says_so_with_its_band() -> None:
-    term = estimate(LLAMA, f"--speculative-config={EAGLE3}").term(TermName.DRAFT)
+    term = estimate(LLAMA, f"--speculative-config={EAGLE3}").terms[TermName.DRAFT]
     assert term.known is Known.ASSUMED
     assert term.low < term.bytes * 0.7 < term.bytes * 1.3 < term.high
 
 
 def test_a_head_caches_one_layer_more() -> None:
-    plain = estimate(LLAMA).term(TermName.KV_CACHE).bytes
-    found = estimate(LLAMA, f"--speculative-config={EAGLE3}").term(TermName.KV_CACHE).bytes
+    plain = estimate(LLAMA).terms[TermName.KV_CACHE].bytes
+    found = estimate(LLAMA, f"--speculative-config={EAGLE3}").terms[TermName.KV_CACHE].bytes
     assert found == plain * 33 // 32
 
 
@@ -68,32 +69,32 @@ def test_a_draft_model_brings_all_its_layers_and_weights() -> None:
     length = plain.max_model_len
     assert alone.max_model_len == length
     page = 2 * 8 * 128 * 2  # one layer's keys and values of one token in both models
-    assert found.term(TermName.KV_CACHE).bytes - plain.term(TermName.KV_CACHE).bytes == (
+    assert found.terms[TermName.KV_CACHE].bytes - plain.terms[TermName.KV_CACHE].bytes == (
         28 * page * (length + 16)
     )
     buffers = 2 * plain.max_num_batched_tokens * 1024 * 2
     weights = extra(found, TermName.DRAFT) - buffers
-    assert weights == alone.term(TermName.WEIGHTS).bytes
+    assert weights == alone.terms[TermName.WEIGHTS].bytes
 
 
 def test_the_layer_that_deepseek_stores_is_one_more_of_its_layers() -> None:
     flag = config(method="deepseek_mtp", num_speculative_tokens=1)
     found, plain = estimate(V3, flag, tensor=8), estimate(V3, tensor=8)
-    layer = plain.term(TermName.KV_CACHE).bytes / 61
-    more = found.term(TermName.KV_CACHE).bytes - plain.term(TermName.KV_CACHE).bytes
+    layer = plain.terms[TermName.KV_CACHE].bytes / 61
+    more = found.terms[TermName.KV_CACHE].bytes - plain.terms[TermName.KV_CACHE].bytes
     assert more == pytest.approx(layer, rel=0.001)
     # 11.5 B parameters in fp8 over 8 ranks, and a projection of 7168 x 14336 in 16 bits on each
     expected = 11.5e9 / 8 + 7168 * 14336 * 2
     buffers = 2 * plain.max_num_batched_tokens * 7168 * 2
     assert extra(found, TermName.DRAFT) - buffers == pytest.approx(expected, rel=0.05)
-    assert found.term(TermName.DRAFT).known is Known.MODELLED
+    assert found.terms[TermName.DRAFT].known is Known.MODELLED
 
 
 def test_recurrent_layers_keep_a_page_more_for_each_guessed_token() -> None:
     name = "Qwen/Qwen3-Next-80B-A3B-Instruct"
     needs = [
         estimate(name, config(method="mtp", num_speculative_tokens=n), tensor=4)
-        .term(TermName.KV_CACHE).bytes
+        .terms[TermName.KV_CACHE].bytes
         for n in (1, 2, 3)
     ]  # fmt: skip
     assert needs[0] < needs[1] < needs[2]
@@ -117,7 +118,7 @@ def test_probabilistic_drafts_keep_their_logits() -> None:
 
 def test_before_0_8_a_draft_may_not_have_been_measured() -> None:
     flags = ("--speculative-model", "Qwen/Qwen3-0.6B", "--num-speculative-tokens=4")
-    term = estimate("Qwen/Qwen3-32B", *flags, version="0.7.3").term(TermName.DRAFT)
+    term = estimate("Qwen/Qwen3-32B", *flags, version="0.7.3").terms[TermName.DRAFT]
     assert term.low == 0 < term.bytes
 
 
@@ -132,7 +133,7 @@ def test_before_0_8_a_draft_may_not_have_been_measured() -> None:
 def test_every_way_to_say_a_draft_means_the_same(flags: tuple[str, ...]) -> None:
     reading = read(*flags)
     assert reading.settings.speculative == Speculative("eagle3", "a/b", 3)
-    assert (reading.problems, reading.warnings, reading.settings.unread) == ((), (), ())
+    assert (problems_in(reading), warnings_in(reading), reading.settings.unread) == ((), (), ())
 
 
 def test_the_old_flags_are_read_and_written_for_the_releases_that_have_them() -> None:
@@ -146,7 +147,7 @@ def test_the_old_flags_are_read_and_written_for_the_releases_that_have_them() ->
 def test_a_flag_that_contradicts_the_typed_draft_is_an_error() -> None:
     typed = Settings(speculative=Speculative("eagle3", "a/b", 3))
     reading = read(config(num_speculative_tokens=5), settings=typed)
-    assert [str(p) for p in reading.problems] == [
+    assert [str(p) for p in problems_in(reading)] == [
         "spec.engine.extraArgs[0]: Invalid value: --speculative-config 5: the same as "
         "spec.engine.speculative.tokens (3); say it in one place only"
     ]
@@ -167,7 +168,7 @@ def test_a_draft_of_an_unknown_model_turns_a_denial_into_a_warning_that_names_it
 def test_a_draft_that_does_not_say_how_many_tokens_is_refused_where_it_must() -> None:
     settings = read(config(method="ngram")).settings
     problems = VLLM().problems(model(LLAMA), settings, None, None)
-    assert [p.path for p in problems] == ["spec.engine.speculative.tokens"]
+    assert [p.path for p in worded(problems)] == ["spec.engine.speculative.tokens"]
     settings = read(config(method="mtp")).settings
     assert VLLM().problems(model(V3), settings, None, None) == ()
 

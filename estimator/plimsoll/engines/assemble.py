@@ -1,0 +1,189 @@
+"""What all engines do alike: refuse a feature they lack, add terms up, say what they assumed.
+
+held       the larger of one request of max_model_len and the workload, on the busiest rank
+worst      the pipeline stage whose terms sum up to most
+room       usable - everything but the cache, on each stage
+weights    the size, and a band around it of the figure's error
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from plimsoll.engines.base import Reading, Term, TermName
+from plimsoll.engines.layers import faults
+from plimsoll.findings import Finding, Rule, finding
+from plimsoll.paths import Field
+from plimsoll.units import ceil_div
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import (
+        AskedSplit,
+        EngineSettings,
+        Estimate,
+        Known,
+        Parallelism,
+        Terms,
+        Workload,
+    )
+    from plimsoll.engines.tables import Constants
+    from plimsoll.models.architecture import Architecture
+    from plimsoll.models.quantization import Quantization
+
+FEATURES: Final = (
+    Field.LORA,
+    Field.SPECULATIVE,
+    Field.CPU_OFFLOAD,
+    Field.IMAGES,
+    Field.VIDEOS,
+)
+"""Settings that not every engine has."""
+
+
+class BaseEngine(ABC):
+    """An `Engine` without its memory model: what most of them have in common.
+
+    features: those of `FEATURES` that this one has.
+    """
+
+    name: str
+    title: str
+    narrow_cache: str = ""
+    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
+    features: tuple[Field, ...] = ()
+
+    @abstractmethod
+    def estimate(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        workload: Workload,
+        parallelism: Parallelism,
+        accelerator: Accelerator,
+    ) -> Estimate:
+        """What the worst rank of one replica needs; total for what `problems` lets through."""
+
+    @abstractmethod
+    def problems(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        parallelism: Parallelism | None,
+        accelerator: Accelerator | None,
+    ) -> tuple[Finding, ...]:
+        """Why the engine would refuse to start, memory aside."""
+
+    @abstractmethod
+    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+        """The flags that make the engine run as estimated."""
+
+    @abstractmethod
+    def constants_digest(self, version: str) -> str:
+        """Short hash of the figures in force for a version; of the newest for an unreadable one."""
+
+    @abstractmethod
+    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
+        """The engine's own flags beside the typed settings; never raises."""
+
+    def read_arguments(
+        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
+    ) -> Reading:
+        """The flags beside the typed settings, without the features that the engine has not."""
+        strange = [
+            field
+            for field in FEATURES
+            if field not in self.features and getattr(settings, field.value) is not None
+        ]
+        unsaid: dict[str, Any] = dict.fromkeys(field.value for field in strange)
+        settings = replace(settings, **unsaid)
+        reading = self.read(args, settings, asked)
+        refused = (finding(Rule.NO_SUCH_FIELD, field, engine=self.name) for field in strange)
+        return replace(reading, problems=(*refused, *reading.problems))
+
+    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
+        """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
+        return faults.tensor_parallel_sizes(architecture, most)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a rank must hold at once: so many requests of so many tokens each."""
+
+    requests: int
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"{self.requests} request{'s' * (self.requests != 1)} x {self.tokens} tokens"
+
+
+def sequence_tokens(workload: Workload, length: int) -> int:
+    """Tokens of one sequence: what the workload says, at most the context."""
+    if workload.input_tokens is None or workload.output_tokens is None:
+        return length
+    return max(1, min(length, workload.input_tokens + workload.output_tokens))
+
+
+def held_at_once(
+    workload: Workload,
+    length: int,
+    ranks: int = 1,
+    size: Callable[[int, int], int] = lambda requests, tokens: requests * tokens,
+) -> Held:
+    """What the busiest of so many data ranks holds.
+
+    size: how much of the cache so many requests of so many tokens take.
+    """
+    tokens = sequence_tokens(workload, length)
+    requests = ceil_div(max(1, workload.concurrent or 1), ranks)
+    whole = workload.concurrent is None or size(requests, tokens) <= size(1, length)
+    return Held(1, length) if whole else Held(requests, tokens)
+
+
+def worst_stage(stages: Sequence[Terms]) -> int:
+    """The first of the stages that need most."""
+    needs = [terms.bytes for terms in stages]
+    return needs.index(max(needs))
+
+
+def room_for_cache(usable: int, stages: Sequence[Terms]) -> list[int]:
+    """Bytes that each stage has left for its cache; may be negative."""
+    return [usable - terms.beside_cache for terms in stages]
+
+
+def around(size: int, error: float) -> tuple[int, int]:
+    """The band of a size, its error as a share."""
+    return int(size * (1 - error)), round(size * (1 + error))
+
+
+def weights_term(
+    size: int,
+    band: tuple[int, int],
+    known: Known,
+    dtype: str,
+    in_force: Quantization | None,
+    asked: str = "",
+) -> Term:
+    """The weights and how they are stored. asked: the word for a quantization while loading."""
+    method = in_force.method if in_force else asked
+    basis = f"{method}, rest {dtype}" if method else dtype
+    return Term(TermName.WEIGHTS, size, *band, known, basis)
+
+
+def newer_version(title: str, figures: Constants) -> Iterator[Finding]:
+    """That an engine is newer than its figures."""
+    if figures.newer:
+        version = figures.version
+        yield finding(Rule.NEWER_VERSION_ASSUMED, Field.VERSION, engine=title, version=version)
+
+
+def uncounted(settings: EngineSettings, accelerator: Accelerator) -> Iterator[Finding]:
+    """That a GPU's memory is nominal, and which flags are not counted."""
+    if not accelerator.certain:
+        yield finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title)
+    if settings.unread:
+        yield finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread)
