@@ -26,6 +26,7 @@ from plimsoll.decision.request_hash import request_hash
 from plimsoll.decision.splits import asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Decision, Policy, Reason, Verdict
+from plimsoll.engines.base import TermName
 from plimsoll.errors import Problem, shown
 from plimsoll.findings import path_of
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
@@ -169,13 +170,19 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     found = replace(found, alternatives=alternatives)
     if planned.within is not None:
         return replace(found, decision=Decision.WARN, reason=Reason.WITHIN_ERROR)
-    if matter.request.engine.unread:
+    settings = matter.request.engine
+    if settings.unread and (settings.shrinking or not _weights_exceed(trial)):
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
     if not all(c.accelerator.certain for c in matter.table):
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
     if case.architecture.assumed:
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
+
+
+def _weights_exceed(trial: Trial) -> bool:
+    """Whether the weights alone are surely more than a GPU has, whatever else is set."""
+    return trial.estimate.terms[TermName.WEIGHTS].low > trial.estimate.physical
 
 
 def _doubts(request: Request, trial: Trial, planned: Plan) -> list[str]:
