@@ -28,6 +28,7 @@ from plimsoll.decision.search import Choice, choose
 from plimsoll.decision.splits import MOST_GPUS, asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
+from plimsoll.engines.base import TermName
 from plimsoll.findings import Rule, finding
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.paths import Field
@@ -152,13 +153,19 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     found = replace(found, alternatives=alternatives)
     if planned.within is not None:
         return replace(found, decision=Decision.WARN, reason=Reason.WITHIN_ERROR)
-    if matter.request.engine.unread:
+    settings = matter.request.engine
+    if settings.unread and (settings.shrinking or not _weights_exceed(trial)):
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
     if not all(c.accelerator.certain for c in matter.table):
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
     if case.architecture.assumed or not matter.request.model.certain:
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
+
+
+def _weights_exceed(trial: Trial) -> bool:
+    """Whether the weights alone are surely more than a GPU has, whatever else is set."""
+    return trial.estimate.terms[TermName.WEIGHTS].low > trial.estimate.physical
 
 
 def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:

@@ -8,7 +8,9 @@ A table says which abilities the engine's own parser has, and of every flag what
     harmless   is passed on, by shape
     model      names a model, which is the request's to say: a problem
     aliases    other names; written_as: the name under which a flag is written
-    harmless_values   values with which a flag of memory touches none
+    harmless_values      values with which a flag of memory touches none
+    can_shrink_weights   flags of memory with which weights may be smaller than estimated: with
+                         these values, or with any if none are named
 
 What is in no table is passed on with a warning.
 """
@@ -130,6 +132,7 @@ class Grammar:
     abilities: frozenset[Ability]
     written_as: Mapping[str, str]
     harmless_values: Mapping[str, Sequence[str]]
+    can_shrink_weights: Mapping[str, Sequence[str]]
     attached: tuple[str, ...]
 
     def find(self, name: str) -> tuple[Flag, bool]:
@@ -295,6 +298,7 @@ def grammar(title: str, file: Path) -> Grammar:
         frozenset(map(Ability, data["abilities"])),
         data["written_as"],
         data["harmless_values"],
+        data["can_shrink_weights"],
         tuple(data["attached"]),
     )
 
@@ -327,6 +331,7 @@ def read(
     command = Command(settings, asked, {}, {}, [], [])
     said: dict[str, Any] = {}
     unread, flags = list(settings.unread), list(settings.flags)
+    shrinking = list(settings.shrinking)
     for use in grammar.uses(args):
         if isinstance(use, tuple):
             index, text = use
@@ -346,9 +351,18 @@ def read(
         elif use.flag.role is Role.MODEL:
             command.problems.append(use.finding(Rule.ANOTHER_MODEL, " ".join(use.written)))
         elif _may_be_passed_on(grammar, use, command):
-            (unread if _touches_memory(grammar, use) else flags).append(_text(grammar, use))
+            text = _text(grammar, use)
+            (unread if _touches_memory(grammar, use) else flags).append(text)
+            if _can_shrink_weights(grammar, use):
+                shrinking.append(text)
     split = {name: said.pop(name, typed[name]) for name in asdict(asked)}
-    settings = replace(settings, **said, unread=tuple(unread), flags=tuple(flags))
+    settings = replace(
+        settings,
+        **said,
+        unread=tuple(unread),
+        shrinking=tuple(shrinking),
+        flags=tuple(flags),
+    )
     return replace(command, settings=settings, split=AskedSplit(**split))
 
 
@@ -428,6 +442,11 @@ def _may_be_passed_on(grammar: Grammar, use: Use, command: Command) -> bool:
 def _touches_memory(grammar: Grammar, use: Use) -> bool:
     harmless = grammar.harmless_values.get(use.flag.name, ())
     return use.flag.role is Role.MEMORY and not (use.values and use.values[0] in harmless)
+
+
+def _can_shrink_weights(grammar: Grammar, use: Use) -> bool:
+    values = grammar.can_shrink_weights.get(use.flag.name)
+    return values is not None and (not values or not set(values).isdisjoint(use.values))
 
 
 def _text(grammar: Grammar, use: Use) -> str:
