@@ -70,7 +70,7 @@ class Entry:
         return profile(self.config, self.quant, name=self.id)
 
 
-class Catalogue:
+class ModelCatalogue:
     """All entries, found by id or alias in any case."""
 
     def __init__(self, entries: tuple[Entry, ...]) -> None:
@@ -113,7 +113,7 @@ class Catalogue:
 
 
 @cache
-def load() -> Catalogue:
+def load() -> ModelCatalogue:
     """The catalogue, read once: one model a line, of which only the names are parsed."""
     text = (Path(__file__).parent / "data" / "catalogue.json").read_bytes()
     entries: list[Entry] = []
@@ -121,4 +121,4 @@ def load() -> Catalogue:
         names = json.loads(line.partition(b',"config":')[0] + b"}")
         entries.append(Entry(names["id"], tuple(names.get("aliases", ())), line))
         entries += [Entry(n, (), line, fields) for n, fields in names.get("variants", {}).items()]
-    return Catalogue(tuple(entries))
+    return ModelCatalogue(tuple(entries))

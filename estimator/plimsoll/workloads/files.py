@@ -1,6 +1,6 @@
 """Manifests from files, folders and standard input: every document of every file, or why not.
 
-It must not interpret an object beyond its kind, and no file may make it crash, hang or eat memory.
+No file may make it crash, hang or eat memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 class Manifest:
     """One LLMDeployment. file: where it is from; line: of its document in there, from 1.
 
-    document: the how-many-th of that file it is, from 1.
+    document: its number in that file, from 1.
     """
 
     file: str
@@ -49,7 +49,7 @@ class Manifests:
 
     problems: what could not be read; path is the file and line. others: objects of other kinds.
     config_maps: data by (namespace, name); modes: policy labels by namespace. full: whether there
-    were more than `MAX_OBJECTS`, of which the rest is not looked at.
+    were more than `MAX_OBJECTS`, the rest is not looked at.
     """
 
     deployments: list[Manifest] = field(default_factory=list)
@@ -281,7 +281,12 @@ def _name(key: Any) -> Any:
 
 def _kind_of(document: object) -> str:
     names = {
-        list: "a list", dict: "a mapping", str: "a string", int: "a number", float: "a number",
-        bool: "a flag", type(None): "nothing",
-    }  # fmt: skip
+        list: "a list",
+        dict: "a mapping",
+        str: "a string",
+        int: "a number",
+        float: "a number",
+        bool: "a flag",
+        type(None): "nothing",
+    }
     return names.get(type(document), type(document).__name__)

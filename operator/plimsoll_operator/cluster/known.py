@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 NODES_PER_PAGE: Final = 25
 """A node of a production cluster is 30 KB of JSON, and a page is in memory whole."""
-CONFIG_MAPS_PER_PAGE: Final = 50
+CONFIG_MAPS_PER_PAGE: Final = 20
+"""A ConfigMap may be 1 MiB."""
 WITHOUT_ROOT_CERTIFICATES: Final = "metadata.name!=kube-root-ca.crt"
 """Every namespace has a ConfigMap of that name, which is no model."""
 

@@ -129,7 +129,7 @@ def test_the_first_rule_that_names_a_module_counts() -> None:
         (["*.y"] * (MAX_STARRED + 1), f"{MAX_STARRED + 1} names with stars: at most {MAX_STARRED}"),
         (
             ["*" + "y" * 200] * 200,
-            f"40200 characters of names with stars: at most {MAX_CHARACTERS}",
+            f"40200 characters of names with stars: at most {MAX_CHARACTERS} ",
         ),
         (["re:y"] * (MAX_EXPRESSIONS + 1), f"regular expressions: at most {MAX_EXPRESSIONS}"),
         (["y" * (MAX_RULE + 1)], "names of modules, or regular expressions"),
