@@ -309,7 +309,7 @@ def test_fp8_blocks_must_divide_every_partition() -> None:
 def test_4_bit_kernels_want_64_outputs_and_whole_groups_per_gpu() -> None:
     def gptq(width: int, head_dim: int) -> tuple[Problem, ...]:
         model = dense(width=width, heads=16, kv_heads=16, head_dim=head_dim)
-        return problems(replace(model, quantization=stored("gptq"), memo={}), Parallelism(16))
+        return problems(replace(model, quantization=stored("gptq")), Parallelism(16))
 
     assert gptq(2048, 128) == ()
     assert "4-bit kernels" in str(gptq(2048, 96)[0])
@@ -322,7 +322,7 @@ def test_a_quantization_that_must_be_stored_is_not_applied_while_loading(word: s
     assert problem.path == "spec.engine.quantization"
     assert problem.wanted.startswith("a quantization that vLLM applies while it loads: fp8, ")
     assert problem.fix.endswith("say so in spec.model.quantization")
-    kept = replace(LLAMA_8B, quantization=stored("awq"), memo={})
+    kept = replace(LLAMA_8B, quantization=stored("awq"))
     assert problems(kept, quantization=word) == ()
 
 
