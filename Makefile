@@ -5,9 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COUNTS := .venv-counts
+COUNTS_STAMP := $(COUNTS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-cluster test-matrix control-plane demo bench accuracy generate dist release-check clean
+.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix control-plane demo bench accuracy counts generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +32,7 @@ lock: $(STAMP) ## write requirements/*.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra operator -o requirements/operator.lock $(LOCK_FLAGS)
 	$(BIN)/uv pip compile requirements/build.in -o requirements/build.lock $(LOCK_FLAGS)
 	$(BIN)/uv pip compile pyproject.toml requirements/build.in --extra operator --extra hub --group dev -o requirements/dev.lock $(LOCK_FLAGS)
+	$(BIN)/uv pip compile requirements/counts.in -o requirements/counts.lock $(LOCK_FLAGS)
 LOCK_FLAGS := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --quiet
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
@@ -48,8 +51,11 @@ control-plane: $(STAMP) ## build etcd, kube-apiserver, kubectl and helm, once
 test: $(STAMP) lint control-plane ## lint and every test
 	$(PYTEST) -q
 
-test-unit: $(STAMP) ## the tests that need nothing running; seconds
-	$(PYTEST) -q tests/unit tests/golden
+test-unit: $(STAMP) ## the tests that need nothing running; under a minute
+	$(PYTEST) -q -m "not sweep" tests/unit tests/golden
+
+test-sweep: $(STAMP) ## what `make test-unit` leaves out: wide searches for inputs that break, pictures
+	$(PYTEST) -q -m sweep tests/unit tests/golden
 
 test-cluster: $(STAMP) control-plane ## the tests against a real API server
 	$(PYTEST) -q tests/cluster tests/faults
@@ -71,6 +77,16 @@ bench: $(STAMP) control-plane ## benchmarks against baselines of the same run; w
 accuracy: $(STAMP) ## docs/accuracy.md: estimates beside measured start-ups
 	@PYTHONPATH=tests $(BIN)/python -m accuracy
 
+counts: $(COUNTS_STAMP) ## hold parameter counts against transformers' classes; CONFIG=path counts one
+	@PYTHONPATH=estimator:tests TRANSFORMERS_VERBOSITY=error $(COUNTS)/bin/python -W ignore -m counts \
+	  $(CONFIG) $(if $(WRITE),--write)
+
+$(COUNTS_STAMP): requirements/counts.lock
+	@echo "installing into $(COUNTS); some 3 GB ..."
+	@test -x $(COUNTS)/bin/python || $(PYTHON) -m venv $(COUNTS)
+	@$(COUNTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/counts.lock
+	@touch $@
+
 generate: $(STAMP) control-plane ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
 	@$(BIN)/python -m plimsoll_operator.api deploy
 	@PYTHONPATH=tests $(BIN)/python -m chart
@@ -84,5 +100,5 @@ release-check: $(STAMP) ## whether TAG=v1.2.3 agrees with every place that state
 	@PYTHONPATH=tests $(BIN)/python -m release check "$(TAG)"
 
 clean: ## remove what was made here; the control plane's cache stays
-	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist $(VENV) $(COUNTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

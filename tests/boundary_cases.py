@@ -64,13 +64,19 @@ class Shape:
     def config(self) -> dict[str, Any]:
         """Its config.json."""
         return {
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama",
-            "hidden_size": self.hidden, "intermediate_size": self.width,
-            "num_hidden_layers": self.layers, "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads, "head_dim": self.head_dim,
-            "vocab_size": self.vocabulary, "max_position_embeddings": 131072,
-            "tie_word_embeddings": self.tied, "torch_dtype": "bfloat16",
-        }  # fmt: skip
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "hidden_size": self.hidden,
+            "intermediate_size": self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "head_dim": self.head_dim,
+            "vocab_size": self.vocabulary,
+            "max_position_embeddings": 131072,
+            "tie_word_embeddings": self.tied,
+            "torch_dtype": "bfloat16",
+        }
 
     def weights(self, tp: int) -> int:
         """Bytes of one of tp ranks."""
@@ -157,9 +163,16 @@ def by_budget() -> Iterator[Case]:
                 side = "starts" if starts else "refused"
                 yield Case(
                     f"{shape.name} x {tp}, {version}, {length} tokens: {side} by {by:.0%}",
-                    _total(budget, starts), starts, by, version, tp, length, batch, kv_dtype=dtype,
+                    _total(budget, starts),
+                    starts,
+                    by,
+                    version,
+                    tp,
+                    length,
+                    batch,
+                    kv_dtype=dtype,
                     config=shape.config(),
-                )  # fmt: skip
+                )
 
 
 FAR: Final = 0.05
@@ -179,9 +192,17 @@ def by_stages_and_graphs() -> Iterator[Case]:
         foot, head = half.foot(4, length, 2, batch), half.head(4, length, 2, batch)
         for by, budget, starts in _both(foot, head):
             yield Case(
-                f"two stages x 4, {version}, {length} tokens, {budget}", _total(budget, starts),
-                starts, by, version, 4, length, batch, pp=2, config=large.config(),
-            )  # fmt: skip
+                f"two stages x 4, {version}, {length} tokens, {budget}",
+                _total(budget, starts),
+                starts,
+                by,
+                version,
+                4,
+                length,
+                batch,
+                pp=2,
+                config=large.config(),
+            )
     for compute in ((9, 0), (8, 0), (8, 9), (8, 6)):
         for version, length, batch, _ in _SETTINGS:
             foot = small.foot(1, length, 2, batch)
@@ -189,17 +210,27 @@ def by_stages_and_graphs() -> Iterator[Case]:
             for by, budget, starts in _both(foot, head):
                 yield Case(
                     f"graphs on {compute}, {version}, {length} tokens, {budget}",
-                    _total(budget, starts), starts, by, version, 1, length, batch, eager=False,
-                    compute=compute, config=small.config(),
-                )  # fmt: skip
+                    _total(budget, starts),
+                    starts,
+                    by,
+                    version,
+                    1,
+                    length,
+                    batch,
+                    eager=False,
+                    compute=compute,
+                    config=small.config(),
+                )
 
 
 def _both(foot: int, head: int) -> tuple[tuple[float, int, bool], ...]:
     """Just below the foot, just above the head, and further off: by how far, budget, truth."""
     return (
-        (0.0, foot - 1, False), (FAR, int(foot * (1 - FAR)), False),
-        (0.0, head + 1, True), (FAR, int(head * (1 + FAR)), True),
-    )  # fmt: skip
+        (0.0, foot - 1, False),
+        (FAR, int(foot * (1 - FAR)), False),
+        (0.0, head + 1, True),
+        (FAR, int(head * (1 + FAR)), True),
+    )
 
 
 def by_pages() -> Iterator[Case]:
@@ -211,27 +242,49 @@ def by_pages() -> Iterator[Case]:
             need = shape.request(tp, length, 1 if dtype == "fp8" else 2)
             for fixed in (need, need - 1):
                 yield Case(
-                    f"{shape.name} x {tp}: {length} tokens in {fixed} bytes", roomy, fixed == need,
-                    0.0, "0.11.0", tp, length, kv_dtype=dtype, fixed=fixed, config=shape.config(),
-                )  # fmt: skip
+                    f"{shape.name} x {tp}: {length} tokens in {fixed} bytes",
+                    roomy,
+                    fixed == need,
+                    0.0,
+                    "0.11.0",
+                    tp,
+                    length,
+                    kv_dtype=dtype,
+                    fixed=fixed,
+                    config=shape.config(),
+                )
     for tp in (1, 4):
         latent = 8192 * (512 + 64) * 2 * 27
         for fixed in (latent, latent - 1):
             yield Case(
-                f"MLA x {tp} in {fixed} bytes", roomy, fixed == latent, 0.0, "0.11.0", tp,
-                fixed=fixed, model="deepseek-ai/DeepSeek-V2-Lite",
-            )  # fmt: skip
+                f"MLA x {tp} in {fixed} bytes",
+                roomy,
+                fixed == latent,
+                0.0,
+                "0.11.0",
+                tp,
+                fixed=fixed,
+                model="deepseek-ai/DeepSeek-V2-Lite",
+            )
     shape = SHAPES[0]
     pages = -(-min(4096 - 1 + 2048, 32768) // BLOCK) + 1
     sliding = pages * BLOCK * 2 * shape.kv_heads * shape.head_dim * 2 * shape.layers
     config = shape.config() | {
-        "architectures": ["MistralForCausalLM"], "model_type": "mistral", "sliding_window": 4096,
-    }  # fmt: skip
+        "architectures": ["MistralForCausalLM"],
+        "model_type": "mistral",
+        "sliding_window": 4096,
+    }
     for fixed in (sliding, sliding - 1):
         yield Case(
-            f"sliding window in {fixed} bytes", roomy, fixed == sliding, 0.0, "0.11.0",
-            length=32768, fixed=fixed, config=config,
-        )  # fmt: skip
+            f"sliding window in {fixed} bytes",
+            roomy,
+            fixed == sliding,
+            0.0,
+            "0.11.0",
+            length=32768,
+            fixed=fixed,
+            config=config,
+        )
 
 
 def by_free_memory() -> Iterator[Case]:
@@ -241,9 +294,14 @@ def by_free_memory() -> Iterator[Case]:
         for total in (24 * GIB, 80 * GIB):
             for share in (Decimal(1), 1 - Decimal(32 * MIB) / Decimal(total)):
                 yield Case(
-                    f"{share:.4f} of {total // GIB} GiB, {version}", total, False, 0.0, version,
-                    utilization=share, config=shape.config(),
-                )  # fmt: skip
+                    f"{share:.4f} of {total // GIB} GiB, {version}",
+                    total,
+                    False,
+                    0.0,
+                    version,
+                    utilization=share,
+                    config=shape.config(),
+                )
 
 
 def cases() -> tuple[Case, ...]:

@@ -16,8 +16,17 @@ if TYPE_CHECKING:
 Tensors = dict[str, tuple[str, tuple[int, ...]]]
 """Name -> dtype and shape."""
 
-_BITS: Final = {"F32": 32, "BF16": 16, "F16": 16, "F8_E4M3": 8, "U8": 8, "I8": 8, "I32": 32,
-                "I64": 64, "F8_E8M0": 8}  # fmt: skip
+_BITS: Final = {
+    "F32": 32,
+    "BF16": 16,
+    "F16": 16,
+    "F8_E4M3": 8,
+    "U8": 8,
+    "I8": 8,
+    "I32": 32,
+    "I64": 64,
+    "F8_E8M0": 8,
+}
 
 
 def header_bytes(tensors: Tensors) -> bytes:
@@ -47,9 +56,13 @@ def write_file(path: Path, tensors: Tensors) -> None:
 
 
 def write(
-    folder: Path, config: dict[str, Any] | None, tensors: Tensors, *, shards: int = 1,
+    folder: Path,
+    config: dict[str, Any] | None,
+    tensors: Tensors,
+    *,
+    shards: int = 1,
     quant: dict[str, Any] | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """A folder as `save_pretrained` makes it."""
     folder.mkdir(parents=True, exist_ok=True)
     if config is not None:
@@ -142,8 +155,15 @@ class Maker:
         self.plain(f"{name}.weight.quant_map", 16, dtype="F32")
         self.plain(f"{name}.weight.quant_state.bitsandbytes__nf4", 90, dtype="U8")
 
-    def ends(self, hidden: int, vocab: int, *, way: str = "model.", tied: bool = False,
-             head: str = "lm_head") -> None:  # fmt: skip
+    def ends(
+        self,
+        hidden: int,
+        vocab: int,
+        *,
+        way: str = "model.",
+        tied: bool = False,
+        head: str = "lm_head",
+    ) -> None:
         """Embedding, final norm and head."""
         self.plain(f"{way}embed_tokens.weight", vocab, hidden)
         self.plain(f"{way}norm.weight", hidden)
@@ -151,9 +171,17 @@ class Maker:
             self.plain(f"{head}.weight", vocab, hidden)
 
     def attention(
-        self, at: str, hidden: int, heads: int, kv: int, dim: int, *, bias: bool = False,
-        o_bias: bool = False, qk_norm: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        at: str,
+        hidden: int,
+        heads: int,
+        kv: int,
+        dim: int,
+        *,
+        bias: bool = False,
+        o_bias: bool = False,
+        qk_norm: bool = False,
+    ) -> None:
         """Grouped queries, as LLaMA and its kin name them."""
         self.linear(f"{at}.q_proj", heads * dim, hidden, bias=bias)
         self.linear(f"{at}.k_proj", kv * dim, hidden, bias=bias)
@@ -163,8 +191,15 @@ class Maker:
             self.plain(f"{at}.q_norm.weight", dim)
             self.plain(f"{at}.k_norm.weight", dim)
 
-    def mlp(self, at: str, hidden: int, width: int, names: str = "gate_proj up_proj down_proj",
-            *, bias: bool = False) -> None:  # fmt: skip
+    def mlp(
+        self,
+        at: str,
+        hidden: int,
+        width: int,
+        names: str = "gate_proj up_proj down_proj",
+        *,
+        bias: bool = False,
+    ) -> None:
         """Gate, up and down."""
         gate, up, down = names.split()
         self.linear(f"{at}.{gate}", width, hidden, bias=bias)
@@ -180,11 +215,18 @@ class Maker:
 def base(model_type: str, **more: Any) -> dict[str, Any]:
     """The fields that most configs have."""
     return {
-        "model_type": model_type, "hidden_size": 256, "intermediate_size": 512,
-        "num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 4,
-        "vocab_size": 1000, "max_position_embeddings": 4096, "torch_dtype": "bfloat16",
-        "tie_word_embeddings": False, **more,
-    }  # fmt: skip
+        "model_type": model_type,
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "vocab_size": 1000,
+        "max_position_embeddings": 4096,
+        "torch_dtype": "bfloat16",
+        "tie_word_embeddings": False,
+        **more,
+    }
 
 
 def dense(config: dict[str, Any], m: Maker, way: str = "model.", head: str = "lm_head") -> Tensors:
@@ -197,9 +239,15 @@ def dense(config: dict[str, Any], m: Maker, way: str = "model.", head: str = "lm
     m.ends(hidden, c["vocab_size"], way=way, tied=gemma or c["tie_word_embeddings"], head=head)
     for i in range(c["num_hidden_layers"]):
         at = f"{way}layers.{i}"
-        m.attention(f"{at}.self_attn", hidden, heads, c["num_key_value_heads"], dim,
-                    bias=kind.startswith("qwen2"),
-                    qk_norm=gemma or kind.startswith("qwen3"))  # fmt: skip
+        m.attention(
+            f"{at}.self_attn",
+            hidden,
+            heads,
+            c["num_key_value_heads"],
+            dim,
+            bias=kind.startswith("qwen2"),
+            qk_norm=gemma or kind.startswith("qwen3"),
+        )
         m.mlp(f"{at}.mlp", hidden, c["intermediate_size"])
         m.norms(at, hidden)
         if gemma:
@@ -213,8 +261,14 @@ def qwen3_moe(config: dict[str, Any], m: Maker) -> Tensors:
     m.ends(c["hidden_size"], c["vocab_size"])
     for i in range(c["num_hidden_layers"]):
         at = f"model.layers.{i}"
-        m.attention(f"{at}.self_attn", c["hidden_size"], c["num_attention_heads"],
-                    c["num_key_value_heads"], c["head_dim"], qk_norm=True)  # fmt: skip
+        m.attention(
+            f"{at}.self_attn",
+            c["hidden_size"],
+            c["num_attention_heads"],
+            c["num_key_value_heads"],
+            c["head_dim"],
+            qk_norm=True,
+        )
         for e in range(c["num_experts"]):
             m.mlp(f"{at}.mlp.experts.{e}", c["hidden_size"], c["moe_intermediate_size"])
         m.plain(f"{at}.mlp.gate.weight", c["num_experts"], c["hidden_size"])
@@ -229,8 +283,13 @@ def mixtral(config: dict[str, Any], m: Maker) -> Tensors:
     m.ends(hidden, c["vocab_size"])
     for i in range(c["num_hidden_layers"]):
         at = f"model.layers.{i}"
-        m.attention(f"{at}.self_attn", hidden, c["num_attention_heads"], c["num_key_value_heads"],
-                    hidden // c["num_attention_heads"])  # fmt: skip
+        m.attention(
+            f"{at}.self_attn",
+            hidden,
+            c["num_attention_heads"],
+            c["num_key_value_heads"],
+            hidden // c["num_attention_heads"],
+        )
         for e in range(c["num_local_experts"]):
             m.mlp(f"{at}.block_sparse_moe.experts.{e}", hidden, c["intermediate_size"], "w1 w3 w2")
         m.plain(f"{at}.block_sparse_moe.gate.weight", c["num_local_experts"], hidden)
@@ -281,8 +340,15 @@ def gpt_oss(config: dict[str, Any], m: Maker) -> Tensors:
     m.ends(hidden, c["vocab_size"])
     for i in range(c["num_hidden_layers"]):
         at = f"model.layers.{i}"
-        m.attention(f"{at}.self_attn", hidden, c["num_attention_heads"], c["num_key_value_heads"],
-                    c["head_dim"], bias=True, o_bias=True)  # fmt: skip
+        m.attention(
+            f"{at}.self_attn",
+            hidden,
+            c["num_attention_heads"],
+            c["num_key_value_heads"],
+            c["head_dim"],
+            bias=True,
+            o_bias=True,
+        )
         m.plain(f"{at}.self_attn.sinks", c["num_attention_heads"])
         m.plain(f"{at}.mlp.router.weight", count, hidden)
         m.plain(f"{at}.mlp.router.bias", count)
@@ -317,8 +383,9 @@ def nemotron_h(config: dict[str, Any], m: Maker) -> Tensors:
             m.plain(f"{x}.norm.weight", inner)
             m.linear(f"{x}.out_proj", hidden, inner)
         elif letter == "*":
-            m.attention(x, hidden, c["num_attention_heads"], c["num_key_value_heads"],
-                        c["head_dim"])  # fmt: skip
+            m.attention(
+                x, hidden, c["num_attention_heads"], c["num_key_value_heads"], c["head_dim"]
+            )
         else:
             m.linear(f"{x}.up_proj", c["intermediate_size"], hidden)
             m.linear(f"{x}.down_proj", hidden, c["intermediate_size"])
@@ -353,8 +420,9 @@ def gemma3(config: dict[str, Any], m: Maker) -> Tensors:
     text, v = config["text_config"], config["vision_config"]
     dense(text, m, way="language_model.model.")
     siglip(m, v)
-    m.plain("multi_modal_projector.mm_input_projection_weight", v["hidden_size"],
-            text["hidden_size"])  # fmt: skip
+    m.plain(
+        "multi_modal_projector.mm_input_projection_weight", v["hidden_size"], text["hidden_size"]
+    )
     m.plain("multi_modal_projector.mm_soft_emb_norm.weight", v["hidden_size"])
     return m.tensors
 
@@ -371,8 +439,11 @@ def qwen25_vl(config: dict[str, Any], m: Maker) -> Tensors:
         m.plain(f"{x}.attn.qkv.bias", 3 * h)
         m.plain(f"{x}.attn.proj.weight", h, h)
         m.plain(f"{x}.attn.proj.bias", h)
-        for name, out, into in (("gate_proj", width, h), ("up_proj", width, h),
-                                ("down_proj", h, width)):  # fmt: skip
+        for name, out, into in (
+            ("gate_proj", width, h),
+            ("up_proj", width, h),
+            ("down_proj", h, width),
+        ):
             m.plain(f"{x}.mlp.{name}.weight", out, into)
             m.plain(f"{x}.mlp.{name}.bias", out)
         m.plain(f"{x}.norm1.weight", h)
@@ -410,8 +481,13 @@ def llama4(config: dict[str, Any], m: Maker) -> Tensors:
     m.ends(hidden, c["vocab_size"], way=way, head="language_model.lm_head")
     for i in range(c["num_hidden_layers"]):
         at = f"{way}layers.{i}"
-        m.attention(f"{at}.self_attn", hidden, c["num_attention_heads"],
-                    c["num_key_value_heads"], c["head_dim"])  # fmt: skip
+        m.attention(
+            f"{at}.self_attn",
+            hidden,
+            c["num_attention_heads"],
+            c["num_key_value_heads"],
+            c["head_dim"],
+        )
         e = f"{at}.feed_forward"
         m.plain(f"{e}.experts.gate_up_proj", count, hidden, 2 * width)
         m.plain(f"{e}.experts.down_proj", count, width, hidden)

@@ -53,10 +53,14 @@ GFD = "nvidia.com/gpu.product"
 def gpu(name: str, mib: int, **more: Any) -> Accelerator:
     """An NVIDIA GPU, eight to a node, that computes in fp8."""
     fields: dict[str, Any] = {
-        "title": name.upper(), "resource": "nvidia.com/gpu", "family": "hopper",
-        "compute": (9, 0), "gpus_per_node": 8, "source": "a test",
+        "title": name.upper(),
+        "resource": "nvidia.com/gpu",
+        "family": "hopper",
+        "compute": (9, 0),
+        "gpus_per_node": 8,
+        "source": "a test",
         "labels": (Labels(Dialect.GFD, ((GFD, name.upper()),)),),
-    }  # fmt: skip
+    }
     return Accelerator(name=name, memory=mib * MIB, **{**fields, **more})
 
 
@@ -65,28 +69,43 @@ H100 = gpu("nvidia-h100-80gb", 81559)
 H200 = gpu("nvidia-h200", 143771)
 L4 = gpu("nvidia-l4", 23034, family="ada-lovelace", compute=(8, 9))
 SLICE = gpu(
-    "nvidia-h100-80gb-mig-1g.10gb", 9984, mig_of="nvidia-h100-80gb", mig_profile="1g.10gb",
-    gpus_per_node=1, resource="nvidia.com/mig-1g.10gb",
-)  # fmt: skip
+    "nvidia-h100-80gb-mig-1g.10gb",
+    9984,
+    mig_of="nvidia-h100-80gb",
+    mig_profile="1g.10gb",
+    gpus_per_node=1,
+    resource="nvidia.com/mig-1g.10gb",
+)
 VAGUE = gpu("amd-vague", 65536, certain=False, resource="amd.com/gpu")
 TABLE = (A100, H100, H200, L4, SLICE, VAGUE)
 
 
 def architecture(
-    layers: int = 80, hidden: int = 8192, heads: int = 64, kv_heads: int = 8,
-    parameters: int = 70_000_000_000, max_model_len: int = 131072,
+    layers: int = 80,
+    hidden: int = 8192,
+    heads: int = 64,
+    kv_heads: int = 8,
+    parameters: int = 70_000_000_000,
+    max_model_len: int = 131072,
     quantization: Quantization | None = None,
-) -> Architecture:  # fmt: skip
+) -> Architecture:
     """A dense model of about so many parameters, in equal layers."""
     mixer = Mixer(MixerKind.FULL, heads, kv_heads, 128, 128)
     each = max(1, parameters // layers)
     tensor = Tensor("mlp.weight", (each, 1), Split.COLUMN, Part.MLP, linear=True)
     block = Block((mixer,), FeedForward(4 * hidden), (tensor,))
     return Architecture(
-        model_type="llama", class_name="LlamaForCausalLM", dtype="bfloat16", hidden_size=hidden,
-        vocab_size=128256, max_model_len=max_model_len, heads=heads, blocks=(block,) * layers,
-        outside=(), quantization=quantization,
-    )  # fmt: skip
+        model_type="llama",
+        class_name="LlamaForCausalLM",
+        dtype="bfloat16",
+        hidden_size=hidden,
+        vocab_size=128256,
+        max_model_len=max_model_len,
+        heads=heads,
+        blocks=(block,) * layers,
+        outside=(),
+        quantization=quantization,
+    )
 
 
 def model(name: str = "acme/Big-70B", **of_architecture: Any) -> Model:
@@ -119,14 +138,21 @@ class PlainEngine:
     refuses: frozenset[str] = frozenset()
 
     def estimate(
-        self, architecture: Architecture, settings: EngineSettings, workload: Workload,
-        parallelism: Parallelism, accelerator: Accelerator,
-    ) -> Estimate:  # fmt: skip
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        workload: Workload,
+        parallelism: Parallelism,
+        accelerator: Accelerator,
+    ) -> Estimate:
         """See the class."""
         self.calls += 1
         p, utilization = parallelism, settings.utilization or Decimal("0.92")
-        bits = architecture.quantization.default.bits if (
-            architecture.quantization and architecture.quantization.default) else 16  # fmt: skip
+        bits = (
+            architecture.quantization.default.bits
+            if (architecture.quantization and architecture.quantization.default)
+            else 16
+        )
         layers = ceil_div(len(architecture.blocks), p.pipeline)
         weights = ceil_div(
             architecture.parameters * bits * layers, 8 * len(architecture.blocks) * p.tensor
@@ -152,23 +178,41 @@ class PlainEngine:
         held = max(0, room) // per_token
         return Estimate(
             parallelism=p,
-            terms=Terms(tuple(
-                Term(
-                    name, size, int(size * (1 - self.error)), int(size * (1 + self.error)),
-                    Known.MODELLED, f"{tokens} tokens" if name is TermName.KV_CACHE else "",
-                ) for name, size in sizes.items()
-            )),
-            stage=0, physical=physical, usable=usable, utilization=utilization,
-            version=settings.version or "0.33.0", max_model_len=length, max_num_seqs=seqs,
-            max_num_batched_tokens=8192, kv_cache_dtype=settings.kv_cache_dtype or "bfloat16",
-            kv_capacity=room, kv_tokens=held * p.data, max_concurrency=held * p.data / length,
+            terms=Terms(
+                tuple(
+                    Term(
+                        name,
+                        size,
+                        int(size * (1 - self.error)),
+                        int(size * (1 + self.error)),
+                        Known.MODELLED,
+                        f"{tokens} tokens" if name is TermName.KV_CACHE else "",
+                    )
+                    for name, size in sizes.items()
+                )
+            ),
+            stage=0,
+            physical=physical,
+            usable=usable,
+            utilization=utilization,
+            version=settings.version or "0.33.0",
+            max_model_len=length,
+            max_num_seqs=seqs,
+            max_num_batched_tokens=8192,
+            kv_cache_dtype=settings.kv_cache_dtype or "bfloat16",
+            kv_capacity=room,
+            kv_tokens=held * p.data,
+            max_concurrency=held * p.data / length,
             largest_max_model_len=min(held, architecture.max_model_len),
-        )  # fmt: skip
+        )
 
     def problems(
-        self, architecture: Architecture, settings: EngineSettings,
-        parallelism: Parallelism | None, accelerator: Accelerator | None,
-    ) -> tuple[Finding, ...]:  # fmt: skip
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        parallelism: Parallelism | None,
+        accelerator: Accelerator | None,
+    ) -> tuple[Finding, ...]:
         """Heads that do not divide, pipelines where there are none, and what the test says."""
         found: list[Finding] = []
         if parallelism is not None and architecture.heads % parallelism.tensor:
@@ -239,9 +283,11 @@ def pool(of: Accelerator, nodes: int = 1, gpus: int = 8, **more: Any) -> Pool:
     """Nodes with that accelerator, labelled by GPU feature discovery and tainted as usual."""
     fields: dict[str, Any] = {
         "node_names": tuple(f"{of.name}-{n}" for n in range(min(nodes, 10))),
-        "selector": ((GFD, of.name.upper()),), "dialect": Dialect.GFD, "ready": nodes,
+        "selector": ((GFD, of.name.upper()),),
+        "dialect": Dialect.GFD,
+        "ready": nodes,
         "taints": (("nvidia.com/gpu", "present", "NoSchedule"),),
-    }  # fmt: skip
+    }
     return Pool(of, gpus, nodes, **{**fields, **more})
 
 
@@ -251,6 +297,24 @@ def cluster(*pools: Pool, **more: Any) -> Inventory:
 
 
 __all__ = [
-    "A100", "BIG", "GFD", "H100", "H200", "L4", "SLICE", "SMALL", "TABLE", "VAGUE", "PlainEngine",
-    "Wanted", "architecture", "cluster", "gpu", "model", "on", "pool", "request", "world",
-]  # fmt: skip
+    "A100",
+    "BIG",
+    "GFD",
+    "H100",
+    "H200",
+    "L4",
+    "SLICE",
+    "SMALL",
+    "TABLE",
+    "VAGUE",
+    "PlainEngine",
+    "Wanted",
+    "architecture",
+    "cluster",
+    "gpu",
+    "model",
+    "on",
+    "pool",
+    "request",
+    "world",
+]

@@ -20,9 +20,16 @@ TYPES: Final = gguf.GGMLQuantizationType
 
 
 def write(
-    path: Path, architecture: str, keys: dict[str, Any], tensors: Shapes, *, words: int = 0,
-    types: dict[str, str] | None = None, default: str = "F16", more: dict[str, Any] | None = None,
-) -> Path:  # fmt: skip
+    path: Path,
+    architecture: str,
+    keys: dict[str, Any],
+    tensors: Shapes,
+    *,
+    words: int = 0,
+    types: dict[str, str] | None = None,
+    default: str = "F16",
+    more: dict[str, Any] | None = None,
+) -> Path:
     """The header of a file. keys: without the architecture before them. types: by tensor's name."""
     writer = gguf.GGUFWriter(path, architecture)
     for key, value in keys.items():
@@ -82,8 +89,9 @@ def ends(config: dict[str, Any]) -> Shapes:
     return made
 
 
-def dense(config: dict[str, Any], *, bias: bool = False, qk_norm: bool = False,
-          experts: int = 0) -> Shapes:  # fmt: skip
+def dense(
+    config: dict[str, Any], *, bias: bool = False, qk_norm: bool = False, experts: int = 0
+) -> Shapes:
     """LLaMA, Qwen2, Qwen3, Mixtral and Qwen3-MoE."""
     hidden, width = config["hidden_size"], config["intermediate_size"]
     heads, kv = config["num_attention_heads"], config["num_key_value_heads"]
@@ -104,8 +112,11 @@ def dense(config: dict[str, Any], *, bias: bool = False, qk_norm: bool = False,
             width = config.get("moe_intermediate_size", width)
             made[f"{at}.ffn_gate_inp.weight"] = (experts, hidden)
         front = (experts,) if experts else ()
-        for name, out, into in (("gate", width, hidden), ("up", width, hidden),
-                                ("down", hidden, width)):  # fmt: skip
+        for name, out, into in (
+            ("gate", width, hidden),
+            ("up", width, hidden),
+            ("down", hidden, width),
+        ):
             made[f"{at}.ffn_{name}{ending}.weight"] = (*front, out, into)
     return made
 
@@ -113,26 +124,35 @@ def dense(config: dict[str, Any], *, bias: bool = False, qk_norm: bool = False,
 def latent(config: dict[str, Any]) -> Shapes:
     """DeepSeek V2 and V3, keys and values of latent attention as one tensor."""
     c = config
-    hidden, heads, rank, q = (c["hidden_size"], c["num_attention_heads"], c["kv_lora_rank"],
-                              c["q_lora_rank"])  # fmt: skip
+    hidden, heads, rank, q = (
+        c["hidden_size"],
+        c["num_attention_heads"],
+        c["kv_lora_rank"],
+        c["q_lora_rank"],
+    )
     nope, rope, v = c["qk_nope_head_dim"], c["qk_rope_head_dim"], c["v_head_dim"]
     made = ends(c)
     for i in range(c["num_hidden_layers"]):
         at = f"blk.{i}"
         made |= {
-            f"{at}.attn_q_a.weight": (q, hidden), f"{at}.attn_q_a_norm.weight": (q,),
+            f"{at}.attn_q_a.weight": (q, hidden),
+            f"{at}.attn_q_a_norm.weight": (q,),
             f"{at}.attn_q_b.weight": (heads * (nope + rope), q),
             f"{at}.attn_kv_a_mqa.weight": (rank + rope, hidden),
             f"{at}.attn_kv_a_norm.weight": (rank,),
             f"{at}.attn_kv_b.weight": (heads * (nope + v), rank),
             f"{at}.attn_output.weight": (hidden, heads * v),
-            f"{at}.attn_norm.weight": (hidden,), f"{at}.ffn_norm.weight": (hidden,),
-        }  # fmt: skip
+            f"{at}.attn_norm.weight": (hidden,),
+            f"{at}.ffn_norm.weight": (hidden,),
+        }
         width, count = c["moe_intermediate_size"], c["n_routed_experts"]
         if i < c["first_k_dense_replace"]:
             wide = c["intermediate_size"]
-            made |= {f"{at}.ffn_gate.weight": (wide, hidden), f"{at}.ffn_up.weight": (wide, hidden),
-                     f"{at}.ffn_down.weight": (hidden, wide)}  # fmt: skip
+            made |= {
+                f"{at}.ffn_gate.weight": (wide, hidden),
+                f"{at}.ffn_up.weight": (wide, hidden),
+                f"{at}.ffn_down.weight": (hidden, wide),
+            }
             continue
         made |= {f"{at}.ffn_gate_inp.weight": (count, hidden), f"{at}.exp_probs_b.bias": (count,)}
         for ending, front in (("_exps", (count,)), ("_shexp", ())):
@@ -163,11 +183,13 @@ def gpt_oss(config: dict[str, Any]) -> Shapes:
         at = f"blk.{i}"
         made[f"{at}.post_attention_norm.weight"] = made.pop(f"{at}.ffn_norm.weight")
         made |= {
-            f"{at}.attn_output.bias": (hidden,), f"{at}.ffn_gate_inp.bias": (count,),
+            f"{at}.attn_output.bias": (hidden,),
+            f"{at}.ffn_gate_inp.bias": (count,),
             f"{at}.attn_sinks.weight": (config["num_attention_heads"],),
-            f"{at}.ffn_gate_exps.bias": (count, width), f"{at}.ffn_up_exps.bias": (count, width),
+            f"{at}.ffn_gate_exps.bias": (count, width),
+            f"{at}.ffn_up_exps.bias": (count, width),
             f"{at}.ffn_down_exps.bias": (count, hidden),
-        }  # fmt: skip
+        }
     return made
 
 
@@ -175,7 +197,11 @@ def mamba2(at: str, hidden: int, inner: int, conv: int, heads: int, kernel: int 
     """The tensors of one mamba 2 mixer."""
     return {
         f"{at}.ssm_in.weight": (inner + conv + heads, hidden),
-        f"{at}.ssm_conv1d.weight": (conv, kernel), f"{at}.ssm_conv1d.bias": (conv,),
-        f"{at}.ssm_dt.bias": (heads,), f"{at}.ssm_a": (heads, 1), f"{at}.ssm_d": (heads, 1),
-        f"{at}.ssm_norm.weight": (inner,), f"{at}.ssm_out.weight": (hidden, inner),
-    }  # fmt: skip
+        f"{at}.ssm_conv1d.weight": (conv, kernel),
+        f"{at}.ssm_conv1d.bias": (conv,),
+        f"{at}.ssm_dt.bias": (heads,),
+        f"{at}.ssm_a": (heads, 1),
+        f"{at}.ssm_d": (heads, 1),
+        f"{at}.ssm_norm.weight": (inner,),
+        f"{at}.ssm_out.weight": (hidden, inner),
+    }

@@ -62,8 +62,12 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 if path.startswith((f"/api/models/{name}", f"/{name}/resolve/")):
                     self._repository(name, files, path, body=body)
                     return
-            self._send(401, b'{"error": "Repository not found"}',
-                       {"X-Error-Code": "RepoNotFound"}, body=body)  # fmt: skip
+            self._send(
+                401,
+                b'{"error": "Repository not found"}',
+                {"X-Error-Code": "RepoNotFound"},
+                body=body,
+            )
 
         def _repository(self, name: str, files: dict[str, bytes], path: str, *, body: bool) -> None:
             token = self.headers.get("authorization") == "Bearer hf_good"
@@ -79,12 +83,19 @@ def serving(hub: Hub) -> Iterator[Hub]:
                 return
             _, _, file = path.removeprefix(f"/{name}/resolve/").partition("/")
             if file not in files:
-                self._send(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT},
-                           body=body)  # fmt: skip
+                self._send(
+                    404,
+                    b"{}",
+                    {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT},
+                    body=body,
+                )
                 return
             content = files[file]
-            headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"',
-                       "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}  # fmt: skip
+            headers = {
+                "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+                "X-Repo-Commit": COMMIT,
+                "Accept-Ranges": "bytes",
+            }
             wanted = self.headers.get("range")
             if wanted is None:
                 self._send(200, content, headers, body=body)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from plimsoll.measured.logs import reader
-from plimsoll.measured.logs.row import KEYS, row_of
+from plimsoll.measured import logs
+from plimsoll.measured.log_row import KEYS, row_of
 
 
 def row(text: str) -> dict[str, Any]:
     """The row of the last start-up in a log."""
-    found = reader.read(io.BytesIO(text.encode())).last
+    found = logs.read(io.BytesIO(text.encode())).last
     assert found is not None
     made = row_of(found, "log")
     assert tuple(made) == KEYS

@@ -7,23 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from configs import LLAMA_8B
 from plimsoll.measured import rows, score
 from plimsoll.measured.models import Configs
 
-LLAMA: dict[str, Any] = {
-    "_model_id": "test/llama-8b",
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-}
+LLAMA: dict[str, Any] = LLAMA_8B | {"_model_id": "test/llama-8b"}
 MIXTURE: dict[str, Any] = LLAMA | {
     "_model_id": "test/mixtral",
     "architectures": ["MixtralForCausalLM"],
@@ -65,9 +53,15 @@ KNOWN: dict[str, Any] = {
     "max_concurrency": 58.1,
 }
 MEASURED = (
-    "weights_gib_per_gpu", "activation_peak_gib", "non_torch_gib", "cuda_graph_gib",
-    "kv_cache_gib_per_gpu", "num_gpu_blocks", "kv_cache_tokens", "max_concurrency",
-)  # fmt: skip
+    "weights_gib_per_gpu",
+    "activation_peak_gib",
+    "non_torch_gib",
+    "cuda_graph_gib",
+    "kv_cache_gib_per_gpu",
+    "num_gpu_blocks",
+    "kv_cache_tokens",
+    "max_concurrency",
+)
 CONFIGS = Configs({LLAMA["_model_id"]: LLAMA, MIXTURE["_model_id"]: MIXTURE})
 
 

@@ -32,9 +32,15 @@ def read(*flags: str, settings: Settings | None = None) -> Reading:
 
 
 def estimate(
-    name: str | Architecture, *flags: str, version: str = "", tensor: int = 1, pipeline: int = 1,
-    expert: bool = False, gpu: str = "nvidia-h200-141gb", settings: Settings | None = None,
-) -> Estimate:  # fmt: skip
+    name: str | Architecture,
+    *flags: str,
+    version: str = "",
+    tensor: int = 1,
+    pipeline: int = 1,
+    expert: bool = False,
+    gpu: str = "nvidia-h200-141gb",
+    settings: Settings | None = None,
+) -> Estimate:
     """The estimate of a model of the catalogue with these flags."""
     typed = settings or Settings(version=version)
     reading = read(*flags, settings=typed)

@@ -10,6 +10,7 @@ from plimsoll.workloads.llmdeployment import PLACES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from plimsoll.decision.verdict import Alternative
     from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
@@ -36,8 +37,13 @@ def problems_in(of: _WithProblems) -> tuple[Problem, ...]:
 
 
 def warnings_in(of: _WithWarnings) -> tuple[str, ...]:
-    """What a reader of a request, a reading or a verdict should know."""
-    return tuple(wording.sentence(one, PLACES) for one in of.warnings)
+    """What a request, a reading or a verdict warns of, a sentence each."""
+    return tuple(wording.sentence(warning, PLACES) for warning in of.warnings)
+
+
+def changes_in(alternative: Alternative) -> str:
+    """The changes of an alternative in one line."""
+    return " + ".join(f"{PLACES.path(c.field)}: {c.value}" for c in alternative.changes)
 
 
 def notes_in(estimate: Estimate) -> tuple[str, ...]:

@@ -11,22 +11,25 @@ MAX_GIVEN = 80
 """Characters of the user's own text that a message repeats; the rest is elided."""
 
 
+def clean(text: str, most: int = MAX_GIVEN) -> str:
+    """A text of somebody else's for people to read: in one line, printable, at most that long.
+
+    Whatever a message, a log line, an Event, a condition or a terminal repeats goes through here.
+    """
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut)
+
+
 def shown(value: object) -> str:
-    """The user's value for a message: printable, quoted where it is text, at most `MAX_GIVEN`."""
-    text = value if isinstance(value, str) else repr(value)
-    text = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[: MAX_GIVEN * 2]
-    )
-    if len(text) > MAX_GIVEN:
-        text = text[: MAX_GIVEN - 1] + "…"
-    return f'"{text}"' if isinstance(value, str) else text
+    """The user's value for a message: clean, and quoted if it is text."""
+    return f'"{clean(value)}"' if isinstance(value, str) else clean(repr(value))
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with a request, in the four parts that every error has.
 
-    path: the field, from ``spec`` on (``spec.engine.parallelism.tensor``) or a file's place.
+    path: the field's place in the object that states it, or a file's.
     given: what was there, already made safe to print by `shown`; empty where nothing was.
     wanted: what would have been right.
     fix: the next step, a sentence without a full stop; empty where `wanted` says it all.

@@ -24,6 +24,41 @@ class Rule(StrEnum):
 
     # the decision
     SIZE = "size"
+    REPLICAS = "replicas"
+    SHARE = "share"
+    BITS = "bits"
+    SEQUENCE_BEYOND_CONTEXT = "sequence-beyond-context"
+    FEWER_SEQUENCES_THAN_ASKED = "fewer-sequences-than-asked"
+    COUNT_IS_NOT_THE_SPLIT = "count-is-not-the-split"
+    COUNT_IS_NO_MULTIPLE = "count-is-no-multiple"
+    NO_SPLIT_OF_THAT_COUNT = "no-split-of-that-count"
+    TENSOR_ACROSS_SLICES = "tensor-across-slices"
+    TENSOR_BEYOND_NODE = "tensor-beyond-node"
+    UNKNOWN_ENGINE = "unknown-engine"
+    UNKNOWN_ACCELERATOR = "unknown-accelerator"
+    UNKNOWN_ACCELERATOR_LIKE = "unknown-accelerator-like"
+    NO_SUCH_MEMORY = "no-such-memory"
+    NO_SUCH_MEMORY_IN_ANY = "no-such-memory-in-any"
+    # and what it doubts
+    TENSOR_BEYOND_USUAL_NODE = "tensor-beyond-usual-node"
+    UNREAD_FLAGS = "unread-flags"
+    HOST_MEMORY = "host-memory"
+    TOO_LITTLE_HOST_MEMORY = "too-little-host-memory"
+    NOMINAL_MEMORY = "nominal-memory"
+    MODEL_TYPE_ASSUMED = "model-type-assumed"
+    IDLE_GPUS = "idle-gpus"
+    NOTHING_TO_PLAN_ON = "nothing-to-plan-on"
+    RULE_OF_THUMB_ALONE = "rule-of-thumb-alone"
+    UNKNOWN_MODEL = "unknown-model"
+    UNKNOWN_MODEL_LIKE = "unknown-model-like"
+
+    # what is said of the model
+    UNKNOWN_BASE = "unknown-base"
+    UNKNOWN_BASE_LIKE = "unknown-base-like"
+    NOT_THE_MODEL_AT_URI = "not-the-model-at-uri"
+    NOT_STORED_SO_AT_URI = "not-stored-so-at-uri"
+    NOT_STORED_SO_AT_URI_BUT_AT = "not-stored-so-at-uri-but-at"
+    UNSURE_REVISION = "unsure-revision"
 
     # what every engine's layers refuse
     TOO_MANY_STAGES = "too-many-stages"

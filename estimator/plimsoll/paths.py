@@ -87,6 +87,10 @@ class Places:
         """The last part of the path, for the middle of a sentence."""
         return self.path(field).rpartition(".")[2]
 
+    def end(self, field: Field) -> str:
+        """The last two parts of the path: a name with the group that it belongs to."""
+        return ".".join(self.path(field).split(".")[-2:])
+
 
 NO_PLACES = Places({})
 """For a request that no manifest states: each field goes by its own name."""

@@ -24,6 +24,8 @@ GB: Final = 10**9
 MAX_BYTES: Final = 1 << 60
 """No quantity above this (1 EiB) is believed; larger input is an error, not a number."""
 
+MAX_COUNT: Final = 10**9
+"""No count of tokens or sequences above this is believed."""
 MAX_PARAMETERS: Final = 10**15
 """No parameter count above this is believed."""
 

@@ -107,18 +107,18 @@ def main() -> None:
 @_options(CONTROLLER)
 def controller(**given: Any) -> None:
     """Watch LLMDeployments and nodes, decide, and write status."""
-    from plimsoll_operator.controller.app import run
+    from plimsoll_operator.controller.app import run_controller
 
-    _run(Settings(**given), run)
+    _run(Settings(**given), run_controller)
 
 
 @main.command()
 @_options(ADMISSION)
 def admission(**given: Any) -> None:
     """Answer the API server's admission reviews of LLMDeployments over TLS."""
-    from plimsoll_operator.admission.app import run
+    from plimsoll_operator.admission.app import run_admission
 
-    _run(Settings(**given), run)
+    _run(Settings(**given), run_admission)
 
 
 @main.command()
@@ -136,9 +136,9 @@ def dev(install: bool, **given: Any) -> None:
     Makes a certificate of its own, registers the webhook for as long as it runs, and takes it away
     again at the end. The API server must be able to reach this machine at --admission-host.
     """
-    from plimsoll_operator.dev import run
+    from plimsoll_operator.dev import run_both
 
-    _run(Settings(**given), lambda settings, stop: run(settings, stop, install=install))
+    _run(Settings(**given), lambda settings, stop: run_both(settings, stop, install=install))
 
 
 if __name__ == "__main__":

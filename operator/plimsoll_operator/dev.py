@@ -1,6 +1,6 @@
 """Controller and admission in one process, for development: certificate and webhook included.
 
-It must not be how Plimsoll runs in production: the certificate is made anew at each start, and the
+It must not be how Plimsoll runs in production: the certificate is made again at each start, and the
 webhook points at this machine and goes when it ends.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import tempfile
 from dataclasses import dataclass, replace
@@ -16,21 +15,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
 from plimsoll_operator.api.crd import crd
 from plimsoll_operator.api.policy import floor_binding, floor_policy
 from plimsoll_operator.api.webhook import PATH, at_url, webhook_configuration
-from plimsoll_operator.client import (
+from plimsoll_operator.certificates.authority import make_authority, make_serving
+from plimsoll_operator.cluster.client import Client, connect
+from plimsoll_operator.cluster.objects import (
     CUSTOM_RESOURCE_DEFINITIONS,
     VALIDATING_POLICIES,
     VALIDATING_POLICY_BINDINGS,
     VALIDATING_WEBHOOKS,
-    Client,
-    connect,
 )
 
 if TYPE_CHECKING:
@@ -57,54 +51,18 @@ class Certificate:
 
 
 def make_certificate(host: str, folder: Path) -> Certificate:
-    """A certificate authority that nobody keeps, and a certificate of its for an address."""
-    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    try:
-        address: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        address = x509.DNSName(host)
-    root = _builder("plimsoll development authority", "plimsoll development authority")
-    root = root.public_key(authority_key.public_key()).add_extension(
-        x509.BasicConstraints(ca=True, path_length=0), critical=True
-    )
-    authority = root.sign(authority_key, hashes.SHA256())
-    leaf = _builder("plimsoll development admission", "plimsoll development authority")
-    leaf = leaf.public_key(key.public_key()).add_extension(
-        x509.SubjectAlternativeName([address]), critical=False
-    )
-    leaf = leaf.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
-        critical=False,
-    )
-    certificate = leaf.sign(authority_key, hashes.SHA256())
-    files = Certificate(
-        authority.public_bytes(serialization.Encoding.PEM), folder / "tls.crt", folder / "tls.key"
-    )
-    files.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files.key.touch(mode=0o600)
-    files.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return files
+    """A certificate authority that nobody keeps, and a certificate of its for an address.
 
-
-def _builder(subject: str, issuer: str) -> x509.CertificateBuilder:
+    The files can be read by their owner alone.
+    """
     now = datetime.now(UTC)
-    subject_name, issuer_name = (
-        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in (subject, issuer)
-    )
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject_name)
-        .issuer_name(issuer_name)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + VALID)
-    )
+    authority = make_authority(VALID, now)
+    serving = make_serving(authority, [host], VALID, now)
+    files = Certificate(authority.certificate, folder / "tls.crt", folder / "tls.key")
+    for path, text in ((files.certificate, serving.certificate), (files.key, serving.key)):
+        path.touch(mode=0o600)
+        path.write_bytes(text)
+    return files
 
 
 @contextlib.asynccontextmanager
@@ -138,14 +96,14 @@ async def _answers(host: str, port: int) -> None:
         return
 
 
-async def run(settings: Settings, stop: asyncio.Event, *, install: bool = False) -> None:
+async def run_both(settings: Settings, stop: asyncio.Event, *, install: bool = False) -> None:
     """Run both until told to stop. With install: apply CRD and floor policy first.
 
     Metrics of admission are one port above those of the controller. Raises `NoCluster`, `ApiError`
-    where something may not be applied, or OSError where a port is taken.
+    if something may not be applied, or OSError if a port is taken.
     """
-    from plimsoll_operator.admission import app as admission
-    from plimsoll_operator.controller import app as controller
+    from plimsoll_operator.admission.app import run_admission
+    from plimsoll_operator.controller.app import run_controller
 
     host = HERE if settings.admission_host == ANYWHERE else settings.admission_host
     with tempfile.TemporaryDirectory(prefix="plimsoll-dev-") as folder:
@@ -160,8 +118,8 @@ async def run(settings: Settings, stop: asyncio.Event, *, install: bool = False)
                 await _install(client)
             try:
                 async with asyncio.TaskGroup() as group:
-                    group.create_task(controller.run(settings, end))
-                    group.create_task(admission.run(beside, end))
+                    group.create_task(run_controller(settings, end))
+                    group.create_task(run_admission(beside, end))
                     await _answers(host, settings.admission_port)
                     url = f"https://{host}:{settings.admission_port}{PATH}"
                     async with registered(client, url, made.authority):

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class HealthServer:
-    """Answers probes: 200 where the question's answer is empty, 503 with what is wrong."""
+    """Answers probes: 200 if the question's answer is empty, 503 with what is wrong."""
 
     def __init__(self, registry: CollectorRegistry, *, alive: Question, ready: Question) -> None:
         """alive, ready: say what is wrong, or nothing."""

@@ -47,13 +47,13 @@ class Settings:
     resync_seconds: float = _setting(
         300.0,
         CONTROLLER,
-        "Seconds between full lists, which repair whatever a watch may have missed.",
+        "Seconds between full lists of LLMDeployments, which repair what a watch may have missed.",
     )
     heartbeat_seconds: float = _setting(
         5.0,
         CONTROLLER,
         "Seconds between looks at whether the API server answers; when it is back after an "
-        "outage, everything is listed at once.",
+        "outage, every watch goes on and all LLMDeployments are listed at once.",
     )
     node_settle_seconds: float = _setting(
         1.0,

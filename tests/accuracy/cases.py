@@ -17,7 +17,7 @@ from plimsoll.accelerators import catalogue as accelerators
 from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Workload
 from plimsoll.measured.inputs import facts
-from plimsoll.measured.terms import TermId
+from plimsoll.measured.rows import TermId
 from plimsoll.models.catalogue import load
 from worded import problems_in
 

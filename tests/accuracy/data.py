@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from plimsoll.measured import models, rows, score
-from plimsoll.measured.summaries import sweep_of
-from plimsoll.measured.terms import TermId
+from plimsoll.measured.rows import TermId
+from plimsoll.measured.score import sweep_of
 from plimsoll.models.catalogue import load
 
 ROOT: Final = Path(__file__).resolve().parents[2]

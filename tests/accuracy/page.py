@@ -15,10 +15,18 @@ from accuracy.pictures import PICTURES
 from accuracy.versus import CLOSE_PCT, ROUNDED_GIB, duels
 from accuracy.words import NONE, amount, cell, percent
 from plimsoll.decision.verdict import Decision
-from plimsoll.measured.rows import STARTED
-from plimsoll.measured.score import Summary, of_physical, outcomes, points_of, summary
-from plimsoll.measured.summaries import FEWEST, LARGE_CACHE_GIB, failed, shares
-from plimsoll.measured.terms import OUTCOME, TermId
+from plimsoll.measured.rows import OUTCOME, STARTED, TermId
+from plimsoll.measured.score import (
+    FEWEST,
+    LARGE_CACHE_GIB,
+    Summary,
+    failed,
+    of_physical,
+    outcomes,
+    points_of,
+    shares,
+    summary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,9 +60,17 @@ FAR_PCT: Final = {
 def page() -> str:
     """The page, in Markdown."""
     parts = (
-        _head(), _terms(), _pictures(), _cuts(), _outcome(), _peers(), _far(), _left_out(), _rows(),
+        _head(),
+        _terms(),
+        _pictures(),
+        _cuts(),
+        _outcome(),
+        _peers(),
+        _far(),
+        _left_out(),
+        _rows(),
         _sources(),
-    )  # fmt: skip
+    )
     return "\n".join(line for part in parts for line in (*part, "")).rstrip("\n") + "\n"
 
 

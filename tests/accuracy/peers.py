@@ -27,8 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.rule_of_thumb import rule_of_thumb
-from plimsoll.measured.terms import TermId
+from plimsoll.decision.by_size import rule_of_thumb
+from plimsoll.measured.rows import TermId
 from plimsoll.models.architecture import MixerKind
 from plimsoll.models.storage import stored_bytes
 from plimsoll.units import GIB
@@ -134,8 +134,12 @@ def _llmd_weights(case: Case) -> float:
 
 
 _LLMD_BY_CLASS: Final = (
-    ("Llama", 4.8), ("Qwen2", 5.6), ("Qwen3", 5.6), ("Pixtral", 2.5), ("Mistral3", 2.5),
-)  # fmt: skip
+    ("Llama", 4.8),
+    ("Qwen2", 5.6),
+    ("Qwen3", 5.6),
+    ("Pixtral", 2.5),
+    ("Mistral3", 2.5),
+)
 
 
 def _llmd_activation(case: Case) -> float:

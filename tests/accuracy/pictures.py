@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from accuracy.data import ROOT, scored, sweep
 from accuracy.versus import duels
 from accuracy.words import percent
+from plimsoll.measured.rows import TermId
 from plimsoll.measured.score import points_of, summary
-from plimsoll.measured.terms import TermId
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -96,9 +96,16 @@ def figure(picture: Picture) -> Figure:
         columns = (len(peers) + 1) // 2
         whole = Figure(figsize=(5.0 + 2.3 * columns, 4.9))
         grid = whole.add_gridspec(
-            2, 2 + columns, width_ratios=[2.2, 2.2, *[2.2] * columns], left=0.075, right=0.985,
-            bottom=0.11, top=0.87, wspace=0.42, hspace=0.42,
-        )  # fmt: skip
+            2,
+            2 + columns,
+            width_ratios=[2.2, 2.2, *[2.2] * columns],
+            left=0.075,
+            right=0.985,
+            bottom=0.11,
+            top=0.87,
+            wspace=0.42,
+            hspace=0.42,
+        )
         ours: Sequence[Point] = points_of(scored(), picture.term)
         values = [p.measured for p in ours] + [p.prediction.middle for p in ours]
         values += [p.prediction.middle for _, points in peers for p in points]
@@ -121,8 +128,11 @@ def figure(picture: Picture) -> Figure:
             axes.minorticks_off()
         whole.suptitle(
             f"{picture.title}: predicted against measured (line: equal, ±2 %; upright: a range)",
-            fontsize=10.5, x=0.075, ha="left", y=0.975,
-        )  # fmt: skip
+            fontsize=10.5,
+            x=0.075,
+            ha="left",
+            y=0.975,
+        )
     return whole
 
 
@@ -160,9 +170,13 @@ def _panel(axes: Axes, picture: Picture, ends: tuple[float, float]) -> None:
             axis.set_minor_formatter(NullFormatter())
     line = [low, high]
     axes.fill_between(
-        line, [v * (1 - BAND) for v in line], [v * (1 + BAND) for v in line], color=INK,
-        alpha=0.3, linewidth=0,
-    )  # fmt: skip
+        line,
+        [v * (1 - BAND) for v in line],
+        [v * (1 + BAND) for v in line],
+        color=INK,
+        alpha=0.3,
+        linewidth=0,
+    )
     axes.plot(line, line, color=INK, linewidth=0.8)
     axes.set_xlim(*ends)
     axes.set_ylim(*ends)
@@ -188,9 +202,16 @@ def _named(name: str, points: Sequence[Point]) -> str:
 def _dots(axes: Axes, points: Iterable[Point], color: str, size: float, label: str) -> None:
     kept = list(points)
     axes.plot(
-        [p.measured for p in kept], [p.prediction.middle for p in kept], linestyle="none",
-        marker="o", markersize=size, color=color, alpha=0.65, markeredgewidth=0, label=label,
-    )  # fmt: skip
+        [p.measured for p in kept],
+        [p.prediction.middle for p in kept],
+        linestyle="none",
+        marker="o",
+        markersize=size,
+        color=color,
+        alpha=0.65,
+        markeredgewidth=0,
+        label=label,
+    )
 
 
 def _ranges(axes: Axes, points: Iterable[Point], color: str) -> None:

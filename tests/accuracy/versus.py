@@ -18,9 +18,9 @@ from accuracy.data import configs, scored
 from accuracy.peers import PEERS, Case, Peer
 from plimsoll.engines.base import Workload
 from plimsoll.measured.inputs import facts
-from plimsoll.measured.predict import predict
+from plimsoll.measured.predict import Prediction, predict
+from plimsoll.measured.rows import TermId
 from plimsoll.measured.score import Point, Summary, summary
-from plimsoll.measured.terms import Prediction, TermId
 
 if TYPE_CHECKING:
     from plimsoll.measured.inputs import Facts

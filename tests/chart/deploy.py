@@ -80,9 +80,7 @@ def _component(obj: Manifest) -> str:
     return labels.get("app.kubernetes.io/component", "")
 
 
-_RIGHTS: Final = {
-    "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
-}  # fmt: skip
+_RIGHTS: Final = {"ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"}
 
 
 def _rights(obj: Manifest) -> bool:

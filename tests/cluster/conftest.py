@@ -2,7 +2,7 @@
 
 PLIMSOLL_TEST_KUBECONFIG=PATH takes that cluster instead of one of our own; never set it to a
 cluster that anybody else uses.
-It must not know the operator or the admission server.
+A file that changes what others rely on makes one of its own: `cluster.plane.own_plane`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cluster.fixtures_operator import CONTROLLER_ACCOUNT, SYSTEM_NAMESPACE
 from controlplane import Cluster, ControlPlane, ControlPlaneError, ExternalCluster
 from controlplane.build import ETCD, HELM, KUBERNETES, ensure_built
 
@@ -70,6 +71,20 @@ def namespace(control_plane: Cluster) -> Iterator[str]:
     control_plane.kubectl("create", "namespace", name)
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def account(plane: ControlPlane) -> Path:
+    """The controller's account on the file's own control plane, as a kubeconfig."""
+    return plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
+
+
+@pytest.fixture
+def space(plane: ControlPlane, request: pytest.FixtureRequest) -> str:
+    """A fresh namespace on the file's own control plane, named after the test."""
+    name: str = request.node.name.replace("_", "-").removeprefix("test-")[:60].strip("-")
+    plane.kubectl("create", "namespace", name)
+    return name
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ from cluster.fixtures_operator import SYSTEM_NAMESPACE, until
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
 
     from controlplane import Cluster
 
@@ -75,12 +74,7 @@ class Kubelet:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(10)
 

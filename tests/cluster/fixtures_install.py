@@ -21,6 +21,7 @@ from cluster.fixtures_operator import (
     operator_process,
     until,
 )
+from cluster.plane import LLAMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 SERVING = f"{RELEASE}-webhook-tls"
 """The Secret that the chart's webhook serves from, unless another one is given."""
-LLAMA = "hf://meta-llama/Llama-3.3-70B-Instruct"
 TOO_SMALL: dict[str, Any] = {
     "engine": {"name": "vllm", "maxModelLen": 32768, "parallelism": {"tensor": 2}},
     "workload": {"concurrentSequences": 8},
@@ -85,9 +85,14 @@ class Installed:
     def helm(self, command: str, *arguments: str, values: Mapping[str, Any] | None = None) -> str:
         """A command of helm on this release; what it printed."""
         return helm(
-            command, self.name, *arguments, "--namespace", self.namespace,
-            kubeconfig=self.plane.kubeconfig, values=values,
-        ).stdout  # fmt: skip
+            command,
+            self.name,
+            *arguments,
+            "--namespace",
+            self.namespace,
+            kubeconfig=self.plane.kubeconfig,
+            values=values,
+        ).stdout
 
     def settings(self, component: str) -> dict[str, str]:
         """What the Deployment of a component, as the API server holds it, tells its pods."""
@@ -132,9 +137,11 @@ def install_chart(plane: ControlPlane, values: Mapping[str, Any] | None = None) 
     """`helm install` of the chart with its webhook on a port of this machine."""
     made = Installed(plane, free_port())
     made.helm(
-        "install", str(CHART), "--create-namespace",
+        "install",
+        str(CHART),
+        "--create-namespace",
         values=merged(elsewhere(made.port), values or {}),
-    )  # fmt: skip
+    )
     return made
 
 

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from chart import NAMESPACE, RELEASE
-from cluster.fixtures_install import LLAMA, SERVING, SOON, TOO_SMALL, Installed
+from cluster.fixtures_install import SERVING, SOON, TOO_SMALL, Installed
 from cluster.fixtures_operator import conditions, llm_deployment, until
+from cluster.plane import LLAMA
+from configs import LLAMA_70B
 from controlplane.certificates import LOOPBACK
 from controlplane.nodes import gpu_node
-from plimsoll_operator.client import Resource, connect
+from plimsoll_operator.cluster.client import connect
+from plimsoll_operator.cluster.objects import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,13 +36,6 @@ REGISTRATION: Final = ("validatingwebhookconfiguration", RELEASE)
 CA_BUNDLE: Final = "/webhooks/0/clientConfig/caBundle"
 LLM_DEPLOYMENTS: Final = Resource("plimsoll.dev", "v1alpha1", "llmdeployments")
 CONFLICTS: Final = 'plimsoll_reconcile_seconds_count{outcome="conflict"}'
-MODEL: Final = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8192,
-    "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
-    "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16", "tie_word_embeddings": False,
-}  # fmt: skip
-"""A model of 70 billion parameters, as a ConfigMap's config.json."""
 _NUMBERS: Final = itertools.count()
 
 
@@ -97,7 +93,7 @@ class Stage:
 
     def config_map(self, name: str, **changed: int) -> None:
         """Put a model into a ConfigMap."""
-        config = json.dumps({**MODEL, **changed})
+        config = json.dumps({**LLAMA_70B, **changed})
         made = self.kubectl("create", "configmap", name, f"--from-literal=config.json={config}")
         assert made[0] == 0, made[1]
 
@@ -164,8 +160,9 @@ def webhook_works(release: Installed, override: str = f"{RELEASE}-override") -> 
 
             claim(overridden, "who may override does")
     finally:
-        plane.kubectl("delete", "nodes", *(n["metadata"]["name"] for n in (early, late)),
-                      "--ignore-not-found")  # fmt: skip
+        plane.kubectl(
+            "delete", "nodes", *(n["metadata"]["name"] for n in (early, late)), "--ignore-not-found"
+        )
 
 
 def of(config_map: str) -> dict[str, Any]:
@@ -280,9 +277,15 @@ def _hurried(stage: Stage, claim: Claims) -> bool:
 def _keeps_certificates(plane: ControlPlane, claim: Claims) -> None:
     def data(name: str, key: str = "tls.crt") -> str:
         shown = plane.kubectl(
-            "get", "secret", name, "-n", NAMESPACE, "--ignore-not-found",
-            "-o", f"jsonpath={{.data.{key.replace('.', chr(92) + '.')}}}",
-        )  # fmt: skip
+            "get",
+            "secret",
+            name,
+            "-n",
+            NAMESPACE,
+            "--ignore-not-found",
+            "-o",
+            f"jsonpath={{.data.{key.replace('.', chr(92) + '.')}}}",
+        )
         return shown.stdout
 
     def damage(name: str, key: str) -> None:

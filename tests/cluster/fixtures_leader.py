@@ -18,9 +18,13 @@ LEASE = "plimsoll-controller"
 RBAC = "rbac.authorization.k8s.io"
 LEASE_RULES = (
     {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [LEASE],
-     "verbs": ["get", "update"]},
-)  # fmt: skip
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": [LEASE],
+        "verbs": ["get", "update"],
+    },
+)
 """What a leader needs in the namespace of its Lease, as deploy/rbac.yaml has it in its own."""
 
 

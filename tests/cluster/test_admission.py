@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.fixtures_operator import (
-    OperatorProcess,
-    free_port,
-    install,
-    operator_process,
-    until,
-)  # fmt: skip
+from cluster.fixtures_operator import OperatorProcess, free_port, install, operator_process, until
+from configs import LLAMA_70B
 from controlplane import Cluster, ControlPlane
 from controlplane.certificates import LOOPBACK
 from controlplane.nodes import gpu_node
@@ -57,8 +52,15 @@ class Admission:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def apply(self, spec: dict[str, Any], name: str = "m", *, kubeconfig: Path | None = None,
-              flags: tuple[str, ...] = (), **metadata: Any) -> tuple[int, str]:  # fmt: skip
+    def apply(
+        self,
+        spec: dict[str, Any],
+        name: str = "m",
+        *,
+        kubeconfig: Path | None = None,
+        flags: tuple[str, ...] = (),
+        **metadata: Any,
+    ) -> tuple[int, str]:
         """`kubectl apply` an LLMDeployment."""
         return self.kubectl(
             "apply", "-f", "-", *flags, stdin=obj(name, spec, **metadata), kubeconfig=kubeconfig
@@ -73,8 +75,12 @@ class Admission:
 
 def obj(name: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     """An LLMDeployment."""
-    return {"apiVersion": "plimsoll.dev/v1alpha1", "kind": "LLMDeployment",
-            "metadata": {"name": name, **metadata}, "spec": spec}  # fmt: skip
+    return {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": name, **metadata},
+        "spec": spec,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +94,13 @@ def process(control_plane: Cluster) -> Iterator[OperatorProcess]:
         plane.folder, "admission-test"
     )
     port = free_port()
-    settings = {"admission_host": "127.0.0.1", "admission_port": port, "tls_cert": certificate,
-                "tls_key": key, "admission_drain_seconds": 1}  # fmt: skip
+    settings = {
+        "admission_host": "127.0.0.1",
+        "admission_port": port,
+        "tls_cert": certificate,
+        "tls_key": key,
+        "admission_drain_seconds": 1,
+    }
     kubeconfig = plane.kubeconfig_for_service_account("plimsoll-system", "plimsoll-webhook")
     with operator_process("admission", kubeconfig, plane.folder, settings) as running:
         url = f"https://127.0.0.1:{port}/fit"
@@ -127,25 +138,34 @@ def user(admission: Admission, own_control_plane: ControlPlane) -> Callable[[str
             *(["override"] if may_override else []),
         ]
         role = {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
             "metadata": {"name": name, "namespace": admission.namespace},
-            "rules": [{"apiGroups": ["plimsoll.dev"], "resources": ["llmdeployments"],
-                       "verbs": verbs}],
-        }  # fmt: skip
+            "rules": [
+                {"apiGroups": ["plimsoll.dev"], "resources": ["llmdeployments"], "verbs": verbs}
+            ],
+        }
         binding = {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
             "metadata": {"name": name, "namespace": admission.namespace},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}],
-        }  # fmt: skip
+        }
         own_control_plane.apply([role, binding])
         kubeconfig = own_control_plane.kubeconfig_for(name)
 
         def known() -> bool:
             asked = own_control_plane.kubectl(
-                "auth", "can-i", "create", "llmdeployments.plimsoll.dev", "-n",
-                admission.namespace, kubeconfig=kubeconfig, check=False,
-            )  # fmt: skip
+                "auth",
+                "can-i",
+                "create",
+                "llmdeployments.plimsoll.dev",
+                "-n",
+                admission.namespace,
+                kubeconfig=kubeconfig,
+                check=False,
+            )
             return asked.stdout.strip() == "yes"
 
         until(known, 10, f"{name} has the rights")
@@ -239,18 +259,12 @@ def test_an_unknown_model_is_admitted_with_a_warning_that_says_what_to_add(
 
 
 def test_a_model_in_a_config_map_is_judged_by_it(admission: Admission) -> None:
-    config = {
-        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8192,
-        "intermediate_size": 28672, "num_hidden_layers": 80, "num_attention_heads": 64,
-        "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072,
-        "torch_dtype": "bfloat16", "tie_word_embeddings": False,
-    }  # fmt: skip
     spec = {**TOO_SMALL, "model": {"configMapRef": {"name": "mine"}}}
     code, said = admission.apply(spec, "early")
     assert code == 0
     assert "mine" in said
     admission.kubectl(
-        "create", "configmap", "mine", f"--from-literal=config.json={json.dumps(config)}"
+        "create", "configmap", "mine", f"--from-literal=config.json={json.dumps(LLAMA_70B)}"
     )
 
     def judged() -> bool:

@@ -25,17 +25,18 @@ from cluster.fixtures_operator import (
     SYSTEM_NAMESPACE,
     OperatorProcess,
     free_port,
-    install,
     llm_deployment,
     operator_process,
     until,
 )
-from controlplane import ControlPlane
+from cluster.plane import LLAMA, own_plane
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from controlplane import ControlPlane
 
 SOON = 5.0
 """Seconds in which what was damaged is mended; looks alone would take a minute."""
@@ -44,27 +45,14 @@ REFUSED = {
     "accelerator": {"allowed": ["nvidia-l4"]},
     "engine": {"name": "vllm", "parallelism": {"tensor": 1}},
 }
-LLAMA = "hf://meta-llama/Llama-3.3-70B-Instruct"
 
 
-@pytest.fixture(scope="module")
-def plane(control_plane: object) -> Iterator[ControlPlane]:
-    """A control plane of its own, with a webhook that nobody trusts yet."""
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("registers a webhook: needs a control plane of our own")
-    with ControlPlane() as plane:
-        install(plane)
-        yield plane
+plane = own_plane("registers a webhook")
 
 
 @pytest.fixture(scope="module")
 def port() -> int:
     return free_port()
-
-
-@pytest.fixture(scope="module")
-def account(plane: ControlPlane) -> Path:
-    return plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,7 +16,7 @@ from chart import CHART, one, render
 from plimsoll.decision.verdict import Decision
 from plimsoll_operator.admission import judge
 from plimsoll_operator.admission.app import AdmissionMetrics
-from plimsoll_operator.client import Client
+from plimsoll_operator.cluster.client import Client
 from plimsoll_operator.controller.app import Controller
 from plimsoll_operator.metrics import new_registry
 from plimsoll_operator.settings import Settings
@@ -50,9 +50,20 @@ def test_the_results_that_alerts_select_are_those_that_admission_counts() -> Non
 
 
 def test_every_alert_says_what_and_what_to_do() -> None:
-    rule = one(render({"metrics": {"prometheusRule": {
-        "enabled": True, "labels": {"release": "prom"}, "alertLabels": {"team": "gpu"},
-    }}}), "PrometheusRule")  # fmt: skip
+    rule = one(
+        render(
+            {
+                "metrics": {
+                    "prometheusRule": {
+                        "enabled": True,
+                        "labels": {"release": "prom"},
+                        "alertLabels": {"team": "gpu"},
+                    }
+                }
+            }
+        ),
+        "PrometheusRule",
+    )
     assert rule["metadata"]["labels"]["release"] == "prom"
     for group in rule["spec"]["groups"]:
         for alert in group["rules"]:
@@ -69,8 +80,11 @@ def test_the_dashboard_is_one_that_grafana_reads() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in dashboard["panels"]:
         at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"])
-                 for y in range(at["y"], at["y"] + at["h"])}  # fmt: skip
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
         assert not cells & taken, panel["title"]
         assert at["x"] + at["w"] <= 24
         taken |= cells

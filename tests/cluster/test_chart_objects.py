@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from controlplane import Cluster
 
 DRY = (
-    "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts",
+    "--server-side",
+    "--dry-run=server",
+    "--validate=strict",
+    "--force-conflicts",
     "--field-manager=chart-test",
-)  # fmt: skip
+)
 AUTHORITY = base64.b64encode(Authority().bundle).decode()
 RESTRICTED = "plimsoll-restricted"
 MONITORING = {
@@ -101,11 +104,18 @@ def kinds(control_plane: Cluster) -> None:
     """Our kind, those of others, and the namespaces that the objects go to."""
     install(control_plane)
     control_plane.apply(other_kinds(), "--server-side")
-    control_plane.apply([{
-        "apiVersion": "v1", "kind": "Namespace", "metadata": {
-            "name": RESTRICTED,
-            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
-        }}])  # fmt: skip
+    control_plane.apply(
+        [
+            {
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {
+                    "name": RESTRICTED,
+                    "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+                },
+            }
+        ]
+    )
     until(lambda: _known(control_plane), 30, "every kind is served")
 
 
@@ -195,13 +205,19 @@ def test_pods_are_let_into_a_restricted_namespace(control_plane: Cluster, name: 
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod_name}, "spec": spec}
         control_plane.kubectl(
             "create", "--dry-run=server", "-n", RESTRICTED, "-f", "-", input=json.dumps(pod)
-        )  # fmt: skip
+        )
         worse = copy.deepcopy(pod)
         worse["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
         refused = control_plane.kubectl(
-            "create", "--dry-run=server", "-n", RESTRICTED, "-f", "-", input=json.dumps(worse),
+            "create",
+            "--dry-run=server",
+            "-n",
+            RESTRICTED,
+            "-f",
+            "-",
+            input=json.dumps(worse),
             check=False,
-        )  # fmt: skip
+        )
         assert "violates PodSecurity" in refused.stderr
 
 
@@ -226,9 +242,15 @@ def test_helm_finds_nothing_to_complain_of() -> None:
 
 def test_helm_itself_accepts_a_server_side_dry_run(control_plane: Cluster) -> None:
     shown = helm(
-        "install", "plimsoll", str(CHART), "--namespace", NAMESPACE, "--dry-run=server",
-        "--take-ownership", kubeconfig=control_plane.kubeconfig,
-    ).stdout  # fmt: skip
+        "install",
+        "plimsoll",
+        str(CHART),
+        "--namespace",
+        NAMESPACE,
+        "--dry-run=server",
+        "--take-ownership",
+        kubeconfig=control_plane.kubeconfig,
+    ).stdout
     for part in (
         "rollout status deployment/plimsoll-webhook",
         "helm test plimsoll",
@@ -254,9 +276,12 @@ def account(control_plane: Cluster, namespace: str, tmp_path: Path) -> Path:
     (tmp_path / "token").write_text(config["users"][0]["user"]["token"])
     cluster = config["clusters"][0]["cluster"]
     raw = control_plane.kubectl(
-        "config", "view", "--raw", "-o",
+        "config",
+        "view",
+        "--raw",
+        "-o",
         "jsonpath={.clusters[0].cluster.certificate-authority-data}",
-    ).stdout  # fmt: skip
+    ).stdout
     (tmp_path / "ca.crt").write_bytes(base64.b64decode(raw))
     (tmp_path / "server").write_text(cluster["server"])
     return tmp_path
@@ -268,10 +293,13 @@ def helm_test(account: Path, namespace: str, gpus: int) -> subprocess.CompletedP
     assert pod["command"][0] == "python3"
     server = urlsplit((account / "server").read_text())
     environment = os.environ | {
-        "ACCOUNT": str(account), "TRIES": "1", "NAMESPACE": namespace, "GPUS": str(gpus),
+        "ACCOUNT": str(account),
+        "TRIES": "1",
+        "NAMESPACE": namespace,
+        "GPUS": str(gpus),
         "KUBERNETES_SERVICE_HOST": str(server.hostname),
         "KUBERNETES_SERVICE_PORT": str(server.port),
-    }  # fmt: skip
+    }
     command = [sys.executable, *pod["command"][1:], *pod["args"]]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 

@@ -112,8 +112,10 @@ def test_webhook_and_controller_run_what_the_image_has_with_settings_that_exist(
 )  # fmt: skip
 def test_the_image_comes_from_where_the_values_say(image: dict[str, str], wanted: str) -> None:
     pods = find(render({"image": image}, hooks=True), "Pod")
-    images = {_pod(render({"image": image}), name)["containers"][0]["image"]
-              for name in ("webhook", "controller")}  # fmt: skip
+    images = {
+        _pod(render({"image": image}), name)["containers"][0]["image"]
+        for name in ("webhook", "controller")
+    }
     assert images | {pod["spec"]["containers"][0]["image"] for pod in pods} == {wanted}
 
 
@@ -148,11 +150,14 @@ def test_a_controller_without_a_lease_is_never_there_twice() -> None:
 
 def test_labels_of_the_user_reach_every_object_and_pod() -> None:
     given = {
-        "commonLabels": {"team": "gpu"}, "networkPolicy": {"enabled": True},
+        "commonLabels": {"team": "gpu"},
+        "networkPolicy": {"enabled": True},
         "tls": {"mode": "cert-manager"},
-        "metrics": {part: {"enabled": True} for part in
-                    ("serviceMonitor", "podMonitor", "prometheusRule", "dashboard")},
-    }  # fmt: skip
+        "metrics": {
+            part: {"enabled": True}
+            for part in ("serviceMonitor", "podMonitor", "prometheusRule", "dashboard")
+        },
+    }
     for obj in render(given, hooks=True):
         assert obj["metadata"]["labels"]["team"] == "gpu", obj["kind"]
         if obj["kind"] == "Deployment":
@@ -204,9 +209,10 @@ def test_without_the_webhook_nothing_of_it_is_there() -> None:
 def test_the_definition_stays_unless_it_is_told_to_go() -> None:
     kept = one(render(), "CustomResourceDefinition")["metadata"]
     assert kept["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert "annotations" not in one(
-        render({"crds": {"keep": False}}), "CustomResourceDefinition"
-    )["metadata"]  # fmt: skip
+    assert (
+        "annotations"
+        not in one(render({"crds": {"keep": False}}), "CustomResourceDefinition")["metadata"]
+    )
     assert not find(render({"crds": {"enabled": False}}), "CustomResourceDefinition")
 
 

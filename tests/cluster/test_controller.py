@@ -15,22 +15,22 @@ from cluster.fixtures_operator import (
     SYSTEM_NAMESPACE,
     OperatorProcess,
     conditions,
-    install,
     llm_deployment,
     operator_process,
     until,
 )
-from controlplane import ControlPlane
+from cluster.plane import LLAMA, own_plane
 from controlplane.nodes import gpu_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from controlplane import ControlPlane
+
 SOON = 10.0
 """Seconds; it takes well under one where the machine is idle."""
 RESYNC = 3.0
-LLAMA = "hf://meta-llama/Llama-3.3-70B-Instruct"
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -47,20 +47,7 @@ CONFIG = {
 }
 
 
-@pytest.fixture(scope="module")
-def plane(control_plane: object) -> Iterator[ControlPlane]:
-    """A control plane of its own: other tests' nodes would move placements."""
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("changes nodes: needs a control plane of our own")
-    with ControlPlane() as plane:
-        install(plane)
-        plane.create([gpu_node("a100-0"), gpu_node("a100-1"), gpu_node("l4-0", "l4")])
-        yield plane
-
-
-@pytest.fixture(scope="module")
-def account(plane: ControlPlane) -> Path:
-    return plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
+plane = own_plane("changes nodes", [gpu_node("a100-0"), gpu_node("a100-1"), gpu_node("l4-0", "l4")])
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +55,6 @@ def controller(plane: ControlPlane, account: Path) -> Iterator[OperatorProcess]:
     settings = {"resync_seconds": RESYNC, "node_settle_seconds": 0.3}
     with operator_process("controller", account, plane.folder, settings) as running:
         yield running
-
-
-@pytest.fixture
-def space(plane: ControlPlane, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-").removeprefix("test-")[:60].strip("-")
-    plane.kubectl("create", "namespace", name)
-    return str(name)
 
 
 def get(plane: ControlPlane, space: str, name: str = "model") -> dict[str, Any]:
@@ -213,6 +193,26 @@ def test_events_tell_of_transitions_and_of_nothing_else(
     until(lambda: events(plane, space) == both, SOON, "a second Event")
 
 
+def test_an_event_that_repeats_is_counted(
+    plane: ControlPlane, controller: OperatorProcess, space: str
+) -> None:
+    short = {"accelerator": {"allowed": ["nvidia-l4"]}, "engine": {"parallelism": {"tensor": 1}}}
+    fits = llm_deployment("model", space)
+    misfit = llm_deployment("model", space, short, uri=LLAMA)
+
+    def count(reason: str) -> int:
+        found = plane.get("events", "-n", space)["items"]
+        (only,) = [event for event in found if event["reason"] == reason] or [{"count": 0}]
+        return int(only["count"])
+
+    plane.apply([fits])
+    until(lambda: count("Placed") == 1, SOON, "placed")
+    plane.apply([misfit])
+    until(lambda: count("NotEnoughMemory") == 1, SOON, "refused")
+    plane.apply([fits])
+    until(lambda: count("Placed") == 2, SOON, "placed again")
+
+
 def test_what_cannot_fit_is_stalled_and_says_what_would(
     plane: ControlPlane, controller: OperatorProcess, space: str
 ) -> None:
@@ -349,9 +349,16 @@ def test_a_status_that_somebody_else_wrote_over_is_put_right(
         "status": {"conditions": [], "placement": None, "observedGeneration": 0}
     }
     plane.kubectl(
-        "patch", "llmd", "model", "-n", space, "--subresource=status", "--type=merge",
-        "-p", json.dumps(clobber),
-    )  # fmt: skip
+        "patch",
+        "llmd",
+        "model",
+        "-n",
+        space,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        json.dumps(clobber),
+    )
     until(
         lambda: get(plane, space)["status"].get("placement") == before["placement"],
         SOON,

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from cluster.fixtures_operator import DEPLOY, conditions, install, llm_deployment
-from plimsoll.decision.verdict import Policy
+from plimsoll.decision.policy import Policy
 from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.workloads.files import load
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
 from plimsoll_operator.controller.plan import plan
-from plimsoll_operator.controller.snapshot import Inputs
+from plimsoll_operator.controller.snapshot import Inputs, identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,25 +69,39 @@ def test_a_table_of_objects_answers_the_question(control_plane: Cluster, namespa
             "observedGeneration": 1,
             "conditions": [
                 {
-                    "type": kind, "status": "True", "reason": reason, "message": "it does",
-                    "lastTransitionTime": "2026-11-23T00:30:00Z", "observedGeneration": 1,
+                    "type": kind,
+                    "status": "True",
+                    "reason": reason,
+                    "message": "it does",
+                    "lastTransitionTime": "2026-11-23T00:30:00Z",
+                    "observedGeneration": 1,
                 }
                 for kind, reason in (("Ready", "Placed"), ("Fits", "EnoughMemory"))
             ],
             "estimate": {"perGPU": {"required": "18067Mi", "usable": "21191Mi"}},
             "placement": {
-                "accelerator": "nvidia-l4", "gpusPerReplica": 1,
+                "accelerator": "nvidia-l4",
+                "gpusPerReplica": 1,
                 "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
             },
         }
-    }  # fmt: skip
+    }
     patch = ("patch", "llmd", "it", "-n", namespace, "--subresource=status", "--type=merge", "-p")
     control_plane.kubectl(*patch, json.dumps(status))
 
     shown = control_plane.kubectl("get", "llmd", "-n", namespace, "-o", "wide").stdout
     heading, row = (line.split() for line in shown.splitlines())
-    assert heading == ["NAME", "READY", "FITS", "GPUS", "ACCELERATOR", "NEED/GPU", "HAVE/GPU",
-                       "REASON", "AGE"]  # fmt: skip
+    assert heading == [
+        "NAME",
+        "READY",
+        "FITS",
+        "GPUS",
+        "ACCELERATOR",
+        "NEED/GPU",
+        "HAVE/GPU",
+        "REASON",
+        "AGE",
+    ]
     assert row[:8] == ["it", "True", "True", "1", "nvidia-l4", "18067Mi", "21191Mi", "Placed"]
     assert set(conditions(control_plane.get("llmd", "it", "-n", namespace))) == {"Ready", "Fits"}
 
@@ -97,7 +111,15 @@ def test_the_status_of_a_sample_is_taken_whole(
     control_plane: Cluster, namespace: str, sample: Path
 ) -> None:
     (manifest,) = load((str(sample),)).deployments
-    inputs = Inputs(request(manifest.obj, NoDocuments()), NO_INVENTORY, Policy(), 1, "why", {})
+    identity = identify(manifest.obj)
+    assert identity
+    inputs = Inputs(
+        identity=identity,
+        request=request(manifest.obj, NoDocuments()),
+        inventory=NO_INVENTORY,
+        policy=Policy(),
+        override="why",
+    )
     status = dict(plan(inputs, datetime(2026, 11, 23, tzinfo=UTC)).patch)
     name = manifest.obj["metadata"]["name"]
     control_plane.kubectl("apply", "-n", namespace, "-f", str(sample))
@@ -246,8 +268,12 @@ def test_every_broken_rule_is_said_at_once(control_plane: Cluster, namespace: st
         "accelerator": {"gpusPerReplica": 2},
     }
     printed = refusal(control_plane, namespace, spec)
-    for field in ("spec.accelerator.gpusPerReplica", "spec.engine.maxModelLen",
-                  "spec.engine.maxNumSeqs", "spec.model.bits"):  # fmt: skip
+    for field in (
+        "spec.accelerator.gpusPerReplica",
+        "spec.engine.maxModelLen",
+        "spec.engine.maxNumSeqs",
+        "spec.model.bits",
+    ):
         assert field in printed
 
 

@@ -6,30 +6,23 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-import pytest
-
 from cluster.fixtures_operator import conditions, free_port, llm_deployment, operator_process, until
-from controlplane import ControlPlane
+from cluster.plane import LLAMA, own_plane
 from controlplane.nodes import gpu_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from controlplane import ControlPlane
 
 SOON = 20.0
-LLAMA = "hf://meta-llama/Llama-3.3-70B-Instruct"
 ONE_A100 = {
     "accelerator": {"allowed": ["nvidia-a100-80gb"]},
     "engine": {"parallelism": {"tensor": 1}},
 }
 
 
-@pytest.fixture
-def plane(control_plane: object) -> Iterator[ControlPlane]:
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("registers a webhook for everybody: needs a control plane of our own")
-    with ControlPlane() as plane:
-        plane.create([gpu_node("a100-0")])
-        yield plane
+plane = own_plane(
+    "registers a webhook for everybody", [gpu_node("a100-0")], installed=False, scope="function"
+)
 
 
 def test_one_command_installs_decides_refuses_and_leaves_no_webhook_behind(
@@ -48,9 +41,12 @@ def test_one_command_installs_decides_refuses_and_leaves_no_webhook_behind(
             lambda: "Ready" in conditions(plane.get("llmdeployment", "fits")), SOON, "it is decided"
         )
         refused = plane.kubectl(
-            "create", "-f", "-", check=False,
+            "create",
+            "-f",
+            "-",
+            check=False,
             input=str(llm_deployment("does-not", "default", ONE_A100, uri=LLAMA)).replace("'", '"'),
-        )  # fmt: skip
+        )
         assert refused.returncode != 0
         assert "short by" in refused.stderr
         assert "denied the request" in refused.stderr

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cluster.fixtures_operator import DEPLOY, install, llm_deployment, until
+from cluster.plane import LLAMA
 from plimsoll.accelerators.catalogue import find
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from controlplane import Cluster
 
-LLAMA = "hf://meta-llama/Llama-3.3-70B-Instruct"
 A100 = "nvidia-a100-80gb"
 NAME = "plimsoll-floor"
 
@@ -171,13 +171,24 @@ def test_an_override_counts_only_for_users_who_have_the_verb(
     verbs = "get,list,create,patch,update"
     for role, granted in (("writer", verbs), ("overrider", "override")):
         control_plane.kubectl(
-            "create", "role", role, "-n", namespace, f"--verb={granted}",
+            "create",
+            "role",
+            role,
+            "-n",
+            namespace,
+            f"--verb={granted}",
             "--resource=llmdeployments.plimsoll.dev",
-        )  # fmt: skip
+        )
     control_plane.kubectl(
-        "create", "rolebinding", "writer", "-n", namespace, "--role=writer",
-        "--user=alice", "--user=bob",
-    )  # fmt: skip
+        "create",
+        "rolebinding",
+        "writer",
+        "-n",
+        namespace,
+        "--role=writer",
+        "--user=alice",
+        "--user=bob",
+    )
     control_plane.kubectl(
         "create", "rolebinding", "overrider", "-n", namespace, "--role=overrider", "--user=bob"
     )
@@ -197,17 +208,29 @@ def some_spec(dice: random.Random) -> dict[str, Any]:
     def sometimes(**values: list[Any]) -> dict[str, Any]:
         return {name: dice.choice(of) for name, of in values.items() if dice.random() < 0.08}
 
-    uris = [LLAMA, LLAMA + "@main", LLAMA + "/", "hf://deepseek-ai/DeepSeek-V3",
-            "hf://openai/gpt-oss-120b", "s3://meta-llama/Llama-3.3-70B-Instruct", "s3://b/m",
-            "hf://acme/none"]  # fmt: skip
+    uris = [
+        LLAMA,
+        LLAMA + "@main",
+        LLAMA + "/",
+        "hf://deepseek-ai/DeepSeek-V3",
+        "hf://openai/gpt-oss-120b",
+        "s3://meta-llama/Llama-3.3-70B-Instruct",
+        "s3://b/m",
+        "hf://acme/none",
+    ]
     sizes = ["70B", "7B", "1.5T", "70553706496", "494M"]
     says = dice.choice([{"uri": dice.choice(uris)}, {"parameters": dice.choice(sizes)}])
     allowed = dice.sample([A100, "A100-80GB", "nvidia-l4", "nvidia-b200", "nonsense"], 2)
     return {
         "model": {
-            **sometimes(uri=uris, baseModel=[LLAMA[5:], LLAMA, "Qwen/Qwen2.5-7B-Instruct"],
-                        parameters=sizes, bits=[4, 8, 16, 32], quantization=["none", "fp8", "awq"],
-                        configMapRef=[{"name": "mine"}]),
+            **sometimes(
+                uri=uris,
+                baseModel=[LLAMA[5:], LLAMA, "Qwen/Qwen2.5-7B-Instruct"],
+                parameters=sizes,
+                bits=[4, 8, 16, 32],
+                quantization=["none", "fp8", "awq"],
+                configMapRef=[{"name": "mine"}],
+            ),
             **says,
         },
         "accelerator": {
@@ -217,11 +240,12 @@ def some_spec(dice: random.Random) -> dict[str, Any]:
         },
         "engine": sometimes(
             name=["vllm", "sglang", "tensorrt-llm", "llama.cpp", "tgi", "generic"],
-            dtype=["auto", "float32", "bfloat16"], quantization=["fp8", "bitsandbytes"],
+            dtype=["auto", "float32", "bfloat16"],
+            quantization=["fp8", "bitsandbytes"],
             extraArgs=[["--cpu-offload-gb=200"], ["--enforce-eager"]],
             parallelism=[{"tensor": 2}, {"data": 2}, {"tensor": 1, "pipeline": 1}],
         ),
-    }  # fmt: skip
+    }
 
 
 def test_whatever_the_floor_refuses_the_decision_refuses_too(
@@ -232,9 +256,13 @@ def test_whatever_the_floor_refuses_the_decision_refuses_too(
         f"m{n}": {**llm_deployment(f"m{n}", namespace), "spec": some_spec(dice)} for n in range(400)
     }
     result = control_plane.kubectl(
-        "create", "--dry-run=server", "-f", "-", check=False,
+        "create",
+        "--dry-run=server",
+        "-f",
+        "-",
+        check=False,
         input=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects.values())}),
-    )  # fmt: skip
+    )
     denied = set(re.findall(r'"(m\d+)" is forbidden', result.stderr))
     assert len(denied) > 30
     assert len(result.stdout.splitlines()) > 100
@@ -259,9 +287,13 @@ def test_the_policy_computes_what_the_tables_say_for_every_model(
             objects.append(llm_deployment(name, namespace, spec))
             expected[name] = need > gpus * mebibytes()[kind]
     result = control_plane.kubectl(
-        "create", "--dry-run=server", "-f", "-", check=False,
+        "create",
+        "--dry-run=server",
+        "-f",
+        "-",
+        check=False,
         input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
-    )  # fmt: skip
+    )
     denied = set(re.findall(r'"(m\d+)" is forbidden', result.stderr))
     assert denied == {name for name, refuse in expected.items() if refuse}
     assert len(denied) > 20

@@ -42,9 +42,13 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 def run(image: Image, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Its entry point with these arguments."""
     return subprocess.run(
-        image.command(*arguments), env=image.environment, capture_output=True, text=True,
-        check=False, timeout=60,
-    )  # fmt: skip
+        image.command(*arguments),
+        env=image.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def test_it_starts_as_its_own_user_with_a_read_only_root(image: Image) -> None:
@@ -85,8 +89,12 @@ def test_the_command_line_is_in_it(image: Image) -> None:
     entry = whole.index(image.entrypoint[0], whole.index(image.user))
     done = subprocess.run(
         [*whole[:entry], "/opt/plimsoll/bin/plimsoll", "estimate", "Qwen/Qwen2.5-7B-Instruct"],
-        env=image.environment, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+        env=image.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert "nvidia-h100-80gb" in done.stdout, done.stderr
 
 
@@ -109,19 +117,28 @@ def served(image: Image, control_plane: Cluster, tmp_path_factory: Any) -> Itera
         path.chmod(0o440)
         subprocess.run(["chown", f"root:{USER}", str(path)], check=True)
     share.chmod(0o755)
-    settings = {"admission_host": "127.0.0.1", "admission_port": port,
-                "tls_cert": f"/mnt/{certificate.name}", "tls_key": f"/mnt/{key.name}"}  # fmt: skip
+    settings = {
+        "admission_host": "127.0.0.1",
+        "admission_port": port,
+        "tls_cert": f"/mnt/{certificate.name}",
+        "tls_key": f"/mnt/{key.name}",
+    }
     started: dict[str, Any] = {"folder": plane.folder, "environment": image.environment}
     with (
         operator_process(
-            "admission", Path("/mnt/plimsoll-webhook"), settings=settings,
-            program=image.command("admission", share=share), **started,
+            "admission",
+            Path("/mnt/plimsoll-webhook"),
+            settings=settings,
+            program=image.command("admission", share=share),
+            **started,
         ) as admission,
         operator_process(
-            "controller", Path("/mnt/plimsoll-controller"),
-            program=image.command("controller", share=share), **started,
+            "controller",
+            Path("/mnt/plimsoll-controller"),
+            program=image.command("controller", share=share),
+            **started,
         ),
-    ):  # fmt: skip
+    ):
         url = f"https://127.0.0.1:{port}/fit"
         own = webhook_configuration("plimsoll-image", at_url(url, plane.authority.bundle))
         plane.kubectl("apply", "-f", "-", input=json.dumps(own))

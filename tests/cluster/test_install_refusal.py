@@ -20,7 +20,6 @@ import pytest
 
 from chart import NAMESPACE, RELEASE, helm
 from cluster.fixtures_install import (
-    LLAMA,
     SERVING,
     SOON,
     TOO_SMALL,
@@ -31,22 +30,18 @@ from cluster.fixtures_install import (
     mount,
 )
 from cluster.fixtures_operator import llm_deployment, until
-from controlplane import ControlPlane
+from cluster.plane import LLAMA, own_plane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from controlplane import ControlPlane
+
 POD = f"{RELEASE}-test"
 
 
-@pytest.fixture(scope="module")
-def plane(control_plane: object) -> Iterator[ControlPlane]:
-    """A control plane of its own: a registered webhook is everybody's."""
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("registers a webhook: needs a control plane of our own")
-    with ControlPlane() as plane:
-        yield plane
+plane = own_plane("registers a webhook", installed=False)
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +78,23 @@ def run_pod(plane: ControlPlane, folder: Path) -> subprocess.CompletedProcess[st
     done = subprocess.run(
         [sys.executable, *container["command"][1:], *container["args"]],
         env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     status = {"status": {"phase": "Failed" if done.returncode else "Succeeded"}}
     plane.kubectl(
-        "patch", "pod", pod["metadata"]["name"], "-n", NAMESPACE, "--subresource=status",
-        "--type=merge", "-p", json.dumps(status),
-    )  # fmt: skip
+        "patch",
+        "pod",
+        pod["metadata"]["name"],
+        "-n",
+        NAMESPACE,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        json.dumps(status),
+    )
     return done
 
 

@@ -26,7 +26,7 @@ from cluster.fixtures_install_rights import (
 )
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
-from plimsoll_operator.client import ApiError
+from plimsoll_operator.cluster.client import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,8 +52,11 @@ class Right:
         """It as a rule of its own."""
         names = {"resourceNames": [self.name]} if self.name else {}
         return {
-            "apiGroups": [self.group], "resources": [self.resource], "verbs": [self.verb], **names
-        }  # fmt: skip
+            "apiGroups": [self.group],
+            "resources": [self.resource],
+            "verbs": [self.verb],
+            **names,
+        }
 
 
 def rights(role: Manifest) -> list[Right]:

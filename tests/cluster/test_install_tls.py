@@ -29,31 +29,18 @@ from cluster.fixtures_install import (
     mount,
 )
 from cluster.fixtures_operator import llm_deployment, until
-from controlplane import ControlPlane
+from cluster.plane import own_plane
 from controlplane.certificates import Authority, KeyPair
 from controlplane.nodes import gpu_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
     from typing import Any
 
-
-@pytest.fixture(scope="module")
-def plane(control_plane: object) -> Iterator[ControlPlane]:
-    """A control plane of its own: a registered webhook is everybody's."""
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("registers a webhook: needs a control plane of our own")
-    with ControlPlane() as plane:
-        plane.create([gpu_node("a100-0"), gpu_node("a100-1")])
-        yield plane
+    from controlplane import ControlPlane
 
 
-@pytest.fixture
-def space(plane: ControlPlane, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-").removeprefix("test-")[:60].strip("-")
-    plane.kubectl("create", "namespace", name)
-    return str(name)
+plane = own_plane("registers a webhook", [gpu_node("a100-0"), gpu_node("a100-1")], installed=False)
 
 
 def uninstall(release: Installed) -> None:
@@ -193,9 +180,14 @@ def play_cert_manager(plane: ControlPlane) -> Authority:
         "value": base64.b64encode(authority.bundle).decode(),
     }
     plane.kubectl(
-        "patch", "validatingwebhookconfiguration", "plimsoll", "--type=json",
-        "--field-manager=cert-manager-cainjector", "-p", json.dumps([patch]),
-    )  # fmt: skip
+        "patch",
+        "validatingwebhookconfiguration",
+        "plimsoll",
+        "--type=json",
+        "--field-manager=cert-manager-cainjector",
+        "-p",
+        json.dumps([patch]),
+    )
     return authority
 
 

@@ -20,7 +20,6 @@ import pytest
 
 from chart import CHART, NAMESPACE, RELEASE, HelmError, helm
 from cluster.fixtures_install import (
-    LLAMA,
     SERVING,
     SOON,
     TOO_SMALL,
@@ -33,6 +32,7 @@ from cluster.fixtures_install import (
     mount,
 )
 from cluster.fixtures_operator import free_port, llm_deployment, until
+from cluster.plane import LLAMA
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
 
@@ -87,14 +87,25 @@ class Moment:
 
 
 KINDS = (
-    "validatingwebhookconfigurations", "mutatingwebhookconfigurations", "clusterroles",
-    "clusterrolebindings", "validatingadmissionpolicies", "validatingadmissionpolicybindings",
+    "validatingwebhookconfigurations",
+    "mutatingwebhookconfigurations",
+    "clusterroles",
+    "clusterrolebindings",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
     "crds",
-)  # fmt: skip
+)
 NAMESPACED = (
-    "deployments", "services", "serviceaccounts", "roles", "rolebindings", "secrets", "leases",
-    "poddisruptionbudgets", "configmaps",
-)  # fmt: skip
+    "deployments",
+    "services",
+    "serviceaccounts",
+    "roles",
+    "rolebindings",
+    "secrets",
+    "leases",
+    "poddisruptionbudgets",
+    "configmaps",
+)
 
 
 def moment(plane: ControlPlane) -> Moment:
@@ -161,8 +172,10 @@ def live(plane: ControlPlane, tls: Path) -> Life:
         until(lambda: is_refused(plane, SPACE), SOON, "refused")
         for name in (*OLD, NEWER):
             until(functools.partial(is_decided, plane, SPACE, name), SOON, f"{name} is decided")
-    life.note("decided", helm("get", "notes", RELEASE, "-n", NAMESPACE,
-                              kubeconfig=plane.kubeconfig).stdout)  # fmt: skip
+    life.note(
+        "decided",
+        helm("get", "notes", RELEASE, "-n", NAMESPACE, kubeconfig=plane.kubeconfig).stdout,
+    )
     life.note("uninstalled", release.helm("uninstall"))
     return life
 
@@ -175,9 +188,16 @@ def make_old_objects(plane: ControlPlane) -> None:
     plane.create([undecided, annotated])
     for name in ("decided", "annotated"):
         plane.kubectl(
-            "patch", "llmd", name, "-n", SPACE, "--subresource=status", "--type=merge",
-            "-p", json.dumps({"status": STATUS}),
-        )  # fmt: skip
+            "patch",
+            "llmd",
+            name,
+            "-n",
+            SPACE,
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            json.dumps({"status": STATUS}),
+        )
     said = create(plane, llm_deployment(NEWER, SPACE, {"workload": {"concurrentSequences": 4}}))
     assert 'unknown field "spec.workload"' in said, "the old CRD does not know it"
 
@@ -294,9 +314,12 @@ def next_chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(CHART, folder)
     for name, before, after in (
         ("Chart.yaml", "\nversion: ", "\nversion: 99"),
-        ("templates/crd.yaml", "\n              workload:\n",
-         "\n              later: {type: string}\n              workload:\n"),
-    ):  # fmt: skip
+        (
+            "templates/crd.yaml",
+            "\n              workload:\n",
+            "\n              later: {type: string}\n              workload:\n",
+        ),
+    ):
         text = (folder / name).read_text()
         assert text.count(before) == 1
         (folder / name).write_text(text.replace(before, after))

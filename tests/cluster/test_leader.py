@@ -13,48 +13,35 @@ import pytest
 
 from cluster.fixtures_leader import LEASE, LEASE_RULES, grant, leader_of, leads, lease
 from cluster.fixtures_operator import (
-    CONTROLLER_ACCOUNT,
     SYSTEM_NAMESPACE,
     OperatorProcess,
     conditions,
-    install,
     llm_deployment,
     operator_process,
     until,
 )
-from controlplane import ControlPlane
+from cluster.plane import own_plane
 from controlplane.nodes import gpu_node
 from plimsoll.errors import PlimsollError
-from plimsoll_operator.client import connect
-from plimsoll_operator.controller.election import Election, LostLease, Term
+from plimsoll_operator.cluster.client import connect
+from plimsoll_operator.controller.election import Election, LeaseTimes, LostLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from controlplane import ControlPlane
+
 TAKES_OVER = 20.0
 """Seconds that a standby may take after its leader was killed."""
 AT_ONCE = 5.0
 """The same where the leader ended as it should; a second or two on an idle machine."""
-QUICK = Term(lease=2.0, renew=1.4, retry=0.2)
+QUICK = LeaseTimes(lease=2.0, renew=1.4, retry=0.2)
 SETTINGS = {"leader_elect": True, "resync_seconds": 5}
 WRITTEN = 'plimsoll_reconcile_seconds_count{outcome="written"}'
 
 
-@pytest.fixture(scope="module")
-def plane(control_plane: object) -> Iterator[ControlPlane]:
-    """A control plane of its own: other tests' controllers would decide these objects too."""
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("starts controllers: needs a control plane of our own")
-    with ControlPlane() as plane:
-        install(plane)
-        plane.create([gpu_node("a100-0"), gpu_node("a100-1")])
-        yield plane
-
-
-@pytest.fixture(scope="module")
-def account(plane: ControlPlane) -> Path:
-    return plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
+plane = own_plane("starts controllers", [gpu_node("a100-0"), gpu_node("a100-1")])
 
 
 @pytest.fixture
@@ -67,13 +54,6 @@ def two(plane: ControlPlane, account: Path) -> Iterator[list[OperatorProcess]]:
     ):
         leader_of((one, other))
         yield [one, other]
-
-
-@pytest.fixture
-def space(plane: ControlPlane, request: pytest.FixtureRequest) -> str:
-    name = request.node.name.replace("_", "-").removeprefix("test-")[:60].strip("-")
-    plane.kubectl("create", "namespace", name)
-    return str(name)
 
 
 def is_decided(plane: ControlPlane, space: str, name: str) -> Callable[[], bool]:
@@ -166,7 +146,7 @@ def test_terms_in_which_two_could_lead_are_refused(
     lease_seconds: float, renew: float, retry: float
 ) -> None:
     with pytest.raises(PlimsollError, match="--lease-renew-seconds"):
-        Term(lease_seconds, renew, retry)
+        LeaseTimes(lease_seconds, renew, retry)
 
 
 async def test_of_five_candidates_that_fall_silent_or_give_up_in_turn_never_two_lead(

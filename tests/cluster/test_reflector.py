@@ -8,31 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from controlplane import ControlPlane
-from plimsoll_operator.client import (
-    CONFIG_MAPS,
-    Client,
-    Conflict,
-    NoCluster,
-    NotFound,
-    connect,
-)
-from plimsoll_operator.reflector import Name, Reflector
+from cluster.fixtures_operator import SYSTEM_NAMESPACE, install
+from cluster.plane import own_plane
+from plimsoll.workloads.llmdeployment import Missing
+from plimsoll_operator.cluster.client import Client, Conflict, NoCluster, NotFound, connect
+from plimsoll_operator.cluster.known import ClusterKnowledge
+from plimsoll_operator.cluster.objects import CONFIG_MAPS, Name
+from plimsoll_operator.cluster.reflector import Reflector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from controlplane import ControlPlane
 
 SOON = 10.0
 OURS = "plimsoll-test=reflector"
 
 
-@pytest.fixture(scope="module")
-def plane(control_plane: object) -> Iterator[ControlPlane]:
-    if not isinstance(control_plane, ControlPlane):
-        pytest.skip("stops the API server: needs a control plane of our own")
-    with ControlPlane() as plane:
-        yield plane
+plane = own_plane("stops the API server", installed=False)
 
 
 def config_map(name: str, value: str = "1") -> dict[str, Any]:
@@ -47,9 +41,13 @@ class Seen:
         self.objects: dict[str, str] = {}
         self.told = 0
         self.reflector = Reflector(
-            client, CONFIG_MAPS, changed=self._changed, deleted=self._deleted, chunk=2,
+            client,
+            CONFIG_MAPS,
+            changed=self._changed,
+            deleted=self._deleted,
+            chunk=2,
             label_selector=OURS,
-        )  # fmt: skip
+        )
 
     def _changed(self, obj: dict[str, Any]) -> None:
         assert "managedFields" not in obj["metadata"]
@@ -118,6 +116,35 @@ async def test_after_an_outage_the_changes_and_the_deletions_are_told(plane: Con
         assert seen.reflector.age < SOON
 
 
+async def test_a_config_map_that_was_passed_over_comes_in_with_admissions_rights_when_there_is_room(
+    plane: ControlPlane,
+) -> None:
+    install(plane)
+    account = plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, "plimsoll-webhook")
+    value = {"config.json": '{"model_type": "llama"}'}
+    async with connect(str(plane.kubeconfig)) as administrator, connect(str(account)) as client:
+        for index in range(6):
+            made = config_map(f"model-{index}") | {"data": value}
+            await administrator.create(CONFIG_MAPS, made, namespace="default")
+        known = ClusterKnowledge(client, room=3000)
+        task = asyncio.create_task(known.run())
+        await asyncio.wait_for(known.first_lists(), SOON)
+
+        def kept() -> set[str]:
+            names = {f"model-{index}" for index in range(6)}
+            return {name for name in names if known.documents.find(("default", name))}
+
+        assert len(kept()) == 5
+        (left_out,) = {f"model-{index}" for index in range(6)} - kept()
+        assert isinstance(known.documents.get("default", left_out, None), Missing)
+        await eventually(lambda: left_out in kept())
+        (left_out,) = {f"model-{index}" for index in range(6)} - kept()
+        gone = next(iter(kept()))
+        await administrator.delete(CONFIG_MAPS, gone, namespace="default")
+        await eventually(lambda: left_out in kept() and gone not in kept())
+        task.cancel()
+
+
 async def test_a_status_is_written_only_on_the_version_that_was_read(plane: ControlPlane) -> None:
     async with connect(str(plane.kubeconfig)) as client:
         made = await client.create(CONFIG_MAPS, config_map("taken"), namespace="default")
@@ -139,9 +166,15 @@ async def test_who_may_do_what_is_asked_of_the_cluster(plane: ControlPlane) -> N
 
         async def may(user: str, groups: list[str]) -> bool:
             return await client.subject_access_review(
-                user=user, groups=groups, verb="override", resource=CONFIG_MAPS,
-                namespace="default", name="x", extra={"scopes": ["all"]}, uid="7",
-            )  # fmt: skip
+                user=user,
+                groups=groups,
+                verb="override",
+                resource=CONFIG_MAPS,
+                namespace="default",
+                name="x",
+                extra={"scopes": ["all"]},
+                uid="7",
+            )
 
         assert await may("root", ["system:masters"])
         assert not await may("somebody", ["system:authenticated"])

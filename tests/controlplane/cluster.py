@@ -31,7 +31,6 @@ from controlplane.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
 START_LIMIT = 60.0
 """Seconds to wait for a server; both together take about three on two idle cores."""
@@ -66,12 +65,7 @@ class ControlPlane(Cluster):
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -16,7 +16,6 @@ from controlplane.kubectl import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
 
 class ExternalCluster(Cluster):
@@ -38,12 +37,7 @@ class ExternalCluster(Cluster):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

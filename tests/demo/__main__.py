@@ -121,14 +121,22 @@ def start_operator(cluster: Cluster) -> Process:
     operator = Process(
         "plimsoll-operator",
         [
-            plimsoll("plimsoll-operator"), "dev", "--install",
-            "--metrics-host", HERE, "--metrics-port", str(health),
-            "--admission-host", HERE, "--admission-port", str(port),
+            plimsoll("plimsoll-operator"),
+            "dev",
+            "--install",
+            "--metrics-host",
+            HERE,
+            "--metrics-port",
+            str(health),
+            "--admission-host",
+            HERE,
+            "--admission-port",
+            str(port),
         ],
         cluster.folder / "operator.log",
         cwd=cluster.folder,
         environment=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
-    )  # fmt: skip
+    )
     until(lambda: ready(operator, health) or None, "the operator is ready", 40)
     until(lambda: ready(operator, health + 1) or None, "admission is ready", 40)
     return operator
@@ -208,10 +216,11 @@ def refuse(cluster: Cluster, parts: Parts) -> None:
         run([plimsoll(), "check", "-o", "json", str(SAMPLES / "refused.yaml")]).stdout
     )
     fix = next(
-        a for a in checked["results"][0]["alternatives"]
+        a
+        for a in checked["results"][0]["alternatives"]
         if any(c["path"] == "spec.accelerator.gpusPerReplica" for c in a["changes"])
         or any(c["path"] == "spec.engine.maxModelLen" for c in a["changes"])
-    )  # fmt: skip
+    )
     changed = yaml.safe_load((SAMPLES / "refused.yaml").read_text())
     for change in fix["changes"]:
         say(f"  {change['path']}: {change['value']}")

@@ -11,28 +11,23 @@ from cluster.fixtures_operator import (
     DEPLOY,
     SYSTEM_NAMESPACE,
     conditions,
-    install,
     llm_deployment,
     operator_process,
     until,
 )
-from controlplane import ControlPlane
+from cluster.plane import own_plane
 from controlplane.nodes import gpu_node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from controlplane import ControlPlane
 
 CRD = "llmdeployments.plimsoll.dev"
 SOON = 20.0
 
 
-@pytest.fixture
-def plane() -> Iterator[ControlPlane]:
-    with ControlPlane() as plane:
-        install(plane)
-        plane.create([gpu_node("a100-0")])
-        yield plane
+plane = own_plane(nodes=[gpu_node("a100-0")], scope="function")
 
 
 @pytest.fixture

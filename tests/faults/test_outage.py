@@ -17,17 +17,18 @@ from cluster.fixtures_operator import (
     SYSTEM_NAMESPACE,
     OperatorProcess,
     conditions,
-    install,
     llm_deployment,
     operator_process,
     until,
 )
-from controlplane import ControlPlane
+from cluster.plane import own_plane
 from controlplane.nodes import gpu_node
 from faults.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from controlplane import ControlPlane
 
 OUTAGE = float(os.environ.get("PLIMSOLL_OUTAGE_SECONDS", "90"))
 BACK_WITHIN = 30.0
@@ -35,12 +36,7 @@ MANY = 40
 NAMESPACE = "default"
 
 
-@pytest.fixture
-def plane() -> Iterator[ControlPlane]:
-    with ControlPlane() as plane:
-        install(plane)
-        plane.create([gpu_node("a100-0"), gpu_node("a100-1")])
-        yield plane
+plane = own_plane(nodes=[gpu_node("a100-0"), gpu_node("a100-1")], scope="function")
 
 
 @pytest.fixture

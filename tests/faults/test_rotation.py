@@ -37,21 +37,21 @@ from cluster.fixtures_operator import (
     SYSTEM_NAMESPACE,
     OperatorProcess,
     free_port,
-    install,
     llm_deployment,
     operator_process,
     until,
 )
-from controlplane import ControlPlane
+from cluster.plane import LLAMA, own_plane
 from faults.balancer import Balancer
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
-from plimsoll_operator.client import VALIDATING_WEBHOOKS, ApiError, Client, connect
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
+from plimsoll_operator.cluster.client import ApiError, Client, connect
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, VALIDATING_WEBHOOKS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
-    from types import TracebackType
+
+    from controlplane import ControlPlane
 
 RATE = 100.0
 """Requests a second to the API server, each of which it asks admission about."""
@@ -67,7 +67,6 @@ REFUSED = {
     "accelerator": {"allowed": ["nvidia-l4"]},
     "engine": {"name": "vllm", "parallelism": {"tensor": 1}},
 }
-LLAMA = "hf://meta-llama/Llama-3.3-70B-Instruct"
 AS_IT_SHOULD = {"allowed", "refused by admission", "answered directly"}
 
 
@@ -86,12 +85,7 @@ class Load:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(45)
 
@@ -228,11 +222,7 @@ class Admissions:
             self.stop_oldest()
 
 
-@pytest.fixture
-def plane() -> Iterator[ControlPlane]:
-    with ControlPlane() as plane:
-        install(plane)
-        yield plane
+plane = own_plane(scope="function")
 
 
 def serials(pem: bytes) -> list[int]:

@@ -23,17 +23,18 @@ from cluster.fixtures_operator import (
     CONTROLLER_ACCOUNT,
     SYSTEM_NAMESPACE,
     conditions,
-    install,
     llm_deployment,
     operator_process,
     until,
 )
-from controlplane import ControlPlane
+from cluster.plane import own_plane
 from controlplane.nodes import gpu_node
 from faults.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from controlplane import ControlPlane
 
 SLEEP = float(os.environ.get("PLIMSOLL_SLEEP_SECONDS", "60"))
 TAKES_OVER = 20.0
@@ -79,12 +80,7 @@ class _Held:
         return data
 
 
-@pytest.fixture
-def plane() -> Iterator[ControlPlane]:
-    with ControlPlane() as plane:
-        install(plane)
-        plane.create([gpu_node("a100-0"), gpu_node("a100-1")])
-        yield plane
+plane = own_plane(nodes=[gpu_node("a100-0"), gpu_node("a100-1")], scope="function")
 
 
 @pytest.fixture

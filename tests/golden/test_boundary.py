@@ -56,17 +56,24 @@ def verdict(index: int) -> Decision:
         split.gpus,
     )
     settings = EngineSettings(
-        version=case.version, max_model_len=case.length, max_num_seqs=16,
-        max_num_batched_tokens=case.batch, kv_cache_dtype=case.kv_dtype, enforce_eager=case.eager,
-        utilization=case.utilization, kv_cache_memory=case.fixed,
-    )  # fmt: skip
+        version=case.version,
+        max_model_len=case.length,
+        max_num_seqs=16,
+        max_num_batched_tokens=case.batch,
+        kv_cache_dtype=case.kv_dtype,
+        enforce_eager=case.eager,
+        utilization=case.utilization,
+        kv_cache_memory=case.fixed,
+    )
     request = Request(
-        Model("made up", ModelSource.CONFIG, own, own.parameters), settings,
+        Model("made up", ModelSource.CONFIG, own, own.parameters),
+        settings,
         wanted=Wanted(
-            allowed=("made-up",), gpus_per_replica=split.gpus,
+            allowed=("made-up",),
+            gpus_per_replica=split.gpus,
             split=AskedSplit(split.tensor, case.pp, data=1, expert=False),
         ),
-    )  # fmt: skip
+    )
     found = decide(request, knowledge=Knowledge({"vllm": VLLM}, (made_up,)))
     paths = {problem.path for problem in problems_in(found)}
     # A share of memory that is never free is an error of its field, not a sum that does not fit.
@@ -76,9 +83,7 @@ def verdict(index: int) -> Decision:
 
 def indices(*, starts: bool, by: float | None = None) -> list[int]:
     """The cases of one side."""
-    return [
-        i for i, c in enumerate(CASES) if c.starts is starts and (by is None or c.by == by)
-    ]  # fmt: skip
+    return [i for i, c in enumerate(CASES) if c.starts is starts and (by is None or c.by == by)]
 
 
 def name(index: int) -> str:

@@ -10,15 +10,18 @@ import pytest
 from accuracy.cases import GOLDEN, Case, as_dict, cases
 from plimsoll.engines.base import TermName
 from plimsoll.engines.registry import NAMES
-from plimsoll.measured.terms import TermId
+from plimsoll.measured.rows import TermId
 from plimsoll.units import GIB
 
 WRITTEN: list[dict[str, Any]] = json.loads(GOLDEN.read_text("utf-8"))
 AGAIN = "run `make accuracy` and look at the difference"
 
 
-@pytest.mark.parametrize(("case", "written"), list(zip(cases(), WRITTEN, strict=True)),
-                         ids=[case.name for case in cases()])  # fmt: skip
+@pytest.mark.parametrize(
+    ("case", "written"),
+    list(zip(cases(), WRITTEN, strict=True)),
+    ids=[case.name for case in cases()],
+)
 def test_each_case_is_estimated_as_written_down(case: Case, written: dict[str, Any]) -> None:
     assert as_dict(case) == written, AGAIN
 

@@ -11,16 +11,19 @@ import pytest
 from accuracy.data import measured, reasons, scored, sources, sweep
 from accuracy.page import PAGE, far, halves, page
 from accuracy.pictures import FOLDER, PICTURES, draw
+from plimsoll.measured.rows import TermId
 from plimsoll.measured.score import (
+    FEWEST,
+    LARGE_CACHE_GIB,
     Point,
     Summary,
+    failed,
     of_physical,
     outcomes,
     points_of,
+    shares,
     summary,
 )
-from plimsoll.measured.summaries import FEWEST, LARGE_CACHE_GIB, failed, shares
-from plimsoll.measured.terms import TermId
 
 MOST_PICTURE = 120_000
 
@@ -113,6 +116,7 @@ def test_the_page_is_current() -> None:
     assert PAGE.read_text("utf-8") == page(), "run `make accuracy` and look at the difference"
 
 
+@pytest.mark.sweep
 def test_the_pictures_are_current_and_small() -> None:
     drawn = draw()
     assert sorted(drawn) == sorted(path.name for path in FOLDER.glob("*.svg"))

@@ -11,8 +11,8 @@ from accuracy.data import configs
 from accuracy.peers import PEERS, Case, bits
 from accuracy.versus import Duel, duels
 from plimsoll.engines.base import Parallelism
-from plimsoll.measured.summaries import FEWEST
-from plimsoll.measured.terms import TermId
+from plimsoll.measured.rows import TermId
+from plimsoll.measured.score import FEWEST
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB
 

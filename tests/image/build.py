@@ -78,9 +78,17 @@ class Image:
         ]
         inner = [*self.entrypoint, *arguments]
         return [
-            "unshare", "--mount", "--", "sh", "-ec", "\n".join(script), self.user, root,
-            str(share or ""), *inner,
-        ]  # fmt: skip
+            "unshare",
+            "--mount",
+            "--",
+            "sh",
+            "-ec",
+            "\n".join(script),
+            self.user,
+            root,
+            str(share or ""),
+            *inner,
+        ]
 
 
 def build(folder: Path, cache: Path) -> Image:
@@ -92,17 +100,30 @@ def build(folder: Path, cache: Path) -> Image:
         if not archive.exists():
             cache.mkdir(parents=True, exist_ok=True)
             part = archive.with_suffix(f".{os.getpid()}.tar")
-            _run("mmdebstrap", "--quiet", f"--variant={variant}", f"--include={packages}",
-                 f"--extract-hook={_LISTED}", SUITE, str(part))  # fmt: skip
+            _run(
+                "mmdebstrap",
+                "--quiet",
+                f"--variant={variant}",
+                f"--include={packages}",
+                f"--extract-hook={_LISTED}",
+                SUITE,
+                str(part),
+            )
             part.rename(archive)
         images.add(name, archive)
     bundle = Path("/etc/ssl/certs")
     images.run(
-        "bud", "--quiet", f"--volume={bundle}:{bundle}:ro",
-        *(f"--build-arg={k}={v}" for k, v in (("BASE", "localhost/base"),
-                                               ("BUILD_BASE", "localhost/build"))),
-        "--build-arg=SOURCE_DATE_EPOCH=0", "--tag=localhost/plimsoll", str(ROOT),
-    )  # fmt: skip
+        "bud",
+        "--quiet",
+        f"--volume={bundle}:{bundle}:ro",
+        *(
+            f"--build-arg={k}={v}"
+            for k, v in (("BASE", "localhost/base"), ("BUILD_BASE", "localhost/build"))
+        ),
+        "--build-arg=SOURCE_DATE_EPOCH=0",
+        "--tag=localhost/plimsoll",
+        str(ROOT),
+    )
     container = images.run("from", "localhost/plimsoll").strip()
     unpacked = folder / "rootfs"
     mounted = images.run("mount", container).strip()
@@ -126,9 +147,14 @@ def _image(unpacked: Path, inspected: str, size: int, base_size: int) -> Image:
     config = json.loads(inspected)["OCIv1"]["config"]
     pairs = (entry.partition("=") for entry in config["Env"])
     return Image(
-        unpacked, size, base_size, {key: value for key, _, value in pairs},
-        tuple(config["Entrypoint"]), config["User"], inspected,
-    )  # fmt: skip
+        unpacked,
+        size,
+        base_size,
+        {key: value for key, _, value in pairs},
+        tuple(config["Entrypoint"]),
+        config["User"],
+        inspected,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-from perf import admission, controller, decide, start_up
+from perf import admission, controller, decide, parts, start_up
 from perf.results import Report, head
 
-PARTS = {"decide": decide.run, "start-up": start_up.run, "admission": admission.run,
-         "controller": controller.run}  # fmt: skip
+PARTS = {
+    "parts": parts.run,
+    "decide": decide.run,
+    "start-up": start_up.run,
+    "admission": admission.run,
+    "controller": controller.run,
+}
 
 
 def main(chosen: list[str]) -> int:

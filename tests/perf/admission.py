@@ -52,8 +52,11 @@ def review(obj: dict[str, Any], number: int) -> bytes:
             "request": {
                 "uid": f"{number:08d}-0000-4000-8000-000000000000",
                 "kind": {"group": "plimsoll.dev", "version": "v1alpha1", "kind": "LLMDeployment"},
-                "resource": {"group": "plimsoll.dev", "version": "v1alpha1",
-                             "resource": "llmdeployments"},
+                "resource": {
+                    "group": "plimsoll.dev",
+                    "version": "v1alpha1",
+                    "resource": "llmdeployments",
+                },
                 "operation": "CREATE",
                 "namespace": "bench",
                 "name": obj["metadata"]["name"],
@@ -63,7 +66,7 @@ def review(obj: dict[str, Any], number: int) -> bytes:
                 "dryRun": False,
             },
         }
-    ).encode()  # fmt: skip
+    ).encode()
 
 
 @contextlib.contextmanager
@@ -72,10 +75,15 @@ def noop(plane: ControlPlane, certificate: Path, key: Path) -> Iterator[str]:
     port = free_port()
     process = Process(
         "noop",
-        [sys.executable, str(Path(__file__).with_name("noop.py")), str(certificate), str(key),
-         str(port)],
+        [
+            sys.executable,
+            str(Path(__file__).with_name("noop.py")),
+            str(certificate),
+            str(key),
+            str(port),
+        ],
         plane.folder / "noop.log",
-    )  # fmt: skip
+    )
     os.sched_setaffinity(process.pid, {0})
     context = ssl._create_unverified_context()
 
@@ -104,8 +112,12 @@ def servers(plane: ControlPlane) -> Iterator[tuple[str, str, Any]]:
     )
     kubeconfig = plane.kubeconfig_for_service_account("plimsoll-system", "plimsoll-webhook")
     port = free_port()
-    settings = {"admission_host": "127.0.0.1", "admission_port": port,
-                "tls_cert": certificate, "tls_key": key}  # fmt: skip
+    settings = {
+        "admission_host": "127.0.0.1",
+        "admission_port": port,
+        "tls_cert": certificate,
+        "tls_key": key,
+    }
     with (
         operator_process("admission", kubeconfig, plane.folder, settings) as ours,
         noop(plane, certificate, key) as baseline,
@@ -133,8 +145,13 @@ def alone(report: Report, url: str, baseline: str, context: ssl.SSLContext) -> N
         load = bodies(1000 + 5000 * round_, 3000)
         ours.append(fast(url, load, wanted).rate)
         theirs.append(fast(baseline, load, loose).rate)
-    report.add("admission, 16 connections, allowed: reviews", statistics.median(ours), "/s",
-               ">= 800", statistics.median(theirs))  # fmt: skip
+    report.add(
+        "admission, 16 connections, allowed: reviews",
+        statistics.median(ours),
+        "/s",
+        ">= 800",
+        statistics.median(theirs),
+    )
     slow, base = [], []
     for round_ in range(3):  # the median: one hiccup of the machine is not ours
         steady = bodies(50_000 + 1000 * round_, 1000)
@@ -197,7 +214,11 @@ def run(report: Report) -> None:
             with servers(plane) as (url, baseline, ours):
                 alone(report, url, baseline, context)
                 creates(report, plane, url, baseline)
-                report.add("admission: memory at 1,000 nodes, after the load",
-                           ours.memory() / 2**20, "MiB", "<= 110")  # fmt: skip
+                report.add(
+                    "admission: memory at 1,000 nodes, after the load",
+                    ours.memory() / 2**20,
+                    "MiB",
+                    "<= 110",
+                )
         finally:
             os.sched_setaffinity(0, range(os.cpu_count() or 1))

@@ -28,6 +28,7 @@ def seen(**_: Any) -> None:
 
 if __name__ == "__main__":
     kopf.run(
-        standalone=True, clusterwide=True,
+        standalone=True,
+        clusterwide=True,
         liveness_endpoint=f"http://127.0.0.1:{sys.argv[1]}/healthz",
-    )  # fmt: skip
+    )

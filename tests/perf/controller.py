@@ -60,8 +60,10 @@ class Bench:
                     assert answer.status == 201, made
                 if status is None:
                     continue
-                patch = {"metadata": {"resourceVersion": made["metadata"]["resourceVersion"]},
-                         "status": status}  # fmt: skip
+                patch = {
+                    "metadata": {"resourceVersion": made["metadata"]["resourceVersion"]},
+                    "status": status,
+                }
                 url = f"{PATH}/{made['metadata']['name']}/status"
                 async with session.patch(url, data=json.dumps(patch), headers=MERGE) as answer:
                     assert answer.status == 200, await answer.text()
@@ -115,9 +117,11 @@ def bare_memory(plane: ControlPlane) -> float:
     """MiB of the bare kopf process once it has seen everything."""
     port = free_port()
     process = Process(
-        "bare-kopf", [sys.executable, str(Path(__file__).with_name("bare_kopf.py")), str(port)],
-        plane.folder / "bare.log", environment=os.environ | {"KUBECONFIG": str(plane.kubeconfig)},
-    )  # fmt: skip
+        "bare-kopf",
+        [sys.executable, str(Path(__file__).with_name("bare_kopf.py")), str(port)],
+        plane.folder / "bare.log",
+        environment=os.environ | {"KUBECONFIG": str(plane.kubeconfig)},
+    )
 
     def alive() -> bool:
         try:
@@ -165,7 +169,9 @@ def run(report: Report) -> None:
         asyncio.run(bench.create(100_000, status))
         bench.clear()
         alone = asyncio.run(bench.create(200_000, status))
-        report.add("2,000 LLMDeployments until each has its status", seconds, "s",
-                   "ratio <= 1.5", alone)  # fmt: skip
-        report.add("controller: memory at 2,000 objects, 1,000 nodes", memory, "MiB",
-                   "ratio <= 1.3", bare)  # fmt: skip
+        report.add(
+            "2,000 LLMDeployments until each has its status", seconds, "s", "ratio <= 1.5", alone
+        )
+        report.add(
+            "controller: memory at 2,000 objects, 1,000 nodes", memory, "MiB", "ratio <= 1.3", bare
+        )

@@ -31,8 +31,9 @@ def main() -> None:
     app = web.Application(client_max_size=9 << 20)
     app.router.add_post("/fit", _allow)
     app.router.add_get("/readyz", _ready)
-    web.run_app(app, host="127.0.0.1", port=int(port), ssl_context=context, print=None,
-                access_log=None)  # fmt: skip
+    web.run_app(
+        app, host="127.0.0.1", port=int(port), ssl_context=context, print=None, access_log=None
+    )
 
 
 if __name__ == "__main__":

@@ -14,9 +14,12 @@ MODELS = (
     "deepseek-ai/DeepSeek-V2-Lite",
 )  # fmt: skip
 BIG = (
-    "meta-llama/Llama-3.3-70B-Instruct", "Qwen/Qwen2.5-72B-Instruct", "openai/gpt-oss-120b",
-    "mistralai/Mixtral-8x22B-v0.1", "Qwen/Qwen3-235B-A22B",
-)  # fmt: skip
+    "meta-llama/Llama-3.3-70B-Instruct",
+    "Qwen/Qwen2.5-72B-Instruct",
+    "openai/gpt-oss-120b",
+    "mistralai/Mixtral-8x22B-v0.1",
+    "Qwen/Qwen3-235B-A22B",
+)
 
 
 def manifest(number: int, name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -33,29 +36,39 @@ def allowed(number: int, namespace: str = "bench") -> dict[str, Any]:
     """One that fits on the accelerator that it names."""
     model = MODELS[number % len(MODELS)]
     return manifest(
-        number, "allowed", namespace,
+        number,
+        "allowed",
+        namespace,
         {
             "model": {"uri": f"hf://{model}", "revision": f"r{number}"},
             "engine": {"maxModelLen": 2048 + number % 4001, "maxNumSeqs": 16 + number % 241},
-            "workload": {"concurrentSequences": 1 + number % 3, "inputTokens": 512 + number % 997,
-                         "outputTokens": 128 + number % 397},
+            "workload": {
+                "concurrentSequences": 1 + number % 3,
+                "inputTokens": 512 + number % 997,
+                "outputTokens": 128 + number % 397,
+            },
             "accelerator": {"allowed": ["nvidia-a100-80gb"]},
         },
-    )  # fmt: skip
+    )
 
 
 def refused(number: int, namespace: str = "bench") -> dict[str, Any]:
     """One that certainly does not fit, so that ways out are looked for."""
     model = BIG[number % len(BIG)]
     return manifest(
-        number, "refused", namespace,
+        number,
+        "refused",
+        namespace,
         {
             "model": {"uri": f"hf://{model}", "revision": f"r{number}"},
-            "engine": {"maxModelLen": 4096 + number % 4001, "maxNumSeqs": 16 + number % 241,
-                       "parallelism": {"tensor": 1}},
+            "engine": {
+                "maxModelLen": 4096 + number % 4001,
+                "maxNumSeqs": 16 + number % 241,
+                "parallelism": {"tensor": 1},
+            },
             "accelerator": {"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
         },
-    )  # fmt: skip
+    )
 
 
 def anywhere(number: int, namespace: str = "bench") -> dict[str, Any]:

@@ -40,6 +40,9 @@ def run(report: Report) -> None:
         _seconds(bare), _seconds(command)
         pairs = [(_seconds(bare), _seconds(command)) for _ in range(ROUNDS)]
         report.add(
-            name, statistics.median(b for _, b in pairs) * 1e3, "ms", "ratio <= 2.5",
+            name,
+            statistics.median(b for _, b in pairs) * 1e3,
+            "ms",
+            "ratio <= 2.5",
             statistics.median(a for a, _ in pairs) * 1e3,
-        )  # fmt: skip
+        )

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = (ROOT / "estimator", ROOT / "operator")
@@ -48,9 +54,56 @@ def test_every_module_says_what_it_is_for() -> None:
     assert {name: said for name, said in opening.items() if not said.endswith((".", ":"))} == {}
 
 
+def test_every_shipped_module_is_named_by_a_contract() -> None:
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        contracts = tomllib.load(file)["tool"]["importlinter"]["contracts"]
+    ordered = {name for contract in contracts for name in entries(contract, "modules", "layers")}
+    forbidden = {name for contract in contracts for name in entries(contract, "source_modules")}
+    uncovered = []
+    for module in map(dotted, SHIPPED):
+        parts = module.split(".")
+        holders = {".".join(parts[:size]) for size in range(2, len(parts) + 1)}
+        # That a room stands below another says nothing on the order of the modules inside it.
+        inside = {holder for holder in holders if holder.count(".") > 1 or holder == module}
+        if not (holders & forbidden or inside & ordered):
+            uncovered.append(module)
+    assert uncovered == ["plimsoll", "plimsoll_operator"]
+
+
+def entries(contract: dict[str, Any], *keys: str) -> Iterator[str]:
+    """The modules that a contract of import-linter lists under these keys."""
+    for key in keys:
+        for entry in contract.get(key, []):
+            for name in re.split(r"[|:]", entry):
+                for container in contract.get("containers", [""]):
+                    yield f"{container}.{name.strip(' ()')}".lstrip(".")
+
+
+def dotted(path: Path) -> str:
+    """The name under which a shipped module is imported."""
+    root = next(root for root in SOURCES if path.is_relative_to(root))
+    return ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__")
+
+
 def test_no_module_is_longer_than_a_reader_bears() -> None:
     lines = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
+
+
+SPEAK_OF_MANIFESTS = ("workloads", "cli", "engines")
+"""Rooms of the estimator that may name a field by its place in a manifest."""
+
+
+def test_only_readers_of_manifests_know_where_a_manifest_keeps_a_field() -> None:
+    core = SOURCES[0] / "plimsoll"
+    places = [
+        f"{named(path)}:{node.lineno}"
+        for path in core.rglob("*.py")
+        if path.relative_to(core).parts[0] not in SPEAK_OF_MANIFESTS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "spec." in node.value
+    ]
+    assert places == []
 
 
 def test_every_module_of_a_package_lies_in_one() -> None:

@@ -30,9 +30,26 @@ from plimsoll.units import (
 )
 
 ABSURD = [
-    "", " ", "-1", "-80Gi", "1e9", "0x10", "NaN", "inf", "80 gigs", "٨٠Gi", "８０Gi", "1,000",
-    "1_000", "80Gi80Gi", "9" * 65, "1" * (1 << 20), "é" * (1 << 20), "\x00", "80\nGi\n1",
-]  # fmt: skip
+    "",
+    " ",
+    "-1",
+    "-80Gi",
+    "1e9",
+    "0x10",
+    "NaN",
+    "inf",
+    "80 gigs",
+    "٨٠Gi",
+    "８０Gi",
+    "1,000",
+    "1_000",
+    "80Gi80Gi",
+    "9" * 65,
+    "1" * (1 << 20),
+    "é" * (1 << 20),
+    "\x00",
+    "80\nGi\n1",
+]
 
 
 @pytest.mark.parametrize(
@@ -124,8 +141,11 @@ def test_people_read_sizes_and_counts() -> None:
     assert gib(70_553_706_496) == "65.7 GiB"
     assert gib(GIB, 2) == "1.00 GiB"
     assert [count(n) for n in (70_553_706_496, 494_032_768, 15 * 10**11, 4096)] == [
-        "70.55B", "494.03M", "1.50T", "4,096",
-    ]  # fmt: skip
+        "70.55B",
+        "494.03M",
+        "1.50T",
+        "4,096",
+    ]
 
 
 @pytest.mark.parametrize(

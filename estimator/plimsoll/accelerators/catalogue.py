@@ -85,11 +85,14 @@ def load() -> Catalogue:
     by_name = {a.name: a for a in full}
     slices = tuple(
         mig_slice(
-            by_name[row["of"]], row["profile"], row["mib"] * MIB,
-            source=row["source"], certain=row["certain"],
+            by_name[row["of"]],
+            row["profile"],
+            row["mib"] * MIB,
+            source=row["source"],
+            certain=row["certain"],
         )
         for row in data["mig"]
-    )  # fmt: skip
+    )
     names: dict[str, Accelerator] = {}
     for row, accelerator in zip(data["accelerators"], full, strict=True):
         for alias in (*row["aliases"], *row["products"]):
@@ -99,7 +102,7 @@ def load() -> Catalogue:
 
 
 def find(name: str) -> Accelerator | None:
-    """The accelerator of that name, alias or product name, in any case; None where none is."""
+    """The accelerator of that name, alias or product name, in any case; None if none is."""
     return load().find(name)
 
 

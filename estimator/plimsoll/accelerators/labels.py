@@ -57,7 +57,7 @@ labels, which a pool that scales from zero cannot promise."""
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What labels say. accelerator: with the memory that the node reports, where it does.
+    """What labels say. accelerator: with the memory that the node reports, if it does.
 
     selector: the labels that select such nodes, in `dialect`.
     """
@@ -75,13 +75,13 @@ class Unclear:
 
 
 def mebibytes(labels: Mapping[str, str], key: str = MEMORY) -> int | None:
-    """Bytes in a label that counts MiB; None where it is missing or no number."""
+    """Bytes in a label that counts MiB; None if it is missing or no number."""
     text = labels.get(key, "")
     return int(text) * MIB if text.isascii() and text.isdecimal() and len(text) <= 9 else None
 
 
 def compute_capability(labels: Mapping[str, str]) -> tuple[int, int]:
-    """(major, minor) of GPU Feature Discovery's labels; (0, 0) where they are missing."""
+    """(major, minor) of GPU Feature Discovery's labels; (0, 0) if they are missing."""
     major = labels.get("nvidia.com/gpu.compute.major", "")
     minor = labels.get("nvidia.com/gpu.compute.minor", "")
     if major.isdecimal() and minor.isdecimal() and len(major) <= 3 and len(minor) <= 3:
@@ -90,7 +90,7 @@ def compute_capability(labels: Mapping[str, str]) -> tuple[int, int]:
 
 
 def shared_by(labels: Mapping[str, str], resource: str = GPU) -> str:
-    """How the GPUs of a resource are shared among pods; empty where each pod has its own.
+    """How the GPUs of a resource are shared among pods; empty if each pod has its own.
 
     A shared product's label ends in -SHARED, unless the device plugin gives shared GPUs a
     resource of another name; GKE has a label of its own.
@@ -107,7 +107,7 @@ def shared_by(labels: Mapping[str, str], resource: str = GPU) -> str:
 
 
 def recognise(labels: Mapping[str, str]) -> Found | Unclear | None:
-    """The accelerator that a node's labels name; None where they name none at all."""
+    """The accelerator that a node's labels name; None if they name none at all."""
     foreign = _foreign(labels)
     product = labels.get(PRODUCT)
     if product is None or isinstance(foreign, Unclear):

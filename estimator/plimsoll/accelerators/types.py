@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
+
+MAX_GPUS: Final = 1024
+"""No node is believed to have more GPUs than this."""
 
 
 class Dialect(StrEnum):
@@ -39,13 +43,13 @@ class Accelerator:
     title: what people call it (``NVIDIA A100 80GB``).
     memory: bytes of one GPU or slice as the driver reports them; never the nominal size.
     resource: extended resource that a pod asks for (``nvidia.com/gpu``).
-    family: ``ampere``, ``hopper`` ...; compute: (major, minor) compute capability, (0, 0) where
+    family: ``ampere``, ``hopper`` ...; compute: (major, minor) compute capability, (0, 0) if
         the vendor has none.
     gpus_per_node: the usual largest count in one node, for planning without nodes; 1 for a slice.
     labels: how nodes that carry it are labelled, in each dialect that knows it.
     products: the product names of GPU Feature Discovery (or the vendor's labeller).
     mig_of: name of the parent for a MIG slice, else empty; mig_profile: ``1g.10gb``, else empty.
-    source: where `memory` was seen. certain: False where the figure is nominal or assumed.
+    source: where `memory` was seen. certain: False if the figure is nominal or assumed.
     """
 
     name: str

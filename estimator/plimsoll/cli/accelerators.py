@@ -37,9 +37,15 @@ def command(mig: bool, output: str) -> None:
     )
     for a in known:
         table.add(
-            a.name, a.title, str(a.memory // MIB), f"{a.memory / GIB:.2f}", a.family, a.resource,
-            str(a.gpus_per_node), "measured" if a.certain else "assumed",
-        )  # fmt: skip
+            a.name,
+            a.title,
+            str(a.memory // MIB),
+            f"{a.memory / GIB:.2f}",
+            a.family,
+            a.resource,
+            str(a.gpus_per_node),
+            "measured" if a.certain else "assumed",
+        )
     show(table)
 
 

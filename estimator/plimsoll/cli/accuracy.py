@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from plimsoll.cli.output import Table, bad_input, dump, format_option, show
+from plimsoll.cli.output import Table, bad_input, dump, figure, format_option, show
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,18 +47,18 @@ def command(rows_file: Path, model_files: tuple[Path, ...], output: str) -> None
     plimsoll accuracy rows.jsonl --models a.jsonl --models b.jsonl -o json
     """
     from plimsoll.errors import Problem, shown
-    from plimsoll.measured import models, rows, score, summaries
+    from plimsoll.measured import models, rows, score
 
     try:
         configs = models.read(model_files)
         scored = score.score(rows.read(rows_file), configs)
     except OSError as error:
         name = shown(str(error.filename or rows_file))
-        bad_input([Problem("FILE", name, "a file that can be read", str(error.strerror))], output)
+        bad_input(Problem("FILE", name, "a file that can be read", str(error.strerror)), output)
     for line in configs.skipped:
         click.echo(f"plimsoll: {line}", err=True)
     if output == "json":
-        dump(score.as_dict(scored) | {"summary": summaries.as_dict(scored)}, output)
+        dump(score.as_dict(scored) | {"summary": score.cuts_as_dict(scored)}, output)
     elif output == "csv":
         click.echo(_csv(scored), nl=False)
     else:
@@ -70,18 +70,39 @@ def _csv(scored: Sequence[Scored]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
-        ("id", "term", "predicted", "low", "high", "measured", "error", "error_pct", "verdict",
-         "outcome", "left_out")
-    )  # fmt: skip
+        (
+            "id",
+            "term",
+            "predicted",
+            "low",
+            "high",
+            "measured",
+            "error",
+            "error_pct",
+            "verdict",
+            "outcome",
+            "left_out",
+        )
+    )
     for one in scored:
         row = one.row
         for term, point in one.points.items():
             p, pct = point.prediction, point.pct
             writer.writerow(
-                (_safe(row.id), term, round(p.middle, 4), round(p.low, 4), round(p.high, 4),
-                 point.measured, round(point.error, 4), "" if pct is None else round(pct, 4),
-                 "", "", "")
-            )  # fmt: skip
+                (
+                    _safe(row.id),
+                    term,
+                    round(p.middle, 4),
+                    round(p.low, 4),
+                    round(p.high, 4),
+                    point.measured,
+                    round(point.error, 4),
+                    "" if pct is None else round(pct, 4),
+                    "",
+                    "",
+                    "",
+                )
+            )
         for name, reason in one.left_out.items():
             writer.writerow((_safe(row.id), name, *[""] * 8, _safe(reason)))
         if one.verdict is not None:
@@ -97,22 +118,22 @@ def _safe(text: str) -> str:
 
 def _show(scored: Sequence[Scored]) -> None:
     """The tables for people."""
-    from plimsoll.measured import score, summaries
-    from plimsoll.measured.terms import TermId
+    from plimsoll.measured import score
+    from plimsoll.measured.rows import TermId
 
     columns = ("term", "n", "median %", "p95 %", "median GiB", "p95 GiB", "of rows with inputs")
     table = Table(columns, right=frozenset(columns[1:]))
-    shares = {term: rest for term, *rest in summaries.shares(scored)}
+    shares = {term: rest for term, *rest in score.shares(scored)}
     for term in TermId:
-        found = score.summary(score.points_of(scored, term))
-        gib = (_figure(found.median), _figure(found.p95)) if term.in_gib else ("", "")
+        errors = score.summary(score.points_of(scored, term))
+        gib = (figure(errors.median), figure(errors.p95)) if term.in_gib else ("", "")
         had, n = shares[term][1:]
         of = f"{n} of {had} ({100 * n / had:.0f} %)" if had else "–"
-        table.add(term, str(found.n), *_shares(found), *gib, of)
+        table.add(term, str(errors.n), *_shares(errors), *gib, of)
     click.echo("errors are absolute; a range errs by 0 where it holds the measured value\n")
     show(table)
     outcome = score.outcomes(scored)
-    failed = [one for one in summaries.failed(scored) if one.verdict is not None]
+    failed = [one for one in score.failed(scored) if one.verdict is not None]
     click.echo(
         f"\noutcome: {outcome['n']} verdicts, {len(failed)} on start-ups that failed for lack of "
         f"memory: {outcome['false_fits']} false fits, {outcome['false_refusals']} false refusals, "
@@ -127,20 +148,20 @@ def _show(scored: Sequence[Scored]) -> None:
 
 
 def _show_cuts(scored: Sequence[Scored]) -> None:
-    from plimsoll.measured import summaries
+    from plimsoll.measured import score
 
     table = Table(("cut", "n", "median", "p95", "of"), right=frozenset({"n", "median", "p95"}))
-    for cut in summaries.cuts(scored):
-        few = " (fewer than 10 rows: no claim)" if cut.summary.n < summaries.FEWEST else ""
+    for cut in score.cuts(scored):
+        few = " (fewer than 10 rows: no claim)" if cut.summary.n < score.FEWEST else ""
         table.add(cut.what, str(cut.summary.n), *_shares(cut.summary), cut.unit + few)
     show(table)
 
 
 def _show_failed(scored: Sequence[Scored]) -> None:
     from plimsoll.decision.verdict import Decision
-    from plimsoll.measured import summaries
+    from plimsoll.measured import score
 
-    failed = summaries.failed(scored)
+    failed = score.failed(scored)
     doubtful = [
         one
         for one in scored
@@ -170,18 +191,17 @@ def _show_worst(scored: Sequence[Scored]) -> None:
     for point in score.worst(scored, WORST):
         p, row = point.prediction, point.row
         table.add(
-            row.id, point.term, _figure(p.middle), _figure(p.low), _figure(p.high),
-            _figure(point.measured), _figure(point.pct),
+            row.id,
+            point.term,
+            figure(p.middle),
+            figure(p.low),
+            figure(p.high),
+            figure(point.measured),
+            figure(point.pct),
             f"{row.model[:32]}, {row.engine} {row.version_text[:16]}, {row.gpu_said[:20]}",
-        )  # fmt: skip
+        )
     show(table)
 
 
-def _shares(found: Summary) -> tuple[str, str]:
-    return _figure(found.median_pct), _figure(found.p95_pct)
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.2f}"
+def _shares(errors: Summary) -> tuple[str, str]:
+    return figure(errors.median_pct), figure(errors.p95_pct)

@@ -15,8 +15,9 @@ from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
+    from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Policy, Verdict
+    from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.files import Manifest, Manifests
 
@@ -41,74 +42,100 @@ Checked = tuple["Manifest", "Request", "Verdict"]
 )
 @format_option("table", "json", "yaml")
 def command(
-    sources: tuple[str, ...], files: tuple[str, ...], inventory_file: str | None,
-    policy: str | None, output: str,
-) -> None:  # fmt: skip
+    sources: tuple[str, ...],
+    files: tuple[str, ...],
+    inventory_file: str | None,
+    policy: str | None,
+    output: str,
+) -> None:
     """Say of each LLMDeployment in these files and folders what admission will say.
 
     Namespaces and ConfigMaps among the manifests count: a policy label holds, and configMapRef
     finds its model. Objects of other kinds are passed over.
 
+    An annotation that overrides a refusal is named, but does not count: only the cluster knows who
+    applies the object and whether they may override.
+
     \b
     Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read.
     """
+    from plimsoll.decision.policy import outcome
     from plimsoll.inventory.pools import NO_INVENTORY
     from plimsoll.workloads.files import load
 
     if not sources and not files:
         raise click.UsageError("say which FILE or DIR to check, or - for standard input")
-    found = load((*sources, *files))
+    manifests = load((*sources, *files))
     inventory: Inventory = NO_INVENTORY
     if inventory_file is not None:
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
-    if not found.deployments and not found.problems:
+    if not manifests.deployments and not manifests.problems:
         from plimsoll.api_group import API_VERSION, KIND
         from plimsoll.errors import Problem
 
-        others = f"{found.others} objects of other kinds"
-        bad_input([Problem(", ".join((*sources, *files)), others,
-                           f"an object of kind {KIND} ({API_VERSION})")], output)  # fmt: skip
-    checked = [_check(manifest, found, inventory, policy) for manifest in found.deployments]
+        others = f"{manifests.others} objects of other kinds"
+        bad_input(
+            Problem(
+                ", ".join((*sources, *files)), others, f"an object of kind {KIND} ({API_VERSION})"
+            ),
+            output,
+        )
+    checked = [_check(manifest, manifests, inventory, policy) for manifest in manifests.deployments]
     if output == "table":
-        _show(checked, found)
+        _show(checked, manifests)
     else:
-        _dump(checked, found, output)
-    if found.problems:
+        _dump(checked, manifests, output)
+    if manifests.problems:
         sys.exit(2)
-    sys.exit(0 if all(verdict.admitted for _, _, verdict in checked) else 1)
+    sys.exit(0 if all(outcome(verdict).let_in for _, _, verdict in checked) else 1)
 
 
 def _check(
-    manifest: Manifest, found: Manifests, inventory: Inventory, default: str | None
-) -> Checked:  # fmt: skip
+    manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
+) -> Checked:
     from plimsoll.decision.decide import decide
     from plimsoll.workloads.llmdeployment import request
 
-    asked = request(manifest.obj, found)
+    asked = request(manifest.obj, manifests)
     namespace = asked.name.partition("/")[0]
-    return manifest, asked, decide(asked, inventory, _policy(namespace, found, default))
+    return manifest, asked, decide(asked, inventory, _policy(namespace, manifests, default))
 
 
-def _policy(namespace: str, found: Manifests, default: str | None) -> Policy:
-    from plimsoll.decision.policy import policy_of
-    from plimsoll.decision.verdict import Mode, Policy
+def _policy(namespace: str, manifests: Manifests, default: str | None) -> Policy:
+    from plimsoll.decision.policy import Mode, Policy, policy_of
 
-    if namespace in found.modes:
-        return policy_of(namespace, found.modes[namespace])
+    if namespace in manifests.modes:
+        return policy_of(namespace, manifests.modes[namespace])
     return Policy(Mode(default), "--policy") if default else Policy()
 
 
 def _outcome(verdict: Verdict) -> str:
-    if not verdict.admitted:
-        return "REFUSED"
-    return {"allow": "fits", "warn": "warning", "deny": f"does not fit ({verdict.policy.mode})"}[
-        str(verdict.decision)
-    ]
+    """What becomes of it, in a word or two."""
+    from plimsoll.decision.policy import Outcome, outcome
+
+    match outcome(verdict):
+        case Outcome.ALLOWED:
+            return "fits"
+        case Outcome.DOUBTED:
+            return "warning"
+        case Outcome.DENIED:
+            return "REFUSED"
+    return f"does not fit ({verdict.policy.mode})"
 
 
-def _show(checked: list[Checked], found: Manifests) -> None:
+def _override(manifest: Manifest, verdict: Verdict) -> str:
+    """The reason for which an annotation overrides the refusal; empty if none does."""
+    from plimsoll.decision.policy import Outcome, outcome
+    from plimsoll.workloads.llmdeployment import override_reason
+
+    reason = override_reason(manifest.obj)
+    overridden = outcome(verdict, overridden=bool(reason)) is Outcome.OVERRIDDEN
+    return reason if overridden else ""
+
+
+def _show(checked: list[Checked], manifests: Manifests) -> None:
     """A table of all, then every word on those that are not plainly fine."""
     from plimsoll.report import messages
     from plimsoll.units import gib_down, gib_up
@@ -121,39 +148,44 @@ def _show(checked: list[Checked], found: Manifests) -> None:
         for manifest, asked, verdict in checked:
             e, p = verdict.estimate, verdict.placement
             table.add(
-                asked.name, _outcome(verdict), str(p.gpus_per_replica) if p else "–",
+                asked.name,
+                _outcome(verdict),
+                str(p.gpus_per_replica) if p else "–",
                 p.accelerator if p else verdict.accelerator,
-                gib_up(e.required) if e else "", gib_down(e.usable) if e else "",
+                gib_up(e.required) if e else "",
+                gib_down(e.usable) if e else "",
                 f"{manifest.file}:{manifest.line}",
-            )  # fmt: skip
+            )
         show(table)
     for manifest, asked, verdict in checked:
         where = f"{asked.name} ({manifest.file}:{manifest.line})"
-        if str(verdict.decision) == "deny":
+        if verdict.denied:
             click.echo(f"\n{where}:")
             for line in messages.denial(asked, verdict).splitlines():
                 click.echo(f"  {line}")
+            if override := _override(manifest, verdict):
+                click.echo(f"  {messages.overridden_line(override)}")
         else:
             for warning in messages.warning(asked, verdict):
                 click.echo(f"\n{where}: {warning}")
-    for problem in found.problems:
+    for problem in manifests.problems:
         click.echo(f"plimsoll: {problem}", err=True)
 
 
-def _dump(checked: list[Checked], found: Manifests, output: str) -> None:
+def _dump(checked: list[Checked], manifests: Manifests, output: str) -> None:
     from plimsoll.report import messages
     from plimsoll.report.as_data import verdict_dict
 
     results: list[dict[str, Any]] = []
     for manifest, asked, verdict in checked:
-        denied = str(verdict.decision) == "deny"
         results.append(
             {
                 "file": manifest.file,
                 "line": manifest.line,
                 **verdict_dict(asked, verdict),
-                "message": messages.denial(asked, verdict) if denied else "",
+                "override": _override(manifest, verdict) or None,
+                "message": messages.denial(asked, verdict) if verdict.denied else "",
             }
         )
-    problems = [problem_dict(problem) for problem in found.problems]
-    dump({"results": results, "problems": problems, "otherObjects": found.others}, output)
+    problems = [problem_dict(problem) for problem in manifests.problems]
+    dump({"results": results, "problems": problems, "otherObjects": manifests.others}, output)

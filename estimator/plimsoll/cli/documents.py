@@ -1,13 +1,17 @@
-"""A file on disk in the place of a ConfigMap, so that `--config FILE` goes the manifest's way.
+"""What stands in the place of a ConfigMap on a command line: a file, or a checkpoint's headers.
 
-It must not interpret the file; `plimsoll.models.resolve` does.
+So `--config FILE` and a checkpoint go the manifest's way; `plimsoll.models` says what they mean.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
-from plimsoll.errors import Problem, shown
+import click
+
+from plimsoll.cli.output import bad_input
+from plimsoll.errors import Invalid, Problem, Unreadable, shown
 from plimsoll.workloads.llmdeployment import Missing
 
 if TYPE_CHECKING:
@@ -18,7 +22,7 @@ class FileDocument:
     """The one document of a command line. reference: what configMapRef says to mean it."""
 
     def __init__(self, path: Path | None) -> None:
-        """path: the file; None where the command names none."""
+        """path: the file; None if the command names none."""
         self.text: str | None = None
         self.problem: Problem | None = None
         self.reference: dict[str, str] = {}
@@ -34,3 +38,31 @@ class FileDocument:
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The file's text."""
         return self.text if self.text is not None else Missing("no --config FILE was given")
+
+
+def profile_from(source: str, output: str, *, hub: bool) -> dict[str, Any]:
+    """The compact profile of a checkpoint, its notes on standard error.
+
+    source: a path, a ``file://`` URI or, with hub, an id on a hub. Ends the program with code 2
+    if it cannot be read.
+    """
+    from plimsoll.models.checkpoint.source import hub_profile, local_profile
+
+    try:
+        profile, notes = hub_profile(source) if hub else local_profile(source)
+    except Invalid as error:
+        bad_input(error.problems, output)
+    except Unreadable as error:
+        bad_input(Problem("MODEL", error.given, error.wanted), output)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    return profile
+
+
+def document_from(source: str, output: str, *, hub: bool) -> FileDocument:
+    """The same as the document that configMapRef means."""
+    profile = profile_from(source, output, hub=hub)
+    document = FileDocument(None)
+    document.text = json.dumps(profile, separators=(",", ":"))
+    document.reference = {"name": str(profile.get("name") or "model")[:253]}
+    return document

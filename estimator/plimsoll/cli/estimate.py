@@ -7,33 +7,63 @@ become a manifest and go the manifest's way.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.shell_completion import CompletionItem
 
+from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
-from plimsoll.engines.registry import NAMES as ENGINES
+from plimsoll.engines.registry import NAMES
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.cli.documents import FileDocument
+    from plimsoll.cli.output import Command
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate
 
 
-def complete_model(_ctx: click.Context, _param: click.Parameter, text: str) -> list[CompletionItem]:
-    """Catalogue ids that begin with `text`, in any case."""
-    from plimsoll.models.catalogue import load
+_SPEC_OPTIONS: Final = (
+    ("--gpus", "accelerator.gpusPerReplica", "N", "GPUs per replica."),
+    ("--tp", "engine.parallelism.tensor", "N", "Tensor parallel size."),
+    ("--pp", "engine.parallelism.pipeline", "N", "Pipeline parallel size."),
+    ("--dp", "engine.parallelism.data", "N", "Data parallel size."),
+    ("--ep", "engine.parallelism.expert", "", "Expert parallel."),
+    ("--max-model-len", "engine.maxModelLen", "TOKENS", "Unset: the model's maximum."),
+    ("--max-num-seqs", "engine.maxNumSeqs", "N", None),
+    ("--max-num-batched-tokens", "engine.maxNumBatchedTokens", "TOKENS", None),
+    ("--concurrent", "workload.concurrentSequences", "N", "Sequences that must be held at once."),
+    ("--input-tokens", "workload.inputTokens", "TOKENS", "Of one of them."),
+    ("--output-tokens", "workload.outputTokens", "TOKENS", "Of one of them."),
+    ("--dtype", "engine.dtype", "DTYPE", None),
+    ("--quantization", "engine.quantization", "METHOD", "Applied when the engine loads the model."),
+    ("--stored-quantization", "model.quantization", "METHOD", "How the checkpoint is stored."),
+    ("--kv-cache-dtype", "engine.kvCacheDtype", "DTYPE", None),
+    ("--gpu-memory-utilization", "engine.gpuMemoryUtilization", "SHARE",
+     "Unset: the engine's default."),
+    ("--enforce-eager", "engine.enforceEager", "", None),
+    ("--engine", "engine.name", "ENGINE", "Unset: vllm."),
+    ("--engine-version", "engine.version", "VERSION", "Unset: the newest that is known."),
+)  # fmt: skip
+"""Options that each stand for one field of a manifest's spec: the field, what it takes, help."""
 
-    return [CompletionItem(e.id) for e in load() if e.id.lower().startswith(text.lower())]
+
+def _spec_options(command: Command) -> Command:
+    """Add every option of `_SPEC_OPTIONS` to a command."""
+    for option, field, takes, text in reversed(_SPEC_OPTIONS):
+        kind: dict[str, Any] = {"type": int if takes in ("N", "TOKENS") else str, "metavar": takes}
+        if not takes:
+            kind = {"is_flag": True, "default": None}
+        elif takes == "ENGINE":
+            kind = {"type": click.Choice(NAMES)}
+        command = click.option(option, _parameter(field), help=text, **kind)(command)
+    return command
 
 
-def complete_gpu(_ctx: click.Context, _param: click.Parameter, text: str) -> list[CompletionItem]:
-    """Accelerator names that begin with `text`."""
-    from plimsoll.accelerators.catalogue import everything
-
-    return [CompletionItem(a.name) for a in everything() if a.name.startswith(text.lower())]
+def _parameter(field: str) -> str:
+    """The name of the parameter that holds the value of a field's option."""
+    return field.replace(".", "_").lower()
 
 
 @click.command("estimate")
@@ -60,30 +90,18 @@ def complete_gpu(_ctx: click.Context, _param: click.Parameter, text: str) -> lis
     metavar="NAME",
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
-@click.option("--gpus", "gpu_count", type=int, metavar="N", help="GPUs per replica.")
-@click.option("--tp", type=int, metavar="N", help="Tensor parallel size.")
-@click.option("--pp", type=int, metavar="N", help="Pipeline parallel size.")
-@click.option("--dp", type=int, metavar="N", help="Data parallel size.")
-@click.option("--ep", is_flag=True, default=None, help="Expert parallel.")
-@click.option("--max-model-len", type=int, metavar="TOKENS", help="Unset: the model's maximum.")
-@click.option("--max-num-seqs", type=int, metavar="N")
-@click.option("--max-num-batched-tokens", type=int, metavar="TOKENS")
-@click.option("--concurrent", type=int, metavar="N", help="Sequences that must be held at once.")
-@click.option("--input-tokens", type=int, metavar="TOKENS", help="Of one of them.")
-@click.option("--output-tokens", type=int, metavar="TOKENS", help="Of one of them.")
-@click.option("--dtype", metavar="DTYPE")
-@click.option("--quantization", metavar="METHOD", help="Applied when the engine loads the model.")
-@click.option("--stored-quantization", metavar="METHOD", help="How the checkpoint is stored.")
-@click.option("--kv-cache-dtype", metavar="DTYPE")
-@click.option("--gpu-memory-utilization", metavar="SHARE", help="Unset: the engine's default.")
-@click.option("--enforce-eager", is_flag=True, default=None)
-@click.option("--engine", type=click.Choice(ENGINES), help="Unset: vllm.")
-@click.option("--engine-version", metavar="VERSION", help="Unset: the newest that is known.")
+@_spec_options
 @format_option("table", "json", "yaml")
 def command(
-    model: str | None, config_file: Path | None, from_hub: bool, parameters: str | None,
-    bits: int | None, gpus: tuple[str, ...], output: str, **flags: Any,
-) -> None:  # fmt: skip
+    model: str | None,
+    config_file: Path | None,
+    from_hub: bool,
+    parameters: str | None,
+    bits: int | None,
+    gpus: tuple[str, ...],
+    output: str,
+    **said: Any,
+) -> None:
     """What MODEL needs per GPU.
 
     MODEL is an id of the catalogue, or a checkpoint on this machine: a folder with config.json and
@@ -117,7 +135,7 @@ def command(
     names = gpus or tuple(a.name for a in full_gpus())
     decided: list[tuple[str, Request, Verdict]] = []
     for name in names:
-        request = _request(model, documents, parameters, bits, name, flags)
+        request = _request(model, documents, (parameters, bits), name, said)
         decided.append((name, request, decide(request)))
     _, request, first = decided[0]
     if request.problems:
@@ -125,9 +143,9 @@ def command(
     if first.model.source is ModelSource.UNKNOWN:
         near = " or ".join(first.model.suggestions)
         fix = f"did you mean {near}? " if near else ""
-        fix += ("a model of your own: its folder, --from-hub, --config FILE, or --parameters COUNT "
-                "for the rule of thumb")  # fmt: skip
-        bad_input([Problem("MODEL", shown(model or ""), "a model of the catalogue", fix)], output)
+        own = "a model of your own: its folder, --from-hub, --config FILE, or --parameters COUNT"
+        fix += f"{own} for the rule of thumb"
+        bad_input(Problem("MODEL", shown(model or ""), "a model of the catalogue", fix), output)
     if gpus and first.problems and all(v.problems for _, _, v in decided):
         bad_input(problems_of(first), output)
     if output != "table":
@@ -149,7 +167,7 @@ def _documents(
     from plimsoll.models.checkpoint.source import is_local
 
     if model is not None and (hub or is_local(model)):
-        from plimsoll.cli.sources import document_from
+        from plimsoll.cli.documents import document_from
 
         return document_from(model, output, hub=hub)
     documents = FileDocument(config_file)
@@ -159,97 +177,51 @@ def _documents(
 
 
 def _request(
-    model: str | None, documents: FileDocument, parameters: str | None, bits: int | None,
-    gpu: str, flags: dict[str, Any],
-) -> Request:  # fmt: skip
-    """The manifest that the flags stand for, read the manifest's way."""
+    model: str | None,
+    documents: FileDocument,
+    size: tuple[str | None, int | None],
+    gpu: str,
+    said: dict[str, Any],
+) -> Request:
+    """The manifest that the options stand for, read the manifest's way.
+
+    size: parameters and bits, if there is no model. said: the options of `_SPEC_OPTIONS`.
+    """
     from plimsoll.workloads.llmdeployment import request
 
-    spec_model: dict[str, Any] = {}
+    spec: dict[str, Any] = {"accelerator": {"allowed": [gpu]}, "model": {}}
     if documents.text is not None:
-        name = documents.reference["name"]
-        spec_model |= {"uri": f"file://{name}", "configMapRef": documents.reference}
+        reference = documents.reference
+        spec["model"] |= {"uri": f"file://{reference['name']}", "configMapRef": reference}
     elif model is not None:
-        spec_model["uri"] = model if "://" in model else f"hf://{model}"
+        spec["model"]["uri"] = model if "://" in model else f"hf://{model}"
     else:
-        spec_model |= {"parameters": parameters, "bits": bits if bits is not None else 16}
-    spec_model["quantization"] = flags["stored_quantization"]
-    spec = {
-        "model": spec_model,
-        "engine": {
-            "name": flags["engine"],
-            "version": flags["engine_version"],
-            "dtype": flags["dtype"],
-            "quantization": flags["quantization"],
-            "maxModelLen": flags["max_model_len"],
-            "maxNumSeqs": flags["max_num_seqs"],
-            "maxNumBatchedTokens": flags["max_num_batched_tokens"],
-            "kvCacheDtype": flags["kv_cache_dtype"],
-            "gpuMemoryUtilization": flags["gpu_memory_utilization"],
-            "enforceEager": flags["enforce_eager"],
-            "parallelism": {
-                "tensor": flags["tp"],
-                "pipeline": flags["pp"],
-                "data": flags["dp"],
-                "expert": flags["ep"],
-            },
-        },
-        "workload": {
-            "concurrentSequences": flags["concurrent"],
-            "inputTokens": flags["input_tokens"],
-            "outputTokens": flags["output_tokens"],
-        },
-        "accelerator": {"allowed": [gpu], "gpusPerReplica": flags["gpu_count"]},
-    }
+        parameters, bits = size
+        spec["model"] |= {"parameters": parameters, "bits": 16 if bits is None else bits}
+    for _, field, _, _ in _SPEC_OPTIONS:
+        value = said[_parameter(field)]
+        if value is not None:
+            *sections, last = field.split(".")
+            section = spec
+            for name in sections:
+                section = section.setdefault(name, {})
+            section[last] = value
     metadata = {"name": "estimate", "namespace": "default"}
-    return request({"metadata": metadata, "spec": _said(spec)}, documents)
-
-
-def _said(value: Any) -> Any:
-    """The same without what was not said: None values, and mappings left empty by that."""
-    if not isinstance(value, dict):
-        return value
-    said = {k: _said(v) for k, v in value.items() if v is not None}
-    return {k: v for k, v in said.items() if v != {}}
+    return request({"metadata": metadata, "spec": spec}, documents)
 
 
 def _show_one(request: Request, verdict: Verdict) -> None:
     """Term by term on one kind of GPU."""
-    from plimsoll.engines.base import TermName
     from plimsoll.engines.registry import engine
     from plimsoll.report import messages
     from plimsoll.report.wording import notes_of
-    from plimsoll.units import GIB
 
     click.echo(messages.model_message(verdict.model))
     estimate = verdict.estimate
     if estimate is not None:
         title = engine(request.engine.name).title
         click.echo(f"on {_where(verdict, estimate)}, {title} {estimate.version}".rstrip() + "\n")
-        table = Table(
-            ("per GPU", "GiB", "between", "known", "", "from"), right=frozenset({"GiB", "between"})
-        )
-        labels = {
-            TermName.WEIGHTS: "weights", TermName.KV_CACHE: "KV cache",
-            TermName.ACTIVATION: "activation peak", TermName.NON_TORCH: "non-torch",
-            TermName.CUDA_GRAPHS: "CUDA graphs", TermName.LORA: "LoRA slots",
-            TermName.DRAFT: "draft model",
-        }  # fmt: skip
-        for term in estimate.terms:
-            table.add(
-                labels[term.name], f"{term.bytes / GIB:.2f}",
-                f"{term.low / GIB:.2f} – {term.high / GIB:.2f}", str(term.known),
-                bar(term.bytes / estimate.usable if estimate.usable else 1.0), term.basis,
-            )  # fmt: skip
-        share = f"{estimate.physical / GIB:.2f} GiB x {estimate.utilization}"
-        table.add(
-            "needs", f"{estimate.required / GIB:.2f}",
-            f"{estimate.required_low / GIB:.2f} – {estimate.required_high / GIB:.2f}", "",
-            bar(estimate.required / estimate.usable if estimate.usable else 1.0), "",
-        )  # fmt: skip
-        table.add("has", f"{estimate.usable / GIB:.2f}", "", "", "", share)
-        table.add("spare", f"{estimate.spare / GIB:.2f}", "", "", "", _room(estimate))
-        show(table)
+        show(_terms(estimate))
         for note in notes_of(estimate, verdict.places):
             click.echo(f"note: {note}")
     if verdict.rule_of_thumb is not None:
@@ -257,6 +229,39 @@ def _show_one(request: Request, verdict: Verdict) -> None:
     click.echo("")
     for line in messages.summary(request, verdict):
         click.echo(line)
+
+
+def _rule(rule: RuleOfThumb) -> str:
+    """What the rule of thumb says, and what it is."""
+    gpus = f", {rule.gpus} GPUs" if rule.gpus else ""
+    return (
+        f"rule of thumb: {rule.needed / 1e9:.0f} GB{gpus} "
+        "(P x 4 bytes / (32 / Q) x 1.2; knows no context and no concurrency)"
+    )
+
+
+def _terms(estimate: Estimate) -> Table:
+    """What each term takes, what they need together, what there is, and what that leaves."""
+    from plimsoll.engines.base import TermName
+    from plimsoll.report.arithmetic import TERMS
+
+    labels = {**TERMS, TermName.ACTIVATION: "activation peak"}
+    table = Table(
+        ("per GPU", "GiB", "between", "known", "", "from"), right=frozenset({"GiB", "between"})
+    )
+
+    def add(label: str, size: int, low: int, high: int, known: str = "", basis: str = "") -> None:
+        share = size / estimate.usable if estimate.usable else 1.0
+        between = f"{low / GIB:.2f} – {high / GIB:.2f}"
+        table.add(label, f"{size / GIB:.2f}", between, known, bar(share), basis)
+
+    for term in estimate.terms:
+        add(labels[term.name], term.bytes, term.low, term.high, str(term.known), term.basis)
+    add("needs", estimate.required, estimate.required_low, estimate.required_high)
+    share = f"{estimate.physical / GIB:.2f} GiB x {estimate.utilization}"
+    table.add("has", f"{estimate.usable / GIB:.2f}", "", "", "", share)
+    table.add("spare", f"{estimate.spare / GIB:.2f}", "", "", "", _spare(estimate))
+    return table
 
 
 def _where(verdict: Verdict, estimate: Estimate) -> str:
@@ -267,7 +272,8 @@ def _where(verdict: Verdict, estimate: Estimate) -> str:
     return f"{p.gpus} x {verdict.accelerator} ({split}{', expert parallel' if p.expert else ''})"
 
 
-def _room(estimate: Estimate) -> str:
+def _spare(estimate: Estimate) -> str:
+    """What the cache can hold, in tokens and requests."""
     from plimsoll.engines.base import NO_CACHE, TermName
 
     if estimate.terms[TermName.KV_CACHE].basis == NO_CACHE:
@@ -277,14 +283,6 @@ def _room(estimate: Estimate) -> str:
     return (
         f"room for {estimate.kv_tokens:,} tokens of KV cache, "
         f"{estimate.max_concurrency:.2f} requests of {estimate.max_model_len:,}"
-    )
-
-
-def _rule(rule: RuleOfThumb) -> str:
-    gpus = f", {rule.gpus} GPUs" if rule.gpus else ""
-    return (
-        f"rule of thumb: {rule.needed / 1e9:.0f} GB{gpus} "
-        "(P x 4 bytes / (32 / Q) x 1.2; knows no context and no concurrency)"
     )
 
 
@@ -306,11 +304,16 @@ def _show_all(decided: list[tuple[str, Request, Verdict]]) -> None:
             table.add(name, "", "", "", "", "", "", thumb, messages.headline(request, verdict))
             continue
         table.add(
-            name, str(e.parallelism.gpus) if placed else "–", str(e.parallelism.tensor),
-            str(e.parallelism.pipeline), gib_up(e.required), gib_down(e.usable),
-            f"{e.kv_tokens:,}" if e.kv_capacity > 0 else "0", thumb,
+            name,
+            str(e.parallelism.gpus) if placed else "–",
+            str(e.parallelism.tensor),
+            str(e.parallelism.pipeline),
+            gib_up(e.required),
+            gib_down(e.usable),
+            f"{e.kv_tokens:,}" if e.kv_capacity > 0 else "0",
+            thumb,
             messages.headline(request, verdict),
-        )  # fmt: skip
+        )
     show(table)
     rule = decided[0][2].rule_of_thumb
     if rule is not None:

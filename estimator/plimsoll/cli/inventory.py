@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -17,8 +17,11 @@ from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plimsoll.inventory.pools import Inventory
 
+Read = TypeVar("Read")
 MAX_FILE = 256 << 20
 """Bytes of an inventory file that are read at most."""
 
@@ -36,56 +39,58 @@ MAX_FILE = 256 << 20
 @format_option("table", "json", "yaml")
 def command(
     source: str | None, context: str | None, kubeconfig: str | None, kubectl: str, output: str
-) -> None:  # fmt: skip
+) -> None:
     """The GPU pools of a cluster, and the GPU nodes that cannot be counted, each with the reason.
 
     Saved with -o json, `plimsoll check --inventory FILE` takes it, in a pipeline without a cluster.
     """
-    if source is not None:
-        found = read_inventory(source, output)
-    else:
-        found = _inventory(_ask_kubectl(kubectl, context, kubeconfig, output), "kubectl", output)
-    if output != "table":
-        from plimsoll.inventory.saved import to_dict
+    from plimsoll.inventory.saved import from_dict, to_dict
 
-        dump(to_dict(found), output)
-        return
-    show_inventory(found)
+    if source is None:
+        text, source = _ask_kubectl(kubectl, context, kubeconfig, output), "kubectl"
+    else:
+        text = _read(source, output)
+    if output == "table":
+        show_inventory(_parsed(from_dict, text, source, output))
+    else:
+        dump(_parsed(to_dict, text, source, output), output)
 
 
 def read_inventory(source: str, output: str) -> Inventory:
-    """The inventory in a file (``-``: standard input); exit code 2 where it is bad."""
-    try:
-        if source == "-":
-            text = sys.stdin.read(MAX_FILE)
-        else:
-            path = Path(source)
-            if path.stat().st_size > MAX_FILE:
-                bad_input([Problem("--inventory", shown(source), "a file below 256 MiB")], output)
-            text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        wanted = (
-            f"a readable file ({type(error).__name__}: {getattr(error, 'strerror', None) or error})"
-        )
-        fix = "make one with `plimsoll inventory -o json` or `kubectl get nodes -o json`"
-        bad_input([Problem("--inventory", shown(source), wanted, fix)], output)
-    return _inventory(text, source, output)
-
-
-def _inventory(text: str, source: str, output: str) -> Inventory:
+    """The inventory in a file (``-``: standard input); exit code 2 if it is bad."""
     from plimsoll.inventory.saved import from_dict
 
+    return _parsed(from_dict, _read(source, output), source, output)
+
+
+def _read(source: str, output: str) -> str:
     try:
-        return from_dict(json.loads(text))
+        if source == "-":
+            return sys.stdin.read(MAX_FILE)
+        path = Path(source)
+        if path.stat().st_size > MAX_FILE:
+            bad_input(Problem("--inventory", shown(source), "a file below 256 MiB"), output)
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
+        fix = "make one with `plimsoll inventory -o json` or `kubectl get nodes -o json`"
+        wanted = f"a readable file ({why})"
+        bad_input(Problem("--inventory", shown(source), wanted, fix), output)
+
+
+def _parsed(read: Callable[[object], Read], text: str, source: str, output: str) -> Read:
+    """What a function makes of the document in a text; exit code 2 if there is none in it."""
+    try:
+        return read(json.loads(text))
     except (json.JSONDecodeError, RecursionError) as error:
-        bad_input([Problem(source, shown(text[:40]), f"JSON ({error})",
-                           "make it with `plimsoll inventory -o json`")], output)  # fmt: skip
+        fix = "make it with `plimsoll inventory -o json`"
+        bad_input(Problem(source, shown(text[:40]), f"JSON ({error})", fix), output)
     except Invalid as error:
         bad_input(error.problems, output)
 
 
 def _ask_kubectl(kubectl: str, context: str | None, kubeconfig: str | None, output: str) -> str:
-    """What `kubectl get nodes -o json` prints; leaves with exit code 2 where it fails."""
+    """What `kubectl get nodes -o json` prints; leaves with exit code 2 if it fails."""
     arguments = [kubectl, "get", "nodes", "-o", "json", "--request-timeout=30s"]
     arguments += [f"--context={context}"] if context else []
     arguments += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
@@ -93,37 +98,45 @@ def _ask_kubectl(kubectl: str, context: str | None, kubeconfig: str | None, outp
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     except FileNotFoundError:
         fix = "install kubectl, or give saved nodes with --from FILE"
-        bad_input([Problem("--kubectl", shown(kubectl), "a program that can be run", fix)], output)
+        bad_input(Problem("--kubectl", shown(kubectl), "a program that can be run", fix), output)
     except (OSError, subprocess.TimeoutExpired) as error:
-        bad_input(
-            [Problem("--kubectl", shown(kubectl), f"an answer within 60 s ({error})")], output
-        )
+        bad_input(Problem("--kubectl", shown(kubectl), f"an answer within 60 s ({error})"), output)
     if done.returncode:
-        bad_input([Problem("kubectl get nodes", shown(done.stderr.strip()), "a list of nodes",
-                           "check the context, and the right to list nodes")], output)  # fmt: skip
+        bad_input(
+            Problem(
+                "kubectl get nodes",
+                shown(done.stderr.strip()),
+                "a list of nodes",
+                "check the context, and the right to list nodes",
+            ),
+            output,
+        )
     return done.stdout
 
 
-def show_inventory(found: Inventory) -> None:
+def show_inventory(inventory: Inventory) -> None:
     """Pools, then the nodes set aside."""
     from plimsoll.units import MIB
 
-    if not found.pools:
+    if not inventory.pools:
         click.echo("no GPU node that can be counted")
     else:
         table = Table(
             ("accelerator", "nodes", "ready", "GPUs/node", "MiB/GPU", "selector", "taints"),
             right=frozenset({"nodes", "ready", "GPUs/node", "MiB/GPU"}),
         )
-        for pool in found.pools:
+        for pool in inventory.pools:
             table.add(
-                pool.accelerator.name, str(pool.nodes), str(pool.ready), str(pool.gpus_per_node),
+                pool.accelerator.name,
+                str(pool.nodes),
+                str(pool.ready),
+                str(pool.gpus_per_node),
                 str(pool.accelerator.memory // MIB),
                 ",".join(f"{k}={v}" for k, v in pool.selector),
                 ",".join(f"{k}{'=' + v if v else ''}:{e}" for k, v, e in pool.taints),
-            )  # fmt: skip
+            )
         show(table)
-    if found.set_aside:
+    if inventory.set_aside:
         click.echo("\nnot counted:")
-        for aside in found.set_aside:
+        for aside in inventory.set_aside:
             click.echo(f"  {aside.node}: {aside.why}")

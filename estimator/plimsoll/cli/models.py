@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from plimsoll.cli.estimate import complete_model
+from plimsoll.cli.completion import complete_model
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from plimsoll.cli.output import Command
     from plimsoll.models.architecture import Architecture
 
 Described = tuple[str, dict[str, Any], "Architecture"]
@@ -51,8 +54,10 @@ def list_models(filter_text: str, output: str) -> None:
             output,
         )
         return
-    table = Table(("id", "parameters", "type", "layers", "context"),
-                  right=frozenset({"parameters", "layers", "context"}))  # fmt: skip
+    table = Table(
+        ("id", "parameters", "type", "layers", "context"),
+        right=frozenset({"parameters", "layers", "context"}),
+    )
     for e in found:
         a = e.architecture
         table.add(e.id, count(a.parameters), a.model_type, str(len(a.blocks)), str(a.max_model_len))
@@ -62,11 +67,11 @@ def list_models(filter_text: str, output: str) -> None:
 def _chosen(
     model: str | None, config_file: Path | None, output: str, *, hub: bool = False
 ) -> Described:
-    """Name, profile and architecture of what the user named; exit code 2 where it is unknown."""
+    """Name, profile and architecture of what the user named; exit code 2 if it is unknown."""
     from plimsoll.models.catalogue import load
+    from plimsoll.models.checkpoint.profile import from_profile, profile
     from plimsoll.models.checkpoint.source import is_local
-    from plimsoll.models.profile import from_profile, profile
-    from plimsoll.models.resolve import parse_document
+    from plimsoll.models.document import parse_document
 
     if (model is None) == (config_file is None):
         raise click.UsageError("say one of ID or --config FILE")
@@ -82,7 +87,7 @@ def _chosen(
             bad_input(error.problems, output)
     assert model is not None
     if hub or is_local(model):
-        from plimsoll.cli.sources import profile_from
+        from plimsoll.cli.documents import profile_from
 
         made = profile_from(model, output, hub=hub)
         return str(made.get("name") or model), made, from_profile(made)
@@ -90,33 +95,42 @@ def _chosen(
     entry = catalogue.find(model.removeprefix("hf://"))
     if entry is None:
         near = ", ".join(catalogue.suggest(model))
-        bad_input([Problem("ID", shown(model), "an id of the catalogue",
-                           (f"did you mean {near}? " if near else "") +
-                           "`plimsoll models list` shows all; a model of your own: its folder, "
-                           "--from-hub or --config FILE")],
-                  output)  # fmt: skip
+        bad_input(
+            Problem(
+                "ID",
+                shown(model),
+                "an id of the catalogue",
+                (f"did you mean {near}? " if near else "")
+                + "`plimsoll models list` shows all; a model of your own: its folder, "
+                "--from-hub or --config FILE",
+            ),
+            output,
+        )
     return entry.id, entry.profile(), entry.architecture
 
 
 def _unreadable(path: Path, error: Exception, output: str) -> NoReturn:
     reason = getattr(error, "strerror", None) or str(error)
-    bad_input([Problem("--config", shown(str(path)), f"a readable file ({reason})")], output)
+    bad_input(Problem("--config", shown(str(path)), f"a readable file ({reason})"), output)
+
+
+def _model_options(config: str) -> Callable[[Command], Command]:
+    """The argument and the options that say which model is meant. config: the help of --config."""
+    path = click.Path(path_type=Path)
+    hub = "Read the headers of its weights from its hub (HF_ENDPOINT, HF_TOKEN)."
+
+    def add(to: Command) -> Command:
+        to = click.option("--from-hub", is_flag=True, help=hub)(to)
+        to = click.option("--config", "config_file", type=path, metavar="FILE", help=config)(to)
+        return click.argument("model", metavar="ID", required=False, shell_complete=complete_model)(
+            to
+        )
+
+    return add
 
 
 @command.command("show")
-@click.argument("model", metavar="ID", required=False, shell_complete=complete_model)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A config.json or a profile, instead of ID.",
-)
-@click.option(
-    "--from-hub",
-    is_flag=True,
-    help="Read the headers of its weights from its hub (HF_ENDPOINT, HF_TOKEN).",
-)
+@_model_options("A config.json or a profile, instead of ID.")
 @format_option("table", "json", "yaml")
 def show_model(model: str | None, config_file: Path | None, from_hub: bool, output: str) -> None:
     """What one model is made of, with its exact parameter count.
@@ -179,19 +193,7 @@ def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
 
 
 @command.command("export")
-@click.argument("model", metavar="ID", required=False, shell_complete=complete_model)
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A config.json, instead of ID.",
-)
-@click.option(
-    "--from-hub",
-    is_flag=True,
-    help="Read the headers of its weights from its hub (HF_ENDPOINT, HF_TOKEN).",
-)
+@_model_options("A config.json, instead of ID.")
 @click.option(
     "--name",
     "configmap",
@@ -201,9 +203,13 @@ def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
 @click.option("-n", "--namespace", help="Namespace of that ConfigMap.")
 @format_option("yaml", "json")
 def export_model(
-    model: str | None, config_file: Path | None, from_hub: bool, configmap: str | None,
-    namespace: str | None, output: str,
-) -> None:  # fmt: skip
+    model: str | None,
+    config_file: Path | None,
+    from_hub: bool,
+    configmap: str | None,
+    namespace: str | None,
+    output: str,
+) -> None:
     """A compact profile of a model, small enough for a ConfigMap.
 
     From a checkpoint (a folder, a safetensors or GGUF file, --from-hub) it also holds what the

@@ -9,14 +9,12 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from plimsoll.errors import Problem
 from plimsoll.report.as_data import problem_dict
-
-if TYPE_CHECKING:
-    from plimsoll.errors import Problem
 
 Command = Callable[..., Any]
 
@@ -24,9 +22,13 @@ Command = Callable[..., Any]
 def format_option(*formats: str) -> Callable[[Command], Command]:
     """The option ``-o/--output`` that every command takes; the first format is the default."""
     return click.option(
-        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True,
+        "-o",
+        "--output",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
         help="How to print the result.",
-    )  # fmt: skip
+    )
 
 
 @dataclass
@@ -87,18 +89,36 @@ def bar(share: float, width: int = 24) -> str:
     return "█" * full + "·" * (width - full)
 
 
+def figure(value: float | None) -> str:
+    """A measured or estimated figure: two decimals, none from ten thousand on; – for none."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.2f}"
+
+
 def dump(value: object, output: str) -> None:
     """Print a value as ``json`` or ``yaml``."""
     if output == "json":
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        click.echo(_escaped(json.dumps(value, indent=2, ensure_ascii=False)))
         return
     import yaml
 
-    click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip())
+    text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip()
+    if not all(line.isprintable() for line in text.split("\n")):
+        text = yaml.safe_dump(value, sort_keys=False).rstrip()
+    click.echo(text)
 
 
-def bad_input(problems: Sequence[Problem], output: str = "table") -> NoReturn:
+def _escaped(text: str) -> str:
+    """JSON in which only what is to be printed stands as it is."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else json.dumps(c, ensure_ascii=True)[1:-1] for c in text
+    )
+
+
+def bad_input(wrong: Problem | Sequence[Problem], output: str = "table") -> NoReturn:
     """Say what was wrong with the command's input and leave with exit code 2."""
+    problems = [wrong] if isinstance(wrong, Problem) else wrong
     if output == "table":
         for problem in problems:
             click.echo(f"plimsoll: {problem}", err=True)

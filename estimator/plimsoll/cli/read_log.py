@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from plimsoll.cli.estimate import complete_gpu, complete_model
-from plimsoll.cli.output import Table, bad_input, dump, format_option, show
+from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.output import Table, bad_input, dump, figure, format_option, show
 
 if TYPE_CHECKING:
-    from plimsoll.measured.logs.reader import Log
+    from plimsoll.measured.logs import Log
     from plimsoll.measured.score import Scored
     from plimsoll.models.architecture import Architecture
 
@@ -36,13 +36,18 @@ _READ: Final = (
 @click.command("read-log")
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
-    "--model", shell_complete=complete_model, metavar="MODEL",
+    "--model",
+    shell_complete=complete_model,
+    metavar="MODEL",
     help="The catalogue's model that was served, where the log has only a path.",
-)  # fmt: skip
+)
 @click.option(
-    "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE",
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="The config.json of the model that was served, or its profile.",
-)  # fmt: skip
+)
 @click.option("--gpu", shell_complete=complete_gpu, metavar="NAME", help="The kind of GPU.")
 @format_option("table", "json", "row")
 def command(
@@ -59,27 +64,28 @@ def command(
     plimsoll read-log vllm.log -o row >> rows.jsonl
     """
     from plimsoll.errors import Problem, shown
-    from plimsoll.measured.logs import compare, reader
-    from plimsoll.measured.logs import row as rows
+    from plimsoll.measured import log_row, logs
 
     form = "table" if output == "row" else output
     log = _read(file, form)
     start_up = log.last
     name = "standard input" if str(file) == "-" else file.name
     if start_up is None:
-        wanted = f"a start-up log; looked for {reader.LOOKED_FOR} in {log.lines:,} lines"
-        bad_input([Problem("FILE", shown(name), wanted)], form)
+        wanted = f"a start-up log; looked for {logs.LOOKED_FOR} in {log.lines:,} lines"
+        bad_input(Problem("FILE", shown(name), wanted), form)
     title, architecture = _model(model, config_file, start_up.said.get("model"), form)
-    filled = rows.Filled(
-        model=model or "", config_id=title if architecture is not None else "",
-        gpu=_gpu(gpu, form), as_config=architecture is not None,
-    )  # fmt: skip
-    row = rows.row_of(start_up, file.stem if str(file) != "-" else "log", filled)
+    filled = log_row.Filled(
+        model=model or "",
+        config_id=title if architecture is not None else "",
+        gpu=_gpu(gpu, form),
+        as_config=architecture is not None,
+    )
+    row = log_row.row_of(start_up, file.stem if str(file) != "-" else "log", filled)
     if output == "row":
         click.echo(json.dumps(row, ensure_ascii=False))
         return
-    scored = compare.scored(row, architecture)
-    lacking = compare.missing(row, architecture)
+    scored = log_row.scored(row, architecture)
+    lacking = log_row.missing(row, architecture)
     if output == "json":
         dump({"row": row, "comparison": _comparison(scored), "missing": lacking}, output)
     else:
@@ -88,7 +94,7 @@ def command(
 
 def _read(file: Path, output: str) -> Log:
     from plimsoll.errors import Problem, shown
-    from plimsoll.measured.logs.reader import read
+    from plimsoll.measured.logs import read
 
     if str(file) == "-":
         return read(sys.stdin.buffer)
@@ -97,17 +103,19 @@ def _read(file: Path, output: str) -> Log:
             return read(stream)
     except OSError as error:
         why = str(error.strerror)
-        bad_input([Problem("FILE", shown(str(file)), "a file that can be read", why)], output)
+        bad_input(Problem("FILE", shown(str(file)), "a file that can be read", why), output)
 
 
 def _model(
     model: str | None, config_file: Path | None, logged: object, output: str
 ) -> tuple[str, Architecture | None]:
-    """The model to predict with, by name; none where the log's own is not in the catalogue."""
+    """The model to predict with, by name; none if the log's own is not in the catalogue."""
     from plimsoll.cli.documents import FileDocument
-    from plimsoll.errors import Invalid, Problem, shown
-    from plimsoll.measured.logs.row import hub_name
-    from plimsoll.models.resolve import resolve
+    from plimsoll.errors import Problem, shown
+    from plimsoll.measured.log_row import hub_name
+    from plimsoll.models.resolve import Unresolved, resolve
+    from plimsoll.paths import NO_PLACES
+    from plimsoll.report import wording
 
     if config_file is not None:
         document = FileDocument(config_file)
@@ -115,22 +123,22 @@ def _model(
             bad_input([document.problem], output)
         name = model or (hub_name(logged) if isinstance(logged, str) else "") or config_file.stem
         try:
-            found = resolve(uri=f"file://{name}", document=document.text)
-        except Invalid as error:
-            bad_input(error.problems, output)
-        return name, found.architecture
+            resolved = resolve(uri=f"file://{name}", document=document.text)
+        except Unresolved as error:
+            bad_input(wording.problems(error.placed(NO_PLACES), NO_PLACES), output)
+        return name, resolved.architecture
     if model is None:
         name = hub_name(logged) if isinstance(logged, str) else ""
         return name, resolve(uri=f"hf://{name}").architecture if name else None
-    found = resolve(uri=f"hf://{model}")
-    if found.architecture is None:
-        near = " or ".join(found.suggestions)
+    resolved = resolve(uri=f"hf://{model}")
+    if resolved.architecture is None:
+        near = " or ".join(resolved.suggestions)
         fix = f"did you mean {near}? " if near else ""
         problem = Problem(
             "--model", shown(model), "a model of the catalogue", f"{fix}or give --config FILE"
         )
         bad_input([problem], output)
-    return model, found.architecture
+    return model, resolved.architecture
 
 
 def _gpu(name: str | None, output: str) -> str:
@@ -140,24 +148,25 @@ def _gpu(name: str | None, output: str) -> str:
     from plimsoll.accelerators.catalogue import find, suggest
     from plimsoll.errors import Problem, shown
 
-    found = find(name)
-    if found is None:
+    accelerator = find(name)
+    if accelerator is None:
         near = " or ".join(suggest(name))
         fix = f"did you mean {near}?" if near else "see `plimsoll accelerators`"
-        bad_input([Problem("--gpu", shown(name), "a GPU of the catalogue", fix)], output)
-    return found.name
+        bad_input(Problem("--gpu", shown(name), "a GPU of the catalogue", fix), output)
+    return accelerator.name
 
 
 def _comparison(scored: Scored) -> dict[str, Any]:
     from plimsoll.measured.score import as_dict
 
-    found: dict[str, Any] = as_dict([scored])["rows"][0]
+    comparison: dict[str, Any] = as_dict([scored])["rows"][0]
     for term, point in scored.points.items():
         pct = point.pct
-        found["terms"][term] |= {
-            "error": round(point.error, 4), "error_pct": None if pct is None else round(pct, 4)
-        }  # fmt: skip
-    return found
+        comparison["terms"][term] |= {
+            "error": round(point.error, 4),
+            "error_pct": None if pct is None else round(pct, 4),
+        }
+    return comparison
 
 
 def _show(row: dict[str, Any], scored: Scored, log: Log, lacking: str) -> None:
@@ -175,15 +184,19 @@ def _show(row: dict[str, Any], scored: Scored, log: Log, lacking: str) -> None:
     table = Table(columns, right=frozenset(columns[1:5]))
     for term, point in scored.points.items():
         p = point.prediction
-        between = "" if p.low == p.high else f"{_figure(p.low)} – {_figure(p.high)}"
+        between = "" if p.low == p.high else f"{figure(p.low)} – {figure(p.high)}"
         table.add(
-            term, _figure(p.middle), _figure(point.measured), _figure(point.error),
-            _figure(point.pct), between,
-        )  # fmt: skip
+            term,
+            figure(p.middle),
+            figure(point.measured),
+            figure(point.error),
+            figure(point.pct),
+            between,
+        )
     for name, why in scored.left_out.items():
         measured = scored.row.measured.get(name)
         if name != "outcome" and measured is not None:
-            table.add(name, "–", _figure(measured), "–", "–", why)
+            table.add(name, "–", figure(measured), "–", "–", why)
     show(table)
     if scored.verdict is not None:
         click.echo(f"\nverdict: {scored.verdict.value.lower()}; the start-up: {row['outcome']}")
@@ -199,9 +212,3 @@ def _value(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.2f}"

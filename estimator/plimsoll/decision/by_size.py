@@ -1,19 +1,28 @@
-"""What can be decided of a model of which nothing but its size is known.
+"""What can be decided if only the size of a model is known, by the rule of thumb.
 
-It must not refuse by the rule of thumb: only weights that alone exceed the whole memory of the
-GPUs asked for are certain not to fit.
-
-    weights = parameters x bits / 8                       nothing else counted: a lower bound
-    needed  = the rule of thumb (`plimsoll.decision.rule_of_thumb`), weights x 1.2
+    weights = P x Q / 8                         P parameters, Q bits per parameter
+    needed  = (P x 4 bytes) / (32 / Q) x 1.2    the rule of thumb
     planned = the smallest power of two within a node, or whole nodes, with memory >= needed
+
+Nothing is refused by the rule of thumb, which knows no context, concurrency or engine: only weights
+that alone exceed the whole memory of the GPUs asked for are certain not to fit. Beside an estimate
+it is shown for comparison.
+
+70B at 16 bits: 70 x 4 / (32 / 16) x 1.2 = 168 GB; at 4 bits: 42 GB (decimal GB). Copies in
+circulation lose the division, multiplying or leaving it out, and print 21 or 210 GB for the same
+case. Source: S. Stoelinga, "Calculating GPU memory for serving LLMs", 16 November 2023,
+https://www.substratus.ai/blog/calculating-gpu-memory-for-llm/. The 1.2 is not derived there; the
+same figure stands in https://blog.eleuther.ai/transformer-math/ as at most 20 % for a forward
+pass.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.rule_of_thumb import gpus_needed, rule_of_thumb
 from plimsoll.decision.trial import Seat
 from plimsoll.decision.verdict import RuleOfThumb
 from plimsoll.engines.base import Parallelism
@@ -27,9 +36,9 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Wanted
     from plimsoll.models.model import Model
 
-
+_OVERHEAD = Fraction(12, 10)
 NOMINAL_BITS = 16
-"""Bits per parameter where nothing says how a checkpoint is stored."""
+"""Bits per parameter if nothing says how a checkpoint is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ class BySize:
     """What the size alone says. seat: the GPUs asked for, or as many as the rule of thumb takes.
 
     short_by: bytes per GPU by which the weights alone exceed the memory; above 0: certain.
-    over: bytes of the replica by which the rule of thumb exceeds the memory; 0 where it does not.
+    over: bytes of the replica by which the rule of thumb exceeds the memory; 0 if it does not.
     """
 
     seat: Seat
@@ -45,10 +54,28 @@ class BySize:
     over: int
 
 
-def rule(model: Model, accelerator: Accelerator | None) -> RuleOfThumb | None:
-    """The rule of thumb for a model and, where one is in question, its count of that GPU.
+@lru_cache(maxsize=4096)
+def rule_of_thumb(parameters: int, bits: float) -> int:
+    """Bytes for the whole replica, rounded up: parameters x 4 / (32 / bits) x 1.2.
 
-    None where the size is not known, or is one that `plimsoll.decision.checks` reports as absurd.
+    parameters: above 0. bits: per parameter, above 0 (16, 8, 4, 4.25 ...). Raises `ValueError`
+    for anything else.
+    """
+    if parameters <= 0 or not 0 < bits <= 64:
+        raise ValueError("parameters and bits must be above 0, and bits at most 64")
+    needed = Fraction(parameters * 4) / (32 / Fraction(str(bits))) * _OVERHEAD
+    return ceil_div(needed.numerator, needed.denominator)
+
+
+def gpus_needed(needed: int, memory: int) -> int:
+    """GPUs of `memory` bytes, all of it counted, that hold `needed` bytes. memory: above 0."""
+    return max(1, ceil_div(needed, memory))
+
+
+def rule(model: Model, accelerator: Accelerator | None) -> RuleOfThumb | None:
+    """The rule of thumb for a model and, if a GPU is in question, how many of it.
+
+    None if the size is not known, or is one that `plimsoll.decision.checks` reports as absurd.
     """
     bits = stored_bits(model)
     if model.parameters is None or not 0 < model.parameters <= MAX_PARAMETERS or not 0 < bits <= 64:

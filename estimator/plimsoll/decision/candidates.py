@@ -1,6 +1,6 @@
 """On which kinds of GPU, and on which pools of nodes, a request may run at all.
 
-It must not estimate: memory asked for by name (``minMemory``) counts here, need does not.
+Memory that is asked for by name counts here, what a model needs does not.
 
 Two lists. `from_table` is what the request itself allows, whatever a cluster has today: whether
 something is refused follows from it alone, so that a pipeline without a cluster says the same as
@@ -12,17 +12,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from plimsoll.errors import Problem, shown
-from plimsoll.units import ceil_mib, floor_mib
+from plimsoll.accelerators.types import MAX_GPUS
+from plimsoll.decision.verdict import Unfit
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
+from plimsoll.units import ceil_mib
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.request import Wanted
+    from plimsoll.findings import Finding
     from plimsoll.inventory.pools import Inventory, Pool
-
-NODE_MOST = 1024
-"""No node is believed to have more GPUs than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,74 +71,71 @@ def nodes_for(wanted: Wanted, inventory: Inventory) -> Inventory:
         return inventory
     if inventory.facts:
         return inventory.matching(dict(wanted.node_selector))
-    return replace(inventory, pools=tuple(p for p in inventory.pools if not lacks(p, wanted)))
+    return replace(
+        inventory, pools=tuple(p for p in inventory.pools if not missing_labels(p, wanted))
+    )
 
 
 def from_pools(wanted: Wanted, nodes: Inventory) -> tuple[Candidate, ...]:
-    """The pools of `nodes_for` a request on which it may run, whatever they are worth."""
+    """The pools of `nodes_for` a request on which it may run, enough nodes or not."""
     found = (
         Candidate(p.accelerator, _per_node(p.accelerator, p.gpus_per_node), p)
         for p in nodes.pools
-        if not why_not(p, wanted)
+        if unfit(p, wanted) is None
     )
     return tuple(sorted(found, key=lambda c: c.order))
 
 
-def why_not(pool: Pool, wanted: Wanted) -> str:
-    """Why a pool whose labels will do is not for a request, in words; empty where it is."""
+def unfit(pool: Pool, wanted: Wanted) -> Unfit | None:
+    """Why a pool whose labels will do is not for a request; None if it is."""
     accelerator = pool.accelerator
     if wanted.allowed and accelerator.name not in wanted.allowed:
-        return "not among spec.accelerator.allowed"
+        return Unfit.NOT_ALLOWED
     if wanted.min_memory and accelerator.memory < wanted.min_memory:
-        return (
-            f"has {floor_mib(accelerator.memory)} per GPU, "
-            f"spec.accelerator.minMemory is {ceil_mib(wanted.min_memory)}"
-        )
-    return ""
+        return Unfit.TOO_LITTLE_MEMORY
+    return None
 
 
-def lacks(pool: Pool, wanted: Wanted) -> str:
-    """Which labels of the request a pool does not carry, in words; empty where it has all."""
+def missing_labels(pool: Pool, wanted: Wanted) -> tuple[tuple[str, str], ...]:
+    """The labels of the request that a pool does not carry."""
     carried = pool.labels.union(pool.selector)
-    missing = [f"{k}={v}" for k, v in wanted.node_selector if (k, v) not in carried]
-    return "lacks the label " + ", ".join(missing) if missing else ""
+    return tuple(label for label in wanted.node_selector if label not in carried)
 
 
-def problems(wanted: Wanted, inventory: Inventory, knowledge: Knowledge) -> list[Problem]:
+def problems(wanted: Wanted, inventory: Inventory, knowledge: Knowledge) -> list[Finding]:
     """Names that nobody knows, and a memory that no allowed accelerator has."""
-    found: list[Problem] = []
-    for index, name in enumerate(wanted.allowed):
-        if _named(name, inventory, knowledge) is None:
-            near = knowledge.near(name)
-            fix = f"did you mean {' or '.join(near)}? " if near else ""
-            found.append(
-                Problem(
-                    f"spec.accelerator.allowed[{index}]",
-                    shown(name),
-                    "unknown accelerator",
-                    f"{fix}`plimsoll accelerators` lists all names",
-                )
-            )
-    if wanted.min_memory and not found:
-        free = replace(wanted, min_memory=None)
-        any_size = from_table(free, inventory, knowledge) + from_pools(free, inventory)
-        have = [c.accelerator for c in any_size]
-        largest = max(have, key=lambda a: (a.memory, a.name), default=None)
-        if largest is None or largest.memory < wanted.min_memory:
-            most = (
-                f"the largest is {largest.name} with {floor_mib(largest.memory)}; "
-                if largest
-                else ""
-            )
-            found.append(
-                Problem(
-                    "spec.accelerator.minMemory",
-                    shown(ceil_mib(wanted.min_memory)),
-                    "no accelerator that this request allows has so much memory",
-                    f"{most}lower it, or allow another accelerator",
-                )
-            )
-    return found
+    unknown = [
+        _unknown(index, name, knowledge)
+        for index, name in enumerate(wanted.allowed)
+        if _named(name, inventory, knowledge) is None
+    ]
+    if unknown or not wanted.min_memory:
+        return unknown
+    free = replace(wanted, min_memory=None)
+    any_size = from_table(free, inventory, knowledge) + from_pools(free, inventory)
+    largest = max((c.accelerator for c in any_size), key=lambda a: (a.memory, a.name), default=None)
+    given = ceil_mib(wanted.min_memory)
+    if largest is None:
+        return [finding(Rule.NO_SUCH_MEMORY_IN_ANY, Field.MIN_MEMORY, given)]
+    if largest.memory >= wanted.min_memory:
+        return []
+    return [
+        finding(
+            Rule.NO_SUCH_MEMORY,
+            Field.MIN_MEMORY,
+            given,
+            largest=largest.name,
+            memory=largest.memory,
+        )
+    ]
+
+
+def _unknown(index: int, name: str, knowledge: Knowledge) -> Finding:
+    """A name that neither the table nor a node has, with the names that are like it."""
+    near = tuple(knowledge.near(name))
+    if near:
+        return finding(Rule.UNKNOWN_ACCELERATOR_LIKE, Field.ALLOWED, name, index, near=near)
+    return finding(Rule.UNKNOWN_ACCELERATOR, Field.ALLOWED, name, index)
 
 
 def _named(name: str, inventory: Inventory, knowledge: Knowledge) -> Accelerator | None:
@@ -151,4 +149,4 @@ def _named(name: str, inventory: Inventory, knowledge: Knowledge) -> Accelerator
 
 def _per_node(accelerator: Accelerator, count: int) -> int:
     """GPUs of one node that may work together: no tensor parallelism across MIG slices."""
-    return 1 if accelerator.mig_of else max(1, min(count, NODE_MOST))
+    return 1 if accelerator.mig_of else max(1, min(count, MAX_GPUS))

@@ -1,106 +1,95 @@
 """Whether a cluster has nodes today for a placement, and if not, what was looked for and found.
 
-It must not refuse anything: nodes may come when a pod asks for them.
+Nothing is refused for want of nodes: they may come when a pod asks for them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from plimsoll.decision.candidates import lacks, why_not
+from plimsoll.decision.candidates import missing_labels, unfit
 from plimsoll.decision.placement import tolerations
-from plimsoll.decision.rounding import shortfall
-from plimsoll.decision.verdict import Capacity
-from plimsoll.errors import Problem
+from plimsoll.decision.verdict import Lacking, NearPool, Nodes, Unfit, Unseen
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from plimsoll.decision.placement import Plan
     from plimsoll.decision.request import Request
+    from plimsoll.decision.search import Choice
     from plimsoll.decision.trial import Seat
-    from plimsoll.inventory.pools import Inventory, Pool
+    from plimsoll.inventory.pools import Inventory, Pool, SetAside
 
 NEAREST = 3
-"""Pools, and nodes set aside, that a message names."""
+"""Pools, nodes set aside, and sets of labels that are told of."""
 
 
-def capacity(
+def nodes_today(
     request: Request,
     inventory: Inventory,
     nodes: Inventory,
     seat: Seat | None,
-    on_pools: Plan | None,
-) -> tuple[Capacity, str]:
-    """What the inventory says to a placement.
+    on_pools: Choice | None,
+) -> Nodes | Lacking | Unseen:
+    """What the inventory has for a placement.
 
     nodes: the part of it that carries the request's labels. on_pools: the plan that was tried
     on the pools of that part.
     """
     if not inventory.known:
-        return Capacity.UNKNOWN, "no nodes were read: the accelerator table says what would do"
+        return Unseen.NOT_READ
     if seat is None:
-        return Capacity.UNKNOWN, "nothing to place"
+        return Unseen.NOTHING_TO_PLACE
     if seat.candidate.pool is None:
-        return Capacity.NO_NODES, _none(request, inventory, nodes, seat, on_pools)
-    pools = _alike(nodes, seat)
-    there, ready = sum(p.nodes for p in pools), sum(p.ready for p in pools)
-    needed = _nodes_needed(seat, request.replicas)
-    where = ", ".join(f"{key}={value}" for key, value in seat.candidate.pool.selector)
-    count = seat.candidate.per_node
-    each = f"{count} GPU{'s' if count > 1 else ''} each, {where}"
-    if ready >= needed:
-        match = "matches" if there == 1 else "match"
-        enough = "" if ready == there else f", {ready} ready"
-        return Capacity.AVAILABLE, f"{_nodes(there)} {match}{enough} ({each}); {needed} needed"
-    short = f"{there} match" if ready == there else f"{there} match and {ready} are ready"
-    return Capacity.TOO_FEW, f"{_nodes(needed)} needed, {short} ({each})"
-
-
-def _nodes(count: int) -> str:
-    return "1 node" if count == 1 else f"{count} nodes"
+        return _lacking(request, inventory, nodes, seat, on_pools)
+    pools = _alike(nodes, seat.candidate.pool)
+    return Nodes(
+        needed=_nodes_needed(seat, request.replicas),
+        there=sum(p.nodes for p in pools),
+        ready=sum(p.ready for p in pools),
+        gpus=seat.candidate.per_node,
+        labels=seat.candidate.pool.selector,
+    )
 
 
 def _nodes_needed(seat: Seat, replicas: int) -> int:
-    """Nodes for all replicas: several share one node where they are small enough."""
+    """Nodes for all replicas: several share one node if they are small enough."""
     groups = max(1, replicas) * seat.nodes
     return ceil_div(groups, max(1, seat.candidate.per_node // seat.per_node))
 
 
-def _alike(nodes: Inventory, seat: Seat) -> list[Pool]:
+def _alike(nodes: Inventory, chosen: Pool) -> list[Pool]:
     """The pools on whose nodes the placement's pods could be scheduled."""
-    own = seat.candidate.pool
-    if own is None:
-        return []
-    tolerated = set(tolerations(own))
+    tolerated = set(tolerations(chosen))
     return [
         p
         for p in nodes.pools
-        if p.accelerator.name == own.accelerator.name
-        and p.selector == own.selector
-        and p.gpus_per_node == own.gpus_per_node
+        if p.accelerator.name == chosen.accelerator.name
+        and p.selector == chosen.selector
+        and p.gpus_per_node == chosen.gpus_per_node
         and set(tolerations(p)) <= tolerated
     ]
 
 
-def _none(
-    request: Request, inventory: Inventory, nodes: Inventory, seat: Seat, on_pools: Plan | None
-) -> str:
-    """What was looked for, the pools that come nearest with why each will not do, the set aside."""
-    looked = _looked_for(request, seat)
-    if not inventory.pools and not inventory.set_aside:
-        return f"no node matches: looked for {looked}; the cluster has no GPU node"
+def _lacking(
+    request: Request, inventory: Inventory, nodes: Inventory, seat: Seat, on_pools: Choice | None
+) -> Lacking:
+    """What was looked for, the pools that come nearest with what is against each, the set aside."""
+    accelerator, wanted = seat.candidate.accelerator, request.wanted
     carrying = {_kind(p) for p in nodes.pools}
-    faults = [(p, _fault(p, request, on_pools)) for p in nodes.pools]
-    faults += [
-        (p, lacks(p, request.wanted) or "lacks the labels asked for")
-        for p in inventory.pools
-        if _kind(p) not in carrying
+    others = [p for p in inventory.pools if _kind(p) not in carrying]
+    near = [(p, _near(p, request, on_pools)) for p in nodes.pools]
+    near += [
+        (p, _near_pool(p, Unfit.LACKS_LABELS, missing=missing_labels(p, wanted))) for p in others
     ]
-    faults.sort(key=lambda pair: _distance(pair[0], seat))
-    parts = [f"{p.accelerator.name} ({_names(p)}): {fault}" for p, fault in faults]
-    parts += [f"{s.node} set aside: {s.why}" for s in inventory.set_aside]
-    more = f"; and {len(parts) - NEAREST} more" if len(parts) > NEAREST else ""
-    return f"no node matches: looked for {looked}; nearest: {'; '.join(parts[:NEAREST])}{more}"
+    near.sort(key=lambda pair: _distance(pair[0], seat))
+    found: list[NearPool | SetAside] = [pool for _, pool in near]
+    found += inventory.set_aside
+    return Lacking(
+        accelerator=accelerator.name,
+        either=tuple(labels.selector for labels in accelerator.labels[:NEAREST]),
+        labels=wanted.node_selector,
+        nearest=tuple(found[:NEAREST]),
+        more=max(0, len(found) - NEAREST),
+    )
 
 
 def _kind(pool: Pool) -> tuple[object, ...]:
@@ -108,37 +97,26 @@ def _kind(pool: Pool) -> tuple[object, ...]:
     return (pool.accelerator.name, pool.gpus_per_node, pool.selector, pool.taints)
 
 
-def _looked_for(request: Request, seat: Seat) -> str:
-    """The labels that would have made a node match, as alternatives."""
-    accelerator, wanted = seat.candidate.accelerator, request.wanted
-    own = [
-        " and ".join(f"{key}={value}" for key, value in labels.selector)
-        for labels in accelerator.labels
-    ]
-    text = accelerator.name + (f" ({' or '.join(own[:NEAREST])})" if own else "")
-    if wanted.node_selector:
-        text += " with " + ", ".join(f"{key}={value}" for key, value in wanted.node_selector)
-    return text
+def _near_pool(pool: Pool, why: Unfit, **figures: Any) -> NearPool:
+    first = pool.node_names[0] if pool.node_names else ""
+    return NearPool(pool.accelerator.name, first, pool.nodes, why, **figures)
 
 
-def _names(pool: Pool) -> str:
-    """A pool for people: its first node and how many more."""
-    first = pool.node_names[0] if pool.node_names else "no name"
-    return first if pool.nodes <= 1 else f"{first} and {pool.nodes - 1} more"
-
-
-def _fault(pool: Pool, request: Request, on_pools: Plan | None) -> str:
-    """Why a pool will not do."""
-    said = why_not(pool, request.wanted)
-    if said:
-        return said
+def _near(pool: Pool, request: Request, on_pools: Choice | None) -> NearPool:
+    """A pool that carries the labels, with what is against it."""
+    why = unfit(pool, request.wanted)
+    if why is Unfit.TOO_LITTLE_MEMORY:
+        has, wanted = pool.accelerator.memory, request.wanted.min_memory
+        return _near_pool(pool, why, memory=has, wanted=wanted)
+    if why is not None:
+        return _near_pool(pool, why)
     for trial in on_pools.misses if on_pools else ():
         if trial.candidate.pool is pool:
-            return f"{trial.gpus} GPUs are short by {shortfall(trial.estimate)} per GPU"
+            return _near_pool(pool, Unfit.SHORT, gpus=trial.gpus, estimate=trial.estimate)
     for candidate, problem in on_pools.refused if on_pools else ():
         if candidate.pool is pool:
-            return problem.wanted if isinstance(problem, Problem) else "the engine refuses it"
-    return "too close to the estimate's error"
+            return _near_pool(pool, Unfit.REFUSED, problem=problem)
+    return _near_pool(pool, Unfit.WITHIN_ERROR)
 
 
 def _distance(pool: Pool, seat: Seat) -> tuple[object, ...]:

@@ -1,18 +1,14 @@
-"""What is wrong with a request before any memory is counted: sizes and contradictions.
-
-It must not repeat what an engine or the table of accelerators checks, and it must not stop at the
-first thing that is wrong.
-"""
+"""What is wrong with a request before any memory is counted: sizes and contradictions."""
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.splits import splits
-from plimsoll.errors import Problem, shown
+from plimsoll.decision.splits import MOST_GPUS, splits
 from plimsoll.findings import Rule, finding, path_of
 from plimsoll.paths import Field
-from plimsoll.units import MAX_BYTES, MAX_PARAMETERS
+from plimsoll.units import MAX_BYTES, MAX_COUNT, MAX_PARAMETERS, ceil_div
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,20 +16,18 @@ if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
     from plimsoll.engines.base import Engine
+    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.inventory.pools import Inventory
     from plimsoll.models.architecture import Architecture
 
 MOST_PARALLEL: Final = 1024
-MOST_GPUS: Final = 4096
-MOST: Final = 10**9
-"""No count of tokens or sequences above this is believed."""
 
 ACROSS_NODES: Final = frozenset({"nvidia-gb200", "nvidia-gb300"})
 """Accelerators whose tensor groups may span nodes: one NVLink domain is a whole rack."""
 
 
-def sizes(request: Request) -> list[Finding | Problem]:
+def sizes(request: Request) -> list[Finding]:
     """Numbers that are below 1 or beyond belief, each with its field."""
     e, work, want = request.engine, request.workload, request.wanted
     counts: tuple[tuple[Field, int | None, int], ...] = (
@@ -42,101 +36,83 @@ def sizes(request: Request) -> list[Finding | Problem]:
         (Field.DATA, want.split.data, MOST_PARALLEL),
         (Field.GPUS, want.gpus_per_replica, MOST_GPUS),
         (Field.MIN_MEMORY, want.min_memory, MAX_BYTES),
-        (Field.MAX_MODEL_LEN, e.max_model_len, MOST),
-        (Field.MAX_NUM_SEQS, e.max_num_seqs, MOST),
-        (Field.MAX_NUM_BATCHED_TOKENS, e.max_num_batched_tokens, MOST),
+        (Field.MAX_MODEL_LEN, e.max_model_len, MAX_COUNT),
+        (Field.MAX_NUM_SEQS, e.max_num_seqs, MAX_COUNT),
+        (Field.MAX_NUM_BATCHED_TOKENS, e.max_num_batched_tokens, MAX_COUNT),
         (Field.KV_CACHE_MEMORY, e.kv_cache_memory, MAX_BYTES),
-        (Field.BLOCK_SIZE, e.block_size, MOST),
-        (Field.CONCURRENT, work.concurrent, MOST),
-        (Field.INPUT_TOKENS, work.input_tokens, MOST),
-        (Field.OUTPUT_TOKENS, work.output_tokens, MOST),
+        (Field.BLOCK_SIZE, e.block_size, MAX_COUNT),
+        (Field.CONCURRENT, work.concurrent, MAX_COUNT),
+        (Field.INPUT_TOKENS, work.input_tokens, MAX_COUNT),
+        (Field.OUTPUT_TOKENS, work.output_tokens, MAX_COUNT),
         (Field.PARAMETERS, request.model.parameters, MAX_PARAMETERS),
     )
-    found: list[Finding | Problem] = [
+    found = [
         finding(Rule.SIZE, field, value, most=most)
         for field, value, most in counts
         if value is not None and not 1 <= value <= most
     ]
-    if not 0 <= request.replicas <= MOST:
-        found.append(Problem("spec.replicas", shown(request.replicas), f"must be from 0 to {MOST}"))
+    if not 0 <= request.replicas <= MAX_COUNT:
+        found.append(finding(Rule.REPLICAS, Field.REPLICAS, request.replicas, most=MAX_COUNT))
     share, bits = e.utilization, request.model.bits
     if share is not None and not (share.is_finite() and 0 < share <= 1):
-        found.append(
-            Problem(
-                "spec.engine.gpuMemoryUtilization",
-                shown(str(share)),
-                "must be above 0 and at most 1, such as 0.9",
-            )
-        )
+        found.append(finding(Rule.SHARE, Field.UTILIZATION, str(share)))
     if bits is not None and not 0 < bits <= 64:
-        found.append(Problem("spec.model.bits", shown(bits), "must be above 0 and at most 64"))
+        found.append(finding(Rule.BITS, Field.BITS, bits))
     return found
 
 
-def contradictions(request: Request, said: Sequence[Finding | Problem]) -> list[Problem]:
+def contradictions(request: Request) -> list[Finding]:
     """Fields that cannot both be meant: the split against the count, sequences against context.
 
-    said: what was found before; a field that is wrong already is not found wrong again.
+    A field that was found wrong while the request was read is not found wrong again.
     """
-    paths = {path_of(problem, request.places) for problem in said}
-    return [problem for problem in _contradictions(request) if problem.path not in paths]
+    wrong = {path_of(problem, request.places) for problem in request.problems}
+    both = [_beyond_context(request), _fewer_than_asked(request), _count_against_split(request)]
+    return [one for one in both if one is not None and path_of(one, request.places) not in wrong]
 
 
-def _contradictions(request: Request) -> list[Problem]:
-    found: list[Problem] = []
-    want, work, length = request.wanted, request.workload, request.engine.max_model_len
+def _beyond_context(request: Request) -> Finding | None:
+    """A prompt and its answer that are longer than the longest context."""
+    work, length = request.workload, request.engine.max_model_len
     sequence = (work.input_tokens or 0) + (work.output_tokens or 0)
-    if length is not None and sequence > length:
-        word = "inputTokens" if work.input_tokens else "outputTokens"
-        found.append(
-            Problem(
-                f"spec.workload.{word}",
-                shown(work.input_tokens or work.output_tokens),
-                f"inputTokens + outputTokens of at most maxModelLen ({length}), not {sequence}",
-                f"raise spec.engine.maxModelLen to {sequence}, or ask for less",
-            )
-        )
-    if (
-        work.concurrent
-        and request.engine.max_num_seqs
-        and (work.concurrent > request.engine.max_num_seqs)
-    ):
-        found.append(
-            Problem(
-                "spec.engine.maxNumSeqs",
-                shown(request.engine.max_num_seqs),
-                f"the workload asks for {work.concurrent} sequences at once",
-                f"raise it to {work.concurrent} or more, or lower workload.concurrentSequences",
-            )
-        )
-    gpus = want.gpus_per_replica
-    given = [
-        (word, value)
-        for word, value in (
-            ("tensor", want.split.tensor),
-            ("pipeline", want.split.pipeline),
-            ("data", want.split.data),
-        )
-        if value is not None
-    ]
+    if length is None or sequence <= length:
+        return None
+    return finding(
+        Rule.SEQUENCE_BEYOND_CONTEXT,
+        Field.INPUT_TOKENS if work.input_tokens else Field.OUTPUT_TOKENS,
+        work.input_tokens or work.output_tokens,
+        length=length,
+        sequence=sequence,
+    )
+
+
+def _fewer_than_asked(request: Request) -> Finding | None:
+    """Fewer sequences in one step than must be held at once."""
+    concurrent, most = request.workload.concurrent, request.engine.max_num_seqs
+    if not concurrent or not most or concurrent <= most:
+        return None
+    return finding(Rule.FEWER_SEQUENCES_THAN_ASKED, Field.MAX_NUM_SEQS, most, concurrent=concurrent)
+
+
+def _count_against_split(request: Request) -> Finding | None:
+    """A count of GPUs that the split does not come to."""
+    gpus, split = request.wanted.gpus_per_replica, request.wanted.split
+    sizes = {"tensor": split.tensor, "pipeline": split.pipeline, "data": split.data}
+    given = {name: size for name, size in sizes.items() if size is not None}
     if gpus is None or not given:
-        return found
-    product = 1
-    for _, value in given:
-        product *= value
-    text = " x ".join(f"{word} {value}" for word, value in given)
-    open_fields = want.split.tensor is None or want.split.pipeline is None
-    if product > gpus or gpus % product or (product != gpus and not open_fields):
-        found.append(
-            Problem(
-                "spec.accelerator.gpusPerReplica",
-                shown(gpus),
-                f"must be {'a multiple of ' if open_fields else ''}{text} = {product}",
-                f"set it to {-(-gpus // product) * product if open_fields else product}, "
-                "or leave it or the parallelism out",
-            )
-        )
-    return found
+        return None
+    product = prod(given.values())
+    is_open = split.tensor is None or split.pipeline is None
+    if product <= gpus and gpus % product == 0 and (product == gpus or is_open):
+        return None
+    return finding(
+        Rule.COUNT_IS_NO_MULTIPLE if is_open else Rule.COUNT_IS_NOT_THE_SPLIT,
+        Field.GPUS,
+        gpus,
+        split=tuple(f"{name} {size}" for name, size in given.items()),
+        product=product,
+        wanted=ceil_div(gpus, product) * product if is_open else product,
+    )
 
 
 def split_problems(
@@ -144,29 +120,22 @@ def split_problems(
     architecture: Architecture,
     engine: Engine,
     candidates: Sequence[Candidate],
-) -> list[Problem]:
+) -> list[Finding]:
     """A count of GPUs that no split of this model uses on any candidate."""
     gpus = request.wanted.gpus_per_replica
     if gpus is None or any(
         splits(request.wanted, c, architecture, engine).ladder for c in candidates
     ):
         return []
-    return [
-        Problem(
-            "spec.accelerator.gpusPerReplica",
-            shown(gpus),
-            "no split of this model comes to that count with the parallelism that is given",
-            "leave one of the two out",
-        )
-    ]
+    return [finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)]
 
 
 def beyond_node(
     request: Request, inventory: Inventory, candidates: Sequence[Candidate]
-) -> tuple[list[Problem], list[str]]:
+) -> tuple[list[Finding], list[Finding]]:
     """A tensor group that is larger than a node: (problems, warnings).
 
-    Certain only where the accelerators are slices, or where the inventory has nodes of every
+    Certain only if the accelerators are slices, or if the inventory has nodes of every
     accelerator allowed and all of them are smaller; the table's node sizes are only the usual.
     """
     tensor = request.wanted.split.tensor
@@ -180,30 +149,21 @@ def beyond_node(
     }
     if any(tensor <= count for count in most.values()):
         return [], []
-    path, given = "spec.engine.parallelism.tensor", shown(tensor)
     if all(kind.mig_of for kind in kinds.values()):
-        return [
-            Problem(
-                path, given, "there is no tensor parallelism across MIG slices",
-                "set 1, or allow a whole GPU",
-            )
-        ], []  # fmt: skip
+        return [finding(Rule.TENSOR_ACROSS_SLICES, Field.TENSOR, tensor)], []
     name = max(most, key=lambda n: (most[n], n))
-    nodes = f"a node has at most {most[name]} x {name}"
-    fix = f"set {most[name]} or less and spread over nodes with parallelism.pipeline"
     certain = all(seen[n] or kinds[n].mig_of for n in kinds) and not ACROSS_NODES & set(kinds)
     if certain:
-        return [Problem(path, given, nodes, fix)], []
-    return [], [f"{path} is {tensor}, but usually {nodes}; {fix}"]
+        rule = Rule.TENSOR_BEYOND_NODE
+        return [finding(rule, Field.TENSOR, tensor, most=most[name], accelerator=name)], []
+    rule = Rule.TENSOR_BEYOND_USUAL_NODE
+    return [], [finding(rule, Field.TENSOR, tensor, most=most[name], accelerator=name)]
 
 
 def _largest(inventory: Inventory, name: str) -> int:
-    """GPUs of the largest node with that accelerator, 0 where there is none."""
-    return max(
-        (1 if p.accelerator.mig_of else p.gpus_per_node
-         for p in inventory.pools if p.accelerator.name == name),
-        default=0,
-    )  # fmt: skip
+    """GPUs of the largest node with that accelerator, 0 if there is none."""
+    pools = [p for p in inventory.pools if p.accelerator.name == name]
+    return max((1 if p.accelerator.mig_of else p.gpus_per_node for p in pools), default=0)
 
 
 def deduplicated(problems: Iterable[Finding | Problem]) -> tuple[Finding | Problem, ...]:

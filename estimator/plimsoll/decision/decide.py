@@ -1,7 +1,7 @@
 """The decision: whether a request is allowed, refused, or allowed with a warning, and why.
 
-It must not read anything (no cluster, no network, no clock), must not raise on any request, and
-must not word messages: `plimsoll.report.messages` does.
+It reads nothing (no cluster, no network, no clock), never raises, and words nothing:
+`plimsoll.report` says what it finds.
 
     deny   the request contradicts itself or the engine, or certainly does not fit: model known,
            accelerator known, need above usable by more than the estimate's error, no flag unread
@@ -19,25 +19,26 @@ from typing import TYPE_CHECKING
 
 from plimsoll.decision import by_size, checks
 from plimsoll.decision import candidates as kinds
-from plimsoll.decision.capacity import capacity
+from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
-from plimsoll.decision.placement import Plan, placement, plan, seated
+from plimsoll.decision.placement import placement, seated
+from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
-from plimsoll.decision.splits import asked
+from plimsoll.decision.search import Choice, choose
+from plimsoll.decision.splits import MOST_GPUS, asked
 from plimsoll.decision.trial import Case, Trial
-from plimsoll.decision.verdict import Decision, Policy, Reason, Verdict
+from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
 from plimsoll.engines.base import TermName
-from plimsoll.errors import Problem, shown
-from plimsoll.findings import path_of
+from plimsoll.findings import Rule, finding
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
     from plimsoll.engines.base import Engine
+    from plimsoll.errors import Problem
     from plimsoll.findings import Finding
-
-DEFAULT_POLICY = Policy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ def decide(
 ) -> Verdict:
     """The verdict on a request. Pure and total: the same arguments give the same verdict.
 
+    policy: what is done with a denial; it changes nothing of the verdict but its hash.
     knowledge: engines and accelerators to decide by; left out, the ones that we ship.
     """
     known = knowledge or shipped()
@@ -94,40 +96,22 @@ def decide(
     )
 
 
-def allowed_update(old: Verdict, new: Verdict) -> bool:
-    """Whether a change of an object may pass: it is not denied, or makes nothing worse.
-
-    An object that already failed may change in any way in which the shortfall per GPU does not
-    grow and no error appears at a path that had none.
-    """
-    if new.decision is not Decision.DENY:
-        return True
-    if old.decision is not Decision.DENY:
-        return False
-    paths = {path_of(problem, old.places) for problem in old.problems}
-    return new.short_by <= old.short_by and all(
-        path_of(problem, new.places) in paths for problem in new.problems
-    )
-
-
 def _problems(
     matter: Matter, engine: Engine | None
-) -> tuple[tuple[Finding | Problem, ...], list[str]]:
+) -> tuple[tuple[Finding | Problem, ...], list[Finding]]:
     """Everything that is wrong with the request, and warnings about what may be."""
     request, inventory, table = matter.request, matter.inventory, matter.table
     sizes = checks.sizes(request)
     found: list[Finding | Problem] = [*request.problems, *sizes]
     found += kinds.problems(request.wanted, inventory, matter.knowledge)
     if engine is None:
-        engines = " or ".join(sorted(matter.knowledge.engines))
+        engines = tuple(sorted(matter.knowledge.engines))
         found.append(
-            Problem(
-                "spec.engine.name", shown(request.engine.name), "unknown engine", f"use {engines}"
-            )
+            finding(Rule.UNKNOWN_ENGINE, Field.ENGINE, request.engine.name, engines=engines)
         )
     if sizes:
         return checks.deduplicated(found), []
-    found += checks.contradictions(request, request.problems)
+    found += checks.contradictions(request)
     beyond, warnings = checks.beyond_node(request, inventory, table)
     found += beyond
     architecture = request.model.architecture
@@ -140,30 +124,29 @@ def _problems(
 
 def _by_estimate(matter: Matter, case: Case) -> Verdict:
     """The decision on a model whose structure is known."""
-    on_pools = plan(case, matter.pools) if matter.pools else None
-    planned = on_pools if on_pools and on_pools.best else plan(case, matter.table)
+    on_pools = choose(case, matter.pools) if matter.pools else None
+    planned = on_pools if on_pools and on_pools.best else choose(case, matter.table)
     if planned.best is None and on_pools and on_pools.within:
         planned = on_pools
     trial = planned.chosen or planned.miss
     if trial is None:
         return _nowhere(matter, planned)
-    there, message = capacity(
-        matter.request, matter.inventory, matter.nodes, planned.chosen, on_pools
-    )
+    nodes = nodes_today(matter.request, matter.inventory, matter.nodes, planned.chosen, on_pools)
     accelerator = trial.candidate.accelerator
     found = replace(
         _verdict(matter, Decision.ALLOW, Reason.ENOUGH_MEMORY),
-        warnings=tuple(_doubts(matter.request, trial, planned)),
+        warnings=_doubts(case, trial, planned),
         estimate=trial.estimate,
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
         placement=placement(case, planned),
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
-        capacity=there,
-        capacity_message=message,
+        nodes=nodes,
     )
-    if planned.best is not None:
+    if planned.best is not None and matter.request.model.certain:
         return found
+    if planned.best is not None:
+        return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     from plimsoll.decision.advice import advise  # only a misfit needs it
 
     alternatives = advise(case, trial, *_elsewhere(matter))
@@ -175,7 +158,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
     if not all(c.accelerator.certain for c in matter.table):
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
-    if case.architecture.assumed:
+    if case.architecture.assumed or not matter.request.model.certain:
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
@@ -185,31 +168,45 @@ def _weights_exceed(trial: Trial) -> bool:
     return trial.estimate.terms[TermName.WEIGHTS].low > trial.estimate.physical
 
 
-def _doubts(request: Request, trial: Trial, planned: Plan) -> list[str]:
+def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
-    found = []
+    request, pool = case.request, trial.candidate.pool
+    doubts: list[Finding] = []
+    host_memory = case.host_memory(trial)
+    if host_memory and not (pool and pool.memory):
+        doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:
-        found.append(f"extraArgs {', '.join(flags)}: touches memory in a way that is not estimated")
+        doubts.append(finding(Rule.UNREAD_FLAGS, Field.EXTRA_ARGS, flags=flags))
     if not accelerator.certain:
-        found.append(
-            f"{accelerator.name}: its memory is the nominal figure, not one seen on a node"
-        )
+        name = accelerator.name
+        doubts.append(finding(Rule.NOMINAL_MEMORY, Field.ALLOWED, accelerator=name))
     architecture = request.model.architecture
     if architecture is not None and architecture.assumed:
-        found.append(
-            f"{request.model.name}: its model type {shown(architecture.model_type)} is not known "
-            "in all its parts; it is estimated like the models that it resembles"
+        doubts.append(
+            finding(
+                Rule.MODEL_TYPE_ASSUMED,
+                Field.MODEL,
+                model=request.model.name,
+                model_type=architecture.model_type,
+            )
         )
+    if not request.model.certain:
+        doubts.append(finding(Rule.UNSURE_REVISION, Field.URI, model=request.model.name))
     if planned.idle:
-        found.append(
-            f"spec.accelerator.gpusPerReplica: {planned.idle} of {planned.idle + trial.gpus} "
-            f"GPUs would be idle: the engine can split this model over {trial.gpus}"
+        doubts.append(
+            finding(
+                Rule.IDLE_GPUS,
+                Field.GPUS,
+                idle=planned.idle,
+                asked=planned.idle + trial.gpus,
+                gpus=trial.gpus,
+            )
         )
-    return found
+    return tuple(doubts)
 
 
-def _nowhere(matter: Matter, planned: Plan) -> Verdict:
+def _nowhere(matter: Matter, planned: Choice) -> Verdict:
     """Nothing could be estimated: the engine starts on none of the GPUs, or there are none."""
     if planned.refused:
         first = planned.refused[0][0]
@@ -219,7 +216,7 @@ def _nowhere(matter: Matter, planned: Plan) -> Verdict:
         matter,
         Decision.WARN,
         Reason.UNKNOWN_ACCELERATOR,
-        warnings=("no accelerator is known to plan on; name one in spec.accelerator.allowed",),
+        warnings=(finding(Rule.NOTHING_TO_PLAN_ON, Field.ALLOWED),),
     )
 
 
@@ -239,29 +236,28 @@ def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
 
 
 def _by_size(matter: Matter) -> Verdict:
-    """The decision on a model of which the size is known, or only the name."""
+    """The decision on a model whose size is known, or only its name."""
     request = matter.request
     pools, table = (
         by_size.by_size(request.model, request.wanted, c) for c in (matter.pools, matter.table)
     )
     sized = pools if pools and not pools.short_by and not pools.over else table
+    by_rule = finding(Rule.RULE_OF_THUMB_ALONE, Field.MODEL)
     if request.model.parameters is None:
         return _verdict(matter, Decision.WARN, Reason.UNKNOWN_MODEL, warnings=(_unknown(request),))
     if sized is None:
-        return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(BY_RULE,))
+        return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,))
     accelerator = sized.seat.candidate.accelerator
-    holds = not sized.short_by and not sized.over
+    holds = not sized.short_by and not sized.over and sized.seat.gpus <= MOST_GPUS
     seat = sized.seat if holds else None
-    there, message = capacity(request, matter.inventory, matter.nodes, seat, None)
-    why = f"by the rule of thumb alone: {sized.seat.gpus} x {accelerator.name}"
+    why = Why(Because.RULE_OF_THUMB)
     found = replace(
-        _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(BY_RULE,)),
+        _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,)),
         accelerator=accelerator.name,
         short_by=sized.short_by,
         placement=seated(request, sized.seat, (), why) if holds else None,
         rule_of_thumb=by_size.rule(request.model, accelerator),
-        capacity=there,
-        capacity_message=message,
+        nodes=nodes_today(request, matter.inventory, matter.nodes, seat, None),
     )
     certain = all(c.accelerator.certain for c in matter.table)
     engine = request.engine
@@ -271,20 +267,12 @@ def _by_size(matter: Matter) -> Verdict:
     return found
 
 
-BY_RULE = (
-    "decided by the rule of thumb alone, which knows no context length and no concurrency; "
-    "give model.baseModel or model.configMapRef for an estimate"
-)
-
-
-def _unknown(request: Request) -> str:
-    """What to add so that an unknown model can be decided."""
-    near = request.model.suggestions[:3]
-    hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-    return (
-        f"model {shown(request.model.name)} is unknown{hint}: nothing was checked; add "
-        "model.baseModel, model.configMapRef or model.parameters"
-    )
+def _unknown(request: Request) -> Finding:
+    """A model that nobody knows, with the names of the catalogue that are like its own."""
+    name, near = request.model.name, request.model.suggestions[:3]
+    if near:
+        return finding(Rule.UNKNOWN_MODEL_LIKE, Field.MODEL, name, near=near)
+    return finding(Rule.UNKNOWN_MODEL, Field.MODEL, name)
 
 
 def _verdict(
@@ -292,15 +280,14 @@ def _verdict(
     decision: Decision,
     reason: Reason,
     problems: tuple[Finding | Problem, ...] = (),
-    warnings: tuple[str, ...] = (),
+    warnings: tuple[Finding, ...] = (),
 ) -> Verdict:
-    """A verdict with what follows from the request alone; its policy is set by `decide`."""
+    """A verdict with what follows from the request alone."""
     model = matter.request.model
     return Verdict(
         decision,
         reason,
         model,
-        DEFAULT_POLICY,
         problems=problems,
         warnings=warnings,
         rule_of_thumb=by_size.rule(model, None),

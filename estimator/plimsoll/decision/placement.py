@@ -1,223 +1,29 @@
-"""Where a replica runs: on which accelerator, on how many GPUs, split how, on which nodes.
-
-It must not say whether a request is refused, and it must not suggest a change to it.
-
-    per candidate   the smallest split whose need, error included, fits, in the order of `splits`
-    lower bound     GPUs >= (weights + KV cache of the whole model) / usable, so smaller splits
-                    are not tried: a rank's share is never below the mean
-    among them      pools with nodes enough for a replica, then pools with too few; of those
-                    fewest GPUs, then least total memory, then nodes that are ready, then by name
-    no pool holds   the table's accelerators in the same order, without labels to select by
-
-The numbers that a request gives are checked as they stand; it may then be that a placement fits
-only within the error of the estimate. Then `Plan.within` has it and `Plan.best` has none.
-"""
+"""What it takes to run a replica in the seat that was chosen: labels, taints, resource, flags."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.fit import State
-from plimsoll.decision.rounding import shortfall
-from plimsoll.decision.splits import pinned, splits
-from plimsoll.decision.verdict import Placement
-from plimsoll.engines.base import Parallelism, TermName
-from plimsoll.units import ceil_div, gib_down
+from plimsoll.decision.verdict import Because, Placement, Why
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
-    from plimsoll.decision.trial import Case, Seat, Trial
-    from plimsoll.engines.base import Estimate
-    from plimsoll.errors import Problem
-    from plimsoll.findings import Finding
+    from plimsoll.decision.search import Choice
+    from plimsoll.decision.trial import Case, Seat
     from plimsoll.inventory.pools import Pool
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What planning found. best: certainly fits; within: fits within the error, where none does.
-
-    miss: the nearest that does not fit, where there is neither. smaller: the count below the
-    best one's on the same accelerator, tried and found too small; None where the request gave
-    the count or where there is none below.
-    misses: the nearest miss of every candidate that cannot hold it.
-    refused: what the engine said of candidates or splits on which it would not start.
-    idle: GPUs asked for that the placement does not use.
-    """
-
-    best: Trial | None = None
-    within: Trial | None = None
-    miss: Trial | None = None
-    smaller: Trial | None = None
-    misses: tuple[Trial, ...] = ()
-    refused: tuple[tuple[Candidate, Finding | Problem], ...] = ()
-    idle: int = 0
-
-    @property
-    def chosen(self) -> Trial | None:
-        """Where it runs, surely or perhaps."""
-        return self.best or self.within
-
-
-@dataclass(slots=True)
-class Search:
-    """What was found on one candidate; see `Plan` for the words."""
-
-    fits: Trial | None = None
-    within: Trial | None = None
-    miss: Trial | None = None
-    refused: list[Finding | Problem] = field(default_factory=list)
-    idle: int = 0
-
-
-def plan(case: Case, candidates: Sequence[Candidate]) -> Plan:
-    """The best placement among the candidates, or the nearest misses."""
-    best: Trial | None = None
-    idle = 0
-    withins: list[tuple[Trial, int]] = []
-    misses: list[Trial] = []
-    refused: list[tuple[Candidate, Finding | Problem]] = []
-    for candidate in candidates:
-        found = search(case, candidate, best)
-        refused.extend((candidate, problem) for problem in found.refused)
-        if found.fits is not None:
-            if best is None or found.fits.preference < best.preference:
-                best, idle = found.fits, found.idle
-        elif found.within is not None:
-            withins.append((found.within, found.idle))
-        elif found.miss is not None:
-            misses.append(found.miss)
-    misses.sort(key=lambda trial: trial.nearness)
-    within: Trial | None = None
-    if best is None and withins:
-        within, idle = min(withins, key=lambda pair: pair[0].preference)
-    return Plan(
-        best=best,
-        within=within,
-        miss=misses[0] if misses and best is within is None else None,
-        smaller=_smaller(case, best) if best else None,
-        misses=tuple(misses),
-        refused=tuple(refused),
-        idle=idle,
-    )
-
-
-def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: int = 0) -> Search:
-    """The smallest split on one candidate that holds the model.
-
-    beat: a placement found before; splits that could not be preferred to it are not tried.
-    above: only splits of more GPUs than this.
-    """
-    found = Search(refused=list(case.refusals(candidate, None)))
-    if found.refused:
-        return found
-    choice = splits(case.request.wanted, candidate, case.architecture, case.engine)
-    found.idle = choice.idle
-    planned = not pinned(case.request.wanted)
-    least = case.fewest_ranks(candidate) if planned or choice.tail else 1
-    most = beat.gpus if beat is not None and not beat.preference[0] else None
-    untried: Parallelism | None = None
-    for split in choice.ladder:
-        if split.gpus <= above or (most is not None and split.gpus > most):
-            continue
-        if planned and split.tensor * split.pipeline < least:
-            untried = split
-        elif _try(case, candidate, split, found):
-            return found
-    if choice.tail is not None:
-        low = max(2, ceil_div(least, choice.tail.tensor), above // choice.tail.tensor + 1)
-        high = choice.longest
-        if most is not None:
-            high = min(high, most // (choice.tail.tensor * choice.tail.data))
-        if low <= high and _lengthen(case, candidate, choice.tail, low, high, found):
-            return found
-    if untried is not None and most is None and found.miss is found.within is None:
-        _try(case, candidate, untried, found)
-    return found
-
-
-def _try(case: Case, candidate: Candidate, split: Parallelism, found: Search) -> bool:
-    """Try one split and note the outcome; True where it fits and the engine would start."""
-    trial = case.trial(candidate, split)
-    if trial.fit.state is State.DOES_NOT_FIT:
-        if found.miss is None or trial.nearness < found.miss.nearness:
-            found.miss = trial
-        return False
-    refusals = case.refusals(candidate, split)
-    if refusals:
-        found.refused.extend(refusals)
-    elif trial.fit.fits:
-        found.fits = trial
-        return True
-    elif found.within is None:
-        found.within = trial
-    return False
-
-
-def _lengthen(
-    case: Case, candidate: Candidate, tail: Parallelism, low: int, high: int, found: Search
-) -> bool:
-    """Find the fewest pipeline stages that hold it, from `low`, a lower bound, to `high`.
-
-    Weights and KV cache fall with the stages, the rest hardly: that gives the next guess. Once
-    one is found, the range below it is halved until one stage less is known to be too few.
-    """
-
-    def holds(stages: int) -> bool:
-        split = Parallelism(tail.tensor, stages, tail.data, tail.expert)
-        return _try(case, candidate, split, found)
-
-    refusals = case.refusals(candidate, Parallelism(tail.tensor, low, tail.data, tail.expert))
-    if refusals:
-        found.refused.extend(refusals)
-        return False
-    short, stages = low - 1, low
-    while not holds(stages):
-        if stages >= high:
-            return False
-        split = Parallelism(tail.tensor, stages, tail.data, tail.expert)
-        short, stages = stages, _guess(case.trial(candidate, split).estimate, stages, high)
-    while stages - short > 1:
-        middle = (short + stages) // 2
-        short, stages = (short, middle) if holds(middle) else (middle, stages)
-    return holds(stages)
-
-
-def _guess(estimate: Estimate, stages: int, high: int) -> int:
-    """More stages than were too few, and as many as the part that falls with them lets expect."""
-    falls = estimate.terms[TermName.WEIGHTS].high + estimate.terms[TermName.KV_CACHE].high
-    room = estimate.usable - (estimate.required_high - falls)
-    wanted = ceil_div(falls * stages, room) if room > 0 else high
-    return min(high, max(stages + 1, wanted))
-
-
-def _smaller(case: Case, best: Trial) -> Trial | None:
-    """The next smaller count on the best placement's accelerator, where it was planned."""
-    wanted = case.request.wanted
-    split = best.estimate.parallelism
-    if pinned(wanted) and split.pipeline == 1:
-        return None
-    choice = splits(wanted, best.candidate, case.architecture, case.engine)
-    below = [s for s in choice.ladder if s.gpus < split.gpus]
-    if choice.tail is not None and split.pipeline > 2:
-        below.append(Parallelism(split.tensor, split.pipeline - 1, split.data, split.expert))
-    return case.trial(best.candidate, max(below, key=lambda s: s.gpus)) if below else None
-
-
-def placement(case: Case, plan: Plan) -> Placement | None:
+def placement(case: Case, choice: Choice) -> Placement | None:
     """The chosen trial as a placement with all that is needed to run it; None without one."""
-    trial = plan.chosen
+    trial = choice.chosen
     if trial is None:
         return None
     arguments = case.engine.arguments(trial.estimate, case.request.engine)
-    return seated(case.request, trial, arguments, reason(plan))
+    return seated(case.request, trial, arguments, why_chosen(choice))
 
 
-def seated(request: Request, seat: Seat, arguments: tuple[str, ...], why: str) -> Placement:
+def seated(request: Request, seat: Seat, arguments: tuple[str, ...], why: Why) -> Placement:
     """A seat as a placement. Without nodes there is no selector but the user's own labels."""
     pool = seat.candidate.pool
     selector = dict(pool.selector) if pool else {}
@@ -233,7 +39,7 @@ def seated(request: Request, seat: Seat, arguments: tuple[str, ...], why: str) -
         node_selector=tuple(sorted(selector.items())),
         tolerations=tolerations(pool) if pool else (),
         engine_args=arguments,
-        reason=why,
+        why=why,
     )
 
 
@@ -252,21 +58,17 @@ def tolerations(pool: Pool) -> tuple[tuple[str, str, str, str], ...]:
     )
 
 
-def reason(plan: Plan) -> str:
-    """Why this placement, in one sentence without a full stop."""
-    trial, smaller = plan.chosen, plan.smaller
-    if trial is None:
-        return ""
-    gpus = trial.gpus
-    if plan.best is None:
-        return f"{gpus} may fit: the need is within the estimate's error of what there is"
-    if smaller is not None:
-        if smaller.fit.state is State.DOES_NOT_FIT:
-            why = f"{smaller.gpus} is short by {shortfall(smaller.estimate)} per GPU"
-        elif smaller.fit.fits:
-            why = f"{smaller.gpus} would hold it, but the engine does not start so"
-        else:
-            why = f"{smaller.gpus} is within the estimate's error"
-        return f"smallest count that fits: {why}, {gpus} fits"
-    spare = f"{gib_down(trial.fit.spare)} to spare per GPU"
-    return f"{gpus} fits, with {spare}"
+def why_chosen(choice: Choice) -> Why:
+    """What the chosen trial was chosen by."""
+    trial, smaller = choice.chosen, choice.smaller
+    if trial is None or choice.best is None:
+        return Why(Because.WITHIN_ERROR)
+    if smaller is None:
+        return Why(Because.FITS, spare=trial.fit.spare)
+    if smaller.fit.state is State.DOES_NOT_FIT:
+        because = Because.LESS_IS_SHORT
+    elif smaller.fit.fits:
+        because = Because.LESS_DOES_NOT_START
+    else:
+        because = Because.LESS_IS_WITHIN_ERROR
+    return Why(because, trial.fit.spare, smaller.gpus, smaller.estimate)

@@ -1,84 +1,83 @@
 """The request hash: proof that the command line, admission and the controller decided the same.
 
-It must not see the inventory, nor names that change nothing (the object's, the model's alias where
-its structure is known).
+It is taken over every field of a request's dataclasses except those in `LEFT_OUT`, so a new setting
+cannot be forgotten. A field that has its default is passed over: a setting that is new changes the
+hash of those requests alone that use it. The inventory is never in it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from dataclasses import fields, is_dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.decision.request import Request
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from plimsoll.decision.knowledge import Knowledge
-    from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Policy
-    from plimsoll.engines.base import Engine, EngineSettings
+    from plimsoll.decision.policy import Policy
+    from plimsoll.engines.base import Engine
 
-DIGITS = 32
+DIGITS: Final = 32
 """Hexadecimal digits of the hash that are kept."""
+LEFT_OUT: Final[dict[type, dict[str, str]]] = {
+    Request: {
+        "name": "how the object is called changes nothing",
+        "model": "its digest stands for it, or its name if its structure is not known",
+        "places": "where a kind of workload keeps its fields changes nothing",
+        "warnings": "they follow from what is hashed",
+    },
+}
+"""Fields that the hash does not see, by class, each with the reason."""
+UNORDERED: Final = frozenset({"allowed", "node_selector"})
+"""Fields whose order means nothing."""
 
 
 def request_hash(
     request: Request, policy: Policy, knowledge: Knowledge, engine: Engine | None
 ) -> str:
     """``sha256:`` and `DIGITS` digits over spec, resolved model, constants and policy's mode."""
-    settings, wanted, model = request.engine, request.wanted, request.model
-    load = request.workload
-    constants = engine.constants_digest(settings.version) if engine else ""
-    share = settings.utilization
+    model = request.model
     facts = (
-        settings.name,
-        settings.version,
-        settings.dtype,
-        settings.quantization,
-        settings.max_model_len,
-        settings.max_num_seqs,
-        settings.max_num_batched_tokens,
-        settings.kv_cache_dtype,
-        settings.kv_cache_memory,
-        _canonical(share),
-        settings.enforce_eager,
-        settings.block_size,
-        settings.unread,
-        settings.flags,
-        (load.concurrent, load.input_tokens, load.output_tokens),
-        sorted(set(wanted.allowed)),
-        wanted.gpus_per_replica,
-        (wanted.split.tensor, wanted.split.pipeline, wanted.split.data, wanted.split.expert),
-        wanted.min_memory,
-        sorted(wanted.node_selector),
-        request.replicas,
-        model.digest or model.name,
-        model.parameters,
-        model.bits,
-        tuple(map(str, request.problems)),
-        constants,
+        _plain(request),
+        (model.digest or model.name, model.parameters, model.bits),
+        engine.constants_digest(request.engine.version) if engine else "",
         knowledge.digest,
         policy.mode.value,
-        *((settings.options.said(),) if settings.options.said() else ()),
-        *_features(settings),
     )
     digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass"))
     return f"sha256:{digest.hexdigest()[:DIGITS]}"
 
 
-def _features(settings: EngineSettings) -> tuple[object, ...]:
-    """What only some requests say, by name, so that those that do not keep their hash."""
-    said = (
-        ("lora", settings.lora),
-        ("speculative", settings.speculative),
-        ("cpuOffload", settings.cpu_offload),
-        ("images", settings.images),
-        ("videos", settings.videos),
-    )
-    return tuple(pair for pair in said if pair[1] is not None)
+def _plain(value: object) -> object:
+    """A value as nested tuples of texts and numbers, the same however it was written."""
+    if is_dataclass(value):
+        left_out = LEFT_OUT.get(type(value), {})
+        return tuple(
+            (field.name, _unordered(field.name, _plain(getattr(value, field.name))))
+            for field in fields(value)
+            if field.name not in left_out and getattr(value, field.name) != field.default
+        )
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, Decimal):
+        return _share(value)
+    return value
 
 
-def _canonical(share: Decimal | None) -> str:
-    """A share in one spelling however it was written; what is no share, as it stands."""
-    if share is None or not share.is_finite() or not 0 < share <= 1:
+def _unordered(name: str, value: object) -> object:
+    """The elements of an `UNORDERED` field in one order, each once."""
+    if name in UNORDERED and isinstance(value, tuple):
+        return tuple(sorted(set(value)))
+    return value
+
+
+def _share(share: Decimal) -> str:
+    """A share in one spelling; what is no share, as it stands."""
+    if not share.is_finite() or not 0 < share <= 1:
         return str(share)
     return str(share.normalize())

@@ -1,6 +1,6 @@
 """What a decision says: the types that the command line, admission and the status all read.
 
-It must not compute: `decide` fills these, `plimsoll.report.messages` words them.
+`plimsoll.decision.decide` fills these, `plimsoll.report` words them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from plimsoll.paths import NO_PLACES, Places
+from plimsoll.decision.policy import DEFAULT_POLICY, Policy
+from plimsoll.paths import NO_PLACES, Field, Places
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
+    from plimsoll.inventory.pools import SetAside
     from plimsoll.models.model import Model
 
 
@@ -24,14 +26,6 @@ class Decision(StrEnum):
     ALLOW = "allow"
     WARN = "warn"
     DENY = "deny"
-
-
-class Mode(StrEnum):
-    """What a namespace wants done with a denial."""
-
-    ENFORCE = "enforce"
-    WARN = "warn"
-    AUDIT = "audit"
 
 
 class Reason(StrEnum):
@@ -57,11 +51,107 @@ class Capacity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """What the namespace says. mode: see `Mode`; source: who said so, for the message."""
+class Nodes:
+    """The nodes that carry a placement's labels today. needed, there, ready: how many.
 
-    mode: Mode = Mode.ENFORCE
-    source: str = "default"
+    gpus: of each. labels: by which a pod finds them.
+    """
+
+    needed: int
+    there: int
+    ready: int
+    gpus: int
+    labels: tuple[tuple[str, str], ...]
+
+
+class Unfit(StrEnum):
+    """Why a pool of nodes is not for a request."""
+
+    NOT_ALLOWED = "not-allowed"
+    TOO_LITTLE_MEMORY = "too-little-memory"
+    LACKS_LABELS = "lacks-labels"
+    SHORT = "short"
+    REFUSED = "refused"
+    WITHIN_ERROR = "within-error"
+
+
+@dataclass(frozen=True, slots=True)
+class NearPool:
+    """A pool that comes near to what was looked for. node: its first; nodes: how many there are.
+
+    why: what is against it. memory: bytes that its GPUs have, wanted: that were asked for.
+    missing: labels that it does not carry. gpus, estimate: what did not fit on it.
+    problem: what the engine said of it.
+    """
+
+    accelerator: str
+    node: str
+    nodes: int
+    why: Unfit
+    memory: int = 0
+    wanted: int = 0
+    missing: tuple[tuple[str, str], ...] = ()
+    gpus: int = 0
+    estimate: Estimate | None = None
+    problem: Finding | Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """No node carries what was looked for. accelerator: its name.
+
+    either: sets of labels each of which would have made a node match. labels: the request's own.
+    nearest: the pools that come nearest, and nodes that were set aside; more: how many others.
+    """
+
+    accelerator: str
+    either: tuple[tuple[tuple[str, str], ...], ...]
+    labels: tuple[tuple[str, str], ...]
+    nearest: tuple[NearPool | SetAside, ...]
+    more: int
+
+
+class Unseen(StrEnum):
+    """Why nothing is known of nodes for a placement."""
+
+    NOT_DECIDED = "not-decided"
+    NOT_READ = "not-read"
+    NOTHING_TO_PLACE = "nothing-to-place"
+
+
+class Because(StrEnum):
+    """What a placement was chosen by."""
+
+    FITS = "fits"
+    WITHIN_ERROR = "within-error"
+    RULE_OF_THUMB = "rule-of-thumb"
+    LESS_IS_SHORT = "less-is-short"
+    LESS_DOES_NOT_START = "less-does-not-start"
+    LESS_IS_WITHIN_ERROR = "less-is-within-error"
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a placement is this one. spare: bytes per GPU that it leaves.
+
+    less: the smaller count that was tried and is too small, estimate: what it needs; 0 and None
+    if no smaller one was tried.
+    """
+
+    because: Because
+    spare: int = 0
+    less: int = 0
+    estimate: Estimate | None = None
+
+
+class Note(StrEnum):
+    """What an alternative costs or takes beside its changes."""
+
+    NO_DRAFT = "no-draft"
+    NO_VIDEOS = "no-videos"
+    TEXT_ALONE = "text-alone"
+    FP8_CHECKPOINT = "fp8-checkpoint"
+    FOUR_BIT_CHECKPOINT = "four-bit-checkpoint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +160,9 @@ class Placement:
 
     accelerator: Plimsoll's name. gpus_per_replica, gpus_per_node, nodes_per_replica: counts.
     resource: the extended resource asked for, gpus_per_node of it per pod.
-    node_selector: labels, empty where no node was there to read a dialect from.
+    node_selector: labels, empty if no node was there to read a dialect from.
     tolerations: of the taints on those nodes, as (key, operator, value, effect).
-    engine_args: the engine's flags. reason: why this one, in one sentence.
+    engine_args: the engine's flags. why: what it was chosen by.
     """
 
     accelerator: str
@@ -85,14 +175,14 @@ class Placement:
     node_selector: tuple[tuple[str, str], ...]
     tolerations: tuple[tuple[str, str, str, str], ...]
     engine_args: tuple[str, ...]
-    reason: str
+    why: Why
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One field to change. path: from ``spec.``; value: as written into YAML; empty: remove it."""
+    """One field to change. value: as written into YAML; empty: remove the field."""
 
-    path: str
+    field: Field
     value: str
 
 
@@ -109,14 +199,14 @@ class Alternative:
     required: int
     usable: int
     available: bool
-    note: str = ""
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RuleOfThumb:
     """The corrected rule of thumb for comparison. needed: bytes for the whole replica.
 
-    gpus: how many of the GPU in question it would take; 0 where no GPU is in question.
+    gpus: how many of the GPU in question it would take; 0 if no GPU is in question.
     """
 
     parameters: int
@@ -130,19 +220,21 @@ class Verdict:
     """One decision, with everything needed to explain it.
 
     decision, reason: see their types. problems: what is wrong with the spec (deny).
+    warnings: what a reader should know though it may well be right; a text if a reader of
+        manifests or an engine words its own.
     places: where the object that was decided on keeps its fields.
-    estimate: of the placement, or of the nearest miss where nothing fits; None where the model
+    estimate: of the placement, or of the nearest miss if nothing fits; None if the model
         is not known well enough. accelerator: the one that `estimate` is for.
-    short_by: bytes per GPU that are missing; 0 where it fits.
-    placement: None where nothing fits. alternatives: cheapest first.
-    capacity, capacity_message: what the cluster has today for it.
+    short_by: bytes per GPU that are missing; 0 if it fits.
+    placement: None if nothing fits. alternatives: cheapest first.
+    nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
+    policy: what the namespace wants done with a denial; `plimsoll.decision.policy.outcome` does it.
     request_hash: of spec, resolved model, constants and policy; never of the inventory.
     """
 
     decision: Decision
     reason: Reason
     model: Model
-    policy: Policy
     problems: tuple[Finding | Problem, ...] = ()
     warnings: tuple[Finding | str, ...] = ()
     estimate: Estimate | None = None
@@ -151,12 +243,22 @@ class Verdict:
     placement: Placement | None = None
     alternatives: tuple[Alternative, ...] = ()
     rule_of_thumb: RuleOfThumb | None = None
-    capacity: Capacity = Capacity.UNKNOWN
-    capacity_message: str = ""
+    nodes: Nodes | Lacking | Unseen = Unseen.NOT_DECIDED
     request_hash: str = ""
     places: Places = NO_PLACES
+    policy: Policy = DEFAULT_POLICY
 
     @property
-    def admitted(self) -> bool:
-        """Whether the namespace's mode lets it in."""
-        return self.decision is not Decision.DENY or self.policy.mode is not Mode.ENFORCE
+    def capacity(self) -> Capacity:
+        """What the cluster has today for the placement, in one word."""
+        match self.nodes:
+            case Nodes(needed=needed, ready=ready):
+                return Capacity.AVAILABLE if ready >= needed else Capacity.TOO_FEW
+            case Lacking():
+                return Capacity.NO_NODES
+        return Capacity.UNKNOWN
+
+    @property
+    def denied(self) -> bool:
+        """Whether it certainly does not fit, or is wrong."""
+        return self.decision is Decision.DENY

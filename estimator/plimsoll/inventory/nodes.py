@@ -4,7 +4,7 @@ It must not fetch a node, and it never guesses: a node whose labels contradict i
 whose GPUs are shared, is set aside with the reason.
 
     capacity     what the machine has; a label that counts GPUs must agree with it
-    allocatable  what pods may have of it; less where a GPU is unhealthy: what is planned with
+    allocatable  what pods may have of it; less if a GPU is unhealthy: what is planned with
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from plimsoll.accelerators.labels import (
     shared_by,
     with_resource,
 )
-from plimsoll.errors import shown
+from plimsoll.accelerators.types import MAX_GPUS
+from plimsoll.errors import Unreadable, shown
 from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, pools
+from plimsoll.units import parse_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-MAX_GPUS: Final = 1024
-"""No node is believed to have more GPUs than this."""
 
 _MIG: Final = "nvidia.com/mig-"
 _AMD: Final = "amd.com/gpu"
@@ -92,15 +91,10 @@ def _same(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
 
 
 def read_node(node: Mapping[str, Any]) -> NodeFacts | SetAside | None:
-    """What to keep of a Node object; None where it has no GPU to do with us. Total."""
+    """What to keep of a Node object; None if it has no GPU to do with us. Total."""
     metadata, status = _mapping(node.get("metadata")), _mapping(node.get("status"))
     spec = _mapping(node.get("spec"))
-    name = str(metadata.get("name") or "unnamed")[:253]
-    labels = {
-        k: v
-        for k, v in _mapping(metadata.get("labels")).items()
-        if isinstance(k, str) and isinstance(v, str)
-    }
+    name, labels = _name(metadata), _labels(metadata)
     allocatable = _counts(status.get("allocatable"))
     capacity = _counts(status.get("capacity")) or allocatable
     offers = _offers(labels, capacity, allocatable)
@@ -114,19 +108,46 @@ def read_node(node: Mapping[str, Any]) -> NodeFacts | SetAside | None:
         offers=_same(offers),
         labels=kept_labels(labels, name),
         taints=taints,
-        ready=_ready(status)
+        ready=_is_ready(status)
         and not passing
         and spec.get("unschedulable") is not True
         and metadata.get("deletionTimestamp") is None,
+        memory=_memory(status.get("allocatable")),
     )
+
+
+def trimmed(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A Node object with nothing in it but what `read_node` looks at, to be saved."""
+    metadata, status = _mapping(node.get("metadata")), _mapping(node.get("status"))
+    spec = _mapping(node.get("spec"))
+    labels = _labels(metadata)
+    name = _name(metadata)
+    kept: dict[str, Any] = {"name": name, "labels": dict(sorted(kept_labels(labels, name)))}
+    if metadata.get("deletionTimestamp") is not None:
+        kept["deletionTimestamp"] = str(metadata["deletionTimestamp"])
+    return {
+        "kind": "Node",
+        "metadata": kept,
+        "spec": {
+            key: spec[key] for key in ("taints", "unschedulable") if spec.get(key) is not None
+        },
+        "status": {
+            "capacity": _gpus(status.get("capacity")),
+            "allocatable": {
+                **_gpus(status.get("allocatable")),
+                **_said_memory(status.get("allocatable")),
+            },
+            "conditions": [{"type": "Ready", "status": str(_is_ready(status))}],
+        },
+    }
 
 
 def _offers(
     labels: Mapping[str, str], capacity: Mapping[str, int], allocatable: Mapping[str, int]
 ) -> tuple[Offer, ...] | str:
     """What a node has to give, or why it cannot be said."""
-    found = recognise(labels)
-    if found is None and not any(capacity.values()):
+    recognised = recognise(labels)
+    if recognised is None and not any(capacity.values()):
         return ()
     if sharing := shared_by(labels):
         return f"its GPUs are {sharing}: no model can count on the memory of one"
@@ -140,7 +161,7 @@ def _offers(
         count = allocatable.get(resource, 0)
         if why := _contradiction(labels, resource, capacity[resource], count, partitioned):
             return why
-        one = mig_resource(labels, resource) if resource.startswith(_MIG) else found
+        one = mig_resource(labels, resource) if resource.startswith(_MIG) else recognised
         if one is None:
             return (
                 f"no label says which GPU it has: {PRODUCT} (GPU Feature Discovery) or a "
@@ -155,24 +176,26 @@ def _offers(
     return tuple(offers) or "no GPU of it is allocatable today: all are unhealthy or withdrawn"
 
 
-def _offer(found: Found, resource: str, count: int) -> Offer:
+def _offer(recognised: Found, resource: str, count: int) -> Offer:
     # the single strategy calls slices nvidia.com/gpu
-    accelerator = with_resource(found.accelerator, resource)
-    return Offer(accelerator, count, found.dialect, found.selector)
+    accelerator = with_resource(recognised.accelerator, resource)
+    return Offer(accelerator, count, recognised.dialect, recognised.selector)
 
 
-def _foreign_resource(found: Found, resource: str) -> str:
-    """Why a resource cannot be what the labels name; empty where it can."""
-    if (resource == _AMD) == (found.accelerator.resource == _AMD):
+def _foreign_resource(recognised: Found, resource: str) -> str:
+    """Why a resource cannot be what the labels name; empty if it can."""
+    if (resource == _AMD) == (recognised.accelerator.resource == _AMD):
         return ""
-    named = ", ".join(f"{key}={value}" for key, value in found.selector)
-    return f"its capacity has {resource} and its labels name {found.accelerator.title} ({named})"
+    named = ", ".join(f"{key}={value}" for key, value in recognised.selector)
+    return (
+        f"its capacity has {resource} and its labels name {recognised.accelerator.title} ({named})"
+    )
 
 
 def _contradiction(
     labels: Mapping[str, str], resource: str, capacity: int, allocatable: int, partitioned: bool
 ) -> str:
-    """Why the count of a resource cannot be believed; empty where it can."""
+    """Why the count of a resource cannot be believed; empty if it can."""
     if capacity < 0 or allocatable < 0:
         return f"the count of {resource} is not a whole number"
     if max(capacity, allocatable) > MAX_GPUS:
@@ -194,32 +217,63 @@ def _contradiction(
     return f"label {resource}.count={count} contradicts its capacity of {capacity} {resource}"
 
 
+def _name(metadata: Mapping[str, Any]) -> str:
+    return str(metadata.get("name") or "unnamed")[:253]
+
+
+def _labels(metadata: Mapping[str, Any]) -> dict[str, str]:
+    pairs = _mapping(metadata.get("labels")).items()
+    return {k: v for k, v in pairs if isinstance(k, str) and isinstance(v, str)}
+
+
+def _gpus(resources: object) -> dict[str, str]:
+    """The GPU resources among a node's, and their quantities as written."""
+    return {
+        key: str(value)
+        for key, value in _mapping(resources).items()
+        if key in (GPU, _AMD) or (isinstance(key, str) and key.startswith(_MIG))
+    }
+
+
+def _said_memory(resources: object) -> dict[str, str]:
+    """A host's memory as written, if it is."""
+    memory = _mapping(resources).get("memory")
+    return {"memory": str(memory)[:64]} if isinstance(memory, str | int) else {}
+
+
+def _memory(resources: object) -> int:
+    """Bytes of a host that pods may use; 0 if it is not said or not to be read."""
+    try:
+        return parse_memory(_said_memory(resources).get("memory", "0"))
+    except Unreadable:
+        return 0
+
+
 def _counts(resources: object) -> dict[str, int]:
-    """GPU resources and how many; -1 where the quantity is no whole number."""
-    found: dict[str, int] = {}
-    for key, value in _mapping(resources).items():
-        if key in (GPU, _AMD) or (isinstance(key, str) and key.startswith(_MIG)):
-            text = str(value)
-            found[key] = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
+    """GPU resources and how many; -1 if the quantity is no whole number."""
+    counts = {
+        key: int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
+        for key, text in _gpus(resources).items()
+    }
     # a node that was partitioned once keeps the old profiles at 0
-    return {key: count for key, count in found.items() if count or key == GPU}
+    return {key: count for key, count in counts.items() if count or key == GPU}
 
 
 def _taints(taints: object) -> tuple[tuple[tuple[str, str, str], ...], bool]:
     """The taints that say what a node is for, and whether one keeps pods off it today."""
-    found = [
+    written = [
         (str(t.get("key", "")), str(t.get("value") or ""), str(t.get("effect", "")))
         for t in (taints if isinstance(taints, list) else [])
         if isinstance(t, Mapping)
     ]
-    passing = [t for t in found if t[0].startswith(_PASSING)]
+    passing = [t for t in written if t[0].startswith(_PASSING)]
     return (
-        tuple(sorted(t for t in found if t not in passing)),
+        tuple(sorted(t for t in written if t not in passing)),
         any(effect in ("NoSchedule", "NoExecute") for _, _, effect in passing),
     )
 
 
-def _ready(status: Mapping[str, Any]) -> bool:
+def _is_ready(status: Mapping[str, Any]) -> bool:
     conditions = status.get("conditions")
     return any(
         isinstance(c, Mapping) and c.get("type") == "Ready" and c.get("status") == "True"
@@ -231,7 +285,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def read_nodes(nodes: Iterable[Mapping[str, Any]]) -> Inventory:
-    """The inventory of these Node objects."""
+def read_nodes(nodes: Iterable[Mapping[str, Any]], set_aside: Iterable[SetAside] = ()) -> Inventory:
+    """The inventory of these Node objects, beside nodes that were set aside before."""
     read = (read_node(node) for node in nodes)
-    return pools([facts for facts in read if facts is not None])
+    return pools([facts for facts in read if facts is not None], set_aside)

@@ -40,6 +40,7 @@ class NodeFacts:
 
     offers: usually one; one per MIG profile with the mixed strategy. labels: those that a user's
     node selector may ask for (see `nodes.kept_labels`). ready: Ready and schedulable.
+    memory: bytes of the host that pods may use; 0 if the node does not say.
     """
 
     name: str
@@ -47,6 +48,7 @@ class NodeFacts:
     labels: frozenset[tuple[str, str]]
     taints: tuple[tuple[str, str, str], ...]
     ready: bool
+    memory: int = 0
 
     def carries(self, selector: Mapping[str, str]) -> bool:
         """Whether the node has every one of those labels."""
@@ -68,6 +70,7 @@ class Pool:
     labels: further labels that all its nodes share and a user's node selector may ask for.
     taints: (key, value, effect) of taints on every node of it.
     ready: nodes of them that are Ready and schedulable.
+    memory: bytes of a host that pods may use, the least of them; 0 if not every node says it.
     """
 
     accelerator: Accelerator
@@ -79,6 +82,7 @@ class Pool:
     labels: frozenset[tuple[str, str]] = frozenset()
     taints: tuple[tuple[str, str, str], ...] = ()
     ready: int = 0
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Inventory:
-    """The GPU nodes of a cluster. known: False where nobody looked (a check without a cluster).
+    """The GPU nodes of a cluster. known: False if nobody looked (a check without a cluster).
 
     facts: the nodes themselves, for selectors that cut through a pool.
     """
@@ -104,14 +108,14 @@ class Inventory:
     @cached_property
     def gpus(self) -> dict[str, tuple[int, int]]:
         """Allocatable GPUs per accelerator name: of all nodes, and of those that are ready."""
-        found: dict[str, tuple[int, int]] = {}
+        counts: dict[str, tuple[int, int]] = {}
         for pool in self.pools:
-            total, ready = found.get(pool.accelerator.name, (0, 0))
-            found[pool.accelerator.name] = (
+            total, ready = counts.get(pool.accelerator.name, (0, 0))
+            counts[pool.accelerator.name] = (
                 total + pool.nodes * pool.gpus_per_node,
                 ready + pool.ready * pool.gpus_per_node,
             )
-        return found
+        return counts
 
     def matching(self, selector: Mapping[str, str]) -> Inventory:
         """The part of it whose nodes carry those labels, which its pools then list as theirs.
@@ -121,14 +125,14 @@ class Inventory:
         if not selector or not self.facts:
             return self
         asked = frozenset(selector.items())
-        found = self._matching.get(asked)
-        if found is None:
+        part = self._matching.get(asked)
+        if part is None:
             kept = [f for f in self.facts if f.carries(selector)]
-            found = pools(kept, self.set_aside, carried=asked)
+            part = pools(kept, self.set_aside, carried=asked)
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
-            self._matching[asked] = found
-        return found
+            self._matching[asked] = part
+        return part
 
     @cached_property
     def _matching(self) -> dict[frozenset[tuple[str, str]], Inventory]:
@@ -161,15 +165,21 @@ def pools(
     for fact in kept:
         for offer in fact.offers:
             accelerator = offer.accelerator
-            key = (
-                accelerator.name, accelerator.resource, offer.count, offer.selector, fact.taints
-            )  # fmt: skip
+            key = (accelerator.name, accelerator.resource, offer.count, offer.selector, fact.taints)
             groups.setdefault(key, []).append((fact, offer))
-    found = [_pool(members, carried) for members in groups.values()]
-    found.sort(key=lambda p: (-p.accelerator.memory, p.accelerator.name, -p.gpus_per_node,
-                              p.selector, p.taints, p.accelerator.resource))  # fmt: skip
+    grouped = [_pool(members, carried) for members in groups.values()]
+    grouped.sort(
+        key=lambda p: (
+            -p.accelerator.memory,
+            p.accelerator.name,
+            -p.gpus_per_node,
+            p.selector,
+            p.taints,
+            p.accelerator.resource,
+        )
+    )
     ordered = sorted(aside, key=lambda s: (s.node, s.why))
-    return Inventory(tuple(found), tuple(ordered), True, tuple(kept))
+    return Inventory(tuple(grouped), tuple(ordered), True, tuple(kept))
 
 
 def _pool(members: list[tuple[NodeFacts, Offer]], carried: frozenset[tuple[str, str]]) -> Pool:
@@ -178,6 +188,7 @@ def _pool(members: list[tuple[NodeFacts, Offer]], carried: frozenset[tuple[str, 
     shared = frozenset.intersection(*{f.labels for f, _ in members})
     return Pool(
         accelerator=least,
+        memory=min(f.memory for f, _ in members),
         gpus_per_node=offer.count,
         nodes=len(members),
         node_names=tuple(f.name for f, _ in members[:NAMES_KEPT]),

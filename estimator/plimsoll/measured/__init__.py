@@ -1,4 +1,7 @@
-"""Estimates beside measured start-ups: what ``plimsoll accuracy`` computes.
+"""Estimates beside measured start-ups, and the start-up logs that measured rows are read from.
 
-It must not decide how a model spends memory; the engines do, and this package asks them.
+    rows -> inputs -> predict -> score      what `plimsoll accuracy` computes
+    logs -> log_row -> rows                 what `plimsoll read-log` adds in front
+
+This package never decides how a model spends memory: it asks the engines.
 """

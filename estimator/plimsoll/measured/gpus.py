@@ -1,4 +1,4 @@
-"""Which GPU a row's ``gpu`` names, and which it may be where it names none.
+"""Which GPU a row's ``gpu`` names, and which it may be if it names none.
 
 It must not read a size class (``24GB class``) as a GPU, and it must not pick one of two names.
 """
@@ -50,20 +50,20 @@ _SEEN: Final = "as the engine reports it"
 
 @lru_cache(maxsize=1024)
 def named(text: str) -> Accelerator | None:
-    """The accelerator that a text names; None where it names none or more than one."""
+    """The accelerator that a text names; None if it names none or more than one."""
     text = text[:128].lower().removeprefix("nvidia ").strip()
     known = catalogue.find(text) or catalogue.find(f"nvidia-{text}")
     if known is not None:
         return known
     if _VAGUE.search(text):
         return None
-    rest, found = text, set()
+    rest, names = text, set()
     for pattern, name in _NAMES:
         match = re.search(pattern, rest)
         if match:
-            found.add(name)
+            names.add(name)
             rest = rest.replace(match[0], " ")
-    return catalogue.find(found.pop()) if len(found) == 1 else None
+    return catalogue.find(names.pop()) if len(names) == 1 else None
 
 
 def reported(accelerator: Accelerator, total: int) -> Accelerator:
@@ -79,8 +79,8 @@ def _kind(title: str, family: str, compute: tuple[int, int], gib: float) -> Acce
 def possible(text: str, total: int | None) -> tuple[Accelerator, ...]:
     """The accelerators that a row may have run on.
 
-    text: as named, empty where unknown or inferred. total: bytes that the machine reported.
-    One where it is named; else the kinds that the engine's defaults tell apart.
+    text: as named, empty if unknown or inferred. total: bytes that the machine reported.
+    One if it is named; else the kinds that the engine's defaults tell apart.
     """
     known = named(text) if text else None
     if known is not None:

@@ -1,6 +1,6 @@
 """MODELS.jsonl: from a row's ``config_id`` and the way its weights are stored to architectures.
 
-It must not guess how a checkpoint is stored: where a format leaves something open that changes
+It must not guess how a checkpoint is stored: if a format leaves something open that changes
 its size, it gives every architecture that the format may mean.
 
     weights_format none                 as the config says
@@ -86,32 +86,32 @@ class Configs:
 
 def read(paths: Iterable[Path]) -> Configs:
     """The models of MODELS.jsonl files; a later file wins. Raises `OSError` for a missing file."""
-    found = Configs()
+    configs = Configs()
     for path in paths:
         with path.open(encoding="utf-8-sig", errors="replace") as lines:
             for index, line in enumerate(lines, 1):
                 if line.strip():
-                    _take(line, f"{path.name}:{index}", found)
-    return found
+                    _take(line, f"{path.name}:{index}", configs)
+    return configs
 
 
-def _take(line: str, place: str, found: Configs) -> None:
+def _take(line: str, place: str, configs: Configs) -> None:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):
-        found.skipped.append(f"{place}: not JSON")
+        configs.skipped.append(f"{place}: not JSON")
         return
     name = value.get("_model_id") if isinstance(value, dict) else None
     if not isinstance(name, str) or not name:
-        found.skipped.append(f"{place}: no _model_id")
+        configs.skipped.append(f"{place}: no _model_id")
         return
-    found.by_id[name] = value
+    configs.by_id[name] = value
 
 
 def unfolded(value: Any) -> Any:
-    """The same with folded lists written out, where the items that a fold keeps are all alike.
+    """The same with folded lists written out, if the items that a fold keeps are all alike.
 
-    A fold keeps the first items of a list (``first``) and its length. Raises `ValueError` where
+    A fold keeps the first items of a list (``first``) and its length. Raises `ValueError` if
     they differ: the rest cannot be known then.
     """
     if isinstance(value, dict):
@@ -132,39 +132,43 @@ def _unfold(fold: dict[str, Any]) -> list[Any]:
     return (first[:1] * size) if size > len(first) else first
 
 
-def stored(row: Row, own: Architecture) -> tuple[Architecture, ...] | str:
+def stored(row: Row, structure: Architecture) -> tuple[Architecture, ...] | str:
     """The architectures that a row's weights may be, or why they cannot be told."""
     form = row.weights_format
     if form is None:
         return "unknown: weights_format"
     if form in ("none", "as-config"):
         return (
-            (own,)
-            if _plain(row, own)
+            (structure,)
+            if _plain(row, structure)
             else f"unknown: weights_format none, quantization {row.quantization[:32]}"
         )
     kind = _KINDS.get(form)
-    if kind is not None and own.quantization is not None and kind in _names(own.quantization):
-        return (own,)
-    if form not in _STORED or (own.quantization is None and _mixed(own)):
+    if (
+        kind is not None
+        and structure.quantization is not None
+        and kind in _names(structure.quantization)
+    ):
+        return (structure,)
+    if form not in _STORED or (structure.quantization is None and _mixed(structure)):
         return f"unknown: what is quantized in weights stored as {form[:32]}"
-    found = _STORED[form]
-    if len(found) > 1 and "awq" in row.quantization:
-        found = (_AWQ,)
-    elif len(found) > 1 and ("gptq" in row.quantization or "compressed" in row.quantization):
-        found = (_GPTQ,)
-    return tuple(replace(own, quantization=each, memo={}) for each in found)
+    possible = _STORED[form]
+    if len(possible) > 1 and "awq" in row.quantization:
+        possible = (_AWQ,)
+    elif len(possible) > 1 and ("gptq" in row.quantization or "compressed" in row.quantization):
+        possible = (_GPTQ,)
+    return tuple(replace(structure, quantization=each) for each in possible)
 
 
-def _mixed(own: Architecture) -> bool:
+def _mixed(structure: Architecture) -> bool:
     """Whether tools leave parts of such a model unquantized, each in its own way."""
-    kinds = traits(own)
+    kinds = traits(structure)
     return kinds.latent or kinds.states
 
 
-def _plain(row: Row, own: Architecture) -> bool:
+def _plain(row: Row, structure: Architecture) -> bool:
     """Whether a quantization word agrees with weights that are stored as the config says."""
-    return not row.quantization or own.quantization is not None or row.quantization in AT_LOAD
+    return not row.quantization or structure.quantization is not None or row.quantization in AT_LOAD
 
 
 def _names(quantization: Quantization) -> set[str]:

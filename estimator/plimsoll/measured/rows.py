@@ -1,19 +1,19 @@
-"""One line of ROWS.jsonl, made canonical: every field of the right type or None for unknown.
+"""One line of ROWS.jsonl with every field of the right type, or unknown; and what rows measure.
 
-It must not fill in a default, and it must not raise on any JSON value. A field that the collector
-inferred is unknown: ``inferred_fields`` names it.
+It must not fill in a default, and no JSON value makes it raise. A field that the collector inferred
+is unknown: ``inferred_fields`` names it.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import shown
-from plimsoll.measured import arguments, versions
-from plimsoll.measured.terms import TermId
-from plimsoll.measured.values import number, share, whole, words, yes_or_no
+from plimsoll.measured import printed, versions
+from plimsoll.measured.printed import number, share, whole, words, yes_or_no
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -21,8 +21,36 @@ if TYPE_CHECKING:
     from decimal import Decimal
     from pathlib import Path
 
-    from plimsoll.measured.arguments import Said
+    from plimsoll.measured.printed import StatedArguments
     from plimsoll.measured.versions import Versions
+
+
+class TermId(StrEnum):
+    """What is compared, by the name that rows and results have for it."""
+
+    WEIGHTS = "weights_gib_per_gpu"
+    ACTIVATION = "activation_peak_gib"
+    NON_TORCH = "non_torch_gib"
+    GRAPHS = "cuda_graph_gib"
+    KV_GIB = "kv_cache_gib_per_gpu"
+    KV_TOKENS = "kv_cache_tokens"
+    TOKENS_GIVEN_GIB = "kv_cache_tokens_given_gib"
+    CONCURRENCY = "max_concurrency"
+
+    @property
+    def in_gib(self) -> bool:
+        """Whether it is memory, in GiB."""
+        return self not in (self.KV_TOKENS, self.TOKENS_GIVEN_GIB, self.CONCURRENCY)
+
+    @property
+    def measured_as(self) -> str:
+        """The field of a row that holds what was measured."""
+        return str(self.KV_TOKENS if self is self.TOKENS_GIVEN_GIB else self)
+
+
+OUTCOME: Final = "outcome"
+"""The word for the verdict among the reasons for leaving out."""
+
 
 MOST_LINE: Final = 1 << 20
 """Characters of the longest line that is read."""
@@ -45,7 +73,7 @@ class Row:
 
     id: as the row calls itself, else its line. wrong: why it cannot be read at all.
     version_text: as written, inferred or not. gpu_said: the text of ``gpu``, inferred or not;
-    gpu: only where it was stated. total: bytes that the machine reported. measured: what the log
+    gpu: only if it was stated. total: bytes that the machine reported. measured: what the log
     said. inferred: names of fields that were inferred.
     """
 
@@ -76,7 +104,7 @@ class Row:
     block_size: int | None = None
     quantization: str = ""
     weights_format: str | None = None
-    said: Said = field(default_factory=arguments.Said)
+    arguments: StatedArguments = field(default_factory=printed.StatedArguments)
     trust: str = ""
     outcome: str = ""
     measured: dict[str, float] = field(default_factory=dict)
@@ -84,7 +112,7 @@ class Row:
 
 
 def read(path: Path) -> Iterator[Row]:
-    """Every line of a file as a row. Raises `OSError` where the file cannot be read."""
+    """Every line of a file as a row. Raises `OSError` if the file cannot be read."""
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
         for index, line in enumerate(lines, 1):
             if line.strip():
@@ -104,7 +132,7 @@ def row_of_line(line: str, index: int) -> Row:
 
 
 def row_of(value: object, name: str) -> Row:
-    """The row that a JSON value is. name: what to call it where it has no id."""
+    """The row that a JSON value is. name: what to call it if it has no id."""
     if not isinstance(value, dict):
         return Row(name, "the line is not a JSON object")
     row: dict[str, Any] = value
@@ -145,7 +173,7 @@ def row_of(value: object, name: str) -> Row:
         block_size=whole(known.get("block_size"), 10**6),
         quantization=words(known.get("quantization")),
         weights_format=_format(known.get("weights_format")),
-        said=arguments.read(known.get("other_args")),
+        arguments=printed.stated_arguments(known.get("other_args")),
         trust=_text(row.get("trust"))[:1].upper(),
         outcome=words(row.get("outcome")),
         measured=_measured(row),

@@ -1,13 +1,18 @@
 """All rows together: every term predicted and measured, summaries, and why rows are left out.
 
-It must not compute a prediction or a verdict, and it must not print.
-
     pct        error / |measured| x 100          (a measured 0 has none)
     median     of the absolute errors
     p95        the smallest error that 95 % of the rows do not exceed (nearest rank)
-    scored     rows whose prediction counts (`plimsoll.measured.terms`)
+    scored     rows whose prediction counts (`plimsoll.measured.predict`)
     had        those, and the rows that were measured, have every input, and are not scored
                because something in them is not modelled
+
+The cuts say more than one median:
+
+    sweep      the rows of the one version, GPU and utilization that most rows share: constants
+               may be fitted to it, so it is reported apart from everything else
+    halves     the sweep by family of architectures: every second family by name, and the rest
+    points     rows in which every input is known, so that nothing is a range
 """
 
 from __future__ import annotations
@@ -16,30 +21,32 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from plimsoll.decision.verdict import Decision
 from plimsoll.errors import shown
-from plimsoll.measured import outcome, predict
-from plimsoll.measured.candidates import AXES
-from plimsoll.measured.inputs import NOT_MODELLED, Facts, facts
-from plimsoll.measured.rows import FAILED, STARTED
-from plimsoll.measured.terms import OUTCOME, Prediction, TermId
+from plimsoll.measured import predict
+from plimsoll.measured.inputs import AXES, NOT_MODELLED, Facts, facts
+from plimsoll.measured.rows import FAILED, OUTCOME, STARTED, TermId
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from plimsoll.measured.models import Configs
+    from plimsoll.measured.predict import Prediction
     from plimsoll.measured.rows import Row
 
+
+P = ParamSpec("P")
+T = TypeVar("T")
 WIDE: Final = "range too wide"
 _P95: Final = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One term of one row. physical_gib: of its GPU, None where unknown."""
+    """One term of one row. physical_gib: of its GPU, None if unknown."""
 
     row: Row
     term: TermId
@@ -54,7 +61,7 @@ class Point:
 
     @property
     def pct(self) -> float | None:
-        """The error in per cent of the measured value; None where that is 0."""
+        """The error in per cent of the measured value; None if that is 0."""
         return 100 * self.error / abs(self.measured) if self.measured else None
 
 
@@ -74,7 +81,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Errors of some points. None where there is no point that has one."""
+    """Errors of some points. None if there is no point that has one."""
 
     n: int
     median_pct: float | None
@@ -90,7 +97,7 @@ def score(rows: Iterable[Row], configs: Configs) -> list[Scored]:
 
 def score_row(row: Row, configs: Configs) -> Scored:
     """One row beside its predictions."""
-    known = _facts(row, configs)
+    known = _guarded("row", facts, row, configs)
     if isinstance(known, str):
         named = [term for term in TermId if term.measured_as in row.measured]
         reasons = {str(term): known for term in named} | {OUTCOME: known}
@@ -104,56 +111,45 @@ def score_row(row: Row, configs: Configs) -> Scored:
         if isinstance(value, str):
             left[term] = value
             continue
-        found = _predicted(row, known, term)
-        if isinstance(found, str):
-            left[term] = found
+        predicted = _guarded("estimate", predict.predict, row, known, term)
+        prediction = _checked(predicted, known, term)
+        if isinstance(prediction, str):
+            left[term] = prediction
         else:
             physical = known.physical / GIB if known.physical is not None else None
-            points[term] = Point(row, term, found, value, physical)
-    verdict = _verdict(row, known)
+            points[term] = Point(row, term, prediction, value, physical)
+    verdict = _guarded("verdict", predict.verdict, row, known)
     if isinstance(verdict, Decision):
         return Scored(row, points, verdict, left)
     return Scored(row, points, None, left | {OUTCOME: verdict})
 
 
-def _facts(row: Row, configs: Configs) -> Facts | str:
+def _guarded(what: str, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | str:
+    """What a call returns, or what went wrong: one row of many must not end the run."""
     try:
-        return facts(row, configs)
+        return call(*args, **kwargs)
     except Exception as error:
-        # One row of many must not end the run; what is wrong is said by type and text.
-        return f"{NOT_MODELLED}row failed: {type(error).__name__}: {shown(str(error))}"
+        return f"{NOT_MODELLED}{what} failed: {type(error).__name__}: {shown(str(error))}"
 
 
-def _predicted(row: Row, known: Facts, term: TermId) -> Prediction | str:
-    try:
-        found = predict.predict(row, known, term)
-    except Exception as error:
-        # As above.
-        return f"{NOT_MODELLED}estimate failed: {type(error).__name__}: {shown(str(error))}"
-    if isinstance(found, str):
-        return found
-    if not (math.isfinite(found.low) and math.isfinite(found.high)):
+def _checked(prediction: Prediction | str, known: Facts, term: TermId) -> Prediction | str:
+    """A prediction that counts, or why it does not."""
+    if isinstance(prediction, str):
+        return prediction
+    if not (math.isfinite(prediction.low) and math.isfinite(prediction.high)):
         return f"{NOT_MODELLED}estimate is not a number"
     gib = known.physical / GIB if known.physical is not None else None
-    if not found.counts(term, gib):
+    if not prediction.counts(term, gib):
         return f"{WIDE}: {_open(known, term)} unknown"
-    return found
+    return prediction
 
 
 def _open(known: Facts, term: TermId) -> str:
     """What leaves the range of a term open, in words."""
-    found = sorted((AXES[term].tried & known.unknown) - {"gpu"})
+    unknown = sorted((AXES[term].tried & known.unknown) - {"gpu"})
     if term is TermId.WEIGHTS or len(known.splits) > 1:
-        found.append("rank" if len(known.splits) == 1 else "parallelism")
-    return ", ".join(found or ["version"])
-
-
-def _verdict(row: Row, known: Facts) -> Decision | str:
-    try:
-        return outcome.verdict(row, known)
-    except Exception as error:
-        # As above.
-        return f"{NOT_MODELLED}verdict failed: {type(error).__name__}: {shown(str(error))}"
+        unknown.append("rank" if len(known.splits) == 1 else "parallelism")
+    return ", ".join(unknown or ["version"])
 
 
 def summary(points: Sequence[Point]) -> Summary:
@@ -164,7 +160,7 @@ def summary(points: Sequence[Point]) -> Summary:
 
 
 def of_physical(points: Sequence[Point]) -> Summary:
-    """The same in per cent of the GPU's physical memory, over the points where that is known."""
+    """The same in per cent of the GPU's memory, over the points for which that is known."""
     known = [p for p in points if p.physical_gib]
     shares = sorted(100 * p.error / p.physical_gib for p in known if p.physical_gib)
     errors = sorted(p.error for p in known)
@@ -220,14 +216,14 @@ def as_dict(scored: Sequence[Scored]) -> dict[str, Any]:
 
 
 def _term_dict(points: Sequence[Point], term: TermId) -> dict[str, float | int | None]:
-    found = summary(points)
+    errors = summary(points)
     gib = term.in_gib
     return {
-        "n": found.n,
-        "median_pct": _rounded(found.median_pct),
-        "p95_pct": _rounded(found.p95_pct),
-        "median_gib": _rounded(found.median) if gib else None,
-        "p95_gib": _rounded(found.p95) if gib else None,
+        "n": errors.n,
+        "median_pct": _rounded(errors.median_pct),
+        "p95_pct": _rounded(errors.p95_pct),
+        "median_gib": _rounded(errors.median) if gib else None,
+        "p95_gib": _rounded(errors.p95) if gib else None,
     }
 
 
@@ -245,6 +241,114 @@ def _row_dict(one: Scored) -> dict[str, Any]:
             for term, point in one.points.items()
         },
         "left_out": one.left_out,
+    }
+
+
+LARGE_CACHE_GIB: Final = 8.0
+FEWEST: Final = 10
+"""No claim is made on fewer rows."""
+_SWEEP_LEAST: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One cut. what: of which term and rows, in words. unit: what `Summary.median_pct` is of."""
+
+    what: str
+    unit: str
+    summary: Summary
+
+
+def cuts(scored: Sequence[Scored]) -> list[Cut]:
+    """Every cut that has a point, in the order in which they are shown."""
+    kv = points_of(scored, TermId.KV_GIB)
+    all_cuts = [
+        Cut("KV cache GiB", "% of GPU memory", of_physical(kv)),
+        Cut(
+            f"KV cache GiB, where over {LARGE_CACHE_GIB:g} GiB",
+            "%",
+            summary([p for p in kv if p.measured > LARGE_CACHE_GIB]),
+        ),
+    ]
+    sweep = sweep_of(one.row for one in scored)
+    for term in TermId:
+        points = points_of(scored, term)
+        exact = [p for p in points if p.prediction.low == p.prediction.high]
+        all_cuts.append(Cut(f"{term}: every input known", "%", summary(exact)))
+        if sweep:
+            inside = [p for p in points if p.row.id in sweep]
+            outside = [p for p in points if p.row.id not in sweep]
+            all_cuts.append(Cut(f"{term}: the sweep", "%", summary(inside)))
+            all_cuts.append(Cut(f"{term}: everything else", "%", summary(outside)))
+    if sweep:
+        inside = [p for p in kv if p.row.id in sweep]
+        all_cuts.append(Cut("KV cache GiB: the sweep", "% of GPU memory", of_physical(inside)))
+        outside = [p for p in kv if p.row.id not in sweep]
+        all_cuts.append(
+            Cut("KV cache GiB: everything else", "% of GPU memory", of_physical(outside))
+        )
+        all_cuts += list(_halves(scored, sweep))
+    return [cut for cut in all_cuts if cut.summary.n]
+
+
+def _halves(scored: Sequence[Scored], sweep: frozenset[str]) -> Iterable[Cut]:
+    """The sweep by families: two halves of them by name, and each family."""
+    for term in (TermId.WEIGHTS, TermId.ACTIVATION, TermId.KV_GIB):
+        inside = [p for p in points_of(scored, term) if p.row.id in sweep]
+        names = sorted({p.row.family for p in inside})
+        first = set(names[::2])
+        one = [p for p in inside if p.row.family in first]
+        other = [p for p in inside if p.row.family not in first]
+        yield Cut(f"{term}: the sweep, one half of the families", "%", summary(one))
+        yield Cut(f"{term}: the sweep, the other half", "%", summary(other))
+        for group in sorted({p.row.group for p in inside}):
+            kept = [p for p in inside if p.row.group == group]
+            yield Cut(f"{term}: the sweep, {group or 'no family'}", "%", summary(kept))
+
+
+def sweep_of(rows: Iterable[Row]) -> frozenset[str]:
+    """Ids of the rows of the largest group of one version, GPU memory and utilization."""
+    groups: dict[tuple[str, int, str], list[str]] = {}
+    for row in rows:
+        if row.version_text and row.total and row.utilization:
+            key = (row.version_text, row.total, str(row.utilization))
+            groups.setdefault(key, []).append(row.id)
+    largest = max(groups.values(), key=len, default=[])
+    return frozenset(largest) if len(largest) >= _SWEEP_LEAST else frozenset()
+
+
+def shares(scored: Sequence[Scored]) -> list[tuple[TermId, int, int, int]]:
+    """Per term: rows that measured it, rows that had its inputs, rows scored."""
+    measured = Counter(
+        term for one in scored for term in TermId if term in one.points or term in one.left_out
+    )
+    had = Counter(term for one in scored for term in TermId if one.had(term))
+    scored_ = Counter(term for one in scored for term in one.points)
+    return [(term, measured[term], had[term], scored_[term]) for term in TermId]
+
+
+def failed(scored: Iterable[Scored]) -> list[Scored]:
+    """Rows whose start-up failed for lack of memory."""
+    return [one for one in scored if one.row.outcome in FAILED]
+
+
+def cuts_as_dict(scored: Sequence[Scored]) -> dict[str, Any]:
+    """The cuts for machines, under a key of their own beside what was asked for."""
+    return {
+        "cuts": [
+            {
+                "what": cut.what,
+                "of": cut.unit,
+                "n": cut.summary.n,
+                "median_pct": _rounded(cut.summary.median_pct),
+                "p95_pct": _rounded(cut.summary.p95_pct),
+            }
+            for cut in cuts(scored)
+        ],
+        "coverage": {
+            term: {"measured": measured, "had_inputs": had, "scored": n}
+            for term, measured, had, n in shares(scored)
+        },
     }
 
 

@@ -36,8 +36,8 @@ _V1_FROM: Final = (0, 8, 0)
 class Versions:
     """What a row says of its version.
 
-    low, high: the first and the last release that it may be; None where it may be any.
-    fork: the word by which it says that it is not the engine as released; empty where it is.
+    low, high: the first and the last release that it may be; None if it may be any.
+    fork: the word by which it says that it is not the engine as released; empty if it is.
     """
 
     low: Version | None = None
@@ -57,10 +57,10 @@ def read(text: str) -> Versions:
     """What a version text may mean; never raises. text: in lower case."""
     fork = next((word for word in _FORKS if word in text), "")
     plain = re.sub(r"\(.*?\)", " ", text)
-    found = [] if _DATE.match(plain.strip()) else list(_NUMBER.finditer(plain[:256]))
-    if not found or _UNTAGGED.match(plain.strip()):
+    numbers = [] if _DATE.match(plain.strip()) else list(_NUMBER.finditer(plain[:256]))
+    if not numbers or _UNTAGGED.match(plain.strip()):
         return Versions(fork=fork)
-    bounds = [_bounds(match) for match in found]
+    bounds = [_bounds(match) for match in numbers]
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
     if re.search(r"\d\s*\+(\s|$)", plain):
         high = (_LAST, _LAST, _LAST)
@@ -84,7 +84,7 @@ def _bounds(match: re.Match[str]) -> tuple[Version, Version]:
 
 
 def candidates(engine: str, versions: Versions) -> tuple[str, ...]:
-    """Versions that stand for all that are meant; empty where none is one that is known.
+    """Versions that stand for all that are meant; empty if none is one that is known.
 
     For vLLM every release at which a figure changes; for another engine the text's own bounds.
     """

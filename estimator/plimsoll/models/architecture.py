@@ -1,7 +1,7 @@
 """What a model is made of, as the engine will load it: layers in order, and every tensor in them.
 
-It must not know an engine: how a tensor is cut over ranks is said only as the axis along which
-it can be cut (`Split`); who cuts, and into how many, is the engine's business.
+How a tensor is cut over ranks is said only as the axis along which it can be cut (`Split`); who
+cuts, and into how many parts, is the engine's business.
 
     parameters = sum over the blocks and the tensors outside them of prod(shape) x copies
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from plimsoll.models.checkpoint.table import HeaderTensor
+    from plimsoll.models.header import HeaderTensor
     from plimsoll.models.quantization import Quantization, Scheme
     from plimsoll.models.tower import Tower
 
@@ -32,7 +32,7 @@ class Split(StrEnum):
     ROW = "row"
     """Along the input, the last dimension: o, down. A bias with this split stays whole."""
     KV_HEADS = "kv-heads"
-    """Along the output by KV heads; repeated where there are more ranks than KV heads."""
+    """Along the output by KV heads; repeated if there are more ranks than KV heads."""
     VOCAB = "vocab"
     """Along dimension 0, padded to a multiple of 64 first: embedding and lm_head."""
     EXPERT_COLUMN = "expert-column"
@@ -78,7 +78,7 @@ class Tensor:
     copies: how many such tensors there are (the number of experts); 1 for most.
     linear: the weight of a linear layer: the only kind that weight quantization touches.
     stage: for tensors outside the layers, the pipeline stage that holds it.
-    scheme: how the checkpoint's headers show it to be stored, where that is not what the
+    scheme: how the checkpoint's headers show it to be stored, if that is not what the
         architecture's quantization says; None: as that says.
     """
 
@@ -147,8 +147,8 @@ class FeedForward:
     """The feed-forward part of a layer, as far as its activations go (elements wide).
 
     intermediate: width of the dense MLP (0 in a pure MoE layer).
-    experts, experts_per_token, expert_intermediate: routed experts; 0 where dense.
-    shared_intermediate: total width of the shared experts; 0 where there are none.
+    experts, experts_per_token, expert_intermediate: routed experts; 0 if dense.
+    shared_intermediate: total width of the shared experts; 0 if there are none.
     gated: gate and up (SwiGLU, GeGLU) and not one up-projection.
     """
 
@@ -164,7 +164,7 @@ class FeedForward:
 class Block:
     """One kind of layer. Layers that are alike share one `Block` object.
 
-    mixers: usually one; two where attention and mamba run side by side (Falcon-H1), none in a
+    mixers: usually one; two if attention and mamba run side by side (Falcon-H1), none in a
         layer that is only an MLP (Nemotron-H).
     feed_forward: None in a layer that has none.
     tensors: every parameter of the layer.
@@ -202,8 +202,8 @@ class Architecture:
         rotated dimensions, a table for each kind of rope; linear scaling lengthens them by its
         factor); -1: not known; 0: no rotary positions.
     assumed: the model type is not known and was built from the fields that most decoders share.
-    stored: the tensors as a GGUF file lists them; empty where no such file was read.
-    tower: what its vision tower makes of an image; None where it has none that is known.
+    stored: the tensors as a GGUF file lists them; empty if no such file was read.
+    tower: what its vision tower makes of an image; None if it has none that is known.
     """
 
     model_type: str
@@ -225,8 +225,12 @@ class Architecture:
     assumed: bool = False
     stored: tuple[HeaderTensor, ...] = ()
     tower: Tower | None = None
-    memo: dict[object, object] = field(default_factory=dict, repr=False)
-    """Room for what an engine derives from this architecture alone (never from a request)."""
+    memo: dict[object, object] = field(init=False, default_factory=dict, repr=False)
+    """What engines derive from this architecture alone, never from a request.
+
+    `dataclasses.replace` starts it empty: what was derived from the old model never reaches
+    the new one.
+    """
 
     @cached_property
     def parameters(self) -> int:

@@ -1,6 +1,6 @@
 """The catalogue: models by Hugging Face id, each parsed when it is first asked for and kept.
 
-It must not fetch anything: what is not in the data file is unknown.
+Nothing is fetched: what is not in the data file is unknown.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Entry:
     @property
     def config(self) -> Mapping[str, Any]:
         """The structural fields of its config.json."""
-        found: Mapping[str, Any] = self._row["config"]
-        return {**found, **self.own}
+        fields: Mapping[str, Any] = self._row["config"]
+        return {**fields, **self.own}
 
     @property
     def quant(self) -> Mapping[str, Any] | None:
-        """Those of its hf_quant_config.json, where there is one."""
+        """Those of its hf_quant_config.json, if there is one."""
         return self._row.get("quant")
 
     @property
@@ -65,12 +65,12 @@ class Entry:
 
     def profile(self) -> dict[str, Any]:
         """The compact profile that `plimsoll models export` writes."""
-        from plimsoll.models.profile import profile
+        from plimsoll.models.checkpoint.profile import profile
 
         return profile(self.config, self.quant, name=self.id)
 
 
-class Catalogue:
+class ModelCatalogue:
     """All entries, found by id or alias in any case."""
 
     def __init__(self, entries: tuple[Entry, ...]) -> None:
@@ -90,7 +90,7 @@ class Catalogue:
         return len(self._entries)
 
     def find(self, name: str) -> Entry | None:
-        """The entry of that id or alias, in any case; None where there is none."""
+        """The entry of that id or alias, in any case; None if there is none."""
         return self._by_name.get(name.strip().lower()) if len(name) <= MAX_ID else None
 
     def suggest(self, name: str, n: int = 3) -> tuple[str, ...]:
@@ -113,12 +113,12 @@ class Catalogue:
 
 
 @cache
-def load() -> Catalogue:
+def load() -> ModelCatalogue:
     """The catalogue, read once: one model a line, of which only the names are parsed."""
     text = (Path(__file__).parent / "data" / "catalogue.json").read_bytes()
     entries: list[Entry] = []
     for line in (line.rstrip(b",") for line in text.splitlines()[1:-1]):
         names = json.loads(line.partition(b',"config":')[0] + b"}")
         entries.append(Entry(names["id"], tuple(names.get("aliases", ())), line))
-        entries += [Entry(n, (), line, own) for n, own in names.get("variants", {}).items()]
-    return Catalogue(tuple(entries))
+        entries += [Entry(n, (), line, fields) for n, fields in names.get("variants", {}).items()]
+    return ModelCatalogue(tuple(entries))

@@ -1,7 +1,7 @@
 """From a Hugging Face config.json to an `Architecture`: the one entry for every family.
 
-It must not fetch anything, and it must not guess silently: a family that is not known is either
-read by the fields that most decoders share, and marked so, or refused with what is missing.
+Nothing is guessed silently: a family that is not known is either read by the fields that most
+decoders share, and marked so, or refused with what is missing.
 
 What a *nested* text config leaves out is filled in as its configuration class does; a config.json's
 top level always says everything, so that what is missing there is an error.
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models.architecture import Architecture, Part, Tensor
-from plimsoll.models.families.table import DEFAULTS, builder
-from plimsoll.models.fields import Fields
+from plimsoll.models.blocks.fields import Fields
+from plimsoll.models.families.by_type import DEFAULTS, TEXT, VISION_DEFAULTS
+from plimsoll.models.families.generic import generic
+from plimsoll.models.families.towers import audio_tensors, known, largest_item, vision_tensors
 from plimsoll.models.quantization_config import kv_dtype_of, quantization_of
 from plimsoll.models.rotary import rotary_elements
 from plimsoll.models.storage import left_alone_by_layer
@@ -23,7 +25,6 @@ from plimsoll.units import MAX_PARAMETERS, count
 
 if TYPE_CHECKING:
     from plimsoll.models.quantization import Quantization
-    from plimsoll.models.tower import Tower
 
 _TEXT: Final = ("text_config", "llm_config", "language_config")
 """Keys under which a multimodal config keeps its language model."""
@@ -33,23 +34,31 @@ _SENSES: Final = (Part.VISION, Part.AUDIO)
 _THINKS: Final = "thinker_config"
 """Where Qwen-Omni keeps what is served; its voice is not."""
 _OF_THE_WHOLE: Final = (
-    "model_type", "architectures", "torch_dtype", "dtype", "quantization_config",
-)  # fmt: skip
-"""Fields that hold for the part of a config that is served, where the whole says them."""
+    "model_type",
+    "architectures",
+    "torch_dtype",
+    "dtype",
+    "quantization_config",
+)
+"""Fields that hold for the part of a config that is served, if the whole says them."""
 _HEARING: Final = ("audio_config", "encoder_config")
 """Keys of audio towers; the second is another thing in most configs."""
-_TOWERS_BY_DEFAULT: Final = frozenset({"llama4"})
-"""Whole models whose tower transformers fills in where a copy of the config has none."""
 _DTYPES: Final = {
     "bfloat16": "bfloat16", "bf16": "bfloat16", "float16": "float16", "fp16": "float16",
     "half": "float16", "float32": "float32", "fp32": "float32", "float": "float32",
     "auto": "bfloat16", "": "bfloat16",
 }  # fmt: skip
 _LENGTHS: Final = (
-    "max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_target_positions",
-    "max_sequence_length", "max_seq_length", "seq_len",
-)  # fmt: skip
-"""Keys for the longest context; where there are several, the least counts."""
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "max_target_positions",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+)
+"""Keys for the longest context; if there are several, the least counts."""
 _LENGTH_ABOVE_ALL: Final = "model_max_length"
 """The key that counts whatever the others say (Command R)."""
 _OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert", "jina_embeddings_v3"})
@@ -65,7 +74,7 @@ _LENGTH_STANDS: Final = frozenset({"default", "su", "longrope", "llama3", "mrope
 def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = None) -> Architecture:
     """The structure of the model that a config.json describes, with its exact parameter count.
 
-    quant: the checkpoint's hf_quant_config.json, where there is one. Raises `Invalid` with every
+    quant: the checkpoint's hf_quant_config.json, if there is one. Raises `Invalid` with every
     missing, mistyped or absurd field, each with its path within config.json.
     """
     config, path = _served(config)
@@ -76,13 +85,8 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
     dtype = _dtype(text if text.has("dtype", "torch_dtype") else top)
     quantization = quantization_of(config, quant)
     top.stop_if_wrong()
-    build = builder(model_type) or builder(top.text("model_type"))
-    if build is not None:
-        built = build(text)
-    else:
-        from plimsoll.models.families.generic import generic
-
-        built = generic(text)
+    build = TEXT.get(model_type) or TEXT.get(top.text("model_type"))
+    built = (build or generic)(text)
     length = _length(text, heads=built.heads)
     original = _original_length(top, text)
     top.stop_if_wrong()
@@ -90,7 +94,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
     multimodal = any(top.has(key) for key in _OTHER_SENSES) or any(
         tensor.part in _SENSES for tensor in towers + built.outside
     )
-    made = Architecture(
+    model = Architecture(
         model_type=top.text("model_type", default=model_type),
         class_name=class_name,
         dtype=dtype,
@@ -108,22 +112,26 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         original_model_len=original if original < length else 0,
         rotary_elements=rotary_elements(text.data, top.text("model_type")),
         assumed=build is None or built.assumed or unknown or _unsized(quantization),
-        tower=_tower(config, built.hidden) if multimodal else None,
+        tower=largest_item(config, built.hidden) if multimodal else None,
     )
-    if not 0 < made.parameters <= MAX_PARAMETERS:
+    if not 0 < model.parameters <= MAX_PARAMETERS:
         raise Invalid(
             Problem(
-                "config.json", f"{count(made.parameters)} parameters in all",
+                "config.json",
+                f"{count(model.parameters)} parameters in all",
                 f"at most {count(MAX_PARAMETERS)}",
                 "check the widths and the numbers of layers and experts",
             )
-        )  # fmt: skip
-    return made
+        )
+    return model
 
 
 def _unsized(quantization: Quantization | None) -> bool:
     """Whether a checkpoint is quantized in a way that nobody here can size."""
-    return quantization is not None and not quantization.default and not quantization.special
+    if quantization is None:
+        return False
+    in_part = quantization.unsized or bool(quantization.unread)
+    return in_part or not (quantization.default or quantization.special)
 
 
 def _served(config: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
@@ -139,27 +147,17 @@ def _towers(
     config: Mapping[str, Any], path: str, top: Fields, *, nested: bool
 ) -> tuple[tuple[Tensor, ...], bool]:
     """The towers for other senses; and whether there is one of which only parts are known."""
-    found: tuple[Tensor, ...] = ()
+    tensors: tuple[Tensor, ...] = ()
     unknown = False
     if any(top.has(key) for key in _OTHER_SENSES) or (
-        nested and top.text("model_type") in _TOWERS_BY_DEFAULT
+        nested and top.text("model_type") in VISION_DEFAULTS
     ):
-        from plimsoll.models.senses.vision import known, tower_tensors
-
-        found = tower_tensors(config, path)
-        unknown = bool(found) and not known(top.text("model_type"))
+        tensors = vision_tensors(config, path)
+        unknown = bool(tensors) and not known(top.text("model_type"))
     if any(top.has(key) for key in _HEARING):
-        from plimsoll.models.senses.audio import audio_tensors
-
         heard, strange = audio_tensors(config, path)
-        found, unknown = found + heard, unknown or strange
-    return found, unknown
-
-
-def _tower(config: Mapping[str, Any], hidden: int) -> Tower | None:
-    from plimsoll.models.senses.largest import tower
-
-    return tower(config, hidden)
+        tensors, unknown = tensors + heard, unknown or strange
+    return tensors, unknown
 
 
 def _text_part(top: Fields) -> Fields:
@@ -191,10 +189,10 @@ def _dtype(f: Fields) -> str:
 
 def _length(f: Fields, *, heads: int) -> int:
     """The longest context, with rope scaling as vLLM applies it (vllm/config/model.py)."""
-    said = [_LENGTH_ABOVE_ALL] if f.has(_LENGTH_ABOVE_ALL) else [k for k in _LENGTHS if f.has(k)]
-    if not said:
+    keys = [_LENGTH_ABOVE_ALL] if f.has(_LENGTH_ABOVE_ALL) else [k for k in _LENGTHS if f.has(k)]
+    if not keys:
         return _DEFAULT_LENGTH if heads else _UNBOUNDED
-    length = min(f.integer(key, high=10**9) for key in said)
+    length = min(f.integer(key, high=10**9) for key in keys)
     if f.text("model_type") in _OFFSET:
         length = max(1, length - 2)
     rope = f.raw("rope_scaling") or f.raw("rope_parameters")
@@ -211,7 +209,7 @@ def _length(f: Fields, *, heads: int) -> int:
 
 
 def _original_length(top: Fields, text: Fields) -> int:
-    """The context of a LongRoPE model before it was lengthened; 0 where the config has none.
+    """The context of a LongRoPE model before it was lengthened; 0 if the config has none.
 
     vLLM looks for it at the top level alone.
     """

@@ -1,6 +1,6 @@
 """A model as a request knows it: its structure, or only its size, or only a name.
 
-It must not read files or look anything up; `plimsoll.models.resolve` does that.
+Nothing is read or looked up here; `plimsoll.models.resolve` does that.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Model:
 
     name: how to call it in a sentence (a Hugging Face id, a file, ``70B parameters``).
     source: how it was resolved.
-    architecture: its structure; None where only a size or only a name is known.
+    architecture: its structure; None if only a size or only a name is known.
     parameters: exact with an architecture, nominal with a size alone, None when unknown.
     bits: bits per parameter as stored, for the rule of thumb; None when unknown.
     origin: what it was resolved from, for the status (``catalogue:meta-llama/...``,
         ``configmap:chat/my-model/config.json``).
     suggestions: catalogue ids near an unknown name.
+    certain: False if the catalogue knows more than is believed of it: a revision may differ.
     digest: short hash of the structure that was resolved, for the request hash.
     """
 
@@ -47,3 +48,4 @@ class Model:
     origin: str = ""
     suggestions: tuple[str, ...] = ()
     digest: str = ""
+    certain: bool = True

@@ -1,7 +1,7 @@
 """How a checkpoint stores its linears: bits, groups, scales, and which modules are left alone.
 
-It must not know a model's tensors or an engine's kernels; a runtime quantization is the same
-description, made by the engine's settings and not by the checkpoint.
+A runtime quantization is the same description, made by the engine's settings and not by the
+checkpoint.
 
     bytes(linear) = ceil(out x in x bits / 8) + scales + zero points
     scales        = one of `scale_bytes` per group (groupwise), per block (blockwise), per output
@@ -10,11 +10,10 @@ description, made by the engine's settings and not by the checkpoint.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from functools import lru_cache
-from typing import Final
+from functools import cached_property
+
+from plimsoll.models.rules import Rules, readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Scheme:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Quantization:
     """A checkpoint's (or a load-time) quantization.
 
@@ -59,6 +58,7 @@ class Quantization:
         or prefix, ``re:...``, or with ``*``).
     special: (pattern, scheme) pairs that come before `default`.
     ignored_in: (number of a layer, patterns within it) for what is left alone in single layers.
+    unsized: some weights are stored in a way that nobody here can size; they count as unquantized.
     """
 
     method: str
@@ -66,67 +66,20 @@ class Quantization:
     ignored: tuple[str, ...] = ()
     special: tuple[tuple[str, Scheme], ...] = ()
     ignored_in: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    unsized: bool = False
 
+    @cached_property
+    def ignored_rules(self) -> Rules:
+        """`ignored`, compiled."""
+        return Rules(self.ignored)
 
-MAX_RULE: Final = 512
-"""Characters of a rule; a longer one is no module's name."""
-_QUANTIFIERS: Final = re.compile(r"(?<!\\)[*+{?]")
-_MAX_QUANTIFIERS: Final = 4
-_REPEATED_GROUP: Final = re.compile(r"\)[*+{]")
-_RENAMED: Final = (
-    ("block_sparse_moe", "mlp"), ("mlp.router", "mlp.gate"),
-    ("mlp.shared_expert.", "mlp.shared_experts."), ("mlp.shared_expert*", "mlp.shared_experts*"),
-)  # fmt: skip
-_PREFIX: Final = re.compile(
-    r"(?:\*\.)?(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.|"
-    r"backbone\.|\*\.)?(?:layers\.(?:\*|\d+)\.)?"
-)
+    @cached_property
+    def special_rules(self) -> Rules:
+        """The patterns of `special`, compiled; a rule's number is its place there."""
+        return Rules(rule for rule, _ in self.special)
 
-
-def simple(pattern: str) -> bool:
-    """Whether a regular expression of a config is short and plain enough to be run.
-
-    What it matches comes from whoever wrote the config; one that repeats a group, or repeats much,
-    can take for ever.
-    """
-    return (
-        len(pattern) <= MAX_RULE
-        and not _REPEATED_GROUP.search(pattern)
-        and len(_QUANTIFIERS.findall(pattern)) <= _MAX_QUANTIFIERS
-    )
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str] | None:
-    try:
-        return re.compile(pattern) if simple(pattern) else None
-    except (re.error, OverflowError, RecursionError):
-        return None
-
-
-@lru_cache(maxsize=4096)
-def _canonical(rule: str) -> str:
-    """A rule in the names that this package gives modules, relative to a layer."""
-    text = _PREFIX.sub("", rule, count=1)
-    if text.startswith("ffn."):
-        text = f"mlp.{text.removeprefix('ffn.')}"
-    if text.startswith("attn."):
-        text = f"self_{text}"
-    for there, here in _RENAMED:
-        text = text.replace(there, here)
-    return "lm_head" if text == "head" else text
-
-
-@lru_cache(maxsize=16384)
-def matches(rule: str, module: str) -> bool:
-    """Whether a rule of a config (a name, a prefix, ``re:...``, with ``*``) names a module.
-
-    module: relative to its layer.
-    """
-    if rule.startswith("re:"):
-        pattern = _compiled(rule[3:])
-        return pattern is not None and pattern.match(f"model.layers.1.{module}") is not None
-    plain = _canonical(rule)
-    if "*" in plain:
-        return fnmatchcase(module, plain) or fnmatchcase(module, f"{plain}.*")
-    return module == plain or module.startswith(f"{plain}.") or f".{module}.".find(f".{plain}.") > 0
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Patterns that nobody here can read: nothing of them is believed."""
+        rules = (*self.ignored, *(rule for rule, _ in self.special))
+        return tuple(rule for rule in rules if not readable(rule))

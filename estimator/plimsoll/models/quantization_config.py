@@ -1,7 +1,7 @@
 """A checkpoint's quantization, from the config that it carries: every format that is in use.
 
-It must not know kernels, and it must not guess bits: a method it does not know is named, and its
-linears count as unquantized.
+Bits are never guessed: a method that is not known here is named, and its linears count as
+unquantized.
 
 Formats: config.json ``quantization_config`` (fp8, fbgemm_fp8, compressed-tensors, awq, gptq,
 auto-round, bitsandbytes, mxfp4, modelopt) and NVIDIA ModelOpt's hf_quant_config.json.
@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
-from plimsoll.models.quantization import MAX_RULE, Quantization, Scheme, simple
+from plimsoll.models.quantization import Quantization, Scheme
+from plimsoll.models.rules import bounded, expression, starred
 
 FP8_TENSOR: Final = Scheme("fp8", 8)
 FP8_CHANNEL: Final = Scheme("fp8", 8, 0, 1)
@@ -28,12 +29,34 @@ NF4: Final = Scheme("nf4", 4, 64, 1, 4)
 AWQ: Final = Scheme("w4a16", 4, 128, 1, 2, 4)
 W4A16: Final = Scheme("w4a16", 4, 128, 1, 2)
 
+MAX_RULES: Final = 16_384
+"""Modules that a description names; the most of any model known is 293."""
+MAX_STARRED: Final = 512
+"""Of these, names with stars; the most known is 184."""
+MAX_CHARACTERS: Final = 32_768
+"""Characters of all names with stars; the most known is some 7,000."""
+MAX_EXPRESSIONS: Final = 64
+"""Of these, regular expressions; the most known is 5."""
+_BITS: Final = {
+    "awq": frozenset({4}),
+    "gptq": frozenset({2, 3, 4, 8}),
+    "compressed-tensors": frozenset({4, 8}),
+    "aqlm": frozenset({1, 2, 3, 4}),
+}
+"""Bits of a weight in the formats that there are; of others nothing is believed."""
+_AQLM_GROUPS: Final = frozenset({8, 16})
+"""Weights that share codes in AQLM's published checkpoints."""
+_PATH: Final = "config.json: quantization_config"
 _LAYER: Final = re.compile(r"^.{0,64}?\blayers?\.(\d{1,5})(?=[.*]|$)\.?")
 _EXPERT: Final = re.compile(r"\bexperts\.\d+")
 _IGNORED: Final = (
-    "modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules",
-    "llm_int8_skip_modules", "exclude",
-)  # fmt: skip
+    "modules_to_not_convert",
+    "ignore",
+    "ignored_layers",
+    "exclude_modules",
+    "llm_int8_skip_modules",
+    "exclude",
+)
 """Keys under which formats list what they leave alone."""
 _WORDS: Final = {
     "none": None,
@@ -50,7 +73,7 @@ _WORDS: Final = {
 
 
 def stored(word: str) -> Quantization | None:
-    """What ``spec.model.quantization`` means. Raises `Unreadable` for another word."""
+    """How a checkpoint is stored, from a word such as awq. Raises `Unreadable` for others."""
     if word not in _WORDS:
         raise Unreadable(word, f"one of {', '.join(_WORDS)}")
     return _WORDS[word]
@@ -59,15 +82,22 @@ def stored(word: str) -> Quantization | None:
 def quantization_of(
     config: Mapping[str, Any], quant: Mapping[str, Any] | None = None
 ) -> Quantization | None:
-    """The quantization that a config, or the file beside it, describes; None for none."""
-    given = _given(config)
-    found = _from_config(given) if given is not None else None
-    beside = _beside(quant)
-    if found is None and beside is not None:
-        found = _modelopt(beside)
-    if found is not None and config.get("expert_dtype") == "fp4":
-        found = replace(found, special=(*found.special, ("mlp.experts", MXFP4)))
-    return found
+    """The quantization that a config, or the file beside it, describes; None for none.
+
+    Raises `Invalid` if it names more modules, or names them with more patterns, than a model has.
+    """
+    given, beside = _given(config), _beside(quant)
+    for described in (given, beside):
+        if described is not None:
+            _refuse_unbounded(described)
+    quantization = _from_config(given) if given is not None else None
+    if quantization is None and beside is not None:
+        quantization = _modelopt(beside)
+    if quantization is not None and config.get("expert_dtype") == "fp4":
+        quantization = replace(
+            quantization, special=(*quantization.special, ("mlp.experts", MXFP4))
+        )
+    return quantization
 
 
 def _given(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -87,8 +117,10 @@ def _beside(quant: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def kv_dtype_of(config: Mapping[str, Any], quant: Mapping[str, Any] | None) -> str:
-    """``fp8`` where the checkpoint carries scales for an 8-bit KV cache, else empty."""
-    sources = [found for found in (_given(config), _beside(quant)) if found is not None]
+    """``fp8`` if the checkpoint carries scales for an 8-bit KV cache, else empty."""
+    sources = [
+        description for description in (_given(config), _beside(quant)) if description is not None
+    ]
     for source in sources:
         scheme = source.get("kv_cache_scheme")
         if source.get("kv_cache_quant_algo") == "FP8" or scheme == "FP8":
@@ -103,10 +135,17 @@ def _integer(value: object, default: int) -> int:
     return int(value) if usable else default  # type: ignore[call-overload]
 
 
+def _bits(given: object, default: int, known: frozenset[int]) -> int | None:
+    """Bits of a weight; None: there is no such format. given: None if the config says nothing."""
+    if given is None:
+        return default
+    return given if isinstance(given, int) and given in known else None
+
+
 def _from_config(q: Mapping[str, Any]) -> Quantization | None:
     method = str(q.get("quant_method") or "").lower().replace("_", "-")
-    found = _by_method(method, q)
-    return _leaving(found, q) if found is not None else None
+    quantization = _by_method(method, q)
+    return _leaving(quantization, q) if quantization is not None else None
 
 
 def _by_method(method: str, q: Mapping[str, Any]) -> Quantization | None:
@@ -121,13 +160,17 @@ def _by_method(method: str, q: Mapping[str, Any]) -> Quantization | None:
     if method == "mxfp4":
         return Quantization("mxfp4", MXFP4)
     if method in ("awq", "gptq", "auto-round", "auto-awq", "intel/auto-round"):
-        bits = _integer(q.get("bits") or q.get("w_bit"), 4)
+        engine = "awq" if "awq" in method else "gptq"
+        given = q.get("bits") if q.get("bits") is not None else q.get("w_bit")
+        bits = _bits(given, 4, _BITS[engine])
+        if bits is None:
+            return Quantization(engine, None, unsized=True)
         size = q.get("group_size") or q.get("q_group_size") or 128
         group = 0 if size == -1 else _integer(size, 128)
         zero = bits if method != "auto-round" or not q.get("sym") else 0
         scheme = Scheme(f"w{bits}a16", bits, group, 1, 2, zero)
         head = (("lm_head", scheme),) if q.get("lm_head") is True else ()
-        return Quantization("awq" if "awq" in method else "gptq", scheme, special=head)
+        return Quantization(engine, scheme, special=head)
     if method == "bitsandbytes" or q.get("load_in_4bit") or q.get("load_in_8bit"):
         if q.get("load_in_8bit"):
             return Quantization("bitsandbytes", Scheme("int8", 8, 0, 1))
@@ -139,14 +182,14 @@ def _by_method(method: str, q: Mapping[str, Any]) -> Quantization | None:
         return _groups(method or "compressed-tensors", q)
     if method == "aqlm":
         codes = _integer(q.get("num_codebooks"), 1) * _integer(q.get("nbits_per_codebook"), 16)
-        bits = -(-codes // _integer(q.get("in_group_size"), 8))
+        group = _integer(q.get("in_group_size"), 8)
+        bits = _bits(-(-codes // group), 2, _BITS["aqlm"])
+        if bits is None or group not in _AQLM_GROUPS:
+            return Quantization("aqlm", None, unsized=True)
         return Quantization("aqlm", Scheme(f"w{bits}a16", bits, 0, 1, 2))
     if method == "quark":
         return _quark(q)
-    bits_said = q.get("bits")
-    if method and isinstance(bits_said, int) and 0 < bits_said <= 16:
-        return Quantization(method, Scheme(f"w{bits_said}a16", bits_said, 128, 1, 2))
-    return Quantization(method, None) if method else None
+    return Quantization(method, None, unsized=True) if method else None
 
 
 def _quark(q: Mapping[str, Any]) -> Quantization:
@@ -164,21 +207,29 @@ def _groups(method: str, q: Mapping[str, Any]) -> Quantization:
     """compressed-tensors: a scheme for each group of targets; ``Linear`` stands for all."""
     default: Scheme | None = None
     special: list[tuple[str, Scheme]] = []
+    left: list[str] = []
+    unsized = False
     for group in q["config_groups"].values():
         weights = group.get("weights") if isinstance(group, Mapping) else None
         if not isinstance(weights, Mapping):
             continue
         scheme = _weights(weights)
         targets = _texts(group.get("targets"))
+        unsized = unsized or scheme is None
         if not targets or "Linear" in targets:
             default = scheme
+        elif scheme is None:
+            left += _anywhere(targets)
         else:
             special += [(rule, scheme) for rule in _anywhere(targets)]
-    return Quantization(method, default, special=tuple(special))
+    return Quantization(method, default, tuple(left), tuple(special), unsized=unsized)
 
 
-def _weights(w: Mapping[str, Any]) -> Scheme:
-    bits = _integer(w.get("num_bits"), 8)
+def _weights(w: Mapping[str, Any]) -> Scheme | None:
+    """How a group of compressed-tensors stores a weight; None: nobody here can size it."""
+    bits = _bits(w.get("num_bits"), 8, _BITS["compressed-tensors"])
+    if bits is None:
+        return None
     floating, size = w.get("type") == "float", w.get("group_size")
     group = _integer(size, 0) if size else 0
     block = w.get("block_structure")
@@ -197,12 +248,22 @@ def _weights(w: Mapping[str, Any]) -> Scheme:
 
 
 _ALGORITHMS: Final = {
-    "FP8": FP8_TENSOR, "FP8_PER_CHANNEL_PER_TOKEN": FP8_CHANNEL,
+    "FP8": FP8_TENSOR,
+    "FP8_PER_CHANNEL_PER_TOKEN": FP8_CHANNEL,
     "FP8_PB_WO": Scheme("fp8", 8, 128, 128),
-    "NVFP4": NVFP4, "W4A16_NVFP4": NVFP4, "W4A8_NVFP4_FP8": NVFP4, "NVFP4_AWQ": NVFP4,
-    "W4A16": W4A16, "W4A16_AWQ": W4A16, "W4A8_AWQ": W4A16, "INT4_AWQ": W4A16, "W8A16": INT8,
-    "INT8_SQ": INT8, "MXFP4": MXFP4, "MXFP8": MXFP8,
-}  # fmt: skip
+    "NVFP4": NVFP4,
+    "W4A16_NVFP4": NVFP4,
+    "W4A8_NVFP4_FP8": NVFP4,
+    "NVFP4_AWQ": NVFP4,
+    "W4A16": W4A16,
+    "W4A16_AWQ": W4A16,
+    "W4A8_AWQ": W4A16,
+    "INT4_AWQ": W4A16,
+    "W8A16": INT8,
+    "INT8_SQ": INT8,
+    "MXFP4": MXFP4,
+    "MXFP8": MXFP8,
+}
 
 
 def _modelopt(q: Mapping[str, Any]) -> Quantization:
@@ -216,7 +277,9 @@ def _modelopt(q: Mapping[str, Any]) -> Quantization:
             if scheme is not None:
                 for rule in _anywhere([str(name)]):
                     schemes[rule][scheme] += 1
-        special = tuple((rule, found.most_common(1)[0][0]) for rule, found in schemes.items())
+        special = tuple(
+            (rule, quantization.most_common(1)[0][0]) for rule, quantization in schemes.items()
+        )
         return _leaving(Quantization("modelopt", None, special=special), q)
     return _leaving(Quantization("modelopt", _ALGORITHMS.get(str(q.get("quant_algo")))), q)
 
@@ -225,18 +288,42 @@ def _texts(value: object) -> list[str]:
     return [t for t in value if isinstance(t, str)] if isinstance(value, list) else []
 
 
+def _named(q: Mapping[str, Any]) -> list[str]:
+    """Every name and pattern of modules in a description."""
+    names = [name for key in _IGNORED for name in _texts(q.get(key))]
+    groups, layers = q.get("config_groups"), q.get("quantized_layers")
+    for group in groups.values() if isinstance(groups, Mapping) else ():
+        names += _texts(group.get("targets")) if isinstance(group, Mapping) else []
+    return [*names, *map(str, layers if isinstance(layers, Mapping) else ())]
+
+
+def _refuse_unbounded(q: Mapping[str, Any]) -> None:
+    """Raise `Invalid` for more names or patterns than any model has, and for unbounded ones."""
+    names = _named(q)
+    fix = "name the modules that are left unquantized"
+    for what, most, counted in (
+        ("names of modules", MAX_RULES, names),
+        ("names with stars", MAX_STARRED, filter(starred, names)),
+        ("characters of names with stars", MAX_CHARACTERS, "".join(filter(starred, names))),
+        ("regular expressions", MAX_EXPRESSIONS, filter(expression, names)),
+    ):
+        count = len(list(counted))
+        if count > most:
+            raise Invalid(Problem(_PATH, f"{count} {what}", f"at most {most} {what}", fix))
+    wanted = "names of modules, or regular expressions without repeated groups"
+    problems = [Problem(_PATH, shown(name), wanted, fix) for name in names if not bounded(name)]
+    if problems:
+        raise Invalid(*problems[:10])
+
+
 def _anywhere(names: Iterable[str]) -> tuple[str, ...]:
     """Names of modules as rules for every layer and every expert."""
-    short = (name for name in names if len(name) <= MAX_RULE)
-    rules = (_EXPERT.sub("experts", _LAYER.sub("", name)) for name in short)
+    rules = (_EXPERT.sub("experts", _LAYER.sub("", name)) for name in names)
     return tuple(dict.fromkeys(rule for rule in rules if rule.strip("*.")))
 
 
 def _leaving(made: Quantization, q: Mapping[str, Any]) -> Quantization:
-    """With what the config leaves alone: everywhere, and in single layers.
-
-    Raises `Invalid` for a regular expression that nobody should run, and for endless names.
-    """
+    """With what the config leaves alone: everywhere, and in single layers."""
     everywhere: list[str] = []
     single: defaultdict[int, dict[str, None]] = defaultdict(dict)
     for name in (name for key in _IGNORED for name in _texts(q.get(key))):
@@ -246,21 +333,6 @@ def _leaving(made: Quantization, q: Mapping[str, Any]) -> Quantization:
         else:
             rest = name[match.end() :] or "*"
             single[int(match[1])][_EXPERT.sub("experts", rest)] = None
-    wild = [
-        rule
-        for rule in everywhere
-        if len(rule) > MAX_RULE or (rule.startswith("re:") and not simple(rule[3:]))
-    ]
-    if wild:
-        raise Invalid(
-            *(
-                Problem(
-                    "config.json: quantization_config", shown(rule),
-                    "names of modules, or regular expressions without repeated groups",
-                    "name the modules that are left unquantized",
-                )
-                for rule in wild[:10]
-            )
-        )  # fmt: skip
     in_layers = tuple((layer, tuple(sorted(rules))) for layer, rules in sorted(single.items()))
-    return replace(made, ignored=tuple(dict.fromkeys(everywhere)), ignored_in=in_layers)
+    ignored = tuple(dict.fromkeys((*made.ignored, *everywhere)))
+    return replace(made, ignored=ignored, ignored_in=in_layers)

@@ -1,7 +1,6 @@
 """From what a manifest says of its model to the model: catalogue, base model, document or size.
 
-It must not fetch anything, and what it does not know it says so: a name alone is `UNKNOWN`, never
-a guess.
+Nothing is fetched and nothing is guessed: a name that nobody knows gives source `UNKNOWN`.
 """
 
 from __future__ import annotations
@@ -13,21 +12,52 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.errors import Invalid, PlimsollError, Problem, Unreadable, shown
+from plimsoll.findings import Rule, finding
 from plimsoll.models import catalogue
+from plimsoll.models.checkpoint.profile import FORMAT, from_profile
+from plimsoll.models.config import architecture
+from plimsoll.models.document import parse_document
 from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.quantization_config import stored
+from plimsoll.paths import Field
+from plimsoll.units import count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
+    from plimsoll.paths import Places
 
-MAX_DOCUMENT: Final = 1 << 20
-"""Characters of a config.json or profile; a ConfigMap holds no more."""
+LEAST_SHARE: Final = 0.98
+"""Share of the parameters of the catalogue's model below which another one is meant: headers,
+configs and profiles count the same model a little differently."""
 _KEPT: Final = 64
 """Documents whose architecture is kept."""
 
 _documents: OrderedDict[str, tuple[Architecture, bool, str]] = OrderedDict()
+
+
+class Unresolved(PlimsollError, ValueError):
+    """What is said of a model leads to none, and why, all of it at once.
+
+    part: what the problems that are worded already are about; their paths are places in it.
+    """
+
+    def __init__(self, *problems: Finding | Problem, part: Field = Field.MODEL) -> None:
+        self.part, self.problems = part, problems
+        super().__init__("; ".join(map(str, problems)))
+
+    def placed(self, places: Places) -> tuple[Finding | Problem, ...]:
+        """The problems at the places of an object that states the model."""
+        part = places.path(self.part)
+        return tuple(
+            replace(one, path=f"{part}: {one.path}" if one.path else part)
+            if isinstance(one, Problem)
+            else one
+            for one in self.problems
+        )
 
 
 def resolve(
@@ -35,37 +65,143 @@ def resolve(
     uri: str = "",
     base_model: str = "",
     document: str | None = None,
-    document_origin: str = "",
+    origin: str = "",
     parameters: int | None = None,
     bits: int | None = None,
     quantization: str = "",
+    revision: str = "",
 ) -> Model:
     """The model that these say; the most telling one wins.
 
     A document over baseModel over a uri of the catalogue over a size. quantization: how the
-    checkpoint is stored, where it differs. Raises `Invalid` with paths below ``spec.model``.
+    checkpoint is stored, if it differs. origin: where the document or the size is stated.
+    What says less of the model at a uri of the catalogue than the catalogue knows is a
+    contradiction: a document, base_model or quantization of a model that takes less memory. With a
+    revision it may be true, so the model is then resolved but not certain. Raises `Unresolved`.
     """
     name = _short(uri) or base_model
+    entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
     if document is not None:
-        model = _from_document(document, name, document_origin)
+        model = _from_document(document, name, origin)
     elif base_model:
         model = _from_base(base_model, name)
     else:
-        entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
         if entry is not None:
             model = Model(
-                name, ModelSource.CATALOGUE, entry.architecture, entry.architecture.parameters,
-                None, f"catalogue:{entry.id}", (), _digest_of(entry.id),
-            )  # fmt: skip
+                name,
+                ModelSource.CATALOGUE,
+                entry.architecture,
+                entry.architecture.parameters,
+                None,
+                f"catalogue:{entry.id}",
+                (),
+                _digest_of(entry.id),
+            )
         elif parameters is not None:
-            said = name or f"a model of {_nominal(parameters)} parameters"
-            return Model(said, ModelSource.PARAMETERS, None, parameters, bits,
-                         "spec.model.parameters", (), f"{parameters}x{bits}")  # fmt: skip
+            called = name or f"a model of {_nominal(parameters)} parameters"
+            return Model(
+                called,
+                ModelSource.PARAMETERS,
+                None,
+                parameters,
+                bits,
+                origin,
+                (),
+                f"{parameters}x{bits}",
+            )
         else:
             near = catalogue.load().suggest(_short(uri))
-            return Model(name or "an unnamed model", ModelSource.UNKNOWN, suggestions=near,
-                         origin=shown(uri)[1:-1])  # fmt: skip
-    return _stored_as(model, quantization)
+            return Model(
+                name or "an unnamed model",
+                ModelSource.UNKNOWN,
+                suggestions=near,
+                origin=shown(uri)[1:-1],
+            )
+    resolved = _stored_as(model, quantization)
+    contradiction = _contradiction(_short(uri), entry, resolved, base_model, origin, quantization)
+    if contradiction is not None and not (revision or "@" in uri):
+        raise Unresolved(contradiction)
+    return replace(resolved, certain=contradiction is None)
+
+
+def _contradiction(
+    name: str,
+    entry: catalogue.Entry | None,
+    model: Model,
+    base_model: str,
+    origin: str,
+    quantization: str,
+) -> Finding | None:
+    """What is said of a model that takes less than the one that the catalogue knows at its uri.
+
+    Nobody is harmed by one that takes more: the larger figure is believed.
+    """
+    claimed = model.architecture
+    if entry is None or claimed is None:
+        return None
+    known = entry.architecture
+    fewer = claimed.parameters < known.parameters * LEAST_SHARE
+    bits = _bits(known)
+    if not fewer and _bits(claimed) >= bits:
+        return None
+    if quantization and not fewer:
+        rule, field = Rule.NOT_STORED_SO_AT_URI, Field.STORED
+        other = checkpoint_like(name, quantization)
+        if other is None:
+            return finding(rule, field, quantization, uri=name, bits=bits)
+        rule = Rule.NOT_STORED_SO_AT_URI_BUT_AT
+        return finding(rule, field, quantization, uri=name, bits=bits, other=other.id)
+    field = Field.CONFIG if origin else Field.BASE_MODEL
+    parameters = count(known.parameters)
+    rule = Rule.NOT_THE_MODEL_AT_URI
+    given = origin or base_model
+    return finding(rule, field, given, uri=name, bits=bits, parameters=parameters)
+
+
+def checkpoint_like(name: str, word: str) -> catalogue.Entry | None:
+    """Another checkpoint of a model of the catalogue that is stored as a word says, if it has one.
+
+    Checkpoints of one model begin with its name and have as many parameters. One of the same owner
+    comes first, then one of the very method that the word stands for.
+    """
+    models, wanted = catalogue.load(), stored(word)
+    entry = models.find(name)
+    if entry is None or wanted is None or wanted.default is None:
+        return None
+    owner, _, short = name.lower().rpartition("/")
+    alike = [
+        other
+        for other in models
+        if other is not entry
+        and other.id.lower().rpartition("/")[2].startswith(short)
+        and other.architecture.parameters == entry.architecture.parameters
+        and _scheme(other.architecture) == wanted.default.name
+    ]
+    alike.sort(key=lambda other: (not other.id.lower().startswith(owner), _method(other) != word))
+    return alike[0] if alike else None
+
+
+def _scheme(architecture: Architecture) -> str:
+    """How most linears of a model are stored, in a word; empty if they are not quantized."""
+    quantization = architecture.quantization
+    return quantization.default.name if quantization and quantization.default else ""
+
+
+def _method(entry: catalogue.Entry) -> str:
+    """The method by which an entry's checkpoint is quantized; empty if it is not."""
+    quantization = entry.architecture.quantization
+    return quantization.method if quantization else ""
+
+
+def _bits(architecture: Architecture) -> int:
+    """Bits per parameter of a model's linears as they are stored, the fewest."""
+    quantization = architecture.quantization
+    if quantization is not None:
+        schemes = [quantization.default, *(scheme for _, scheme in quantization.special)]
+        bits = [scheme.bits for scheme in schemes if scheme is not None]
+        if bits:
+            return int(min(bits))
+    return 32 if architecture.dtype == "float32" else 16
 
 
 def _short(uri: str) -> str:
@@ -75,8 +211,6 @@ def _short(uri: str) -> str:
 
 
 def _nominal(parameters: int) -> str:
-    from plimsoll.units import count
-
     return count(parameters).replace(".00", "")
 
 
@@ -84,30 +218,30 @@ def _from_base(base: str, name: str) -> Model:
     wanted = _short(base)
     entry = catalogue.load().find(wanted)
     if entry is None:
-        near = catalogue.load().suggest(wanted)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise Invalid(
-            Problem(
-                "spec.model.baseModel",
-                shown(base),
-                "an id of the catalogue",
-                f"{hint}`plimsoll models list` shows all; for a model that is not there use "
-                "spec.model.configMapRef with its config.json",
-            )
-        )
+        near = tuple(catalogue.load().suggest(wanted))
+        if near:
+            raise Unresolved(finding(Rule.UNKNOWN_BASE_LIKE, Field.BASE_MODEL, base, near=near))
+        raise Unresolved(finding(Rule.UNKNOWN_BASE, Field.BASE_MODEL, base))
     return Model(
-        name, ModelSource.BASE_MODEL, entry.architecture, entry.architecture.parameters, None,
-        f"catalogue:{entry.id}", (), _digest_of(entry.id),
-    )  # fmt: skip
+        name,
+        ModelSource.BASE_MODEL,
+        entry.architecture,
+        entry.architecture.parameters,
+        None,
+        f"catalogue:{entry.id}",
+        (),
+        _digest_of(entry.id),
+    )
 
 
 def _from_document(document: str, name: str, origin: str) -> Model:
     digest = hashlib.sha256(document.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     kept = _documents.get(digest)
     if kept is None:
-        parsed = parse_document(document, "spec.model.configMapRef")
-        made, is_profile, given = _architecture(parsed)
-        kept = (made, is_profile, given)
+        try:
+            kept = _architecture(parse_document(document, ""))
+        except Invalid as error:
+            raise Unresolved(*error.problems, part=Field.CONFIG) from None
         _documents[digest] = kept
         while len(_documents) > _KEPT:
             _documents.popitem(last=False)
@@ -115,60 +249,21 @@ def _from_document(document: str, name: str, origin: str) -> Model:
     architecture, is_profile, given = kept
     source = ModelSource.PROFILE if is_profile else ModelSource.CONFIG
     return Model(
-        name or given or origin or "the model in the document", source, architecture,
-        architecture.parameters, None, origin, (), digest,
-    )  # fmt: skip
+        name or given or origin or "the model in the document",
+        source,
+        architecture,
+        architecture.parameters,
+        None,
+        origin,
+        (),
+        digest,
+    )
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
-    from plimsoll.models.config import architecture
-    from plimsoll.models.profile import FORMAT, from_profile
-
-    try:
-        if parsed.get("format") == FORMAT:
-            return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
-        return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]
-    except Invalid as error:
-        raise Invalid(
-            *(replace(p, path=f"spec.model.configMapRef: {p.path}") for p in error.problems)
-        ) from None
-
-
-def parse_document(text: str, path: str) -> dict[str, Any]:
-    """The JSON object in a config.json or profile. Raises `Invalid` for anything else."""
-    if len(text) > MAX_DOCUMENT:
-        raise Invalid(
-            Problem(
-                path,
-                f"{len(text)} characters",
-                f"at most {MAX_DOCUMENT}",
-                "make a compact profile with `plimsoll models export`",
-            )
-        )
-    try:
-        parsed = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_once)
-    except RecursionError:
-        raise Invalid(Problem(path, "deeply nested JSON", "a model's config.json")) from None
-    except ValueError as error:
-        raise Invalid(
-            Problem(path, shown(text[:40]), f"a model's config.json as JSON ({str(error)[:120]})")
-        ) from None
-    if not isinstance(parsed, dict):
-        raise Invalid(Problem(path, shown(text[:40]), "a JSON object, as every config.json is"))
-    return parsed
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        names = [k for k, _ in pairs]
-        twice = next(k for k in names if names.count(k) > 1)
-        raise ValueError(f"key {twice[:40]!r} stands twice")
-    return made
+    if parsed.get("format") == FORMAT:
+        return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
+    return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]
 
 
 @lru_cache(maxsize=1024)
@@ -187,12 +282,10 @@ def _stored_as(model: Model, quantization: str) -> Model:
     try:
         architecture = _requantized(model.architecture, quantization)
     except Unreadable as error:
-        raise Invalid(Problem("spec.model.quantization", error.given, error.wanted)) from None
+        raise Unresolved(Problem("", error.given, error.wanted), part=Field.STORED) from None
     return replace(model, architecture=architecture, digest=f"{model.digest}+{quantization}")
 
 
 @lru_cache(maxsize=256)
 def _requantized(architecture: Architecture, quantization: str) -> Architecture:
-    from plimsoll.models.quantization_config import stored
-
-    return replace(architecture, quantization=stored(quantization), memo={})
+    return replace(architecture, quantization=stored(quantization))

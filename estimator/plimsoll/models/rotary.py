@@ -1,6 +1,6 @@
 """How many elements the rotary position tables have that serving keeps beside the weights.
 
-It must not build a model, and it must not fail: a config that it cannot read gives -1 (not known).
+A config that cannot be read here gives -1 (not known) and never an error.
 
     elements    sum over the kinds of rope of positions x rotated dimensions
     positions   max_position_embeddings; x factor for linear and dynamic scaling; original x factor
@@ -18,9 +18,25 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _NO_ROPE: Final = frozenset(
-    {"gpt2", "gpt_bigcode", "opt", "bloom", "mpt", "mamba", "mamba2", "falcon_mamba", "jamba",
-     "nemotron_h", "bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra"}
-)  # fmt: skip
+    {
+        "gpt2",
+        "gpt_bigcode",
+        "opt",
+        "bloom",
+        "mpt",
+        "mamba",
+        "mamba2",
+        "falcon_mamba",
+        "jamba",
+        "nemotron_h",
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "distilbert",
+        "electra",
+    }
+)
 _ROTARY: Final = ("rotary", "rope")
 """What ``position_embedding_type`` says in a type that else has no rope (Jina 3)."""
 _BY_LAYER: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
@@ -29,21 +45,29 @@ _MROPE: Final[Mapping[str, Any]] = {"rope_type": "default", "mrope_section": ()}
 _UNSAID: Final[Mapping[str, Mapping[str, Any]]] = {
     "gemma3": {"rope_type": "linear", "factor": 8.0},
     **dict.fromkeys(
-        ("qwen2_vl", "qwen2_5_vl", "qwen2_5_omni", "qwen2_5_omni_thinker", "qwen3_vl",
-         "qwen3_vl_moe", "qwen3_omni_moe"), _MROPE,
+        (
+            "qwen2_vl",
+            "qwen2_5_vl",
+            "qwen2_5_omni",
+            "qwen2_5_omni_thinker",
+            "qwen3_vl",
+            "qwen3_vl_moe",
+            "qwen3_omni_moe",
+        ),
+        _MROPE,
     ),
-}  # fmt: skip
-"""The rope of every published checkpoint of a multimodal model, where a copy of its config has
+}
+"""The rope of every published checkpoint of a multimodal model, if a copy of its config has
 none."""
 
 
 def rotary_elements(config: Mapping[str, Any], model_type: str = "") -> int:
-    """Elements of the tables of the text model whose config this is; -1 where it cannot be said.
+    """Elements of the tables of the text model whose config this is; -1 if it cannot be said.
 
-    model_type: of the whole model, which decides where the config says nothing of its rope.
+    model_type: of the whole model, which decides if the config says nothing of its rope.
     """
-    said = config.get("position_embedding_type")
-    if config.get("model_type") in _NO_ROPE and said not in _ROTARY:
+    positions_kind = config.get("position_embedding_type")
+    if config.get("model_type") in _NO_ROPE and positions_kind not in _ROTARY:
         return 0
     positions, width = _number(config, "max_position_embeddings"), _width(config)
     if positions <= 0 or width <= 0:
@@ -91,7 +115,7 @@ def _width(config: Mapping[str, Any]) -> int:
 
 
 def _share(rope: Mapping[str, Any], config: Mapping[str, Any], width: int) -> int:
-    """The part of a head that is rotated, where either place says that it is not all of it."""
+    """The part of a head that is rotated, if either place says that it is not all of it."""
     share = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
     partial = isinstance(share, (int, float)) and 0 < share < 1
     return int(width * float(share)) if partial and share else width

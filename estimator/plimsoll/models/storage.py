@@ -1,6 +1,6 @@
 """How a model's tensors lie in its checkpoint: the scheme of each, and the bytes of all.
 
-It must not know an engine: what a rank loads of them, and as what, is the engine's own.
+What a rank loads of them, and as what type, is the engine's business.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.quantization import matches
+from plimsoll.models.rules import compiled
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture, Block, Tensor
@@ -35,14 +35,14 @@ def scheme_of(quantization: Quantization, module: str, tensor: Tensor) -> Scheme
         return None
     if tensor.scheme is not None:
         return tensor.scheme
-    for rule, scheme in quantization.special:
-        if matches(rule, module):
-            return scheme
+    special = quantization.special_rules.first(module)
+    if special is not None:
+        return quantization.special[special][1]
     if tensor.part in _LEFT_ALONE:
         return None
     if quantization.method == "mxfp4" and tensor.part != "experts":
         return None
-    if any(matches(rule, module) for rule in quantization.ignored):
+    if quantization.ignored_rules.first(module) is not None:
         return None
     return quantization.default
 
@@ -50,27 +50,27 @@ def scheme_of(quantization: Quantization, module: str, tensor: Tensor) -> Scheme
 def left_alone_by_layer(
     blocks: tuple[Block, ...], quantization: Quantization | None
 ) -> tuple[Block, ...]:
-    """The blocks, where single layers leave linears unquantized: those are no linears there.
+    """The blocks; a linear that its layer leaves unquantized is none there.
 
     Layers that are alike, and alike in this, still share one block.
     """
     if quantization is None or not quantization.ignored_in:
         return blocks
     rules = dict(quantization.ignored_in)
-    made: dict[tuple[int, tuple[str, ...]], Block] = {}
+    by_block: dict[tuple[int, tuple[str, ...]], Block] = {}
     result = []
     for index, block in enumerate(blocks):
-        own = rules.get(index, ())
-        key = (id(block), own)
-        if own and key not in made:
+        left = rules.get(index, ())
+        key = (id(block), left)
+        if left and key not in by_block:
             tensors = tuple(
                 replace(t, linear=False)
-                if t.linear and any(matches(rule, module_of(t)) for rule in own)
+                if t.linear and compiled(left).first(module_of(t)) is not None
                 else t
                 for t in block.tensors
             )
-            made[key] = replace(block, tensors=tensors) if tensors != block.tensors else block
-        result.append(made.get(key, block))
+            by_block[key] = replace(block, tensors=tensors) if tensors != block.tensors else block
+        result.append(by_block.get(key, block))
     return tuple(result)
 
 

@@ -1,6 +1,6 @@
 """A vision tower, as far as a pass over its largest image or video goes.
 
-It must not be made here: `plimsoll.models.senses.largest` reads it from a config.
+`plimsoll.models.families.towers` reads it from a config.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ class Tower:
     levels: outputs that deepstack adds to the layers of the text model; 0 for most.
     tokens, patches: of the largest image. marks: tokens around an image that hold none of it.
     edge: pixels on an edge of the square that makes one token; 0: images have one size or tiles.
-    merge: patches that make one token. pixels: most pixels of an image; 0 where edge is.
+    merge: patches that make one token. pixels: most pixels of an image; 0 if `edge` is known.
     video_pixels: most pixels of all frames of a video; 0: each two frames are as an image.
-    frame_tokens, frame_patches: of one frame, where a video is run by frames; 0: it is not.
+    frame_tokens, frame_patches: of one frame, if a video is run by frames; 0: it is not.
     frame_marks: tokens around a frame. frames: most of a video; 0: as many as the context holds.
     cut: tensor parallelism cuts its layers. alone: images and frames are run one after another.
     """

@@ -1,7 +1,5 @@
 """The arithmetic of a verdict as people read it: needs, has, short by, and what would fit.
 
-It must not decide, and it must not compute memory: it rounds for people, and that with care.
-
 A need is rounded up and a possession down, to tenths of a GiB; the terms that are shown add up to
 the need that is shown (the tenths are dealt out by largest remainder), and a shortfall is the
 difference of the two numbers that are shown beside it. So a reader who adds up gets what is
@@ -12,15 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.rounding import error, have, need, shortfall
+from plimsoll.decision.verdict import Note
 from plimsoll.engines.base import NO_CACHE, TermName
-from plimsoll.errors import shown
 from plimsoll.units import GB, GIB, ceil_div, count, gib_down, gib_up
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Alternative, Verdict
     from plimsoll.engines.base import Estimate, Workload
+    from plimsoll.paths import Places
 
 TERMS: Final = {
     TermName.WEIGHTS: "weights",
@@ -32,6 +30,40 @@ TERMS: Final = {
     TermName.DRAFT: "draft model",
 }
 """What a term is called in a sentence."""
+NOTES: Final = {
+    Note.NO_DRAFT: "one token at a time",
+    Note.NO_VIDEOS: "for images and text",
+    Note.TEXT_ALONE: "for text alone",
+    Note.FP8_CHECKPOINT: "an fp8 checkpoint of the model",
+    Note.FOUR_BIT_CHECKPOINT: "a 4-bit checkpoint of the model",
+}
+"""What stands behind an alternative."""
+
+
+def need(estimate: Estimate) -> str:
+    """What a GPU must hold, rounded up."""
+    return gib_up(estimate.required)
+
+
+def have(estimate: Estimate) -> str:
+    """What the engine may use of a GPU, rounded down.
+
+    An engine's share is cut to whole bytes; that byte is given back before rounding, else 0.92 of
+    80 GiB would read 73.5.
+    """
+    return gib_down(estimate.usable + 1)
+
+
+def shortfall(estimate: Estimate) -> str:
+    """The difference of `need` and `have` as they are shown."""
+    tenths = ceil_div(estimate.required * 10, GIB) - (estimate.usable + 1) * 10 // GIB
+    return f"{max(0, tenths) / 10:.1f} GiB"
+
+
+def error(estimate: Estimate) -> str:
+    """How far off the need may be, to the side to which it may be more, rounded up."""
+    over = estimate.required_high - estimate.required
+    return gib_up(max(over, estimate.required - estimate.required_low))
 
 
 def breakdown(request: Request, verdict: Verdict) -> list[str]:
@@ -57,7 +89,7 @@ def _share(estimate: Estimate) -> str:
 
 
 def _weights_alone(verdict: Verdict) -> list[str]:
-    """The arithmetic where nothing but the size of a model is known."""
+    """The arithmetic if nothing but the size of a model is known."""
     rule, short_by = verdict.rule_of_thumb, verdict.short_by
     if rule is None or not short_by:
         return []
@@ -88,7 +120,7 @@ def fixes(verdict: Verdict) -> list[str]:
     """The alternatives, aligned, each with what it leaves."""
     if not verdict.alternatives:
         return ["No change that Plimsoll tries makes it fit: it takes a smaller model."]
-    said = [fix(alternative) for alternative in verdict.alternatives]
+    said = [fix(alternative, verdict.places) for alternative in verdict.alternatives]
     width = min(72, max(map(len, said)))
     one = "Any one of these fits:" if len(said) > 1 else "This fits:"
     return [one] + [
@@ -97,25 +129,26 @@ def fixes(verdict: Verdict) -> list[str]:
     ]
 
 
-def fix(alternative: Alternative) -> str:
+def fix(alternative: Alternative, places: Places) -> str:
     """One alternative as the fields to write into the manifest."""
+    changed = [(places.path(change.field), change.value) for change in alternative.changes]
     return " and ".join(
-        f"{change.path}: {change.value}" if change.value else f"without {change.path}"
-        for change in alternative.changes
+        f"{path}: {value}" if value else f"without {path}" for path, value in changed
     )
 
 
 def _leaves(alternative: Alternative, verdict: Verdict) -> str:
-    """What an alternative leaves, on which GPUs where they are others, and its note."""
+    """What an alternative leaves, on which GPUs if they are others, and its note."""
     spare = gib_down(max(0, alternative.usable - alternative.required))
     now = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     gpus, kind = alternative.gpus_per_replica, alternative.accelerator
     where = f" on {gpus} x {kind}" if (gpus, kind) != (now, verdict.accelerator) else ""
-    return f"leaves {spare} per GPU{where}" + (f", {alternative.note}" if alternative.note else "")
+    notes = " and ".join(NOTES[note] for note in alternative.notes)
+    return f"leaves {spare} per GPU{where}" + (f", {notes}" if notes else "")
 
 
 def rule_of_thumb(verdict: Verdict) -> list[str]:
-    """The rule of thumb beside the estimate, one line, where the model's size is known."""
+    """The rule of thumb beside the estimate, one line, if the model's size is known."""
     rule = verdict.rule_of_thumb
     if rule is None:
         return []
@@ -139,8 +172,3 @@ def _tenths(estimate: Estimate) -> dict[TermName, int]:
 def _term(estimate: Estimate, name: TermName, tenths: int) -> str:
     basis = estimate.terms[name].basis if name is TermName.KV_CACHE else ""
     return f"{TERMS[name]} {tenths / 10:.1f}" + (f" ({basis})" if basis else "")
-
-
-def plain(text: str) -> str:
-    """A user's text inside a sentence: printable and of bounded length, without quotes."""
-    return shown(text)[1:-1]

@@ -1,21 +1,26 @@
-"""A verdict as plain data, for `-o json` and `-o yaml`: the fields of the status, in bytes.
-
-It must not word anything that `plimsoll.report.messages` words, and it must not round.
-"""
+"""A verdict as plain data: in bytes for `-o json` and `-o yaml`, rounded for the status."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.decision.policy import outcome
+from plimsoll.errors import clean
+from plimsoll.report.nodes import nodes_message, placement_reason
 from plimsoll.report.wording import notes_of, problems_of, warnings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Alternative, Placement, RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.paths import Places
+
+LONGEST_NAME = 512
+"""Characters of a model's name; no location of a manifest is longer."""
 
 
 def parallelism_dict(parallelism: Parallelism) -> dict[str, Any]:
@@ -80,18 +85,26 @@ def placement_dict(placement: Placement) -> dict[str, Any]:
             for toleration in placement.tolerations
         ],
         "engineArgs": list(placement.engine_args),
-        "reason": placement.reason,
+        "reason": placement_reason(placement),
     }
 
 
-def alternative_dict(alternative: Alternative) -> dict[str, Any]:
-    """One way out."""
+def alternative_dict(
+    alternative: Alternative,
+    places: Places,
+    need: Callable[[int], object] = int,
+    have: Callable[[int], object] = int,
+) -> dict[str, Any]:
+    """One way out. need, have: how bytes that are needed, and that are there, are written."""
     return {
-        "changes": [{"path": c.path, "value": c.value} for c in alternative.changes],
+        "changes": [
+            {"path": places.path(change.field), "value": change.value}
+            for change in alternative.changes
+        ],
         "accelerator": alternative.accelerator,
         "gpusPerReplica": alternative.gpus_per_replica,
-        "requiredPerGPU": alternative.required,
-        "usablePerGPU": alternative.usable,
+        "requiredPerGPU": need(alternative.required),
+        "usablePerGPU": have(alternative.usable),
         "available": alternative.available,
     }
 
@@ -112,12 +125,12 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
     return {
         "name": request.name,
         "decision": str(verdict.decision),
-        "admitted": verdict.admitted,
+        "admitted": outcome(verdict).let_in,
         "mode": str(verdict.policy.mode),
         "reason": str(verdict.reason),
         "requestHash": verdict.request_hash,
         "model": {
-            "name": model.name,
+            "name": clean(model.name, LONGEST_NAME),
             "source": str(model.source),
             "origin": model.origin,
             "parameters": model.parameters,
@@ -130,14 +143,12 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
         "shortBy": verdict.short_by,
         "estimate": estimate_dict(verdict.estimate, verdict.places) if verdict.estimate else None,
         "placement": placement_dict(verdict.placement) if verdict.placement else None,
-        "alternatives": [alternative_dict(a) for a in verdict.alternatives],
+        "alternatives": [alternative_dict(a, verdict.places) for a in verdict.alternatives],
         "ruleOfThumb": rule_of_thumb_dict(verdict.rule_of_thumb) if verdict.rule_of_thumb else None,
-        "capacity": {"reason": str(verdict.capacity), "message": verdict.capacity_message},
+        "capacity": {"reason": str(verdict.capacity), "message": nodes_message(verdict)},
     }
 
 
 def problem_dict(problem: Problem) -> dict[str, str]:
     """A problem for machines."""
-    return {
-        "path": problem.path, "given": problem.given, "wanted": problem.wanted, "fix": problem.fix
-    }  # fmt: skip
+    return asdict(problem)

@@ -1,23 +1,28 @@
 """The words of a verdict: one place for what kubectl, the command line and the status say.
 
-It must not decide, and it must not compute: `plimsoll.report.arithmetic` rounds its numbers.
+`plimsoll.report.arithmetic` rounds its numbers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.rounding import error, have, need, shortfall
-from plimsoll.decision.verdict import Decision, Mode, Reason
-from plimsoll.errors import Problem, shown
+from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.verdict import Decision, Reason
+from plimsoll.errors import Problem, clean, shown
+from plimsoll.paths import Field
 from plimsoll.report.arithmetic import (
     breakdown,
+    error,
     fix,
     fixes,
-    plain,
+    have,
+    need,
     room,
     rule_of_thumb,
+    shortfall,
 )
+from plimsoll.report.nodes import placement_reason
 from plimsoll.report.wording import problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
 
 LONGEST = 1000
 """Characters of a condition's message, so that it stays under 1 KiB."""
+LONGEST_LINE = 4000
+"""Characters of one line of a denial, a warning or a summary."""
+MAX_REASON = 200
+"""Characters of an override's reason that are repeated."""
 MOST_PROBLEMS = 20
 """Problems that one message lists."""
 
@@ -38,18 +47,18 @@ MOST_PROBLEMS = 20
 
 def misfit(request: Request, verdict: Verdict) -> Problem:
     """A misfit as a problem at the field that pins the count, else at what was left open."""
-    wanted, estimate = request.wanted, verdict.estimate
-    gpus = estimate.parallelism.gpus if estimate else 0
+    wanted, name = request.wanted, verdict.model.name
     if wanted.split.tensor is not None:
-        path, given = "spec.engine.parallelism.tensor", shown(wanted.split.tensor)
+        field, given = Field.TENSOR, shown(wanted.split.tensor)
     elif wanted.gpus_per_replica is not None:
-        path, given = "spec.accelerator.gpusPerReplica", shown(wanted.gpus_per_replica)
+        field, given = Field.GPUS, shown(wanted.gpus_per_replica)
     elif wanted.allowed:
-        path, given = "spec.accelerator.allowed", f"[{', '.join(map(plain, wanted.allowed[:4]))}]"
+        field, given = Field.ALLOWED, f"[{', '.join(map(clean, wanted.allowed[:4]))}]"
     else:
-        path, given = "spec.model", shown(verdict.model.name)
-    count_ = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
-    return Problem(path, given, f"{plain(verdict.model.name)} does not fit on {count_}")
+        field, given = Field.MODEL, shown(name)
+    gpus = verdict.estimate.parallelism.gpus if verdict.estimate else 0
+    where = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
+    return Problem(verdict.places.path(field), given, f"{clean(name)} does not fit on {where}")
 
 
 def denial(request: Request, verdict: Verdict) -> str:
@@ -66,7 +75,7 @@ def denial(request: Request, verdict: Verdict) -> str:
         lines += rule_of_thumb(verdict)
     lines.append("Reproduce: plimsoll check FILE")
     lines.append(f"Policy: {policy_line(verdict)}")
-    return "\n".join(lines)
+    return "\n".join(map(_line, lines))
 
 
 def policy_line(verdict: Verdict) -> str:
@@ -79,29 +88,35 @@ def policy_line(verdict: Verdict) -> str:
     )
 
 
+def overridden_line(reason: str) -> str:
+    """What a pipeline says of an override: it cannot know who will apply the object."""
+    said = clean(reason, MAX_REASON)
+    return f"overridden by annotation (if whoever applies it may override): {said}"
+
+
 # -- one line ------------------------------------------------------------------------------------
 
 
 def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
     """What kubectl prints after ``Warning: `` for something that is let in; one line each."""
-    if verdict.policy.mode is Mode.AUDIT and verdict.decision is Decision.DENY:
+    if outcome(verdict) is Outcome.AUDITED:
         return ()
-    name = plain(request.name.rpartition("/")[2]) or plain(verdict.model.name)
+    name = clean(request.name.rpartition("/")[2]) or clean(verdict.model.name)
     lines: list[str] = []
     if verdict.decision is Decision.DENY:
         lines += [f"{name}: {one}" for one in problems_of(verdict)[:MOST_PROBLEMS]]
     if verdict.decision is not Decision.ALLOW and verdict.estimate is not None:
         lines.append(f"{name}: {_need_and_have(verdict.estimate, verdict.accelerator)}")
         if verdict.alternatives:
-            lines.append(f"{name}: would fit with {fix(verdict.alternatives[0])}")
+            lines.append(f"{name}: would fit with {fix(verdict.alternatives[0], verdict.places)}")
     lines += [f"{name}: {sentence}" for sentence in warnings_of(verdict)]
-    return tuple(dict.fromkeys(lines))
+    return tuple(dict.fromkeys(map(_line, lines)))
 
 
 def _need_and_have(estimate: Estimate, accelerator: str) -> str:
     gpus = estimate.parallelism.gpus
     said = f"needs {need(estimate)} per GPU, {gpus} x {accelerator} has {have(estimate)} usable"
-    if estimate.required_low > estimate.usable:
+    if estimate.required_low > estimate.usable or estimate.required_high <= estimate.usable:
         return said
     return f"{said}: within the estimate's error of {error(estimate)}"
 
@@ -116,7 +131,7 @@ def headline(request: Request, verdict: Verdict) -> str:
         case Reason.WITHIN_ERROR:
             return "too close to be sure"
         case Reason.INVALID_SPEC:
-            return problems_of(verdict)[0].wanted if verdict.problems else "invalid"
+            return clean(problems_of(verdict)[0].wanted, 200) if verdict.problems else "invalid"
         case Reason.UNKNOWN_MODEL:
             return "unknown model"
         case Reason.RULE_OF_THUMB:
@@ -128,7 +143,7 @@ def headline(request: Request, verdict: Verdict) -> str:
 
 
 def _flags(request: Request) -> str:
-    return ", ".join(plain(flag) for flag in request.engine.unread[:3])
+    return ", ".join(clean(flag) for flag in request.engine.unread[:3])
 
 
 def summary(request: Request, verdict: Verdict) -> list[str]:
@@ -142,7 +157,8 @@ def summary(request: Request, verdict: Verdict) -> list[str]:
         if verdict.decision is Decision.WARN and verdict.estimate is not None:
             lines.append(fits_message(request, verdict))
             lines += fixes(verdict)
-    return lines + [f"warning: {sentence}" for sentence in warnings_of(verdict)]
+    lines += [f"warning: {sentence}" for sentence in warnings_of(verdict)]
+    return list(map(_line, lines))
 
 
 # -- conditions ----------------------------------------------------------------------------------
@@ -167,11 +183,13 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         case Reason.UNREAD_FLAGS:
             flags = _flags(request)
             return _short(f"{said}: short by {shortfall(e)}, but {flags} is not read")
+        case Reason.UNKNOWN_MODEL if not verdict.short_by:
+            return f"{said}, if the model is as it is described"
         case Reason.UNKNOWN_ACCELERATOR:
             return f"{said}: short by {shortfall(e)}, but that memory is not certain"
         case _:
             first = verdict.alternatives[0] if verdict.alternatives else None
-            hint = f"; would fit with {fix(first)}" if first else ""
+            hint = f"; would fit with {fix(first, verdict.places)}" if first else ""
             return _short(f"{said}: short by {shortfall(e)}; {room(request.workload, e)}{hint}")
 
 
@@ -188,13 +206,13 @@ def placement_message(verdict: Verdict) -> str:
         f"{p.gpus_per_replica} x {p.accelerator} per replica"
         + (f" ({words})" if words else "")
         + (nodes if p.nodes_per_replica > 1 else "")
-        + f": {p.reason}"
+        + f": {placement_reason(p)}"
     )
 
 
 def model_message(model: Model) -> str:
     """The message of condition ModelResolved: what is known of the model."""
-    name = plain(model.name)
+    name = clean(model.name)
     a = model.architecture
     if model.parameters is None:
         near = f"; did you mean {' or '.join(model.suggestions[:3])}?" if model.suggestions else ""
@@ -214,4 +232,10 @@ def _mixture(model: Model) -> bool:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    """The message of a condition."""
+    return clean(text, LONGEST)
+
+
+def _line(text: str) -> str:
+    """One line of a message."""
+    return clean(text, LONGEST_LINE)

@@ -2,7 +2,9 @@
 
 In a text, ``{name}`` is a fact of the finding and ``{shown.name}`` the same made safe to print;
 ``{given}`` is the value that was there and ``{path}`` its place, ``{at.max_model_len}`` the whole
-path of a field in the user's own manifest, ``{name_of.max_model_len}`` the last part of that path.
+path of a field in the user's own manifest, ``{name_of.max_model_len}`` the last part of that path
+and ``{end_of.max_model_len}`` the last two. ``{names:or}`` joins names by that word;
+``{memory:up}`` and ``{memory:down}`` are bytes, rounded, as a manifest writes them.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.errors import Problem, shown
+from plimsoll.errors import Problem, clean, shown
 from plimsoll.findings import Finding, Rule
 from plimsoll.paths import Field
 from plimsoll.report import refusals
+from plimsoll.units import ceil_mib, floor_mib
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,12 +26,132 @@ if TYPE_CHECKING:
     from plimsoll.findings import Fact
     from plimsoll.paths import Places
 
+LONGEST_FACT: Final = 300
+"""Characters of a name or a sentence within a text."""
+
 TEXTS: Final[dict[Rule, tuple[str, str]]] = {
+    **refusals.REFUSALS,
     Rule.SIZE: ("must be at least 1 and at most {most}", ""),
-} | refusals.REFUSALS
+    Rule.REPLICAS: ("must be from 0 to {most}", ""),
+    Rule.SHARE: ("must be above 0 and at most 1, such as 0.9", ""),
+    Rule.BITS: ("must be above 0 and at most 64", ""),
+    Rule.SEQUENCE_BEYOND_CONTEXT: (
+        "{name_of.input_tokens} + {name_of.output_tokens} of at most {name_of.max_model_len} "
+        "({length}), not {sequence}",
+        "raise {at.max_model_len} to {sequence}, or ask for less",
+    ),
+    Rule.FEWER_SEQUENCES_THAN_ASKED: (
+        "the workload asks for {concurrent} sequences at once",
+        "raise it to {concurrent} or more, or lower {end_of.concurrent}",
+    ),
+    Rule.COUNT_IS_NOT_THE_SPLIT: (
+        "must be {split:x} = {product}",
+        "set it to {wanted}, or leave it or the parallelism out",
+    ),
+    Rule.COUNT_IS_NO_MULTIPLE: (
+        "must be a multiple of {split:x} = {product}",
+        "set it to {wanted}, or leave it or the parallelism out",
+    ),
+    Rule.NO_SPLIT_OF_THAT_COUNT: (
+        "no split of this model comes to that count with the parallelism that is given",
+        "leave one of the two out",
+    ),
+    Rule.TENSOR_ACROSS_SLICES: (
+        "there is no tensor parallelism across MIG slices",
+        "set 1, or allow a whole GPU",
+    ),
+    Rule.TENSOR_BEYOND_NODE: (
+        "a node has at most {most} x {accelerator}",
+        "set {most} or less and spread over nodes with {end_of.pipeline}",
+    ),
+    Rule.TOO_LITTLE_HOST_MEMORY: (
+        "its nodes have {has:down} of host memory, {name_of.cpu_offload} takes {memory:up}",
+        "lower it",
+    ),
+    Rule.UNKNOWN_ENGINE: ("unknown engine", "use {engines:or}"),
+    Rule.UNKNOWN_ACCELERATOR: (
+        "unknown accelerator",
+        "`plimsoll accelerators` lists all names",
+    ),
+    Rule.UNKNOWN_ACCELERATOR_LIKE: (
+        "unknown accelerator",
+        "did you mean {near:or}? `plimsoll accelerators` lists all names",
+    ),
+    Rule.NO_SUCH_MEMORY: (
+        "no accelerator that this request allows has so much memory",
+        "the largest is {largest} with {memory:down}; lower it, or allow another accelerator",
+    ),
+    Rule.NO_SUCH_MEMORY_IN_ANY: (
+        "no accelerator that this request allows has so much memory",
+        "lower it, or allow another accelerator",
+    ),
+    Rule.NOT_THE_MODEL_AT_URI: (
+        "the model at {at.uri}: the catalogue knows {uri}, of {parameters} parameters at {bits} "
+        "bits",
+        "leave it out, or write the {name_of.uri} of the model that is meant",
+    ),
+    Rule.NOT_STORED_SO_AT_URI: (
+        "how the checkpoint at {at.uri} is stored: the catalogue knows {uri} at {bits} bits",
+        "leave it out, or write the {name_of.uri} of a checkpoint that is stored so",
+    ),
+    Rule.NOT_STORED_SO_AT_URI_BUT_AT: (
+        "how the checkpoint at {at.uri} is stored: the catalogue knows {uri} at {bits} bits",
+        "leave it out, or write {name_of.uri}: hf://{other}, which is stored so",
+    ),
+    Rule.UNKNOWN_BASE: (
+        "an id of the catalogue",
+        "`plimsoll models list` shows all; for a model that is not there use {at.config} with its "
+        "config.json",
+    ),
+    Rule.UNKNOWN_BASE_LIKE: (
+        "an id of the catalogue",
+        "did you mean {near:or}? `plimsoll models list` shows all; for a model that is not there "
+        "use {at.config} with its config.json",
+    ),
+}
 """What would have been right, and the next step (empty if the first says it all)."""
 
-SENTENCES: Final[dict[Rule, str]] = refusals.VAIN | refusals.ASSUMED
+SENTENCES: Final[dict[Rule, str]] = {
+    **refusals.VAIN,
+    **refusals.ASSUMED,
+    Rule.TENSOR_BEYOND_USUAL_NODE: (
+        "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
+        "set {most} or less and spread over nodes with {end_of.pipeline}"
+    ),
+    Rule.HOST_MEMORY: (
+        "{path}: takes {memory:up} of host memory on every node, which is not known to be there"
+    ),
+    Rule.UNREAD_FLAGS: (
+        "{name_of.extra_args} {flags}: touches memory in a way that is not estimated"
+    ),
+    Rule.NOMINAL_MEMORY: (
+        "{accelerator}: its memory is the nominal figure, not one seen on a node"
+    ),
+    Rule.MODEL_TYPE_ASSUMED: (
+        "{model}: its model type {shown.model_type} is not known in all its parts; "
+        "it is estimated like the models that it resembles"
+    ),
+    Rule.IDLE_GPUS: (
+        "{path}: {idle} of {asked} GPUs would be idle: the engine can split this model over {gpus}"
+    ),
+    Rule.NOTHING_TO_PLAN_ON: "no accelerator is known to plan on; name one in {path}",
+    Rule.RULE_OF_THUMB_ALONE: (
+        "decided by the rule of thumb alone, which knows no context length and no concurrency; "
+        "give {end_of.base_model} or {end_of.config} for an estimate"
+    ),
+    Rule.UNSURE_REVISION: (
+        "{path}: the catalogue knows {model} as a larger model than is said here; whether it is so "
+        "at the revision that is asked for is not known"
+    ),
+    Rule.UNKNOWN_MODEL: (
+        "model {given} is unknown: nothing was checked; add {end_of.base_model}, "
+        "{end_of.config} or {end_of.parameters}"
+    ),
+    Rule.UNKNOWN_MODEL_LIKE: (
+        "model {given} is unknown (did you mean {near:or}?): nothing was checked; add "
+        "{end_of.base_model}, {end_of.config} or {end_of.parameters}"
+    ),
+}
 """Findings that are told in one whole sentence: warnings, and what an estimate assumed."""
 
 
@@ -53,7 +176,7 @@ def problems(findings: Iterable[Finding | Problem], places: Places) -> tuple[Pro
 def sentence(finding: Finding | str, places: Places) -> str:
     """A finding that is told in one sentence; a sentence that is worded already stays."""
     if isinstance(finding, str):
-        return finding
+        return clean(finding, LONGEST_FACT)
     return SENTENCES[finding.rule].format_map(_facts(finding, places))
 
 
@@ -81,6 +204,7 @@ def _facts(finding: Finding, places: Places) -> dict[str, object]:
         "shown": _Shown(facts),
         "at": _Paths(places),
         "name_of": _Names(places),
+        "end_of": _Ends(places),
     }
 
 
@@ -97,7 +221,11 @@ def _fact(value: Fact, places: Places) -> object:
     if isinstance(value, Field):
         return places.path(value)
     if isinstance(value, tuple):
-        return _Joined(value)
+        return _Joined(map(clean, value))
+    if isinstance(value, str):
+        return clean(value, LONGEST_FACT)
+    if type(value) is int:
+        return _Figure(value)
     return value
 
 
@@ -111,6 +239,15 @@ class _Joined(tuple[str, ...]):
 
     def __str__(self) -> str:
         return format(self)
+
+
+class _Figure(int):
+    """A count in a text, or bytes to be rounded as the text says."""
+
+    def __format__(self, rounding: str) -> str:
+        if rounding in ("up", "down"):
+            return ceil_mib(self) if rounding == "up" else floor_mib(self)
+        return super().__format__(rounding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +278,13 @@ class _Names:
 
     def __getattr__(self, name: str) -> str:
         return self.places.name(Field(name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """``{end_of.FIELD}`` of a text."""
+
+    places: Places
+
+    def __getattr__(self, name: str) -> str:
+        return self.places.end(Field(name))

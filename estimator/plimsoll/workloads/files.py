@@ -1,11 +1,12 @@
 """Manifests from files, folders and standard input: every document of every file, or why not.
 
-It must not interpret an object beyond its kind, and no file may make it crash, hang or eat memory.
+No file may make it crash, hang or eat memory.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MAX_FILE: Final = 8 << 20
 """Bytes of one file, or of standard input, that are read."""
+MAX_OBJECTS: Final = 10_000
+"""Objects that are read, of all kinds and from all files together."""
 _EXACT: Final = 1 << 53
 """Below this every whole number is exact as a float."""
 SUFFIXES: Final = (".yaml", ".yml", ".json")
@@ -31,7 +34,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 class Manifest:
     """One LLMDeployment. file: where it is from; line: of its document in there, from 1.
 
-    document: the how-many-th of that file it is, from 1.
+    document: its number in that file, from 1.
     """
 
     file: str
@@ -45,7 +48,8 @@ class Manifests:
     """What was found. deployments: in the order of files and documents.
 
     problems: what could not be read; path is the file and line. others: objects of other kinds.
-    config_maps: data by (namespace, name); modes: policy labels by namespace.
+    config_maps: data by (namespace, name); modes: policy labels by namespace. full: whether there
+    were more than `MAX_OBJECTS`, the rest is not looked at.
     """
 
     deployments: list[Manifest] = field(default_factory=list)
@@ -53,6 +57,7 @@ class Manifests:
     others: int = 0
     config_maps: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)
+    full: bool = False
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key of a ConfigMap among these manifests, or why there is none."""
@@ -61,7 +66,7 @@ class Manifests:
             return Missing(
                 f"ConfigMap {name} of namespace {namespace} is not among the manifests checked"
             )
-        return pick(name, key, data, data.get)
+        return pick(name, key, data.get)
 
 
 def load(sources: tuple[str, ...]) -> Manifests:
@@ -93,7 +98,11 @@ def _unreadable(path: Path | str, error: OSError) -> Problem:
 
 
 def _files(source: Path, found: Manifests) -> Iterator[Path]:
-    """The file itself, or the manifests below a folder, sorted; hidden ones are passed over."""
+    """The file itself, or the manifests below a folder, sorted; hidden ones are passed over.
+
+    Below a folder lies what somebody else may have put there, so pipes, devices and links to them
+    are not opened: a reader could wait for ever. One that is named is meant.
+    """
     if not source.is_dir():
         yield source
         return
@@ -112,7 +121,26 @@ def _files(source: Path, found: Manifests) -> Iterator[Path]:
         found.problems.append(
             Problem(_label(source), "no manifest in it", f"a folder with {suffixes} files")
         )
-    yield from sorted(below)
+    for path in sorted(below):
+        if _is_special(path):
+            found.problems.append(
+                Problem(
+                    _label(path),
+                    "no regular file",
+                    "regular files below a folder",
+                    "name it as FILE if it is meant",
+                )
+            )
+        else:
+            yield path
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is there and is a pipe, a device, a socket or a folder, or a link to one."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _read(where: str, raw: bytes, found: Manifests) -> None:
@@ -150,6 +178,16 @@ def _read(where: str, raw: bytes, found: Manifests) -> None:
 def _take(document: Any, where: str, line: int, index: int, found: Manifests) -> None:
     """Sort one document into its place."""
     place = f"{where}:{line}"
+    if found.full:
+        return
+    if len(found.deployments) + found.others >= MAX_OBJECTS:
+        found.full = True
+        most = f"{MAX_OBJECTS:,} objects"
+        problem = Problem(
+            place, f"more than {most}", f"at most {most} at once", "check fewer files"
+        )
+        found.problems.append(problem)
+        return
     if not isinstance(document, dict):
         found.problems.append(
             Problem(
@@ -243,7 +281,12 @@ def _name(key: Any) -> Any:
 
 def _kind_of(document: object) -> str:
     names = {
-        list: "a list", dict: "a mapping", str: "a string", int: "a number", float: "a number",
-        bool: "a flag", type(None): "nothing",
-    }  # fmt: skip
+        list: "a list",
+        dict: "a mapping",
+        str: "a string",
+        int: "a number",
+        float: "a number",
+        bool: "a flag",
+        type(None): "nothing",
+    }
     return names.get(type(document), type(document).__name__)

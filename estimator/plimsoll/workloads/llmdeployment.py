@@ -1,12 +1,10 @@
-"""From an LLMDeployment object to a request: total, and with every problem at once.
-
-It must not decide whether it fits, and it must not look a ConfigMap up: `Documents` is asked.
-"""
+"""From an LLMDeployment object to a request: total, and with every problem at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import field as dataclass_field
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -14,10 +12,11 @@ from plimsoll.api_group import OVERRIDE_ANNOTATION
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
-from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.errors import Problem, Unreadable, clean, shown
 from plimsoll.models.model import Model, ModelSource
-from plimsoll.models.resolve import resolve
+from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.paths import Field, Places
+from plimsoll.report import wording
 from plimsoll.units import parse_count, parse_fraction, parse_memory
 from plimsoll.workloads.spec import (
     AcceleratorSpec,
@@ -26,17 +25,17 @@ from plimsoll.workloads.spec import (
     ModelSpec,
     ParallelismSpec,
     WorkloadSpec,
-)  # fmt: skip
+)
 from plimsoll.workloads.spec_errors import problems_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from plimsoll.engines.base import Reading
     from plimsoll.findings import Finding
 
 DEFAULT_KEYS: Final = ("config.json", "profile.json", "model.json")
-"""Keys of a ConfigMap that are looked at where configMapRef names none, in this order."""
+"""Keys of a ConfigMap that are looked at if configMapRef names none, in this order."""
 
 PLACES: Final = Places(
     {
@@ -87,14 +86,23 @@ PLACES: Final = Places(
 )
 """Where an LLMDeployment keeps each field."""
 
+MAX_NAME: Final = 253
+"""Characters of a name in Kubernetes."""
+MAX_REASON: Final = 1000
+"""Characters of an override's reason that are kept."""
+_T = TypeVar("_T")
 _NO_MODEL: Final = Model("an unnamed model", ModelSource.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """Why a document is not to be had, as a sentence."""
+    """Why a document is not to be had, as a sentence.
+
+    unread: it is there and was not read, so that nothing may be admitted on its word.
+    """
 
     why: str
+    unread: bool = False
 
 
 class Documents(Protocol):
@@ -105,21 +113,17 @@ class Documents(Protocol):
         ...
 
 
-def pick(
-    name: str, key: str | None, keys: Iterable[str], text: Callable[[str], str | None]
-) -> str | Missing:
+def pick(name: str, key: str | None, text: Callable[[str], str | None]) -> str | Missing:
     """The text of a ConfigMap that is there, under a key or the first of `DEFAULT_KEYS`.
 
-    keys: what it has, for the sentence where none of these is among them. text: of one key.
+    text: of one key, None if it is not there. What is missing is said without the keys that are
+    there: whoever reads it may not be allowed to read the ConfigMap.
     """
     for wanted in (key,) if key else DEFAULT_KEYS:
         found = text(wanted)
         if found is not None:
             return found
-    there = ", ".join(sorted(keys)[:8]) or "none"
-    return Missing(
-        f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)} (keys: {there})"
-    )
+    return Missing(f"ConfigMap {name} has no model under {key or ' or '.join(DEFAULT_KEYS)}")
 
 
 class NoDocuments:
@@ -131,11 +135,11 @@ class NoDocuments:
 
 
 def override_reason(obj: Mapping[str, Any]) -> str:
-    """The reason in the override annotation; empty where there is none."""
+    """The reason in the override annotation, clean; empty if there is none."""
     metadata = obj.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
     reason = annotations.get(OVERRIDE_ANNOTATION) if isinstance(annotations, dict) else None
-    return reason.strip() if isinstance(reason, str) else ""
+    return clean(reason.strip(), MAX_REASON) if isinstance(reason, str) else ""
 
 
 def request(obj: Mapping[str, Any], documents: Documents) -> Request:
@@ -162,44 +166,64 @@ def request(obj: Mapping[str, Any], documents: Documents) -> Request:
 def _named(metadata: Mapping[str, Any], field: str) -> str:
     """A name in the metadata, printable and no longer than Kubernetes lets it be."""
     value = metadata.get(field)
-    text = str(value)[:253] if isinstance(value, (str, int)) else ""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return clean(str(value)[:MAX_NAME], MAX_NAME) if isinstance(value, (str, int)) else ""
 
 
 def _broken(name: str, *problems: Problem) -> Request:
     return Request(model=_NO_MODEL, name=name, problems=problems, places=PLACES)
 
 
+@dataclass
+class _Collector:
+    """What is wrong with an object and what its reader should know, as they come up."""
+
+    problems: list[Finding | Problem] = dataclass_field(default_factory=list)
+    warnings: list[Finding | str] = dataclass_field(default_factory=list)
+
+    def wrong(
+        self, field: Field, given: str, wanted: str, fix: str = "", index: int | None = None
+    ) -> None:
+        """Remember a problem. given: safe to print; empty if there was nothing."""
+        self.problems.append(Problem(PLACES.path(field, index), given, wanted, fix))
+
+    def read(self, field: Field, text: str | None, parse: Callable[[str], _T]) -> _T | None:
+        """A text as the number that it stands for; None if it is unset or unreadable."""
+        if not text:
+            return None
+        try:
+            return parse(text)
+        except Unreadable as error:
+            self.wrong(field, error.given, error.wanted)
+            return None
+
+
 def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documents) -> Request:
-    problems: list[Finding | Problem] = []
-    warnings: list[Finding | str] = []
+    collected = _Collector()
     engine_spec = spec.engine or EngineSpec()
-    settings = _settings(engine_spec, problems)
     workload = spec.workload or WorkloadSpec()
-    settings = _features(settings, engine_spec, workload, problems)
+    settings = _features(_settings(engine_spec, collected), engine_spec, workload, collected)
     split = engine_spec.parallelism or ParallelismSpec()
     asked = AskedSplit(split.tensor, split.pipeline, split.data, split.expert)
     reading = engine(settings.name).read_arguments(engine_spec.extra_args or (), settings, asked)
-    problems += reading.problems
-    warnings += reading.warnings
-    model = _model(spec.model, namespace, documents, problems, warnings)
+    collected.problems += reading.problems
+    collected.warnings += reading.warnings
     return Request(
-        model=model,
+        model=_model(spec.model, namespace, documents, collected),
         engine=reading.settings,
         workload=Workload(
             workload.concurrent_sequences, workload.input_tokens, workload.output_tokens
         ),
-        wanted=_wanted(spec.accelerator or AcceleratorSpec(), reading, problems),
+        wanted=_wanted(spec.accelerator or AcceleratorSpec(), reading, collected),
         replicas=1 if spec.replicas is None else spec.replicas,
         name=name,
-        problems=tuple(problems),
-        warnings=tuple(warnings),
+        problems=tuple(collected.problems),
+        warnings=tuple(collected.warnings),
         places=PLACES,
     )
 
 
-def _settings(spec: EngineSpec, problems: list[Finding | Problem]) -> EngineSettings:
-    settings = EngineSettings(
+def _settings(spec: EngineSpec, collected: _Collector) -> EngineSettings:
+    return EngineSettings(
         name=spec.name or "vllm",
         version=spec.version or "",
         dtype=spec.dtype or "",
@@ -208,123 +232,98 @@ def _settings(spec: EngineSpec, problems: list[Finding | Problem]) -> EngineSett
         max_num_seqs=spec.max_num_seqs,
         max_num_batched_tokens=spec.max_num_batched_tokens,
         kv_cache_dtype=spec.kv_cache_dtype or "",
+        kv_cache_memory=collected.read(Field.KV_CACHE_MEMORY, spec.kv_cache_memory, parse_memory),
+        utilization=collected.read(Field.UTILIZATION, spec.gpu_memory_utilization, parse_fraction),
         enforce_eager=spec.enforce_eager,
     )
-    if spec.kv_cache_memory:
-        try:
-            settings = replace(settings, kv_cache_memory=parse_memory(spec.kv_cache_memory))
-        except Unreadable as error:
-            problems.append(Problem("spec.engine.kvCacheMemory", error.given, error.wanted))
-    if spec.gpu_memory_utilization:
-        try:
-            share = parse_fraction(spec.gpu_memory_utilization)
-            settings = replace(settings, utilization=share)
-        except Unreadable as error:
-            problems.append(Problem("spec.engine.gpuMemoryUtilization", error.given, error.wanted))
-    return settings
 
 
 def _features(
-    settings: EngineSettings,
-    spec: EngineSpec,
-    workload: WorkloadSpec,
-    problems: list[Finding | Problem],
+    settings: EngineSettings, spec: EngineSpec, workload: WorkloadSpec, collected: _Collector
 ) -> EngineSettings:
     """The settings with adapters, draft, offload and images."""
-    found: dict[str, Any] = {}
+    asked: dict[str, Any] = {}
     if spec.lora is not None:
-        found["lora"] = Lora(spec.lora.max_loras, spec.lora.max_rank)
-    if spec.speculative is not None:
-        draft = spec.speculative
-        if draft.method or draft.model:
-            found["speculative"] = Speculative(
-                draft.method or "", (draft.model or "").removeprefix("hf://"), draft.tokens
-            )
-        else:
-            problems.append(
-                Problem(
-                    "spec.engine.speculative", "", "a method or a model",
-                    "say method: ngram, or model: and the id of the draft",
-                )
-            )  # fmt: skip
-    if spec.cpu_offload:
-        try:
-            found["cpu_offload"] = parse_memory(spec.cpu_offload)
-        except Unreadable as error:
-            problems.append(Problem("spec.engine.cpuOffload", error.given, error.wanted))
+        asked["lora"] = Lora(spec.lora.max_loras, spec.lora.max_rank)
+    draft = spec.speculative
+    if draft is not None and (draft.method or draft.model):
+        asked["speculative"] = Speculative(
+            draft.method or "", (draft.model or "").removeprefix("hf://"), draft.tokens
+        )
+    elif draft is not None:
+        fix = "say method: ngram, or model: and the id of the draft"
+        collected.wrong(Field.SPECULATIVE, "", "a method or a model", fix)
+    offload = collected.read(Field.CPU_OFFLOAD, spec.cpu_offload, parse_memory)
+    if offload is not None:
+        asked["cpu_offload"] = offload
     if workload.images_per_prompt is not None:
-        found["images"] = workload.images_per_prompt
+        asked["images"] = workload.images_per_prompt
     if workload.videos_per_prompt is not None or workload.images_per_prompt == 0:
-        found["videos"] = workload.videos_per_prompt or 0
-    return replace(settings, **found)
+        asked["videos"] = workload.videos_per_prompt or 0
+    return replace(settings, **asked)
 
 
-def _model(
-    spec: ModelSpec, namespace: str, documents: Documents, problems: list[Finding | Problem],
-    warnings: list[Finding | str],
-) -> Model:  # fmt: skip
-    """The model that is named, or an unknown one with what is wrong in `problems`."""
-    document: str | None = None
-    origin = ""
-    if spec.config_map_ref is not None:
-        reference = spec.config_map_ref
+def _model(spec: ModelSpec, namespace: str, documents: Documents, collected: _Collector) -> Model:
+    """The model that is named, or an unknown one with what is wrong in `collected`."""
+    document, origin = None, ""
+    reference = spec.config_map_ref
+    nothing_else = spec.uri is spec.base_model is spec.parameters is None
+    if reference is not None:
         found = documents.get(namespace, reference.name, reference.key)
+        name = clean(f"the model in ConfigMap {reference.name}", MAX_NAME)
+        in_config_map = replace(_NO_MODEL, name=name)
+        if isinstance(found, Missing) and found.unread:
+            wanted = "a ConfigMap that could be read"
+            collected.wrong(Field.CONFIG, shown(reference.name), wanted, clean(found.why, 200))
+            return in_config_map
         if isinstance(found, Missing):
-            warnings.append(f"spec.model.configMapRef: {found.why}; the model is not known until "
-                            "it is there")  # fmt: skip
-            if spec.uri is spec.base_model is spec.parameters is None:
-                return replace(_NO_MODEL, name=f"the model in ConfigMap {reference.name}")
+            path = PLACES.path(Field.CONFIG)
+            collected.warnings.append(
+                f"{path}: {clean(found.why, 200)}; the model is not known until it is there"
+            )
+            if nothing_else:
+                return in_config_map
         else:
             document = found
-            origin = f"configmap:{namespace}/{reference.name}"
-            origin += f"/{reference.key}" if reference.key else ""
-    elif spec.uri is spec.base_model is spec.parameters is None:
-        problems.append(
-            Problem(
-                "spec.model",
-                "",
-                "one of uri, baseModel, configMapRef or parameters",
-                "say which model it is, e.g. uri: hf://meta-llama/Llama-3.1-8B-Instruct",
-            )
+            key = f"/{reference.key}" if reference.key else ""
+            origin = clean(f"configmap:{namespace}/{reference.name}{key}", 3 * MAX_NAME)
+    elif nothing_else:
+        collected.wrong(
+            Field.MODEL,
+            "",
+            "one of uri, baseModel, configMapRef or parameters",
+            "say which model it is, e.g. uri: hf://meta-llama/Llama-3.1-8B-Instruct",
         )
         return _NO_MODEL
     if spec.bits is not None and spec.parameters is None:
-        problems.append(
-            Problem(
-                "spec.model.bits",
-                str(spec.bits),
-                "model.parameters beside it",
-                "leave bits out: those of a known model are known",
-            )
-        )
-    try:
-        parameters = parse_count(spec.parameters) if spec.parameters else None
-    except Unreadable as error:
-        problems.append(Problem("spec.model.parameters", error.given, error.wanted))
+        fix = "leave bits out: those of a known model are known"
+        collected.wrong(Field.BITS, str(spec.bits), "model.parameters beside it", fix)
+    parameters = collected.read(Field.PARAMETERS, spec.parameters, parse_count)
+    if spec.parameters and parameters is None:
         return replace(_NO_MODEL, name=spec.uri or _NO_MODEL.name)
     try:
         return resolve(
-            uri=spec.uri or "", base_model=spec.base_model or "", document=document,
-            document_origin=origin, parameters=parameters,
-            bits=(spec.bits or 16) if parameters else None, quantization=spec.quantization or "",
-        )  # fmt: skip
-    except Invalid as error:
-        problems += error.problems
+            uri=spec.uri or "",
+            base_model=spec.base_model or "",
+            document=document,
+            origin=origin or (PLACES.path(Field.PARAMETERS) if parameters else ""),
+            parameters=parameters,
+            bits=(spec.bits or 16) if parameters else None,
+            quantization=spec.quantization or "",
+            revision=spec.revision or "",
+        )
+    except Unresolved as error:
+        collected.problems += wording.problems(error.placed(PLACES), PLACES)
         return replace(_NO_MODEL, name=spec.uri or spec.base_model or _NO_MODEL.name)
 
 
-def _wanted(spec: AcceleratorSpec, reading: Reading, problems: list[Finding | Problem]) -> Wanted:
-    least: int | None = None
-    if spec.min_memory:
-        try:
-            least = parse_memory(spec.min_memory)
-        except Unreadable as error:
-            problems.append(Problem("spec.accelerator.minMemory", error.given, error.wanted))
+def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> Wanted:
+    least = collected.read(Field.MIN_MEMORY, spec.min_memory, parse_memory)
     allowed = tuple(spec.allowed or ())
     for index, name in enumerate(allowed):
         if name in allowed[:index]:
-            path = f"spec.accelerator.allowed[{index}]"
-            problems.append(Problem(path, shown(name), "every name once", "remove the second one"))
+            fix = "remove the second one"
+            collected.wrong(Field.ALLOWED, shown(name), "every name once", fix, index)
     return Wanted(
         allowed=tuple(dict.fromkeys(allowed)),
         gpus_per_replica=spec.gpus_per_replica,

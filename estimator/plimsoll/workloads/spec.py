@@ -1,34 +1,56 @@
 """The spec of an LLMDeployment: fields, limits and descriptions, from which the CRD is made.
 
-It must not resolve or default anything that `decide` resolves: an unset field is None here, and
-stays so.
+Nothing is defaulted here: an unset field is None, and stays so until `decide` resolves it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-MAX_COUNT = 10**9
-"""The largest count of tokens or sequences that is believed."""
+from plimsoll.units import MAX_COUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form that a text must have, in words: stands beside its pattern."""
+
+    words: str
+
 
 Count = Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT)]
 Ways = Annotated[int, Field(strict=True, ge=1, le=1024)]
 Flag = Annotated[bool, Field(strict=True)]
-Quantity = Annotated[str, Field(strict=True, max_length=16, pattern=r"^[1-9][0-9]{0,8}(Mi|Gi)$")]
-Word = Annotated[str, Field(strict=True, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Quantity = Annotated[
+    str,
+    Field(strict=True, max_length=16, pattern=r"^[1-9][0-9]{0,8}(Mi|Gi)$"),
+    Form("a quantity such as 40Gi or 81559Mi"),
+]
+Word = Annotated[
+    str,
+    Field(strict=True, max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$"),
+    Form("a word of small letters, digits, dots and dashes"),
+]
+PlainWord = Annotated[
+    str,
+    Field(strict=True, max_length=32, pattern=r"^[a-z0-9][a-z0-9_]*$"),
+    Form("a word of small letters, digits and underscores"),
+]
 
 
 class Spec(BaseModel):
     """What all parts of the spec have in common: camelCase, frozen, nothing unknown."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, frozen=True, extra="forbid",
+        alias_generator=to_camel,
+        frozen=True,
+        extra="forbid",
         protected_namespaces=(),
         defer_build=True,
-    )  # fmt: skip
+    )
 
 
 class ConfigMapRef(Spec):
@@ -51,6 +73,7 @@ class ModelSpec(Spec):
         Annotated[
             str,
             Field(strict=True, max_length=512, pattern=r"^(hf|oci|pvc|s3|gs|file)://.+"),
+            Form("a location such as hf://org/name (also oci, pvc, s3, gs, file)"),
         ]
         | None
     ) = Field(
@@ -85,6 +108,7 @@ class ModelSpec(Spec):
                 max_length=16,
                 pattern=r"^([0-9]{1,15}|[0-9]{1,6}(\.[0-9]{1,4})?[KMBT])$",
             ),
+            Form("a parameter count such as 70B or 494M"),
         ]
         | None
     ) = Field(
@@ -124,9 +148,7 @@ class LoraSpec(Spec):
 class SpeculativeSpec(Spec):
     """Tokens guessed ahead of the model, by a draft that takes memory beside it."""
 
-    method: (
-        Annotated[str, Field(strict=True, max_length=32, pattern=r"^[a-z0-9][a-z0-9_]*$")] | None
-    ) = Field(
+    method: PlainWord | None = Field(
         None,
         description="How they are guessed: ngram, suffix, draft_model, eagle, eagle3, mtp, medusa. "
         "Unset: follows from the model.",
@@ -177,16 +199,21 @@ class EngineSpec(Spec):
         description="Most tokens in one step; drives the activation peak. Unset: the engine's "
         "default.",
     )
-    kv_cache_dtype: (
-        Annotated[str, Field(strict=True, max_length=32, pattern=r"^[a-z0-9][a-z0-9_]*$")] | None
-    ) = Field(None, description="Type of the KV cache, e.g. fp8. Unset: the model's type.")
+    kv_cache_dtype: PlainWord | None = Field(
+        None, description="Type of the KV cache, e.g. fp8. Unset: the model's type."
+    )
     kv_cache_memory: Quantity | None = Field(
         None,
         description="KV cache per GPU as a fixed amount, e.g. 20Gi; the engine then ignores "
         "gpuMemoryUtilization for it.",
     )
     gpu_memory_utilization: (
-        Annotated[str, Field(strict=True, max_length=8, pattern=r"^(0\.[0-9]{1,4}|1)$")] | None
+        Annotated[
+            str,
+            Field(strict=True, max_length=8, pattern=r"^(0\.[0-9]{1,4}|1)$"),
+            Form('a share between 0 and 1 as a string, such as "0.92"'),
+        ]
+        | None
     ) = Field(
         None,
         description="Share of a GPU's memory that the engine may take, as a string, e.g. "

@@ -1,36 +1,25 @@
-"""Pydantic's errors in our words: field path, what was given, what was wanted, the next step.
-
-It must not let a word of pydantic's, or a link of its, through to a user.
-"""
+"""Pydantic's errors in our words: field path, what was given, what was wanted, the next step."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import BaseModel
 
 from plimsoll.errors import Problem, shown
+from plimsoll.workloads.spec import Form
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 MAX_PROBLEMS: Final = 50
 """Problems of one object that are listed; the rest are counted."""
 
-PATTERNS: Final = {
-    r"^[1-9][0-9]{0,8}(Mi|Gi)$": "a quantity such as 40Gi or 81559Mi",
-    r"^([0-9]{1,15}|[0-9]{1,6}(\.[0-9]{1,4})?[KMBT])$": "a parameter count such as 70B or 494M",
-    r"^(0\.[0-9]{1,4}|1)$": 'a share between 0 and 1 as a string, such as "0.92"',
-    r"^(hf|oci|pvc|s3|gs|file)://.+": "a location such as hf://org/name (also oci, pvc, s3, gs, "
-    "file)",
-    r"^[a-z0-9][a-z0-9._-]*$": "a word of small letters, digits, dots and dashes",
-    r"^[a-z0-9][a-z0-9_]*$": "a word of small letters, digits and underscores",
-}
-"""The forms that fields have, in words."""
 _KINDS: Final = {
     "int_type": "an integer",
     "int_from_float": "an integer",
@@ -86,7 +75,8 @@ def _problem(error: ErrorDetails, model: type[BaseModel], root: str) -> Problem:
         return Problem(path, _given(given), "no such field", fix)
     fix = _rewritten(kind, given, context) or _fields_of(model, location)
     fix = fix or _left_out(_description(model, location))
-    return Problem(path, _given(given), f"must be {_wanted(kind, context)}", fix)
+    form = _form(model, location) if kind == "string_pattern_mismatch" else ""
+    return Problem(path, _given(given), f"must be {form or _wanted(kind, context)}", fix)
 
 
 def _meant(model: type[BaseModel], location: Sequence[int | str], root: str) -> str:
@@ -131,8 +121,6 @@ def _wanted(kind: str, context: Mapping[str, Any]) -> str:
         return f"at least {context['ge']}"
     if kind == "less_than_equal":
         return f"at most {context['le']}"
-    if kind == "string_pattern_mismatch":
-        return PATTERNS.get(context["pattern"], "of another form")
     if kind == "string_too_long":
         return f"at most {context['max_length']} characters long"
     if kind == "string_too_short":
@@ -147,7 +135,7 @@ def _wanted(kind: str, context: Mapping[str, Any]) -> str:
 
 
 def _rewritten(kind: str, given: object, context: Mapping[str, Any]) -> str:
-    """How to write what was probably meant; empty where nobody can tell."""
+    """How to write what was probably meant; empty if nobody can tell."""
     number = isinstance(given, (int, float)) and not isinstance(given, bool)
     if kind == "string_type" and number:
         return f'write it as a string: "{_given(given)}"'
@@ -165,13 +153,13 @@ def _rewritten(kind: str, given: object, context: Mapping[str, Any]) -> str:
 
 
 def _fields_of(model: type[BaseModel], location: Sequence[int | str]) -> str:
-    """The fields of what is at a location, where it should be a mapping of known ones."""
+    """The fields of what is at a location, if it should be a mapping of known ones."""
     known = sorted(_fields(model, location))
     return f"its fields: {', '.join(known)}" if known else ""
 
 
 def _left_out(description: str) -> str:
-    """What happens where the field is left out, if its description says so."""
+    """What happens if the field is left out, if its description says so."""
     said = description.partition("Unset: ")[2].rstrip(".")
     return f"change it, or leave it out ({said})" if said else "change it"
 
@@ -198,9 +186,30 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
 
 
-def _description(model: type[BaseModel], location: Sequence[int | str]) -> str:
-    """The description of the field at a location; empty where there is none."""
+def _form(model: type[BaseModel], location: Sequence[int | str]) -> str:
+    """The form of the field at a location, in words."""
+    field = _field(model, location)
+    forms = _forms((field.annotation, *field.metadata)) if field else iter(())
+    return next(forms, "of another form")
+
+
+def _forms(annotations: Iterable[Any]) -> Iterator[str]:
+    """What the `Form` of a field's type says, however deep it stands."""
+    for annotation in annotations:
+        if isinstance(annotation, Form):
+            yield annotation.words
+        yield from _forms(getattr(annotation, "__metadata__", ()))
+        yield from _forms(get_args(annotation))
+
+
+def _field(model: type[BaseModel], location: Sequence[int | str]) -> FieldInfo | None:
+    """The field at a location; None if there is none."""
     parent = _model_at(model, location[:-1]) if location else None
     fields = parent.model_fields.items() if parent else ()
-    found = (f.description for name, f in fields if location[-1] in (name, f.alias))
-    return next(found, None) or ""
+    return next((f for name, f in fields if location[-1] in (name, f.alias)), None)
+
+
+def _description(model: type[BaseModel], location: Sequence[int | str]) -> str:
+    """The description of the field at a location; empty if there is none."""
+    field = _field(model, location)
+    return (field.description if field else None) or ""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from plimsoll.api_group import GROUP, PLURAL, VERSION
 from plimsoll.errors import PlimsollError
 from plimsoll_operator.admission.judge import Judge, MayOverride
-from plimsoll_operator.admission.knowledge import ClusterKnowledge
 from plimsoll_operator.admission.server import AdmissionServer, Limits
 from plimsoll_operator.admission.tls import ServingCertificate
-from plimsoll_operator.client import UNREACHABLE, ApiError, Client, Resource, connect
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, connect
+from plimsoll_operator.cluster.known import ClusterKnowledge
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import new_registry
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LLMDEPLOYMENTS: Final = Resource(GROUP, VERSION, PLURAL)
 ASKING: Final = 2.5
 """Seconds that the API server may take to say whether a user may override."""
 SILENT: Final = 330.0
@@ -44,14 +43,18 @@ class AdmissionMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         """registry: where the metrics are kept."""
         self._seconds = Histogram(
-            "plimsoll_admission_seconds", "Seconds from a review's headers to its answer.",
-            ["result"], buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5),
+            "plimsoll_admission_seconds",
+            "Seconds from a review's headers to its answer.",
+            ["result"],
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5),
             registry=registry,
-        )  # fmt: skip
+        )
         self._reviews = Counter(
-            "plimsoll_admission", "Reviews judged, by what was done and why.",
-            ["result", "reason"], registry=registry,
-        )  # fmt: skip
+            "plimsoll_admission",
+            "Reviews judged, by what was done and why.",
+            ["result", "reason"],
+            registry=registry,
+        )
         self._certificate = Gauge(
             "plimsoll_admission_certificate_loaded",
             "1 where the newest serving certificate is in use, 0 where it could not be loaded.",
@@ -88,10 +91,15 @@ def overrides(client: Client) -> MayOverride:
         try:
             async with asyncio.timeout(ASKING):
                 return await client.subject_access_review(
-                    user=review.user, groups=review.groups, verb="override",
-                    resource=LLMDEPLOYMENTS, namespace=review.namespace, name=review.name,
-                    extra=review.extra, uid=review.user_uid,
-                )  # fmt: skip
+                    user=review.user,
+                    groups=review.groups,
+                    verb="override",
+                    resource=LLM_DEPLOYMENTS,
+                    namespace=review.namespace,
+                    name=review.name,
+                    extra=review.extra,
+                    uid=review.user_uid,
+                )
         except (ApiError, *UNREACHABLE) as error:
             log.warning("whether %s may override could not be asked: %s", review.user, error)
             return False
@@ -99,10 +107,10 @@ def overrides(client: Client) -> MayOverride:
     return may_override
 
 
-async def run(settings: Settings, stop: asyncio.Event) -> None:
+async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
     """Serve until told to stop, then drain.
 
-    Raises `PlimsollError` or OSError where it cannot start.
+    Raises `PlimsollError` or OSError if it cannot start.
     """
     registry = new_registry()
     metrics = AdmissionMetrics(registry)
@@ -171,7 +179,7 @@ async def _first_lists(knowledge: ClusterKnowledge, stop: asyncio.Event) -> None
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
-    """Wait to be told to stop; raises what a task raised, where one ended."""
+    """Wait to be told to stop; raises what a task raised, if one ended."""
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

@@ -6,7 +6,7 @@ HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
     UPDATE is let through   while deleting; when the spec and every plimsoll.dev/ annotation are
                             unchanged; when the old object failed already and the new one is no
                             worse
-    an override             counts only where the user who makes this very request has the verb
+    an override             counts only if the user who makes this very request has the verb
                             `override` on the object; adding or changing one needs it always
 """
 
@@ -16,22 +16,27 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
-from plimsoll.decision.decide import allowed_update, decide
-from plimsoll.decision.verdict import Decision, Mode, Policy, Verdict
+from plimsoll.decision.decide import decide
+from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.verdict import Verdict
+from plimsoll.errors import clean
 from plimsoll.report import messages
 from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.admission.review import Answer, Review
 
 if TYPE_CHECKING:
+    from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.llmdeployment import Documents
 
 MAX_REASON = 200
 """Characters of an override's reason that are repeated in a warning."""
+LONGEST_REASON = 1000
+"""Characters of it that the audit log keeps."""
 
 
-class Knowledge(Protocol):
+class ClusterView(Protocol):
     """What admission knows of the cluster, from watches."""
 
     @property
@@ -72,7 +77,7 @@ class Judge:
 
     def __init__(
         self,
-        knowledge: Knowledge,
+        knowledge: ClusterView,
         may_override: MayOverride,
         observe: Observe = lambda result, verdict: None,
     ) -> None:
@@ -109,7 +114,7 @@ class Judge:
         return request, decide(request, self._knowledge.inventory(), policy)
 
     async def _refused_claim(self, review: Review, reason: str) -> str:
-        """Why an override may not be set by this user; empty where it may."""
+        """Why an override may not be set by this user; empty if it may."""
         path = f"metadata.annotations[{OVERRIDE_ANNOTATION}]"
         if not reason:
             return f"{path}: Required: a reason, in words, for which the verdict is overridden"
@@ -125,30 +130,23 @@ class Judge:
         self, review: Review, request: Request, verdict: Verdict, override: str
     ) -> Answer:
         warnings = messages.warning(request, verdict)
-        audit = {"decision": str(verdict.decision), "reason": str(verdict.reason),
-                 "request-hash": verdict.request_hash}  # fmt: skip
-        if verdict.decision is not Decision.DENY:
-            self._observe(str(verdict.decision), verdict)
-            return Answer(True, warnings=warnings, audit=audit)
-        if verdict.policy.mode is Mode.AUDIT:
-            self._observe("audited", verdict)
-            return Answer(True, audit=audit)
-        if verdict.policy.mode is Mode.WARN:
-            self._observe("warned", verdict)
-            return Answer(True, warnings=warnings, audit=audit)
-        if override and await self._may_override(review):
-            self._observe("overridden", verdict)
-            said = f"the verdict is overridden by {review.user}: {override[:MAX_REASON]}"
-            return Answer(True, warnings=(said, *warnings), audit=audit | {"override": override})
-        if review.operation == "UPDATE" and self._no_worse(review, verdict):
-            self._observe("no-worse", verdict)
-            return Answer(True, warnings=warnings, audit=audit)
-        self._observe("denied", verdict)
-        return Answer(False, messages.denial(request, verdict), audit=audit)
-
-    def _no_worse(self, review: Review, verdict: Verdict) -> bool:
-        _, before = self._decide(review.old, review, verdict.policy)
-        return before.decision is Decision.DENY and allowed_update(before, verdict)
+        audit = {
+            "decision": str(verdict.decision),
+            "reason": str(verdict.reason),
+            "request-hash": verdict.request_hash,
+        }
+        result = outcome(verdict)
+        if result is Outcome.DENIED and override and await self._may_override(review):
+            result = outcome(verdict, overridden=True)
+            said = f"the verdict is overridden by {review.user}: {clean(override, MAX_REASON)}"
+            warnings, audit["override"] = (said, *warnings), clean(override, LONGEST_REASON)
+        if result is Outcome.DENIED and review.operation == "UPDATE":
+            _, before = self._decide(review.old, review, verdict.policy)
+            result = outcome(verdict, before=before)
+        self._observe(str(result), verdict)
+        if not result.let_in:
+            return Answer(False, messages.denial(request, verdict), audit=audit)
+        return Answer(True, warnings=warnings, audit=audit)
 
 
 def _with_name(obj: Mapping[str, Any], review: Review) -> Mapping[str, Any]:

@@ -29,8 +29,7 @@ class Review:
     """One request for admission.
 
     uid: echoed in the answer. operation: CREATE, UPDATE, DELETE or CONNECT. obj, old: the objects,
-    empty where the operation has none. user, groups, extra: who asks. dry_run: nothing will be
-    stored.
+    empty if the operation has none. user, groups, extra: who asks.
     """
 
     uid: str
@@ -43,7 +42,6 @@ class Review:
     groups: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     user_uid: str = ""
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,6 @@ def read_review(body: bytes) -> Review:
         groups=tuple(map(str, groups)) if isinstance(groups, list) else (),
         extra=_mapping(user.get("extra")),
         user_uid=str(user.get("uid") or ""),
-        dry_run=request.get("dryRun") is True,
     )
 
 
@@ -113,7 +110,7 @@ def write_answer(uid: str, answer: Answer) -> bytes:
 
 
 def fitting(warnings: Sequence[str]) -> list[str]:
-    """The warnings cut to what the API server passes on, longest first to suffer."""
+    """The warnings cut to what the API server passes on, the last ones go first."""
     room, kept = MAX_WARNINGS, []
     for warning in warnings:
         line = " ".join(warning.split())

@@ -26,7 +26,7 @@ def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
 
 
 def _end(certificate: Path) -> float:
-    """When the certificate in a file runs out, as a Unix time; NaN where nobody can read it."""
+    """When the certificate in a file runs out, as a Unix time; NaN if nobody can read it."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
     except (OSError, ValueError):
@@ -47,7 +47,7 @@ class ServingCertificate:
     `context` lives as long as the process and hands each handshake over to the context of the
     newest pair; connections that are open keep theirs. `expires` is the Unix time at which the
     certificate that is served runs out. A pair is loaded whole or not at all: one
-    loaded into a context in use would leave it without a key where the files change between the
+    loaded into a context in use would leave it without a key if the files change between the
     reading of the one and of the other.
     """
 
@@ -56,7 +56,7 @@ class ServingCertificate:
     ) -> None:
         """Load the pair. changed: told after each reload whether it worked.
 
-        Raises OSError or ssl.SSLError where the first pair cannot be loaded.
+        Raises OSError or ssl.SSLError if the first pair cannot be loaded.
         """
         self.certificate, self.key = certificate, key
         self.context = new_context()

@@ -1,6 +1,6 @@
 """The CustomResourceDefinition, made from the types of spec and status.
 
-It must not say anything that the types do not, but for the CEL rules and the columns.
+It must not say anything that the types do not, except for the CEL rules and the columns.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def _marked(text: str) -> str:
 
 
 def _template(*documents: dict[str, Any], value: str, source: str, more: str = "") -> str:
-    """A Helm template of the documents, made where a value is true. more: of their metadata."""
+    """A Helm template of the documents, made if a value is true. more: of their metadata."""
     parts = []
     for document in documents:
         top = _dump({key: document[key] for key in ("apiVersion", "kind")})

@@ -5,8 +5,8 @@ Everything finer is admission's, and nothing that admission would let in is refu
 
     refused    weights > GPUs x memory of the largest accelerator allowed
     weights    the catalogue's checkpoint for a uri or baseModel that it knows, as stored and at
-               most 16 bits a parameter; else parameters x bits / 8 where those are given
-    GPUs       gpusPerReplica, else tensor x pipeline x data where tensor and pipeline are given
+               most 16 bits a parameter; else parameters x bits / 8 if those are given
+    GPUs       gpusPerReplica, else tensor x pipeline x data if tensor and pipeline are given
     passed     no count or no accelerator given; warn or audit on the namespace; an update that
                changes nothing here, or adds GPUs; an override by a user who has the verb;
                anything that changes how weights are stored or loaded
@@ -42,13 +42,13 @@ def mebibytes() -> dict[str, int]:
 def checkpoints() -> dict[str, int]:
     """MiB of the weights of each model of the catalogue, rounded down, by id and alias.
 
-    0 where the structure is assumed. The engine loads 32-bit checkpoints as 16-bit ones.
+    0 if the structure is assumed. The engine loads 32-bit checkpoints as 16-bit ones.
     """
     found: dict[str, int] = {}
     for entry in load():
         architecture = entry.architecture
         if architecture.dtype == "float32":
-            architecture = replace(architecture, dtype="bfloat16", memo={})
+            architecture = replace(architecture, dtype="bfloat16")
         size = 0 if architecture.assumed else stored_bytes(architecture) // MIB
         found |= {name.lower(): size for name in (entry.id, *entry.aliases)}
     return found
@@ -107,7 +107,7 @@ VARIABLES: Final = {
     f"{_MODEL}.uri.startsWith('hf://') ? {_MODEL}.uri.substring(5) : '').split('@')[0]"
     ".lowerAscii().replace('/', ' ').trim().replace(' ', '/')",
 }
-"""What the policy is made of, beside the two tables; evaluated only where needed."""
+"""What the policy is made of, beside the two tables; evaluated only when needed."""
 
 
 def floor_policy() -> Json:

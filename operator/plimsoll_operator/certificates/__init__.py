@@ -1,4 +1,4 @@
-"""Admission's certificates, where nobody else issues them: made, published, renewed, mended.
+"""Admission's certificates, if nobody else issues them: made, published, renewed, mended.
 
-Nothing here is used where cert-manager or the user brings the certificate.
+Nothing here is used if cert-manager or the user brings the certificate.
 """

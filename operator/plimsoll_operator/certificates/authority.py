@@ -50,7 +50,7 @@ def make_authority(lifetime: timedelta, now: datetime) -> Pair:
 def make_serving(authority: Pair, names: Sequence[str], lifetime: timedelta, now: datetime) -> Pair:
     """A serving certificate for DNS names and IP addresses; it never outlives its authority.
 
-    Raises ValueError where the authority is not a pair, or a name is none.
+    Raises ValueError if the authority is not a pair, or for a name that is neither.
     """
     issuer = read_pair(authority)
     if issuer is None:
@@ -75,7 +75,7 @@ def make_serving(authority: Pair, names: Sequence[str], lifetime: timedelta, now
 
 
 def general_name(name: str) -> x509.GeneralName:
-    """A DNS name or an IP address. Raises ValueError where it is neither."""
+    """A DNS name or an IP address. Raises ValueError if it is neither."""
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -85,7 +85,7 @@ def general_name(name: str) -> x509.GeneralName:
 
 
 def read_pair(pair: Pair) -> x509.Certificate | None:
-    """The first certificate of a pair, None where it cannot be read or the key is another's.
+    """The first certificate of a pair, None if it cannot be read or the key is another's.
 
     Only keys on elliptic curves count: we make no others.
     """

@@ -28,11 +28,11 @@ from plimsoll_operator.certificates.plan import (
     AUTHORITY,
     LABEL,
     SERVING,
+    CertificateState,
     Issue,
     MakeAuthority,
     Publish,
     Refuse,
-    State,
     Step,
     Tell,
     Trust,
@@ -43,18 +43,16 @@ from plimsoll_operator.certificates.plan import (
     plan,
     published,
 )
-from plimsoll_operator.client import (
-    SECRETS,
+from plimsoll_operator.cluster.client import (
     UNREACHABLE,
-    VALIDATING_WEBHOOKS,
     ApiError,
     Client,
     Conflict,
-    Json,
     NotFound,
-    Resource,
+    in_words,
 )
-from plimsoll_operator.reflector import backoff
+from plimsoll_operator.cluster.objects import SECRETS, VALIDATING_WEBHOOKS, Json, Resource
+from plimsoll_operator.cluster.reflector import backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
@@ -64,6 +62,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.settings import Settings
 
     Report = Callable[[Json, str, str], Awaitable[None]]
+    """Told of a Secret, a reason and a message."""
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +89,9 @@ class Target:
 
 
 def what_is_asked(settings: Settings, namespace: str) -> tuple[Target, Wish]:
-    """What to keep, and how, where `Settings.webhook_secret` asks for it.
+    """What to keep, and how, if `Settings.webhook_secret` asks for it.
 
-    namespace: where nothing else is said. Raises `PlimsollError` with all that is wrong.
+    namespace: if nothing else is said. Raises `PlimsollError` with all that is wrong.
     """
     wrong = []
     namespace = settings.webhook_namespace or namespace
@@ -159,7 +158,7 @@ class CertificateMetrics:
             registry=registry,
         )
 
-    def seen(self, state: State) -> None:
+    def seen(self, state: CertificateState) -> None:
         """What is there now."""
         for kind, secret in ((SERVING, state.serving), (AUTHORITY, state.authority)):
             certificate = read_pair(pair_in(secret))
@@ -180,7 +179,7 @@ class _Since:
         self._at: datetime | None = None
 
     def see(self, what: Hashable, now: datetime) -> datetime | None:
-        """It is so now. Since when; None where it is nothing."""
+        """It is so now. Since when; None if it is nothing."""
         if what != self._is:
             self._is, self._at = what, now
         return self._at if what else None
@@ -230,7 +229,7 @@ class Keeper:
             except (ApiError, *UNREACHABLE) as error:
                 failures += 1
                 seconds = backoff(failures)
-                said = str(error) or type(error).__name__
+                said = in_words(error)
                 log.warning("certificates: again in %.1f s: %s", seconds, said)
             except Exception:
                 failures += 1
@@ -244,7 +243,7 @@ class Keeper:
                 pass
 
     async def _watch(self, resource: Resource, namespace: str, name: str) -> None:
-        """Note every change of an object; where it may not be watched, looks must do."""
+        """Note every change of an object; if it may not be watched, looks must do."""
         failures = 0
         while True:
             try:
@@ -257,7 +256,7 @@ class Keeper:
             except (ApiError, *UNREACHABLE, ValueError) as error:
                 failures += 1
                 if failures == 1:
-                    said = str(error) or type(error).__name__
+                    said = in_words(error)
                     log.info("%s %s is not watched now: %s", resource.plural, name, said)
             await asyncio.sleep(backoff(failures + 1))
 
@@ -301,12 +300,12 @@ class Keeper:
         log.log(level, "%s", said)
         return True
 
-    async def _look(self) -> State:
+    async def _look(self) -> CertificateState:
         target, now = self._target, self._clock()
         authority = await self._get(SECRETS, target.namespace, target.authority)
         serving = await self._get(SECRETS, target.namespace, target.secret)
         configuration = await self._get(VALIDATING_WEBHOOKS, "", target.configuration)
-        state = State(
+        state = CertificateState(
             authority=authority,
             serving=serving,
             configuration=configuration,
@@ -322,24 +321,26 @@ class Keeper:
         except NotFound:
             return None
 
-    async def _do(self, step: Step, state: State, now: datetime) -> None:
-        """One step. Raises `Conflict` where the object is not as it was looked at any more."""
+    async def _do(self, step: Step, state: CertificateState, now: datetime) -> None:
+        """One step. Raises `Conflict` if the object has changed since it was looked at."""
         match step:
             case MakeAuthority(trusted=trusted):
                 pair = make_authority(self._wish.authority, now)
                 roots = [*read_roots(pair.certificate), *read_roots(trusted)]
                 await self._write(
-                    state.authority, AUTHORITY,
+                    state.authority,
+                    AUTHORITY,
                     {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": bundle(roots)},
-                )  # fmt: skip
+                )
             case Trust(trusted=trusted):
                 await self._write(state.authority, AUTHORITY, {"ca.crt": trusted})
             case Issue(authority=authority, trusted=trusted):
                 pair = make_serving(authority, self._wish.names, self._wish.serving, now)
                 await self._write(
-                    state.serving, SERVING,
+                    state.serving,
+                    SERVING,
                     {"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": trusted},
-                )  # fmt: skip
+                )
             case Tell(trusted=trusted):
                 await self._write(state.serving, SERVING, {"ca.crt": trusted})
             case Publish(trusted=trusted):
@@ -370,9 +371,11 @@ class Keeper:
             return
         changed = {**secret, "data": {**(secret.get("data") or {}), **encoded}}
         await self._client.request(
-            "PUT", SECRETS.path(target.namespace, name),
-            query={"fieldManager": MANAGER}, body=changed,
-        )  # fmt: skip
+            "PUT",
+            SECRETS.path(target.namespace, name),
+            query={"fieldManager": MANAGER},
+            body=changed,
+        )
 
     async def _publish(self, configuration: Any, trusted: bytes) -> None:
         """Write that one field of each webhook, if the configuration still is as it was."""
@@ -387,7 +390,9 @@ class Keeper:
             if has != trusted
         )
         await self._client.request(
-            "PATCH", VALIDATING_WEBHOOKS.path(name=self._target.configuration),
-            query={"fieldManager": MANAGER}, body=patch,
+            "PATCH",
+            VALIDATING_WEBHOOKS.path(name=self._target.configuration),
+            query={"fieldManager": MANAGER},
+            body=patch,
             content_type="application/json-patch+json",
-        )  # fmt: skip
+        )

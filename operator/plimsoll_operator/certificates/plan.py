@@ -71,8 +71,8 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """The three objects, None where there is none, and since when two of them are as they are.
+class CertificateState:
+    """The three objects, None if there is none, and since when two of them are as they are.
 
     published_since: when every caBundle was first seen to be as it is now, without a break.
     served_since: the same of the serving certificate in its Secret.
@@ -146,7 +146,7 @@ Step = Refuse | MakeAuthority | Publish | Issue | Tell | Trust | Wait
 
 
 def contents(secret: Object | None, key: str) -> bytes:
-    """What a Secret holds under a key; empty where it is not there or is no base64."""
+    """What a Secret holds under a key; empty if it is not there or is no base64."""
     data = (secret or {}).get("data") or {}
     try:
         return base64.b64decode(data.get(key) or "", validate=True)
@@ -165,7 +165,7 @@ def published(configuration: Object | None) -> tuple[bytes, ...]:
     return tuple(contents({"data": hook.get("clientConfig") or {}}, "caBundle") for hook in hooks)
 
 
-def plan(state: State, wish: Wish, now: datetime) -> Step:
+def plan(state: CertificateState, wish: Wish, now: datetime) -> Step:
     """The next step. Doing it and asking again, until the answer is `Wait`, converges."""
     if foreign := _foreign(state.authority, AUTHORITY) or _foreign(state.serving, SERVING):
         return foreign
@@ -223,7 +223,7 @@ def _foreign(secret: Object | None, kind: str) -> Refuse | None:
     )
 
 
-def _why_authority(state: State, newest: x509.Certificate | None, now: datetime) -> str:
+def _why_authority(state: CertificateState, newest: x509.Certificate | None, now: datetime) -> str:
     if state.authority is None:
         return "there is none"
     if newest is None:
@@ -231,8 +231,8 @@ def _why_authority(state: State, newest: x509.Certificate | None, now: datetime)
     return "it is due" if is_valid(newest, now) else "it is not valid now"
 
 
-def _worth_trusting(state: State, now: datetime) -> bytes:
-    """Whom admission's certificate may be of until it has been replaced, wherever that is said."""
+def _worth_trusting(state: CertificateState, now: datetime) -> bytes:
+    """The authorities that may have signed what admission serves until that is replaced."""
     texts = [
         contents(state.authority, "tls.crt"),
         contents(state.authority, "ca.crt"),
@@ -244,13 +244,13 @@ def _worth_trusting(state: State, now: datetime) -> bytes:
 
 
 def _wrong(
-    state: State,
+    state: CertificateState,
     leaf: x509.Certificate | None,
     roots: tuple[x509.Certificate, ...],
     wish: Wish,
     now: datetime,
 ) -> str:
-    """Why the serving certificate serves nobody; empty where it does."""
+    """Why the serving certificate serves nobody; empty if it does."""
     if state.serving is None:
         return "there is none"
     if leaf is None:

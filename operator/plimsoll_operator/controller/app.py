@@ -4,7 +4,7 @@ It must not hold logic of its own. kopf keeps the watches; whenever it gives up 
 a stream, a CRD that went away), it is started again, for the rest of the process lives on.
 
     a standby   lists and watches, so that it knows everything when its turn comes; writes nothing
-    the leader  decides and writes besides, and keeps admission's certificates where it is asked to
+    the leader  also decides and writes, and keeps admission's certificates if it is asked to
     the Lease is lost -> every write is refused from that moment on, and the process ends: nothing
                          that was decided under the old term outlives it
 """
@@ -14,19 +14,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import kopf
 from prometheus_client import Gauge
 
 from plimsoll.api_group import GROUP
 from plimsoll.decision.knowledge import shipped
-from plimsoll_operator.client import UNREACHABLE, ApiError, Client, NotFound, connect
-from plimsoll_operator.controller.cache import Cache
-from plimsoll_operator.controller.documents import Documents
+from plimsoll_operator.cluster.client import (
+    UNREACHABLE,
+    ApiError,
+    Client,
+    NotFound,
+    connect,
+    in_words,
+)
+from plimsoll_operator.cluster.known import ClusterKnowledge
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
+from plimsoll_operator.cluster.reflector import backoff
+from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event
-from plimsoll_operator.controller.handlers import Handlers
 from plimsoll_operator.controller.plan import Event
 from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.controller.reconcile import Reconciler
@@ -35,15 +41,14 @@ from plimsoll_operator.controller.snapshot import Identity
 from plimsoll_operator.controller.watches import Watches, quieten_kopf
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import ControllerMetrics, new_registry
-from plimsoll_operator.reflector import Name, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prometheus_client import CollectorRegistry
 
-    from plimsoll_operator.certificates.keeper import Keeper
-    from plimsoll_operator.client import Json
+    from plimsoll_operator.certificates.keeper import Keeper, Report
+    from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -65,26 +70,38 @@ class Controller:
     """Everything that belongs to one running controller."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
-        """Raises `PlimsollError` where settings contradict each other."""
+        """Raises `PlimsollError` if settings contradict each other."""
         self._election = election_for(settings, client) if settings.leader_elect else None
         if self._election is not None:
             client = client.guarded(self._why_not_write)
         self._client, self._settings = client, settings
         self.registry = new_registry()
-        self._keeper = _keeper(client, settings, self.registry)
+        self._keeper = _keeper(client, settings, self.registry, self._report)
         Gauge(
-            "plimsoll_leader", "1 where this controller may write, 0 where it stands by.",
+            "plimsoll_leader",
+            "1 where this controller may write, 0 where it stands by.",
             registry=self.registry,
-        ).set_function(lambda: float(not self._why_not_write()))  # fmt: skip
-        self.cache = Cache()
+        ).set_function(lambda: float(not self._why_not_write()))
         self.queue: KeyedQueue[Name] = KeyedQueue()
         metrics = ControllerMetrics(self.registry)
-        documents = Documents(client)
-        self.reconciler = Reconciler(client, self.cache, documents, self.queue, metrics)
-        self.resync = Resync(
-            client, settings, self.cache, documents, self.queue, self.reconciler, metrics
+        self.known = ClusterKnowledge(
+            client,
+            on_nodes=lambda: self.resync.nodes_changed(),
+            on_namespace=lambda namespace: self.resync.namespace_changed(namespace),
+            on_document=lambda name: self.resync.document_changed(name),
+            only_referred=True,
         )
-        self.handlers = Handlers(self.cache, documents, self.queue, self.reconciler, self.resync)
+        self.cache = ObjectCache(self.known.documents)
+        self.reconciler = Reconciler(client, self.cache, self.known, self.queue, metrics)
+        self.resync = Resync(
+            client,
+            settings,
+            self.cache,
+            self.known,
+            self.queue,
+            self.reconciler,
+            metrics,
+        )
         metrics.watch(self._depth, lambda: self.resync.age, lambda: len(self.cache))
         self._watching = threading.Event()
 
@@ -111,6 +128,7 @@ class Controller:
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (
+                    self.known.run(),
                     self.resync.beat_forever(),
                     self.resync.settle_forever(),
                     self._list(group),
@@ -135,9 +153,24 @@ class Controller:
         return 0 if self._why_not_write() else self.queue.depth
 
     def _why_not_write(self) -> str:
-        if self._election is None or self._election.leading:
+        if self._election is None:
             return ""
-        return f"another controller leads: {self._election.holder or 'nobody knows who'}"
+        return self._election.why_not_leading
+
+    async def _report(self, secret: Json, reason: str, message: str) -> None:
+        """Tell of a Secret of the certificates in an Event on it."""
+        metadata = secret.get("metadata") or {}
+        identity = Identity(
+            namespace=metadata.get("namespace", ""),
+            name=metadata.get("name", ""),
+            uid=metadata.get("uid", ""),
+            version=metadata.get("resourceVersion", ""),
+            generation=0,
+            api_version="v1",
+            kind="Secret",
+            previous={},
+        )
+        await self.reconciler.events.post(identity, Event("Warning", reason, message))
 
     async def _list(self, group: asyncio.TaskGroup) -> None:
         await self._wait_for_kind()
@@ -150,7 +183,7 @@ class Controller:
             group.create_task(self._election.hold())
         if self._keeper is not None:
             group.create_task(self._keeper.run())
-        group.create_task(self.reconciler.post_events())
+        group.create_task(self.reconciler.events.post_forever())
         await self.resync.first.wait()  # a cluster that is half known misleads
         for _ in range(self._settings.workers):
             group.create_task(self.reconciler.work())
@@ -164,7 +197,7 @@ class Controller:
             except NotFound:
                 wrong = f"{LLM_DEPLOYMENTS.plural}.{GROUP} is not there: apply the CRD"
             except (ApiError, *UNREACHABLE) as error:
-                wrong = str(error) or type(error).__name__
+                wrong = in_words(error)
             else:
                 return
             if failures % 10 == 0:
@@ -173,18 +206,18 @@ class Controller:
             await asyncio.sleep(backoff(min(failures, 4)))
 
     async def _watch(self) -> None:
-        """Keep kopf running: it ends where a stream ends in an error, or the CRD goes away."""
+        """Keep kopf running: it ends if a stream ends in an error, or the CRD goes away."""
         loop = asyncio.get_running_loop()
         failures = 0
         while True:
             await self._wait_for_kind()
             started = loop.time()
             ended: object = "no reason given"
-            watches = Watches(self._new_registry(loop), self._watching)
+            watches = Watches(self._client, LLM_DEPLOYMENTS, self.resync.take, self._watching)
             try:
                 await watches.run()
             except Exception as error:
-                ended = error or type(error).__name__
+                ended = in_words(error)
             finally:
                 watches.stop()
             failures = 1 if loop.time() - started > 60 else failures + 1
@@ -192,62 +225,35 @@ class Controller:
             await asyncio.sleep(backoff(failures))
             self.resync.soon()
 
-    def _new_registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
-        registry = kopf.OperatorRegistry()
-        kopf.on.login(registry=registry, id="login")(self._login)
-        self.handlers.register(registry, loop)
-        return registry
 
-    async def _login(self, **unused: Any) -> kopf.ConnectionInfo:
-        """The very address and credentials that our own client uses."""
-        configuration = self._client.configuration
-        header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        scheme, _, token = (header or "").partition(" ")
-        return kopf.ConnectionInfo(
-            server=configuration.host,
-            ca_path=configuration.ssl_ca_cert,
-            insecure=not configuration.verify_ssl,
-            scheme=scheme or None,
-            token=token or None,
-            certificate_path=configuration.cert_file,
-            private_key_path=configuration.key_file,
-        )
-
-
-def _keeper(client: Client, settings: Settings, registry: CollectorRegistry) -> Keeper | None:
-    """What keeps admission's certificates, where the settings ask for it."""
+def _keeper(
+    client: Client, settings: Settings, registry: CollectorRegistry, report: Report
+) -> Keeper | None:
+    """What keeps admission's certificates, if the settings ask for it."""
     if not settings.webhook_secret:
         return None
-    from plimsoll_operator.certificates import keeper as certificates
+    from plimsoll_operator.certificates.keeper import CertificateMetrics, Keeper, what_is_asked
 
-    async def report(secret: Json, reason: str, message: str) -> None:
-        metadata = secret.get("metadata") or {}
-        identity = Identity(
-            metadata.get("namespace", ""), metadata.get("name", ""), metadata.get("uid", ""),
-            metadata.get("resourceVersion", ""), 0, "v1", "Secret", {},
-        )  # fmt: skip
-        await post_event(client, identity, Event("Warning", reason, message))
-
-    target, wish = certificates.what_is_asked(settings, own_namespace(settings.lease_namespace))
-    return certificates.Keeper(
+    target, wish = what_is_asked(settings, own_namespace(settings.lease_namespace))
+    return Keeper(
         client,
         target,
         wish,
         check_seconds=settings.certificate_check_seconds,
-        metrics=certificates.CertificateMetrics(registry),
+        metrics=CertificateMetrics(registry),
         report=report,
     )
 
 
-async def run(
+async def run_controller(
     settings: Settings,
     stop: asyncio.Event,
     started: Callable[[int], None] = lambda port: None,
 ) -> None:
     """Run the controller until told to stop. started: given the port of metrics and probes.
 
-    Raises `NoCluster`, `LostLease`, `PlimsollError` where settings contradict each other, or
-    OSError where the port is taken.
+    Raises `NoCluster`, `LostLease`, `PlimsollError` if settings contradict each other, or
+    OSError if the port is taken.
     """
     quieten_kopf()
     shipped()  # what is wrong with the installation shows now, not on the first object

@@ -1,6 +1,6 @@
-"""What the controller remembers of the cluster: little of much, so that 2,000 objects are few MiB.
+"""The LLMDeployments that the controller watches, packed, so that 2,000 objects are few MiB.
 
-It must not speak to the API server and must not decide. It keeps LLMDeployments packed.
+It must not speak to the API server and must not decide.
 """
 
 from __future__ import annotations
@@ -11,29 +11,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import GROUP
-from plimsoll_operator.cache import NamespaceModes, NodeCache
-from plimsoll_operator.reflector import name_of, version_of
+from plimsoll_operator.cluster.objects import name_of, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
 
-    from plimsoll_operator.client import Json
-    from plimsoll_operator.reflector import Name
+    from plimsoll_operator.cluster.documents import ModelDocuments
+    from plimsoll_operator.cluster.objects import Json, Name
 
 ANNOTATIONS: Final = f"{GROUP}/"
 """Prefix of the annotations that are kept."""
-METADATA: Final = (
-    "namespace", "name", "uid", "generation", "resourceVersion", "deletionTimestamp"
-)  # fmt: skip
 
 
 @dataclass(slots=True)
-class Entry:
+class CachedObject:
     """One LLMDeployment.
 
     version: its resource version as a number. packed: see `unpack`. refers_to: name of the
     ConfigMap of its own namespace that it refers to, or empty.
-    settled: what its status was last decided on, None where it has not been decided.
+    settled: what its status was last decided on, None if it has not been decided.
     """
 
     version: int
@@ -83,13 +79,13 @@ def config_map_of(obj: Json) -> str:
     return found if isinstance(found, str) else ""
 
 
-class Cache:
-    """The state of the cluster as last heard. One writer at a time: the event loop's thread."""
+class ObjectCache:
+    """The LLMDeployments as last heard. One writer at a time: the event loop's thread."""
 
-    def __init__(self) -> None:
-        self.nodes = NodeCache()
-        self.modes = NamespaceModes()
-        self._objects: dict[Name, Entry] = {}
+    def __init__(self, documents: ModelDocuments) -> None:
+        """documents: told which ConfigMaps somebody refers to."""
+        self._documents = documents
+        self._objects: dict[Name, CachedObject] = {}
         self._referrers: dict[Name, set[Name]] = {}
 
     def __len__(self) -> int:
@@ -106,8 +102,8 @@ class Cache:
         """The LLMDeployments of a namespace."""
         return (name for name in self._objects if name[0] == namespace)
 
-    def entry(self, name: Name) -> Entry | None:
-        """One LLMDeployment, None where there is none of that name."""
+    def entry(self, name: Name) -> CachedObject | None:
+        """One LLMDeployment, None if there is none of that name."""
         return self._objects.get(name)
 
     def put(self, obj: Json) -> bool:
@@ -118,13 +114,14 @@ class Cache:
             return False
         refers_to = config_map_of(obj)
         if known is None:
-            self._objects[name] = Entry(version, pack(obj), refers_to)
+            self._objects[name] = CachedObject(version, pack(obj), refers_to)
         else:
             if known.refers_to != refers_to:
                 self._unrefer(name, known.refers_to)
             known.version, known.packed, known.refers_to = version, pack(obj), refers_to
         if refers_to:
             self._referrers.setdefault((name[0], refers_to), set()).add(name)
+            self._documents.refer((name[0], refers_to))
         return True
 
     def drop(self, name: Name) -> bool:
@@ -141,6 +138,7 @@ class Cache:
             referrers.discard(name)
             if not referrers:
                 del self._referrers[document]
+                self._documents.unrefer(document)
 
     def referrers(self, config_map: Name) -> frozenset[Name]:
         """The LLMDeployments that take their model from a ConfigMap."""

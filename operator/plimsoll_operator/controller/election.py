@@ -3,7 +3,7 @@
 It must not be taken for a fence. A leader that slept through its term does not know it: what it
 still sends is refused by the resource version that each write carries.
 
-    taken    where nobody holds the Lease, or it has not changed for `lease` seconds *of our own*
+    taken    if nobody holds the Lease, or it has not changed for `lease` seconds *of our own*
              monotonic clock: clocks of other machines are never compared
     renewed  every `retry` seconds
     lost     `renew` seconds after the sending of the last renewal that worked, or at the first
@@ -33,12 +33,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import PlimsollError
-from plimsoll_operator.client import LEASES, UNREACHABLE, ApiError, Client, Conflict, NotFound
+from plimsoll_operator.cluster.client import (
+    UNREACHABLE,
+    ApiError,
+    Client,
+    Conflict,
+    NotFound,
+    in_words,
+)
+from plimsoll_operator.cluster.objects import LEASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll_operator.client import Json
+    from plimsoll_operator.cluster.objects import Json
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -54,7 +62,7 @@ class LostLease(PlimsollError):
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class LeaseTimes:
     """How long a Lease holds, in seconds; see the module's docstring."""
 
     lease: float
@@ -62,7 +70,7 @@ class Term:
     retry: float
 
     def __post_init__(self) -> None:
-        """Raises `PlimsollError` where two controllers could lead at once."""
+        """Raises `PlimsollError` if two controllers could lead at once."""
         if not 0 < self.retry < self.renew < self.lease or self.lease < 1:
             raise PlimsollError(
                 f"--lease-seconds {self.lease:g}, --lease-renew-seconds {self.renew:g}, "
@@ -96,7 +104,7 @@ class Election:
         namespace: str,
         name: str,
         identity: str,
-        term: Term,
+        term: LeaseTimes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """clock: seconds that only ever grow, also while this process is stopped."""
@@ -111,13 +119,22 @@ class Election:
     @property
     def leading(self) -> bool:
         """Whether this process may write now. Asked before each write, it is true at no time
-        when another process may lead, but for a process that is stopped after it asked."""
+        when another process may lead, except for a process that is stopped after it asked."""
         return self._holds and self._clock() - self._renewed < self.term.renew
 
     @property
     def holder(self) -> str:
-        """Who held the Lease when it was last seen; empty where nobody did."""
+        """Who held the Lease when it was last seen; empty if nobody did."""
         return _holder(self._lease)
+
+    @property
+    def why_not_leading(self) -> str:
+        """Why this process may not write now; empty if it may."""
+        if self.leading:
+            return ""
+        if self.holder == self.identity:
+            return f"this controller has not renewed the Lease {self._where} in time"
+        return f"another controller leads: {self.holder or 'nobody knows who'}"
 
     async def acquire(self) -> None:
         """Wait until this process leads."""
@@ -129,7 +146,7 @@ class Election:
                         break
                 saying = f"standing by: {self.holder} leads"
             except (ApiError, *UNREACHABLE) as error:
-                saying = f"standing by: the Lease {self._where} cannot be taken: {_said(error)}"
+                saying = f"standing by: the Lease {self._where} cannot be taken: {in_words(error)}"
             if saying != said:
                 log.info("%s", saying)
                 said = saying
@@ -151,13 +168,13 @@ class Election:
                 async with asyncio.timeout(min(left, self.term.renew / 2)):
                     renewed = await self._renew()
             except (ApiError, *UNREACHABLE) as error:
-                log.warning("the Lease %s was not renewed: %s", self._where, _said(error))
+                log.warning("the Lease %s was not renewed: %s", self._where, in_words(error))
                 continue
             if not renewed:
                 raise self._lost(f"{self.holder or 'nobody'} holds it now")
 
     async def release(self) -> None:
-        """Give the Lease back where it is held, so that another leads at once."""
+        """Give the Lease back if it is held, so that another leads at once."""
         if not self.leading:
             return
         self._holds = False
@@ -165,7 +182,9 @@ class Election:
             async with asyncio.timeout(RELEASING):
                 await self._write("", seconds=1)
         except (ApiError, *UNREACHABLE) as error:
-            log.info("the Lease %s was not given back, it runs out: %s", self._where, _said(error))
+            log.info(
+                "the Lease %s was not given back, it runs out: %s", self._where, in_words(error)
+            )
         else:
             log.info("gave the Lease %s back", self._where)
 
@@ -181,7 +200,7 @@ class Election:
         )
 
     async def _try(self) -> bool:
-        """One look at the Lease, and one attempt at taking it where it is to be had."""
+        """One look at the Lease, and one attempt at taking it if it is free."""
         try:
             self._look(await self._client.request("GET", LEASES.path(self._namespace, self._name)))
         except NotFound:
@@ -228,7 +247,7 @@ class Election:
         return float(asked) if asked else self.term.lease
 
     async def _write(self, holder: str, seconds: int = 0) -> None:
-        """Create or replace the Lease as it was seen. Raises `Conflict` where it has changed."""
+        """Create or replace the Lease as it was seen. Raises `Conflict` if it has changed."""
         sent = self._clock()
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         before: dict[str, Any] = self._lease.get("spec") or {}
@@ -260,13 +279,13 @@ class Election:
 
 
 def election_for(settings: Settings, client: Client) -> Election:
-    """The election that the settings ask for. Raises `PlimsollError` where they contradict."""
+    """The election that the settings ask for. Raises `PlimsollError` if they contradict."""
     return Election(
         client,
         namespace=own_namespace(settings.lease_namespace),
         name=settings.lease_name,
         identity=new_identity(),
-        term=Term(
+        term=LeaseTimes(
             settings.lease_seconds, settings.lease_renew_seconds, settings.lease_retry_seconds
         ),
     )
@@ -274,7 +293,3 @@ def election_for(settings: Settings, client: Client) -> Election:
 
 def _holder(lease: Json) -> str:
     return str((lease.get("spec") or {}).get("holderIdentity") or "")
-
-
-def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__

@@ -5,9 +5,9 @@ It must not read a clock, a cache or the cluster, and it must not write: it is a
     Fits               True: fits, error included. Unknown: nobody can be sure. False: does not.
     CapacityAvailable  whether the cluster has nodes for the placement today
     ModelResolved      whether anything is known of the model
-    Overridden         only where the annotation lets in what would be refused
+    Overridden         only if the annotation claims an override of what is refused
     Ready              there is a placement; never waits for capacity
-    Stalled            only where Ready is False: nothing changes until somebody changes something
+    Stalled            only if Ready is False: nothing changes until somebody changes something
     Reconciling        only after an error of our own, which is tried again
 
 A status reads as kstatus does: Ready=True is Current, Stalled=True is Failed, Reconciling=True
@@ -20,8 +20,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.decide import decide
+from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
+from plimsoll.errors import shown
+from plimsoll.paths import Field
 from plimsoll.report import messages
+from plimsoll.report.nodes import nodes_message
 from plimsoll.report.wording import problems_of
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
 
@@ -63,8 +67,8 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do. patch: merge patch for the status, empty where nothing changed.
+class StatusPlan:
+    """What to do. patch: merge patch for the status, empty if nothing changed.
 
     events: to post once the patch is written. verdict: for metrics; None after an error of ours.
     """
@@ -74,25 +78,25 @@ class Plan:
     verdict: Verdict | None = None
 
 
-def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> Plan:
+def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> StatusPlan:
     """Decide on the inputs and say what to write. knowledge: to decide by, else what we ship."""
     verdict = decide(inputs.request, inputs.inventory, inputs.policy, knowledge)
-    before = inputs.previous
+    before = inputs.identity.previous
     conditions = list(_conditions(inputs, verdict))
     status = {
         **result_fields(verdict),
-        "conditions": _timed(conditions, before, inputs.generation, now),
-        "observedGeneration": inputs.generation,
+        "conditions": _timed(conditions, before, inputs.identity.generation, now),
+        "observedGeneration": inputs.identity.generation,
     }
-    return Plan(
+    return StatusPlan(
         patch=merge_patch(before, status),
         events=tuple(_events(conditions, status, before)),
         verdict=verdict,
     )
 
 
-def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Plan:
-    """What to write where deciding failed by a fault of ours: what was found before stays."""
+def plan_after_error(identity: Identity, error: Exception, now: datetime) -> StatusPlan:
+    """What to write if deciding failed by a fault of ours: what was found before stays."""
     generation, previous = identity.generation, identity.previous
     said = shortened(
         f"Plimsoll failed on this object ({type(error).__name__}) and tries again; "
@@ -113,15 +117,18 @@ def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Pla
         "conditions": _timed(conditions, previous, generation, now),
         "observedGeneration": generation,
     }
-    return Plan(merge_patch(previous, status))
+    return StatusPlan(merge_patch(previous, status))
 
 
 def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:
     fits = _fits(inputs, verdict)
     ready = _ready(verdict, fits)
     conditions = [ready, _model_resolved(verdict), fits, _capacity(verdict)]
-    if inputs.override and not verdict.admitted:
-        said = f"let in although it is refused: {inputs.override}"
+    if outcome(verdict, overridden=bool(inputs.override)) is Outcome.OVERRIDDEN:
+        said = (
+            "it is refused, and its annotation claims an override (admission asks for the verb "
+            f"override before it lets one in; nobody asks here): {shown(inputs.override)}"
+        )
         conditions.append(Condition("Overridden", "True", "Annotation", said))
     if ready.status == "False":
         conditions.append(Condition("Stalled", "True", ready.reason, ready.message))
@@ -143,7 +150,8 @@ def _ready(verdict: Verdict, fits: Condition) -> Condition:
 
 def _model_resolved(verdict: Verdict) -> Condition:
     model = verdict.model
-    wrong = [p for p in problems_of(verdict) if p.path.startswith("spec.model")]
+    place = verdict.places.path(Field.MODEL)
+    wrong = [p for p in problems_of(verdict) if p.path.startswith(place)]
     if wrong:
         said = "; ".join(map(str, wrong))
         return Condition("ModelResolved", "False", str(Reason.INVALID_SPEC), said)
@@ -156,14 +164,14 @@ def _capacity(verdict: Verdict) -> Condition:
         said = "there is no placement to find nodes for"
         return Condition("CapacityAvailable", "Unknown", "NotPlaced", said)
     status = _CAPACITY[verdict.capacity]
-    said = verdict.capacity_message
+    said = nodes_message(verdict)
     return Condition("CapacityAvailable", status, str(verdict.capacity), said)
 
 
 def _timed(
     conditions: list[Condition], before: Mapping[str, Any], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
-    """The conditions with the time of their last transition: kept where the status is the same."""
+    """The conditions with the time of their last transition: kept if the status is the same."""
     since = {
         c.get("type"): c.get("lastTransitionTime")
         for c in before.get("conditions") or ()
@@ -186,7 +194,7 @@ def _timed(
 def _events(
     conditions: list[Condition], status: Mapping[str, Any], before: Mapping[str, Any]
 ) -> list[Event]:
-    """One Event for each thing that is now otherwise, none for what is only worded anew."""
+    """One Event for each thing that has changed, none for what is only worded otherwise."""
     was = {
         c.get("type"): (c.get("status"), c.get("reason")) for c in before.get("conditions") or ()
     }
@@ -211,7 +219,7 @@ def _events(
 
 
 def _moved(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> str:
-    """From where to where a placement moved; empty where it stayed, came or went."""
+    """From where to where a placement moved; empty if it stayed, came or went."""
     if not old or not new:
         return ""
     said = [f"{p.get('gpusPerReplica')} x {p.get('accelerator')}" for p in (old, new)]

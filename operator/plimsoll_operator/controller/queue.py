@@ -57,7 +57,7 @@ class KeyedQueue(Generic[Key]):
         self._arrived.set()
 
     def add_later(self, key: Key, seconds: float) -> None:
-        """Have a name looked at after so many seconds, or earlier where that was asked before."""
+        """Have a name looked at after so many seconds, or earlier if that was asked before."""
         loop = asyncio.get_running_loop()
         planned = self._later.get(key)
         if planned is not None and planned.when() <= loop.time() + seconds:

@@ -1,7 +1,7 @@
 """Take names from the queue and bring each LLMDeployment's status up to date.
 
 It must not know kopf and must not decide. One worker at a time is on a name; what fails is tried
-again later, for ever, and nothing is written where nothing changed.
+again later, for ever, and nothing is written if nothing changed.
 """
 
 from __future__ import annotations
@@ -9,53 +9,47 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from plimsoll_operator.client import UNREACHABLE, ApiError, Conflict, NotFound
-from plimsoll_operator.controller.documents import ABSENT
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS, post_event, write_status
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, OncePerCause
+from plimsoll_operator.cluster.documents import ABSENT
+from plimsoll_operator.cluster.objects import CONFIG_MAPS, LLM_DEPLOYMENTS, version_of
+from plimsoll_operator.controller.cache import unpack
+from plimsoll_operator.controller.events import EventQueue
 from plimsoll_operator.controller.plan import plan, plan_after_error
-from plimsoll_operator.controller.snapshot import identify, snapshot
-from plimsoll_operator.reflector import version_of
+from plimsoll_operator.controller.snapshot import OneDocument, identify, snapshot
 
 if TYPE_CHECKING:
-    from plimsoll_operator.client import Client
-    from plimsoll_operator.controller.cache import Cache, Entry
-    from plimsoll_operator.controller.documents import Documents
-    from plimsoll_operator.controller.plan import Event, Plan
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.documents import Document
+    from plimsoll_operator.cluster.known import ClusterKnowledge
+    from plimsoll_operator.cluster.objects import Name
+    from plimsoll_operator.controller.cache import CachedObject, ObjectCache
+    from plimsoll_operator.controller.plan import StatusPlan
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.snapshot import Identity
     from plimsoll_operator.metrics import ControllerMetrics
-    from plimsoll_operator.reflector import Name
 
 log = logging.getLogger(__name__)
 
-MOST_EVENTS: Final = 4096
-"""Events that may wait to be posted; the oldest are let go beyond that."""
-QUIET: Final = 0.4
-"""Seconds without a status written after which Events are posted."""
-PATIENCE: Final = 30.0
-"""Seconds after which an Event is posted though it is never quiet."""
-
 
 class Reconciler:
-    """Works on names from a queue. Run `work` as several tasks, and `post_events` as one."""
+    """Works on names from a queue. Run `work` as several tasks."""
 
     def __init__(
         self,
         client: Client,
-        cache: Cache,
-        documents: Documents,
+        cache: ObjectCache,
+        known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         metrics: ControllerMetrics,
     ) -> None:
-        self._client, self._cache, self._documents = client, cache, documents
+        self._client, self._cache = client, cache
+        self._known = known
         self._queue, self._metrics = queue, metrics
-        self._events: deque[tuple[float, Identity, Event]] = deque(maxlen=MOST_EVENTS)
-        self._wrote = 0.0
-        self._posted = asyncio.Event()
+        self._failures = OncePerCause()
+        self.events = EventQueue(client, lambda: queue.depth > 0)
 
     async def work(self) -> None:
         """Work until cancelled."""
@@ -68,24 +62,6 @@ class Reconciler:
                 self._queue.done(name)
             self._metrics.reconciled(outcome, time.perf_counter() - started)
             await asyncio.sleep(0)
-
-    async def post_events(self) -> None:
-        """Post the Events of written plans, one after another, until cancelled.
-
-        Statuses go first: an Event waits for a moment without any, but no longer than `PATIENCE`.
-        """
-        while True:
-            while self._events:
-                planned, identity, event = self._events[0]
-                now = time.monotonic()
-                busy = self._queue.depth > 0 or now - self._wrote < QUIET
-                if busy and now - planned < PATIENCE:
-                    await asyncio.sleep(QUIET / 4)
-                    continue
-                self._events.popleft()
-                await post_event(self._client, identity, event)
-            self._posted.clear()
-            await self._posted.wait()
 
     async def _attempt(self, name: Name) -> str:
         """One go at a name; the outcome, for metrics. Failures are queued again."""
@@ -100,8 +76,8 @@ class Reconciler:
             return "gone"
         except (ApiError, *UNREACHABLE) as error:
             wait = self._queue.failed(name, getattr(error, "retry_after", 0.0))
-            said = str(error) or type(error).__name__
-            log.warning("%s/%s: again in %.1f s: %s", *name, wait, said)
+            if said := self._failures.news(error):
+                log.warning("%s/%s: again in %.1f s: %s", *name, wait, said)
             return "error"
         except Exception:
             wait = self._queue.failed(name)
@@ -121,21 +97,29 @@ class Reconciler:
         document = ABSENT
         while entry is not None and entry.refers_to:
             refers_to = entry.refers_to
-            document = await self._documents.get((name[0], refers_to))
+            document = await self._document((name[0], refers_to))
             entry = self._cache.entry(name)  # it may have changed meanwhile
             if entry is None or entry.refers_to == refers_to:
                 break
         if entry is None:
             return "gone"
-        surroundings = (self._cache.nodes.version, document.version, self._cache.modes.get(name[0]))
+        surroundings = (
+            self._known.nodes.version,
+            document.version,
+            self._known.labels.get(name[0]),
+        )
         if entry.settled == (entry.version, *surroundings):
             return "skipped"
-        identity = identify(entry)
+        obj = unpack(entry.packed)
+        identity = identify(obj)
         if identity is None:
             return "deleting"
         error: Exception | None = None
         try:
-            planned = plan(snapshot(self._cache, entry, document), datetime.now(UTC))
+            documents = OneDocument(name[0], entry.refers_to, document)
+            inventory, policy = self._known.nodes.inventory, self._known.policy(name[0])
+            inputs = snapshot(obj, identity, inventory, policy, documents)
+            planned = plan(inputs, datetime.now(UTC))
         except Exception as fault:
             error = fault
             planned = plan_after_error(identity, fault, datetime.now(UTC))
@@ -147,18 +131,36 @@ class Reconciler:
             self._metrics.decided(*name, planned.verdict)
         return "written" if planned.patch else "unchanged"
 
-    async def _write(self, entry: Entry, identity: Identity, planned: Plan) -> int:
-        """Write a plan; the version that the object then has."""
+    async def _document(self, name: Name) -> Document:
+        """A ConfigMap, from the API server if it is not kept (yet)."""
+        documents = self._known.documents
+        kept = documents.find(name)
+        if kept is not None:
+            return kept
+        try:
+            return documents.put(await self._client.request("GET", CONFIG_MAPS.path(*name)))
+        except NotFound:
+            return ABSENT
+
+    async def _write(self, entry: CachedObject, identity: Identity, planned: StatusPlan) -> int:
+        """Write a plan on exactly the object that was decided on; the version that it then has.
+
+        Nothing but ``status`` is written: never a spec, a label, an annotation or a finalizer.
+        """
         version = entry.version
         if planned.patch:
-            written = await write_status(self._client, identity, planned.patch)
-            self._wrote = time.monotonic()
+            written = await self._client.patch_status(
+                LLM_DEPLOYMENTS,
+                identity.namespace,
+                identity.name,
+                dict(planned.patch),
+                identity.version,
+            )
+            self.events.wrote()
             self._cache.put(written)
             version = version_of(written)
         if planned.events:
-            now = time.monotonic()
-            self._events.extend((now, identity, event) for event in planned.events)
-            self._posted.set()
+            self.events.add(identity, planned.events)
         return version
 
     async def _refresh(self, name: Name) -> None:

@@ -1,13 +1,16 @@
-"""Lists of everything, now and then: they repair what a watch missed, and find what was deleted.
+"""Lists of all LLMDeployments, now and then: they repair what the watch missed or saw deleted late.
 
-It must not decide and must not write. kopf's watches tell of changes within milliseconds, but not
-of what was deleted while they were away; a list does.
+It must not decide and must not write. kopf's watch tells of changes within milliseconds, but not
+of what was deleted while it was away; a list does.
 
-    at start                      -> list until it works; only then is anything decided
+    at start                      -> once nodes, namespaces and ConfigMaps are known, list until
+                                     it works; only then is anything decided
     every `resync_seconds`        -> list
-    the API server is back, or kopf lists anew -> list at once
+    the API server is back, or kopf lists again -> list at once
     a node changed                -> after `node_settle_seconds`, the inventory; if it is another
                                      one, everything is decided again
+    a namespace's policy changed  -> what is in it is decided again
+    a ConfigMap changed           -> what takes its model from it is decided again
 """
 
 from __future__ import annotations
@@ -17,27 +20,22 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.api_group import POLICY_LABEL
-from plimsoll_operator.client import NAMESPACES, NODES, UNREACHABLE, ApiError
-from plimsoll_operator.controller.execute import LLM_DEPLOYMENTS
-from plimsoll_operator.reflector import backoff, name_of
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
+from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, name_of, trimmed
+from plimsoll_operator.cluster.reflector import backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from plimsoll_operator.client import Client
-    from plimsoll_operator.controller.cache import Cache
-    from plimsoll_operator.controller.documents import Documents
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.known import ClusterKnowledge
+    from plimsoll_operator.cluster.objects import Json, Name
+    from plimsoll_operator.controller.cache import ObjectCache
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.reconcile import Reconciler
     from plimsoll_operator.metrics import ControllerMetrics
-    from plimsoll_operator.reflector import Name
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-NODES_PER_PAGE: Final = 25
-"""A node of a production cluster is 30 KB of JSON, and a page is in memory whole."""
 OBJECTS_PER_PAGE: Final = 200
 
 
@@ -48,14 +46,15 @@ class Resync:
         self,
         client: Client,
         settings: Settings,
-        cache: Cache,
-        documents: Documents,
+        cache: ObjectCache,
+        known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         reconciler: Reconciler,
         metrics: ControllerMetrics,
     ) -> None:
         self._client, self._settings = client, settings
-        self._cache, self._documents, self._queue = cache, documents, queue
+        self._cache, self._known = cache, known
+        self._queue = queue
         self._reconciler, self._metrics = reconciler, metrics
         self._wanted = asyncio.Event()
         self._nodes = asyncio.Event()
@@ -83,8 +82,35 @@ class Resync:
             self._wanted.set()
 
     def nodes_changed(self) -> None:
-        """Have the inventory computed anew once the nodes have settled."""
+        """Have the inventory computed again once the nodes have settled."""
         self._nodes.set()
+
+    def namespace_changed(self, namespace: str) -> None:
+        """Have everything in a namespace decided again, by its new policy."""
+        for name in self._cache.in_namespace(namespace):
+            self._queue.add(name)
+
+    def take(self, obj: Json, gone: bool, listed_again: bool) -> None:
+        """Take in an event of the watch: decide its object, before what waits to be decided again.
+
+        gone: it was deleted. listed_again: the watch had ended, so that it may have missed some.
+        """
+        self.heard()
+        if listed_again:
+            self.soon()
+        name = name_of(obj)
+        try:
+            if gone:
+                self._reconciler.forget(name)
+            elif self._cache.put(trimmed(obj)):
+                self._queue.add(name, urgent=True)
+        except Exception:
+            log.exception("%s could not be taken in", "/".join(name))
+
+    def document_changed(self, config_map: Name) -> None:
+        """Have everything that takes its model from a ConfigMap decided again, soon."""
+        for name in self._cache.referrers(config_map):
+            self._queue.add(name, urgent=True)
 
     async def list_forever(self) -> None:
         """List at start, when wanted, and every so often."""
@@ -95,14 +121,16 @@ class Resync:
                 await self._list()
                 log.info(
                     "listed %d LLMDeployments and %d GPU nodes in %.1f s",
-                    len(self._cache), len(self._cache.nodes.names()), time.monotonic() - started,
-                )  # fmt: skip
+                    len(self._cache),
+                    len(self._known.nodes),
+                    time.monotonic() - started,
+                )
                 failures = 0
                 self._listed = time.monotonic()
                 self.first.set()
             except (ApiError, *UNREACHABLE, ValueError) as error:
                 failures += 1
-                log.warning("not listed: %s", error or type(error).__name__)
+                log.warning("not listed: %s", in_words(error))
                 await asyncio.sleep(backoff(failures))
                 continue
             try:
@@ -122,13 +150,14 @@ class Resync:
                 await self._client.request("GET", "/version")
             except (ApiError, *UNREACHABLE) as error:
                 if not away:
-                    log.warning("the API server is away: %s", error or type(error).__name__)
+                    log.warning("the API server is away: %s", in_words(error))
                 away = True
                 continue
             self.heard()
             if away:
                 log.warning("the API server is back")
                 away = False
+                self._known.hurry()
                 self._queue.hurry()
                 self.soon()
 
@@ -142,47 +171,23 @@ class Resync:
             self._settle()
 
     def _settle(self) -> None:
-        if not self._cache.nodes.settle():
+        nodes = self._known.nodes
+        if not nodes.settle():
             return
-        self._metrics.inventory(self._cache.nodes.inventory)
+        self._metrics.inventory(nodes.inventory)
         log.info(
             "inventory %d: %d pools; deciding %d LLMDeployments again",
-            self._cache.nodes.version, len(self._cache.nodes.inventory.pools), len(self._cache),
-        )  # fmt: skip
+            nodes.version,
+            len(nodes.inventory.pools),
+            len(self._cache),
+        )
         for name in self._cache.names():
             self._queue.add(name)
 
     async def _list(self) -> None:
-        """Nodes and namespaces first: what is decided on them comes last."""
-        cache = self._cache
-        cache.nodes.list_begins()
-        nodes = cache.nodes.names()
-        async for page in self._client.pages(NODES, chunk=NODES_PER_PAGE):
-            self.heard()
-            for node in page.items:
-                nodes.discard(name_of(node)[1])
-                self._take(cache.nodes.put, node)
-            del page
-            await asyncio.sleep(0)
-        for gone in nodes:
-            cache.nodes.drop(gone)
-
-        namespaces = cache.modes.names()
-        changed: set[str] = set()
-        async for page in self._client.pages(NAMESPACES, label_selector=POLICY_LABEL):
-            for namespace in page.items:
-                name = name_of(namespace)[1]
-                namespaces.discard(name)
-                if cache.modes.put(namespace):
-                    changed.add(name)
-        changed |= {name for name in namespaces if cache.modes.drop(name)}
-
-        await self._refetch_documents()
+        await self._known.first_lists()
         self._settle()
         await self._list_objects()
-        for namespace_name in changed:
-            for object_name in cache.in_namespace(namespace_name):
-                self._queue.add(object_name)
 
     async def _list_objects(self) -> None:
         cache = self._cache
@@ -193,7 +198,7 @@ class Resync:
             for obj in page.items:
                 name = name_of(obj)
                 known.discard(name)
-                self._take(cache.put, obj)
+                self._put(obj)
                 self._queue.add(name)
             last = int(page.resource_version or 0)
             del page
@@ -203,18 +208,8 @@ class Resync:
             if entry is not None and entry.version <= last:
                 self._reconciler.forget(name)
 
-    async def _refetch_documents(self) -> None:
-        """What is kept of ConfigMaps, anew: a deletion may have been missed."""
-        for name in self._documents.names():
-            before = await self._documents.get(name)
-            self._documents.forget(name)
-            referrers = self._cache.referrers(name)
-            if referrers and await self._documents.get(name) != before:
-                for referrer in referrers:
-                    self._queue.add(referrer)
-
-    def _take(self, take: Callable[[dict[str, object]], object], obj: dict[str, object]) -> None:
+    def _put(self, obj: Json) -> None:
         try:
-            take(obj)
+            self._cache.put(obj)
         except Exception:
             log.exception("%s could not be taken in", "/".join(name_of(obj)))

@@ -8,19 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.decision.policy import policy_of
-from plimsoll.workloads.llmdeployment import Missing, override_reason, pick
+from plimsoll.workloads.llmdeployment import Missing, override_reason
 from plimsoll.workloads.llmdeployment import request as read_request
-from plimsoll_operator.controller.cache import unpack
-from plimsoll_operator.controller.documents import ABSENT, Document
+from plimsoll_operator.cluster.documents import ABSENT, Document, read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Policy
     from plimsoll.inventory.pools import Inventory
-    from plimsoll_operator.controller.cache import Cache, Entry
+    from plimsoll.workloads.llmdeployment import Documents
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +42,14 @@ class Identity:
 class Inputs:
     """Everything that one decision and its status are made of.
 
-    override: the reason in the override annotation, empty where there is none.
-    previous: the status as it was read.
+    override: the reason in the override annotation, empty if there is none.
     """
 
+    identity: Identity
     request: Request
     inventory: Inventory
     policy: Policy
-    generation: int
     override: str
-    previous: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +62,12 @@ class OneDocument:
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key of a ConfigMap, or what is missing, in admission's words."""
-        if (namespace, name) != (self.namespace, self.name) or not self.document.exists:
-            return Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
-        return pick(name, key, self.document.packed, self.document.text)
+        mine = (namespace, name) == (self.namespace, self.name)
+        return read(self.document if mine else ABSENT, namespace, name, key)
 
 
-def identify(entry: Entry) -> Identity | None:
-    """Which object an entry is; None where it is being deleted."""
-    obj = unpack(entry.packed)
+def identify(obj: Mapping[str, Any]) -> Identity | None:
+    """Which object it is; None if it is being deleted."""
     metadata = obj["metadata"]
     if metadata.get("deletionTimestamp"):
         return None
@@ -89,16 +83,18 @@ def identify(entry: Entry) -> Identity | None:
     )
 
 
-def snapshot(cache: Cache, entry: Entry, document: Document = ABSENT) -> Inputs:
-    """The inputs of one decision. document: the ConfigMap that the entry refers to."""
-    obj = unpack(entry.packed)
-    metadata = obj["metadata"]
-    namespace = str(metadata.get("namespace", ""))
+def snapshot(
+    obj: Mapping[str, Any],
+    identity: Identity,
+    inventory: Inventory,
+    policy: Policy,
+    documents: Documents,
+) -> Inputs:
+    """The inputs of one decision on an object. documents: the ConfigMaps that it may refer to."""
     return Inputs(
-        request=read_request(obj, OneDocument(namespace, entry.refers_to, document)),
-        inventory=cache.nodes.inventory,
-        policy=policy_of(namespace, cache.modes.get(namespace)),
-        generation=int(metadata.get("generation") or 0),
+        identity=identity,
+        request=read_request(obj, documents),
+        inventory=inventory,
+        policy=policy,
         override=override_reason(obj),
-        previous=obj.get("status") or {},
     )

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import plimsoll
 from plimsoll.engines.base import TermName
+from plimsoll.report.as_data import alternative_dict, placement_dict
 from plimsoll.units import GB, ceil_div, ceil_mib, floor_mib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from plimsoll.decision.verdict import Alternative, Placement, Verdict
+    from plimsoll.decision.verdict import Verdict
     from plimsoll.engines.base import Estimate
 
 LONGEST_TEXT: Final = 1024
@@ -26,7 +27,7 @@ MOST_FLAGS: Final = 64
 
 
 def shortened(text: str, most: int = LONGEST_TEXT) -> str:
-    """The text, elided where it is longer than that many characters."""
+    """The text, elided if it is longer than that many characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -59,59 +60,35 @@ def _of_one_gpu(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def placement_fields(placement: Placement) -> dict[str, Any]:
-    """``status.placement``: enough to run one replica."""
-    split = placement.parallelism
-    return {
-        "accelerator": placement.accelerator,
-        "gpusPerReplica": placement.gpus_per_replica,
-        "nodesPerReplica": placement.nodes_per_replica,
-        "totalGPUs": placement.total_gpus,
-        "parallelism": {
-            "tensor": split.tensor,
-            "pipeline": split.pipeline,
-            "data": split.data,
-            "expert": split.expert,
-        },
-        "resources": {placement.resource: str(placement.gpus_per_node)},
-        "nodeSelector": dict(placement.node_selector),
-        "tolerations": list(_tolerations(placement.tolerations)),
-        "engineArgs": [shortened(flag) for flag in placement.engine_args[:MOST_FLAGS]],
-        "reason": shortened(placement.reason),
-    }
-
-
-def _tolerations(given: Iterable[tuple[str, str, str, str]]) -> Iterable[dict[str, str]]:
-    for key, operator, value, effect in given:
-        fields = {"key": key, "operator": operator, "value": value, "effect": effect}
-        yield {name: text for name, text in fields.items() if text}
-
-
-def alternative_fields(alternative: Alternative) -> dict[str, Any]:
-    """One item of ``status.alternatives``: changes that, made together, make it fit."""
-    return {
-        "changes": [{"path": c.path, "value": shortened(c.value)} for c in alternative.changes],
-        "accelerator": alternative.accelerator,
-        "gpusPerReplica": alternative.gpus_per_replica,
-        "requiredPerGPU": ceil_mib(alternative.required),
-        "usablePerGPU": floor_mib(alternative.usable),
-        "available": alternative.available,
-    }
+def _cut(value: Any) -> Any:
+    """The same data with every text as long as the CRD allows."""
+    if isinstance(value, str):
+        return shortened(value)
+    if isinstance(value, dict):
+        return {key: _cut(inside) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [_cut(inside) for inside in value]
+    return value
 
 
 def result_fields(verdict: Verdict) -> dict[str, Any]:
-    """Everything in the status that follows from the verdict but the conditions."""
+    """Everything in the status that follows from the verdict, except the conditions."""
     fields: dict[str, Any] = {"estimate": estimate_fields(verdict)}
     if verdict.placement is not None:
-        fields["placement"] = placement_fields(verdict.placement)
+        placement = placement_dict(verdict.placement)
+        placement["engineArgs"] = placement["engineArgs"][:MOST_FLAGS]
+        fields["placement"] = _cut(placement)
     if verdict.alternatives:
         chosen = verdict.alternatives[:MOST_ALTERNATIVES]
-        fields["alternatives"] = [alternative_fields(alternative) for alternative in chosen]
+        fields["alternatives"] = [
+            _cut(alternative_dict(alternative, verdict.places, ceil_mib, floor_mib))
+            for alternative in chosen
+        ]
     return fields
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON merge patch (RFC 7386) that makes `old` into `new`; empty where they are equal."""
+    """The JSON merge patch (RFC 7386) that makes `old` into `new`; empty if they are equal."""
     patch: dict[str, Any] = {key: None for key in old if key not in new}
     for key, value in new.items():
         before = old.get(key)

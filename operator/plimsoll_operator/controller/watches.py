@@ -1,7 +1,8 @@
-"""kopf, as we want it, in a thread and a loop of its own.
+"""kopf, as we want it, in a thread and a loop of its own; no other module knows it.
 
 In its own: at its end kopf cancels every task of its loop that it did not start, and takes signals
-for itself. It must not know what is watched for; `handlers` are registered with it.
+for itself. It is given one handler of events and none that make it write: no create, update or
+delete handlers, no daemons, no timers, so no finalizers and no annotations on anybody's objects.
 """
 
 from __future__ import annotations
@@ -15,11 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import kopf
 
-from plimsoll.api_group import GROUP, POLICY_LABEL
+from plimsoll.api_group import GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.objects import Json, Resource
+
+    Take = Callable[[Json, bool, bool], None]
+    """Told of an object, whether it is gone, and whether kopf lists again."""
 
 _NAME: Final[Any] = "plimsoll"
 """Who we are among kopf's peers, of which there are none; else it asks for the user's name, which
@@ -55,7 +61,7 @@ class NoDiffs(kopf.DiffBaseStorage):
 
 
 class NoProgress(kopf.ProgressStorage):
-    """Nowhere to keep the progress of handlers that there are none of."""
+    """Nowhere to keep the progress of handlers, of which there are none."""
 
     def fetch(self, **_: Any) -> None:
         """Nothing was kept."""
@@ -95,8 +101,6 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 5
     settings.watching.reconnect_backoff = 0.5
     settings.watching.chunk_size = 50
-    settings.watching.label_selectors["", "v1", "namespaces"] = POLICY_LABEL
-    settings.watching.field_selectors["", "v1", "configmaps"] = "metadata.name!=kube-root-ca.crt"
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = Backoffs()
@@ -109,12 +113,47 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
+async def _connection(client: Client) -> kopf.ConnectionInfo:
+    """The very address and credentials that our own client uses."""
+    configuration = client.configuration
+    header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+    scheme, _, token = (header or "").partition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        insecure=not configuration.verify_ssl,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+    )
+
+
+def in_loop(take: Take, loop: asyncio.AbstractEventLoop) -> Any:
+    """A handler of kopf's events that has them taken in by the thread of another loop."""
+    streaming = False
+
+    async def on_event(event: Any, **_: Any) -> None:
+        nonlocal streaming
+        listed_again = event["type"] is None and streaming
+        streaming = event["type"] is not None
+        gone = event["type"] == "DELETED"
+        with contextlib.suppress(RuntimeError):  # our loop has ended: so will the process
+            loop.call_soon_threadsafe(take, event["object"], gone, listed_again)
+
+    return on_event
+
+
 class Watches:
     """One run of kopf, in a thread of its own. `stop` may be called from any thread."""
 
-    def __init__(self, registry: kopf.OperatorRegistry, running: threading.Event) -> None:
-        """registry: of handlers and login; running: set while kopf watches."""
-        self._registry, self._running = registry, running
+    def __init__(
+        self, client: Client, resource: Resource, take: Take, running: threading.Event
+    ) -> None:
+        """resource: the kind to watch. take: told of its events in the thread of the loop that
+        `run` is called in. running: set while kopf watches."""
+        self._client, self._resource, self._take = client, resource, take
+        self._running = running
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = asyncio.Event()
         self._never = False
@@ -126,6 +165,7 @@ class Watches:
         its time over a watch that has just begun.
         """
         loop = asyncio.get_running_loop()
+        registry = self._registry(loop)
         ended: asyncio.Future[None] = loop.create_future()
 
         def tell(error: BaseException | None) -> None:
@@ -139,7 +179,7 @@ class Watches:
         def target() -> None:
             error: BaseException | None = None
             try:
-                asyncio.run(self._operate())
+                asyncio.run(self._operate(registry))
             except Exception as raised:
                 error = raised
             finally:
@@ -150,12 +190,22 @@ class Watches:
         threading.Thread(target=target, name="kopf", daemon=True).start()
         await ended
 
-    async def _operate(self) -> None:
+    def _registry(self, loop: asyncio.AbstractEventLoop) -> kopf.OperatorRegistry:
+        async def login(**_: Any) -> kopf.ConnectionInfo:
+            return await _connection(self._client)
+
+        resource, registry = self._resource, kopf.OperatorRegistry()
+        where = (resource.group, resource.version, resource.plural)
+        kopf.on.login(registry=registry, id="login")(login)
+        kopf.on.event(*where, registry=registry, id=resource.plural)(in_loop(self._take, loop))
+        return registry
+
+    async def _operate(self, registry: kopf.OperatorRegistry) -> None:
         self._loop = asyncio.get_running_loop()
         if self._never:
             return
         await kopf.operator(
-            registry=self._registry,
+            registry=registry,
             settings=kopf_settings(),
             identity=_NAME,
             standalone=True,

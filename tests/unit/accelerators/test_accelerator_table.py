@@ -67,6 +67,7 @@ def test_an_unknown_name_is_none_and_its_neighbours_are_named() -> None:
     assert "nvidia-h100-80gb" in suggest("nvidia-h1000-80gb")
 
 
+@pytest.mark.sweep
 @given(st.text(max_size=400))
 def test_no_name_breaks_the_search(name: str) -> None:
     found = find(name)

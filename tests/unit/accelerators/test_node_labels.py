@@ -223,11 +223,27 @@ KEYS = st.sampled_from(
 )  # fmt: skip
 VALUES = st.one_of(
     st.text(max_size=70),
-    st.sampled_from(["NVIDIA-L4", "nvidia-l4", "Tesla-T4", "23034", "a100", "74a1", "192G",
-                     "NVIDIA-A30-MIG-1g.6gb", "1g.5gb", "-MIG-1g.5gb", "x-MIG-", "0", "²"]),
-)  # fmt: skip
+    st.sampled_from(
+        [
+            "NVIDIA-L4",
+            "nvidia-l4",
+            "Tesla-T4",
+            "23034",
+            "a100",
+            "74a1",
+            "192G",
+            "NVIDIA-A30-MIG-1g.6gb",
+            "1g.5gb",
+            "-MIG-1g.5gb",
+            "x-MIG-",
+            "0",
+            "²",
+        ]
+    ),
+)
 
 
+@pytest.mark.sweep
 @given(st.dictionaries(KEYS, VALUES))
 def test_no_labels_break_it_and_none_make_memory_out_of_nothing(labels: dict[str, str]) -> None:
     for said in (recognise(labels), mig_resource(labels, "nvidia.com/mig-1g.10gb")):

@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
 import checkpoint_files as files
-from checkpoint_files import Maker, base
-from plimsoll.cli import cli
+from checkpoint_files import Maker
+from commands import as_json, run
+from configs import LLAMA_8B
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LLAMA: Final = base(
-    "llama", hidden_size=4096, intermediate_size=14336, num_hidden_layers=32,
-    num_attention_heads=32, num_key_value_heads=8, vocab_size=128256,
-    max_position_embeddings=8192,
-)  # fmt: skip
+LLAMA: Final = LLAMA_8B | {"max_position_embeddings": 8192}
 AWQ: Final = {"quant_method": "awq", "bits": 4, "group_size": 128}
-
-
-def run(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), prog_name="plimsoll")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def as_json(*arguments: str) -> Any:
-    return json.loads(run(*arguments, "-o", "json").stdout)
 
 
 @pytest.fixture
@@ -73,18 +58,24 @@ def test_what_headers_say_of_packed_weights_reaches_admission_in_a_configmap(
 ) -> None:
     exported = run("models", "export", str(awq), "--name", "tuned", "-n", "chat")
     assert exported.exit_code == 0
-    wanted = {"apiVersion": "plimsoll.dev/v1alpha1", "kind": "LLMDeployment",
-              "metadata": {"name": "tuned", "namespace": "chat"},
-              "spec": {"model": {"configMapRef": {"name": "tuned"}},
-                       "accelerator": {"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
-                       "engine": {"parallelism": {"tensor": 1}}}}  # fmt: skip
+    wanted = {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": "tuned", "namespace": "chat"},
+        "spec": {
+            "model": {"configMapRef": {"name": "tuned"}},
+            "accelerator": {"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
+            "engine": {"parallelism": {"tensor": 1}},
+        },
+    }
     manifest = tmp_path / "all.yaml"
     manifest.write_text(exported.stdout + "---\n" + yaml.safe_dump(wanted))
     checked = as_json("check", str(manifest))
     truth = tmp_path / "config.json"
     truth.write_text(json.dumps(LLAMA | {"quantization_config": AWQ}))
-    estimated = as_json("estimate", "--config", str(truth), "--gpu", "nvidia-l4", "--gpus", "1",
-                        "--tp", "1")  # fmt: skip
+    estimated = as_json(
+        "estimate", "--config", str(truth), "--gpu", "nvidia-l4", "--gpus", "1", "--tp", "1"
+    )
     (found,) = checked["results"] if isinstance(checked, dict) else checked
     figures = [
         [(term["name"], term["bytes"], term["known"]) for term in said["estimate"]["terms"]]
@@ -112,8 +103,14 @@ def test_a_gguf_file_needs_no_config(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     import gguf_files
 
-    path = gguf_files.write(tmp_path / "m.gguf", "llama", gguf_files.keys(LLAMA),
-                            gguf_files.dense(LLAMA), words=128256, default="Q4_K")  # fmt: skip
+    path = gguf_files.write(
+        tmp_path / "m.gguf",
+        "llama",
+        gguf_files.keys(LLAMA),
+        gguf_files.dense(LLAMA),
+        words=128256,
+        default="Q4_K",
+    )
     shown = as_json("models", "show", str(path))
     assert shown["parameters"] == as_json("models", "show", "meta-llama/Llama-3.1-8B")["parameters"]
     result = run("estimate", str(path), "--gpu", "nvidia-l4")

@@ -12,44 +12,33 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders import gpu_node
-from plimsoll.cli import COMMANDS, cli
+from commands import as_json, run
+from configs import LLAMA_8B
+from plimsoll.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLES = ROOT / "deploy" / "samples"
-LLAMA = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 4096,
-    "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
-    "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16", "tie_word_embeddings": False,
-}  # fmt: skip
-
-
-def run(*arguments: str, stdin: str | bytes | None = None) -> Result:
-    result = CliRunner().invoke(cli, list(arguments), input=stdin, prog_name="plimsoll")
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def as_json(*arguments: str, stdin: str | None = None) -> Any:
-    return json.loads(run(*arguments, "-o", "json", stdin=stdin).stdout)
 
 
 def manifest(name: str = "m", namespace: str = "chat", **spec: Any) -> dict[str, Any]:
-    return {"apiVersion": "plimsoll.dev/v1alpha1", "kind": "LLMDeployment",
-            "metadata": {"name": name, "namespace": namespace}, "spec": spec}  # fmt: skip
+    return {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
 
 
 FITS = manifest("fits", model={"uri": "hf://Qwen/Qwen2.5-7B-Instruct"})
 REFUSED = manifest(
-    "refused", model={"uri": "hf://meta-llama/Llama-3.3-70B-Instruct"},
+    "refused",
+    model={"uri": "hf://meta-llama/Llama-3.3-70B-Instruct"},
     accelerator={"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
-)  # fmt: skip
+)
 
 
 # check
@@ -74,6 +63,21 @@ def test_check_of_what_does_not_fit_says_why_and_what_would_and_ends_with_1() ->
         assert words in result.stdout
 
 
+def test_check_names_an_override_and_does_not_count_it() -> None:
+    annotations = {"plimsoll.dev/override": "approved by the board"}
+    overridden = {**REFUSED, "metadata": {**REFUSED["metadata"], "annotations": annotations}}
+    text = yaml.safe_dump(overridden)
+    result = run("check", "-", stdin=text)
+    assert result.exit_code == 1
+    assert "REFUSED" in result.stdout
+    assert (
+        "overridden by annotation (if whoever applies it may override): approved by the board"
+    ) in result.stdout
+    assert as_json("check", "-", stdin=text)["results"][0]["override"] == "approved by the board"
+    assert "overridden by" not in run("check", "-", "--policy", "warn", stdin=text).stdout
+    assert as_json("check", "-", stdin=yaml.safe_dump(REFUSED))["results"][0]["override"] is None
+
+
 def test_check_of_a_folder_judges_every_document_of_every_file() -> None:
     result = run("check", str(SAMPLES))
     assert result.exit_code == 1
@@ -90,8 +94,11 @@ def test_one_refused_document_among_several_in_a_file_ends_with_1() -> None:
 
 @pytest.mark.parametrize(("mode", "code"), [("enforce", 1), ("warn", 0), ("audit", 0)])
 def test_a_namespace_among_the_manifests_sets_the_policy(mode: str, code: int) -> None:
-    namespace = {"apiVersion": "v1", "kind": "Namespace",
-                 "metadata": {"name": "chat", "labels": {"plimsoll.dev/policy": mode}}}  # fmt: skip
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "chat", "labels": {"plimsoll.dev/policy": mode}},
+    }
     assert run("check", "-", stdin=yaml.safe_dump_all([namespace, REFUSED])).exit_code == code
 
 
@@ -100,9 +107,12 @@ def test_the_policy_option_holds_where_no_namespace_says_otherwise() -> None:
 
 
 def test_a_config_map_among_the_manifests_is_the_model() -> None:
-    config_map = {"apiVersion": "v1", "kind": "ConfigMap",
-                  "metadata": {"name": "mine", "namespace": "chat"},
-                  "data": {"config.json": json.dumps(LLAMA)}}  # fmt: skip
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "mine", "namespace": "chat"},
+        "data": {"config.json": json.dumps(LLAMA_8B)},
+    }
     asks = manifest(model={"configMapRef": {"name": "mine"}})
     answer = as_json("check", "-", stdin=yaml.safe_dump_all([config_map, asks]))
     assert answer["results"][0]["model"]["parameters"] == 8030261248
@@ -161,8 +171,18 @@ def test_no_bytes_make_check_crash(data: bytes) -> None:
 def test_estimate_shows_every_term_and_what_it_is_known_from() -> None:
     result = run("estimate", "Qwen/Qwen3-32B", "--gpu", "nvidia-h100-80gb", "--tp", "2")
     assert result.exit_code == 0
-    for words in ("weights", "KV cache", "activation peak", "non-torch", "CUDA graphs", "needs",
-                  "has", "exact", "modelled", "rule of thumb: 79 GB"):  # fmt: skip
+    for words in (
+        "weights",
+        "KV cache",
+        "activation peak",
+        "non-torch",
+        "CUDA graphs",
+        "needs",
+        "has",
+        "exact",
+        "modelled",
+        "rule of thumb: 79 GB",
+    ):
         assert words in result.stdout
 
 
@@ -188,7 +208,7 @@ def test_the_rule_of_thumb_is_168_gb_for_70b_at_16_bits_and_42_at_4() -> None:
 
 def test_estimate_takes_a_config_file(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(LLAMA))
+    config.write_text(json.dumps(LLAMA_8B))
     answer = as_json("estimate", "--config", str(config), "--gpu", "nvidia-l4")
     assert answer["model"]["parameters"] == 8030261248
 
@@ -236,7 +256,7 @@ def test_models_show_has_the_exact_parameter_count_as_an_integer() -> None:
 
 def test_models_show_reads_a_config_file_too(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(LLAMA))
+    config.write_text(json.dumps(LLAMA_8B))
     assert as_json("models", "show", "--config", str(config))["parameters"] == 8030261248
 
 
@@ -320,9 +340,10 @@ def test_a_pipe_gets_plain_text_and_a_terminal_gets_bars() -> None:
     assert "█".encode() not in process(*arguments).stdout
     leader, follower = pty.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-m", "plimsoll.cli", *arguments], stdout=follower,
+        [sys.executable, "-m", "plimsoll.cli", *arguments],
+        stdout=follower,
         env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "160"},
-    )  # fmt: skip
+    )
     os.close(follower)
     shown = b""
     try:
@@ -340,14 +361,16 @@ def test_a_model_type_that_nobody_knows_is_warned_about_and_never_refused(tmp_pa
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "mine", "namespace": "chat"},
-        "data": {"config.json": json.dumps(LLAMA | {"model_type": "brand-new"})},
+        "data": {"config.json": json.dumps(LLAMA_8B | {"model_type": "brand-new"})},
     }
-    asks = manifest(model={"configMapRef": {"name": "mine"}},
-                    accelerator={"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
-                    engine={"maxModelLen": 131072})  # fmt: skip
+    asks = manifest(
+        model={"configMapRef": {"name": "mine"}},
+        accelerator={"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
+        engine={"maxModelLen": 131072},
+    )
     result = run("check", "-", stdin=yaml.safe_dump_all([config_map, asks]))
     assert result.exit_code == 0
     assert "warning" in result.stdout
     assert '"brand-new" is not known' in result.stdout
-    known = {**config_map, "data": {"config.json": json.dumps(LLAMA)}}
+    known = {**config_map, "data": {"config.json": json.dumps(LLAMA_8B)}}
     assert run("check", "-", stdin=yaml.safe_dump_all([known, asks])).exit_code == 1

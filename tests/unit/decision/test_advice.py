@@ -31,6 +31,8 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Alternative, Decision
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.models.quantization_config import stored
+from plimsoll.paths import Field
+from worded import changes_in
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
@@ -43,7 +45,7 @@ def advised(of: Request, inventory: Inventory = NO_INVENTORY) -> tuple[Alternati
 
 
 def said(of: Request) -> list[str]:
-    return [" + ".join(f"{c.path}: {c.value}" for c in a.changes) for a in advised(of)]
+    return [changes_in(a) for a in advised(of)]
 
 
 def test_a_context_that_is_too_long_is_shortened_to_the_longest_that_fits() -> None:
@@ -108,8 +110,13 @@ def test_fp8_cache_is_advised_only_where_the_gpu_computes_in_fp8() -> None:
 
 
 def test_fewer_sequences_at_once_are_advised_but_never_fewer_than_the_workload_asks() -> None:
-    of = on(L4, model=model("acme/10b", parameters=9_500_000_000, layers=20, kv_heads=1),
-            tensor=1, max_model_len=2048, max_num_seqs=1024)  # fmt: skip
+    of = on(
+        L4,
+        model=model("acme/10b", parameters=9_500_000_000, layers=20, kv_heads=1),
+        tensor=1,
+        max_model_len=2048,
+        max_num_seqs=1024,
+    )
     assert any(s.startswith("spec.engine.maxNumSeqs") for s in said(of))
     asked = on(L4, model=of.model, tensor=1, max_model_len=2048, max_num_seqs=1024, concurrent=1024)
     assert not any("maxNumSeqs" in s for s in said(asked))
@@ -140,7 +147,7 @@ def test_utilization_is_raised_only_to_what_engines_start_with() -> None:
         for t in range(60, 76)
         for a in advised(on(A100, model=model(parameters=t * 10**9), tensor=2))
     ]
-    shares = [c.value for a in close for c in a.changes if c.path.endswith("Utilization")]
+    shares = [c.value for a in close for c in a.changes if c.field is Field.UTILIZATION]
     assert shares
     assert all(0.92 < float(share) <= 0.95 for share in shares)
 

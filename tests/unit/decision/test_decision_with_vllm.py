@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,19 +18,31 @@ from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative,
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.models.resolve import resolve
 from plimsoll.report import messages
-from worded import problems_in
+from plimsoll.report.nodes import nodes_message, placement_reason
+from plimsoll.units import GIB
+from plimsoll.workloads.llmdeployment import PLACES
+from worded import changes_in, problems_in, warnings_in
+
+if TYPE_CHECKING:
+    from plimsoll.inventory.pools import Inventory
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
 
-def asking(name: str, workload: Workload | None = None, length: int | None = None,
-           tensor: int | None = None, **wanted: Any) -> Request:  # fmt: skip
+def asking(
+    name: str,
+    workload: Workload | None = None,
+    length: int | None = None,
+    tensor: int | None = None,
+    **wanted: Any,
+) -> Request:
     return Request(
         resolve(uri=f"hf://{name}"),
         EngineSettings(max_model_len=length),
         workload or Workload(),
         Wanted(**wanted, split=AskedSplit(tensor)),
         name="chat/model",
+        places=PLACES,
     )
 
 
@@ -43,7 +55,7 @@ def test_a_70b_model_takes_four_a100s_of_80_gb_at_32k() -> None:
         4,
     )
     assert "--tensor-parallel-size" in " ".join(found.placement.engine_args)
-    assert found.placement.reason.startswith("smallest count that fits: 2 ")
+    assert placement_reason(found.placement).startswith("smallest count that fits: 2 ")
     assert found.rule_of_thumb is not None
     assert found.rule_of_thumb.gpus == 2
 
@@ -90,8 +102,11 @@ def test_every_kind_of_model_is_placed_and_every_alternative_holds(name: str) ->
     assert found.estimate is not None
     assert found.estimate.required_high <= found.estimate.usable
     for accelerator in ("nvidia-l4", "nvidia-a100-80gb", "nvidia-h100-80gb"):
-        tight = replace(of, wanted=Wanted(allowed=(accelerator,), gpus_per_replica=1),
-                        workload=Workload(concurrent=64))  # fmt: skip
+        tight = replace(
+            of,
+            wanted=Wanted(allowed=(accelerator,), gpus_per_replica=1),
+            workload=Workload(concurrent=64),
+        )
         verdict = decide(tight)
         assert verdict.decision is not Decision.DENY or verdict.short_by > 0
         for alternative in verdict.alternatives:
@@ -125,6 +140,59 @@ def test_every_accelerator_of_the_table_is_answered_for() -> None:
         assert found.accelerator == accelerator.name
 
 
+def test_advice_names_the_uri_of_another_checkpoint_if_the_catalogue_has_one() -> None:
+    found = decide(asking(LLAMA, length=8192, allowed=("nvidia-a100-80gb",), gpus_per_replica=1))
+    uri = "spec.model.uri: hf://RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16"
+    assert uri in [changes_in(alternative) for alternative in found.alternatives]
+
+
+def test_a_revision_that_would_fit_if_it_is_as_described_is_let_in_with_a_warning() -> None:
+    of = asking(LLAMA, length=8192, allowed=("nvidia-a100-80gb",), gpus_per_replica=1)
+    at_revision = resolve(uri=f"hf://{LLAMA}", revision="awq", quantization="awq")
+    found = decide(replace(of, model=at_revision))
+    assert (found.decision, found.reason) == (Decision.WARN, Reason.UNKNOWN_MODEL)
+    assert "whether it is so at the revision that is asked for is not known" in " ".join(
+        warnings_in(found)
+    )
+    assert "if the model is as it is described" in messages.fits_message(of, found)
+    assert "within the estimate's error" not in " ".join(messages.warning(of, found))
+
+
+OFFLOADING = EngineSettings(max_model_len=8192, cpu_offload=200 * GIB)
+
+
+def hosts(memory: str) -> Inventory:
+    """One node with eight H100 that says so much of its own memory; nothing if that is empty."""
+    node = gpu_node("h", "h100-80gb")
+    node["status"]["allocatable"] = {**node["status"]["allocatable"], "memory": memory}
+    return read_nodes([node])
+
+
+def offloading() -> Request:
+    of = asking(LLAMA, allowed=("nvidia-h100-80gb",), gpus_per_replica=1)
+    return replace(of, engine=OFFLOADING)
+
+
+def test_weights_in_host_memory_are_told_of_unless_the_nodes_say_that_they_have_it() -> None:
+    told = [text for text in warnings_in(decide(offloading(), hosts(""))) if "host memory" in text]
+    assert told == [
+        "spec.engine.cpuOffload: takes 134571Mi of host memory on every node, "
+        "which is not known to be there"
+    ]
+    enough = decide(offloading(), hosts("2000Gi"))
+    assert enough.capacity is Capacity.AVAILABLE
+    assert [text for text in warnings_in(enough) if "host memory" in text] == []
+
+
+def test_a_node_without_that_host_memory_is_not_used_and_never_the_reason_of_a_refusal() -> None:
+    small = decide(offloading(), hosts("64Gi"))
+    assert small.decision is decide(offloading()).decision is Decision.ALLOW
+    assert small.capacity is Capacity.NO_NODES
+    assert "its nodes have 65536Mi of host memory, cpuOffload takes 134571Mi" in nodes_message(
+        small
+    )
+
+
 def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> None:
     of = asking(LLAMA, length=32768, allowed=("nvidia-a100-80gb", "nvidia-h100-80gb"))
     a100, h100 = gpu_node("a", "a100-80gb"), gpu_node("h", "h100-80gb")
@@ -144,14 +212,16 @@ def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> N
 def serving(engine: EngineSettings, model: str = "meta-llama/Llama-3.1-8B-Instruct") -> Request:
     """On one L4 of 24 GB, where there is little to spare."""
     wanted = Wanted(allowed=("nvidia-l4",), split=AskedSplit(tensor=1))
-    return Request(resolve(uri=f"hf://{model}"), engine, Workload(), wanted, name="chat/model")
+    return Request(
+        resolve(uri=f"hf://{model}"), engine, Workload(), wanted, name="chat/model", places=PLACES
+    )
 
 
 def ways_out(of: Request) -> list[str]:
     found = decide(of).alternatives
     for alternative in found:
         assert decide(apply(of, alternative.changes)).decision is Decision.ALLOW
-    return [" + ".join(f"{c.path}: {c.value}" for c in a.changes) for a in found]
+    return [changes_in(a) for a in found]
 
 
 def test_too_many_adapters_are_advised_down_to_as_many_as_fit() -> None:

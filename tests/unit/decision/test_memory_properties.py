@@ -6,8 +6,6 @@ byte is lost where bytes become MiB or GiB.
 
 from __future__ import annotations
 
-import statistics
-import time
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -27,6 +25,7 @@ from plimsoll.units import GIB, MIB, ceil_mib, floor_mib, gib_down, gib_up, pars
 if TYPE_CHECKING:
     from plimsoll.models.catalogue import Entry
 
+pytestmark = pytest.mark.sweep
 VLLM = engine("vllm")
 ENTRIES = tuple(catalogue.load())
 H200 = Accelerator("h200", "H200", 143771 * MIB, "nvidia.com/gpu", "hopper", (9, 0), 8)
@@ -212,18 +211,3 @@ def test_a_need_is_rounded_up_and_a_possession_down_by_less_than_one_unit(size: 
 def test_whole_mebibytes_lose_nothing(count: int) -> None:
     assert parse_memory(f"{count}Mi") == count * MIB
     assert ceil_mib(count * MIB) == floor_mib(count * MIB) == f"{count}Mi"
-
-
-@pytest.mark.parametrize("version", ["0.11.0", "0.33.0"])
-def test_an_estimate_of_a_known_model_takes_less_than_a_millisecond(version: str) -> None:
-    runs = []
-    for entry in ENTRIES:
-        own = entry.architecture
-        said = EngineSettings(version=version)
-        VLLM.estimate(own, said, Workload(), Parallelism(), H200)
-        for length in (1024, 2048, 4096):
-            said = EngineSettings(version=version, max_model_len=min(length, own.max_model_len))
-            start = time.perf_counter()
-            VLLM.estimate(own, said, Workload(), Parallelism(), H200)
-            runs.append(time.perf_counter() - start)
-    assert statistics.median(runs) < 0.001

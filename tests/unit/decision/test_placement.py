@@ -33,6 +33,7 @@ from plimsoll.decision.splits import layout
 from plimsoll.decision.verdict import Capacity, Placement, Verdict
 from plimsoll.engines.base import Parallelism
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory, NodeFacts, Offer, SetAside, pools
+from plimsoll.report.nodes import nodes_message, placement_reason
 from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
@@ -52,20 +53,20 @@ def placed(of: Request, inventory: Inventory = NO_INVENTORY) -> Placement:
 def test_the_smallest_count_that_fits_is_planned_and_says_why_not_less() -> None:
     p = placed(on(L4))
     assert (p.gpus_per_replica, p.parallelism) == (8, Parallelism(8))
-    assert p.reason == "smallest count that fits: 4 is short by 17.0 GiB per GPU, 8 fits"
+    assert placement_reason(p) == "smallest count that fits: 4 is short by 17.0 GiB per GPU, 8 fits"
 
 
 def test_one_gpu_is_planned_where_one_is_enough() -> None:
     p = placed(on(H100, model=SMALL))
     assert p.gpus_per_replica == 1
-    assert p.reason.startswith("1 fits, with ")
+    assert placement_reason(p).startswith("1 fits, with ")
 
 
 def test_a_model_too_large_for_a_node_is_spread_over_whole_nodes() -> None:
     p = placed(on(L4, model=model(parameters=180_000_000_000)))
     assert p.parallelism == Parallelism(tensor=8, pipeline=3)
     assert (p.gpus_per_node, p.nodes_per_replica, p.gpus_per_replica) == (8, 3, 24)
-    assert "16 is short by" in p.reason
+    assert "16 is short by" in placement_reason(p)
 
 
 def test_fewest_gpus_win_and_then_least_memory() -> None:
@@ -90,7 +91,7 @@ def test_a_pool_with_too_few_nodes_is_taken_only_where_no_other_holds_it() -> No
     assert alone.placement.accelerator == "nvidia-a100-80gb"
     assert alone.placement.nodes_per_replica == 2
     assert alone.capacity is Capacity.TOO_FEW
-    assert alone.capacity_message.startswith("2 nodes needed, 1 match")
+    assert nodes_message(alone).startswith("2 nodes needed, 1 match")
 
 
 def test_of_equal_pools_the_one_whose_nodes_are_ready_wins_then_the_name() -> None:
@@ -107,25 +108,25 @@ def test_no_node_that_holds_it_is_no_refusal_and_names_labels_and_nearest_nodes(
     assert found.capacity is Capacity.NO_NODES
     assert found.placement is not None
     assert found.placement.node_selector == ()
-    assert f"{GFD}=NVIDIA-H200" in found.capacity_message
-    assert "nvidia-l4-0" in found.capacity_message
-    assert "not among spec.accelerator.allowed" in found.capacity_message
-    assert "gpu-7 set aside: its labels contradict its capacity" in found.capacity_message
+    assert f"{GFD}=NVIDIA-H200" in nodes_message(found)
+    assert "nvidia-l4-0" in nodes_message(found)
+    assert "not among spec.accelerator.allowed" in nodes_message(found)
+    assert "gpu-7 set aside: its labels contradict its capacity" in nodes_message(found)
 
 
 def test_a_pool_that_is_too_small_says_by_how_much() -> None:
     found = verdict(request(max_model_len=32768, tensor=1), cluster(pool(L4)))
-    assert "does not fit" not in found.capacity_message
+    assert "does not fit" not in nodes_message(found)
     assert found.decision == "deny"
     fits = verdict(request(max_model_len=32768, tensor=2), cluster(pool(L4)))
     assert fits.capacity is Capacity.NO_NODES
-    assert "2 GPUs are short by" in fits.capacity_message
+    assert "2 GPUs are short by" in nodes_message(fits)
 
 
 def test_an_empty_cluster_says_that_it_has_no_gpu_node() -> None:
     found = verdict(on(H100), cluster())
     assert found.decision == "allow"
-    assert "the cluster has no GPU node" in found.capacity_message
+    assert "the cluster has no GPU node" in nodes_message(found)
 
 
 def test_a_users_node_selector_chooses_among_pools_and_stays_in_the_selector() -> None:
@@ -135,7 +136,7 @@ def test_a_users_node_selector_chooses_among_pools_and_stays_in_the_selector() -
     assert p.node_selector == ((GFD, "NVIDIA-A100-80GB"), ("zone", "west"))
     none = verdict(on(A100, node_selector=(("zone", "north"),)), cluster(east, west))
     assert none.capacity is Capacity.NO_NODES
-    assert "lacks the label zone=north" in none.capacity_message
+    assert "lacks the label zone=north" in nodes_message(none)
 
 
 def test_min_memory_leaves_out_smaller_accelerators() -> None:
@@ -270,6 +271,7 @@ def test_an_allowed_placement_holds_the_need_with_its_error(of: Request) -> None
         assert p.gpus_per_node * p.nodes_per_replica == p.gpus_per_replica
 
 
+@pytest.mark.sweep
 @given(REQUESTS.filter(lambda r: r.wanted.gpus_per_replica is None))
 def test_no_smaller_count_of_the_same_accelerator_fits(of: Request) -> None:
     found = verdict(of)
@@ -327,12 +329,12 @@ def test_a_users_label_that_only_some_nodes_of_a_pool_carry_counts_those_nodes()
     assert len(inventory.pools) == 1
     west = verdict(on(A100, replicas=4, node_selector=(("zone", "west"),)), inventory)
     assert west.capacity is Capacity.AVAILABLE
-    assert west.capacity_message.startswith("2 nodes match")
+    assert nodes_message(west).startswith("2 nodes match")
     east = verdict(on(A100, replicas=4, node_selector=(("zone", "east"),)), inventory)
     assert east.capacity is Capacity.TOO_FEW
     north = verdict(on(A100, node_selector=(("zone", "north"),)), inventory)
     assert north.capacity is Capacity.NO_NODES
-    assert "(a and 2 more): lacks the label zone=north" in north.capacity_message
+    assert "(a and 2 more): lacks the label zone=north" in nodes_message(north)
 
 
 def test_gpus_without_bfloat16_are_planned_on_only_where_they_are_named_or_there() -> None:
@@ -341,8 +343,10 @@ def test_gpus_without_bfloat16_are_planned_on_only_where_they_are_named_or_there
     tables = world(table=(old, L4))
     free, named = request(tiny, max_model_len=2048), on(old, model=tiny, max_model_len=2048)
     for of, inventory, wanted in (
-        (free, NO_INVENTORY, L4), (named, NO_INVENTORY, old), (free, cluster(pool(old)), old)
-    ):  # fmt: skip
+        (free, NO_INVENTORY, L4),
+        (named, NO_INVENTORY, old),
+        (free, cluster(pool(old)), old),
+    ):
         found = decide(of, inventory, knowledge=tables).placement
         assert found is not None
         assert found.accelerator == wanted.name

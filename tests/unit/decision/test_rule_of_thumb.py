@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.decision.rule_of_thumb import gpus_needed, rule_of_thumb
+from plimsoll.decision.by_size import gpus_needed, rule_of_thumb
 from plimsoll.units import GB, GIB
 
 

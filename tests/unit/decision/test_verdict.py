@@ -20,6 +20,7 @@ from decision_builders import (
     SMALL,
     VAGUE,
     PlainEngine,
+    architecture,
     cluster,
     model,
     on,
@@ -27,9 +28,10 @@ from decision_builders import (
     request,
     world,
 )
-from plimsoll.decision.decide import allowed_update, decide
+from plimsoll.decision.decide import decide
+from plimsoll.decision.policy import Mode, Outcome, Policy, no_worse, outcome
 from plimsoll.decision.request import Request, Wanted
-from plimsoll.decision.verdict import Capacity, Decision, Mode, Policy, Reason, Verdict
+from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
 from plimsoll.engines.base import AskedSplit, EngineSettings, Workload
 from plimsoll.errors import Problem
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
@@ -52,7 +54,7 @@ def verdict(
     return decide(of, inventory, knowledge=knowledge or world())
 
 
-def outcome(of: Request) -> tuple[Decision, Reason]:
+def said(of: Request) -> tuple[Decision, Reason]:
     found = verdict(of)
     return found.decision, found.reason
 
@@ -115,8 +117,8 @@ def test_weights_beyond_the_gpu_are_refused_whatever_flag_cannot_make_them_small
 
 
 def test_a_misfit_on_memory_that_is_not_certain_is_only_a_warning() -> None:
-    assert outcome(on(VAGUE, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
-    assert outcome(on(VAGUE, H100, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+    assert said(on(VAGUE, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+    assert said(on(VAGUE, H100, tensor=1)) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
     fits = verdict(on(VAGUE))
     assert fits.decision is Decision.ALLOW
     assert any("nominal" in text for text in warnings_in(fits))
@@ -233,31 +235,47 @@ def test_the_model_need_not_be_known_for_a_spec_to_be_wrong() -> None:
     assert paths(verdict(on("nope", model=UNKNOWN))) == ["spec.accelerator.allowed[0]"]
 
 
-# -- the hash ------------------------------------------------------------------------------------
+def test_no_replica_is_planned_on_more_gpus_than_a_spec_may_ask_for() -> None:
+    for most, parameters in ((4096, 10**14), (0, 10**15)):
+        found = verdict(on(A100, model=sized(parameters)))
+        assert found.reason is Reason.RULE_OF_THUMB
+        assert (found.placement.gpus_per_replica if found.placement else 0) <= most
+    layers = architecture(layers=1000, parameters=10**15)
+    huge = replace(BIG, architecture=layers, parameters=layers.parameters)
+    assert verdict(on(L4, model=huge)).placement is None
 
 
-def test_the_hash_is_of_request_model_constants_and_policy_and_of_nothing_else() -> None:
-    of = on(A100)
-    first = verdict(of).request_hash
-    assert first.startswith("sha256:")
-    assert len(first) == len("sha256:") + 32
-    assert verdict(of, cluster(pool(A100))).request_hash == first
-    assert verdict(replace(of, name="other/name")).request_hash == first
-    others = [
-        verdict(on(A100, max_model_len=1)).request_hash,
-        verdict(on(A100, concurrent=2)).request_hash,
-        verdict(on(H100)).request_hash,
-        verdict(on(A100, model=SMALL)).request_hash,
-        verdict(on(A100, version="0.19.0")).request_hash,
-        decide(of, policy=Policy(Mode.WARN), knowledge=world()).request_hash,
-        verdict(of, knowledge=world(table=(A100,))).request_hash,
-    ]
-    assert len({first, *others}) == len(others) + 1
+# -- what becomes of a denial --------------------------------------------------------------------
 
 
-def test_the_same_share_written_otherwise_is_the_same_request() -> None:
-    shares = {verdict(on(A100, utilization=Decimal(s))).request_hash for s in ("0.9", "0.900")}
-    assert len(shares) == 1
+@pytest.mark.parametrize(
+    ("mode", "then"),
+    [
+        (Mode.ENFORCE, Outcome.DENIED),
+        (Mode.WARN, Outcome.WARNED),
+        (Mode.AUDIT, Outcome.AUDITED),
+    ],
+)
+def test_a_mode_says_what_becomes_of_a_denial_and_of_nothing_else(
+    mode: Mode, then: Outcome
+) -> None:
+    denied, fits = verdict(on(H100, tensor=1)), verdict(on(H100))
+    doubted = verdict(on(H100, model=UNKNOWN))
+    policy = Policy(mode)
+    assert outcome(replace(denied, policy=policy)) is then
+    assert outcome(replace(fits, policy=policy)) is Outcome.ALLOWED
+    assert outcome(replace(doubted, policy=policy)) is Outcome.DOUBTED
+
+
+def test_an_override_lets_in_what_would_be_denied_and_changes_nothing_else() -> None:
+    denied = verdict(on(H100, tensor=1))
+    assert outcome(denied, overridden=True) is Outcome.OVERRIDDEN
+    assert outcome(replace(denied, policy=Policy(Mode.WARN)), overridden=True) is Outcome.WARNED
+    assert outcome(verdict(on(H100)), overridden=True) is Outcome.ALLOWED
+
+
+def test_only_a_denial_is_kept_out() -> None:
+    assert [one for one in Outcome if not one.let_in] == [Outcome.DENIED]
 
 
 # -- updates -------------------------------------------------------------------------------------
@@ -268,18 +286,20 @@ def test_an_update_may_fix_or_keep_a_failure_but_not_make_it_worse() -> None:
     worse = verdict(on(H100, tensor=1, concurrent=4))
     better = verdict(on(H100, tensor=1, max_model_len=4096))
     assert worse.short_by > bad.short_by > better.short_by > 0
-    assert allowed_update(bad, good)
-    assert allowed_update(bad, bad)
-    assert allowed_update(bad, better)
-    assert not allowed_update(bad, worse)
-    assert not allowed_update(good, bad)
+    assert no_worse(bad, good)
+    assert no_worse(bad, bad)
+    assert no_worse(bad, better)
+    assert not no_worse(bad, worse)
+    assert not no_worse(good, bad)
+    assert outcome(better, before=bad) is Outcome.NO_WORSE
+    assert outcome(worse, before=bad) is Outcome.DENIED
 
 
 def test_an_update_may_not_add_an_error_at_another_path() -> None:
     wrong = verdict(on("nope"))
-    assert allowed_update(wrong, verdict(on("nada")))
-    assert not allowed_update(wrong, verdict(on("nope", tensor=3)))
-    assert not allowed_update(wrong, verdict(on(H100, tensor=1)))
+    assert no_worse(wrong, verdict(on("nada")))
+    assert not no_worse(wrong, verdict(on("nope", tensor=3)))
+    assert not no_worse(wrong, verdict(on(H100, tensor=1)))
 
 
 # -- any request ---------------------------------------------------------------------------------
@@ -338,6 +358,7 @@ INVENTORIES = st.sampled_from(
 )
 
 
+@pytest.mark.sweep
 @settings(max_examples=400)
 @given(ANY_REQUEST | SANE_REQUEST, INVENTORIES)
 def test_no_request_makes_it_raise_and_every_denial_has_a_cause(

@@ -144,7 +144,7 @@ def test_estimates_are_total_for_all_that_a_command_line_may_say(
 def test_more_context_never_needs_less(
     name: str, model: str, split: Parallelism, length: int, more: int
 ) -> None:
-    of = replace(MODELS[model], max_model_len=1 << 20, memo={})
+    of = replace(MODELS[model], max_model_len=1 << 20)
     short = run(name, of, split, max_model_len=length)
     long = run(name, of, split, max_model_len=length + more)
     if short is not None and long is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from made_rows import CONFIGS, KNOWN, MEASURED, scored
 from plimsoll.measured import rows, score
 from plimsoll.measured.gpus import named, possible
-from plimsoll.measured.terms import Prediction, TermId
+from plimsoll.measured.rows import TermId
 from plimsoll.units import GIB
+
+if TYPE_CHECKING:
+    from plimsoll.measured.predict import Prediction
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -36,6 +39,7 @@ def test_a_row_with_every_input_has_every_term_and_a_verdict() -> None:
     assert one.verdict == "allow"
 
 
+@pytest.mark.sweep
 @given(st.data())
 @settings(max_examples=60)
 def test_nothing_measured_moves_a_prediction(data: st.DataObject) -> None:
@@ -57,6 +61,7 @@ def test_the_page_arithmetic_alone_takes_the_measured_cache_as_its_one_input() -
     assert ranges(half)[term].low == pytest.approx(ranges(whole)[term].low / 2, rel=1e-4)
 
 
+@pytest.mark.sweep
 @given(st.dictionaries(st.sampled_from([*KNOWN, "other_args", "quantization"]), JSON))
 @settings(max_examples=100)
 def test_no_field_of_any_type_raises(changes: dict[str, object]) -> None:
@@ -64,6 +69,7 @@ def test_no_field_of_any_type_raises(changes: dict[str, object]) -> None:
     json.dumps(score.as_dict([one]))
 
 
+@pytest.mark.sweep
 @given(JSON)
 def test_no_json_value_as_a_row_raises(value: object) -> None:
     row = rows.row_of(value, "line 7")
@@ -151,9 +157,17 @@ def test_a_range_that_says_too_little_is_not_scored() -> None:
 
 def test_the_engines_own_line_of_arguments_makes_the_rest_defaults() -> None:
     changes: dict[str, Any] = dict.fromkeys(
-        ("max_num_seqs", "max_num_batched_tokens", "enforce_eager", "block_size",
-         "gpu_memory_utilization", "kv_cache_dtype", "data_parallel", "pipeline_parallel")
-    )  # fmt: skip
+        (
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "enforce_eager",
+            "block_size",
+            "gpu_memory_utilization",
+            "kv_cache_dtype",
+            "data_parallel",
+            "pipeline_parallel",
+        )
+    )
     said = "{'model': 'test/llama-8b', 'max_model_len': 8192, 'gpu_memory_utilization': 0.95}"
     assert ranges(scored(**changes, other_args=said)) == ranges(scored())
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
 import made_rows as made
-from plimsoll.cli import cli
-from plimsoll.measured import models, rows, score, summaries
-from plimsoll.measured.terms import Prediction, TermId
+from commands import run
+from plimsoll.measured import models, rows, score
+from plimsoll.measured.predict import Prediction
+from plimsoll.measured.rows import TermId
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,11 +31,6 @@ def files(tmp_path: Path) -> tuple[str, str]:
     (tmp_path / "rows.jsonl").write_text("\n".join(lines), "utf-8")
     (tmp_path / "models.jsonl").write_text(f"[]\n{json.dumps(made.LLAMA)}\n\n", "utf-8")
     return str(tmp_path / "rows.jsonl"), str(tmp_path / "models.jsonl")
-
-
-def run(*args: str) -> Any:
-    """The command's result."""
-    return CliRunner().invoke(cli, ["accuracy", *args])
 
 
 def test_a_range_errs_by_nothing_within_and_by_the_distance_to_its_nearer_end() -> None:
@@ -63,7 +58,7 @@ def test_the_95th_percentile_is_the_error_that_95_per_cent_do_not_exceed() -> No
 
 
 def test_json_has_the_shape_that_was_promised(files: tuple[str, str]) -> None:
-    result = run(files[0], "--models", files[1], "-o", "json")
+    result = run("accuracy", files[0], "--models", files[1], "-o", "json")
     assert result.exit_code == 0
     found = json.loads(result.stdout)
     assert set(found) == {"terms", "outcome", "left_out", "rows", "summary"}
@@ -80,7 +75,7 @@ def test_json_has_the_shape_that_was_promised(files: tuple[str, str]) -> None:
 
 
 def test_lines_that_are_no_model_are_named_on_standard_error(files: tuple[str, str]) -> None:
-    result = run(files[0], "--models", files[1], "-o", "json")
+    result = run("accuracy", files[0], "--models", files[1], "-o", "json")
     assert result.stderr == "plimsoll: models.jsonl:1: no _model_id\n"
 
 
@@ -89,13 +84,13 @@ def test_of_two_files_with_the_same_model_the_later_holds(
 ) -> None:
     small = tmp_path / "small.jsonl"
     small.write_text(json.dumps(made.LLAMA | {"num_hidden_layers": 16}), "utf-8")
-    result = run(files[0], "--models", files[1], "--models", str(small), "-o", "json")
+    result = run("accuracy", files[0], "--models", files[1], "--models", str(small), "-o", "json")
     row = json.loads(result.stdout)["rows"][0]
     assert row["terms"]["weights_gib_per_gpu"]["predicted"] < 10
 
 
 def test_csv_has_a_line_for_each_term_and_reason_and_no_formula(files: tuple[str, str]) -> None:
-    result = run(files[0], "--models", files[1], "-o", "csv")
+    result = run("accuracy", files[0], "--models", files[1], "-o", "csv")
     lines = list(csv.DictReader(io.StringIO(result.stdout)))
     assert {line["id"] for line in lines} == {"r1", "'=r2", "r3", "line 4"}
     first = next(line for line in lines if line["term"] == "weights_gib_per_gpu")
@@ -103,7 +98,7 @@ def test_csv_has_a_line_for_each_term_and_reason_and_no_formula(files: tuple[str
 
 
 def test_the_table_says_how_many_rows_each_claim_rests_on(files: tuple[str, str]) -> None:
-    result = run(files[0], "--models", files[1])
+    result = run("accuracy", files[0], "--models", files[1])
     assert result.exit_code == 0
     assert "outcome: 2 verdicts, 1 on start-ups that failed" in result.output
     assert "fewer than 10 rows: no claim" in result.output
@@ -112,7 +107,7 @@ def test_the_table_says_how_many_rows_each_claim_rests_on(files: tuple[str, str]
 
 def test_a_file_that_is_not_there_is_bad_input(files: tuple[str, str]) -> None:
     for args in (("missing.jsonl", "--models", files[1]), (files[0], "--models", "missing.jsonl")):
-        result = run(*args)
+        result = run("accuracy", *args)
         assert result.exit_code == 2
         assert "missing.jsonl" in result.output
 
@@ -133,5 +128,5 @@ def test_a_config_whose_fold_hides_something_leaves_its_rows_out() -> None:
 def test_the_sweep_is_the_largest_group_of_one_version_gpu_and_utilization() -> None:
     many = [rows.row_of(made.KNOWN | {"id": f"s{i}"}, "x") for i in range(25)]
     other = rows.row_of(made.KNOWN | {"id": "other", "engine_version": "0.11.0"}, "x")
-    assert summaries.sweep_of([*many, other]) == {f"s{i}" for i in range(25)}
-    assert summaries.sweep_of([other]) == frozenset()
+    assert score.sweep_of([*many, other]) == {f"s{i}" for i in range(25)}
+    assert score.sweep_of([other]) == frozenset()

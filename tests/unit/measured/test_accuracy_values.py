@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.measured.values import number, share, whole, words, yes_or_no
+from plimsoll.measured.printed import number, share, whole, words, yes_or_no
 
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.measured import arguments
+from plimsoll.measured.printed import stated_arguments
 from plimsoll.measured.versions import Versions, candidates, read
 
 LAST = 9999
@@ -66,31 +66,39 @@ def test_no_version_text_raises(text: str) -> None:
 
 
 def test_the_engines_own_line_of_arguments_is_whole() -> None:
-    said = arguments.read("{'model': 'x/y', 'max_model_len': 4096, 'enforce_eager': True}")
+    said = stated_arguments("{'model': 'x/y', 'max_model_len': 4096, 'enforce_eager': True}")
     assert said.whole
-    assert said.args == ("--max-model-len=4096", "--enforce-eager")
+    assert said.flags == ("--max-model-len=4096", "--enforce-eager")
 
 
 def test_a_line_that_is_cut_off_is_not_whole_and_gives_what_it_has() -> None:
-    said = arguments.read("{'host': 'localhost', 'max_num_seqs': 64, 'chat_template': \"{% if mess")
+    said = stated_arguments(
+        "{'host': 'localhost', 'max_num_seqs': 64, 'chat_template': \"{% if mess"
+    )
     assert not said.whole
-    assert said.args == ("--max-num-seqs=64",)
+    assert said.flags == ("--max-num-seqs=64",)
 
 
 def test_flags_settings_and_words_are_read_as_flags() -> None:
-    assert arguments.read("--enable-prefix-caching --block-size=128").args == (
+    assert stated_arguments("--enable-prefix-caching --block-size=128").flags == (
         "--enable-prefix-caching",
         "--block-size=128",
     )
-    assert arguments.read("cpu_offload_gb=1").args == ("--cpu-offload-gb=1",)
-    said = arguments.read("DCP4, MTP 3 tokens")
-    assert said.args == ("--decode-context-parallel-size=4",)
+    assert stated_arguments("cpu_offload_gb=1").flags == ("--cpu-offload-gb=1",)
+    said = stated_arguments("DCP4, MTP 3 tokens")
+    assert said.flags == ("--decode-context-parallel-size=4",)
     assert said.features == ("--speculative-config",)
-    assert arguments.read("cudagraph_mode NONE").no_graphs
+    assert stated_arguments("cudagraph_mode NONE").no_graphs
 
 
-@given(st.none() | st.integers() | st.text() | st.lists(st.text()) | st.dictionaries(
-    st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers())
-))  # fmt: skip
+@given(
+    st.none()
+    | st.integers()
+    | st.text()
+    | st.lists(st.text())
+    | st.dictionaries(
+        st.text(), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.integers())
+    )
+)
 def test_nothing_in_other_args_raises(value: object) -> None:
-    assert all(isinstance(arg, str) for arg in arguments.read(value).args)
+    assert all(isinstance(arg, str) for arg in stated_arguments(value).flags)

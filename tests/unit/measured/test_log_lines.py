@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.measured.logs import lines, reader
-from plimsoll.measured.logs.row import row_of
-from plimsoll.measured.logs.settings import pairs
+from plimsoll.measured import log_lines, logs
+from plimsoll.measured.log_row import row_of
+from plimsoll.measured.printed import printed_settings
 
 LINE = "(EngineCore_DP0 pid=9) INFO [x.py:1] Model loading took 14.99 GiB and 3.1 seconds"
 
 
 def weights(data: bytes) -> float | None:
     """The weights that a log says."""
-    found = reader.read(io.BytesIO(data)).last
+    found = logs.read(io.BytesIO(data)).last
     return None if found is None else row_of(found, "log")["weights_gib_per_gpu"]
 
 
@@ -36,7 +36,7 @@ def weights(data: bytes) -> float | None:
         pytest.param(b"\xef\xbb\xbf" + LINE.encode() + b"\r\n", id="mark and line end"),
         pytest.param(b"\xff\xfe\x00" + LINE.encode(), id="bytes that are no text"),
         pytest.param(f'"{LINE}\\n",'.encode(), id="notebook"),
-        pytest.param(LINE.encode() + b" x" * lines.MOST_BYTES, id="a line without an end"),
+        pytest.param(LINE.encode() + b" x" * log_lines.MOST_BYTES, id="a line without an end"),
         pytest.param(b'{"log": "' + LINE.encode() + b'" not JSON', id="broken JSON"),
     ],
 )
@@ -61,12 +61,12 @@ def test_a_line_is_read_through_whatever_is_around_it(data: bytes) -> None:
     ],
 )  # fmt: skip
 def test_the_process_that_wrote_a_line_is_its_rank(text: str, rank: str) -> None:
-    assert next(lines.lines_of(text.encode())).rank == rank
+    assert next(log_lines.lines_of(text.encode())).rank == rank
 
 
 @given(st.binary(max_size=4096))
 def test_no_bytes_fail(data: bytes) -> None:
-    assert reader.read(io.BytesIO(data)).last is None or weights(data) is not None
+    assert logs.read(io.BytesIO(data)).last is None or weights(data) is not None
 
 
 PIECES = st.sampled_from(
@@ -90,31 +90,36 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=40).map("".join))
 def test_no_jumble_of_an_engine_s_own_words_fails_and_every_row_is_json(text: str) -> None:
-    found = reader.read(io.BytesIO(text.encode())).last
+    found = logs.read(io.BytesIO(text.encode())).last
     if found is not None:
         assert json.loads(json.dumps(row_of(found, "log")))["trust"] == "A-full-log"
 
 
 @given(st.text(alphabet="a=1,()[]{}'\"\\ :<>x", max_size=200))
 def test_no_printed_settings_fail(text: str) -> None:
-    assert isinstance(pairs(text), dict)
+    assert isinstance(printed_settings(text), dict)
 
 
 def test_settings_end_where_their_bracket_ends_and_keep_what_is_inside_others() -> None:
     text = "{'a': {'b': [1, ')']}, 'c': Config(d='}', e=(1, 2)), 'f': True} and more, g=1"
-    assert pairs(text) == {"a": {"b": [1, ")"]}, "c": "Config(d='}', e=(1, 2))", "f": True}
+    assert printed_settings(text) == {
+        "a": {"b": [1, ")"]},
+        "c": "Config(d='}', e=(1, 2))",
+        "f": True,
+    }
 
 
 def test_settings_that_are_cut_off_give_what_is_whole() -> None:
-    assert pairs("Namespace(a=1, b='x', c='cut o") == {"a": 1, "b": "x"}
+    assert printed_settings("Namespace(a=1, b='x', c='cut o") == {"a": 1, "b": "x"}
 
 
+@pytest.mark.sweep
 def test_a_log_of_many_lines_is_read_in_time_that_grows_with_it() -> None:
     noise = (
         b"INFO 01-01 00:00:00 [loggers.py:1] Engine 000: Avg prompt throughput: 1.0 tokens/s, KV\n"
     )
     start = time.perf_counter()
-    log = reader.read(io.BytesIO(LINE.encode() + b"\n" + noise * 100_000))
+    log = logs.read(io.BytesIO(LINE.encode() + b"\n" + noise * 100_000))
     assert log.lines == 100_001
     assert log.last is not None
     assert time.perf_counter() - start < 10
@@ -131,5 +136,5 @@ def test_lines_that_no_pattern_ends_quickly_on_do_not_hold_the_reader_up() -> No
     )
     start = time.perf_counter()
     for data in hostile:
-        reader.read(io.BytesIO(data * 3))
+        logs.read(io.BytesIO(data * 3))
     assert time.perf_counter() - start < 10

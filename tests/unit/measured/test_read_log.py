@@ -6,9 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
-from plimsoll.cli.read_log import command
+from commands import run
 from plimsoll.measured import rows, score
 from plimsoll.measured.models import Configs
 from plimsoll.models import catalogue
@@ -51,15 +50,15 @@ def local(tmp_path: Path) -> Path:
     return file
 
 
-def run(*args: object, code: int = 0, given: bytes | None = None) -> str:
+def read_log(*args: object, code: int = 0, given: bytes | None = None) -> str:
     """Standard output and error of the command."""
-    result = CliRunner().invoke(command, [str(a) for a in args], input=given)
+    result = run("read-log", *args, stdin=given)
     assert result.exit_code == code, result.output
     return result.output
 
 
 def test_the_table_says_what_was_read_and_puts_predicted_beside_measured(log: Path) -> None:
-    lines = run(log, "--gpu", "nvidia-h100-80gb").splitlines()
+    lines = read_log(log, "--gpu", "nvidia-h100-80gb").splitlines()
     said = {line.split("  ")[0]: line for line in lines}
     assert said["version"].endswith("0.19.0")
     assert said["GPU memory, GiB"].endswith("79.19")
@@ -71,11 +70,11 @@ def test_the_table_says_what_was_read_and_puts_predicted_beside_measured(log: Pa
 
 
 def test_what_the_log_lacks_is_said_with_the_option_that_fills_it_in(log: Path) -> None:
-    assert "the log does not say the GPU: add --gpu" in run(log)
+    assert "the log does not say the GPU: add --gpu" in read_log(log)
 
 
 def test_a_model_that_is_only_a_path_is_not_guessed_and_a_like_one_is_offered(local: Path) -> None:
-    said = run(local)
+    said = read_log(local)
     assert "the structure of /models/Llama-3.1-8B is not known: add --model or --config" in said
     assert f"(--model {MODEL}?)" in said
     assert "the structure of the model is not known" in said
@@ -86,8 +85,8 @@ def test_model_and_config_fill_in_what_a_path_stands_for(local: Path, tmp_path: 
     assert entry is not None
     config = tmp_path / "config.json"
     config.write_text(json.dumps(dict(entry.config)))
-    named = json.loads(run(local, "--model", MODEL, "-o", "json"))
-    given = json.loads(run(local, "--config", config, "-o", "json"))
+    named = json.loads(read_log(local, "--model", MODEL, "-o", "json"))
+    given = json.loads(read_log(local, "--config", config, "-o", "json"))
     assert named["comparison"]["terms"] == given["comparison"]["terms"]
     assert named["row"]["config_id"] == MODEL
     assert named["row"]["model"] == "/models/Llama-3.1-8B"
@@ -95,7 +94,7 @@ def test_model_and_config_fill_in_what_a_path_stands_for(local: Path, tmp_path: 
 
 
 def test_the_json_has_the_row_the_comparison_and_what_is_missing(log: Path) -> None:
-    said = json.loads(run(log, "-o", "json"))
+    said = json.loads(read_log(log, "-o", "json"))
     assert set(said) == {"row", "comparison", "missing"}
     term = said["comparison"]["terms"]["kv_cache_gib_per_gpu"]
     assert term["measured"] == 58.0
@@ -107,14 +106,14 @@ def test_the_json_has_the_row_the_comparison_and_what_is_missing(log: Path) -> N
 
 def test_the_row_is_one_line_that_accuracy_reads_to_the_same_comparison(log: Path) -> None:
     args = (log, "--gpu", "nvidia-h100-80gb")
-    text = run(*args, "-o", "row")
+    text = read_log(*args, "-o", "row")
     assert text.count("\n") == 1
     entry = catalogue.load().find(MODEL)
     assert entry is not None
     configs = Configs(by_id={MODEL: dict(entry.config)})
     scored = score.score_row(rows.row_of_line(text, 1), configs)
     again = score.as_dict([scored])["rows"][0]
-    said = json.loads(run(*args, "-o", "json"))["comparison"]
+    said = json.loads(read_log(*args, "-o", "json"))["comparison"]
     assert {t: v["predicted"] for t, v in said["terms"].items()} == {
         t: v["predicted"] for t, v in again["terms"].items()
     }
@@ -122,7 +121,7 @@ def test_the_row_is_one_line_that_accuracy_reads_to_the_same_comparison(log: Pat
 
 
 def test_standard_input_is_read_for_a_dash(log: Path) -> None:
-    said = json.loads(run("-", "-o", "json", given=log.read_bytes()))
+    said = json.loads(read_log("-", "-o", "json", given=log.read_bytes()))
     assert said["row"]["weights_gib_per_gpu"] == 14.99
 
 
@@ -132,14 +131,14 @@ def test_a_file_that_is_no_log_is_refused_with_what_was_looked_for(
 ) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("Application startup complete.\nnothing of an engine\n")
-    said = run(file, "-o", form, code=2)
+    said = read_log(file, "-o", form, code=2)
     assert "a start-up log; looked for vLLM:" in said.replace('\\"', '"')
     assert "Load weight end." in said
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    assert "a file that can be read" in run(tmp_path / "none.log", code=2)
-    assert "a file that can be read" in run(tmp_path, code=2)
+    assert "a file that can be read" in read_log(tmp_path / "none.log", code=2)
+    assert "a file that can be read" in read_log(tmp_path, code=2)
 
 
 @pytest.mark.parametrize(
@@ -153,4 +152,4 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_an_option_that_names_nothing_is_refused_with_a_next_step(
     log: Path, args: tuple[str, str], wanted: str
 ) -> None:
-    assert wanted in run(log, *args, code=2)
+    assert wanted in read_log(log, *args, code=2)

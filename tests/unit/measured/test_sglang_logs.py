@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 
 from log_rows import has, row
-from plimsoll.measured.logs import reader
-from plimsoll.measured.logs.row import row_of
+from plimsoll.measured import logs
+from plimsoll.measured.log_row import row_of
 
 V0_4_1 = """\
 [2025-01-04 05:20:00] server_args=ServerArgs(model_path='test/llama-8b', dtype='auto', \
@@ -35,17 +35,37 @@ max_running_requests=4097, context_len=131072
 def test_sglang_0_4_1_weights_are_what_free_memory_fell_by() -> None:
     found = row(V0_4_1)
     has(
-        found, engine="sglang", engine_version=None, model="test/llama-8b", dtype="bfloat16",
-        architecture_family="LlamaForCausalLM", tensor_parallel=2, data_parallel=1, num_gpus=2,
-        gpu_memory_utilization=0.88, max_model_len=131072, max_num_batched_tokens=8192,
-        max_num_seqs=None, enforce_eager=True, kv_cache_dtype="auto", weights_gib_per_gpu=7.52,
-        kv_cache_gib_per_gpu=61.48, kv_cache_tokens=1007288, activation_peak_gib=None,
-        quantization=None, weights_format=None, outcome="ok",
-    )  # fmt: skip
+        found,
+        engine="sglang",
+        engine_version=None,
+        model="test/llama-8b",
+        dtype="bfloat16",
+        architecture_family="LlamaForCausalLM",
+        tensor_parallel=2,
+        data_parallel=1,
+        num_gpus=2,
+        gpu_memory_utilization=0.88,
+        max_model_len=131072,
+        max_num_batched_tokens=8192,
+        max_num_seqs=None,
+        enforce_eager=True,
+        kv_cache_dtype="auto",
+        weights_gib_per_gpu=7.52,
+        kv_cache_gib_per_gpu=61.48,
+        kv_cache_tokens=1007288,
+        activation_peak_gib=None,
+        quantization=None,
+        weights_format=None,
+        outcome="ok",
+    )
     assert found["other_args"] == {
-        "chunked_prefill_size": 8192, "disable_cuda_graph": True, "dp_size": 1,
-        "max_prefill_tokens": 16384, "mem_fraction_static": 0.88, "tp_size": 2,
-    }  # fmt: skip
+        "chunked_prefill_size": 8192,
+        "disable_cuda_graph": True,
+        "dp_size": 1,
+        "max_prefill_tokens": 16384,
+        "mem_fraction_static": 0.88,
+        "tp_size": 2,
+    }
     assert "sk-secret" not in str(found)
 
 
@@ -77,10 +97,20 @@ def test_sglang_0_4_9_data_parallel_attention_lies_inside_and_the_draft_model_do
 ):
     found = row(V0_4_9)
     has(
-        found, tensor_parallel=2, data_parallel=4, num_gpus=8, quantization="fp8", block_size=64,
-        weights_gib_per_gpu=83.1, kv_cache_gib_per_gpu=17.16, kv_cache_tokens=524288,
-        cuda_graph_gib=1.51, max_model_len=65536, enforce_eager=False, outcome="ok",
-    )  # fmt: skip
+        found,
+        tensor_parallel=2,
+        data_parallel=4,
+        num_gpus=8,
+        quantization="fp8",
+        block_size=64,
+        weights_gib_per_gpu=83.1,
+        kv_cache_gib_per_gpu=17.16,
+        kv_cache_tokens=524288,
+        cuda_graph_gib=1.51,
+        max_model_len=65536,
+        enforce_eager=False,
+        outcome="ok",
+    )
     assert found["other_args"]["speculative_algorithm"] == "EAGLE"
     assert "json_model_override_args" not in found["other_args"]
 
@@ -110,9 +140,15 @@ max_prefill_tokens=16384, max_running_requests=128, context_len=32768, available
 def test_sglang_0_5_two_pools_are_one_cache_and_a_draft_s_graphs_are_not_its_own() -> None:
     found = row(V0_5)
     has(
-        found, kv_cache_gib_per_gpu=17.47, kv_cache_tokens=375360, cuda_graph_gib=1.26,
-        weights_gib_per_gpu=42.77, tensor_parallel=4, max_model_len=32768, outcome="ok",
-    )  # fmt: skip
+        found,
+        kv_cache_gib_per_gpu=17.47,
+        kv_cache_tokens=375360,
+        cuda_graph_gib=1.26,
+        weights_gib_per_gpu=42.77,
+        tensor_parallel=4,
+        max_model_len=32768,
+        outcome="ok",
+    )
     assert "KV cache in bfloat16" in found["notes"]
     assert "cuda_graph_bs" not in found["other_args"]
 
@@ -129,9 +165,13 @@ dtype=torch.bfloat16, avail mem=9.26 GB, mem usage=5.98 GB.
 
 def test_sglang_states_are_part_of_its_pools_and_lines_alone_leave_the_outcome_open() -> None:
     has(
-        row(V0_5_STATES), kv_cache_gib_per_gpu=5.81, kv_cache_tokens=None, tensor_parallel=None,
-        other_args=None, outcome="unknown",
-    )  # fmt: skip
+        row(V0_5_STATES),
+        kv_cache_gib_per_gpu=5.81,
+        kv_cache_tokens=None,
+        tensor_parallel=None,
+        other_args=None,
+        outcome="unknown",
+    )
 
 
 def test_sglang_without_memory_for_its_pools_is_a_failed_start_up() -> None:
@@ -153,7 +193,7 @@ def test_sglang_out_of_memory_while_graphs_are_captured_is_a_failed_start_up() -
 
 
 def test_sglang_that_is_started_again_gives_the_last_start_up() -> None:
-    log = reader.read(io.BytesIO((V0_4_1 + V0_5).encode()))
+    log = logs.read(io.BytesIO((V0_4_1 + V0_5).encode()))
     assert len(log.start_ups) == 2
     assert log.last is not None
     assert row_of(log.last, "x")["model"] == "test/swa"

@@ -10,8 +10,8 @@ import io
 import pytest
 
 from log_rows import has, row
-from plimsoll.measured.logs import reader
-from plimsoll.measured.logs.row import row_of
+from plimsoll.measured import logs
+from plimsoll.measured.log_row import row_of
 
 V1_0_7 = """\
 INFO 02-10 08:00:00 core.py:50] Initializing a V1 LLM engine (v0.7.3) with config: \
@@ -27,10 +27,16 @@ INFO 02-10 08:00:50 core.py:116] init engine (profile, create kv cache, warmup m
 
 def test_0_7_with_the_second_engine_says_so_in_its_version() -> None:
     has(
-        row(V1_0_7), engine_version="0.7.3 (V1)", weights_gib_per_gpu=14.9888,
-        num_gpu_blocks=24321, block_size=16, kv_cache_tokens=389136, cuda_graph_gib=0.56,
-        data_parallel=None, outcome="ok",
-    )  # fmt: skip
+        row(V1_0_7),
+        engine_version="0.7.3 (V1)",
+        weights_gib_per_gpu=14.9888,
+        num_gpu_blocks=24321,
+        block_size=16,
+        kv_cache_tokens=389136,
+        cuda_graph_gib=0.56,
+        data_parallel=None,
+        outcome="ok",
+    )
 
 
 V1_0_8 = """\
@@ -59,15 +65,28 @@ def test_0_8_with_the_second_engine_counts_tokens_and_a_template_does_not_end_th
 ):
     found = row(V1_0_8)
     has(
-        found, engine_version="0.8.5", weights_gib_per_gpu=14.9889, kv_cache_tokens=158656,
-        max_concurrency=4.84, max_model_len=32768, max_num_batched_tokens=2048,
-        expert_parallel=False, num_gpus=1, kv_cache_gib_per_gpu=None, cuda_graph_gib=0.52,
-        outcome="ok", block_size=None,
-    )  # fmt: skip
+        found,
+        engine_version="0.8.5",
+        weights_gib_per_gpu=14.9889,
+        kv_cache_tokens=158656,
+        max_concurrency=4.84,
+        max_model_len=32768,
+        max_num_batched_tokens=2048,
+        expert_parallel=False,
+        num_gpus=1,
+        kv_cache_gib_per_gpu=None,
+        cuda_graph_gib=0.52,
+        outcome="ok",
+        block_size=None,
+    )
     assert found["other_args"] == {
-        "data_parallel_size": 1, "enable_lora": True, "gpu_memory_utilization": 0.9,
-        "max_lora_rank": 32, "max_model_len": 32768, "tensor_parallel_size": 1,
-    }  # fmt: skip
+        "data_parallel_size": 1,
+        "enable_lora": True,
+        "gpu_memory_utilization": 0.9,
+        "max_lora_rank": 32,
+        "max_model_len": 32768,
+        "tensor_parallel_size": 1,
+    }
 
 
 V1_0_9 = """\
@@ -101,10 +120,17 @@ INFO:     Application startup complete.
 def test_0_9_with_two_ranks_has_the_tokens_of_the_smaller_cache_and_speculation_as_json() -> None:
     found = row(V1_0_9)
     has(
-        found, tensor_parallel=2, num_gpus=2, kv_cache_gib_per_gpu=60.98, kv_cache_tokens=999104,
-        max_concurrency=60.98, weights_gib_per_gpu=7.5123, gpu_memory_utilization=None,
-        expert_parallel=False, outcome="ok",
-    )  # fmt: skip
+        found,
+        tensor_parallel=2,
+        num_gpus=2,
+        kv_cache_gib_per_gpu=60.98,
+        kv_cache_tokens=999104,
+        max_concurrency=60.98,
+        weights_gib_per_gpu=7.5123,
+        gpu_memory_utilization=None,
+        expert_parallel=False,
+        outcome="ok",
+    )
     assert found["other_args"]["speculative_config"] == (
         '{"method": "ngram", "num_speculative_tokens": 3}'
     )
@@ -148,12 +174,22 @@ fit into requested memory. Current kv cache memory in use is 28711856312 bytes.
 def test_0_10_adds_its_budget_up_and_names_the_gpu_of_its_kernels() -> None:
     found = row(V1_0_10)
     has(
-        found, gpu="NVIDIA H100 80GB HBM3", gpu_total_gib=79.2, gpu_memory_utilization=0.9,
-        weights_gib_per_gpu=37.2186, activation_peak_gib=4.71, non_torch_gib=1.84,
-        cuda_graph_gib=1.84, kv_cache_gib_per_gpu=26.74, kv_cache_tokens=1168000,
-        block_size=544, max_model_len=262144, architecture_family="NextForCausalLM",
-        outcome="ok", num_gpus=4,
-    )  # fmt: skip
+        found,
+        gpu="NVIDIA H100 80GB HBM3",
+        gpu_total_gib=79.2,
+        gpu_memory_utilization=0.9,
+        weights_gib_per_gpu=37.2186,
+        activation_peak_gib=4.71,
+        non_torch_gib=1.84,
+        cuda_graph_gib=1.84,
+        kv_cache_gib_per_gpu=26.74,
+        kv_cache_tokens=1168000,
+        block_size=544,
+        max_model_len=262144,
+        architecture_family="NextForCausalLM",
+        outcome="ok",
+        num_gpus=4,
+    )
     assert found["other_args"] == {"tensor_parallel_size": 4}
     assert "free at start 78.6 GiB" in found["notes"]
     assert "sk-secret" not in str(found)
@@ -198,11 +234,22 @@ warmup model) took 24.9 seconds
 
 def test_0_13_names_the_model_of_a_hub_cache_and_debug_lines_say_the_profile() -> None:
     has(
-        row(V1_0_13), config_id="test/llama-8b", data_parallel=2, num_gpus=2, quantization="fp8",
-        weights_format=None, kv_cache_dtype="fp8_e4m3", activation_peak_gib=1.45,
-        non_torch_gib=0.12, weights_gib_per_gpu=8.49, kv_cache_gib_per_gpu=29.82,
-        kv_cache_tokens=488560, enforce_eager=True, cuda_graph_gib=None, outcome="ok",
-    )  # fmt: skip
+        row(V1_0_13),
+        config_id="test/llama-8b",
+        data_parallel=2,
+        num_gpus=2,
+        quantization="fp8",
+        weights_format=None,
+        kv_cache_dtype="fp8_e4m3",
+        activation_peak_gib=1.45,
+        non_torch_gib=0.12,
+        weights_gib_per_gpu=8.49,
+        kv_cache_gib_per_gpu=29.82,
+        kv_cache_tokens=488560,
+        enforce_eager=True,
+        cuda_graph_gib=None,
+        outcome="ok",
+    )
 
 
 V1_0_19 = """\
@@ -230,10 +277,17 @@ def test_0_19_takes_its_version_from_the_banner_and_the_stage_that_has_least_lef
     found = row(V1_0_19)
     assert found["notes"] == "2 ranks, weights 29.43 to 30.1 GiB; CUDA graph estimate 0.44 GiB"
     has(
-        found, engine_version="0.19.0", pipeline_parallel=2, num_gpus=2,
-        expert_parallel=True, weights_gib_per_gpu=30.1, kv_cache_gib_per_gpu=42.9,
-        kv_cache_tokens=1481040, gpu_memory_utilization=0.95, outcome="ok",
-    )  # fmt: skip
+        found,
+        engine_version="0.19.0",
+        pipeline_parallel=2,
+        num_gpus=2,
+        expert_parallel=True,
+        weights_gib_per_gpu=30.1,
+        kv_cache_gib_per_gpu=42.9,
+        kv_cache_tokens=1481040,
+        gpu_memory_utilization=0.95,
+        outcome="ok",
+    )
 
 
 V1_0_26 = """\
@@ -263,12 +317,22 @@ warmup model) took 30.1 s
 def test_0_26_says_tokens_and_concurrency_in_one_line_and_non_torch_with_the_weights() -> None:
     found = row(V1_0_26)
     has(
-        found, engine_version="0.26.1rc1.dev8+g4b7f5ea1a", weights_gib_per_gpu=15.0,
-        non_torch_gib=0.26, activation_peak_gib=1.44, cuda_graph_gib=0.23,
-        kv_cache_gib_per_gpu=56.21, kv_cache_tokens=460496, max_concurrency=3.51,
-        gpu_memory_utilization=0.92, gpu_total_gib=79.25, derived_budget_residual_gib=0.0,
-        derived_kv_bytes_per_token_per_gpu=131065, pipeline_parallel=1, outcome="ok",
-    )  # fmt: skip
+        found,
+        engine_version="0.26.1rc1.dev8+g4b7f5ea1a",
+        weights_gib_per_gpu=15.0,
+        non_torch_gib=0.26,
+        activation_peak_gib=1.44,
+        cuda_graph_gib=0.23,
+        kv_cache_gib_per_gpu=56.21,
+        kv_cache_tokens=460496,
+        max_concurrency=3.51,
+        gpu_memory_utilization=0.92,
+        gpu_total_gib=79.25,
+        derived_budget_residual_gib=0.0,
+        derived_kv_bytes_per_token_per_gpu=131065,
+        pipeline_parallel=1,
+        outcome="ok",
+    )
     assert found["other_args"]["kv_transfer_config"].startswith("KVTransferConfig(")
 
 
@@ -356,7 +420,7 @@ def test_of_a_crash_loop_the_last_start_up_counts() -> None:
     failed = V1_0_10.replace("37.2186", "30.0").partition(
         "(EngineCore_DP0 pid=300) INFO 09-15 04:44"
     )
-    log = reader.read(io.BytesIO((failed[0] * 3 + V1_0_10).encode()))
+    log = logs.read(io.BytesIO((failed[0] * 3 + V1_0_10).encode()))
     assert len(log.start_ups) == 4
     assert log.last is not None
     assert row_of(log.last, "log")["weights_gib_per_gpu"] == 37.2186

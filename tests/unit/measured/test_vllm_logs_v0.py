@@ -28,18 +28,36 @@ INFO:     Uvicorn running on http://0.0.0.0:8000 (Press CTRL+C to quit)
 def test_0_4_names_weights_and_blocks_and_its_namespace_is_every_argument() -> None:
     found = row(V0_4_2)
     has(
-        found, engine="vllm", engine_version="0.4.2", model="test/llama-8b",
-        config_id="test/llama-8b", dtype="bfloat16", weights_format="none", quantization=None,
-        max_model_len=8192, max_num_seqs=256, gpu_memory_utilization=0.85, tensor_parallel=1,
-        pipeline_parallel=1, data_parallel=1, num_gpus=1, enforce_eager=False,
-        weights_gib_per_gpu=14.9595, num_gpu_blocks=24000, kv_cache_gib_per_gpu=None,
-        activation_peak_gib=None, gpu_total_gib=None, outcome="ok",
-    )  # fmt: skip
+        found,
+        engine="vllm",
+        engine_version="0.4.2",
+        model="test/llama-8b",
+        config_id="test/llama-8b",
+        dtype="bfloat16",
+        weights_format="none",
+        quantization=None,
+        max_model_len=8192,
+        max_num_seqs=256,
+        gpu_memory_utilization=0.85,
+        tensor_parallel=1,
+        pipeline_parallel=1,
+        data_parallel=1,
+        num_gpus=1,
+        enforce_eager=False,
+        weights_gib_per_gpu=14.9595,
+        num_gpu_blocks=24000,
+        kv_cache_gib_per_gpu=None,
+        activation_peak_gib=None,
+        gpu_total_gib=None,
+        outcome="ok",
+    )
     assert found["other_args"] == {
-        "gpu_memory_utilization": 0.85, "kv_cache_dtype": "auto", "max_num_seqs": 256,
+        "gpu_memory_utilization": 0.85,
+        "kv_cache_dtype": "auto",
+        "max_num_seqs": 256,
         "pipeline_parallel_size": 1,
         "tensor_parallel_size": 1,
-    }  # fmt: skip
+    }
     assert "sk-secret" not in str(found)
 
 
@@ -62,11 +80,21 @@ INFO 08-09 13:56:50 distributed_gpu_executor.py:56] # GPU blocks: 30000, # CPU b
 def test_0_5_with_four_ranks_gives_one_rank_and_a_path_is_no_config_id() -> None:
     found = row(V0_5_4)
     has(
-        found, engine_version="0.5.4", model="/models/llama-70b", config_id=None, dtype="float16",
-        tensor_parallel=4, num_gpus=4, enforce_eager=True, weights_gib_per_gpu=32.8894,
-        num_gpu_blocks=30000, kv_cache_tokens=None, other_args=None, max_num_seqs=None,
+        found,
+        engine_version="0.5.4",
+        model="/models/llama-70b",
+        config_id=None,
+        dtype="float16",
+        tensor_parallel=4,
+        num_gpus=4,
+        enforce_eager=True,
+        weights_gib_per_gpu=32.8894,
+        num_gpu_blocks=30000,
+        kv_cache_tokens=None,
+        other_args=None,
+        max_num_seqs=None,
         outcome="unknown",
-    )  # fmt: skip
+    )
     assert "4 ranks, weights 32.8894 to 32.8894 GiB" in found["notes"]
 
 
@@ -88,12 +116,21 @@ took 15.20 seconds
 
 def test_0_6_4_activation_is_the_peak_without_the_weights() -> None:
     has(
-        row(V0_6_4), engine_version="0.6.4.post1", gpu_total_gib=79.15,
-        gpu_memory_utilization=0.9, weights_gib_per_gpu=6.016, activation_peak_gib=1.194,
-        non_torch_gib=0.47, kv_cache_gib_per_gpu=63.55, cuda_graph_gib=0.29,
-        num_gpu_blocks=37187, block_size=16, kv_cache_tokens=594992, max_concurrency=145.26,
+        row(V0_6_4),
+        engine_version="0.6.4.post1",
+        gpu_total_gib=79.15,
+        gpu_memory_utilization=0.9,
+        weights_gib_per_gpu=6.016,
+        activation_peak_gib=1.194,
+        non_torch_gib=0.47,
+        kv_cache_gib_per_gpu=63.55,
+        cuda_graph_gib=0.29,
+        num_gpu_blocks=37187,
+        block_size=16,
+        kv_cache_tokens=594992,
+        max_concurrency=145.26,
         outcome="ok",
-    )  # fmt: skip
+    )
 
 
 V0_6_6_TP = """\
@@ -119,10 +156,18 @@ request: 61.24x
 
 def test_0_6_6_over_ray_gives_the_rank_with_the_least_left_for_the_cache() -> None:
     has(
-        row(V0_6_6_TP), weights_gib_per_gpu=7.5122, non_torch_gib=1.15, activation_peak_gib=0.7,
-        kv_cache_gib_per_gpu=30.62, num_gpu_blocks=31354, block_size=16, num_gpus=2,
-        kv_cache_tokens=501664, gpu_total_gib=44.42, derived_budget_residual_gib=0.0,
-    )  # fmt: skip
+        row(V0_6_6_TP),
+        weights_gib_per_gpu=7.5122,
+        non_torch_gib=1.15,
+        activation_peak_gib=0.7,
+        kv_cache_gib_per_gpu=30.62,
+        num_gpu_blocks=31354,
+        block_size=16,
+        num_gpus=2,
+        kv_cache_tokens=501664,
+        gpu_total_gib=44.42,
+        derived_budget_residual_gib=0.0,
+    )
 
 
 V0_8 = """\
@@ -144,8 +189,16 @@ INFO 07-02 17:08:20 [model_runner.py:1598] Graph capturing finished in 13 secs, 
 
 def test_0_8_with_the_first_engine_keeps_a_quantization_that_the_log_says() -> None:
     has(
-        row(V0_8), engine_version="0.8.5", quantization="bitsandbytes", weights_format=None,
-        kv_cache_dtype="fp8", weights_gib_per_gpu=5.6253, activation_peak_gib=1.16,
-        kv_cache_gib_per_gpu=48.53, num_gpu_blocks=49695, block_size=16, outcome="ok",
+        row(V0_8),
+        engine_version="0.8.5",
+        quantization="bitsandbytes",
+        weights_format=None,
+        kv_cache_dtype="fp8",
+        weights_gib_per_gpu=5.6253,
+        activation_peak_gib=1.16,
+        kv_cache_gib_per_gpu=48.53,
+        num_gpu_blocks=49695,
+        block_size=16,
+        outcome="ok",
         data_parallel=1,
-    )  # fmt: skip
+    )

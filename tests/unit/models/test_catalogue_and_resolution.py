@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from plimsoll.errors import Invalid
 from plimsoll.models.catalogue import load
+from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
+from plimsoll.models.document import MAX_DOCUMENT
 from plimsoll.models.model import ModelSource
-from plimsoll.models.profile import FORMAT, MAX_BYTES, from_profile
-from plimsoll.models.resolve import MAX_DOCUMENT, resolve
+from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.models.storage import stored_bytes
+from plimsoll.workloads.llmdeployment import PLACES
+from worded import worded
+
+if TYPE_CHECKING:
+    from plimsoll.errors import Problem
 
 
 def test_there_are_at_least_150_models_and_every_one_can_be_built() -> None:
@@ -89,12 +95,52 @@ def test_every_profile_is_small_and_is_the_same_model() -> None:
 
 def test_a_document_tells_more_than_a_base_model_and_that_more_than_a_name() -> None:
     document = json.dumps(load().find("Qwen/Qwen3-8B").profile())  # type: ignore[union-attr]
-    uri = "hf://meta-llama/Llama-3.1-8B-Instruct"
-    assert resolve(uri=uri).source is ModelSource.CATALOGUE
+    uri = "hf://acme/fine-tune"
+    assert resolve(uri="hf://meta-llama/Llama-3.1-8B-Instruct").source is ModelSource.CATALOGUE
     assert resolve(uri=uri, base_model="Qwen/Qwen3-4B").source is ModelSource.BASE_MODEL
-    found = resolve(uri=uri, base_model="Qwen/Qwen3-4B", document=document, document_origin="x")
+    found = resolve(uri=uri, base_model="Qwen/Qwen3-4B", document=document, origin="x")
     assert found.source is ModelSource.PROFILE
     assert found.parameters == load().find("Qwen/Qwen3-8B").architecture.parameters  # type: ignore[union-attr]
+
+
+LLAMA_70B = "hf://meta-llama/Llama-3.3-70B-Instruct"
+
+
+def refused(**said: Any) -> Problem:
+    """Why what is said of a model cannot be."""
+    with pytest.raises(Unresolved) as caught:
+        resolve(**said)
+    (problem,) = worded(caught.value.placed(PLACES))
+    return problem
+
+
+def test_a_base_model_may_not_be_smaller_than_what_the_catalogue_knows_at_the_uri() -> None:
+    problem = refused(uri=LLAMA_70B, base_model="Qwen/Qwen3-0.6B")
+    assert problem.path == "spec.model.baseModel"
+    assert "meta-llama/Llama-3.3-70B-Instruct, of 70.55B parameters at 16 bits" in problem.wanted
+    assert resolve(uri=LLAMA_70B, base_model="meta-llama/Llama-3.3-70B-Instruct").certain
+
+
+def test_nor_may_a_document_be_or_be_stored_with_fewer_bits() -> None:
+    for other in ("Qwen/Qwen3-0.6B", "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic"):
+        document = json.dumps(load().find(other).profile())  # type: ignore[union-attr]
+        problem = refused(uri=LLAMA_70B, document=document, origin="configmap:chat/mine")
+        assert problem.path == "spec.model.configMapRef"
+
+
+def test_a_word_for_the_checkpoint_may_not_contradict_the_uri_and_names_one_that_is_so() -> None:
+    problem = refused(uri=LLAMA_70B, quantization="awq")
+    assert problem.path == "spec.model.quantization"
+    assert "uri: hf://RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16" in problem.fix
+    assert "hf://" not in refused(uri="hf://meta-llama/Llama-3.1-405B", quantization="mxfp4").fix
+    assert resolve(uri="hf://Qwen/Qwen3-32B-FP8", quantization="fp8").certain
+
+
+@pytest.mark.parametrize("at", [{"uri": f"{LLAMA_70B}@awq"}, {"uri": LLAMA_70B, "revision": "awq"}])
+def test_at_a_revision_it_may_be_true_but_is_not_certain(at: dict[str, Any]) -> None:
+    found = resolve(**at, quantization="awq")
+    assert not found.certain
+    assert found.architecture is not None
 
 
 def test_a_revision_does_not_hide_the_model() -> None:
@@ -113,13 +159,16 @@ def test_a_size_alone_is_a_size() -> None:
 
 
 def test_an_unknown_base_model_is_refused_with_the_nearest() -> None:
-    with pytest.raises(Invalid, match=r"spec\.model\.baseModel.*Qwen/Qwen3-32B"):
+    with pytest.raises(Unresolved) as caught:
         resolve(base_model="Qwen/Qwen3-33B")
+    (problem,) = worded(caught.value.placed(PLACES))
+    assert problem.path == "spec.model.baseModel"
+    assert "Qwen/Qwen3-32B" in problem.fix
 
 
 def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
-    plain = resolve(uri="hf://Qwen/Qwen3-8B")
-    quantized = resolve(uri="hf://Qwen/Qwen3-8B", quantization="awq")
+    plain = resolve(uri="hf://acme/tuned", base_model="Qwen/Qwen3-8B")
+    quantized = resolve(uri="hf://acme/tuned", base_model="Qwen/Qwen3-8B", quantization="awq")
     assert plain.architecture is not None
     assert quantized.architecture is not None
     assert stored_bytes(quantized.architecture) < stored_bytes(plain.architecture) / 2
@@ -129,12 +178,42 @@ def test_a_word_for_the_checkpoint_changes_its_size_and_its_digest() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "null", "[]", "{", "NaN", '{"a": 1, "a": 2}', "[" * 100_000, "{}", '{"model_type": 5}',
-        json.dumps({"format": FORMAT}), json.dumps({"format": "other"}), "x" * (MAX_DOCUMENT + 1),
+        "",
+        "null",
+        "[]",
+        "{",
+        "NaN",
+        '{"a": 1, "a": 2}',
+        "[" * 100_000,
+        "{}",
+        '{"model_type": 5}',
+        json.dumps({"format": FORMAT}),
+        json.dumps({"format": "other"}),
+        "x" * (MAX_DOCUMENT + 1),
         '{"model_type": "llama", "hidden_size": -1, "num_hidden_layers": 1e400}',
     ],
-)  # fmt: skip
+)
 def test_a_document_that_is_no_model_is_refused_with_its_path(text: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        resolve(document=text, document_origin="configmap:chat/mine")
-    assert all(p.path.startswith("spec.model.configMapRef") for p in caught.value.problems)
+    with pytest.raises(Unresolved) as caught:
+        resolve(document=text, origin="configmap:chat/mine")
+    assert all(
+        p.path.startswith("spec.model.configMapRef") for p in worded(caught.value.placed(PLACES))
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("password=hunter2;user=root", "line 1, column 1"),
+        ('{"a": 1,\n "password": hunter2}', "line 2, column 14"),
+        ('["hunter2"]', "no JSON object"),
+        ('"hunter2"', "no JSON object"),
+        ('{"hunter2": 1, "hunter2": 2}', "a key that stands twice"),
+    ],
+)
+def test_what_is_wrong_with_a_document_is_said_without_its_text(text: str, place: str) -> None:
+    with pytest.raises(Unresolved) as caught:
+        resolve(document=text, origin="configmap:chat/mine")
+    said = str(worded(caught.value.placed(PLACES)))
+    assert place in said
+    assert "hunter2" not in said

@@ -8,7 +8,7 @@ import pytest
 
 from plimsoll.errors import Invalid
 from plimsoll.models.catalogue import load
-from plimsoll.models.senses.largest import tower
+from plimsoll.models.families.towers import largest_item
 
 if TYPE_CHECKING:
     from plimsoll.models.tower import Tower
@@ -75,7 +75,7 @@ def test_only_some_text_models_of_internvl_see_videos() -> None:
     ],
 )
 def test_a_tower_that_is_missing_or_unknown_is_none(config: dict[str, Any]) -> None:
-    assert tower(config, 4096) is None
+    assert largest_item(config, 4096) is None
 
 
 def test_a_grid_that_is_no_grid_is_passed_over() -> None:
@@ -84,14 +84,14 @@ def test_a_grid_that_is_no_grid_is_passed_over() -> None:
         "vision_config": _SIGLIP | {"image_size": 336},
         "image_grid_pinpoints": [[336], "x", [0, 1], [1008, 672], [672, 672]],
     }
-    found = tower(config, 4096)
+    found = largest_item(config, 4096)
     assert found is not None
     assert found.tokens == 7 * 576 + 3 * 24
 
 
 def test_a_mistyped_tower_is_named_field_by_field() -> None:
     with pytest.raises(Invalid) as caught:
-        tower({"model_type": "gemma3", "vision_config": {"hidden_size": "wide"}}, 4096)
+        largest_item({"model_type": "gemma3", "vision_config": {"hidden_size": "wide"}}, 4096)
     said = [problem.path for problem in caught.value.problems]
     assert said == [
         "config.json: vision_config: hidden_size",

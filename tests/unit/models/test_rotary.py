@@ -22,31 +22,49 @@ def test_llama_3_1_keeps_32_mib_and_llama_3_two() -> None:
 
 def test_gemma_3_keeps_more_than_half_a_gib() -> None:
     config = {
-        "model_type": "gemma3_text", "head_dim": 256, "max_position_embeddings": 131072,
+        "model_type": "gemma3_text",
+        "head_dim": 256,
+        "max_position_embeddings": 131072,
         "rope_scaling": {"rope_type": "linear", "factor": 8.0},
-    }  # fmt: skip
+    }
     assert rotary_elements(config) * 2 / GIB == 0.5625
 
 
 @pytest.mark.parametrize(
     ("changes", "elements"),
     [
-        ({"rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 1000}},
-         4000 * 128),
-        ({"rope_scaling": {"type": "longrope", "original_max_position_embeddings": 500}},
-         2500 * 128),
+        (
+            {
+                "rope_scaling": {
+                    "type": "yarn",
+                    "factor": 4,
+                    "original_max_position_embeddings": 1000,
+                }
+            },
+            4000 * 128,
+        ),
+        (
+            {"rope_scaling": {"type": "longrope", "original_max_position_embeddings": 500}},
+            2500 * 128,
+        ),
         ({"rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]}}, 8000 * 128),
         ({"partial_rotary_factor": 0.25}, 2000 * 32),
         ({"rotary_dim": 64}, 2000 * 64),
         ({"qk_rope_head_dim": 64}, 2000 * 64),
         ({"model_type": "gpt2"}, 0),
-        ({"rope_parameters": {"full_attention": {"partial_rotary_factor": 0.25},
-                              "sliding_attention": {"rope_type": "default"}}},
-         2000 * 32 + 2000 * 128),
+        (
+            {
+                "rope_parameters": {
+                    "full_attention": {"partial_rotary_factor": 0.25},
+                    "sliding_attention": {"rope_type": "default"},
+                }
+            },
+            2000 * 32 + 2000 * 128,
+        ),
         ({"max_position_embeddings": None}, -1),
         ({"rope_scaling": "linear"}, -1),
     ],
-)  # fmt: skip
+)
 def test_every_kind_of_scaling_has_its_own_length(changes: dict[str, Any], elements: int) -> None:
     assert rotary_elements({**LLAMA, "max_position_embeddings": 2000, **changes}) == elements
 
@@ -56,11 +74,20 @@ VALUES = st.none() | st.booleans() | st.integers(-5, 10**12) | st.text(max_size=
 
 @given(
     st.dictionaries(
-        st.sampled_from(["max_position_embeddings", "head_dim", "rope_scaling", "rotary_dim",
-                         "partial_rotary_factor", "hidden_size", "num_attention_heads"]),
+        st.sampled_from(
+            [
+                "max_position_embeddings",
+                "head_dim",
+                "rope_scaling",
+                "rotary_dim",
+                "partial_rotary_factor",
+                "hidden_size",
+                "num_attention_heads",
+            ]
+        ),
         VALUES | st.dictionaries(st.sampled_from(["factor", "type", "rope_type"]), VALUES),
     )
-)  # fmt: skip
+)
 def test_no_config_breaks_it(config: dict[str, Any]) -> None:
     assert rotary_elements(config) >= -1
 

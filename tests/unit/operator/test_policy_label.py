@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from plimsoll.decision.policy import policy_of
-from plimsoll.decision.verdict import Mode
+from plimsoll.decision.policy import Mode, policy_of
 
 
 def test_without_a_label_the_default_is_enforce() -> None:

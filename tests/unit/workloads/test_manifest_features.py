@@ -42,10 +42,13 @@ def test_typed_fields_say_what_the_flags_say() -> None:
         NoDocuments(),
     )
     flags = [
-        "--enable-lora", "--max-loras=4", "--max-lora-rank=32", "--cpu-offload-gb=4",
+        "--enable-lora",
+        "--max-loras=4",
+        "--max-lora-rank=32",
+        "--cpu-offload-gb=4",
         '--speculative-config={"method": "ngram", "num_speculative_tokens": 3}',
         '--limit-mm-per-prompt={"image": 2}',
-    ]  # fmt: skip
+    ]
     said = request(manifest({"extraArgs": flags}), NoDocuments())
     assert typed.problems == said.problems == ()
     assert typed.engine == said.engine
@@ -137,22 +140,39 @@ VALUES = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.sweep
 @given(
     st.lists(
         st.tuples(
             st.sampled_from(
-                ["--enable-lora", "--max-loras", "--max-lora-rank", "--lora-dtype", "--runner",
-                 "--lora-target-modules", "--speculative-config", "--spec-model", "--spec-tokens",
-                 "--limit-mm-per-prompt", "--cpu-offload-gb", "--offload-group-size", "-dcp",
-                 "--offload-num-in-group", "--num-gpu-blocks-override", "--kv-transfer-config",
-                 "--speculative-config.method", "--task", "--language-model-only"]
+                [
+                    "--enable-lora",
+                    "--max-loras",
+                    "--max-lora-rank",
+                    "--lora-dtype",
+                    "--runner",
+                    "--lora-target-modules",
+                    "--speculative-config",
+                    "--spec-model",
+                    "--spec-tokens",
+                    "--limit-mm-per-prompt",
+                    "--cpu-offload-gb",
+                    "--offload-group-size",
+                    "-dcp",
+                    "--offload-num-in-group",
+                    "--num-gpu-blocks-override",
+                    "--kv-transfer-config",
+                    "--speculative-config.method",
+                    "--task",
+                    "--language-model-only",
+                ]
             ),
             VALUES,
             st.booleans(),
         ),
         max_size=5,
     )
-)  # fmt: skip
+)
 def test_no_flag_of_a_feature_ever_crashes_a_decision(
     uses: list[tuple[str, str, bool]],
 ) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,8 +61,10 @@ def test_several_documents_in_one_file_are_all_found_with_their_lines(check: Che
     found = check(f"---\n{ONE % 'a'}---\n# nothing\n---\n{ONE % 'b'}---\n{ONE % 'c'}")
     assert said(found) == []
     assert [(m.obj["metadata"]["name"], m.line, m.document) for m in found.deployments] == [
-        ("a", 2, 1), ("b", 9, 3), ("c", 14, 4),
-    ]  # fmt: skip
+        ("a", 2, 1),
+        ("b", 9, 3),
+        ("c", 14, 4),
+    ]
 
 
 def test_a_list_is_unpacked_and_other_kinds_are_counted(check: Check) -> None:
@@ -121,7 +124,7 @@ metadata: {name: chat, labels: {plimsoll.dev/policy: warn}}
     )
     assert found.get("chat", "mine", None) == "text"
     absent = found.get("chat", "mine", "nope")
-    assert absent == Missing("ConfigMap mine has no model under nope (keys: profile.json)")
+    assert absent == Missing("ConfigMap mine has no model under nope")
     assert "not among the manifests" in str(found.get("other", "mine", None))
     assert found.modes == {"chat": "warn"}
 
@@ -146,8 +149,10 @@ def test_what_is_not_there_or_empty_is_said(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("# nothing\n")
     (tmp_path / "void").mkdir()
     for name, words in (
-        ("nope.yaml", "No such file"), ("empty.yaml", "no document"), ("void", "no manifest in it"),
-    ):  # fmt: skip
+        ("nope.yaml", "No such file"),
+        ("empty.yaml", "no document"),
+        ("void", "no manifest in it"),
+    ):
         (problem,) = said(load((str(tmp_path / name),)))
         assert words in problem
 
@@ -192,6 +197,40 @@ def test_what_is_no_manifest_is_said_with_its_line(
     (problem,) = found.problems
     assert problem.path.endswith(f"it.yaml{place}")
     assert words in str(problem)
+
+
+def test_a_folders_pipes_devices_and_links_to_them_are_refused_and_not_waited_for(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    (tmp_path / "tty.yaml").symlink_to("/dev/tty")
+    (tmp_path / "good.yaml").write_text(ONE % "a")
+    (tmp_path / "link.yaml").symlink_to("good.yaml")
+    found = load((str(tmp_path),))
+    assert names(found) == ["a", "a"]
+    refused = [problem.path for problem in found.problems]
+    assert refused == [str(tmp_path / name) for name in ("endless.yaml", "pipe.yaml", "tty.yaml")]
+    assert {problem.given for problem in found.problems} == {"no regular file"}
+
+
+def test_a_pipe_that_is_named_is_read_as_of_process_substitution(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(ONE % "a",))
+    writer.start()
+    assert names(load((str(pipe),))) == ["a"]
+    writer.join()
+
+
+def test_more_objects_than_anybody_checks_at_once_are_refused_in_a_sentence(
+    check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("plimsoll.workloads.files.MAX_OBJECTS", 3)
+    found = check("---\n".join(ONE % name for name in "abcde"))
+    assert names(found) == ["a", "b", "c"]
+    (problem,) = said(found)
+    assert "more than 3 objects: at most 3 objects at once; check fewer files" in problem
 
 
 def test_a_broken_document_does_not_hide_those_before_it(check: Check) -> None:
@@ -239,6 +278,7 @@ def test_deep_nesting_is_refused_and_does_not_crash_the_parser(check: Check, ope
     assert said(found)[0].endswith("nested 61 deep: at most 60; flatten it")
 
 
+@pytest.mark.sweep
 def test_a_file_of_too_many_values_or_bytes_is_refused(check: Check) -> None:
     assert "500001 values" in said(check("-\n" * 600_000))[0]
     assert "a file of at most 8 MiB" in said(check(b"#" * (MAX_FILE + 1)))[0]
@@ -276,18 +316,48 @@ def test_whatever_bytes_a_file_has_it_is_read_or_refused(content: bytes) -> None
 
 
 pieces = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8)
-    | st.sampled_from(["v1", "plimsoll.dev/v1alpha1", "LLMDeployment", "List", "ConfigMap",
-                       "Namespace", "LLMDeploymentList"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["apiVersion", "kind", "items", "metadata", "name", "namespace", "data",
-                         "labels", "plimsoll.dev/policy", "spec", "annotations"]), inner,
-        max_size=6,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=8)
+    | st.sampled_from(
+        [
+            "v1",
+            "plimsoll.dev/v1alpha1",
+            "LLMDeployment",
+            "List",
+            "ConfigMap",
+            "Namespace",
+            "LLMDeploymentList",
+        ]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "apiVersion",
+                    "kind",
+                    "items",
+                    "metadata",
+                    "name",
+                    "namespace",
+                    "data",
+                    "labels",
+                    "plimsoll.dev/policy",
+                    "spec",
+                    "annotations",
+                ]
+            ),
+            inner,
+            max_size=6,
+        )
     ),
     max_leaves=25,
-)  # fmt: skip
+)
 
 
+@pytest.mark.sweep
 @given(st.lists(pieces, max_size=3))
 def test_whatever_objects_a_file_holds_they_are_sorted_or_refused(objects: list[object]) -> None:
     with TemporaryDirectory() as folder:
@@ -306,11 +376,39 @@ def test_whatever_objects_a_file_holds_they_are_sorted_or_refused(objects: list[
     st.text(alphabet=st.characters(codec="utf-8"), max_size=60)
     | st.lists(
         st.sampled_from(
-            ["a", ": ", "- ", "\n", "  ", "[", "]", "{", "}", ",", "&x ", "*x", "? ", "!!int ", "'",
-             '"', "| ", "> ", "#", "---\n", "...\n", "<<: ", "1", "%YAML 1.1\n", "\t", "0x", "1:1"]
-        ), max_size=30,
+            [
+                "a",
+                ": ",
+                "- ",
+                "\n",
+                "  ",
+                "[",
+                "]",
+                "{",
+                "}",
+                ",",
+                "&x ",
+                "*x",
+                "? ",
+                "!!int ",
+                "'",
+                '"',
+                "| ",
+                "> ",
+                "#",
+                "---\n",
+                "...\n",
+                "<<: ",
+                "1",
+                "%YAML 1.1\n",
+                "\t",
+                "0x",
+                "1:1",
+            ]
+        ),
+        max_size=30,
     ).map("".join)
-)  # fmt: skip
+)
 def test_whatever_a_file_holds_it_is_read_or_refused_in_words(text: str) -> None:
     for line, document in documents(text):
         assert line >= 1

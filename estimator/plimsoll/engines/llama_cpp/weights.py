@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from plimsoll.models.architecture import Architecture, Block, Tensor
-    from plimsoll.models.checkpoint.table import HeaderTensor
+    from plimsoll.models.header import HeaderTensor
 
 _ALIGNMENT: Final = 128
 _LAYER: Final = re.compile(r"blk\.([0-9]{1,6})\.")

@@ -104,7 +104,7 @@ def loaded(
 
 def _without_towers(architecture: Architecture) -> Architecture:
     rest = tuple(t for t in architecture.outside if t.part not in _TOWERS)
-    return replace(architecture, outside=rest, multimodal=False, tower=None, memo={})
+    return replace(architecture, outside=rest, multimodal=False, tower=None)
 
 
 def _whole_towers(architecture: Architecture) -> Architecture:
@@ -112,7 +112,7 @@ def _whole_towers(architecture: Architecture) -> Architecture:
         replace(t, split=Split.NONE) if t.part in (Part.VISION, Part.AUDIO) else t
         for t in architecture.outside
     )
-    return replace(architecture, outside=whole, memo={})
+    return replace(architecture, outside=whole)
 
 
 def profiled(architecture: Architecture, settings: EngineSettings) -> Architecture:
@@ -123,7 +123,7 @@ def profiled(architecture: Architecture, settings: EngineSettings) -> Architectu
         return remembered(
             architecture,
             ("vllm.not profiled",),
-            lambda: replace(architecture, multimodal=False, memo={}),
+            lambda: replace(architecture, multimodal=False),
         )
     return architecture
 

@@ -135,9 +135,7 @@ def _measured(
     architecture: Architecture, quantization: str, dtype: str, split: Parallelism
 ) -> tuple[int, ...]:
     def alone(block: Block) -> int:
-        part = replace(
-            architecture, blocks=(block,), outside=(), extra=(), rotary_elements=0, memo={}
-        )
+        part = replace(architecture, blocks=(block,), outside=(), extra=(), rotary_elements=0)
         return stage_weights(part, dtype, quantization, split)[0]
 
     sizes = {key: alone(b) for key, b in {id(b): b for b in architecture.blocks}.items()}

@@ -62,11 +62,11 @@ def loaded(architecture: Architecture) -> Architecture:
 
 def _loaded(architecture: Architecture) -> Architecture:
     rest = tuple(t for t in architecture.outside if t.part is not Part.HEAD)
-    return replace(architecture, outside=rest, memo={})
+    return replace(architecture, outside=rest)
 
 
 def without_logits(architecture: Architecture) -> Architecture:
     """The model as its activation peak is measured: no logits."""
     return remembered(
-        architecture, ("vllm.no logits",), lambda: replace(architecture, vocab_size=0, memo={})
+        architecture, ("vllm.no logits",), lambda: replace(architecture, vocab_size=0)
     )

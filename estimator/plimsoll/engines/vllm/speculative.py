@@ -150,7 +150,6 @@ def _part_of(architecture: Architecture, block: Block, outside: tuple[Tensor, ..
         extra=(),
         rotary_elements=0,
         multimodal=False,
-        memo={},
     )
 
 

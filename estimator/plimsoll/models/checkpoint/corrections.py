@@ -1,6 +1,6 @@
 """What headers say that a config does not: kept small enough for a profile, and applied to it.
 
-It must not read a checkpoint; whoever wrote the profile did, and it is not believed beyond limits.
+The checkpoint was read by whoever wrote the profile, which is not believed beyond limits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Corrections:
 
     layers: numbers of layers, and the tensors that they hold instead.
     outside, extra: tensors outside the layers and of layers that predict further tokens; None:
-        as the config says. quantization: method and scheme of most weights, where the config
+        as the config says. quantization: method and scheme of most weights, if the config
         says nothing of any.
     assumed: names of tensors that nobody here knows; they are held whole on every rank.
     """
@@ -53,29 +53,29 @@ class Corrections:
             blocks=tuple(blocks),
             outside=made.outside if self.outside is None else self.outside,
             extra=made.extra if self.extra is None else self.extra,
-            quantization=Quantization(*self.quantization) if self.quantization
+            quantization=Quantization(*self.quantization)
+            if self.quantization
             else made.quantization,
             assumed=made.assumed or bool(self.assumed),
-            memo={},
-        )  # fmt: skip
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for a profile; empty where the checkpoint is what its config says."""
-        made: dict[str, Any] = {}
+        """The same for a profile; empty if the checkpoint is what its config says."""
+        as_data: dict[str, Any] = {}
         if self.layers:
-            made["layers"] = [
+            as_data["layers"] = [
                 {"layers": spans(numbers), "tensors": _rows(tensors)}
                 for numbers, tensors in self.layers
             ]
         for key, tensors_or_none in (("outside", self.outside), ("extra", self.extra)):
             if tensors_or_none is not None:
-                made[key] = _rows(tensors_or_none)
+                as_data[key] = _rows(tensors_or_none)
         if self.quantization is not None:
             method, scheme = self.quantization
-            made["quantization"] = [method, _figures(scheme)]
+            as_data["quantization"] = [method, _figures(scheme)]
         if self.assumed:
-            made["assumed"] = list(self.assumed[:20])
-        return made
+            as_data["assumed"] = list(self.assumed[:20])
+        return as_data
 
 
 def spans(numbers: tuple[int, ...]) -> str:
@@ -90,8 +90,8 @@ def spans(numbers: tuple[int, ...]) -> str:
 
 
 def numbers_in(text: str, below: int) -> tuple[int, ...] | None:
-    """The numbers of such a text, all less than `below`; None where it says anything else."""
-    found: list[int] = []
+    """The numbers of such a text, all less than `below`; None if it says anything else."""
+    numbers: list[int] = []
     for part in text.split(",") if len(text) < 65536 else ():
         first, dash, last = part.partition("-")
         if not first.isdecimal() or len(first) > 6 or len(last) > 6:
@@ -99,17 +99,24 @@ def numbers_in(text: str, below: int) -> tuple[int, ...] | None:
         if dash and not last.isdecimal():
             return None
         low, high = int(first), int(last or first)
-        if not (found[-1] if found else -1) < low <= high < below:
+        if not (numbers[-1] if numbers else -1) < low <= high < below:
             return None
-        found += range(low, high + 1)
-    return tuple(found) or None
+        numbers += range(low, high + 1)
+    return tuple(numbers) or None
 
 
 def _rows(tensors: tuple[Tensor, ...]) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for t in tensors:
-        row: list[Any] = [t.name, list(t.shape), str(t.split), str(t.part), t.copies,
-                          int(t.linear), str(t.stage)]  # fmt: skip
+        row: list[Any] = [
+            t.name,
+            list(t.shape),
+            str(t.split),
+            str(t.part),
+            t.copies,
+            int(t.linear),
+            str(t.stage),
+        ]
         if t.scheme is not None:
             row.append(_figures(t.scheme))
         rows.append(row)
@@ -122,19 +129,19 @@ def _figures(s: Scheme) -> list[Any]:
 
 def from_dict(given: Mapping[str, Any], layers: int) -> Corrections:
     """What a profile says. layers: of the model. Raises `Invalid` for anything unbelievable."""
-    found: list[tuple[tuple[int, ...], tuple[Tensor, ...]]] = []
+    layers_read: list[tuple[tuple[int, ...], tuple[Tensor, ...]]] = []
     entries = given.get("layers", [])
     if not isinstance(entries, list):
         raise wrong("layers", entries, "a list")
     seen: set[int] = set()
     for index, entry in enumerate(entries):
         where = f"layers[{index}]"
-        said = entry.get("layers") if isinstance(entry, Mapping) else None
-        numbers = numbers_in(said, layers) if isinstance(said, str) else None
+        numbers_text = entry.get("layers") if isinstance(entry, Mapping) else None
+        numbers = numbers_in(numbers_text, layers) if isinstance(numbers_text, str) else None
         if numbers is None or seen & set(numbers):
-            raise wrong(where, said, f"layers below {layers} such as 0-3,7, each once")
+            raise wrong(where, numbers_text, f"layers below {layers} such as 0-3,7, each once")
         seen |= set(numbers)
-        found.append((numbers, _tensors(entry.get("tensors"), f"{where}.tensors")))
+        layers_read.append((numbers, _tensors(entry.get("tensors"), f"{where}.tensors")))
     outside, extra = (
         _tensors(given[key], key) if key in given else None for key in ("outside", "extra")
     )
@@ -142,9 +149,12 @@ def from_dict(given: Mapping[str, Any], layers: int) -> Corrections:
     if not isinstance(assumed, list):
         raise wrong("assumed", assumed, "a list of names")
     return Corrections(
-        tuple(found), outside, extra, _quantization(given.get("quantization")),
+        tuple(layers_read),
+        outside,
+        extra,
+        _quantization(given.get("quantization")),
         tuple(str(name)[:200] for name in assumed[:20]),
-    )  # fmt: skip
+    )
 
 
 def _quantization(given: object) -> tuple[str, Scheme] | None:
@@ -176,15 +186,21 @@ def _tensor(row: object, where: str) -> Tensor:
             raise ValueError
         name, shape, split, part, copies, linear, stage = row[:7]
         good = (
-            isinstance(name, str) and 0 < len(name) <= 512 and isinstance(shape, list)
-            and len(shape) <= 8 and all(_whole(n, 0) for n in shape) and _whole(copies, 1)
-            and math.prod(shape) * copies <= _MAX_SIZE and linear in (0, 1)
-        )  # fmt: skip
+            isinstance(name, str)
+            and 0 < len(name) <= 512
+            and isinstance(shape, list)
+            and len(shape) <= 8
+            and all(_whole(n, 0) for n in shape)
+            and _whole(copies, 1)
+            and math.prod(shape) * copies <= _MAX_SIZE
+            and linear in (0, 1)
+        )
         if not good:
             raise ValueError
         scheme = _scheme(row[7]) if len(row) == 8 else None
-        return Tensor(name, tuple(shape), Split(split), Part(part), copies, bool(linear),
-                      Stage(stage), scheme)  # fmt: skip
+        return Tensor(
+            name, tuple(shape), Split(split), Part(part), copies, bool(linear), Stage(stage), scheme
+        )
     except (ValueError, TypeError):
         wanted = "name, shape, split, part, copies, linear, stage and, where packed, scheme"
         raise wrong(where, row, wanted) from None

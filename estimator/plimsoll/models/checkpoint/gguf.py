@@ -1,7 +1,7 @@
 """Reads the header of GGUF files: metadata and the table of tensors, and no tensor.
 
-It must not build a model (`plimsoll.models.checkpoint.gguf_model` does), and nothing in a file is
-believed beyond its limits: a bad file is `Unreadable`, whatever is in it.
+Nothing in a file is believed beyond its limits: a bad file is `Unreadable`. The model is made of
+it in `plimsoll.models.checkpoint.gguf_model`.
 
 A file of several parts (``-00001-of-00003.gguf``) is read whole from any of its parts. A file that
 ends after its header is good: that is what a range request brings.
@@ -25,12 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from plimsoll.errors import Unreadable
-from plimsoll.models.checkpoint.table import (
-    MAX_DIMENSIONS,
-    MAX_ELEMENTS,
-    MAX_TENSORS,
-    HeaderTensor,
-)
+from plimsoll.models.header import MAX_DIMENSIONS, MAX_ELEMENTS, MAX_TENSORS, HeaderTensor
 
 TYPES: Final = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
@@ -81,11 +76,11 @@ class GGUF:
 
     @property
     def architecture(self) -> str:
-        """``general.architecture`` (``llama``, ``qwen3moe``); empty where it is missing."""
+        """``general.architecture`` (``llama``, ``qwen3moe``); empty if it is missing."""
         return self.text("general.architecture")
 
     def text(self, key: str) -> str:
-        """A text of the metadata; empty where it is missing or something else."""
+        """A text of the metadata; empty if it is missing or something else."""
         value = self.metadata.get(key)
         return value if isinstance(value, str) else ""
 
@@ -117,7 +112,7 @@ def read(path: str | Path) -> GGUF:
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """The names of all parts of the file that a name belongs to; the name alone where it is one."""
+    """The names of all parts of the file that a name belongs to; the name alone if it is one."""
     match = _PART.match(name)
     count = int(match["count"]) if match is not None else 0
     if match is None or not 1 <= count <= 10_000:
@@ -128,7 +123,7 @@ def parts_of(name: str) -> tuple[str, ...]:
 def joined(parts: list[GGUF], name: str) -> GGUF:
     """One header out of those of all parts; the first holds the metadata.
 
-    Raises `Unreadable` where a tensor stands in two of them.
+    Raises `Unreadable` if a tensor stands in two of them.
     """
     tensors = [tensor for part in parts for tensor in part.tensors]
     seen = {tensor.name for tensor in tensors}
@@ -138,7 +133,7 @@ def joined(parts: list[GGUF], name: str) -> GGUF:
 
 
 def read_file(path: Path) -> GGUF:
-    """The header of one file, even where it is a part of several. Raises `Unreadable`."""
+    """The header of one file, even if it is a part of several. Raises `Unreadable`."""
     try:
         with path.open("rb") as file:
 
@@ -164,11 +159,13 @@ def parse(fetch: Fetch, name: str) -> GGUF:
             return _Header(data, name).read()
         except _Short:
             if len(data) < size:
-                raise Unreadable(name, "a GGUF file with its whole header: this one is cut") \
-                    from None  # fmt: skip
+                raise Unreadable(
+                    name, "a GGUF file with its whole header: this one is cut"
+                ) from None
             if size >= MAX_HEADER:
-                raise Unreadable(name, f"a GGUF file with a header below {MAX_HEADER} bytes") \
-                    from None  # fmt: skip
+                raise Unreadable(
+                    name, f"a GGUF file with a header below {MAX_HEADER} bytes"
+                ) from None
             size *= 4
 
 
@@ -180,7 +177,7 @@ class _Header:
         self._order, self._wide = "<", True
 
     def read(self) -> GGUF:
-        """The whole header. Raises `_Short` where it goes on behind the data."""
+        """The whole header. Raises `_Short` if it goes on behind the data."""
         data = self._data
         if len(data) < 8:
             if data and not b"GGUF".startswith(data[:4]):
@@ -197,8 +194,9 @@ class _Header:
         self._wide = version > 1
         tensors, entries = self._size(), self._size()
         if tensors > MAX_TENSORS or entries > _MAX_ENTRIES:
-            raise self._wrong(f"a GGUF file with at most {MAX_TENSORS} tensors and "
-                              f"{_MAX_ENTRIES} keys")  # fmt: skip
+            raise self._wrong(
+                f"a GGUF file with at most {MAX_TENSORS} tensors and {_MAX_ENTRIES} keys"
+            )
         metadata: dict[str, Any] = {}
         lengths: dict[str, int] = {}
         for _ in range(entries):

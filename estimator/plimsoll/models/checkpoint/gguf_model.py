@@ -1,7 +1,7 @@
 """From the header of a GGUF file to a model: a config out of its keys, and its own tensors.
 
-It must not read files. A GGUF file needs no config.json: its keys say what one would, in words of
-llama.cpp, and the tensors say the rest (biases, tied embeddings, shapes).
+A GGUF file needs no config.json: its keys say what one would, in words of llama.cpp, and the
+tensors say the rest (biases, tied embeddings, shapes).
 
     key          <architecture>.block_count, .embedding_length, .attention.head_count_kv ...
     tensor       blk.<n>.attn_q.weight, input first: self_attn.q_proj.weight, output first
@@ -21,7 +21,7 @@ from plimsoll.models.checkpoint.corrections import numbers_in, spans
 from plimsoll.models.checkpoint.gguf import BLOCKS
 from plimsoll.models.checkpoint.packing import Weight
 from plimsoll.models.checkpoint.structure import corrections
-from plimsoll.models.checkpoint.table import MAX_ELEMENTS, HeaderTensor
+from plimsoll.models.header import MAX_ELEMENTS, HeaderTensor
 from plimsoll.models.quantization import Quantization, Scheme
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _TYPES: Final[Mapping[str, str]] = {
     "granitemoe": "granitemoe", "starcoder": "gpt_bigcode", "kimi-linear": "kimi_linear",
     "mistral3": "ministral3", "step35": "step3p5",
 }  # fmt: skip
-"""llama.cpp's architectures under the name that Hugging Face gives them, where it is another."""
+"""llama.cpp's architectures under the name that Hugging Face gives them, if it is another."""
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "embedding_length": ("hidden_size",),
     "feed_forward_length": ("intermediate_size",),
@@ -117,41 +117,45 @@ def config(header: GGUF, name: str) -> dict[str, Any]:
     kind = header.architecture
     if not kind or kind == "clip":
         wanted = "a GGUF file of a language model"
-        raise Unreadable(name, f"{wanted}; this one is the projector of a multimodal one"
-                         if kind else f"{wanted}, with general.architecture")  # fmt: skip
+        raise Unreadable(
+            name,
+            f"{wanted}; this one is the projector of a multimodal one"
+            if kind
+            else f"{wanted}, with general.architecture",
+        )
     there = {t.name for t in header.tensors}
 
     def key(word: str) -> Any:
         return header.metadata.get(f"{kind}.{word}")
 
-    made: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "model_type": _TYPES.get(kind, kind),
         "torch_dtype": _dtype(header),
         "tie_word_embeddings": "output.weight" not in there,
         "attention_bias": "blk.0.attn_q.bias" in there,
     }
     if kind == "llama" and key("expert_count"):
-        made["model_type"] = "mixtral"
+        fields["model_type"] = "mixtral"
     for word, names in _FIELDS.items():
         value = key(word)
         if value is not None:
-            made |= dict.fromkeys(names, _scalar(value))
+            fields |= dict.fromkeys(names, _scalar(value))
     if key("expert_count") and not key("expert_feed_forward_length"):
-        made.setdefault("moe_intermediate_size", made.get("intermediate_size"))
+        fields.setdefault("moe_intermediate_size", fields.get("intermediate_size"))
     count = key("block_count")
     further = key("nextn_predict_layers") or 0
-    made["num_hidden_layers"] = count - further if isinstance(count, int) else None
-    made["vocab_size"] = _vocabulary(header, kind)
+    fields["num_hidden_layers"] = count - further if isinstance(count, int) else None
+    fields["vocab_size"] = _vocabulary(header, kind)
     rope = key("rope.dimension_count")
     length, v_length = (
         key(f"attention.{w}_length_mla") or key(f"attention.{w}_length") for w in ("key", "value")
     )
-    if isinstance(made.get("kv_lora_rank"), int) and isinstance(rope, int):
-        made |= {"qk_rope_head_dim": rope, "v_head_dim": v_length}
+    if isinstance(fields.get("kv_lora_rank"), int) and isinstance(rope, int):
+        fields |= {"qk_rope_head_dim": rope, "v_head_dim": v_length}
         if isinstance(length, int):
-            made["qk_nope_head_dim"] = length - rope
-    made |= _states(header, kind, made)
-    return {k: v for k, v in made.items() if v is not None}
+            fields["qk_nope_head_dim"] = length - rope
+    fields |= _states(header, kind, fields)
+    return {k: v for k, v in fields.items() if v is not None}
 
 
 def _scalar(value: Any) -> Any:
@@ -163,11 +167,11 @@ def _scalar(value: Any) -> Any:
 
 
 def _vocabulary(header: GGUF, kind: str) -> int | None:
-    said = header.metadata.get(f"{kind}.vocab_size")
+    size = header.metadata.get(f"{kind}.vocab_size")
     table = next((t for t in header.tensors if t.name == "token_embd.weight"), None)
     if table is not None and len(table.shape) == 2:
         return table.shape[1]
-    return said if isinstance(said, int) else header.lengths.get("tokenizer.ggml.tokens")
+    return size if isinstance(size, int) else header.lengths.get("tokenizer.ggml.tokens")
 
 
 def _dtype(header: GGUF) -> str:
@@ -180,55 +184,50 @@ def _dtype(header: GGUF) -> str:
 def _states(header: GGUF, kind: str, made: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of state-space mixers, and which layers have them."""
     inner, rank = (header.metadata.get(f"{kind}.ssm.{w}") for w in ("inner_size", "time_step_rank"))
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     kv = header.metadata.get(f"{kind}.attention.head_count_kv")
     wide = header.metadata.get(f"{kind}.feed_forward_length")
     if isinstance(kv, list):
         state = "conv" if kind.startswith("lfm2") else "mamba"
-        found["layer_types"] = ["full_attention" if n else state for n in kv]
+        fields["layer_types"] = ["full_attention" if n else state for n in kv]
         full = [i for i, n in enumerate(kv) if n]
         if len(full) > 1:
-            found |= {"attn_layer_period": full[1] - full[0], "attn_layer_offset": full[0]}
+            fields |= {"attn_layer_period": full[1] - full[0], "attn_layer_offset": full[0]}
         if isinstance(wide, list) and kind.startswith("nemotron_h"):
-            found["hybrid_override_pattern"] = "".join(
+            fields["hybrid_override_pattern"] = "".join(
                 "*" if n else "-" if w else "M" for n, w in zip(kv, wide, strict=False)
             )
     if kind.startswith("lfm2"):
-        found["block_auto_adjust_ff_dim"] = False
+        fields["block_auto_adjust_ff_dim"] = False
     if not isinstance(inner, int) or not isinstance(rank, int) or rank < 1:
-        return found
+        return fields
     hidden = made.get("hidden_size")
     if kind in ("mamba", "jamba"):
-        found |= {"intermediate_size" if kind == "mamba" else "mamba_inner": inner,
-                  "time_step_rank": rank, "mamba_dt_rank": rank}  # fmt: skip
+        fields |= {
+            "intermediate_size" if kind == "mamba" else "mamba_inner": inner,
+            "time_step_rank": rank,
+            "mamba_dt_rank": rank,
+        }
     else:
         heads = {"num_heads", "mamba_n_heads", "mamba_num_heads", "linear_num_value_heads"}
         dims = {"mamba_d_head", "mamba_head_dim", "linear_value_head_dim"}
-        found |= dict.fromkeys(heads, rank) | dict.fromkeys(dims, inner // rank)
+        fields |= dict.fromkeys(heads, rank) | dict.fromkeys(dims, inner // rank)
         if kind == "mamba2":
-            found["head_dim"] = inner // rank
+            fields["head_dim"] = inner // rank
     if isinstance(hidden, int) and hidden and inner % hidden == 0:
-        found["mamba_expand"] = inner // hidden
-    return found
-
-
-def architecture(header: GGUF, name: str) -> Architecture:
-    """The structure of the model in a GGUF file, with the tensors that it really has.
-
-    Raises `Unreadable` or `plimsoll.errors.Invalid` where the keys describe no model.
-    """
-    from plimsoll.models.config import architecture as from_config
-
-    return with_tensors(from_config(config(header, name)), header.tensors, [])
+        fields["mamba_expand"] = inner // hidden
+    return fields
 
 
 def with_tensors(
     made: Architecture, tensors: tuple[HeaderTensor, ...], notes: list[str]
 ) -> Architecture:
     """An architecture with the tensors of a GGUF file, as they lie in it."""
-    quantized = replace(made, quantization=Quantization("gguf", None), memo={})
-    found = corrections(quantized, (w for t in tensors for w in _weights(quantized, t)), notes)
-    return replace(found.apply(quantized), stored=tensors, memo={})
+    quantized = replace(made, quantization=Quantization("gguf", None))
+    differences = corrections(
+        quantized, (w for t in tensors for w in _weights(quantized, t)), notes
+    )
+    return replace(differences.apply(quantized), stored=tensors)
 
 
 def _weights(made: Architecture, tensor: HeaderTensor) -> tuple[Weight, ...]:
@@ -249,14 +248,14 @@ def _spelt(made: Architecture, name: str) -> str:
     if not inner:
         known = _OUTSIDE.get(stem, stem)
         return "" if stem in _BUFFERS else f"{known}.{leaf}" if leaf else known
-    found = _IN_LAYER.get(stem, stem)
-    if "{}" in found:
+    spelling = _IN_LAYER.get(stem, stem)
+    if "{}" in spelling:
         mixer, names = _mixer(made, int(parts[1]))
-        found = found.format(mixer)
-        if leaf == "bias" and f"{mixer}.dt_bias" in names and found.endswith("dt_proj"):
+        spelling = spelling.format(mixer)
+        if leaf == "bias" and f"{mixer}.dt_bias" in names and spelling.endswith("dt_proj"):
             return f"model.layers.{parts[1]}.{mixer}.dt_bias"
     ending = f".{leaf}" if leaf and stem not in _BARE else ""
-    return f"model.layers.{parts[1]}.{found}{ending}"
+    return f"model.layers.{parts[1]}.{spelling}{ending}"
 
 
 def _mixer(made: Architecture, layer: int) -> tuple[str, frozenset[str]]:
@@ -321,11 +320,16 @@ def _row(row: object, where: str, layers: int) -> list[HeaderTensor]:
     if len(row) == 4:
         numbers = numbers_in(row[3], layers) if isinstance(row[3], str) else None
     if (
-        not isinstance(name, str) or not 0 < len(name) <= 512 or not isinstance(kind, str)
-        or kind not in BLOCKS or not isinstance(shape, list) or len(shape) > 8 or numbers is None
+        not isinstance(name, str)
+        or not 0 < len(name) <= 512
+        or not isinstance(kind, str)
+        or kind not in BLOCKS
+        or not isinstance(shape, list)
+        or len(shape) > 8
+        or numbers is None
         or not all(isinstance(n, int) and 0 <= n <= MAX_ELEMENTS for n in shape)
         or name.startswith("blk.*.") is not (len(row) == 4)
-    ):  # fmt: skip
+    ):
         raise _wrong(where, row, wanted)
     block, size = BLOCKS[kind]
     elements = 1
@@ -334,10 +338,14 @@ def _row(row: object, where: str, layers: int) -> list[HeaderTensor]:
     if elements > MAX_ELEMENTS or (shape and shape[0] % block):
         raise _wrong(where, row, f"rows of whole blocks of {block} elements")
     return [
-        HeaderTensor(name.replace("*", str(number), 1) if number >= 0 else name, tuple(shape), kind,
-                     elements // block * size)
+        HeaderTensor(
+            name.replace("*", str(number), 1) if number >= 0 else name,
+            tuple(shape),
+            kind,
+            elements // block * size,
+        )
         for number in numbers
-    ]  # fmt: skip
+    ]
 
 
 def _wrong(where: str, given: object, wanted: str) -> Invalid:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.models.checkpoint import gguf
 from plimsoll.models.checkpoint.safetensors import (
     CONFIG,
     INDEX,
@@ -33,12 +34,11 @@ from plimsoll.models.checkpoint.safetensors import (
     read_header,
     weight_map,
 )
-from plimsoll.models.checkpoint.table import Checkpoint
+from plimsoll.models.header import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll.models.checkpoint.gguf import GGUF
 
 T = TypeVar("T")
 
@@ -61,15 +61,15 @@ class _Repository:
 def read(name: str, revision: str = "") -> Checkpoint:
     """The headers of a repository (``owner/name``) at a revision (empty: its main branch).
 
-    Raises `Invalid` with the next step where it is not to be had, `Unreadable` for bad files.
+    Raises `Invalid` with the next step if it is not to be had, `Unreadable` for bad files.
     """
     return _asked(name, revision, lambda: _read(name, revision))
 
 
-def read_gguf(name: str, file: str, revision: str = "") -> GGUF:
-    """The header of a GGUF file in a repository; of all its parts, where it has several.
+def read_gguf(name: str, file: str, revision: str = "") -> gguf.GGUF:
+    """The header of a GGUF file in a repository; of all its parts, if it has several.
 
-    Raises `Invalid` with the next step where it is not to be had, `Unreadable` for a bad file.
+    Raises `Invalid` with the next step if it is not to be had, `Unreadable` for a bad file.
     """
     return _asked(name, revision, lambda: _read_gguf(name, file, revision))
 
@@ -80,9 +80,13 @@ def _asked(name: str, revision: str, ask: Callable[[], T]) -> T:
         from huggingface_hub import constants, errors
     except ImportError:
         raise Invalid(
-            Problem(_PATH, shown(f"hf://{name}"), "the package huggingface_hub, to read from a hub",
-                    "pip install 'plimsoll[hub]'")
-        ) from None  # fmt: skip
+            Problem(
+                _PATH,
+                shown(f"hf://{name}"),
+                "the package huggingface_hub, to read from a hub",
+                "pip install 'plimsoll[hub]'",
+            )
+        ) from None
 
     at = f"hf://{name}" + (f"@{revision}" if revision else "")
 
@@ -92,15 +96,19 @@ def _asked(name: str, revision: str, ask: Callable[[], T]) -> T:
     try:
         return ask()
     except errors.GatedRepoError:
-        raise problem("a repository that your token may read: this one is gated",
-                      f"accept its terms at {constants.ENDPOINT}/{name} and set HF_TOKEN") \
-            from None  # fmt: skip
+        raise problem(
+            "a repository that your token may read: this one is gated",
+            f"accept its terms at {constants.ENDPOINT}/{name} and set HF_TOKEN",
+        ) from None
     except errors.RepositoryNotFoundError:
-        raise problem(f"a repository on {constants.ENDPOINT}",
-                      "check the name; for a private one set HF_TOKEN") from None  # fmt: skip
+        raise problem(
+            f"a repository on {constants.ENDPOINT}",
+            "check the name; for a private one set HF_TOKEN",
+        ) from None
     except errors.RevisionNotFoundError:
-        raise problem("a branch, tag or commit of that repository", "check what is after the @") \
-            from None  # fmt: skip
+        raise problem(
+            "a branch, tag or commit of that repository", "check what is after the @"
+        ) from None
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
         raise problem(
             "a repository in the cache: the hub is offline or cannot be reached",
@@ -108,8 +116,9 @@ def _asked(name: str, revision: str, ask: Callable[[], T]) -> T:
             "local folder",
         ) from None
     except errors.EntryNotFoundError as error:
-        raise problem("a repository with that file",
-                      f"check the name of the file ({_first_line(error)})") from None  # fmt: skip
+        raise problem(
+            "a repository with that file", f"check the name of the file ({_first_line(error)})"
+        ) from None
     except errors.HFValidationError as error:
         raise problem("hf://owner/name", _first_line(error)) from None
     except errors.SafetensorsParsingError as error:
@@ -153,11 +162,11 @@ def _repository(name: str, revision: str) -> _Repository:
 
 
 def _cached(name: str, revision: str, error: Exception) -> _Repository:
-    """The repository in the cache. Raises the error that led here where it is not there."""
+    """The repository in the cache. Raises the error that led here if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
-    said = _reference(name, revision)
-    commits = [said.read_text().strip()] if said.is_file() else []
+    commit = _reference(name, revision)
+    commits = [commit.read_text().strip()] if commit.is_file() else []
     for wanted in (revision or None, *commits):
         for file in (CONFIG, INDEX, SINGLE):
             found = try_to_load_from_cache(name, file, revision=wanted)
@@ -197,11 +206,14 @@ def _read(name: str, revision: str) -> Checkpoint:
     else:
         _not_gguf_alone(repository)
         files = chosen((n for n in repository.names if "/" not in n), f"hf://{name}", notes)
-    folders = {n.partition("/")[0] for n in repository.names if n.endswith(".safetensors")
-               and "/" in n} - {f.partition("/")[0] for f in files}  # fmt: skip
+    folders = {
+        n.partition("/")[0] for n in repository.names if n.endswith(".safetensors") and "/" in n
+    } - {f.partition("/")[0] for f in files}
     if folders:
-        notes.append(f"passed over {', '.join(f'{f}/' for f in sorted(folders)[:4])}: the same "
-                     "weights in another form")  # fmt: skip
+        notes.append(
+            f"passed over {', '.join(f'{f}/' for f in sorted(folders)[:4])}: the same "
+            "weights in another form"
+        )
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         headers = dict(
             zip(files, pool.map(lambda f: _header(repository, f, notes), files), strict=True)
@@ -210,28 +222,37 @@ def _read(name: str, revision: str) -> Checkpoint:
         notes.append("read from the cache: the hub is offline or cannot be reached")
     tensors = merged(headers, listed, total, notes)
     return Checkpoint(
-        name, f"hf://{name}@{repository.commit}", tensors, _document(repository, CONFIG),
-        _document(repository, QUANT), tuple(notes),
-    )  # fmt: skip
+        name,
+        f"hf://{name}@{repository.commit}",
+        tensors,
+        _document(repository, CONFIG),
+        _document(repository, QUANT),
+        tuple(notes),
+    )
 
 
 def _not_gguf_alone(repository: _Repository) -> None:
     """Raises `Invalid` for a repository of GGUF files alone: which one is meant nobody can say."""
-    found = sorted(n for n in repository.names if n.endswith(".gguf"))
-    if found and not any(n.endswith(".safetensors") for n in repository.names):
+    files = sorted(n for n in repository.names if n.endswith(".gguf"))
+    if files and not any(n.endswith(".safetensors") for n in repository.names):
         raise Invalid(
             Problem(
-                _PATH, shown(f"hf://{repository.id}"), "one of its GGUF files",
-                f"name it: hf://{repository.id}/{found[0]} ({len(found)} files)",
+                _PATH,
+                shown(f"hf://{repository.id}"),
+                "one of its GGUF files",
+                f"name it: hf://{repository.id}/{files[0]} ({len(files)} files)",
             )
-        )  # fmt: skip
+        )
 
 
 def _file(repository: _Repository, file: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(repository.id, file, revision=repository.commit,
-                                local_files_only=repository.offline))  # fmt: skip
+    return Path(
+        hf_hub_download(
+            repository.id, file, revision=repository.commit, local_files_only=repository.offline
+        )
+    )
 
 
 def _document(repository: _Repository, file: str) -> dict[str, Any] | None:
@@ -242,9 +263,9 @@ def _header(repository: _Repository, file: str, notes: list[str]) -> Header:
     """One file's header: out of the cache, else by a range request."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository.id, file, revision=repository.commit)
-    if isinstance(found, str):
-        return read_header(Path(found), notes)
+    path = try_to_load_from_cache(repository.id, file, revision=repository.commit)
+    if isinstance(path, str):
+        return read_header(Path(path), notes)
     kept = _kept(repository.id, repository.commit) / f"{file.replace('/', '--')}.json"
     if kept.is_file():
         return parse_header(kept.read_bytes(), str(kept))
@@ -276,7 +297,7 @@ def _keep(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
-def _read_gguf(name: str, file: str, revision: str) -> GGUF:
+def _read_gguf(name: str, file: str, revision: str) -> gguf.GGUF:
     from huggingface_hub import (
         get_session,
         get_token,
@@ -285,20 +306,19 @@ def _read_gguf(name: str, file: str, revision: str) -> GGUF:
         try_to_load_from_cache,
     )
 
-    from plimsoll.models.checkpoint import gguf
-
-    def one(part: str) -> GGUF:
-        found = try_to_load_from_cache(name, part, revision=revision or None)
-        if isinstance(found, str):
-            return gguf.read_file(Path(found))
+    def one(part: str) -> gguf.GGUF:
+        path = try_to_load_from_cache(name, part, revision=revision or None)
+        if isinstance(path, str):
+            return gguf.read_file(Path(path))
 
         def fetch(size: int) -> bytes:
             headers = {"range": f"bytes=0-{size - 1}"}
             if token := get_token():
                 headers["authorization"] = f"Bearer {token}"
             url = hf_hub_url(name, part, revision=revision or None)
-            answer = get_session().get(url, headers=headers, timeout=_TIMEOUT,
-                                       follow_redirects=True)  # fmt: skip
+            answer = get_session().get(
+                url, headers=headers, timeout=_TIMEOUT, follow_redirects=True
+            )
             hf_raise_for_status(answer)
             return bytes(answer.content[:size])
 

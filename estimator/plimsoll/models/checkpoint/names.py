@@ -1,8 +1,8 @@
 """Where a tensor of a checkpoint belongs, and how it may be cut, from its name alone.
 
-It must not look at shapes. A name that says nothing is placed whole on every rank, and said so.
+Shapes are not looked at. A name that says nothing is placed whole on every rank, and said so.
 
-    layers.<n>.<rest>   a layer of the language model; of a tower where the way there says so
+    layers.<n>.<rest>   a layer of the language model; of a tower if the way there says so
     <rest>              in one spelling for all families: self_attn.q_proj, mlp.experts.gate_proj
     source              the ``load_weights`` of vllm/model_executor/models/*.py: what each name is
                         loaded into (column, row, vocabulary, replicated, experts)
@@ -76,7 +76,7 @@ _WAYS: Final = re.compile(
     r"encoder|gpt_neox|module|thinker|lm|bert|roberta|distilbert|electra|new)\.)*"
 )
 _HEARS: Final = re.compile(r"^(?:model\.)?encoder\.")
-"""The encoder of a model that hears, where its text model has another name (Whisper, Granite)."""
+"""The encoder of a model that hears, if its text model has another name (Whisper, Granite)."""
 _UNSERVED: Final = re.compile(
     r"^(?:pooler|cls|lm_head|head|classifier|vocab_\w+|(?:generator|discriminator)_\w+)\.|^bias$"
 )
@@ -179,8 +179,9 @@ def kind_in_layer(rest: str) -> Kind:
     part = _part(rest)
     if part is Part.NORM:
         gated = last == "norm" and module not in ("norm", "")
-        return Kind(Split.COLUMN if gated and ".norm" in rest and "mixer" in rest else Split.NONE,
-                    Part.NORM)  # fmt: skip
+        return Kind(
+            Split.COLUMN if gated and ".norm" in rest and "mixer" in rest else Split.NONE, Part.NORM
+        )
     if part is Part.ROUTER:
         return Kind(Split.NONE, Part.ROUTER, leaf == "weight")
     weight = leaf == "weight" and "conv" not in last

@@ -1,6 +1,6 @@
 """From the tensors of a file to the weights that they hold: packed ones with their scales as one.
 
-It must not know where a weight belongs, nor what a config says but for the bits it names.
+Of the config only the number of bits is known here.
 
     fp8, int8             weight + weight_scale | weight_scale_inv | scale
     NVFP4, MXFP4          weight | weight_packed | blocks: two in a byte, one scale for 16 or 32
@@ -24,7 +24,7 @@ from plimsoll.models.quantization import Scheme
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from plimsoll.models.checkpoint.table import HeaderTensor
+    from plimsoll.models.header import HeaderTensor
 
 _COMPANION: Final = re.compile(
     r"^(?P<module>.+?)[._](?P<role>weight_scale_inv|weight_scale_2|weight_scale|"
@@ -44,7 +44,7 @@ class Weight:
     name: as in the file, but ``.weight`` for every spelling of a packed one.
     shape: output first. Of a weight stored flat (bitsandbytes) only the number of elements.
     scheme: how it is stored; None: a floating type of 16 bits or more.
-    scales: how many scales it has; 0 where they are not in the file.
+    scales: how many scales it has; 0 if they are not in the file.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Weight:
 
 
 def unpacked(tensors: Iterable[HeaderTensor], bits: int) -> tuple[Weight, ...]:
-    """The weights in a list of tensors. bits: of a weight in an int32, where shapes leave it open.
+    """The weights in a list of tensors. bits: of a weight in an int32, if shapes leave it open.
 
     Scales without a weight beside them are weights of their own.
     """
@@ -133,7 +133,7 @@ def _groups(shape: tuple[int, ...], scale: HeaderTensor | None) -> tuple[int, in
 
 
 def _size(width: int, pieces: int) -> int:
-    """Elements of a block, where `width` makes so many."""
+    """Elements of a block, if `width` makes so many."""
     if pieces == -(-width // _BLOCK):
         return _BLOCK
     return -(-width // max(1, pieces))
@@ -178,9 +178,7 @@ def _grouped(shape: tuple[int, ...], beside: Mapping[str, HeaderTensor], bits: i
     return Scheme(f"w{bits}a16", bits, group, 1, 2, zero)
 
 
-def _integer_groups(
-    main: HeaderTensor, beside: Mapping[str, HeaderTensor], bits: int
-) -> Weight:  # fmt: skip
+def _integer_groups(main: HeaderTensor, beside: Mapping[str, HeaderTensor], bits: int) -> Weight:
     """GPTQ or AWQ: which one, and the bits, from the shapes."""
     scales, index = beside.get("scales"), beside.get("g_idx")
     name = f"{main.name.removesuffix('.qweight')}.weight"
@@ -192,10 +190,10 @@ def _integer_groups(
     if out == columns:
         into = index.elements if index is not None else rows * 32 // bits
     stored = rows * columns * 32
-    found = stored // max(1, out * into)
-    found = found if 1 <= found <= 8 and found * out * into == stored else bits
+    per_weight = stored // max(1, out * into)
+    per_weight = per_weight if 1 <= per_weight <= 8 and per_weight * out * into == stored else bits
     groups = scales.shape[-2] if scales is not None and len(scales.shape) >= 2 else 1
     group = -(-into // groups) if groups > 1 else 0
-    zero = found if "qzeros" in beside else 0
-    scheme = Scheme(f"w{found}a16", found, group, 1, 2, zero)
+    zero = per_weight if "qzeros" in beside else 0
+    scheme = Scheme(f"w{per_weight}a16", per_weight, group, 1, 2, zero)
     return Weight(name, (*main.shape[:-2], out, into), scheme)

@@ -1,7 +1,6 @@
 """Reads the headers of safetensors checkpoints on disk: one file, shards with an index, a folder.
 
-It must not read a tensor, nor know what a name means. Nothing in a file is believed beyond its
-limits: a bad file is `Unreadable`, whatever is in it.
+No tensor is read. Nothing in a file is believed beyond its limits: a bad file is `Unreadable`.
 
     file      8 bytes little-endian n, then n bytes of JSON: name -> dtype, shape, data_offsets
     index     weight_map: name -> file, metadata.total_size: bytes of all tensors
@@ -21,7 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from plimsoll.errors import Invalid, Unreadable
-from plimsoll.models.checkpoint.table import (
+from plimsoll.models.document import MAX_DOCUMENT
+from plimsoll.models.header import (
     MAX_DIMENSIONS,
     MAX_ELEMENTS,
     MAX_TENSORS,
@@ -63,8 +63,9 @@ def header_size(first: bytes, name: str) -> int:
     """Bytes of the JSON, from a file's first 8. Raises `Unreadable` for an unbelievable one."""
     size = int.from_bytes(first[:8], "little")
     if len(first) < 8 or not 2 <= size <= MAX_HEADER:
-        raise Unreadable(name, f"a safetensors file: 8 bytes with its header's length, at most "
-                               f"{MAX_HEADER}")  # fmt: skip
+        raise Unreadable(
+            name, f"a safetensors file: 8 bytes with its header's length, at most {MAX_HEADER}"
+        )
     return size
 
 
@@ -84,8 +85,10 @@ def parse_header(data: bytes, name: str) -> Header:
     at = 0
     for start, end in sorted(spans):
         if start != at:
-            raise Unreadable(name, "a safetensors file whose tensors follow one another without "
-                                   "a gap or an overlap")  # fmt: skip
+            raise Unreadable(
+                name,
+                "a safetensors file whose tensors follow one another without a gap or an overlap",
+            )
         at = end
     return Header(tuple(tensors), at)
 
@@ -98,13 +101,17 @@ def _tensor(key: str, entry: object, name: str) -> tuple[HeaderTensor, int]:
     if bits is None:
         raise Unreadable(name, f"a safetensors file of known dtypes; {key[:80]!r} has another")
     if not _integers(shape, MAX_DIMENSIONS) or not _integers(span, 2) or len(span) != 2:
-        raise Unreadable(name, f"a safetensors file: {key[:80]!r} has a shape and two offsets, "
-                               "all whole numbers")  # fmt: skip
+        raise Unreadable(
+            name, f"a safetensors file: {key[:80]!r} has a shape and two offsets, all whole numbers"
+        )
     elements = math.prod(shape)
     size = -(-elements * bits // 8)
     if elements > MAX_ELEMENTS or span[1] - span[0] != size:
-        raise Unreadable(name, f"a safetensors file: the offsets of {key[:80]!r} are as far apart "
-                               "as its shape and dtype say")  # fmt: skip
+        raise Unreadable(
+            name,
+            f"a safetensors file: the offsets of {key[:80]!r} are as far apart "
+            "as its shape and dtype say",
+        )
     return HeaderTensor(key[:512], tuple(shape), str(dtype), size), span[0]
 
 
@@ -119,8 +126,9 @@ def _integers(value: object, most: int) -> TypeGuard[list[int]]:
 def json_object(data: bytes, name: str) -> dict[str, Any]:
     """A JSON object of any size. Raises `Unreadable` for anything else."""
     try:
-        parsed = json.loads(data.decode("utf-8"), parse_constant=_no_constant,
-                            object_pairs_hook=_once)  # fmt: skip
+        parsed = json.loads(
+            data.decode("utf-8"), parse_constant=_no_constant, object_pairs_hook=_once
+        )
     except RecursionError:
         raise Unreadable(name, "a file with JSON that is not nested for ever") from None
     except ValueError as error:  # not JSON, not UTF-8, a key twice, endless digits
@@ -135,14 +143,14 @@ def _no_constant(word: str) -> object:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    read = dict(pairs)
+    if len(read) != len(pairs):
         raise ValueError("a key stands twice")
-    return made
+    return read
 
 
 def weight_map(index: Mapping[str, Any], name: str) -> dict[str, str]:
-    """Tensor -> file, from an index. Raises `Unreadable` where it names anything but files."""
+    """Tensor -> file, from an index. Raises `Unreadable` if it names anything but files."""
     given = index.get("weight_map")
     if not isinstance(given, dict) or not given or len(given) > MAX_TENSORS:
         raise Unreadable(name, "an index with a weight_map of names to files")
@@ -155,9 +163,13 @@ def weight_map(index: Mapping[str, Any], name: str) -> dict[str, str]:
 
 def _plain(file: str) -> bool:
     """Whether a name from an index stays within the index's folder."""
-    return 0 < len(file) < 512 and not file.startswith("/") and not {"..", ""} & set(
-        file.split("/")
-    ) and "\\" not in file and "\0" not in file  # fmt: skip
+    return (
+        0 < len(file) < 512
+        and not file.startswith("/")
+        and not {"..", ""} & set(file.split("/"))
+        and "\\" not in file
+        and "\0" not in file
+    )
 
 
 def merged(
@@ -166,29 +178,33 @@ def merged(
     """All tensors, each once, in the order of their names.
 
     index: tensor -> file; a tensor in two files counts where the index says. total: the index's
-    ``total_size``. Says in `notes` what was there twice. Raises `Unreadable` where a tensor of the
+    ``total_size``. Says in `notes` what was there twice. Raises `Unreadable` if a tensor of the
     index is in no file.
     """
-    found: dict[str, HeaderTensor] = {}
+    by_name: dict[str, HeaderTensor] = {}
     twice = 0
     for file, header in headers.items():
         for tensor in header.tensors:
-            if tensor.name in found:
+            if tensor.name in by_name:
                 twice += 1
                 if index.get(tensor.name) != file:
                     continue
-            found[tensor.name] = tensor
-    lost = [name for name in index if name[:512] not in found]
+            by_name[tensor.name] = tensor
+    lost = [name for name in index if name[:512] not in by_name]
     if lost:
-        raise Unreadable(lost[0], f"a tensor in one of the {len(headers)} files, as the index "
-                                  f"says ({len(lost)} are in none)")  # fmt: skip
+        raise Unreadable(
+            lost[0],
+            f"a tensor in one of the {len(headers)} files, as the index "
+            f"says ({len(lost)} are in none)",
+        )
     if twice:
         notes.append(f"{twice} tensors stand in two files and count once")
-    size = sum(tensor.bytes for tensor in found.values())
+    size = sum(tensor.bytes for tensor in by_name.values())
     if isinstance(total, int) and total != size and abs(total - size) > size // 1000:
-        notes.append(f"the index says {total} bytes in all; the files' headers say {size}, "
-                     "which holds")  # fmt: skip
-    return tuple(found[name] for name in sorted(found))
+        notes.append(
+            f"the index says {total} bytes in all; the files' headers say {size}, which holds"
+        )
+    return tuple(by_name[name] for name in sorted(by_name))
 
 
 def read(path: Path) -> Checkpoint:
@@ -216,15 +232,19 @@ def read(path: Path) -> Checkpoint:
     tensors = merged(headers, listed, total, notes)
     _say_copies(folder, set(files), notes)
     return Checkpoint(
-        folder.resolve().name or str(folder), str(path), tensors, document(folder / CONFIG),
-        document(folder / QUANT), tuple(notes),
-    )  # fmt: skip
+        folder.resolve().name or str(folder),
+        str(path),
+        tensors,
+        document(folder / CONFIG),
+        document(folder / QUANT),
+        tuple(notes),
+    )
 
 
 def chosen(names: Iterable[str], where: str, notes: list[str]) -> list[str]:
     """The files of a folder without an index that make up its checkpoint.
 
-    Raises `Unreadable` where there is none, or one of several shards is missing.
+    Raises `Unreadable` if there is none, or one of several shards is missing.
     """
     every = sorted(name for name in names if name.endswith(".safetensors"))
     usual = [name for name in every if not name.startswith(("consolidated", "adapter_"))]
@@ -240,8 +260,10 @@ def chosen(names: Iterable[str], where: str, notes: list[str]) -> list[str]:
         if match is not None:
             _all_there(match, set(picked), where)
     if len(picked) < len(every):
-        notes.append(f"passed over {', '.join([n for n in every if n not in picked][:3])}: "
-                     "the same weights in another form, or an adapter")  # fmt: skip
+        notes.append(
+            f"passed over {', '.join([n for n in every if n not in picked][:3])}: "
+            "the same weights in another form, or an adapter"
+        )
     return picked
 
 
@@ -252,12 +274,15 @@ def _all_there(match: re.Match[str], there: set[str], where: str) -> None:
     wanted = [f"{match['stem']}-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
     missing = [name for name in wanted if name not in there]
     if missing:
-        raise Unreadable(where, f"a checkpoint with all of its {count} files; {missing[0]} is "
-                                f"missing ({len(missing)} in all)")  # fmt: skip
+        raise Unreadable(
+            where,
+            f"a checkpoint with all of its {count} files; {missing[0]} is "
+            f"missing ({len(missing)} in all)",
+        )
 
 
 def _shards_of(path: Path) -> list[str]:
-    """A file, with the other shards where it is one of several."""
+    """A file, with the other shards if it is one of several."""
     match = _SHARD.match(path.name)
     if match is None:
         return [path.name]
@@ -281,15 +306,17 @@ def _entries(folder: Path) -> list[Path]:
 def _say_copies(folder: Path, used: set[str], notes: list[str]) -> None:
     copies = [name for name in _COPIES if (folder / name).is_dir()]
     if copies:
-        notes.append(f"passed over {', '.join(f'{name}/' for name in copies)}: the same weights "
-                     "in another form")  # fmt: skip
+        notes.append(
+            f"passed over {', '.join(f'{name}/' for name in copies)}: the same weights "
+            "in another form"
+        )
     other = [e.name for e in _entries(folder) if e.name.startswith("consolidated")]
     if other and not used & set(other) and not any("consolidated" in note for note in notes):
         notes.append(f"passed over {other[0]}: the same weights in another form")
 
 
 def read_header(path: Path, notes: list[str]) -> Header:
-    """The header of one file. Raises `Unreadable`; says in `notes` where its tensors are cut."""
+    """The header of one file. Raises `Unreadable`; says in `notes` if its tensors are cut."""
     try:
         with path.open("rb") as file:
             size = header_size(file.read(8), str(path))
@@ -319,9 +346,7 @@ def _bytes(path: Path, most: int) -> bytes:
 
 
 def document(path: Path, read: Callable[[Path, int], bytes] = _bytes) -> dict[str, Any] | None:
-    """The JSON object in a small file beside the weights; None where there is no such file."""
-    from plimsoll.models.resolve import MAX_DOCUMENT
-
+    """The JSON object in a small file beside the weights; None if there is no such file."""
     if not path.is_file():
         return None
     try:

@@ -1,18 +1,31 @@
-"""Where a model's headers are: a folder, a file, an index, a ``file://`` URI, or a hub.
+"""From where a model's headers are to its profile: a folder, a file, an index, a URI, or a hub.
 
-It must not use the network unless it is told that it may.
+Only `hub_profile` uses the network.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.models.checkpoint import gguf, gguf_model, hub, safetensors
+from plimsoll.models.checkpoint.packing import unpacked
+from plimsoll.models.checkpoint.profile import profile
+from plimsoll.models.checkpoint.structure import corrections, packed_bits
+from plimsoll.models.config import architecture
+
+if TYPE_CHECKING:
+    from plimsoll.models.header import Checkpoint
 
 _ENDINGS: Final = (".safetensors", ".gguf", ".index.json")
 _BEGINNINGS: Final = ("/", "./", "../", "~", "file://")
+
+_DTYPES: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+_NESTED: Final = ("", "text_config", "llm_config", "language_config")
 
 Profile = tuple[dict[str, Any], tuple[str, ...]]
 """A compact profile, and notes on what was passed over or corrected."""
@@ -33,8 +46,6 @@ def local_profile(text: str) -> Profile:
 
     text: a path or a ``file://`` URI. Raises `Invalid` or `plimsoll.errors.Unreadable`.
     """
-    from plimsoll.models.checkpoint import described, gguf, safetensors
-
     path = _path(text)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
@@ -47,8 +58,8 @@ def local_profile(text: str) -> Profile:
         if weights and not any(path.glob("*.safetensors*")):
             path = _only(weights, text)
     if path.suffix == ".gguf":
-        return described.profile_of_gguf(gguf.read(path), path.name)
-    return described.profile_of(safetensors.read(path))
+        return profile_of_gguf(gguf.read(path), path.name)
+    return profile_of(safetensors.read(path))
 
 
 def _path(text: str) -> Path:
@@ -62,9 +73,7 @@ def _path(text: str) -> Path:
 
 def _only(files: list[Path], text: str) -> Path:
     """The one GGUF file of a folder, or the first part of the only one."""
-    from plimsoll.models.checkpoint.gguf import parts_of
-
-    first = {parts_of(file.name)[0]: file for file in files}
+    first = {gguf.parts_of(file.name)[0]: file for file in files}
     if len(first) > 1:
         names = ", ".join(sorted(first)[:4])
         raise Unreadable(text, f"one GGUF file: this folder holds several ({names})")
@@ -77,16 +86,84 @@ def hub_profile(uri: str) -> Profile:
     uri: ``hf://owner/name``, with ``@revision`` or ``/file.gguf`` behind it, or without ``hf://``.
     Raises `Invalid` or `plimsoll.errors.Unreadable`.
     """
-    from plimsoll.models.checkpoint import described, hub
-
     path, _, revision = uri.removeprefix("hf://").partition("@")
     parts = path.strip("/").split("/")
     if len(parts) < 2 or not all(parts):
         raise Invalid(
-            Problem("MODEL", shown(uri), "hf://owner/name",
-                    "add @revision for a branch, tag or commit, /file.gguf for a GGUF file")
-        )  # fmt: skip
+            Problem(
+                "MODEL",
+                shown(uri),
+                "hf://owner/name",
+                "add @revision for a branch, tag or commit, /file.gguf for a GGUF file",
+            )
+        )
     name, file = "/".join(parts[:2]), "/".join(parts[2:])
     if file:
-        return described.profile_of_gguf(hub.read_gguf(name, file, revision), f"{name}/{file}")
-    return described.profile_of(hub.read(name, revision))
+        return profile_of_gguf(hub.read_gguf(name, file, revision), f"{name}/{file}")
+    return profile_of(hub.read(name, revision))
+
+
+def profile_of(checkpoint: Checkpoint) -> Profile:
+    """The profile of a safetensors checkpoint, and notes on what was passed over or corrected.
+
+    Raises `Invalid` if it has no config.json or one that describes no model.
+    """
+    if checkpoint.config is None:
+        raise Invalid(
+            Problem(
+                checkpoint.origin,
+                "",
+                "a config.json beside the weights",
+                "put the model's config.json there: tensors alone do not say heads or context",
+            )
+        )
+    config = _with_dtype(checkpoint)
+    from_config = architecture(config, checkpoint.quant)
+    notes = list(checkpoint.notes)
+    weights = unpacked(checkpoint.tensors, packed_bits(from_config.quantization))
+    differences = corrections(from_config, weights, notes)
+    number = sum(len(numbers) for numbers, _ in differences.layers)
+    if number:
+        notes.append(
+            f"{number} of {len(from_config.blocks)} layers hold other tensors than the config "
+            "says: the headers count"
+        )
+    if differences.outside is not None:
+        notes.append(
+            "embedding, head or tower hold other tensors than the config says: the headers count"
+        )
+    seen = {"tensors": len(checkpoint.tensors), "bytes": checkpoint.bytes} | differences.as_dict()
+    return profile(config, checkpoint.quant, name=checkpoint.name, checkpoint=seen), tuple(notes)
+
+
+def profile_of_gguf(header: gguf.GGUF, name: str) -> Profile:
+    """The profile of a GGUF file, and notes. name: of the file.
+
+    Raises `Invalid` or `plimsoll.errors.Unreadable` if it describes no model.
+    """
+    config = gguf_model.config(header, name)
+    notes: list[str] = []
+    gguf_model.with_tensors(architecture(config), header.tensors, notes)
+    seen = {
+        "tensors": len(header.tensors),
+        "bytes": header.bytes,
+        "gguf": gguf_model.table(header.tensors),
+    }
+    called = header.text("general.name")[:256] or name
+    return profile(config, name=called, checkpoint=seen), tuple(notes)
+
+
+def _with_dtype(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The config, with the type of most weights if it names none (as vLLM takes it)."""
+    config = dict(checkpoint.config or {})
+    for key in _NESTED:
+        part = config.get(key) if key else config
+        if isinstance(part, Mapping) and (part.get("torch_dtype") or part.get("dtype")):
+            return config
+    count: Counter[str] = Counter()
+    for tensor in checkpoint.tensors:
+        if tensor.type_name in _DTYPES:
+            count[tensor.type_name] += tensor.elements
+    if count:
+        config["torch_dtype"] = _DTYPES[count.most_common(1)[0][0]]
+    return config

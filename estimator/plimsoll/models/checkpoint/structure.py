@@ -1,11 +1,11 @@
 """Compares a checkpoint's tensors with the architecture that its config makes; the tensors win.
 
-It must not read files, and it must not place a tensor better known to its family: where a layer
+No file is read here, and no tensor is placed otherwise than its family places it: if a layer
 holds just the elements that the config says, each as wide as it says, the family's placing holds.
 
     1  every weight (`packing`) to its place (`names`)
     2  per layer, for the towers and for the rest: elements by their bits, here and in the config
-    3  where they differ: tensor by tensor, by name; what the config does not know is added, by
+    3  otherwise: tensor by tensor, by name; what the config does not know is added, by
        what its name says; what the checkpoint does not hold goes
     4  a name that says nothing: whole on every rank, noted, and the architecture marked assumed
 """
@@ -17,15 +17,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.architecture import (
-    Architecture,
-    Block,
-    MixerKind,
-    Part,
-    Split,
-    Stage,
-    Tensor,
-)
+from plimsoll.models.architecture import Architecture, Block, MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.checkpoint.corrections import Corrections
 from plimsoll.models.checkpoint.names import (
     NONE,
@@ -88,18 +80,18 @@ def corrections(made: Architecture, weights: Iterable[Weight], notes: list[str])
     most = None
     if made.quantization is None or _silent(made.quantization):
         most = _most(made.quantization, weights)
-        made = replace(made, quantization=Quantization(*most), memo={}) if most else made
+        made = replace(made, quantization=Quantization(*most)) if most else made
     layers, outside, tower, further = _placed(made, weights)
-    found = _Found([], notes)
-    changed = _layers(made, layers, found)
-    ends = _outside(made, outside, tower, found)
+    unknown = _Found([], notes)
+    changed = _layers(made, layers, unknown)
+    ends = _outside(made, outside, tower, unknown)
     extra = _further(made, further)
-    if found.unknown:
-        names = tuple(dict.fromkeys(found.unknown))
+    if unknown.unknown:
+        names = tuple(dict.fromkeys(unknown.unknown))
         some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
         notes.append(f"not known and counted whole on every GPU: {some}")
-        found.unknown = list(names)
-    return Corrections(tuple(changed), ends, extra, most, tuple(found.unknown))
+        unknown.unknown = list(names)
+    return Corrections(tuple(changed), ends, extra, most, tuple(unknown.unknown))
 
 
 def _silent(quantization: Quantization) -> bool:
@@ -108,7 +100,7 @@ def _silent(quantization: Quantization) -> bool:
 
 
 def _most(said: Quantization | None, weights: Iterable[Weight]) -> tuple[str, Scheme] | None:
-    """How most of the packed weights are stored; None where none is packed."""
+    """How most of the packed weights are stored; None if none is packed."""
     count: Counter[Scheme] = Counter()
     for weight in weights:
         if weight.scheme is not None:
@@ -142,9 +134,11 @@ def _placed(
         elif where.home is Home.OUTSIDE:
             outside[real] += 1
     return (
-        {number: _counted(held) for number, held in layers.items()}, _counted(outside),
-        _counted(tower), {number: _counted(held) for number, held in further.items()},
-    )  # fmt: skip
+        {number: _counted(reals) for number, reals in layers.items()},
+        _counted(outside),
+        _counted(tower),
+        {number: _counted(reals) for number, reals in further.items()},
+    )
 
 
 def _counted(held: Counter[_Real]) -> list[_Real]:
@@ -172,7 +166,7 @@ def _stacked(real: _Real) -> _Real:
 
 
 def packed_bits(quantization: Quantization | None) -> int:
-    """Bits of a weight in packed integers, as the config says; 4 where it says nothing."""
+    """Bits of a weight in packed integers, as the config says; 4 if it says nothing."""
     if quantization is not None:
         for scheme in (quantization.default, *(s for _, s in quantization.special)):
             if scheme is not None and scheme.name.startswith("w"):
@@ -187,19 +181,19 @@ def _layers(
     done: dict[tuple[int, tuple[_Real, ...]], tuple[Tensor, ...] | None] = {}
     changed: defaultdict[tuple[Tensor, ...], list[int]] = defaultdict(list)
     for number, block in enumerate(made.blocks):
-        held = tuple(layers.get(number, ()))
-        if not held:
+        reals = tuple(layers.get(number, ()))
+        if not reals:
             if block.tensors:
                 found.notes.append(f"layer {number} is in no file: counted as the config says")
                 found.unknown.append(f"layers.{number}")
             continue
-        key = (id(block), held)
+        key = (id(block), reals)
         if key not in done:
-            done[key] = _layer(made, block, held, found)
-        own = done[key]
-        if own is not None:
-            changed[own].append(number)
-    return [(tuple(numbers), own) for own, numbers in changed.items()]
+            done[key] = _layer(made, block, reals, found)
+        tensors = done[key]
+        if tensors is not None:
+            changed[tensors].append(number)
+    return [(tuple(numbers), tensors) for tensors, numbers in changed.items()]
 
 
 def _layer(
@@ -208,26 +202,26 @@ def _layer(
     if _same(block.tensors, held, made.quantization):
         return None
     pieces = [piece for real in held for piece in _apart(real, block, made.hidden_size)]
-    own = _matched(block.tensors, pieces, made.quantization, kind_in_layer, found)
-    return None if own == block.tensors else own
+    matched = _matched(block.tensors, pieces, made.quantization, kind_in_layer, found)
+    return None if matched == block.tensors else matched
 
 
 def _same(
     tensors: Iterable[Tensor], held: Iterable[_Real], quantization: Quantization | None
 ) -> bool:
-    """Whether there are as many elements of as many bits, and as many scales where they count."""
+    """Whether there are as many elements of as many bits, and as many scales if they count."""
     wanted: Counter[int] = Counter()
     scales: Counter[int] = Counter()
     for tensor in tensors:
-        own = _scheme(tensor, quantization)
-        wanted[_bits(own)] += tensor.elements
-        scales[_bits(own)] += _scales(tensor, own) * tensor.copies
+        scheme = _scheme(tensor, quantization)
+        wanted[_bits(scheme)] += tensor.elements
+        scales[_bits(scheme)] += _scales(tensor, scheme) * tensor.copies
     there: Counter[int] = Counter()
-    found: Counter[int] = Counter()
+    scales_there: Counter[int] = Counter()
     for real in held:
         there[_bits(real.scheme)] += real.elements
-        found[_bits(real.scheme)] += real.scales * real.copies
-    return wanted == there and all(scales[bits] == n for bits, n in found.items() if n)
+        scales_there[_bits(real.scheme)] += real.scales * real.copies
+    return wanted == there and all(scales[bits] == n for bits, n in scales_there.items() if n)
 
 
 def _bits(scheme: Scheme | None) -> int:
@@ -265,23 +259,31 @@ def _apart(real: _Real, block: Block, hidden: int) -> list[_Real]:
             for part in ("gate_proj", "up_proj")
         ]
     if last in ("qkv_proj", "query_key_value", "Wqkv", "W_pack", "wqkv", "c_attn"):
-        wanted = [t for t in block.tensors if spelt(t.name).endswith(
-            (f"q_proj.{leaf}", f"k_proj.{leaf}", f"v_proj.{leaf}"))]  # fmt: skip
+        wanted = [
+            t
+            for t in block.tensors
+            if spelt(t.name).endswith((f"q_proj.{leaf}", f"k_proj.{leaf}", f"v_proj.{leaf}"))
+        ]
         if len(wanted) == 3 and shape and sum(t.shape[0] for t in wanted) == shape[0]:
             return [
                 replace(
-                    real, name=spelt(t.name), shape=(t.shape[0], *shape[1:]),
+                    real,
+                    name=spelt(t.name),
+                    shape=(t.shape[0], *shape[1:]),
                     scales=real.scales * t.shape[0] // shape[0],
                 )
                 for t in wanted
-            ]  # fmt: skip
+            ]
     return [replace(real, shape=shape)]
 
 
 def _matched(
-    tensors: Iterable[Tensor], held: Iterable[_Real], quantization: Quantization | None,
-    kind: Callable[[str], Kind], found: _Found,
-) -> tuple[Tensor, ...]:  # fmt: skip
+    tensors: Iterable[Tensor],
+    held: Iterable[_Real],
+    quantization: Quantization | None,
+    kind: Callable[[str], Kind],
+    found: _Found,
+) -> tuple[Tensor, ...]:
     """The config's tensors as the checkpoint holds them, and what it holds beside them."""
     by_name: defaultdict[str, list[_Real]] = defaultdict(list)
     for real in held:
@@ -290,8 +292,8 @@ def _matched(
     for tensor in tensors:
         for real in by_name.pop(spelt(tensor.name), ()):
             alike = real.elements == tensor.elements
-            own = tensor if alike else replace(tensor, shape=real.shape, copies=real.copies)
-            result.append(_stored(own, real, quantization))
+            resized = tensor if alike else replace(tensor, shape=real.shape, copies=real.copies)
+            result.append(_stored(resized, real, quantization))
     for rest in by_name.values():
         for real in rest:
             what = kind(real.name)
@@ -302,15 +304,22 @@ def _matched(
 
 
 def _made(real: _Real, what: Kind, quantization: Quantization | None) -> Tensor:
-    tensor = Tensor(real.name, real.shape, what.split, what.part, real.copies,
-                    what.linear and len(real.shape) > 1, what.stage)  # fmt: skip
+    tensor = Tensor(
+        real.name,
+        real.shape,
+        what.split,
+        what.part,
+        real.copies,
+        what.linear and len(real.shape) > 1,
+        what.stage,
+    )
     return _stored(tensor, real, quantization)
 
 
 def _stored(tensor: Tensor, real: _Real, quantization: Quantization | None) -> Tensor:
-    """The tensor with its real scheme, where that is not what the config says."""
-    own = _scheme(tensor, quantization)
-    if _bits(own) == _bits(real.scheme) and real.scales in (0, _scales(tensor, own)):
+    """The tensor with its real scheme, if that is not what the config says."""
+    scheme = _scheme(tensor, quantization)
+    if _bits(scheme) == _bits(real.scheme) and real.scales in (0, _scales(tensor, scheme)):
         return tensor
     if real.scheme is None:
         return replace(tensor, linear=False)
@@ -320,18 +329,18 @@ def _stored(tensor: Tensor, real: _Real, quantization: Quantization | None) -> T
 def _outside(
     made: Architecture, outside: list[_Real], tower: list[_Real], found: _Found
 ) -> tuple[Tensor, ...] | None:
-    """Embedding, head, norms and towers; None where they are as the config says."""
+    """Embedding, head, norms and towers; None if they are as the config says."""
     if made.tied and any(real.name == "lm_head.weight" for real in outside):
         found.notes.append("lm_head is stored though it is the embedding: it is not loaded twice")
         outside = [real for real in outside if real.name != "lm_head.weight"]
-    own = tuple(t for t in made.outside if t.part not in _TOWERS)
+    tensors = tuple(t for t in made.outside if t.part not in _TOWERS)
     eyes = tuple(t for t in made.outside if t.part in _TOWERS)
-    ends, towers = own, eyes
-    if not _same(own, outside, made.quantization):
+    ends, towers = tensors, eyes
+    if not _same(tensors, outside, made.quantization):
         there = {real.name for real in outside}
-        kept = tuple(t for t in own if t.part in _ENDS and spelt(t.name) not in there)
+        kept = tuple(t for t in tensors if t.part in _ENDS and spelt(t.name) not in there)
         ends = kept + _matched(
-            (t for t in own if t not in kept), outside, made.quantization, kind_outside, found
+            (t for t in tensors if t not in kept), outside, made.quantization, kind_outside, found
         )
         if kept:
             found.notes.append(f"{kept[0].name} is in no file: counted as the config says")
@@ -346,7 +355,7 @@ def _outside(
             _made(real, kind_in_tower(real.name, cut=inner, cut_projector=out), made.quantization)
             for real in tower
         )
-    return None if (ends, towers) == (own, eyes) else ends + towers
+    return None if (ends, towers) == (tensors, eyes) else ends + towers
 
 
 def _alike(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
@@ -359,11 +368,11 @@ def _alike(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
 
 
 def _further(made: Architecture, further: dict[int, list[_Real]]) -> tuple[Tensor, ...] | None:
-    """Layers that predict further tokens; None where they are as the config says."""
-    held = [real for number in sorted(further) for real in further[number]]
-    if not held or _same(made.extra, held, made.quantization):
-        if made.extra and not held:
+    """Layers that predict further tokens; None if they are as the config says."""
+    reals = [real for number in sorted(further) for real in further[number]]
+    if not reals or _same(made.extra, reals, made.quantization):
+        if made.extra and not reals:
             return ()
         return None
-    own = _matched(made.extra, held, made.quantization, kind_further, _Found([], []))
-    return None if own == made.extra else tuple(replace(t, stage=Stage.LAST) for t in own)
+    matched = _matched(made.extra, reals, made.quantization, kind_further, _Found([], []))
+    return None if matched == made.extra else tuple(replace(t, stage=Stage.LAST) for t in matched)

@@ -1,7 +1,7 @@
 """A family that nobody here knows, read by the fields that most decoders share.
 
-It must not be used where a family is known, and it must not hide that it assumes: a config with
-signs of another make (states, latent attention without its ranks) is refused.
+What is made so is marked as assumed; a config with signs of another make (states, latent
+attention without its ranks) is refused.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.families.decoder import Built, Moe, Traits, decoder
-from plimsoll.models.families.dense import all_sliding
+from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
+from plimsoll.models.blocks.readings import all_sliding, first_dense, latent_of, with_mtp
 from plimsoll.models.families.encoders import bert
-from plimsoll.models.families.latent import latent_of
-from plimsoll.models.families.sparse import first_dense, with_mtp
 
 if TYPE_CHECKING:
-    from plimsoll.models.fields import Fields
+    from plimsoll.models.blocks.fields import Fields
 
 _NEEDED: Final = (
     ("hidden_size", "n_embd", "d_model"),
@@ -25,9 +23,21 @@ _NEEDED: Final = (
     ("vocab_size", "padded_vocab_size"),
 )
 _OTHER_MAKE: Final = (
-    "mamba", "ssm_", "linear_", "rwkv", "recurrent", "hybrid_", "is_encoder", "conv_", "altup",
-    "laurel", "num_encoder", "encoder_", "block_configs", "hidden_size_per_layer",
-)  # fmt: skip
+    "mamba",
+    "ssm_",
+    "linear_",
+    "rwkv",
+    "recurrent",
+    "hybrid_",
+    "is_encoder",
+    "conv_",
+    "altup",
+    "laurel",
+    "num_encoder",
+    "encoder_",
+    "block_configs",
+    "hidden_size_per_layer",
+)
 _ATTENTION: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 _ENCODERS: Final = ("Bert", "BERT", "Roberta", "MPNet", "Deberta")
 """What the class of a model with layers that look both ways has in its name."""
@@ -35,37 +45,46 @@ _EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_
 
 
 def generic(f: Fields) -> Built:
-    """A decoder like LLaMA, with experts or latent attention where the fields say so; an encoder
-    like BERT where its class is named so.
+    """A decoder like LLaMA, with experts or latent attention if the fields say so; an encoder
+    like BERT if its class is named so.
 
     Records a problem for each field that is missing, and for signs of a make that is not LLaMA's.
     """
-    said = f.text("model_type")
-    strange = [key for key in f.data if isinstance(key, str) and key.startswith(_OTHER_MAKE)
-               and f.data[key] not in (None, False, 0)]  # fmt: skip
+    model_type = f.text("model_type")
+    strange = [
+        key
+        for key in f.data
+        if isinstance(key, str)
+        and key.startswith(_OTHER_MAKE)
+        and f.data[key] not in (None, False, 0)
+    ]
     strange += set(f.texts("layer_types") or ()) - _ATTENTION
     if strange or not all(f.has(*names) for names in _NEEDED):
         f.wrong(
-            "model_type", said or None,
+            "model_type",
+            model_type or None,
             "a model type that is known, or the fields of a decoder like LLaMA "
             "(hidden_size, num_hidden_layers, num_attention_heads, intermediate_size, vocab_size)",
-            "name a model of the same structure as spec.model.baseModel, or give its parameter "
-            "count as spec.model.parameters",
-        )  # fmt: skip
+            "name a model of the same structure as its baseModel, or give its parameter count",
+        )
         f.stop_if_wrong()
     if any(word in name for name in f.texts("architectures") or () for word in _ENCODERS):
         return bert(f)
     t = Traits(
-        qkv_bias=f.flag("attention_bias", "qkv_bias"), o_bias=f.flag("attention_bias"),
-        mlp_bias=f.flag("mlp_bias"), qk_norm="head" if f.flag("use_qk_norm") else "",
-    )  # fmt: skip
+        qkv_bias=f.flag("attention_bias", "qkv_bias"),
+        o_bias=f.flag("attention_bias"),
+        mlp_bias=f.flag("mlp_bias"),
+        qk_norm="head" if f.flag("use_qk_norm") else "",
+    )
     if f.has(*_EXPERTS) and f.integer(*_EXPERTS, low=0) > 1:
         width = f.integer("moe_intermediate_size", "intermediate_size")
         shared = f.integer("n_shared_experts", "num_shared_experts", default=0, low=0)
         m = Moe(
-            f.integer(*_EXPERTS), f.integer("num_experts_per_tok", "moe_k", default=1),
-            width, shared=width * shared,
-        )  # fmt: skip
+            f.integer(*_EXPERTS),
+            f.integer("num_experts_per_tok", "moe_k", default=1),
+            width,
+            shared=width * shared,
+        )
         t = replace(t, moe=m, moe_at=first_dense(f))
     elif not f.has("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"):
         f.integer("intermediate_size")

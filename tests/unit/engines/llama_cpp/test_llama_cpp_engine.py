@@ -72,7 +72,7 @@ def test_the_longest_context_is_the_last_that_fits() -> None:
     found = estimate()
     fits = estimate(LLAMA_8B, replace(SAID, max_model_len=found.kv_tokens // 256 * 256))
     assert fits.required <= fits.usable
-    more = replace(LLAMA_8B, max_model_len=1 << 22, memo={})
+    more = replace(LLAMA_8B, max_model_len=1 << 22)
     beyond = estimate(more, replace(SAID, max_model_len=found.kv_tokens + 256))
     assert beyond.required > beyond.usable
 

@@ -14,7 +14,7 @@ from plimsoll.engines.llama_cpp.ggml_types import BLOCKS, size
 from plimsoll.engines.llama_cpp.layout import HOST, devices
 from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, Model, Role, file_type, tensor_type
 from plimsoll.engines.llama_cpp.weights import from_header, has_header, weights
-from plimsoll.models.checkpoint.table import HeaderTensor
+from plimsoll.models.header import HeaderTensor
 
 LLAMA = Model(layers=32, attentions=32, gqa=4, experts=0, tied=False)
 
@@ -139,7 +139,7 @@ def test_without_an_output_of_its_own_the_embedding_is_loaded_twice() -> None:
 
 
 def test_a_model_with_a_header_weighs_what_its_file_says() -> None:
-    model = replace(LLAMA_8B, stored=HEADER, memo={})
+    model = replace(LLAMA_8B, stored=HEADER)
     assert has_header(model)
     assert not has_header(LLAMA_8B)
     assert weights(model, "q4_k_m") == from_header(HEADER, 32)

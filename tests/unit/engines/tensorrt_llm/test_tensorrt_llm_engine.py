@@ -63,7 +63,7 @@ def test_the_cache_gets_nine_tenths_of_what_the_rest_leaves() -> None:
 
 def test_a_request_fits_exactly_where_the_cache_holds_it() -> None:
     found = estimate()
-    model = replace(LLAMA_8B, max_model_len=1 << 22, memo={})
+    model = replace(LLAMA_8B, max_model_len=1 << 22)
     longest = estimate(model).largest_max_model_len
     fits = estimate(model, replace(SAID, max_model_len=longest))
     beyond = estimate(model, replace(SAID, max_model_len=longest + 1))

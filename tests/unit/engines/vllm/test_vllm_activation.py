@@ -86,7 +86,7 @@ def test_the_peak_is_the_one_that_vllm_logged(
 
 
 def test_the_second_runner_samples_without_a_copy_of_the_logits() -> None:
-    model = replace(QWEN3_4B, model_type="qwen3", memo={})
+    model = replace(QWEN3_4B, model_type="qwen3")
     term = peak(model, version="0.26.0", max_num_seqs=256, max_num_batched_tokens=2048)
     assert term.bytes / GIB == pytest.approx(0.16, abs=0.01)
 
@@ -101,8 +101,8 @@ def test_fewer_sequences_shrink_the_sampler_until_the_forward_pass_is_larger() -
 @pytest.mark.parametrize(("scheme", "copies"), [("fp8", 1), ("int8", 1), ("w4a16", 0)])
 def test_inputs_are_copied_where_kernels_multiply_in_8_bits(scheme: str, copies: int) -> None:
     """vllm/_custom_ops.py, scaled_fp8_quant and scaled_int8_quant: one byte an element."""
-    model = replace(QWEN3_32B, vocab_size=64, memo={})
-    stored = replace(model, quantization=Quantization("any", Scheme(scheme, 8)), memo={})
+    model = replace(QWEN3_32B, vocab_size=64)
+    stored = replace(model, quantization=Quantization("any", Scheme(scheme, 8)))
     tokens = resolved(model).batched_tokens
     assert peak(stored).bytes - peak(model).bytes == copies * 25600 * tokens
 
@@ -235,12 +235,12 @@ def test_graphs_are_charged_from_0_20_on_and_lie_outside_before() -> None:
 def test_the_second_runner_serves_more_models_from_release_to_release(
     model_type: str, version: str, second: bool
 ) -> None:
-    model = replace(LLAMA_8B, model_type=model_type, memo={})
+    model = replace(LLAMA_8B, model_type=model_type)
     assert second_runner(model, constants(version)) is second
 
 
 def test_experts_and_states_and_images_wait_for_the_second_runner_until_0_29() -> None:
-    for model in (moe(), hybrid(), replace(LLAMA_8B, multimodal=True, memo={})):
+    for model in (moe(), hybrid(), replace(LLAMA_8B, multimodal=True)):
         assert not second_runner(model, constants("0.28"))
         assert second_runner(model, constants("0.29"))
 

@@ -205,7 +205,7 @@ def test_up_to_0_10_the_item_that_is_run_fits_the_batch_and_not_the_context() ->
 
 
 def test_a_tower_that_nobody_knows_keeps_an_allowance() -> None:
-    unknown = replace(model(SEEING), tower=None, memo={})
+    unknown = replace(model(SEEING), tower=None)
     found = estimate(unknown, version="0.19.0").terms[TermName.ACTIVATION]
     text = estimate(SEEING, "--language-model-only", version="0.19.0").terms[TermName.ACTIVATION]
     assert found.known is Known.ASSUMED

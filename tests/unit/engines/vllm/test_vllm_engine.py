@@ -31,11 +31,9 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
-from plimsoll.engines.registry import NAMES, engine, estimate
+from plimsoll.engines.registry import NAMES, engine
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.errors import Problem, Unreadable
-from plimsoll.findings import Refused
-from plimsoll.models.model import Model, ModelSource
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.models.quantization_config import stored
 from plimsoll.units import GIB
@@ -99,7 +97,7 @@ def test_llama_70b_on_four_h100_leaves_34_gib() -> None:
 def test_a_longrope_model_starts_with_the_context_from_before_it_was_lengthened(
     version: str, said: int | None, length: int
 ) -> None:
-    model = replace(LLAMA_8B, original_model_len=4096, memo={})
+    model = replace(LLAMA_8B, original_model_len=4096)
     found = run(model, version=version, max_model_len=said)
     assert found.max_model_len == length
     assert found.largest_max_model_len > 65536
@@ -302,7 +300,7 @@ def test_kv_heads_that_neither_divide_nor_are_divided_are_refused() -> None:
 def test_fp8_blocks_must_divide_every_partition() -> None:
     scheme = Scheme("fp8", 8, 128, 128)
     plain = dense(width=1536, hidden=1024, kv_heads=8, head_dim=128)
-    model = replace(plain, quantization=Quantization("fp8", scheme), memo={})
+    model = replace(plain, quantization=Quantization("fp8", scheme))
     assert problems(model, Parallelism(4)) == ()
     assert "a multiple of 128" in str(problems(model, Parallelism(8))[0])
     assert problems(plain, Parallelism(8)) == ()
@@ -311,7 +309,7 @@ def test_fp8_blocks_must_divide_every_partition() -> None:
 def test_4_bit_kernels_want_64_outputs_and_whole_groups_per_gpu() -> None:
     def gptq(width: int, head_dim: int) -> tuple[Problem, ...]:
         model = dense(width=width, heads=16, kv_heads=16, head_dim=head_dim)
-        return problems(replace(model, quantization=stored("gptq"), memo={}), Parallelism(16))
+        return problems(replace(model, quantization=stored("gptq")), Parallelism(16))
 
     assert gptq(2048, 128) == ()
     assert "4-bit kernels" in str(gptq(2048, 96)[0])
@@ -324,7 +322,7 @@ def test_a_quantization_that_must_be_stored_is_not_applied_while_loading(word: s
     assert problem.path == "spec.engine.quantization"
     assert problem.wanted.startswith("a quantization that vLLM applies while it loads: fp8, ")
     assert problem.fix.endswith("say so in spec.model.quantization")
-    kept = replace(LLAMA_8B, quantization=stored("awq"), memo={})
+    kept = replace(LLAMA_8B, quantization=stored("awq"))
     assert problems(kept, quantization=word) == ()
 
 
@@ -347,35 +345,6 @@ def test_sequences_beyond_the_batch_that_vllm_chooses_are_refused() -> None:
 def test_tensor_sizes_are_those_that_divide_the_heads() -> None:
     assert VLLM().tensor_parallel_sizes(LLAMA_70B, 8) == (1, 2, 4, 8)
     assert VLLM().tensor_parallel_sizes(dense(heads=28, kv_heads=4, head_dim=128), 8) == (1, 2, 4)
-
-
-# The public function.
-
-
-def test_estimate_takes_a_model_or_an_architecture() -> None:
-    model = Model("test/llama", ModelSource.CONFIG, LLAMA_8B)
-    given_one = (EngineSettings(max_model_len=8192), Workload(), Parallelism(), H100)
-    assert estimate(model, *given_one) == estimate(LLAMA_8B, *given_one)
-
-
-def test_estimate_raises_every_problem_at_once() -> None:
-    with pytest.raises(Refused) as caught:
-        estimate(LLAMA_70B, EngineSettings(version="x"), Workload(), Parallelism(3), H100)
-    assert [p.path for p in worded(caught.value.findings)] == [
-        "spec.engine.version",
-        "spec.engine.parallelism.tensor",
-    ]
-
-
-def test_estimate_refuses_a_model_of_which_only_the_name_is_known() -> None:
-    with pytest.raises(Refused, match="structure"):
-        estimate(
-            Model("who/knows", ModelSource.UNKNOWN),
-            EngineSettings(),
-            Workload(),
-            Parallelism(),
-            H100,
-        )
 
 
 # What must hold everywhere.

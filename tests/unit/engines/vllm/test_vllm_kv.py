@@ -154,7 +154,7 @@ def test_a_recurrent_state_costs_the_same_at_any_length() -> None:
 def test_from_0_26_to_0_28_some_hybrids_keep_a_state_for_every_block_of_tokens() -> None:
     def each(version: str, model_type: str) -> bool:
         own = hybrid(attending=1, recurrent=3)
-        own = replace(own, model_type=model_type, memo={})
+        own = replace(own, model_type=model_type)
         found = cache(
             own, Parallelism(), constants(version), dtype="auto", model_bytes=2, block_size=None,
             batched_tokens=8192,

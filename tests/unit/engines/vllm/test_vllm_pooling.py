@@ -86,7 +86,7 @@ def test_a_generator_stays_one(flag: str) -> None:
     ],
 )  # fmt: skip
 def test_the_class_says_who_pools_where_nobody_else_does(name: str, pools: bool) -> None:
-    made = replace(model(QWEN), class_name=name, memo={})
+    made = replace(model(QWEN), class_name=name)
     assert is_pooling(made, EngineSettings()) is pools
 
 

@@ -15,8 +15,8 @@ import checkpoint_files as files
 from checkpoint_files import Maker, base
 from plimsoll.errors import Invalid, PlimsollError, Unreadable
 from plimsoll.models.checkpoint import gguf, safetensors
+from plimsoll.models.checkpoint.profile import FORMAT, from_profile
 from plimsoll.models.checkpoint.source import is_local, local_profile
-from plimsoll.models.profile import FORMAT, from_profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,17 +78,21 @@ def test_a_file_with_an_unbelievable_length_is_refused(
         ({"a": entry(data_offsets=[0, 4])}, "as far apart"),
         ({"a": entry(), "b": entry(data_offsets=[4, 12])}, "without a gap or an overlap"),
         ({"a": entry(), "b": entry(data_offsets=[16, 24])}, "without a gap or an overlap"),
-        (b'{"a": {"dtype": "BF16", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 8]}}',
-         "JSON"),
+        (
+            b'{"a": {"dtype": "BF16", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 8]}}',
+            "JSON",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_header_that_lies_is_refused(header: object, said: str, tmp_path: Path) -> None:
     with pytest.raises(Unreadable, match=said):
         safetensors.read(file_of(header, tmp_path / "model.safetensors"))
 
 
-@settings(max_examples=200, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@pytest.mark.sweep
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.binary(max_size=400), st.booleans())
 def test_no_bytes_crash_the_readers(tmp_path: Path, content: bytes, framed: bool) -> None:
     path = tmp_path / "model.safetensors"
@@ -106,14 +110,17 @@ def test_no_bytes_crash_the_readers(tmp_path: Path, content: bytes, framed: bool
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner,
-                                                                max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
-@settings(max_examples=200, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@pytest.mark.sweep
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.dictionaries(st.text(max_size=30), json_values, max_size=4))
 def test_no_header_crashes_the_reader(tmp_path: Path, header: dict[str, Any]) -> None:
     try:
@@ -125,12 +132,17 @@ def test_no_header_crashes_the_reader(tmp_path: Path, header: dict[str, Any]) ->
 @pytest.mark.parametrize(
     "index",
     [
-        {}, {"weight_map": {}}, {"weight_map": []}, {"weight_map": {"a": 3}},
-        {"weight_map": {"a": "../../etc/passwd"}}, {"weight_map": {"a": "/etc/passwd"}},
-        {"weight_map": {"a": "no\0file"}}, {"weight_map": {"a": ""}},
+        {},
+        {"weight_map": {}},
+        {"weight_map": []},
+        {"weight_map": {"a": 3}},
+        {"weight_map": {"a": "../../etc/passwd"}},
+        {"weight_map": {"a": "/etc/passwd"}},
+        {"weight_map": {"a": "no\0file"}},
+        {"weight_map": {"a": ""}},
         {"weight_map": {"a": "missing.safetensors"}},
     ],
-)  # fmt: skip
+)
 def test_an_index_that_lies_is_refused(index: object, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(Unreadable):
@@ -199,19 +211,32 @@ GGUF: Final = b"GGUF" + struct.pack("<I", 3)
         (GGUF + struct.pack("<QQQ", 0, 1, 5) + b"abc", "this one is cut"),
         (GGUF + struct.pack("<QQQ", 0, 1, 1) + b"a" + struct.pack("<I", 77), "kinds of values"),
         (GGUF + struct.pack("<QQQ", 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 9, 1), "arrays of"),
-        (GGUF + struct.pack("<QQQ", 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 8, 1 << 60),
-         "header below"),
-        (GGUF + struct.pack("<QQQ", 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 10, 1 << 61),
-         "header below"),
+        (
+            GGUF + struct.pack("<QQQ", 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 8, 1 << 60),
+            "header below",
+        ),
+        (
+            GGUF + struct.pack("<QQQ", 0, 1, 1) + b"a" + struct.pack("<IIQ", 9, 10, 1 << 61),
+            "header below",
+        ),
         (GGUF + struct.pack("<QQQ", 1, 0, 1) + b"t" + struct.pack("<I", 99), "dimensions"),
-        (GGUF + struct.pack("<QQQ", 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 4, 99, 0),
-         "types of tensors"),
-        (GGUF + struct.pack("<QQQ", 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 4, 12, 0),
-         "whole blocks of 256"),
-        (GGUF + struct.pack("<QQQ", 1, 0, 1) + b"t"
-         + struct.pack("<IQQIQ", 2, 1 << 40, 1 << 40, 0, 0), "whole blocks"),
+        (
+            GGUF + struct.pack("<QQQ", 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 4, 99, 0),
+            "types of tensors",
+        ),
+        (
+            GGUF + struct.pack("<QQQ", 1, 0, 1) + b"t" + struct.pack("<IQIQ", 1, 4, 12, 0),
+            "whole blocks of 256",
+        ),
+        (
+            GGUF
+            + struct.pack("<QQQ", 1, 0, 1)
+            + b"t"
+            + struct.pack("<IQQIQ", 2, 1 << 40, 1 << 40, 0, 0),
+            "whole blocks",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_gguf_file_that_lies_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(content)
@@ -224,10 +249,16 @@ def test_a_gguf_file_that_lies_is_refused(content: bytes, said: str, tmp_path: P
 @pytest.mark.parametrize(
     "checkpoint",
     [
-        3, [], {"layers": 3}, {"layers": [3]}, {"layers": [{"layers": "9-2", "tensors": []}]},
+        3,
+        [],
+        {"layers": 3},
+        {"layers": [3]},
+        {"layers": [{"layers": "9-2", "tensors": []}]},
         {"layers": [{"layers": "0-99999", "tensors": []}]},
         {"layers": [{"layers": "0", "tensors": []}, {"layers": "0", "tensors": []}]},
-        {"layers": [{"layers": "0", "tensors": [["a"]]}]}, {"outside": 3}, {"extra": [3]},
+        {"layers": [{"layers": "0", "tensors": [["a"]]}]},
+        {"outside": 3},
+        {"extra": [3]},
         {"outside": [["a", [1 << 50], "replicated", "other", 1, 0, "first"]]},
         {"outside": [["a", [-1], "replicated", "other", 1, 0, "first"]]},
         {"outside": [["a", [1], "sideways", "other", 1, 0, "first"]]},
@@ -236,13 +267,20 @@ def test_a_gguf_file_that_lies_is_refused(content: bytes, said: str, tmp_path: P
         {"outside": [["a", [[1]], "replicated", "other", 1, 0, "first"]]},
         {"outside": [[["a"], [1], {}, "other", 1, 0, "first"]]},
         {"outside": [["a", [1 << 39], "replicated", "other", 1, 0, "first"]] * 4000},
-        {"quantization": 3}, {"quantization": ["x", 3]}, {"assumed": 3},
-        {"gguf": 3}, {"gguf": [["a", [1], "Q99"]]}, {"gguf": [["a", [1], "Q4_K"]]},
-        {"gguf": [["blk.*.a", [1], "F32"]]}, {"gguf": [["blk.*.a", [1], "F32", "0-999999"]]},
-        {"gguf": [["a", [1], "F32"], ["a", [1], "F32"]]}, {"gguf": [["a", [2.5], "F32"]]},
-        {"gguf": [["a", [1], ["F32"]]]}, {"gguf": [["a", [1 << 40, 1 << 40], "F32"]]},
+        {"quantization": 3},
+        {"quantization": ["x", 3]},
+        {"assumed": 3},
+        {"gguf": 3},
+        {"gguf": [["a", [1], "Q99"]]},
+        {"gguf": [["a", [1], "Q4_K"]]},
+        {"gguf": [["blk.*.a", [1], "F32"]]},
+        {"gguf": [["blk.*.a", [1], "F32", "0-999999"]]},
+        {"gguf": [["a", [1], "F32"], ["a", [1], "F32"]]},
+        {"gguf": [["a", [2.5], "F32"]]},
+        {"gguf": [["a", [1], ["F32"]]]},
+        {"gguf": [["a", [1 << 40, 1 << 40], "F32"]]},
     ],
-)  # fmt: skip
+)
 def test_a_forged_profile_is_refused(checkpoint: object) -> None:
     with pytest.raises(Invalid, match="checkpoint"):
         from_profile({"format": FORMAT, "config": CONFIG, "checkpoint": checkpoint})
@@ -266,11 +304,18 @@ def test_no_profile_crashes_its_reader(checkpoint: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "local"),
     [
-        ("meta-llama/Llama-3.1-8B-Instruct", False), ("hf://meta-llama/x.safetensors", False),
-        ("./model", True), ("/models/x", True), ("file:///models/x", True), ("~/x", True),
-        ("model.gguf", True), ("a/model.safetensors.index.json", True), ("s3://bucket/x", False),
-        ("a\0b", False), (".", True),
+        ("meta-llama/Llama-3.1-8B-Instruct", False),
+        ("hf://meta-llama/x.safetensors", False),
+        ("./model", True),
+        ("/models/x", True),
+        ("file:///models/x", True),
+        ("~/x", True),
+        ("model.gguf", True),
+        ("a/model.safetensors.index.json", True),
+        ("s3://bucket/x", False),
+        ("a\0b", False),
+        (".", True),
     ],
-)  # fmt: skip
+)
 def test_what_names_files_on_this_machine(text: str, local: bool) -> None:
     assert is_local(text) is local

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 import checkpoint_files as files
 from checkpoint_files import Maker, base
 from plimsoll.models.checkpoint import safetensors
+from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import local_profile
 from plimsoll.models.config import architecture
-from plimsoll.models.profile import from_profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +23,10 @@ def test_the_folder_its_index_a_shard_and_its_uri_are_the_same_checkpoint(tmp_pa
     profile, notes = local_profile(str(folder))
     assert not notes
     for source in (
-        folder / "model.safetensors.index.json", folder / "model-00002-of-00003.safetensors",
+        folder / "model.safetensors.index.json",
+        folder / "model-00002-of-00003.safetensors",
         f"file://{folder}",
-    ):  # fmt: skip
+    ):
         assert local_profile(str(source)) == (profile, notes)
 
 

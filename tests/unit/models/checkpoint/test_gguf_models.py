@@ -17,9 +17,9 @@ from plimsoll.engines.base import Parallelism  # noqa: E402
 from plimsoll.engines.layers.sharding import stage_weights  # noqa: E402
 from plimsoll.errors import Unreadable  # noqa: E402
 from plimsoll.models.checkpoint import gguf, gguf_model  # noqa: E402
+from plimsoll.models.checkpoint.profile import from_profile  # noqa: E402
 from plimsoll.models.checkpoint.source import local_profile  # noqa: E402
 from plimsoll.models.config import architecture  # noqa: E402
-from plimsoll.models.profile import from_profile  # noqa: E402
 from plimsoll.models.storage import tensor_bytes  # noqa: E402
 
 if TYPE_CHECKING:
@@ -185,19 +185,34 @@ def _cases() -> dict[str, Case]:
     return {
         "llama": ("llama", llama, gguf_files.keys(llama), gguf_files.dense(llama)),
         "qwen2": ("qwen2", qwen2, gguf_files.keys(qwen2), gguf_files.dense(qwen2, bias=True)),
-        "mixtral": ("llama", mixtral, gguf_files.keys(mixtral, **EXPERTS),
-                    gguf_files.dense(mixtral, experts=8)),
+        "mixtral": (
+            "llama",
+            mixtral,
+            gguf_files.keys(mixtral, **EXPERTS),
+            gguf_files.dense(mixtral, experts=8),
+        ),
         "qwen3-moe": (
-            "qwen3moe", qwen3_moe,
-            gguf_files.keys(qwen3_moe, **EXPERTS, **{
-                "expert_feed_forward_length": 128, "attention.key_length": 64,
-                "attention.value_length": 64}),
+            "qwen3moe",
+            qwen3_moe,
+            gguf_files.keys(
+                qwen3_moe,
+                **EXPERTS,
+                **{
+                    "expert_feed_forward_length": 128,
+                    "attention.key_length": 64,
+                    "attention.value_length": 64,
+                },
+            ),
             gguf_files.dense(qwen3_moe, qk_norm=True, experts=8),
         ),
         **_more_cases(),
-        "deepseek": ("deepseek2", deepseek, gguf_files.keys(deepseek, **EXPERTS, **latent_keys),
-                     gguf_files.latent(deepseek)),
-    }  # fmt: skip
+        "deepseek": (
+            "deepseek2",
+            deepseek,
+            gguf_files.keys(deepseek, **EXPERTS, **latent_keys),
+            gguf_files.latent(deepseek),
+        ),
+    }
 
 
 @pytest.mark.parametrize("family", _cases())
@@ -229,7 +244,8 @@ def test_a_packed_file_has_the_bytes_that_its_types_say(
     architecture_name, config, keys, tensors = _cases()[family]
     path = gguf_files.write(tmp_path / "m.gguf", architecture_name, keys, tensors, default=kind)
     header = gguf.read(path)
-    read = gguf_model.architecture(header, path.name)
+    described = architecture(gguf_model.config(header, path.name))
+    read = gguf_model.with_tensors(described, header.tensors, [])
     official = gguf_writer.GGML_QUANT_SIZES[gguf_writer.GGMLQuantizationType[kind]]
     packed = [t for t in header.tensors if t.type_name == kind]
     assert all(t.bytes == t.elements // official[0] * official[1] for t in packed)
@@ -238,9 +254,7 @@ def test_a_packed_file_has_the_bytes_that_its_types_say(
     assert read.parameters == architecture(config).parameters
     assert read.quantization is not None
     assert read.quantization.default == gguf_model.scheme(kind)
-    held = sum(
-        tensor_bytes(t, read.quantization, 2) for b in read.blocks for t in b.tensors
-    )  # fmt: skip
+    held = sum(tensor_bytes(t, read.quantization, 2) for b in read.blocks for t in b.tensors)
     assert held == plain + sum(t.bytes for t in packed if _inner(t.name))
 
 
@@ -277,9 +291,13 @@ def test_all_parts_are_one_file_whichever_is_named(tmp_path: Path) -> None:
     names = list(tensors)
     for number in range(3):
         own = {name: tensors[name] for name in names[number::3]}
-        gguf_files.write(tmp_path / f"m-0000{number + 1}-of-00003.gguf", kind,
-                         keys if number == 0 else {}, own,
-                         more={"split.no": number, "split.count": 3})  # fmt: skip
+        gguf_files.write(
+            tmp_path / f"m-0000{number + 1}-of-00003.gguf",
+            kind,
+            keys if number == 0 else {},
+            own,
+            more={"split.no": number, "split.count": 3},
+        )
     whole = gguf.read(gguf_files.write(tmp_path / "whole.gguf", kind, keys, tensors))
     for number in range(3):
         found = gguf.read(tmp_path / f"m-0000{number + 1}-of-00003.gguf")
@@ -309,8 +327,11 @@ def test_the_official_reader_sees_the_same(tmp_path: Path) -> None:
     writer.add_float32("llama.rope.freq_base", 10000.0)
     writer.add_bool("a.flag", True)
     writer.add_tensor("token_embd.weight", np.zeros((8, 32), dtype=np.float32))
-    writer.add_tensor("blk.0.attn_q.weight", np.zeros((16, 34), dtype=np.uint8),
-                      raw_dtype=gguf_writer.GGMLQuantizationType.Q8_0)  # fmt: skip
+    writer.add_tensor(
+        "blk.0.attn_q.weight",
+        np.zeros((16, 34), dtype=np.uint8),
+        raw_dtype=gguf_writer.GGMLQuantizationType.Q8_0,
+    )
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -325,8 +346,9 @@ def test_the_official_reader_sees_the_same(tmp_path: Path) -> None:
     assert found.metadata["llama.rope.freq_base"] == 10000.0
 
 
-@settings(max_examples=60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.data())
 def test_a_file_that_is_cut_in_its_header_is_refused(tmp_path: Path, data: st.DataObject) -> None:
     kind, _, keys, tensors = _cases()["llama"]

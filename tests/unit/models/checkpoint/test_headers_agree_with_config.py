@@ -20,9 +20,9 @@ import checkpoint_files as files
 from checkpoint_files import Maker, Tensors, base
 from plimsoll.engines.base import Parallelism
 from plimsoll.engines.layers.sharding import stage_weights
+from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import local_profile
 from plimsoll.models.config import architecture
-from plimsoll.models.profile import from_profile
 from plimsoll.models.storage import stored_bytes
 
 if TYPE_CHECKING:
@@ -30,9 +30,15 @@ if TYPE_CHECKING:
 
 Family = tuple[dict[str, Any], Callable[[dict[str, Any], Maker], Tensors], Maker]
 
-VISION: Final = {"model_type": "siglip_vision_model", "hidden_size": 96, "intermediate_size": 192,
-                 "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 56,
-                 "patch_size": 14}  # fmt: skip
+VISION: Final = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 96,
+    "intermediate_size": 192,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 56,
+    "patch_size": 14,
+}
 LATENT: Final = {"q_lora_rank": 96, "kv_lora_rank": 64, "qk_nope_head_dim": 32,
                  "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 8,
                  "n_shared_experts": 1, "moe_intermediate_size": 128, "first_k_dense_replace": 1,
@@ -42,8 +48,11 @@ HEAD: Final = ("lm_head",)
 
 def _compressed(**weights: Any) -> dict[str, Any]:
     group = {"targets": ["Linear"], "weights": weights}
-    return {"quant_method": "compressed-tensors", "ignore": ["lm_head"],
-            "config_groups": {"group_0": group}}  # fmt: skip
+    return {
+        "quant_method": "compressed-tensors",
+        "ignore": ["lm_head"],
+        "config_groups": {"group_0": group},
+    }
 
 
 def _families() -> dict[str, Family]:
@@ -99,68 +108,95 @@ def _families() -> dict[str, Family]:
         "phi3": (base("phi3"), files.phi3, Maker()),
         "qwen3-moe": (
             base("qwen3_moe", num_experts=8, moe_intermediate_size=128, **moe),
-            files.qwen3_moe, Maker(),
+            files.qwen3_moe,
+            Maker(),
         ),
         "mixtral": (base("mixtral", num_local_experts=4), files.mixtral, Maker()),
         "llama 4": (
             base("llama4_text", num_local_experts=4, head_dim=32, interleave_moe_layer_step=1),
-            files.llama4, Maker(),
+            files.llama4,
+            Maker(),
         ),
         "deepseek v3, fp8 blocks": (
             base("deepseek_v3", quantization_config=fp8_block, **LATENT),
-            files.deepseek_v3, Maker("fp8_block", ("lm_head",)),
+            files.deepseek_v3,
+            Maker("fp8_block", ("lm_head",)),
         ),
         "gpt-oss, mxfp4": (
-            base("gpt_oss", num_local_experts=4, attention_bias=True, quantization_config=mxfp4,
-                 **moe),
-            files.gpt_oss, Maker(),
+            base(
+                "gpt_oss",
+                num_local_experts=4,
+                attention_bias=True,
+                quantization_config=mxfp4,
+                **moe,
+            ),
+            files.gpt_oss,
+            Maker(),
         ),
         "nemotron-h": (hybrid, files.nemotron_h, Maker()),
         "gemma 3": (
-            {"model_type": "gemma3", "torch_dtype": "bfloat16", "text_config": gemma,
-             "vision_config": VISION},
-            files.gemma3, Maker(),
+            {
+                "model_type": "gemma3",
+                "torch_dtype": "bfloat16",
+                "text_config": gemma,
+                "vision_config": VISION,
+            },
+            files.gemma3,
+            Maker(),
         ),
         "qwen2.5-vl": (
-            base("qwen2_5_vl", vision_config=qwen_vision), files.qwen25_vl, Maker(),
+            base("qwen2_5_vl", vision_config=qwen_vision),
+            files.qwen25_vl,
+            Maker(),
         ),
         "awq": (
-            quantized("llama", {"quant_method": "awq", "bits": 4, "group_size": 128,
-                                "zero_point": True}),
-            files.dense, Maker("awq", HEAD),
+            quantized(
+                "llama", {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+            ),
+            files.dense,
+            Maker("awq", HEAD),
         ),
         "gptq": (
             quantized("qwen2", {"quant_method": "gptq", "bits": 4, "group_size": 128}),
-            files.dense, Maker("gptq", HEAD),
+            files.dense,
+            Maker("gptq", HEAD),
         ),
         "fp8, one scale": (
             quantized("llama", {"quant_method": "fp8", "activation_scheme": "static"}),
-            files.dense, Maker("fp8_tensor", HEAD),
+            files.dense,
+            Maker("fp8_tensor", HEAD),
         ),
         "compressed-tensors, fp8 per channel": (
             quantized("llama", _compressed(num_bits=8, type="float", strategy="channel")),
-            files.dense, Maker("fp8_channel", HEAD),
+            files.dense,
+            Maker("fp8_channel", HEAD),
         ),
         "compressed-tensors, int8": (
             quantized("llama", _compressed(num_bits=8, type="int", strategy="channel")),
-            files.dense, Maker("int8", HEAD),
+            files.dense,
+            Maker("int8", HEAD),
         ),
         "compressed-tensors, w4a16": (
-            quantized("llama", _compressed(**integers)), files.dense, Maker("pack_quantized", HEAD),
+            quantized("llama", _compressed(**integers)),
+            files.dense,
+            Maker("pack_quantized", HEAD),
         ),
         "compressed-tensors, nvfp4": (
-            quantized("qwen3", _compressed(**nvfp4_packed)), files.dense,
+            quantized("qwen3", _compressed(**nvfp4_packed)),
+            files.dense,
             Maker("nvfp4_packed", HEAD),
         ),
         "modelopt nvfp4 that leaves layers alone": (
-            quantized("llama", nvfp4), files.dense,
+            quantized("llama", nvfp4),
+            files.dense,
             Maker("nvfp4", ("lm_head", "layers.0.", "layers.2.self_attn")),
         ),
         "bitsandbytes": (
             quantized("llama", {"quant_method": "bitsandbytes", "load_in_4bit": True}),
-            files.dense, Maker("nf4", HEAD),
+            files.dense,
+            Maker("nf4", HEAD),
         ),
-    }  # fmt: skip
+    }
 
 
 SPLITS: Final = tuple(
@@ -209,9 +245,7 @@ def test_one_odd_tensor_in_a_layer_does_not_move_the_others(family: str) -> None
         for expert in (False, True):
             split = Parallelism(tensor, 1, 1, expert)
             more = len(known.blocks) * 512
-            (want,), (got,) = (
-                stage_weights(a, "bfloat16", "", split) for a in (known, read)
-            )  # fmt: skip
+            (want,), (got,) = (stage_weights(a, "bfloat16", "", split) for a in (known, read))
             assert got == want + more, split
     assert read.assumed
     assert profile["checkpoint"]["assumed"] == ["oddity.weight"]
@@ -231,14 +265,27 @@ def test_one_odd_tensor_in_a_layer_does_not_move_the_others(family: str) -> None
     tensor=st.sampled_from([1, 2, 4]),
 )
 def test_headers_and_config_agree_whatever_the_shapes(
-    hidden: int, width: int, groups: tuple[int, int], layers: int, vocab: int, kind: str,
-    packing: str, tied: bool, tensor: int,
-) -> None:  # fmt: skip
+    hidden: int,
+    width: int,
+    groups: tuple[int, int],
+    layers: int,
+    vocab: int,
+    kind: str,
+    packing: str,
+    tied: bool,
+    tensor: int,
+) -> None:
     config = base(
-        kind, hidden_size=hidden, intermediate_size=width, num_attention_heads=groups[0],
-        num_key_value_heads=groups[1], num_hidden_layers=layers, vocab_size=vocab, head_dim=128,
+        kind,
+        hidden_size=hidden,
+        intermediate_size=width,
+        num_attention_heads=groups[0],
+        num_key_value_heads=groups[1],
+        num_hidden_layers=layers,
+        vocab_size=vocab,
+        head_dim=128,
         tie_word_embeddings=tied,
-    )  # fmt: skip
+    )
     said: dict[str, dict[str, Any]] = {
         "awq": {"quant_method": "awq", "bits": 4},
         "gptq": {"quant_method": "gptq", "bits": 4, "group_size": 128},
@@ -255,15 +302,22 @@ def test_headers_and_config_agree_whatever_the_shapes(
 
 @settings(max_examples=15, deadline=None)
 @given(
-    experts=st.integers(1, 12), width=st.integers(1, 4).map(lambda n: n * 64),
-    first=st.integers(0, 2), shared=st.integers(1, 2), tensor=st.sampled_from([1, 2, 4]),
+    experts=st.integers(1, 12),
+    width=st.integers(1, 4).map(lambda n: n * 64),
+    first=st.integers(0, 2),
+    shared=st.integers(1, 2),
+    tensor=st.sampled_from([1, 2, 4]),
     expert=st.booleans(),
-)  # fmt: skip
+)
 def test_headers_and_config_agree_on_latent_attention_and_experts(
     experts: int, width: int, first: int, shared: int, tensor: int, expert: bool
 ) -> None:
-    more = LATENT | {"n_routed_experts": experts, "moe_intermediate_size": width,
-                     "first_k_dense_replace": first, "n_shared_experts": shared}  # fmt: skip
+    more = LATENT | {
+        "n_routed_experts": experts,
+        "moe_intermediate_size": width,
+        "first_k_dense_replace": first,
+        "n_shared_experts": shared,
+    }
     config = base("deepseek_v3", **more)
     read, _, _ = from_headers(config, files.deepseek_v3(config, Maker()), shards=1)
     split = Parallelism(tensor, 1, 1, expert)
@@ -347,15 +401,31 @@ def test_a_config_without_a_dtype_has_the_one_that_most_weights_have() -> None:
     assert read.dtype == "float16"
 
 
-WIDE: Final = {"hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32,
-               "num_key_value_heads": 8, "vocab_size": 32000}  # fmt: skip
+WIDE: Final = {
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 32000,
+}
 
 
 @pytest.mark.parametrize(
     "packing",
-    ["", "awq", "gptq", "fp8_block", "fp8_channel", "fp8_tensor", "int8", "pack_quantized",
-     "nvfp4", "nvfp4_packed", "nf4"],
-)  # fmt: skip
+    [
+        "",
+        "awq",
+        "gptq",
+        "fp8_block",
+        "fp8_channel",
+        "fp8_tensor",
+        "int8",
+        "pack_quantized",
+        "nvfp4",
+        "nvfp4_packed",
+        "nf4",
+    ],
+)
 def test_what_is_read_has_the_bytes_of_the_files_whatever_the_config_says(packing: str) -> None:
     config = base("llama", **WIDE)
     tensors = files.dense(config, Maker(packing, HEAD))
@@ -395,5 +465,5 @@ def test_a_tower_of_another_size_than_the_config_says_counts_as_it_is() -> None:
         (want,), (got,) = (
             stage_weights(a, "bfloat16", "", Parallelism(tensor))
             for a in (architecture(larger), read)
-        )  # fmt: skip
+        )
         assert got == pytest.approx(want, abs=4096)

@@ -18,9 +18,9 @@ import checkpoint_files as files
 from checkpoint_files import Maker, base
 from hub_server import COMMIT, Hub, serving
 from plimsoll.errors import Invalid, Unreadable
+from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import hub_profile, local_profile
 from plimsoll.models.config import architecture
-from plimsoll.models.profile import from_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,10 +52,12 @@ def home(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Path:
     from huggingface_hub import constants
 
     for name, value in (
-        ("ENDPOINT", hub.url), ("HF_HUB_CACHE", str(tmp_path / "hub")),
+        ("ENDPOINT", hub.url),
+        ("HF_HUB_CACHE", str(tmp_path / "hub")),
         ("HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"),
-        ("HF_ASSETS_CACHE", str(tmp_path / "assets")), ("HF_HUB_OFFLINE", False),
-    ):  # fmt: skip
+        ("HF_ASSETS_CACHE", str(tmp_path / "assets")),
+        ("HF_HUB_OFFLINE", False),
+    ):
         monkeypatch.setattr(constants, name, value)
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -198,8 +200,10 @@ def test_a_repository_of_gguf_files_asks_which_one(home: Path, hub: Hub) -> None
 
 
 def test_a_bad_header_on_a_hub_is_refused_and_not_kept(home: Path, hub: Hub) -> None:
-    hub.repositories[NAME] = {"config.json": json.dumps(CONFIG).encode(),
-                              "model.safetensors": b"\xff" * 64}  # fmt: skip
+    hub.repositories[NAME] = {
+        "config.json": json.dumps(CONFIG).encode(),
+        "model.safetensors": b"\xff" * 64,
+    }
     with pytest.raises(Unreadable, match="safetensors"):
         hub_profile(NAME)
 
@@ -218,8 +222,9 @@ def test_a_gguf_file_on_a_hub_is_read_by_its_first_bytes(home: Path, hub: Hub) -
     pytest.importorskip("gguf")
     import gguf_files
 
-    path = gguf_files.write(home / "m.gguf", "llama", gguf_files.keys(CONFIG),
-                            gguf_files.dense(CONFIG), words=1000)  # fmt: skip
+    path = gguf_files.write(
+        home / "m.gguf", "llama", gguf_files.keys(CONFIG), gguf_files.dense(CONFIG), words=1000
+    )
     hub.repositories["acme/gguf"] = {"m-Q8.gguf": path.read_bytes() + bytes(10 << 20)}
     profile, _ = hub_profile("hf://acme/gguf/m-Q8.gguf")
     assert profile == local_profile(str(path))[0] | {"name": "acme/gguf/m-Q8.gguf"}
@@ -230,15 +235,28 @@ def test_the_command_line_obeys_the_environment_of_huggingface_hub(
     tmp_path: Path, hub: Hub
 ) -> None:
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"),
-        "HF_ENDPOINT": hub.url, "PYTHONPATH": os.pathsep.join(sys.path),
-    }  # fmt: skip
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_ENDPOINT": hub.url,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
 
     def export(**more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "plimsoll.cli", "models", "export", "--from-hub", NAME,
-                   "-o", "json"]  # fmt: skip
-        return subprocess.run(command, env=environment | more, capture_output=True, text=True,
-                              check=False, timeout=60)  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "plimsoll.cli",
+            "models",
+            "export",
+            "--from-hub",
+            NAME,
+            "-o",
+            "json",
+        ]
+        return subprocess.run(
+            command, env=environment | more, capture_output=True, text=True, check=False, timeout=60
+        )
 
     first = export()
     assert first.returncode == 0, first.stderr
@@ -267,6 +285,11 @@ def test_local_checkpoints_need_neither_the_hub_package_nor_gguf(tmp_path: Path)
         f"local_profile({str(folder)!r}); "
         "print(sorted({'huggingface_hub', 'gguf', 'numpy'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          check=True, env={"PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert done.stdout.strip() == "[]"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 import checkpoint_files as files
+from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import local_profile
 from plimsoll.models.config import architecture
-from plimsoll.models.profile import from_profile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 H, W, V = 32, 64, 128
 BERT: Final[dict[str, Any]] = {
-    "model_type": "bert", "hidden_size": H, "intermediate_size": W, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "vocab_size": V, "max_position_embeddings": 16,
-    "type_vocab_size": 2, "id2label": {"0": "a"}, "torch_dtype": "bfloat16",
-}  # fmt: skip
+    "model_type": "bert",
+    "hidden_size": H,
+    "intermediate_size": W,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": V,
+    "max_position_embeddings": 16,
+    "type_vocab_size": 2,
+    "id2label": {"0": "a"},
+    "torch_dtype": "bfloat16",
+}
 WHISPER: Final[dict[str, Any]] = {
     "model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"], "d_model": H,
     "encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 4,
@@ -89,8 +96,9 @@ def both(
 @pytest.mark.parametrize("name", ["BertModel", "BertForMaskedLM"])
 def test_an_embedder_does_not_load_what_it_was_trained_with(name: str, tmp_path: Path) -> None:
     tensors = _bert("bert." if name.endswith("MaskedLM") else "")
-    _put(tensors, "pooler.dense" if name == "BertModel" else "cls.predictions.transform.dense",
-         H, H)  # fmt: skip
+    _put(
+        tensors, "pooler.dense" if name == "BertModel" else "cls.predictions.transform.dense", H, H
+    )
     config = {**BERT, "architectures": [name]}
     said, found, notes = both(tmp_path / "model", config, tensors)
     assert found.parameters == said.parameters

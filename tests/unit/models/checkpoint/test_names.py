@@ -21,18 +21,30 @@ from plimsoll.models.checkpoint.names import (
         ("model.layers.3.self_attn.q_proj.weight", Home.LAYER, 3, "self_attn.q_proj.weight"),
         ("model.layers.61.self_attn.q_proj.weight", Home.FURTHER, 61, "self_attn.q_proj.weight"),
         ("language_model.model.layers.0.mlp.up_proj.weight", Home.LAYER, 0, "mlp.up_proj.weight"),
-        ("model.language_model.layers.7.input_layernorm.weight", Home.LAYER, 7,
-         "input_layernorm.weight"),
+        (
+            "model.language_model.layers.7.input_layernorm.weight",
+            Home.LAYER,
+            7,
+            "input_layernorm.weight",
+        ),
         ("transformer.h.2.attn.c_attn.weight", Home.LAYER, 2, "self_attn.c_attn.weight"),
         ("transformer.h.2.attn.c_attn.bias", Home.LAYER, 2, "self_attn.c_attn.bias"),
         ("transformer.h.2.attn.bias", Home.NOTHING, -1, "transformer.h.2.attn.bias"),
         ("gpt_neox.layers.1.attention.dense.weight", Home.LAYER, 1, "self_attn.dense.weight"),
         ("gpt_neox.layers.1.attention.masked_bias", Home.NOTHING, -1, None),
         ("backbone.layers.5.mixer.in_proj.weight", Home.LAYER, 5, "mixer.in_proj.weight"),
-        ("model.layers.1.block_sparse_moe.experts.7.w2.weight", Home.LAYER, 1,
-         "mlp.experts.down_proj.weight"),
-        ("model.layers.1.mlp.shared_expert.up_proj.weight", Home.LAYER, 1,
-         "mlp.shared_experts.up_proj.weight"),
+        (
+            "model.layers.1.block_sparse_moe.experts.7.w2.weight",
+            Home.LAYER,
+            1,
+            "mlp.experts.down_proj.weight",
+        ),
+        (
+            "model.layers.1.mlp.shared_expert.up_proj.weight",
+            Home.LAYER,
+            1,
+            "mlp.shared_experts.up_proj.weight",
+        ),
         ("model.layers.1.mlp.gate.e_score_correction_bias", Home.NOTHING, -1, None),
         ("model.layers.1.mlp.moe_statics.e_score_correction_bias", Home.LAYER, 1, None),
         ("model.layers.1.self_attn.k_scale", Home.NOTHING, -1, None),
@@ -54,7 +66,7 @@ from plimsoll.models.checkpoint.names import (
         ("embed_out.weight", Home.OUTSIDE, -1, "lm_head.weight"),
         ("language_model.lm_head.weight", Home.OUTSIDE, -1, "lm_head.weight"),
     ],
-)  # fmt: skip
+)
 def test_every_published_name_has_its_place(
     name: str, home: Home, layer: int, rest: str | None
 ) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from plimsoll.api_group import OVERRIDE_ANNOTATION
-from plimsoll.decision.verdict import Mode, Policy
+from plimsoll.decision.policy import Mode, Policy
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll_operator.admission.judge import Judge
-from plimsoll_operator.admission.knowledge import ModelDocuments
 from plimsoll_operator.admission.review import Answer, Review
 
 BIG = "hf://meta-llama/Llama-3.3-70B-Instruct"
@@ -60,9 +59,14 @@ def review(new: dict[str, Any], old: dict[str, Any] | None = None, user: str = "
 
 
 async def answer(
-    new: dict[str, Any], old: dict[str, Any] | None = None, *, mode: Mode = Mode.ENFORCE,
-    may: frozenset[str] = frozenset(), user: str = "ada", documents: Documents | None = None,
-) -> Answer:  # fmt: skip
+    new: dict[str, Any],
+    old: dict[str, Any] | None = None,
+    *,
+    mode: Mode = Mode.ENFORCE,
+    may: frozenset[str] = frozenset(),
+    user: str = "ada",
+    documents: Documents | None = None,
+) -> Answer:
     async def may_override(asked: Review) -> bool:
         return asked.user in may
 
@@ -161,6 +165,14 @@ async def test_an_override_by_somebody_with_the_verb_lets_it_in_and_is_recorded(
     assert "overridden by ada" in said.warnings[0]
 
 
+async def test_an_overrides_reason_is_cleaned_wherever_it_is_repeated() -> None:
+    said = await answer(obj(1, override="why\x1b[2J\n" + "x" * 5000), may=frozenset({"ada"}))
+    assert said.allowed
+    assert said.warnings[0].isprintable()
+    assert said.audit["override"].isprintable()
+    assert len(said.audit["override"]) == 1000
+
+
 async def test_an_override_without_the_verb_is_refused_in_words() -> None:
     said = await answer(obj(1, override="please"))
     assert not said.allowed
@@ -175,8 +187,9 @@ async def test_an_override_cannot_be_laid_in_store_on_an_object_that_fits() -> N
 
 async def test_somebody_elses_override_does_not_cover_my_change() -> None:
     old = obj(4, override="agreed with the platform team")
-    said = await answer(obj(1, override="agreed with the platform team"), old, user="eve",
-                        may=frozenset({"ada"}))  # fmt: skip
+    said = await answer(
+        obj(1, override="agreed with the platform team"), old, user="eve", may=frozenset({"ada"})
+    )
     assert not said.allowed
     assert "short by" in said.message
 
@@ -190,16 +203,3 @@ async def test_an_override_needs_a_reason(reason: str) -> None:
 
 async def test_an_override_may_be_taken_away_from_an_object_that_does_not_fit() -> None:
     assert (await answer(obj(1), obj(1, override="was needed"))).allowed
-
-
-def test_admission_knows_a_config_map_under_any_key_as_the_controller_does() -> None:
-    documents = ModelDocuments()
-    data = {"settings.txt": "x" * 1000, "my.json": '{"model_type": "llama"}' + " " * 1000}
-    documents.put({"metadata": {"namespace": "chat", "name": "mine"}, "data": data})
-    assert documents.get("chat", "mine", "my.json") == data["my.json"]
-    assert documents.get("chat", "mine", "settings.txt") == "x" * 64
-    missing = documents.get("chat", "mine", None)
-    assert isinstance(missing, Missing)
-    assert "(keys: my.json, settings.txt)" in missing.why
-    documents.drop(("chat", "mine"))
-    assert isinstance(documents.get("chat", "mine", "my.json"), Missing)

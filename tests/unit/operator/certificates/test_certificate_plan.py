@@ -26,11 +26,11 @@ from plimsoll_operator.certificates.plan import (
     AUTHORITY,
     LABEL,
     SERVING,
+    CertificateState,
     Issue,
     MakeAuthority,
     Publish,
     Refuse,
-    State,
     Step,
     Tell,
     Trust,
@@ -88,7 +88,7 @@ class World:
         leaf = contents(self.serving, "tls.crt")
         if self.served[0] != leaf:
             self.served = (leaf, self.now)
-        state = State(
+        state = CertificateState(
             self.authority,
             self.serving,
             self.hooks,
@@ -292,6 +292,7 @@ def test_a_list_of_the_trusted_that_is_damaged_costs_no_trust(settled: World) ->
     assert settled.hooks == both
 
 
+@pytest.mark.sweep
 @settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from((SERVING, AUTHORITY)),
@@ -364,6 +365,7 @@ EVENTS = ("nothing", "another leader", "authority gone", "rotation", "renewal")
 STEP = timedelta(seconds=30)
 
 
+@pytest.mark.sweep
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 15)), min_size=1, max_size=5),

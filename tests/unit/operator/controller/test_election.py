@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from kubernetes.aio.client import ApiClient, Configuration
 
-from plimsoll_operator.client import LEASES, Client, Conflict, NotAllowedNow, NotFound
+from plimsoll_operator.cluster.client import Client, Conflict, NotAllowedNow, NotFound
+from plimsoll_operator.cluster.objects import LEASES
 from plimsoll_operator.controller import election as module
-from plimsoll_operator.controller.election import Election, LostLease, Term, own_namespace
+from plimsoll_operator.controller.election import Election, LeaseTimes, LostLease, own_namespace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-TERM = Term(lease=10, renew=7, retry=2)
+TERM = LeaseTimes(lease=10, renew=7, retry=2)
 
 
 class OneLease:
@@ -51,7 +52,7 @@ class OneLease:
         return self.lease
 
 
-def candidate(server: OneLease, name: str, term: Term = TERM) -> Election:
+def candidate(server: OneLease, name: str, term: LeaseTimes = TERM) -> Election:
     return Election(
         cast("Client", server),
         namespace="ns",
@@ -92,7 +93,7 @@ async def test_a_term_counts_from_the_sending_of_a_renewal_not_from_its_answer()
 async def test_another_waits_out_the_term_that_the_holder_asked_for() -> None:
     server = OneLease()
     a = await leader(server)
-    impatient = candidate(server, "b", Term(lease=1, renew=0.8, retry=0.1))
+    impatient = candidate(server, "b", LeaseTimes(lease=1, renew=0.8, retry=0.1))
     assert not await impatient._try()
     server.now += 9.9
     assert not await impatient._try()
@@ -133,6 +134,17 @@ async def test_a_lease_that_somebody_else_holds_is_lost_at_first_sight() -> None
     }
     assert not await a._renew()
     assert a.holder == "thief"
+
+
+async def test_a_leader_that_did_not_renew_in_time_does_not_call_itself_another() -> None:
+    server = OneLease()
+    a, b = await leader(server), candidate(server, "b")
+    await b._try()
+    assert a.why_not_leading == ""
+    assert b.why_not_leading == "another controller leads: a"
+    server.now += 8
+    assert "has not renewed the Lease" in a.why_not_leading
+    assert "another" not in a.why_not_leading
 
 
 async def test_a_lease_that_was_deleted_is_made_again_by_its_holder() -> None:

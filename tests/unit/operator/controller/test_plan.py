@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from decision_builders import A100, BIG, H100, PlainEngine, cluster, on, pool, request, world
-from plimsoll.decision.verdict import Mode, Policy
+from plimsoll.decision.policy import Mode, Policy
 from plimsoll.engines.base import EngineSettings
 from plimsoll.errors import Problem
 from plimsoll.models.model import Model, ModelSource
 from plimsoll_operator.api.status import LLMDeploymentStatus
-from plimsoll_operator.controller.plan import Plan, plan, plan_after_error
+from plimsoll_operator.controller.plan import StatusPlan, plan, plan_after_error
 from plimsoll_operator.controller.snapshot import Identity, Inputs
 
 if TYPE_CHECKING:
@@ -32,6 +32,19 @@ UNKNOWN = request(Model("acme/Secret", ModelSource.UNKNOWN))
 INVALID = replace(FITS, problems=(Problem("spec.model.uri", "", "a location", "give one"),))
 
 
+def identity(generation: int, previous: dict[str, Any]) -> Identity:
+    return Identity(
+        namespace="chat",
+        name="big",
+        uid="uid",
+        version="7",
+        generation=generation,
+        api_version="plimsoll.dev/v1alpha1",
+        kind="LLMDeployment",
+        previous=previous,
+    )
+
+
 def inputs(
     of: Request = FITS,
     inventory: Inventory = NODES,
@@ -40,14 +53,14 @@ def inputs(
     mode: Mode = Mode.ENFORCE,
     generation: int = 3,
 ) -> Inputs:
-    return Inputs(of, inventory, Policy(mode), generation, override, previous or FRESH)
+    return Inputs(identity(generation, previous or FRESH), of, inventory, Policy(mode), override)
 
 
 FRESH: dict[str, Any] = {"observedGeneration": -1}
 """The status of an object that was just created, by the CRD's default."""
 
 
-def planned(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> Plan:
+def planned(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> StatusPlan:
     return plan(given, now, world(engine))
 
 
@@ -66,7 +79,7 @@ def merged(old: Any, patch: Any) -> Any:
 
 def status_after(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> Any:
     patch = json.loads(json.dumps(planned(given, now, engine).patch))
-    return merged(given.previous, patch)
+    return merged(given.identity.previous, patch)
 
 
 def by_type(status: Any) -> dict[str, dict[str, Any]]:
@@ -206,7 +219,17 @@ def test_an_override_is_recorded_with_its_reason() -> None:
     found = by_type(status_after(inputs(DOES_NOT, override="measured it, ticket 4711")))
     assert found["Overridden"]["status"] == "True"
     assert "ticket 4711" in found["Overridden"]["message"]
+    assert "claims an override" in found["Overridden"]["message"]
+    assert "nobody asks here" in found["Overridden"]["message"]
     assert found["Fits"]["status"] == "False"
+
+
+def test_the_reason_of_an_override_is_repeated_in_part_and_without_control_characters() -> None:
+    rude = "approved\n\x1b[2J by the board" + "!" * 9000
+    message = by_type(status_after(inputs(DOES_NOT, override=rude)))["Overridden"]["message"]
+    assert "approved" in message
+    assert message.isprintable()
+    assert len(message) < 300
 
 
 def test_an_override_that_overrides_nothing_is_not_recorded() -> None:
@@ -223,8 +246,7 @@ def test_the_status_has_no_field_that_the_resource_has_not() -> None:
 
 def test_a_fault_of_ours_keeps_what_was_found_before_and_reads_as_in_progress() -> None:
     before = status_after(inputs(FITS))
-    identity = Identity("chat", "big", "uid", "7", 4, "plimsoll.dev/v1alpha1", "LLM", before)
-    after = merged(before, plan_after_error(identity, KeyError("secret"), LATER).patch)
+    after = merged(before, plan_after_error(identity(4, before), KeyError("secret"), LATER).patch)
     assert kstatus(after, 4) == "InProgress"
     assert after["placement"] == before["placement"]
     assert by_type(after)["Fits"]["status"] == "True"

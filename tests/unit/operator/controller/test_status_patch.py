@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,11 +34,13 @@ def merged(old: Any, patch: Any) -> Any:
     return new
 
 
+@pytest.mark.sweep
 @given(statuses, statuses)
 def test_the_patch_makes_the_old_into_the_new(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert merged(old, merge_patch(old, new)) == new
 
 
+@pytest.mark.sweep
 @given(statuses)
 def test_equal_statuses_need_no_patch(status: dict[str, Any]) -> None:
     assert merge_patch(status, dict(status)) == {}

@@ -1,0 +1,122 @@
+"""The words of a placement: why it is this one, and which nodes there are for it today."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from plimsoll.decision.verdict import Because, Lacking, NearPool, Nodes, Unfit, Unseen
+from plimsoll.errors import clean
+from plimsoll.paths import Field
+from plimsoll.report.arithmetic import shortfall
+from plimsoll.report.wording import problem
+from plimsoll.units import ceil_mib, floor_mib, gib_down
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from plimsoll.decision.verdict import Placement, Verdict
+    from plimsoll.paths import Places
+
+LONGEST = 2000
+"""Characters of what is said of nodes; a condition holds fewer."""
+
+
+def placement_reason(placement: Placement) -> str:
+    """Why this placement, in one sentence without a full stop."""
+    why, gpus = placement.why, placement.gpus_per_replica
+    match why.because:
+        case Because.RULE_OF_THUMB:
+            return f"by the rule of thumb alone: {gpus} x {placement.accelerator}"
+        case Because.WITHIN_ERROR:
+            return f"{gpus} may fit: the need is within the estimate's error of what there is"
+        case Because.FITS:
+            return f"{gpus} fits, with {gib_down(why.spare)} to spare per GPU"
+        case Because.LESS_DOES_NOT_START:
+            less = f"{why.less} would hold it, but the engine does not start so"
+        case Because.LESS_IS_WITHIN_ERROR:
+            less = f"{why.less} is within the estimate's error"
+        case Because.LESS_IS_SHORT:
+            short_by = shortfall(why.estimate) if why.estimate else ""
+            less = f"{why.less} is short by {short_by} per GPU"
+    return f"smallest count that fits: {less}, {gpus} fits"
+
+
+def nodes_message(verdict: Verdict) -> str:
+    """The message of condition CapacityAvailable: which nodes there are, or what was looked for."""
+    match verdict.nodes:
+        case Nodes() as nodes:
+            return clean(_nodes(nodes), LONGEST)
+        case Lacking() as lacking:
+            return clean(_lacking(lacking, verdict.places), LONGEST)
+        case Unseen.NOT_READ:
+            return "no nodes were read: the accelerator table says what would do"
+        case Unseen.NOTHING_TO_PLACE:
+            return "nothing to place"
+    return ""
+
+
+def _nodes(nodes: Nodes) -> str:
+    """Whether the nodes that match are enough."""
+    gpus = f"{nodes.gpus} GPU{'s' if nodes.gpus > 1 else ''}"
+    each = f"{gpus} each, {_labels(nodes.labels, ', ')}"
+    if nodes.ready >= nodes.needed:
+        match = "matches" if nodes.there == 1 else "match"
+        ready = "" if nodes.ready == nodes.there else f", {nodes.ready} ready"
+        return f"{_counted(nodes.there)} {match}{ready} ({each}); {nodes.needed} needed"
+    there = f"{nodes.there} match"
+    if nodes.ready != nodes.there:
+        there += f" and {nodes.ready} are ready"
+    return f"{_counted(nodes.needed)} needed, {there} ({each})"
+
+
+def _counted(nodes: int) -> str:
+    return "1 node" if nodes == 1 else f"{nodes} nodes"
+
+
+def _labels(labels: Iterable[tuple[str, str]], between: str) -> str:
+    return between.join(f"{key}={value}" for key, value in labels)
+
+
+def _lacking(lacking: Lacking, places: Places) -> str:
+    """What was looked for and what there is instead."""
+    either = " or ".join(_labels(labels, " and ") for labels in lacking.either)
+    looked = lacking.accelerator + (f" ({either})" if either else "")
+    if lacking.labels:
+        looked += f" with {_labels(lacking.labels, ', ')}"
+    if not lacking.nearest:
+        return f"no node matches: looked for {looked}; the cluster has no GPU node"
+    near = "; ".join(
+        f"{pool.accelerator} ({_names(pool)}): {_unfit(pool, places)}"
+        if isinstance(pool, NearPool)
+        else f"{pool.node} set aside: {pool.why}"
+        for pool in lacking.nearest
+    )
+    more = f"; and {lacking.more} more" if lacking.more else ""
+    return f"no node matches: looked for {looked}; nearest: {near}{more}"
+
+
+def _names(pool: NearPool) -> str:
+    """A pool for people: its first node and how many more."""
+    first = pool.node or "no name"
+    return first if pool.nodes <= 1 else f"{first} and {pool.nodes - 1} more"
+
+
+def _unfit(pool: NearPool, places: Places) -> str:
+    """What is against a pool."""
+    match pool.why:
+        case Unfit.NOT_ALLOWED:
+            return f"not among {places.path(Field.ALLOWED)}"
+        case Unfit.TOO_LITTLE_MEMORY:
+            least = f"{places.path(Field.MIN_MEMORY)} is {ceil_mib(pool.wanted)}"
+            return f"has {floor_mib(pool.memory)} per GPU, {least}"
+        case Unfit.LACKS_LABELS if pool.missing:
+            return f"lacks the label {_labels(pool.missing, ', ')}"
+        case Unfit.LACKS_LABELS:
+            return "lacks the labels asked for"
+        case Unfit.SHORT:
+            short_by = shortfall(pool.estimate) if pool.estimate else ""
+            return f"{pool.gpus} GPUs are short by {short_by} per GPU"
+        case Unfit.REFUSED:
+            return problem(pool.problem, places).wanted if pool.problem else ""
+        case Unfit.WITHIN_ERROR:
+            return "too close to the estimate's error"

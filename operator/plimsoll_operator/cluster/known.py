@@ -1,0 +1,255 @@
+"""What is known of the cluster: GPU nodes, policy labels and models in ConfigMaps.
+
+It must not fetch anything while a review waits; what is not here yet is unknown, and unknown is a
+warning, never a denial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.api_group import POLICY_LABEL
+from plimsoll.decision.policy import policy_of
+from plimsoll.inventory.nodes import read_node
+from plimsoll.inventory.pools import Inventory, pools
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
+from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
+from plimsoll_operator.cluster.objects import (
+    CONFIG_MAPS,
+    NAMESPACES,
+    NODES,
+    Json,
+    Name,
+    name_of,
+)
+from plimsoll_operator.cluster.reflector import Reflector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from plimsoll.decision.policy import Policy
+    from plimsoll.inventory.pools import NodeFacts, SetAside
+    from plimsoll_operator.cluster.client import Client
+
+log = logging.getLogger(__name__)
+
+NODES_PER_PAGE: Final = 25
+"""A node of a production cluster is 30 KB of JSON, and a page is in memory whole."""
+CONFIG_MAPS_PER_PAGE: Final = 20
+"""A ConfigMap may be 1 MiB."""
+WITHOUT_ROOT_CERTIFICATES: Final = "metadata.name!=kube-root-ca.crt"
+"""Every namespace has a ConfigMap of that name, which is no model."""
+
+BETWEEN_ROUNDS: Final = 1.0
+"""Seconds between two looks for ConfigMaps that there is room for again."""
+
+
+class GpuNodes:
+    """Of each node with GPUs what the inventory reads of it, and the inventory of them all."""
+
+    def __init__(self) -> None:
+        self.inventory = Inventory(known=True)
+        """The GPU nodes as of the last `settle`."""
+        self.version = 0
+        """Counts the inventories that differed from the one before."""
+        self._nodes: dict[str, NodeFacts | SetAside] = {}
+        self._changed = False
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def put(self, node: Json) -> bool:
+        """Take in a node as it is now. Whether that changes what is known of GPUs."""
+        name = name_of(node)[1]
+        facts = read_node(node)
+        if facts is None:
+            return self.drop(name)
+        if self._nodes.get(name) == facts:
+            return False
+        self._nodes[name] = facts
+        self._changed = True
+        return True
+
+    def drop(self, name: str) -> bool:
+        """Forget a node. Whether it had GPUs."""
+        if self._nodes.pop(name, None) is None:
+            return False
+        self._changed = True
+        return True
+
+    def settle(self) -> bool:
+        """Compute the inventory again if a node changed. Whether it differs from the one before."""
+        if not self._changed:
+            return False
+        self._changed = False
+        inventory = pools([self._nodes[name] for name in sorted(self._nodes)])
+        if inventory == self.inventory:
+            return False
+        self.inventory = inventory
+        self.version += 1
+        return True
+
+
+class PolicyLabels:
+    """The policy labels of the namespaces that have one."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, str] = {}
+
+    def put(self, namespace: Json) -> bool:
+        """Take in a namespace as it is now. Whether its label changed."""
+        name = name_of(namespace)[1]
+        labels = (namespace.get("metadata") or {}).get("labels") or {}
+        label = labels.get(POLICY_LABEL)
+        if label is None:
+            return self.drop(name)
+        if self._labels.get(name) == label:
+            return False
+        self._labels[name] = label
+        return True
+
+    def drop(self, name: str) -> bool:
+        """Forget a namespace's label. Whether it had one."""
+        return self._labels.pop(name, None) is not None
+
+    def get(self, namespace: str) -> str | None:
+        """A namespace's label as written, None if it has none."""
+        return self._labels.get(namespace)
+
+
+def _nobody(*_: object) -> None:
+    """Nobody wants to be told."""
+
+
+class ClusterKnowledge:
+    """What a process knows of the cluster beside LLMDeployments, kept current by three watches.
+
+    It is current after an outage, too: each watch goes on from where it was, or lists again.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        on_nodes: Callable[[], None] = _nobody,
+        on_namespace: Callable[[str], None] = _nobody,
+        on_document: Callable[[Name], None] = _nobody,
+        only_referred: bool = False,
+        room: int = MAX_ROOM,
+    ) -> None:
+        """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
+        namespace whose policy label changed. on_document: told the name of each ConfigMap that
+        changed or went. only_referred, room: see `ModelDocuments`."""
+        self._client = client
+        self._on_nodes, self._on_namespace = on_nodes, on_namespace
+        self._on_document = on_document
+        config_maps = Reflector(
+            client,
+            CONFIG_MAPS,
+            changed=self._config_map,
+            deleted=self._config_map_gone,
+            chunk=CONFIG_MAPS_PER_PAGE,
+            field_selector=WITHOUT_ROOT_CERTIFICATES,
+        )
+        self.nodes, self.labels = GpuNodes(), PolicyLabels()
+        self.documents = ModelDocuments(config_maps.has, only_referred=only_referred, room=room)
+        self.reflectors = (
+            Reflector(
+                client,
+                NODES,
+                changed=self._node,
+                deleted=self._node_gone,
+                chunk=NODES_PER_PAGE,
+            ),
+            Reflector(
+                client,
+                NAMESPACES,
+                changed=self._namespace,
+                deleted=self._namespace_gone,
+                label_selector=POLICY_LABEL,
+            ),
+            config_maps,
+        )
+
+    def _node(self, node: Json) -> None:
+        if self.nodes.put(node):
+            self._on_nodes()
+
+    def _node_gone(self, name: Name) -> None:
+        if self.nodes.drop(name[1]):
+            self._on_nodes()
+
+    def _namespace(self, namespace: Json) -> None:
+        if self.labels.put(namespace):
+            self._on_namespace(name_of(namespace)[1])
+
+    def _namespace_gone(self, name: Name) -> None:
+        if self.labels.drop(name[1]):
+            self._on_namespace(name[1])
+
+    def _config_map(self, config_map: Json) -> None:
+        self.documents.put(config_map)
+        self._on_document(name_of(config_map))
+
+    def _config_map_gone(self, name: Name) -> None:
+        self.documents.drop(name)
+        self._on_document(name)
+
+    def inventory(self) -> Inventory:
+        """The GPU nodes as they are now; computed again only after a node changed."""
+        self.nodes.settle()
+        return self.nodes.inventory
+
+    def policy(self, namespace: str) -> Policy:
+        """What the namespace's label says."""
+        return policy_of(namespace, self.labels.get(namespace))
+
+    @property
+    def synced(self) -> bool:
+        """Whether every watch has its first list."""
+        return all(reflector.synced.is_set() for reflector in self.reflectors)
+
+    async def first_lists(self) -> None:
+        """Wait until every watch has its first list."""
+        for reflector in self.reflectors:
+            await reflector.synced.wait()
+
+    async def _fill_room(self) -> None:
+        """Read ConfigMaps that were passed over again whenever there is room, until cancelled."""
+        documents = self.documents
+        while True:
+            await documents.has_room.wait()
+            documents.has_room.clear()
+            tried: set[Name] = set()
+            try:
+                while more := [name for name in documents.worth_reading() if name not in tried]:
+                    for name in more:
+                        tried.add(name)
+                        await self._read(name)
+            except (ApiError, *UNREACHABLE) as error:
+                log.info("not read again yet: %s", in_words(error))
+                documents.has_room.set()
+            await asyncio.sleep(BETWEEN_ROUNDS)
+
+    async def _read(self, name: Name) -> None:
+        """Take in a ConfigMap by a list of one: admission has no right to get one."""
+        pages = self._client.pages(
+            CONFIG_MAPS, namespace=name[0], field_selector=f"metadata.name={name[1]}"
+        )
+        async for page in pages:
+            for config_map in page.items:
+                self.documents.put(config_map)
+
+    def hurry(self) -> None:
+        """The API server is back: have every watch go on at once."""
+        for reflector in self.reflectors:
+            reflector.hurry()
+
+    async def run(self) -> None:
+        """Keep watching until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._fill_room())
+            for reflector in self.reflectors:
+                group.create_task(reflector.run())

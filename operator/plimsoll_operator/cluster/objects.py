@@ -1,0 +1,83 @@
+"""Kinds of objects as the API server addresses them, and what every object says of itself.
+
+Objects are plain dicts of JSON; there are no classes for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+from plimsoll.api_group import GROUP, PLURAL, VERSION
+
+Json = dict[str, Any]
+
+Name = tuple[str, str]
+"""Namespace (empty for cluster-scoped kinds) and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A kind of object as the API server addresses it. group: empty for the core group."""
+
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """URL path of the collection (of one namespace), or of one object."""
+        parts = [f"/apis/{self.group}" if self.group else "/api", self.version]
+        if namespace and self.namespaced:
+            parts += ["namespaces", quote(namespace, safe="")]
+        parts.append(self.plural)
+        if name:
+            parts.append(quote(name, safe=""))
+        if subresource:
+            parts.append(subresource)
+        return "/".join(parts)
+
+
+LLM_DEPLOYMENTS: Final = Resource(GROUP, VERSION, PLURAL)
+NODES: Final = Resource("", "v1", "nodes", namespaced=False)
+NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
+CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
+EVENTS: Final = Resource("", "v1", "events")
+SECRETS: Final = Resource("", "v1", "secrets")
+LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
+CUSTOM_RESOURCE_DEFINITIONS: Final = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False
+)
+VALIDATING_WEBHOOKS: Final = Resource(
+    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", namespaced=False
+)
+VALIDATING_POLICIES: Final = Resource(
+    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicies", namespaced=False
+)
+VALIDATING_POLICY_BINDINGS: Final = Resource(
+    "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings", namespaced=False
+)
+SUBJECT_ACCESS_REVIEWS: Final = Resource(
+    "authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False
+)
+
+
+def name_of(obj: Json) -> Name:
+    """Namespace and name of an object."""
+    metadata = obj.get("metadata") or {}
+    return str(metadata.get("namespace", "")), str(metadata.get("name", ""))
+
+
+def version_of(obj: Json) -> int:
+    """Resource version as a number: of two, the larger is the later. 0 if there is none."""
+    text = str((obj.get("metadata") or {}).get("resourceVersion", ""))
+    return int(text) if text.isdecimal() else 0
+
+
+def trimmed(obj: Json) -> Json:
+    """The object without its managed fields, which are often half of it."""
+    metadata = obj.get("metadata")
+    if isinstance(metadata, dict):
+        metadata.pop("managedFields", None)
+    return obj

@@ -1,0 +1,1 @@
+"""Parameter counts from the model classes of transformers, made without weights."""

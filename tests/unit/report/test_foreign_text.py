@@ -1,0 +1,177 @@
+"""Claims about texts of somebody else's: none reaches a terminal, a log or a status unclean."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plimsoll.api_group import OVERRIDE_ANNOTATION
+from plimsoll.cli import cli
+from plimsoll.decision.decide import decide
+from plimsoll.decision.policy import Policy
+from plimsoll.inventory.nodes import read_nodes
+from plimsoll.report import messages
+from plimsoll.report.nodes import nodes_message
+from plimsoll.workloads.llmdeployment import Missing, override_reason, request
+from plimsoll_operator.controller.plan import plan
+from plimsoll_operator.controller.snapshot import Identity, Inputs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Verdict
+    from plimsoll.inventory.pools import Inventory
+
+ESCAPES = "\x1b]0;PWN\a\x1b[2J\r\n\x00\u202e\x9b31m"
+"""Sets a terminal's title, clears it, begins new lines, turns the direction of writing."""
+NODE: dict[str, Any] = {
+    "metadata": {
+        "name": f"gpu-1{ESCAPES}",
+        "labels": {
+            "nvidia.com/gpu.product": "NVIDIA-L4",
+            "nvidia.com/gpu.count": "1",
+            "nvidia.com/gpu.memory": "23034",
+            f"zone{ESCAPES}": f"north{ESCAPES}",
+        },
+    },
+    "spec": {"taints": [{"key": f"t{ESCAPES}", "value": ESCAPES, "effect": "NoSchedule"}]},
+    "status": {
+        "allocatable": {"nvidia.com/gpu": "1"},
+        "conditions": [{"type": "Ready", "status": "True"}],
+    },
+}
+ODD_NODE = {**NODE, "metadata": {"name": f"odd{ESCAPES}", "labels": {
+    "nvidia.com/gpu.product": f"NVIDIA-{ESCAPES}", "nvidia.com/gpu.count": "1"}}}  # fmt: skip
+SPEC: dict[str, Any] = {
+    "model": {
+        "uri": "hf://meta-llama/Llama-3.1-8B-Instruct",
+        "baseModel": "meta-llama/Llama-3.1-8B-Instruct",
+        "configMapRef": {"name": "mine", "key": "config.json"},
+        "quantization": "none",
+    },
+    "engine": {
+        "version": "0.19.0",
+        "dtype": "auto",
+        "kvCacheDtype": "auto",
+        "speculative": {"method": "ngram", "model": "a/b"},
+        "extraArgs": ["--rope-theta=5", "word", "--seed=1"],
+    },
+    "accelerator": {"allowed": ["nvidia-l4"], "nodeSelector": {"zone": "north"}},
+}
+CONFIG: dict[str, Any] = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "_name_or_path": "mine",
+    "torch_dtype": "bfloat16",
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 128},
+}
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where the texts of an object are."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in pairs:
+        if isinstance(inner, dict | list):
+            yield from leaves(inner, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def with_text(value: Any, path: tuple[Any, ...], text: str) -> Any:
+    """The object with one text followed by another."""
+    key, rest = path[0], path[1:]
+    made = with_text(value[key], rest, text) if rest else f"{value[key]}{text}"
+    if isinstance(value, dict):
+        return {**value, key: made}
+    return [*value[:key], made, *value[key + 1 :]]
+
+
+class Documents:
+    """One ConfigMap, or none."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
+        """The text, or that there is none, with the names as they were asked for."""
+        return Missing(f"no {name} of {namespace}: {key}") if self._text is None else self._text
+
+
+def said(of: Request, found: Verdict, inventory: Inventory, override: str) -> Iterator[str]:
+    """Every text that people read of a verdict, line by line."""
+    yield from messages.denial(of, found).split("\n")
+    yield from messages.warning(of, found)
+    yield from messages.summary(of, found)
+    yield messages.headline(of, found)
+    yield messages.fits_message(of, found)
+    yield messages.placement_message(found)
+    yield messages.model_message(found.model)
+    yield nodes_message(found)
+    identity = Identity("chat", "m", "u", "1", 1, "plimsoll.dev/v1alpha1", "LLMDeployment", {})
+    planned = plan(Inputs(identity, of, inventory, Policy(), override), datetime.now(UTC))
+    yield from (condition["message"] for condition in planned.patch["conditions"])
+    yield from (event.message for event in planned.events)
+    yield str(planned.patch["estimate"].get("modelSource"))
+
+
+def unclean(obj: Mapping[str, Any], text: str | None) -> list[str]:
+    """The lines with something in them that is not to be printed."""
+    of = request(obj, Documents(text))
+    inventory = read_nodes([NODE, ODD_NODE])
+    reason = override_reason({"metadata": {"annotations": {OVERRIDE_ANNOTATION: f"why{ESCAPES}"}}})
+    lines = said(of, decide(of, inventory), inventory, reason)
+    return [line for line in lines if not line.isprintable()]
+
+
+HOSTILE = st.sampled_from([ESCAPES, "\n", "\x1b[31m", "\u2028", "\x7f" * 300])
+
+
+@given(st.sampled_from(list(leaves(SPEC))), HOSTILE, st.booleans())
+@settings(max_examples=150)
+def test_no_text_of_a_spec_reaches_people_unclean(
+    path: tuple[Any, ...], text: str, there: bool
+) -> None:
+    metadata = {"name": f"m{text}", "namespace": f"chat{text}"}
+    document = json.dumps(CONFIG) if there else None
+    obj = {"metadata": metadata, "spec": with_text(SPEC, path, text)}
+    assert unclean(obj, document) == []
+
+
+@given(st.sampled_from(list(leaves(CONFIG))), HOSTILE)
+@settings(max_examples=100)
+def test_no_text_of_a_config_reaches_people_unclean(path: tuple[Any, ...], text: str) -> None:
+    spec = {"model": {"configMapRef": {"name": "mine"}}, "engine": {"maxModelLen": 4096}}
+    document = json.dumps(with_text(CONFIG, path, text))
+    assert unclean({"metadata": {"name": "m"}, "spec": spec}, document) == []
+
+
+@pytest.mark.parametrize("output", ["table", "json", "yaml"])
+@pytest.mark.parametrize("path", [*leaves(SPEC), ()], ids=str)
+def test_nothing_that_check_prints_holds_an_escape(path: tuple[Any, ...], output: str) -> None:
+    spec = with_text(SPEC, path, ESCAPES) if path else {ESCAPES: 1, "model": {"uri": 5}}
+    obj = {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {
+            "name": f"m{ESCAPES}",
+            "annotations": {"plimsoll.dev/override": f"why{ESCAPES}"},
+        },
+        "spec": spec,
+    }
+    result = CliRunner().invoke(cli, ["check", "-", "-o", output], input=yaml.safe_dump(obj))
+    printed = result.stdout + result.stderr
+    assert [line for line in printed.split("\n") if not line.isprintable()] == []
