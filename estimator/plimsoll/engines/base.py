@@ -310,7 +310,7 @@ class Estimate:
 class Engine(Protocol):
     """One engine's memory model and command line.
 
-    name, title: as ``spec.engine.name`` and as people write it. narrow_cache: the KV cache dtype
+    name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty where there is none to offer.
     """

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import API_VERSION, GROUP, KIND, POLICY_LABEL
 from plimsoll.errors import Problem, shown
+from plimsoll.workloads import kinds
 from plimsoll.workloads.llmdeployment import Missing, pick
 from plimsoll.workloads.yaml_text import NotYaml, documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from plimsoll.workloads.kinds import Kind
 
 MAX_FILE: Final = 8 << 20
 """Bytes of one file, or of standard input, that are read."""
@@ -32,7 +35,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One LLMDeployment. file: where it is from; line: of its document in there, from 1.
+    """One object of a kind that is read. file: where it is from; line: of its document, from 1.
 
     document: its number in that file, from 1.
     """
@@ -41,6 +44,7 @@ class Manifest:
     line: int
     document: int
     obj: Mapping[str, Any]
+    kind: Kind
 
 
 @dataclass
@@ -213,8 +217,9 @@ def _take(document: Any, where: str, line: int, index: int, found: Manifests) ->
             )
         )
         return
-    if kind == KIND and version == API_VERSION:
-        found.deployments.append(Manifest(where, line, index, _as_json(document)))
+    known = kinds.find(version, kind)
+    if known is not None:
+        found.deployments.append(Manifest(where, line, index, _as_json(document), known))
     elif kind == KIND or version.partition("/")[0] == GROUP:
         found.problems.append(
             Problem(

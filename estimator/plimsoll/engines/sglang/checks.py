@@ -43,7 +43,8 @@ _QUANTIZATIONS: Final = Quantizations(
     ),
     others=(
         "modelopt", "modelopt_fp8", "modelopt_fp4", "modelopt_mixed", "moe_wna16", "quark",
-        "unquant", "auto-round-int8", "bitblas", "experts_int8",
+        "unquant", "auto-round-int8", "bitblas", "experts_int8", "nvfp4_online", "quark_mxfp4",
+        "modelslim", "mxfp_w4a8", "mlx_q4", "mlx_q8", "humming",
     ),
 )  # fmt: skip
 """QUANTIZATION_CHOICES of sglang/srt/server_args.py."""

@@ -48,7 +48,8 @@ _QUANTIZATIONS: Final = Quantizations(
         "modelopt_mxfp8", "auto-round", "qqq", "hqq", "petit_nvfp4",
     ),
     others=(
-        "torchao", "ipex", "inc", "quark", "moe_wna16", "fp_quant", "fbgemm_fp8", "cpu_awq",
+        "torchao", "ipex", "inc", "quark", "moe_wna16", "fp_quant", "fbgemm_fp8", "deepgemm_fp8",
+        "cpu_awq",
         "neuron_quant", "humming", "modelopt_mixed", "online",
     ),
 )  # fmt: skip
