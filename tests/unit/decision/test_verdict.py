@@ -398,3 +398,14 @@ def test_deciding_twice_estimates_twice_since_nothing_is_kept_of_a_request() -> 
     once = engine.calls
     decide(on(A100), knowledge=world(engine))
     assert engine.calls == 2 * once
+
+
+def test_a_workload_beyond_the_models_own_context_is_refused_though_no_length_is_said() -> None:
+    asked = on(A100, max_model_len=None, input_tokens=2**20, output_tokens=1)
+    refused = verdict(asked)
+    assert refused.decision is Decision.DENY
+    (problem,) = problems_in(refused)
+    assert problem.path == "spec.workload.inputTokens"
+    assert "131072, the longest context of the model's config, not 1048577" in str(problem)
+    longer = replace(asked, engine=replace(asked.engine, unread=("--hf-overrides={}",)))
+    assert problems_in(verdict(longer)) == ()
