@@ -2,7 +2,7 @@
 
 It must not judge: it writes down what the engines' memory models say, so that a change of any of
 them shows in a difference. A case is a measured row (``row``), or an engine's own command line on a
-GPU of the catalogue; where a start-up is known, what it logged stands beside.
+GPU of the catalogue; if a start-up is known, what it logged stands beside.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def cases() -> tuple[Case, ...]:
 
 
 def _of_row(row: str, gpu: str = "") -> Case:
-    """A measured row; gpu: what it ran on, where its collector only inferred that."""
+    """A measured row; gpu: what it ran on, if its collector only inferred that."""
     found = next(one for one in measured() if one.id == row)
     known = facts(found, configs())
     assert not isinstance(known, str), f"{row}: {known}"

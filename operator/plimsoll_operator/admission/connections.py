@@ -50,7 +50,7 @@ RUSH: Final = 64
 """Connections that have ended since memory was last given back, after which it is again."""
 
 quiet: Final = logging.getLogger(f"{__name__}.http")
-"""Where aiohttp writes of requests that are no HTTP: anybody can send those."""
+"""The logger that aiohttp tells of requests that are no HTTP: anybody can send those."""
 quiet.setLevel(logging.CRITICAL + 1)
 
 

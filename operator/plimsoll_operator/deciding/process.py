@@ -74,7 +74,7 @@ def frame(kind: bytes, content: bytes) -> bytes:
 
 
 def _received(channel: socket.socket, size: int) -> bytearray:
-    """So many bytes. Raises EOFError where the other side is gone."""
+    """So many bytes. Raises EOFError if the other side is gone."""
     content = bytearray(size)
     view = memoryview(content)
     while view:
