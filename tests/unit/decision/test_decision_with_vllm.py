@@ -241,7 +241,7 @@ def test_a_draft_that_does_not_fit_beside_the_model_is_advised_away() -> None:
     assert ways_out(of)[0] == "spec.engine.speculative: null"
 
 
-def test_a_tower_that_does_not_fit_is_advised_away_only_where_nobody_spoke_of_images() -> None:
+def test_a_tower_that_does_not_fit_is_advised_away_only_if_nobody_spoke_of_images() -> None:
     unsaid = EngineSettings(max_model_len=16384)
     text = "spec.workload.imagesPerPrompt: 0"
     assert text in ways_out(serving(unsaid, "Qwen/Qwen3-VL-8B-Instruct"))

@@ -39,7 +39,7 @@ def test_a_range_errs_by_nothing_within_and_by_the_distance_to_its_nearer_end() 
     assert found.middle == 2.5
 
 
-def test_a_range_counts_where_it_is_narrower_than_five_per_cent_of_the_gpu() -> None:
+def test_a_range_counts_if_it_is_narrower_than_five_per_cent_of_the_gpu() -> None:
     assert Prediction(2.0, 5.9).counts(TermId.KV_GIB, 80.0)
     assert not Prediction(2.0, 6.0).counts(TermId.KV_GIB, 80.0)
     assert not Prediction(2.0, 5.9).counts(TermId.KV_GIB, None)
@@ -112,7 +112,7 @@ def test_a_file_that_is_not_there_is_bad_input(files: tuple[str, str]) -> None:
         assert "missing.jsonl" in result.output
 
 
-def test_a_folded_list_is_written_out_only_where_its_items_are_alike() -> None:
+def test_a_folded_list_is_written_out_only_if_its_items_are_alike() -> None:
     fold = {"_folded_list_of": 4, "first": ["full", "full"]}
     assert models.unfolded({"layer_types": fold}) == {"layer_types": ["full"] * 4}
     with pytest.raises(ValueError, match="folded"):

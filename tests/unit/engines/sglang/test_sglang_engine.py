@@ -137,7 +137,7 @@ def estimate_of(start: Start) -> Estimate:
     )
 
 
-def test_required_is_at_most_usable_just_where_the_engine_starts() -> None:
+def test_required_is_at_most_usable_exactly_if_the_engine_starts() -> None:
     e = run(version="0.4.9", utilization=Decimal("0.6"))
     free = e.physical - round(e.terms[TermName.NON_TORCH].bytes / float(e.utilization))
     pool = int(free * e.utilization) - e.terms[TermName.WEIGHTS].bytes

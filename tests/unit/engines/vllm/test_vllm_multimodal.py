@@ -57,7 +57,7 @@ def test_families_left_their_towers_out_at_different_releases() -> None:
     assert weights(GEMMA, *TEXT, version="0.16.0") < weights(GEMMA, version="0.16.0")
 
 
-def test_no_encoder_is_profiled_where_no_image_may_come() -> None:
+def test_no_encoder_is_profiled_if_no_image_may_come() -> None:
     seeing = estimate(SEEING).terms[TermName.ACTIVATION]
     text = estimate(SEEING, "--language-model-only").terms[TermName.ACTIVATION]
     assert text.bytes < seeing.bytes

@@ -43,7 +43,7 @@ def test_the_last_layers_of_each_group_go_out_and_leave_one_layer_of_buffers() -
     assert gone == pytest.approx((8 - 1) * layer, rel=0.001)
 
 
-def test_a_prefetch_group_wins_over_an_amount_but_where_uva_is_asked_for() -> None:
+def test_a_prefetch_group_wins_over_an_amount_unless_uva_is_asked_for() -> None:
     both = ("--offload-group-size=8", "--cpu-offload-gb=4")
     assert weights(LLAMA, *both) == weights(LLAMA, "--offload-group-size=8")
     assert weights(LLAMA, *both, "--offload-backend=uva") == weights(LLAMA, "--cpu-offload-gb=4")

@@ -83,7 +83,7 @@ def test_an_adapter_beside_the_weights_is_no_part_of_the_model(tmp_path: Path) -
     assert "adapter" in notes[0]
 
 
-def test_a_file_of_which_only_the_header_was_fetched_is_enough(tmp_path: Path) -> None:
+def test_a_file_whose_header_alone_was_fetched_is_enough(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     folder.mkdir()
     files.write(folder, CONFIG, TENSORS)

@@ -353,7 +353,7 @@ def test_another_name_is_certified_at_once(settled: World) -> None:
     assert is_for(leaf, wider.names)
 
 
-def test_a_keeper_that_was_away_until_all_had_run_out_starts_anew(settled: World) -> None:
+def test_a_keeper_that_was_away_until_all_had_run_out_starts_again(settled: World) -> None:
     settled.now = START + 400 * DAY
     assert isinstance(settled.settle(), Wait)
     assert settled.steps == ["MakeAuthority", "Publish", "Issue"]

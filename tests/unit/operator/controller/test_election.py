@@ -103,7 +103,7 @@ async def test_another_waits_out_the_term_that_the_holder_asked_for() -> None:
     assert server.lease["spec"]["leaseTransitions"] == 1
 
 
-async def test_a_renewal_that_is_seen_begins_the_wait_anew() -> None:
+async def test_a_renewal_that_is_seen_begins_the_wait_again() -> None:
     server = OneLease()
     a = await leader(server)
     b = candidate(server, "b")
