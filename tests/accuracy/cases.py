@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from accuracy.data import ROOT, configs, measured, sources
-from plimsoll.accelerators import catalogue as accelerators
+from plimsoll.accelerators import catalogue
 from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Workload
 from plimsoll.measured.inputs import facts
@@ -63,7 +63,7 @@ def _of_row(row: str, gpu: str = "") -> Case:
     found = next(one for one in measured() if one.id == row)
     known = facts(found, configs())
     assert not isinstance(known, str), f"{row}: {known}"
-    accelerator = accelerators.find(gpu) if gpu else known.accelerators[0]
+    accelerator = catalogue.find(gpu) if gpu else known.accelerators[0]
     assert accelerator is not None, gpu
     return Case(
         row,
@@ -80,7 +80,7 @@ def _of_row(row: str, gpu: str = "") -> Case:
 
 def _of_flags(one: dict[str, Any]) -> Case:
     engine = registry.engine(one["engine"])
-    entry, accelerator = load().find(one["model"]), accelerators.find(one["gpu"])
+    entry, accelerator = load().find(one["model"]), catalogue.find(one["gpu"])
     assert entry is not None, one["model"]
     assert accelerator is not None, one["gpu"]
     typed = EngineSettings(engine.name, one["version"], quantization=one.get("file", ""))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from controlplane.nodes import gpu_node
-from plimsoll.accelerators import catalogue as accelerators
+from plimsoll.accelerators import catalogue
 from plimsoll.decision.changes import apply
 from plimsoll.decision.decide import decide
 from plimsoll.decision.request import Request, Wanted
@@ -134,7 +134,7 @@ def test_heads_that_do_not_divide_are_a_problem_at_the_field() -> None:
 
 
 def test_every_accelerator_of_the_table_is_answered_for() -> None:
-    for accelerator in accelerators.everything():
+    for accelerator in catalogue.everything():
         found = decide(asking(LLAMA, length=4096, allowed=(accelerator.name,)))
         assert found.decision is not Decision.DENY or accelerator.mig_of, accelerator.name
         assert found.accelerator == accelerator.name

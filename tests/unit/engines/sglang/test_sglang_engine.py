@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from architectures import H100, L4, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe
-from architectures import windows as sliding
+from architectures import H100, L4, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe, windows
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.engines.base import (
     EngineSettings,
@@ -59,7 +58,7 @@ MODELS = {
     "moe": moe(number=64, per_token=8),
     "mla": latent(),
     "windows": replace(
-        sliding(full=6, sliding=6, window=128, kv_heads=8, head_dim=64),
+        windows(full=6, sliding=6, window=128, kv_heads=8, head_dim=64),
         class_name="GptOssForCausalLM",
     ),
     "hybrid": hybrid(),
