@@ -195,7 +195,7 @@ def _physical(row: Row, accelerators: tuple[Accelerator, ...]) -> int | None:
         return row.total
     if not row.gpu or gpus.named(row.gpu) is None:
         return None
-    from plimsoll.engines.layers.visible import visible_memory
+    from plimsoll.engines.layers.gpu_memory import visible_memory
 
     return visible_memory(accelerators[0])
 

@@ -193,9 +193,9 @@ def _stages(variant: Variant) -> tuple[int, ...]:
 
 def _peaks(variant: Variant) -> tuple[int, ...]:
     """vLLM's activation peak on one rank of every pipeline stage, in bytes."""
-    from plimsoll.engines.vllm.activation import activation
-    from plimsoll.engines.vllm.constants import constants
     from plimsoll.engines.vllm.defaults import resolve
+    from plimsoll.engines.vllm.options import constants
+    from plimsoll.engines.vllm.overheads import activation
 
     architecture, settings, split = variant.architecture, variant.settings, variant.parallelism
     figures = constants(settings.version)
@@ -209,8 +209,8 @@ def _peaks(variant: Variant) -> tuple[int, ...]:
 def _graphs(variant: Variant) -> int:
     """What vLLM's CUDA graphs take, in bytes, even if the version does not charge them."""
     from plimsoll.engines.layers.sharding import stage_layers
-    from plimsoll.engines.vllm.constants import constants
     from plimsoll.engines.vllm.defaults import resolve
+    from plimsoll.engines.vllm.options import constants
     from plimsoll.engines.vllm.overheads import captured
 
     architecture, split = variant.architecture, variant.parallelism

@@ -20,15 +20,18 @@ from typing import TYPE_CHECKING
 
 from plimsoll.engines.assemble import BaseEngine, sequence_tokens, uncounted, worst_stage
 from plimsoll.engines.base import Estimate, TermName, Terms
-from plimsoll.engines.layers.visible import visible_memory
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.llama_cpp import checks
-from plimsoll.engines.llama_cpp.arguments import arguments, read_arguments
-from plimsoll.engines.llama_cpp.compute import Graph, shape
-from plimsoll.engines.llama_cpp.constants import TABLE, or_newest
-from plimsoll.engines.llama_cpp.defaults import ALL_LAYERS, resolve
-from plimsoll.engines.llama_cpp.devices import loads
-from plimsoll.engines.llama_cpp.terms import PLAIN_FILES, Gpu, terms
-from plimsoll.engines.llama_cpp.weights import has_header
+from plimsoll.engines.llama_cpp.files import has_header
+from plimsoll.engines.llama_cpp.memory import PLAIN_FILES, Gpu, Graph, loads, shape, terms
+from plimsoll.engines.llama_cpp.settings import (
+    ALL_LAYERS,
+    TABLE,
+    arguments,
+    or_newest,
+    read_arguments,
+    resolve,
+)
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -43,8 +46,8 @@ if TYPE_CHECKING:
         Reading,
         Workload,
     )
-    from plimsoll.engines.llama_cpp.defaults import Resolved
-    from plimsoll.engines.llama_cpp.devices import Load
+    from plimsoll.engines.llama_cpp.memory import Load
+    from plimsoll.engines.llama_cpp.settings import Resolved
     from plimsoll.engines.tables import Constants
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture

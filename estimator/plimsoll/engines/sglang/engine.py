@@ -32,15 +32,22 @@ from plimsoll.engines.assemble import (
     worst_stage,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers
-from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.sglang import checks
-from plimsoll.engines.sglang.arguments import arguments, read_arguments
-from plimsoll.engines.sglang.constants import TABLE
-from plimsoll.engines.sglang.defaults import Resolved, resolve
-from plimsoll.engines.sglang.overheads import Amount, context, forward, graphs, request_table
-from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
-from plimsoll.engines.sglang.weights import load_quantization, weights
+from plimsoll.engines.sglang.memory import (
+    KNOWN_KV_DTYPES,
+    Amount,
+    Pools,
+    context,
+    forward,
+    graphs,
+    load_quantization,
+    pools,
+    request_table,
+    weights,
+)
+from plimsoll.engines.sglang.settings import TABLE, Resolved, arguments, read_arguments, resolve
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import ceil_div, gib

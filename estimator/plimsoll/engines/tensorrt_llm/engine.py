@@ -26,14 +26,24 @@ from plimsoll.engines.assemble import (
     weights_term,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.sharding import quantization_in_force
-from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.tensorrt_llm import checks
-from plimsoll.engines.tensorrt_llm.arguments import arguments, read_arguments
-from plimsoll.engines.tensorrt_llm.defaults import KNOWN_KV_DTYPES, TABLE, resolve
-from plimsoll.engines.tensorrt_llm.kv import stage_caches
-from plimsoll.engines.tensorrt_llm.overheads import activation, buffers, graphs
-from plimsoll.engines.tensorrt_llm.stages import bounds, weights
+from plimsoll.engines.tensorrt_llm.memory import (
+    activation,
+    bounds,
+    buffers,
+    graphs,
+    stage_caches,
+    weights,
+)
+from plimsoll.engines.tensorrt_llm.settings import (
+    KNOWN_KV_DTYPES,
+    TABLE,
+    arguments,
+    read_arguments,
+    resolve,
+)
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import ceil_div
@@ -44,8 +54,8 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
     from plimsoll.engines.tables import Constants
-    from plimsoll.engines.tensorrt_llm.defaults import Resolved
-    from plimsoll.engines.tensorrt_llm.kv import StageCache
+    from plimsoll.engines.tensorrt_llm.memory import StageCache
+    from plimsoll.engines.tensorrt_llm.settings import Resolved
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 

@@ -32,13 +32,19 @@ from plimsoll.engines.assemble import (
     worst_stage,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.plain_cache import PlainStage, holds, need, plain_cache
-from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
-from plimsoll.engines.layers.visible import visible_memory
-from plimsoll.engines.layers.widths import widths
+from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights, widths
 from plimsoll.engines.tgi import checks
-from plimsoll.engines.tgi.arguments import arguments, read_arguments
-from plimsoll.engines.tgi.defaults import TABLE, Resolved, TGIOptions, load_quantization, resolve
+from plimsoll.engines.tgi.settings import (
+    TABLE,
+    Resolved,
+    TGIOptions,
+    arguments,
+    load_quantization,
+    read_arguments,
+    resolve,
+)
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
 from plimsoll.paths import Field

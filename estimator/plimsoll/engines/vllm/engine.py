@@ -25,17 +25,15 @@ from plimsoll.engines.assemble import (
 )
 from plimsoll.engines.base import NO_CACHE, Estimate, Known, Term, TermName, Terms, Workload
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers, stage_weights
-from plimsoll.engines.layers.visible import visible_memory
-from plimsoll.engines.vllm import checks, lora, multimodal, offload, pooling, speculative
-from plimsoll.engines.vllm.activation import activation
+from plimsoll.engines.vllm import checks, lora, multimodal, offload, speculative
 from plimsoll.engines.vllm.arguments import arguments, read_arguments
-from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
-from plimsoll.engines.vllm.options import VLLMOptions
-from plimsoll.engines.vllm.overheads import graphs, non_torch, outside
-from plimsoll.engines.vllm.traits import traits
+from plimsoll.engines.vllm.options import VLLMOptions, constants
+from plimsoll.engines.vllm.overheads import activation, graphs, non_torch, outside
+from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
@@ -69,13 +67,13 @@ class VLLM(BaseEngine):
     ) -> Estimate:
         """What the worst rank of one replica needs; total for what `problems` lets through."""
         figures = _figures(settings)
-        pools = pooling.is_pooling(architecture, settings)
+        pools = is_pooling(architecture, settings)
         architecture = multimodal.loaded(architecture, settings, figures)
         if pools:
-            architecture = pooling.loaded(architecture)
+            architecture = without_head(architecture)
         profiled = multimodal.profiled(architecture, settings)
         if pools:
-            profiled = pooling.without_logits(profiled)
+            profiled = without_logits(profiled)
         resolved = resolve(architecture, settings, accelerator, figures)
         draft = speculative.draft_of(architecture, settings)
         graphed = speculative.graphed(resolved, draft)

@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known
 from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
-from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.engines.vllm.options import VLLMOptions, parse_version
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import EngineSettings, Parallelism, Term
     from plimsoll.engines.tables import Constants
-    from plimsoll.engines.vllm.kv_pages import Pool
+    from plimsoll.engines.vllm.kv import Pool
     from plimsoll.models.architecture import Architecture, Block
 
 _ON_HOST: Final = frozenset(

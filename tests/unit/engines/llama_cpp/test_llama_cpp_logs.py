@@ -20,12 +20,10 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
-from plimsoll.engines.llama_cpp.constants import or_newest
-from plimsoll.engines.llama_cpp.defaults import resolve
-from plimsoll.engines.llama_cpp.devices import loads
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
-from plimsoll.engines.llama_cpp.kv import cells
-from plimsoll.engines.llama_cpp.weights import weights
+from plimsoll.engines.llama_cpp.files import weights
+from plimsoll.engines.llama_cpp.memory import cells, loads
+from plimsoll.engines.llama_cpp.settings import or_newest, resolve
 from plimsoll.models.catalogue import load
 from plimsoll.units import MIB
 
