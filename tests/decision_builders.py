@@ -33,11 +33,12 @@ from plimsoll.models.architecture import (
     FeedForward,
     Mixer,
     MixerKind,
+    Model,
+    ModelSource,
     Part,
     Split,
     Tensor,
 )
-from plimsoll.models.model import Model, ModelSource
 from plimsoll.paths import Field
 from plimsoll.units import GIB, MIB, ceil_div
 from plimsoll.workloads.llmdeployment import PLACES

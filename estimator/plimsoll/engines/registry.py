@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         Parallelism,
         Workload,
     )
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 _WHERE: Final = {
     "vllm": ("vllm", "VLLM"),

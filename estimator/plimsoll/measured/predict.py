@@ -45,7 +45,7 @@ from plimsoll.measured.inputs import (
     variants,
 )
 from plimsoll.measured.rows import FAILED, STARTED, TermId, derived
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.paths import NO_PLACES
 from plimsoll.report.wording import problem
 from plimsoll.units import GIB

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from plimsoll.models.architecture import Architecture, Block, Tensor
-    from plimsoll.models.header import HeaderTensor
+    from plimsoll.models.files import HeaderTensor
 
 BLOCKS: Final = MappingProxyType(
     {

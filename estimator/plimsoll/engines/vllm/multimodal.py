@@ -61,8 +61,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
-    from plimsoll.models.architecture import Architecture
-    from plimsoll.models.tower import Tower
+    from plimsoll.models.architecture import Architecture, Tower
 
 _TOWERS: Final = (Part.VISION, Part.AUDIO, Part.PROJECTOR)
 _NOT_LOADED_FROM: Final = (0, 16, 0)

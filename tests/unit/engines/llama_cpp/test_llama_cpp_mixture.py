@@ -23,7 +23,7 @@ from plimsoll.engines.llama_cpp.files import (
     weights,
 )
 from plimsoll.engines.llama_cpp.memory import HOST, devices
-from plimsoll.models.header import HeaderTensor
+from plimsoll.models.files import HeaderTensor
 
 LLAMA = Model(layers=32, attentions=32, gqa=4, experts=0, tied=False)
 
