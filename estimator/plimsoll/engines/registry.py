@@ -14,8 +14,8 @@ from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.assemble import Engine
     from plimsoll.engines.base import (
-        Engine,
         EngineSettings,
         Estimate,
         Parallelism,

@@ -51,7 +51,8 @@ from plimsoll.report.wording import problem
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
-    from plimsoll.engines.base import Engine, Estimate
+    from plimsoll.engines.assemble import Engine
+    from plimsoll.engines.base import Estimate
     from plimsoll.measured.inputs import Facts
     from plimsoll.measured.rows import Row
 

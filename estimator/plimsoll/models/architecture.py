@@ -15,13 +15,18 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from plimsoll.models.files import HeaderTensor
     from plimsoll.models.quantization import Quantization, Scheme
+
+
+T = TypeVar("T")
+_MOST_REMEMBERED: Final = 1024
+"""Entries kept per architecture; with more it starts over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +278,7 @@ class Architecture:
     stored: tuple[HeaderTensor, ...] = ()
     tower: Tower | None = None
     memo: dict[object, object] = field(init=False, default_factory=dict, repr=False)
-    """What engines derive from this architecture alone, never from a request.
+    """What `remembered` keeps.
 
     `dataclasses.replace` starts it empty: what was derived from the old model never reaches
     the new one.
@@ -298,6 +303,21 @@ class Architecture:
                 )
                 total += math.prod(t.shape) * used
         return total + sum(t.elements for t in self.outside)
+
+    def remembered(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        """What `make` gives, made once per key: what an engine derives from the architecture alone.
+
+        Nothing of a request is kept, and nothing without end: keys are splits, dtypes and versions'
+        figures, of which a model meets few. There is only one type per first part of a key.
+        """
+        try:
+            return self.memo[key]  # type: ignore[return-value]
+        except KeyError:
+            if len(self.memo) >= _MOST_REMEMBERED:
+                self.memo.clear()
+            made = make()
+            self.memo[key] = made
+            return made
 
     def mixers(self) -> Iterator[Mixer]:
         """Every mixer, layer by layer."""

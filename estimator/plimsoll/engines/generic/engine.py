@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
-    BaseEngine,
+    Engine,
     held_at_once,
     room_for_cache,
     uncounted,
@@ -60,8 +60,8 @@ _TOUCHES: Final = (
 )  # fmt: skip
 
 
-class Generic(BaseEngine):
-    """An engine that is not known here; see `plimsoll.engines.base.Engine`."""
+class Generic(Engine):
+    """An engine that is not known here; see `plimsoll.engines.assemble.Engine`."""
 
     name = "generic"
     title = "an engine that is not known here"

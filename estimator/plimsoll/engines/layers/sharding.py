@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, experts_only, runtime_quantization
 from plimsoll.engines.layers.gpu_memory import allocated
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage
 from plimsoll.models.storage import scheme_of
 from plimsoll.units import ceil_div
@@ -78,8 +77,8 @@ def stage_weights(
     dtype: of the weights that are not quantized; quantization: ``--quantization`` as said.
     """
     key = ("vllm.stages", dtype, quantization, parallelism)
-    return remembered(
-        architecture, key, lambda: _stages(architecture, dtype, quantization, parallelism)
+    return architecture.remembered(
+        key, lambda: _stages(architecture, dtype, quantization, parallelism)
     )
 
 
@@ -94,8 +93,8 @@ def _stages(
         parallelism.tensor * parallelism.data,
         parallelism.expert,
     )
-    shares = remembered(
-        architecture, key, lambda: _shares(architecture, dtype, quantization, parallelism)
+    shares = architecture.remembered(
+        key, lambda: _shares(architecture, dtype, quantization, parallelism)
     )
     bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
     result = []
@@ -251,8 +250,8 @@ class Widths:
 
 def widths(architecture: Architecture, pipeline: int) -> tuple[Widths, ...]:
     """The widest feed-forwards of every pipeline stage."""
-    return remembered(
-        architecture, ("layers.widths", pipeline), lambda: _widths(architecture, pipeline)
+    return architecture.remembered(
+        ("layers.widths", pipeline), lambda: _widths(architecture, pipeline)
     )
 
 

@@ -39,7 +39,6 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.models.architecture import MixerKind, Part, Stage
 from plimsoll.units import ceil_div
 
@@ -330,8 +329,8 @@ class Weights:
 
 def weights(architecture: Architecture, file: str) -> Weights:
     """The bytes of every part. file: a nominal file type, as `mixture.file_type` gives it."""
-    return remembered(
-        architecture, ("llama_cpp.weights", file), lambda: _weights(architecture, file)
+    return architecture.remembered(
+        ("llama_cpp.weights", file), lambda: _weights(architecture, file)
     )
 
 

@@ -67,7 +67,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName, Terms
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.llama_cpp.files import has_header, is_quantized, row_bytes, weights
 from plimsoll.engines.llama_cpp.settings import per_slot
 from plimsoll.models.architecture import MixerKind
@@ -145,7 +144,7 @@ def layer_caches(
         return tuple(made[id(block)] for block in architecture.blocks)
 
     key = ("llama_cpp.caches", k_type, v_type, latent_values)
-    return remembered(architecture, key, make)
+    return architecture.remembered(key, make)
 
 
 def _layer(block: Block, k_type: str, v_type: str, latent_values: bool) -> LayerCache:
@@ -262,8 +261,8 @@ def loads(
         resolved.on_gpu,
         resolved.projector,
     )
-    return remembered(
-        architecture, key, lambda: _loads(architecture, resolved, gpus, latent, output_first)
+    return architecture.remembered(
+        key, lambda: _loads(architecture, resolved, gpus, latent, output_first)
     )
 
 
@@ -353,7 +352,7 @@ class Graph:
 
 def shape(architecture: Architecture) -> Shape:
     """The widths of a model's graph."""
-    return remembered(architecture, ("llama_cpp.shape",), lambda: _shape(architecture))
+    return architecture.remembered(("llama_cpp.shape",), lambda: _shape(architecture))
 
 
 def _shape(architecture: Architecture) -> Shape:

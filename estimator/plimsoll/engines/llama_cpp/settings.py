@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -62,25 +61,11 @@ class Builds(VersionTable):
             raise Unreadable(text, f"a build of llama.cpp from b{oldest} on")
         return (int(match[1]), 0, 0)
 
+    def _constants(self, version: Version) -> Constants:
+        return replace(super()._constants(version), version=f"b{version[0]}")
+
 
 TABLE: Final = Builds("llama.cpp", Path(__file__).parent / "data/constants.json")
-
-
-@lru_cache(maxsize=64)
-def constants(version: str = "") -> Constants:
-    """The figures for a build; the newest known where none is said. Raises `Unreadable`."""
-    found = TABLE.constants(version)
-    return replace(found, version=f"b{found.version.partition('.')[0]}")
-
-
-def or_newest(version: str) -> Constants:
-    """The figures for a build; those of the newest where `constants` would refuse it."""
-    try:
-        return constants(version)
-    except Unreadable:
-        return constants()
-
-
 ALL_LAYERS: Final = 1 << 30
 _MOST_SLOTS: Final = 1 << 16
 
@@ -317,11 +302,11 @@ def named_file(texts: Sequence[str]) -> tuple[str, str]:
     return default
 
 
-def arguments(
+def write_arguments(
     estimate: Estimate, settings: EngineSettings, context: int, unified: bool
 ) -> tuple[str, ...]:
     """The flags of ``llama-server`` that make it run as estimated, the user's own last."""
-    options, figures = LlamaCppOptions.of(settings), or_newest(settings.version)
+    options, figures = LlamaCppOptions.of(settings), TABLE.or_newest(settings.version)
     slots, several = estimate.max_num_seqs, estimate.parallelism.pipeline > 1
     values: dict[str, object] = {"max_num_batched_tokens": settings.max_num_batched_tokens}
     if settings.max_num_seqs is not None or slots != int(figures.number("default_slots")):

@@ -47,7 +47,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import rotary_elements, stage_layers, stage_weights, widths
 from plimsoll.engines.sglang.settings import SGLangOptions, sliding_pool
 from plimsoll.models.architecture import MixerKind, Part
@@ -85,8 +84,8 @@ def weights(
 ) -> tuple[int, ...]:
     """Bytes of weights on one rank of each pipeline stage."""
     key = ("sglang.weights", resolved.dtype, quantization, resolved.attention_ranks, parallelism)
-    return remembered(
-        architecture, key, lambda: _weights(architecture, quantization, resolved, parallelism)
+    return architecture.remembered(
+        key, lambda: _weights(architecture, quantization, resolved, parallelism)
     )
 
 
@@ -231,8 +230,7 @@ def pools(
         two,
         recurrent,
     )
-    stages = remembered(
-        architecture,
+    stages = architecture.remembered(
         key,
         lambda: _stages(architecture, resolved, parallelism, two, recurrent),
     )

@@ -394,7 +394,7 @@ def _expert(options: dict[str, Any], asked: AskedSplit, problems: list[Finding])
     return said
 
 
-def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
     """The flags of ``sglang.launch_server`` that make it run as estimated, the user's own last."""
     split = estimate.parallelism
     tensor = split.tensor * (split.data if has_attention_ranks(settings) else 1)

@@ -45,7 +45,6 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, latent_bytes, state_bytes
 from plimsoll.engines.layers.gpu_memory import allocated
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import rotary_elements, stage_weights
 from plimsoll.models.architecture import MixerKind, Stage
 from plimsoll.units import GIB, ceil_div
@@ -79,7 +78,7 @@ def weights(
     if attention_dp:
         split = Parallelism(1, parallelism.pipeline, parallelism.tensor, parallelism.expert)
     key = ("tensorrt_llm.weights", dtype, quantization, split)
-    return remembered(architecture, key, lambda: _weights(architecture, dtype, quantization, split))
+    return architecture.remembered(key, lambda: _weights(architecture, dtype, quantization, split))
 
 
 def _weights(
@@ -155,7 +154,7 @@ def stage_caches(
             )
         return tuple(found)
 
-    return remembered(architecture, key, make)
+    return architecture.remembered(key, make)
 
 
 def _layer(block: Block, resolved: Resolved, tensor: int) -> StageCache:
@@ -197,7 +196,7 @@ def _widths(architecture: Architecture, pipeline: int) -> tuple[tuple[int, int, 
             found.append((dense, expert, used))
         return tuple(found)
 
-    return remembered(architecture, ("tensorrt_llm.widths", pipeline), make)
+    return architecture.remembered(("tensorrt_llm.widths", pipeline), make)
 
 
 def activation(

@@ -117,7 +117,7 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     return Reading(settings, split, tuple(command.problems), tuple(command.warnings))
 
 
-def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
     """The flags of ``trtllm-serve`` that make it run as estimated, the user's own last."""
     values = flags.values_to_write(estimate, settings)
     if not TABLE.or_newest(settings.version).flag("cache_dtype_flag"):

@@ -178,7 +178,7 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     return Reading(settings, split, tuple(problems), tuple(command.warnings))
 
 
-def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
     """The flags of ``text-generation-launcher`` that make it run as estimated, the user's last."""
     values = flags.values_to_write(estimate, settings)
     values["max_model_len"] = settings.max_model_len

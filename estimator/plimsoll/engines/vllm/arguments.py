@@ -274,7 +274,7 @@ def without_unmodelled(settings: EngineSettings) -> EngineSettings:
     return replace(settings, unread=(*settings.unread, *GRAMMAR.write({}, options)))
 
 
-def arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
     """The flags of ``vllm serve`` that make it run as estimated, the user's own last."""
     values = flags.values_to_write(estimate, settings)
     if AUTO_LENGTH in settings.unread:

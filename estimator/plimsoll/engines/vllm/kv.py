@@ -43,7 +43,6 @@ from plimsoll.engines.layers.dtypes import (
     latent_bytes,
     state_bytes,
 )
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
@@ -135,8 +134,7 @@ def pool(
         name,
         context,
     )
-    return remembered(
-        architecture,
+    return architecture.remembered(
         key,
         lambda: _pool(
             architecture,

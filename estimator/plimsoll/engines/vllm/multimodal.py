@@ -49,7 +49,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.vllm.options import VLLMOptions, parse_version
 from plimsoll.engines.vllm.traits import second_runner
 from plimsoll.models.architecture import Part, Split
@@ -124,10 +123,10 @@ def loaded(
         version = parse_version(constants.version)
         since = _SOME_FROM if architecture.model_type in _LEFT_OUT_EARLY else _NOT_LOADED_FROM
         if version >= since:
-            return remembered(architecture, ("vllm.text",), lambda: _without_towers(architecture))
+            return architecture.remembered(("vllm.text",), lambda: _without_towers(architecture))
         return architecture
     if VLLMOptions.of(settings).mm_encoder_tp_mode == "data":
-        return remembered(architecture, ("vllm.whole tower",), lambda: _whole_towers(architecture))
+        return architecture.remembered(("vllm.whole tower",), lambda: _whole_towers(architecture))
     return architecture
 
 
@@ -149,8 +148,7 @@ def profiled(architecture: Architecture, settings: EngineSettings) -> Architectu
     if not architecture.multimodal:
         return architecture
     if text_only(architecture, settings) or VLLMOptions.of(settings).skip_mm_profiling:
-        return remembered(
-            architecture,
+        return architecture.remembered(
             ("vllm.not profiled",),
             lambda: replace(architecture, multimodal=False),
         )

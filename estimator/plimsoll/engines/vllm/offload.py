@@ -25,7 +25,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
 from plimsoll.engines.vllm.options import VLLMOptions, parse_version
 from plimsoll.units import GIB
@@ -125,8 +124,8 @@ def _layer_bytes(
     """Bytes of every layer on one rank."""
     split = replace(parallelism, pipeline=1)
     key = ("vllm.offload", dtype, settings.quantization, split)
-    return remembered(
-        architecture, key, lambda: _measured(architecture, settings.quantization, dtype, split)
+    return architecture.remembered(
+        key, lambda: _measured(architecture, settings.quantization, dtype, split)
     )
 
 

@@ -34,7 +34,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.models.architecture import (
@@ -121,7 +120,7 @@ def draft_of(architecture: Architecture, settings: EngineSettings) -> Draft | No
         return None
     method, tokens = method_of(wanted), wanted.tokens or _DEFAULT_TOKENS
     key = ("vllm.draft", method, wanted.model, tokens)
-    return remembered(architecture, key, lambda: _made(architecture, method, wanted.model, tokens))
+    return architecture.remembered(key, lambda: _made(architecture, method, wanted.model, tokens))
 
 
 def _made(architecture: Architecture, method: str, model: str, tokens: int) -> Draft:

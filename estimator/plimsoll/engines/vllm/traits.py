@@ -27,7 +27,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.models.architecture import MixerKind, Part
 
@@ -54,7 +53,7 @@ class Traits:
 
 def traits(architecture: Architecture) -> Traits:
     """What sets a model apart; kept with it."""
-    return remembered(architecture, ("vllm.traits",), lambda: _traits(architecture))
+    return architecture.remembered(("vllm.traits",), lambda: _traits(architecture))
 
 
 def _traits(architecture: Architecture) -> Traits:
@@ -119,7 +118,7 @@ def is_pooling(architecture: Architecture, settings: EngineSettings) -> bool:
 
 def without_head(architecture: Architecture) -> Architecture:
     """The model as one that pools: without its own head."""
-    return remembered(architecture, ("vllm.pooling",), lambda: _without_head(architecture))
+    return architecture.remembered(("vllm.pooling",), lambda: _without_head(architecture))
 
 
 def _without_head(architecture: Architecture) -> Architecture:
@@ -129,6 +128,4 @@ def _without_head(architecture: Architecture) -> Architecture:
 
 def without_logits(architecture: Architecture) -> Architecture:
     """The model as its activation peak is measured: no logits."""
-    return remembered(
-        architecture, ("vllm.no logits",), lambda: replace(architecture, vocab_size=0)
-    )
+    return architecture.remembered(("vllm.no logits",), lambda: replace(architecture, vocab_size=0))
