@@ -23,7 +23,8 @@ from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import Engine, Estimate
+    from plimsoll.engines.assemble import Engine
+    from plimsoll.engines.base import Estimate
     from plimsoll.models.architecture import Architecture
 
 INPUTS: Final = ROOT / "tests" / "data" / "golden_inputs.json"

@@ -20,7 +20,7 @@ import yaml
 from controlplane.build import ProgramSet, kubernetes_set
 from plimsoll.cli import COMMANDS
 from plimsoll.decision.verdict import Capacity, Reason
-from plimsoll.models.model import ModelSource
+from plimsoll.models.architecture import ModelSource
 from plimsoll.report import wording
 from plimsoll_operator.api.crd import MODEL_RULES, SPEC_RULES
 

@@ -126,7 +126,7 @@ def command(
     from plimsoll.accelerators.catalogue import full_gpus
     from plimsoll.decision.decide import decide
     from plimsoll.errors import Problem, shown
-    from plimsoll.models.model import ModelSource
+    from plimsoll.models.architecture import ModelSource
     from plimsoll.report.wording import problems, problems_of
 
     if sum(x is not None for x in (model, config_file, parameters)) != 1:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Wanted
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 _OVERHEAD = Fraction(12, 10)
 NOMINAL_BITS = 16

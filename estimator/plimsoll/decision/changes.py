@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Change, Note
 from plimsoll.engines.base import Lora, TermName
-from plimsoll.models.architecture import Architecture
-from plimsoll.models.model import ModelSource
+from plimsoll.models.architecture import Architecture, ModelSource
 from plimsoll.models.quantization_config import stored
 from plimsoll.models.resolve import checkpoint_like, resolve
 from plimsoll.paths import Field

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.inventory.pools import Inventory

@@ -35,7 +35,7 @@ from plimsoll.paths import Field
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
 

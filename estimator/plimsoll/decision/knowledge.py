@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
 
 
 BF16_FROM: Final = (8, 0)

@@ -11,7 +11,7 @@ from plimsoll.paths import NO_PLACES, Places
 if TYPE_CHECKING:
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 
 @dataclass(frozen=True, slots=True)

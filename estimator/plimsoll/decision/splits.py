@@ -19,7 +19,7 @@ from plimsoll.engines.base import NOTHING_ASKED, Parallelism
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Wanted
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
     from plimsoll.models.architecture import Architecture
 
 MOST_GPUS: Final = 4096

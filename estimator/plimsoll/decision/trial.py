@@ -17,7 +17,8 @@ from plimsoll.units import ceil_div
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
-    from plimsoll.engines.base import Engine, Estimate
+    from plimsoll.engines.assemble import Engine
+    from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.inventory.pools import SetAside
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 
 class Decision(StrEnum):

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from decimal import Decimal
 
-    from plimsoll.accelerators.types import Accelerator
     from plimsoll.findings import Finding
-    from plimsoll.models.architecture import Architecture
 
 
 class Known(StrEnum):
@@ -305,59 +303,3 @@ class Estimate:
     def spare(self) -> int:
         """Usable less required; negative where it does not fit."""
         return self.usable - self.required
-
-
-class Engine(Protocol):
-    """One engine's memory model and command line.
-
-    name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
-    of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
-    empty where there is none to offer.
-    """
-
-    name: str
-    title: str
-    narrow_cache: str
-    checkpoints: tuple[tuple[str, int], ...]
-
-    def estimate(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        workload: Workload,
-        parallelism: Parallelism,
-        accelerator: Accelerator,
-    ) -> Estimate:
-        """What the worst rank needs. Total: any parallelism that `problems` lets through."""
-        ...
-
-    def problems(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        parallelism: Parallelism | None,
-        accelerator: Accelerator | None,
-    ) -> tuple[Finding, ...]:
-        """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
-        ...
-
-    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
-        """Tensor-parallel sizes up to `most` that the engine accepts for this model."""
-        ...
-
-    def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
-    ) -> Reading:
-        """Read extraArgs beside the typed settings and the split that the typed fields ask for.
-
-        Never raises: what is wrong is in `Reading.problems`.
-        """
-        ...
-
-    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
-        """The engine's command-line flags that make it run as estimated."""
-        ...
-
-    def constants_digest(self, version: str) -> str:
-        """Short hash of the constants in force for a version, for the request hash."""
-        ...

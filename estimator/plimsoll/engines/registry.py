@@ -14,14 +14,14 @@ from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.assemble import Engine
     from plimsoll.engines.base import (
-        Engine,
         EngineSettings,
         Estimate,
         Parallelism,
         Workload,
     )
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 _WHERE: Final = {
     "vllm": ("vllm", "VLLM"),

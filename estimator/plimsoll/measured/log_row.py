@@ -171,7 +171,7 @@ def _memory_args(start_up: StartUp) -> Iterator[tuple[str, object]]:
     if start_up.engine == "vllm":
         from plimsoll.engines.vllm.arguments import GRAMMAR as grammar
     else:
-        from plimsoll.engines.sglang.arguments import GRAMMAR as grammar
+        from plimsoll.engines.sglang.settings import GRAMMAR as grammar
     for name, value in start_up.args.items():
         flag, _ = grammar.find("--" + name.replace("_", "-"))
         touches = flag.role not in (FlagRole.HARMLESS, FlagRole.MODEL, FlagRole.UNKNOWN)

@@ -94,7 +94,7 @@ def candidates(engine: str, versions: Versions) -> tuple[str, ...]:
         return tuple(
             dict.fromkeys(_text(v) for v in (versions.low, versions.high) if _LAST not in v)
         )
-    from plimsoll.engines.vllm.constants import TABLE
+    from plimsoll.engines.vllm.options import TABLE
 
     steps = TABLE.steps()
     if versions.low is None or versions.high is None:

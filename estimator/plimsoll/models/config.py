@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models.architecture import Architecture, Part, Tensor
 from plimsoll.models.blocks.fields import Fields
-from plimsoll.models.families.by_type import DEFAULTS, TEXT, VISION_DEFAULTS
+from plimsoll.models.families.by_type import (
+    DEFAULTS,
+    TEXT,
+    VISION_DEFAULTS,
+    audio_tensors,
+    known,
+    largest_item,
+    vision_tensors,
+)
 from plimsoll.models.families.generic import generic
-from plimsoll.models.families.towers import audio_tensors, known, largest_item, vision_tensors
 from plimsoll.models.quantization_config import kv_dtype_of, quantization_of
 from plimsoll.models.rotary import rotary_elements
 from plimsoll.models.storage import left_alone_by_layer

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.errors import Invalid, PlimsollError, Problem, Unreadable, shown
 from plimsoll.findings import Rule, finding
 from plimsoll.models import catalogue
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.models.checkpoint.profile import FORMAT, from_profile
 from plimsoll.models.config import architecture
-from plimsoll.models.document import parse_document
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.files import parse_document
 from plimsoll.models.quantization_config import stored
 from plimsoll.paths import Field
 from plimsoll.units import count

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.engines.base import Estimate
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 LONGEST = 1000
 """Characters of a condition's message, so that it stays under 1 KiB."""

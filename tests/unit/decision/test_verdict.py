@@ -35,7 +35,7 @@ from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
 from plimsoll.engines.base import AskedSplit, EngineSettings, Workload
 from plimsoll.errors import Problem
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from architectures import A100, B200, H100, L4
-from plimsoll.engines.layers.visible import visible_memory
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.units import GIB, MIB
 
 if TYPE_CHECKING:

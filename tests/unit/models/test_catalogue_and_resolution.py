@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from plimsoll.models.architecture import ModelSource
 from plimsoll.models.catalogue import load
 from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
-from plimsoll.models.document import MAX_DOCUMENT
-from plimsoll.models.model import ModelSource
+from plimsoll.models.files import MAX_DOCUMENT
 from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.models.storage import stored_bytes
 from plimsoll.workloads.llmdeployment import PLACES

@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 
 from decision_builders import A100, H100, cluster, on, pool, request, world
 from plimsoll.decision.decide import decide
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll_operator.controller.task import figures
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import ControllerMetrics, new_registry

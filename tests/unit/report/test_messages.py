@@ -15,7 +15,7 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Mode, Policy
 from plimsoll.decision.verdict import Decision, Verdict
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.report import messages
 
 if TYPE_CHECKING:

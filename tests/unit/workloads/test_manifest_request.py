@@ -14,7 +14,7 @@ from configs import LLAMA_8B
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.engines.base import AskedSplit
-from plimsoll.models.model import ModelSource
+from plimsoll.models.architecture import ModelSource
 from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import Missing, NoDocuments, override_reason, request
 from plimsoll.workloads.spec import LLMDeploymentSpec

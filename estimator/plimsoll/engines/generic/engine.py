@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
-    BaseEngine,
+    Engine,
     held_at_once,
     room_for_cache,
     uncounted,
@@ -31,9 +31,9 @@ from plimsoll.engines.assemble import (
 from plimsoll.engines.base import Estimate, Known, Reading, Term, TermName, Terms, Workload
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.plain_cache import holds, least, need, plain_cache
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
-from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import GIB
@@ -60,8 +60,8 @@ _TOUCHES: Final = (
 )  # fmt: skip
 
 
-class Generic(BaseEngine):
-    """An engine that is not known here; see `plimsoll.engines.base.Engine`."""
+class Generic(Engine):
+    """An engine that is not known here; see `plimsoll.engines.assemble.Engine`."""
 
     name = "generic"
     title = "an engine that is not known here"

@@ -20,7 +20,6 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, is_eight_bit_float, kv_dtype
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import (
     VOCAB_PADDING,
     local_shape,
@@ -65,8 +64,7 @@ def problems(
 
 def tensor_parallel_sizes(architecture: Architecture, most: int) -> tuple[int, ...]:
     """Tensor-parallel sizes up to `most` that the engine accepts for this model."""
-    return remembered(
-        architecture,
+    return architecture.remembered(
         ("layers.sizes", most),
         lambda: tuple(
             tp
@@ -136,8 +134,7 @@ def _tensor_faults(
 ) -> tuple[Finding, ...]:
     """What a tensor-parallel size does not divide."""
     key = ("layers.faults", quantization, tp, ranks, expert)
-    return remembered(
-        architecture,
+    return architecture.remembered(
         key,
         lambda: tuple(_find_faults(architecture, quantization, tp, ranks, expert)),
     )

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
@@ -43,7 +42,7 @@ def plain_cache(
 ) -> tuple[PlainStage, ...]:
     """The cache of every pipeline stage. dtype: of the cache; element: bytes where it is auto."""
     key = ("plain.cache", parallelism.tensor, parallelism.pipeline, dtype, element)
-    return remembered(architecture, key, lambda: _stages(architecture, parallelism, dtype, element))
+    return architecture.remembered(key, lambda: _stages(architecture, parallelism, dtype, element))
 
 
 def need(stage: PlainStage, requests: int, tokens: int) -> int:

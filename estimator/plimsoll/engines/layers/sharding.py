@@ -1,13 +1,12 @@
-"""Which part of every weight one rank holds, and how many bytes that is.
+"""How layers are cut over GPUs: what a rank holds of weights, and how wide it computes.
 
-It must not know requests: everything here follows from the model, its dtype and the split, and
-is kept in the architecture's memo.
+The part of every weight that one rank holds:
 
     column, row      ceil(dimension / tp)                a bias cut by rows stays whole
     kv heads         max(1, kv_heads // tp) heads        repeated where tp exceeds them
     vocabulary       ceil(rows / 64) x 64, cut by tp
     experts          cut over tp x dp, or with expert parallelism ceil(experts / (tp x dp)) whole
-    layers           L // pp each, the rest one each from the last stage but one backwards
+    layers           L // pp each, the rest one each from the stage before the last backwards
     embedding        first stage; lm_head: last stage; both where they are tied
     towers           on every stage: each builds and loads them, whichever runs them
     MLA              kv_b_proj once more, in 16 bits, as the decode kernels want it
@@ -27,10 +26,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.layers.allocator import allocated
-from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
-from plimsoll.engines.layers.memo import remembered
-from plimsoll.engines.layers.runtime_quantization import experts_only, runtime_quantization
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, experts_only, runtime_quantization
+from plimsoll.engines.layers.gpu_memory import allocated
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage
 from plimsoll.models.storage import scheme_of
 from plimsoll.units import ceil_div
@@ -80,8 +77,8 @@ def stage_weights(
     dtype: of the weights that are not quantized; quantization: ``--quantization`` as said.
     """
     key = ("vllm.stages", dtype, quantization, parallelism)
-    return remembered(
-        architecture, key, lambda: _stages(architecture, dtype, quantization, parallelism)
+    return architecture.remembered(
+        key, lambda: _stages(architecture, dtype, quantization, parallelism)
     )
 
 
@@ -96,8 +93,8 @@ def _stages(
         parallelism.tensor * parallelism.data,
         parallelism.expert,
     )
-    shares = remembered(
-        architecture, key, lambda: _shares(architecture, dtype, quantization, parallelism)
+    shares = architecture.remembered(
+        key, lambda: _shares(architecture, dtype, quantization, parallelism)
     )
     bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
     result = []
@@ -240,3 +237,34 @@ def rotary_elements(architecture: Architecture) -> int:
         if mixer.heads and not mixer.state_elements and mixer.kind is not MixerKind.ENCODER
     }
     return architecture.max_model_len * max(widths, default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """The widest feed-forwards of a stage, elements: dense, one expert, experts per token."""
+
+    dense: int
+    expert: int
+    per_token: int
+
+
+def widths(architecture: Architecture, pipeline: int) -> tuple[Widths, ...]:
+    """The widest feed-forwards of every pipeline stage."""
+    return architecture.remembered(
+        ("layers.widths", pipeline), lambda: _widths(architecture, pipeline)
+    )
+
+
+def _widths(architecture: Architecture, pipeline: int) -> tuple[Widths, ...]:
+    result = []
+    for start, end in stage_layers(len(architecture.blocks), pipeline):
+        parts = [b.feed_forward for b in architecture.blocks[start:end] if b.feed_forward]
+        moe = [p for p in parts if p.experts]
+        result.append(
+            Widths(
+                max((max(p.intermediate, p.shared_intermediate) for p in parts), default=0),
+                max((p.expert_intermediate for p in moe), default=0),
+                max((p.experts_per_token for p in moe), default=0),
+            )
+        )
+    return tuple(result)

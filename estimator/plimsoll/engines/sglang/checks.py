@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.faults import Quantizations
-from plimsoll.engines.sglang.constants import TABLE
-from plimsoll.engines.sglang.defaults import has_attention_ranks
-from plimsoll.engines.sglang.weights import load_quantization
+from plimsoll.engines.sglang.memory import load_quantization
+from plimsoll.engines.sglang.settings import TABLE, has_attention_ranks
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 

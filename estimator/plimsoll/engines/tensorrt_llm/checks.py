@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
-from plimsoll.engines.tensorrt_llm.defaults import TABLE, TensorRTLLMOptions, resolve
+from plimsoll.engines.tensorrt_llm.settings import TABLE, TensorRTLLMOptions, resolve
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.faults import Quantizations
-from plimsoll.engines.tgi.defaults import TABLE, TGIOptions, load_quantization
+from plimsoll.engines.tgi.settings import TABLE, TGIOptions, load_quantization
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 

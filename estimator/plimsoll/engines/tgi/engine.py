@@ -23,42 +23,53 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.assemble import (
-    BaseEngine,
+    Engine,
     Held,
     around,
     held_at_once,
+    newer_version,
     uncounted,
     weights_term,
     worst_stage,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.plain_cache import PlainStage, holds, need, plain_cache
-from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
-from plimsoll.engines.layers.visible import visible_memory
-from plimsoll.engines.layers.widths import widths
+from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights, widths
 from plimsoll.engines.tgi import checks
-from plimsoll.engines.tgi.arguments import arguments, read_arguments
-from plimsoll.engines.tgi.defaults import TABLE, Resolved, TGIOptions, load_quantization, resolve
+from plimsoll.engines.tgi.settings import (
+    TABLE,
+    Resolved,
+    TGIOptions,
+    load_quantization,
+    read_arguments,
+    resolve,
+    write_arguments,
+)
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
 from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
+    from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 
-class TGI(BaseEngine):
-    """TGI's memory model and command line; see `plimsoll.engines.base.Engine`."""
+class TGI(Engine):
+    """TGI's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "tgi"
     title = "TGI"
+    table = TABLE
+    problems = staticmethod(checks.problems)
+    read = staticmethod(read_arguments)
+    arguments = staticmethod(write_arguments)
 
     def estimate(
         self,
@@ -121,28 +132,6 @@ class TGI(BaseEngine):
             largest_max_model_len=fits,
             notes=tuple(_notes(architecture, settings, resolved, accelerator, figures)),
         )
-
-    def problems(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        parallelism: Parallelism | None,
-        accelerator: Accelerator | None,
-    ) -> tuple[Finding, ...]:
-        """Why TGI would refuse to start, memory aside."""
-        return checks.problems(architecture, settings, parallelism, accelerator)
-
-    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
-        """The flags of ``text-generation-launcher`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, asked)
-
-    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
-        """The flags of ``text-generation-launcher`` that make it run as estimated."""
-        return arguments(estimate, settings)
-
-    def constants_digest(self, version: str) -> str:
-        """Short hash of the figures in force for a version; of the newest for an unreadable one."""
-        return TABLE.or_newest(version).digest
 
 
 def _given_out(left: int, stage: PlainStage, resolved: Resolved) -> int:
@@ -231,13 +220,7 @@ def _notes(
     figures: Constants,
 ) -> Iterator[Finding]:
     yield finding(Rule.TGI_ASSUMED, Field.ENGINE)
-    if figures.newer:
-        yield finding(
-            Rule.NEWER_VERSION_ASSUMED,
-            Field.VERSION,
-            engine=TABLE.title,
-            version=figures.version,
-        )
+    yield from newer_version(TABLE.title, figures)
     if resolved.fits and resolved.max_model_len == architecture.max_model_len:
         yield finding(Rule.LONGEST_CONTEXT_TAKEN, Field.MAX_MODEL_LEN)
     yield from uncounted(settings, accelerator)

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.faults import Quantizations
-from plimsoll.engines.layers.visible import visible_memory
-from plimsoll.engines.vllm.constants import TABLE, constants
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length, resolve
 from plimsoll.engines.vllm.lora import RANKS
-from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions, constants
 from plimsoll.engines.vllm.speculative import method_of
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Rule, finding

@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
-from plimsoll.engines.vllm import pooling
-from plimsoll.engines.vllm.traits import traits
+from plimsoll.engines.vllm.traits import is_pooling, traits
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def resolve(
     """The settings with the engine's defaults filled in for one kind of GPU."""
     length = max(1, settings.max_model_len or default_length(architecture, constants))
     tokens, seqs = _batch(accelerator, constants)
-    pools = pooling.is_pooling(architecture, settings)
+    pools = is_pooling(architecture, settings)
     first = _first_engine(architecture, accelerator, constants, pools=pools)
     if settings.max_num_seqs is not None:
         seqs = max(1, settings.max_num_seqs)

@@ -28,12 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
-from plimsoll.engines.layers.allocator import allocated
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
-from plimsoll.engines.layers.memo import remembered
+from plimsoll.engines.layers.gpu_memory import allocated
 from plimsoll.engines.layers.sharding import local_shape, stage_layers
-from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.engines.vllm.options import VLLMOptions, parse_version
 from plimsoll.models.architecture import Part, Split
 from plimsoll.units import ceil_div
 
@@ -94,8 +92,7 @@ def lora(
         options.lora_extra_vocab_size,
         constants.version,
     )
-    sizes = remembered(
-        architecture,
+    sizes = architecture.remembered(
         key,
         lambda: _Slots(
             architecture, options, slots, rank, element, parallelism, constants

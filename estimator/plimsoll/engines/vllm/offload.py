@@ -25,10 +25,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
-from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.engines.vllm.options import VLLMOptions, parse_version
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import EngineSettings, Parallelism, Term
     from plimsoll.engines.tables import Constants
-    from plimsoll.engines.vllm.kv_pages import BlockPool
+    from plimsoll.engines.vllm.kv import BlockPool
     from plimsoll.models.architecture import Architecture, Block
 
 _ON_HOST: Final = frozenset(
@@ -126,8 +124,8 @@ def _layer_bytes(
     """Bytes of every layer on one rank."""
     split = replace(parallelism, pipeline=1)
     key = ("vllm.offload", dtype, settings.quantization, split)
-    return remembered(
-        architecture, key, lambda: _measured(architecture, settings.quantization, dtype, split)
+    return architecture.remembered(
+        key, lambda: _measured(architecture, settings.quantization, dtype, split)
     )
 
 

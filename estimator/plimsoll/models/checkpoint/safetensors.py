@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from plimsoll.errors import Invalid, Unreadable
-from plimsoll.models.document import MAX_DOCUMENT
-from plimsoll.models.header import (
+from plimsoll.models.files import (
     MAX_DIMENSIONS,
+    MAX_DOCUMENT,
     MAX_ELEMENTS,
     MAX_TENSORS,
     Checkpoint,

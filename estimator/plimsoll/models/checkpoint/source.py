@@ -19,7 +19,7 @@ from plimsoll.models.checkpoint.structure import corrections, packed_bits
 from plimsoll.models.config import architecture
 
 if TYPE_CHECKING:
-    from plimsoll.models.header import Checkpoint
+    from plimsoll.models.files import Checkpoint
 
 _ENDINGS: Final = (".safetensors", ".gguf", ".index.json")
 _BEGINNINGS: Final = ("/", "./", "../", "~", "file://")

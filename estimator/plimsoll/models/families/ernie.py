@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Part, Split
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, layers_of
-from plimsoll.models.blocks.family import Family, Switch
+from plimsoll.models.blocks.family import Family, Switch, first_dense
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose
-from plimsoll.models.blocks.readings import first_dense
-from plimsoll.models.blocks.vit import P, copies, patches, projector_norm, vit_layer, vit_norm
+from plimsoll.models.blocks.towers import P, copies, patches, projector_norm, vit_layer, vit_norm
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields

@@ -9,8 +9,8 @@ import pytest
 
 from architectures import L4, LLAMA_8B
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Reading, Workload
-from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
+from plimsoll.engines.llama_cpp.settings import LlamaCppOptions
 from worded import problems_in, warnings_in
 
 ENGINE = LlamaCpp()

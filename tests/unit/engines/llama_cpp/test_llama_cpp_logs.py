@@ -21,12 +21,10 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
-from plimsoll.engines.llama_cpp.constants import or_newest
-from plimsoll.engines.llama_cpp.defaults import resolve
-from plimsoll.engines.llama_cpp.devices import loads
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
-from plimsoll.engines.llama_cpp.kv import cells
-from plimsoll.engines.llama_cpp.weights import weights
+from plimsoll.engines.llama_cpp.files import weights
+from plimsoll.engines.llama_cpp.memory import cells, loads
+from plimsoll.engines.llama_cpp.settings import TABLE, resolve
 from plimsoll.models.catalogue import load
 from plimsoll.units import MIB
 
@@ -108,7 +106,7 @@ def per_gpu(log: Log) -> list[tuple[float, float]]:
     """MiB of weights and of cache on every GPU."""
     settings = EngineSettings("llama.cpp", version=log.build, quantization=log.file)
     settings = ENGINE.read_arguments(log.args, settings, NOTHING_ASKED).settings
-    figures = or_newest(log.build)
+    figures = TABLE.or_newest(log.build)
     resolved = resolve(architecture(log.model), settings, Workload(), figures)
     return [
         (held.weights / MIB, cells(resolved, resolved.context, figures).bytes(held.cache) / MIB)

@@ -10,17 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import LLAMA_8B, LLAMA_70B, moe
-from plimsoll.engines.llama_cpp.ggml_types import BLOCKS, size
-from plimsoll.engines.llama_cpp.layout import HOST, devices
-from plimsoll.engines.llama_cpp.mixture import (
+from plimsoll.engines.llama_cpp.files import (
+    BLOCKS,
     FILE_TYPES,
     ModelToQuantize,
     TensorRole,
     file_type,
+    from_header,
+    has_header,
+    row_bytes,
     tensor_type,
+    weights,
 )
-from plimsoll.engines.llama_cpp.weights import from_header, has_header, weights
-from plimsoll.models.header import HeaderTensor
+from plimsoll.engines.llama_cpp.memory import HOST, devices
+from plimsoll.models.files import HeaderTensor
 
 LLAMA = ModelToQuantize(layers=32, attentions=32, gqa=4, experts=0, tied=False)
 
@@ -123,9 +126,9 @@ def test_every_layer_lies_on_one_gpu_or_in_main_memory_in_order(
 
 
 def test_a_row_is_whole_blocks() -> None:
-    assert size("q8_0", 128) == 136
-    assert size("q4_k", 256) == 144
-    assert size("f16", 3) == 6
+    assert row_bytes("q8_0", 128) == 136
+    assert row_bytes("q4_k", 256) == 144
+    assert row_bytes("f16", 3) == 6
 
 
 def held(name: str, size: int) -> HeaderTensor:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from architectures import H100, LLAMA_8B, moe
 from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
-from plimsoll.engines.sglang.defaults import SGLangOptions
 from plimsoll.engines.sglang.engine import SGLang
+from plimsoll.engines.sglang.settings import SGLangOptions
 from worded import problems_in, warnings_in
 
 ENGINE = SGLang()

@@ -19,8 +19,8 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
-from plimsoll.engines.sglang.defaults import SGLangOptions
 from plimsoll.engines.sglang.engine import SGLang
+from plimsoll.engines.sglang.settings import SGLangOptions
 from plimsoll.units import GIB, MIB
 from worded import notes_in, worded
 

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from architectures import H100, build, dense, hybrid, latent, windows
 from plimsoll.engines.base import NO_OPTIONS, EngineSettings, Options, Parallelism
-from plimsoll.engines.sglang.constants import TABLE
-from plimsoll.engines.sglang.defaults import SGLangOptions, resolve
-from plimsoll.engines.sglang.pools import Pools, StageCells, pools
+from plimsoll.engines.sglang.memory import Pools, StageCells, pools
+from plimsoll.engines.sglang.settings import TABLE, SGLangOptions, resolve
 from plimsoll.models.architecture import Architecture, Block, FeedForward, Mixer, MixerKind
 from plimsoll.units import GIB
 

@@ -22,7 +22,7 @@ from plimsoll.engines.base import (
     Workload,
 )
 from plimsoll.engines.tensorrt_llm.engine import TensorRTLLM
-from plimsoll.engines.tensorrt_llm.stages import bounds, weights
+from plimsoll.engines.tensorrt_llm.memory import bounds, weights
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB
 from worded import worded

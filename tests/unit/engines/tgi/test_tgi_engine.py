@@ -19,8 +19,8 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
-from plimsoll.engines.tgi.defaults import TGIOptions
 from plimsoll.engines.tgi.engine import TGI
+from plimsoll.engines.tgi.settings import TGIOptions
 from plimsoll.units import GIB
 from worded import notes_in, problems_in, worded
 

@@ -9,11 +9,10 @@ import pytest
 
 from architectures import A100, B200, H100, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe
 from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term
-from plimsoll.engines.vllm.activation import activation
-from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
-from plimsoll.engines.vllm.overheads import graph_sizes, graphs, non_torch, outside
-from plimsoll.engines.vllm.runner import second_runner
+from plimsoll.engines.vllm.options import constants
+from plimsoll.engines.vllm.overheads import activation, graph_sizes, graphs, non_torch, outside
+from plimsoll.engines.vllm.traits import second_runner
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.units import GIB
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from architectures import H100, LLAMA_70B
 from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
-from plimsoll.engines.vllm.arguments import arguments, read_arguments
+from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.engine import VLLM
 from worded import problems_in, warnings_in
 
@@ -187,7 +187,7 @@ def test_the_flags_to_run_say_the_split_and_the_length_and_what_the_user_said() 
     )
     settings = reading.settings
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), Parallelism(4, 2), H100)
-    assert arguments(estimate, settings) == tuple(
+    assert write_arguments(estimate, settings) == tuple(
         shlex.split(
             "--tensor-parallel-size=4 --pipeline-parallel-size=2 --max-model-len=8192"
             " --gpu-memory-utilization=0.9 --kv-cache-dtype=fp8 --enable-lora --port=8000"
@@ -202,7 +202,7 @@ def test_the_flags_to_run_read_back_as_the_same_settings() -> None:
     )
     split = Parallelism(2, 1, 4, True)
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), split, H100)
-    reading = read(*arguments(estimate, settings))
+    reading = read(*write_arguments(estimate, settings))
     assert reading.settings == settings
     assert reading.split == AskedSplit(2, data=4, expert=True)
 
@@ -210,7 +210,7 @@ def test_the_flags_to_run_read_back_as_the_same_settings() -> None:
 def test_a_length_left_to_the_engine_stays_with_the_engine() -> None:
     settings = read("--max-model-len=auto").settings
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), Parallelism(4), H100)
-    flags = [f for f in arguments(estimate, settings) if "max-model-len" in f]
+    flags = [f for f in write_arguments(estimate, settings) if "max-model-len" in f]
     assert flags == ["--max-model-len=auto"]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.vllm.constants import TABLE, constants, parse_version
+from plimsoll.engines.vllm.options import TABLE, constants, parse_version
 from plimsoll.errors import Unreadable
 
 

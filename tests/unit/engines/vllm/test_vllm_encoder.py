@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term, TermName
-from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import resolve
-from plimsoll.engines.vllm.encoder import Encoder, encoder
-from plimsoll.engines.vllm.multimodal import buffers
+from plimsoll.engines.vllm.multimodal import Encoder, buffers, encoder
+from plimsoll.engines.vllm.options import constants
 from plimsoll.units import GIB
 from vllm_features import _GPUS, estimate, model, read
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from architectures import LLAMA_8B, LLAMA_70B, dense, hybrid, latent, windows
 from plimsoll.engines.base import Parallelism
-from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.kv import Cache, cache
+from plimsoll.engines.vllm.options import constants
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB
 

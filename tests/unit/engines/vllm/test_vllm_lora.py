@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll.engines.base import Known, TermName
-from plimsoll.engines.layers.allocator import allocated
+from plimsoll.engines.layers.gpu_memory import allocated
 from vllm_features import RANKS, estimate, extra, read
 from worded import warnings_in
 

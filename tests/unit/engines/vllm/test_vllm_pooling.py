@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from plimsoll.engines.base import EngineSettings, TermName
-from plimsoll.engines.vllm.pooling import is_pooling
+from plimsoll.engines.vllm.traits import is_pooling
 from plimsoll.models.config import architecture
 from vllm_features import estimate, model, read
 

@@ -13,7 +13,7 @@ from decision_builders import A100, BIG, H100, PlainEngine, cluster, on, pool, r
 from plimsoll.decision.policy import Mode, Policy
 from plimsoll.engines.base import EngineSettings
 from plimsoll.errors import Problem
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.controller.plan import StatusPlan, plan, plan_after_error
 from plimsoll_operator.controller.snapshot import Identity, Inputs

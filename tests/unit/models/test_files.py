@@ -7,7 +7,7 @@ import time
 import pytest
 
 from plimsoll.errors import Invalid
-from plimsoll.models.document import MAX_DOCUMENT, parse_document
+from plimsoll.models.files import MAX_DOCUMENT, parse_document
 
 
 @pytest.mark.parametrize("keys", [2, 100_000])

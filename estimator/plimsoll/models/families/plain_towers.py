@@ -1,11 +1,17 @@
-"""Vision towers in front of other makers' text models: LLaVA, Phi-3-V, InternVL, Idefics 3, Aria.
+"""Vision towers in front of other makers' text models, and Whisper with what hears with it.
 
-A tower that nobody here knows is built as a plain vision transformer from the fields that all of
-them share.
+LLaVA, Phi-3-V, InternVL, Idefics 3, Aria; Whisper, and Ultravox, which hears with its encoder. A
+vision tower that nobody here knows is built as a plain vision transformer from the fields that all
+of them share.
 
-    ViT layer   4 x h x h (q, k, v, o) + 2 or 3 x h x intermediate + norms, with biases or without
-    tiles       the whole image is one more; a tile has the tower's own size
-    sources     transformers' modeling files and preprocessor_config.json of each model type
+    ViT layer       4 x h x h (q, k, v, o) + 2 or 3 x h x intermediate + norms, with biases or not
+    tiles           the whole image is one more; a tile has the tower's own size
+    decoder layer   of Whisper: self attention, cross attention, MLP; biases except on k; three
+                    norms
+    outside         of Whisper: the encoder; embedding (tied head), positions, the last norm
+
+Sources: transformers' modeling files and preprocessor_config.json of each model type; vLLM 0.33.0,
+vllm/model_executor/models/whisper.py. Ultravox's projector was not read from code.
 """
 
 from __future__ import annotations
@@ -13,12 +19,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.architecture import Split, Tensor
+from plimsoll.models.architecture import Block, FeedForward, Mixer, MixerKind, Part, Split, Tensor
+from plimsoll.models.blocks.decoder import Built, Traits, assemble
 from plimsoll.models.blocks.fields import Fields
-from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
-from plimsoll.models.blocks.vit import (
+from plimsoll.models.blocks.parts import Tensors, linear, loose, mlp, norm
+from plimsoll.models.blocks.towers import (
     P,
     V,
+    audio_norm,
     basics,
     clip,
     copies,
@@ -33,10 +41,11 @@ from plimsoll.models.blocks.vit import (
     two_layers,
     vit_layer,
     vit_norm,
+    whisper_encoder,
 )
 
 if TYPE_CHECKING:
-    from plimsoll.models.tower import Tower
+    from plimsoll.models.architecture import Tower
 
 _PHI3_TILES: Final = 16
 _INTERNVL_VIDEO: Final = frozenset({"qwen2", "qwen3", "qwen3_moe", "gpt_oss"})
@@ -196,3 +205,43 @@ def phi3_v_largest(top: Fields, v: Fields, text: int) -> Tower:
     tiles, side = _PHI3_TILES + 1, patches_on_edge(clip)
     tokens = tiles * (side // 2) ** 2 + 1 + tiles * (side // 2)
     return one_size("clip", clip, text, tokens, tiles * (side * side + 1))
+
+
+def whisper(f: Fields) -> Built:
+    """Whisper."""
+    hidden, heads = f.integer("d_model"), f.integer("decoder_attention_heads")
+    width = f.integer("decoder_ffn_dim")
+    count = f.integer("decoder_layers", high=1000)
+    rows = f.integer("max_target_positions", default=448)
+    encoder, _ = whisper_encoder(f)
+    f.stop_if_wrong()
+    dim = max(1, hidden // heads)
+    tensors: Tensors = ()
+    for name in ("self_attn", "encoder_attn"):
+        for word in "qkv":
+            split = Split.COLUMN if word == "q" else Split.KV_HEADS
+            tensors += linear(
+                f"{name}.{word}_proj", hidden, hidden, split, Part.ATTENTION, bias=word != "k"
+            )
+        tensors += linear(f"{name}.out_proj", hidden, hidden, Split.ROW, Part.ATTENTION, bias=True)
+        tensors += norm(f"{name}_layer_norm", hidden, bias=True)
+    tensors += mlp(hidden, width, gated=False, bias=True)
+    tensors += norm("final_layer_norm", hidden, bias=True)
+    mixers = tuple(
+        Mixer(kind, heads, heads, dim, dim) for kind in (MixerKind.FULL, MixerKind.CROSS)
+    )
+    block = Block(mixers, FeedForward(width, gated=False), tensors)
+    t = Traits(norm_bias=True, tied=True, positions=rows, more=encoder)
+    return assemble(f, t, hidden, heads, lambda _: block, [0] * count)
+
+
+def ultravox_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Ultravox: the audio tower and its projector."""
+    tensors, h = whisper_encoder(a)
+    wide = h * top.integer("stack_factor", default=8, high=1000)
+    inner = top.integer("hidden_size", default=4096)
+    middle = top.flag("projector_ln_mid")
+    tensors += audio_norm("projector.ln_pre", wide, P, bias=False)
+    tensors += linear("projector.audio_1", inner, wide, Split.NONE, P)
+    tensors += linear("projector.audio_2", text, inner // 2, Split.NONE, P)
+    return tensors + audio_norm("projector.ln", inner // 2 if middle else text, P, bias=False)

@@ -1,6 +1,16 @@
-"""How much memory requests take in SGLang's pools, and how many tokens a memory holds.
+"""What lies on a rank under SGLang: weights, the pools of its cache, and the rest.
 
-It must not know where the memory comes from.
+Weights are cut as vLLM cuts them, with these differences:
+
+    same          linears, KV heads, vocabulary padded to 64, experts, pipeline stages, MLA's
+                  kv_b_proj kept twice (sglang/srt/layers/{linear,vocab_parallel_embedding}.py and
+                  layers/moe, which descend from vLLM's)
+    data parallel a replica of its own per rank: experts are not cut over data ranks
+    with data-parallel attention (``--enable-dp-attention``): attention is cut by its own ranks
+                  only and experts by all; the embedding is whole on every rank
+    rotary        tables are float32, twice vLLM's
+
+The pools of the cache:
 
     cell      bytes of one token on one rank: sum over layers of max(1, kv_heads / tp) x (key +
               value) ; MLA: kv_lora_rank + rope, whole on every rank; an indexer's keys beside it
@@ -14,29 +24,86 @@ Source: SGLang 0.5.23, sglang/srt/model_executor/pool_configurator.py and
 sglang/srt/mem_cache/kv_cache_configurator.py; 0.5.9, model_runner_kv_cache_mixin.py. Layers that
 read another layer's keys (Gemma 3n, Gemma 4) are counted as having their own: the pool is made
 for all layers.
+
+Beside weights and pools:
+
+    context     gone before the engine looks at the GPU: CUDA context, NCCL, all-reduce buffers
+    in the rest (1 - fraction) of what was there before the weights holds
+      table     requests + 1 rows x (context + 4) tokens x 4 bytes, on every rank
+      graphs    (first + per layer x layers x captured sizes / 52 [+ tensor parallelism]) GiB,
+                and the logits of the largest batch: 6 bytes x batch x vocabulary / TP
+      forward   (3 x I / tp + 4.25 x h) x chunk x 2 bytes; experts' workspaces beside it
+
+Nothing of this is measured by the engine at start-up but the capture of graphs: too little rest
+ends in CUDA out of memory then, or at the first long prompt. Figures in data/constants.json.
+Source of the table: `ReqToTokenPool` in sglang/srt/mem_cache/memory_pool.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
-from plimsoll.engines.layers.memo import remembered
-from plimsoll.engines.layers.sharding import stage_layers
-from plimsoll.engines.sglang.constants import sliding_pool
-from plimsoll.engines.sglang.defaults import SGLangOptions
-from plimsoll.models.architecture import MixerKind
-from plimsoll.units import ceil_div
+from plimsoll.engines.layers.sharding import rotary_elements, stage_layers, stage_weights, widths
+from plimsoll.engines.sglang.settings import SGLangOptions, sliding_pool
+from plimsoll.models.architecture import MixerKind, Part
+from plimsoll.units import GIB, ceil_div
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
-    from plimsoll.engines.sglang.defaults import Resolved
-    from plimsoll.engines.tables import Constants
+    from plimsoll.engines.sglang.settings import Resolved
+    from plimsoll.engines.tables import Constants, Figure
     from plimsoll.models.architecture import Architecture, Mixer
+
+_WORDS: Final = MappingProxyType(
+    {
+        "w8a8_int8": "int8_per_channel_weight_only",
+        "w8a8_fp8": "ptpc_fp8",
+        "modelopt_fp8": "modelopt",
+        "petit_nvfp4": "modelopt_fp4",
+        "auto-round": "gptq",
+        "w4afp8": "awq",
+    }
+)
+"""SGLang's words for what vLLM calls otherwise."""
+
+
+def load_quantization(word: str) -> str:
+    """A ``--quantization`` word in vLLM's spelling."""
+    return _WORDS.get(word, word)
+
+
+def weights(
+    architecture: Architecture, quantization: str, resolved: Resolved, parallelism: Parallelism
+) -> tuple[int, ...]:
+    """Bytes of weights on one rank of each pipeline stage."""
+    key = ("sglang.weights", resolved.dtype, quantization, resolved.attention_ranks, parallelism)
+    return architecture.remembered(
+        key, lambda: _weights(architecture, quantization, resolved, parallelism)
+    )
+
+
+def _weights(
+    architecture: Architecture, quantization: str, resolved: Resolved, parallelism: Parallelism
+) -> tuple[int, ...]:
+    split = parallelism if resolved.attention_ranks > 1 else replace(parallelism, data=1)
+    word = load_quantization(quantization)
+    found = list(stage_weights(architecture, resolved.dtype, word, split))
+    more = max(0, 4 - resolved.element) * rotary_elements(architecture)
+    found = [size + more for size in found]
+    if resolved.attention_ranks > 1 and parallelism.tensor > 1:
+        table = sum(
+            t.elements * resolved.element for t in architecture.outside if t.part is Part.EMBEDDING
+        )
+        found[0] += table - table // parallelism.tensor
+    return tuple(found)
+
 
 _SLIDING: Final = (MixerKind.SLIDING, MixerKind.CHUNKED)
 _NAMES: Final = {"fp4_e2m1": "nvfp4", "fp4_mixed": "nvfp4", "mxfp4": "nvfp4"}
@@ -163,8 +230,7 @@ def pools(
         two,
         recurrent,
     )
-    stages = remembered(
-        architecture,
+    stages = architecture.remembered(
         key,
         lambda: _stages(architecture, resolved, parallelism, two, recurrent),
     )
@@ -232,3 +298,89 @@ def _slot(mixer: Mixer, tensor: int, element: int, ssm: str) -> int:
     return ceil_div(mixer.conv_elements, tensor) * element + ceil_div(
         mixer.state_elements, tensor
     ) * WEIGHT_BYTES.get(word, 4)
+
+
+_FITTED: Final = 52
+_CARDS: Final = frozenset({(7, 5), (8, 6), (8, 9), (12, 0)})
+"""Compute capabilities of GPUs that come without NVLink."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Bytes: the estimate and its band."""
+
+    bytes: int
+    low: int
+    high: int
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.bytes + other.bytes, self.low + other.low, self.high + other.high)
+
+
+def context(
+    parallelism: Parallelism, tensor: int, accelerator: Accelerator, figures: Constants
+) -> Amount:
+    """What is gone before the weights are loaded."""
+    name = "context_single"
+    if tensor * parallelism.pipeline > 1:
+        linked = accelerator.compute >= (9, 0)
+        name = "context_many_nvlink" if linked else "context_many"
+        if accelerator.compute in _CARDS:
+            name = "context_many_pcie"
+    figure = figures[name]
+    return _banded(figure.bytes(), figure)
+
+
+def request_table(requests: int, resolved: Resolved) -> Amount:
+    """The table from requests to their tokens."""
+    size = (requests + 1) * (resolved.max_model_len + 4) * 4
+    return Amount(size, size, size)
+
+
+def graph_sizes(most: int) -> int:
+    """How many batch sizes are captured, up to a batch of `most`."""
+    few = sum(size <= most for size in (1, 2, 4, 8, 12))
+    spans = ((16, 256, 8), (272, 496, 16), (512, most, 32))
+    return few + sum(len(range(first, min(last, most) + 1, step)) for first, last, step in spans)
+
+
+def graphs(
+    architecture: Architecture, resolved: Resolved, tensor: int, layers: int, figures: Constants
+) -> Amount:
+    """What captured graphs take on a rank of `layers` layers."""
+    if not resolved.graphs:
+        return Amount(0, 0, 0)
+    share = graph_sizes(resolved.graphs) / _FITTED
+    layer = figures["graphs_per_layer"]
+    size = figures.number("graphs_first") + layer.value * layers * share
+    if tensor > 1:
+        size += figures.number("graphs_tensor")
+    logits = 6 * resolved.graphs * architecture.vocab_size // tensor
+    low, high = size * (1 - layer.error), size * (1 + layer.error)
+    return Amount(round(size * GIB) + logits, round(low * GIB), round(high * GIB) + logits)
+
+
+def forward(
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    tensor: int,
+    stage: int,
+    figures: Constants,
+) -> Amount:
+    """What the largest prefill needs and gives back; the engine never measures it."""
+    own = widths(architecture, parallelism.pipeline)[stage]
+    tokens, hidden = resolved.chunk, architecture.hidden_size
+    wide = figures.number("forward_intermediate") * own.dense / tensor
+    size = (wide + figures.number("forward_hidden") * hidden) * tokens * resolved.element
+    if own.per_token:
+        width = own.expert / (1 if parallelism.expert else tensor)
+        rows = tokens * resolved.attention_ranks * own.per_token
+        size += rows * resolved.element * (max(width, hidden) + max(2 * width, hidden))
+    figure = figures["forward_hidden"]
+    return Amount(round(size), 0, round(size * (1 + figure.error)))
+
+
+def _banded(size: int, figure: Figure) -> Amount:
+    band = round(size * figure.error)
+    return Amount(size, max(0, size - band), size + band)

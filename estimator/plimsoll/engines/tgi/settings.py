@@ -1,6 +1,6 @@
-"""What holds where the user says nothing: one start-up of TGI with everything said.
+"""What TGI is told and what holds otherwise: flags, options, defaults.
 
-It must not judge what the user said; `plimsoll.engines.tgi.checks` does.
+If the user says nothing:
 
     context          before 3.0: at most 4096 where it is not said
     prefill tokens   before 3.0: max-input-tokens + 50
@@ -10,24 +10,33 @@ It must not judge what the user said; `plimsoll.engines.tgi.checks` does.
 
 Source: launcher/src/main.rs of 3.3.7 (`compute_optimal`, `Config::flop`). The launcher also lowers
 the prefill tokens where its own estimate of the weights leaves no room; that is not followed.
+
+The flags of ``text-generation-launcher``: ``--num-shard`` is tensor parallelism,
+``--max-total-tokens`` the context, ``--max-batch-prefill-tokens`` the batched tokens,
+``--cuda-memory-fraction`` the utilization, ``--cuda-graphs 0`` eager mode.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.base import Options
+from plimsoll.engines import flags
+from plimsoll.engines.base import Options, Reading
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 from plimsoll.engines.tables import VersionTable
+from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
+from plimsoll.paths import Field
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
@@ -145,3 +154,35 @@ def _compute_optimal(
     layer = attention + 6 * hidden * width
     best = tera * 10**12 * parallelism.tensor // max(1, layer * len(architecture.blocks))
     return best if best > _LEAST else 0
+
+
+GRAMMAR: Final = flags.grammar("TGI", Path(__file__).parent / "data/flags.json")
+
+
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
+    """Read extraArgs beside the typed settings and split. Never raises."""
+    command = flags.read(GRAMMAR, args, settings, asked)
+    options, split, problems = command.options, command.split, command.problems
+    settings = command.settings
+    if options.get("cuda_graphs") == "0":
+        del options["cuda_graphs"]
+        settings = replace(settings, enforce_eager=True)
+    sharded = str(options.pop("sharded", "true")).lower()
+    if sharded == "false":
+        if split.tensor not in (None, 1):
+            problems.append(finding(Rule.NOT_SHARDED, Field.EXTRA_ARGS, gpus=split.tensor or 1))
+        split = replace(split, tensor=split.tensor or 1)
+    elif sharded != "true":
+        problems.append(finding(Rule.SHARDED_VALUE, Field.EXTRA_ARGS, f"--sharded={sharded}"))
+    settings = replace(settings, options=TGIOptions(**options).or_none())
+    return Reading(settings, split, tuple(problems), tuple(command.warnings))
+
+
+def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+    """The flags of ``text-generation-launcher`` that make it run as estimated, the user's last."""
+    values = flags.values_to_write(estimate, settings)
+    values["max_model_len"] = settings.max_model_len
+    options = asdict(TGIOptions.of(settings))
+    if settings.enforce_eager:
+        options["cuda_graphs"] = "0"
+    return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))

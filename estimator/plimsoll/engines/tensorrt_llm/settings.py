@@ -1,6 +1,6 @@
-"""What holds where the user says nothing: lengths, batch, fraction, dtypes of one start-up.
+"""What TensorRT-LLM is told and what holds otherwise: flags, options, defaults of a release.
 
-It must not judge what the user said; `plimsoll.engines.tensorrt_llm.checks` does.
+If the user says nothing:
 
     max_model_len     --max_seq_len; unsaid the model's own
     seqs              --max_batch_size; unsaid 2,048 (1 up to 0.10, 256 in 0.11)
@@ -9,21 +9,27 @@ It must not judge what the user said; `plimsoll.engines.tensorrt_llm.checks` doe
     backend           PyTorch from 1.0 on, a built engine before
 
 Source: tensorrt_llm/commands/serve.py, tensorrt_llm/builder.py, tensorrt_llm/llmapi/llm_args.py.
+
+The options file (``--config``, ``--extra_llm_api_options``) is not read: it may set anything, so
+that a denial becomes a warning that names it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.base import Options
+from plimsoll.engines import flags
+from plimsoll.engines.base import Options, Reading
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
 from plimsoll.engines.tables import VersionTable
 
 if TYPE_CHECKING:
-    from plimsoll.engines.base import EngineSettings
+    from collections.abc import Sequence
+
+    from plimsoll.engines.base import AskedSplit, EngineSettings, Estimate
     from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
@@ -93,3 +99,30 @@ def resolve(architecture: Architecture, settings: EngineSettings, figures: Const
 
 def _fraction(figures: Constants) -> Decimal:
     return Decimal(str(figures.number("fraction")))
+
+
+GRAMMAR: Final = flags.grammar("TensorRT-LLM", Path(__file__).parent / "data/flags.json")
+
+
+def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
+    """Read extraArgs beside the typed settings and the typed split; never raises.
+
+    ``--ep_size`` above 1 keeps experts whole; how many ranks share one is the tensor size's rest.
+    """
+    command = flags.read(GRAMMAR, args, settings, asked)
+    options, split = TensorRTLLMOptions(**command.options), command.split
+    if options.ep_size is not None and split.expert is None:
+        split = replace(split, expert=options.ep_size > 1)
+    settings = replace(command.settings, options=options.or_none())
+    return Reading(settings, split, tuple(command.problems), tuple(command.warnings))
+
+
+def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+    """The flags of ``trtllm-serve`` that make it run as estimated, the user's own last."""
+    values = flags.values_to_write(estimate, settings)
+    if not TABLE.or_newest(settings.version).flag("cache_dtype_flag"):
+        values["kv_cache_dtype"] = None
+    options = asdict(TensorRTLLMOptions.of(settings))
+    split = estimate.parallelism
+    options["ep_size"] = options["ep_size"] or split.tensor if split.expert else None
+    return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))
