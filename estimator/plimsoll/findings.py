@@ -47,6 +47,8 @@ class Rule(StrEnum):
     TOO_LITTLE_HOST_MEMORY = "too-little-host-memory"
     NOMINAL_MEMORY = "nominal-memory"
     MODEL_TYPE_ASSUMED = "model-type-assumed"
+    WEIGHTS_UNSIZED = "weights-unsized"
+    RULES_UNREAD = "rules-unread"
     IDLE_GPUS = "idle-gpus"
     NOTHING_TO_PLAN_ON = "nothing-to-plan-on"
     RULE_OF_THUMB_ALONE = "rule-of-thumb-alone"

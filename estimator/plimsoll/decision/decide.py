@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
+    from plimsoll.models.architecture import Architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +183,7 @@ def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
         doubts.append(finding(Rule.NOMINAL_MEMORY, Field.ALLOWED, accelerator=name))
     architecture = request.model.architecture
     if architecture is not None and architecture.assumed:
-        doubts.append(
-            finding(
-                Rule.MODEL_TYPE_ASSUMED,
-                Field.MODEL,
-                model=request.model.name,
-                model_type=architecture.model_type,
-            )
-        )
+        doubts += _unread_of(request.model.name, architecture)
     if not request.model.certain:
         doubts.append(finding(Rule.UNSURE_REVISION, Field.URI, model=request.model.name))
     if planned.idle:
@@ -203,6 +197,19 @@ def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
             )
         )
     return tuple(doubts)
+
+
+def _unread_of(name: str, architecture: Architecture) -> list[Finding]:
+    """What of a model is not known: how its weights are stored, or else its type."""
+    quantization, found = architecture.quantization, []
+    if quantization is not None and quantization.unread:
+        count = len(quantization.unread)
+        found.append(finding(Rule.RULES_UNREAD, Field.MODEL, model=name, count=count))
+    if quantization is not None and (
+        quantization.unsized or not (quantization.default or quantization.special)
+    ):
+        found.append(finding(Rule.WEIGHTS_UNSIZED, Field.MODEL, model=name))
+    return found or [finding(Rule.MODEL_TYPE_ASSUMED, Field.MODEL, model=name)]
 
 
 def _nowhere(matter: Matter, planned: Choice) -> Verdict:

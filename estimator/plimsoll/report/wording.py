@@ -133,8 +133,16 @@ SENTENCES: Final[dict[Rule, str]] = {
         "{accelerator}: its memory is the nominal figure, not one seen on a node"
     ),
     Rule.MODEL_TYPE_ASSUMED: (
-        "{model}: its model type {shown.model_type} is not known in all its parts; "
+        "{model}: its model type is not known in all its parts; "
         "it is estimated like the models that it resembles"
+    ),
+    Rule.WEIGHTS_UNSIZED: (
+        "{model}: its config quantizes weights by a method or with bits that are not known here; "
+        "they count as unquantized"
+    ),
+    Rule.RULES_UNREAD: (
+        "{model}: {count} of the rules by which its config names quantized weights cannot be read "
+        "here; nothing of them is believed"
     ),
     Rule.IDLE_GPUS: (
         "{path}: {idle} of {asked} GPUs would be idle: the engine can split this model over {gpus}"

@@ -137,8 +137,8 @@ def plan_undecided(identity: Identity, error: NotDecided, now: datetime) -> Stat
     """What to write if deciding took too much: what was found of this very spec stays."""
     generation, previous = identity.generation, identity.previous
     said = (
-        f"{error}; it is tried again when this object or its model's ConfigMap changes: "
-        "make the spec, or the config in that ConfigMap, simpler"
+        f"{error}; it is tried again when this object or its model's ConfigMap changes, and every "
+        "now and then: make the spec, or the config in that ConfigMap, simpler"
     )
     conditions = [PlannedCondition(kind, status, "NotDecided", said) for kind, status in _SET_ASIDE]
     kept = previous if previous.get("observedGeneration") == generation else {}

@@ -10,8 +10,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, OncePerCause
 from plimsoll_operator.cluster.documents import ABSENT
@@ -37,11 +38,27 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RETRY_SET_ASIDE: Final = 600.0
+"""Seconds after which what was set aside is tried again, longer with each time: perhaps it was the
+machine that stood still, and not the object that took long."""
+LONGEST_RETRY: Final = 6 * 3600.0
+
 Decide = Callable[["Inventory", Job, str], Awaitable[Planned]]
 """From what is known of the nodes, a job and its namespace to what to write.
 
 Raises `NotDecided` if that would take too long.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Something that was not decided. state: what it was; due: when it is tried again, by the
+    clock of the loop; wait: the seconds from when it was set aside to then.
+    """
+
+    state: tuple[str, int, int]
+    due: float
+    wait: float
 
 
 class Reconciler:
@@ -57,7 +74,7 @@ class Reconciler:
         decide: Decide,
     ) -> None:
         self._decide = decide
-        self._set_aside: dict[Name, tuple[str, int, int]] = {}
+        self._set_aside: dict[Name, SetAside] = {}
         self._client, self._cache = client, cache
         self._known = known
         self._queue, self._metrics = queue, metrics
@@ -128,7 +145,10 @@ class Reconciler:
         if identity is None:
             return "deleting"
         state = (identity.uid, identity.generation, document.version)
-        if self._set_aside.get(name) == state:
+        before, clock = self._set_aside.get(name), asyncio.get_running_loop().time()
+        again = before is not None and before.state == state
+        if before is not None and again and clock < before.due:
+            self._queue.add_later(name, before.due - clock)
             return "set-aside"
         version, now = entry.version, datetime.now(UTC)
         try:
@@ -139,9 +159,14 @@ class Reconciler:
             if error.cause is Cause.BUSY:
                 self._queue.failed(name)
                 return "busy"
-            log.warning("%s/%s is set aside: %s", *name, error)
+            if not again:
+                log.warning("%s/%s is set aside: %s", *name, error)
             await self._write(version, identity, plan_undecided(identity, error, now))
-            self._set_aside[name] = state
+            wait = RETRY_SET_ASIDE
+            if before is not None and again:
+                wait = min(2 * before.wait, LONGEST_RETRY)
+            self._set_aside[name] = SetAside(state, clock + wait, wait)
+            self._queue.add_later(name, wait)
             self._metrics.undecided(*name)
             return "not-decided"
         except Exception as fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Capacity, Decision, Reason
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, TermName, Workload
 from plimsoll.inventory.nodes import read_nodes
+from plimsoll.models.catalogue import load
 from plimsoll.models.resolve import resolve
 from plimsoll.report import messages
 from plimsoll.report.nodes import nodes_message, placement_reason
@@ -144,6 +146,27 @@ def test_advice_names_the_uri_of_another_checkpoint_if_the_catalogue_has_one() -
     found = decide(asking(LLAMA, length=8192, allowed=("nvidia-a100-80gb",), gpus_per_replica=1))
     uri = "spec.model.uri: hf://RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16"
     assert uri in [changes_in(alternative) for alternative in found.alternatives]
+
+
+@pytest.mark.parametrize(
+    ("quantization", "words"),
+    [
+        ({"quant_method": "magic"}, "by a method or with bits that are not known here"),
+        ({"quant_method": "gptq", "bits": 1}, "by a method or with bits that are not known here"),
+        (
+            {"quant_method": "fp8", "ignored_layers": ["re:(?!a)b"]},
+            "1 of the rules by which its config names quantized weights cannot be read here",
+        ),
+    ],
+)
+def test_what_of_a_config_was_not_read_is_said(quantization: dict[str, Any], words: str) -> None:
+    entry = load().find(LLAMA)
+    assert entry is not None
+    config = json.dumps({**entry.config, "quantization_config": quantization})
+    model = resolve(document=config, origin="x")
+    said = " ".join(warnings_in(decide(replace(asking(LLAMA), model=model))))
+    assert words in said
+    assert "model type" not in said
 
 
 def test_a_revision_that_would_fit_if_it_is_as_described_is_let_in_with_a_warning() -> None:

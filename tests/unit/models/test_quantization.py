@@ -273,6 +273,8 @@ def test_deepseek_v4_keeps_its_experts_in_4_bits_and_the_rest_in_fp8() -> None:
 def test_a_method_that_nobody_here_can_size_counts_as_unquantized_and_is_marked() -> None:
     a = quantized({"quant_method": "brand-new"})
     assert a.assumed
+    assert a.quantization is not None
+    assert a.quantization.method == "another method"  # a word of the config is not repeated
     assert stored_bytes(a) == 2 * a.parameters
 
 

@@ -19,7 +19,7 @@ from plimsoll.workloads.llmdeployment import NoDocuments, request
 from plimsoll.workloads.spec import LLMDeploymentSpec, ModelSpec
 from plimsoll_operator.api import generate
 from plimsoll_operator.api.crd import crd, schema
-from plimsoll_operator.api.policy import checkpoints, floor_policy, mebibytes
+from plimsoll_operator.api.policy import checkpoints, floor_policy, mebibytes, shrinking_flags
 from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
 
@@ -191,6 +191,15 @@ def test_the_floor_refuses_nothing_that_the_decision_lets_in() -> None:
         verdict = decide(request({"metadata": {}, "spec": spec}, NoDocuments()))
         assert verdict.decision is Decision.DENY, (entry.id, gpus)
     assert tried > 20
+
+
+def test_the_floor_passes_flags_that_may_make_weights_smaller_and_few_others() -> None:
+    shrinking = shrinking_flags()
+
+    for flag in ("--quantization", "-q", "--hf-overrides", "-tp", "--cpu-offload-gb", "--tp-size"):
+        assert flag in shrinking
+    for flag in ("--seed", "--max-model-len", "--optimization-level", "-O", "--rope-theta"):
+        assert flag not in shrinking
 
 
 def test_the_floor_knows_no_less_memory_than_a_gpu_has() -> None:

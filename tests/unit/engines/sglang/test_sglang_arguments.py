@@ -108,6 +108,11 @@ def test_harmless_flags_are_passed_on_and_unknown_ones_warned_about() -> None:
     assert len(warnings_in(found)) == 1
 
 
+def test_a_file_of_settings_may_say_anything() -> None:
+    found = read("--config=/etc/sglang.yaml")
+    assert found.settings.unread == found.settings.shrinking == ("--config=/etc/sglang.yaml",)
+
+
 @pytest.mark.parametrize(
     ("args", "settings", "typed", "words"),
     [
