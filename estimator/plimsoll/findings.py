@@ -42,6 +42,8 @@ class Rule(StrEnum):
     # and what it doubts
     TENSOR_BEYOND_USUAL_NODE = "tensor-beyond-usual-node"
     UNREAD_FLAGS = "unread-flags"
+    HOST_MEMORY = "host-memory"
+    TOO_LITTLE_HOST_MEMORY = "too-little-host-memory"
     NOMINAL_MEMORY = "nominal-memory"
     MODEL_TYPE_ASSUMED = "model-type-assumed"
     IDLE_GPUS = "idle-gpus"
@@ -79,8 +81,12 @@ class Rule(StrEnum):
     CONTEXT_BEYOND_MODEL = "context-beyond-model"
     CONTEXT_BEYOND_FIXED_MODEL = "context-beyond-fixed-model"
     BATCH_BELOW_SEQUENCES = "batch-below-sequences"
+    SEQUENCES_BEYOND_BATCH = "sequences-beyond-batch"
     BATCH_BELOW_CONTEXT = "batch-below-context"
     BATCH_IS_NO_MULTIPLE_OF_PAGES = "batch-is-no-multiple-of-pages"
+    UNKNOWN_QUANTIZATION = "unknown-quantization"
+    QUANTIZATION_NOT_WHILE_LOADING = "quantization-not-while-loading"
+    QUANTIZATION_OF_CHECKPOINT_ALONE = "quantization-of-checkpoint-alone"
     LORA_RANK = "lora-rank"
     DRAFT_WITHOUT_TOKENS = "draft-without-tokens"
     CONTEXT_SPLIT_DOES_NOT_DIVIDE = "context-split-does-not-divide"
@@ -119,6 +125,7 @@ class Rule(StrEnum):
     NO_SUCH_FIELD = "no-such-field"
 
     # what a command line says wrong
+    ANOTHER_MODEL = "another-model"
     TWO_ARGUMENTS_IN_ONE = "two-arguments-in-one"
     FLAG_WITHOUT_VALUE = "flag-without-value"
     FLAG_UNREADABLE = "flag-unreadable"

@@ -91,7 +91,7 @@ _PLACES: Final[tuple[tuple[str, str, Callable[[Manifest], bool]], ...]] = (
     ("base/crd.yaml", "no-webhook", lambda o: o["kind"] == "CustomResourceDefinition"),
     ("base/floor.yaml", "no-webhook", lambda o: "AdmissionPolicy" in o["kind"]),
     ("base/rbac.yaml", "no-webhook", _rights),
-    ("base/controller.yaml", "no-webhook", lambda o: o["kind"] == "Deployment"),
+    ("base/controller.yaml", "no-webhook", lambda o: o["kind"] in ("Deployment", "NetworkPolicy")),
     ("components/webhook/rbac.yaml", "default",
      lambda o: _rights(o) and _component(o) == "webhook"),
     ("components/webhook/webhook.yaml", "default",

@@ -118,11 +118,22 @@ class OperatorProcess:
         """The end of what it wrote."""
         return self.process.tail(lines)
 
+    def processes(self) -> list[int]:
+        """Itself and what it has started."""
+        found = [self.process.pid]
+        for process in found:
+            started = Path(f"/proc/{process}/task/{process}/children").read_text()
+            found += map(int, started.split())
+        return found
+
     def memory(self) -> int:
-        """Bytes of it in memory now."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) << 10
+        """Bytes of all its processes in memory now; what they share counts once."""
+        total = 0
+        for process in self.processes():
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+            line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+            total += int(line.split()[1]) << 10
+        return total
 
 
 @contextlib.contextmanager

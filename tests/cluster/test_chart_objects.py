@@ -69,13 +69,14 @@ MATRIX: dict[str, Mapping[str, Any]] = {
         "imagePullSecrets": [{"name": "registry"}],
         "image": {"digest": "sha256:" + "0" * 64},
         "networkPolicy": {
-            "enabled": True, "apiServerCidrs": ["10.0.0.1/32"], "apiServerPorts": [6443],
+            "egress": True, "apiServerCidrs": ["10.0.0.1/32"], "apiServerPorts": [6443],
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         "metrics": MONITORING,
         "controller": {"replicas": 2, "podAnnotations": {"a": "b"}, "extraArgs": ["--workers=4"],
                        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]},
         "webhook": {
             "replicas": 3, "hostNetwork": True, "port": 10250,
+            "clientCA": {"configMap": "api-server-ca"},
             "podDisruptionBudget": {"minAvailable": None, "maxUnavailable": "50%"},
             "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists",
                              "effect": "NoSchedule"}],

@@ -29,7 +29,7 @@ GIVEN = {"tls": {"mode": "secret", "secret": {"name": "mine", "caBundle": CA}}}
 
 
 def test_the_network_policy_lets_in_reviews_and_metrics_and_out_only_what_is_needed() -> None:
-    given = {"enabled": True, "apiServerCidrs": ["10.0.0.1/32"], "apiServerPorts": [6443]}
+    given = {"egress": True, "apiServerCidrs": ["10.0.0.1/32"], "apiServerPorts": [6443]}
     policies = find(render({"networkPolicy": given}), "NetworkPolicy")
     ports = {}
     for policy in policies:
@@ -42,6 +42,38 @@ def test_the_network_policy_lets_in_reviews_and_metrics_and_out_only_what_is_nee
         ]
         assert spec["egress"][-1]["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
     assert ports == {"webhook": [{9443, 8080}, {53, 6443}], "controller": [{8080}, {53, 6443}]}
+
+
+def test_by_default_nothing_comes_in_but_reviews_and_metrics() -> None:
+    api_server = [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+    for values, peers in (({}, None), ({"networkPolicy": {"webhookFrom": api_server}}, api_server)):
+        policies = find(render(values), "NetworkPolicy")
+        assert [policy["spec"]["policyTypes"] for policy in policies] == [["Ingress"]] * 2
+        (rule,) = [
+            rule
+            for policy in policies
+            for rule in policy["spec"]["ingress"]
+            if rule["ports"][0]["port"] == 9443
+        ]
+        assert rule.get("from") == peers
+    assert find(render({"networkPolicy": {"enabled": False}}), "NetworkPolicy") == []
+
+
+def test_the_authorities_of_clients_are_mounted_and_asked_for_if_they_are_named() -> None:
+    given = {"webhook": {"clientCA": {"configMap": "api-server-ca", "key": "authority.crt"}}}
+    for values, wanted in ((given, 1), ({}, 0)):
+        pod = one(render(values), "Deployment", "plimsoll-webhook")["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        asked = [
+            variable["value"]
+            for variable in container["env"]
+            if variable["name"] == "PLIMSOLL_CLIENT_CA_FILE"
+        ]
+        assert asked == ["/client-ca/authority.crt"] * wanted
+        mounts = [m["mountPath"] for m in container["volumeMounts"] if m["name"] == "client-ca"]
+        assert mounts == ["/client-ca"] * wanted
+        volumes = [v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "client-ca"]
+        assert volumes == ["api-server-ca"] * wanted
 
 
 def test_the_registration_is_the_one_that_tests_and_dev_use() -> None:

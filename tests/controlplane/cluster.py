@@ -46,6 +46,7 @@ class ControlPlane(Cluster):
     kubernetes: the set of programs, a folder under go/; keep: leave its working folder there
     when it is closed (so does PLIMSOLL_KEEP=1).
     authority: issues its certificates, and those of webhooks that it is to call.
+    apiserver_flags: what the API server is started with beside our own flags.
     """
 
     def __init__(self, *, kubernetes: str = KUBERNETES, keep: bool = False) -> None:
@@ -54,6 +55,7 @@ class ControlPlane(Cluster):
         atexit.register(self.close)
         super().__init__(folder / "admin.kubeconfig", self._programs["kubectl"], folder)
         self.authority = Authority()
+        self.apiserver_flags: Sequence[str] = ()
         self._keep = keep or os.environ.get("PLIMSOLL_KEEP") == "1"
         self._etcd: Process | None = None
         self._apiserver: Process | None = None
@@ -181,6 +183,7 @@ class ControlPlane(Cluster):
             "--max-requests-inflight=0",
             "--max-mutating-requests-inflight=0",
             "--enable-priority-and-fairness=false",
+            *self.apiserver_flags,
         ]
         return self._launch("kube-apiserver", flags)
 

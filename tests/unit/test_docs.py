@@ -318,6 +318,16 @@ def test_supported_kubernetes_is_stated_alike_and_is_what_the_matrix_builds() ->
     assert f"Kubernetes {oldest} or newer" in (ROOT / "docs/cluster.md").read_text()
 
 
+def test_the_threat_model_names_tests_and_targets_that_there_are() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    files = [*(ROOT / "tests").rglob("test_*.py"), ROOT / "tests/fuzz/reviews.py"]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    named_there = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named_there) > 20
+    assert {name for name in named_there if not re.search(rf"def {name}\b", code)} == set()
+    assert {t for t in re.findall(r"TARGET=(\w+)", text) if f'Target("{t}"' not in code} == set()
+
+
 def test_documents_name_every_guide_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     guides = {path.name for path in (ROOT / "docs").glob("*.md")}

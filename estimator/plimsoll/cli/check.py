@@ -157,9 +157,8 @@ def _check(
     manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
 ) -> Checked:
     from plimsoll.decision.decide import decide
-    from plimsoll.workloads.llmdeployment import request
 
-    asked = request(manifest.obj, manifests)
+    asked = manifest.kind.request(manifest.obj, manifests)
     namespace = asked.name.partition("/")[0]
     return manifest, asked, decide(asked, inventory, _policy(namespace, manifests, default))
 

@@ -1,15 +1,11 @@
-"""What is wrong with a request before any memory is counted: sizes and contradictions.
-
-It must not repeat what an engine or the table of accelerators checks, and it must not stop at the
-first thing that is wrong.
-"""
+"""What is wrong with a request before any memory is counted: sizes and contradictions."""
 
 from __future__ import annotations
 
 from math import prod
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.splits import splits
+from plimsoll.decision.splits import MOST_GPUS, splits
 from plimsoll.findings import Rule, finding, path_of
 from plimsoll.paths import Field
 from plimsoll.units import MAX_BYTES, MAX_COUNT, MAX_PARAMETERS, ceil_div
@@ -26,7 +22,6 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 MOST_PARALLEL: Final = 1024
-MOST_GPUS: Final = 4096
 
 ACROSS_NODES: Final = frozenset({"nvidia-gb200", "nvidia-gb300"})
 """Accelerators whose tensor groups may span nodes: one NVLink domain is a whole rack."""
@@ -140,7 +135,7 @@ def beyond_node(
 ) -> tuple[list[Finding], list[Finding]]:
     """A tensor group that is larger than a node: (problems, warnings).
 
-    Certain only where the accelerators are slices, or where the inventory has nodes of every
+    Certain only if the accelerators are slices, or if the inventory has nodes of every
     accelerator allowed and all of them are smaller; the table's node sizes are only the usual.
     """
     tensor = request.wanted.split.tensor
@@ -166,7 +161,7 @@ def beyond_node(
 
 
 def _largest(inventory: Inventory, name: str) -> int:
-    """GPUs of the largest node with that accelerator, 0 where there is none."""
+    """GPUs of the largest node with that accelerator, 0 if there is none."""
     pools = [p for p in inventory.pools if p.accelerator.name == name]
     return max((1 if p.accelerator.mig_of else p.gpus_per_node for p in pools), default=0)
 

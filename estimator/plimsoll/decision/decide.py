@@ -25,9 +25,10 @@ from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
 from plimsoll.decision.search import Choice, choose
-from plimsoll.decision.splits import asked
+from plimsoll.decision.splits import MOST_GPUS, asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
+from plimsoll.engines.base import TermName
 from plimsoll.findings import Rule, finding
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.paths import Field
@@ -134,7 +135,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     accelerator = trial.candidate.accelerator
     found = replace(
         _verdict(matter, Decision.ALLOW, Reason.ENOUGH_MEMORY),
-        warnings=_doubts(matter.request, trial, planned),
+        warnings=_doubts(case, trial, planned),
         estimate=trial.estimate,
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
@@ -152,7 +153,8 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     found = replace(found, alternatives=alternatives)
     if planned.within is not None:
         return replace(found, decision=Decision.WARN, reason=Reason.WITHIN_ERROR)
-    if matter.request.engine.unread:
+    settings = matter.request.engine
+    if settings.unread and (settings.shrinking or not _weights_exceed(trial)):
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
     if not all(c.accelerator.certain for c in matter.table):
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
@@ -161,9 +163,18 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
 
-def _doubts(request: Request, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
+def _weights_exceed(trial: Trial) -> bool:
+    """Whether the weights alone are surely more than a GPU has, whatever else is set."""
+    return trial.estimate.terms[TermName.WEIGHTS].low > trial.estimate.physical
+
+
+def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
+    request, pool = case.request, trial.candidate.pool
     doubts: list[Finding] = []
+    host_memory = case.host_memory(trial)
+    if host_memory and not (pool and pool.memory):
+        doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:
         doubts.append(finding(Rule.UNREAD_FLAGS, Field.EXTRA_ARGS, flags=flags))
@@ -225,7 +236,7 @@ def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
 
 
 def _by_size(matter: Matter) -> Verdict:
-    """The decision on a model of which the size is known, or only the name."""
+    """The decision on a model whose size is known, or only its name."""
     request = matter.request
     pools, table = (
         by_size.by_size(request.model, request.wanted, c) for c in (matter.pools, matter.table)
@@ -237,7 +248,7 @@ def _by_size(matter: Matter) -> Verdict:
     if sized is None:
         return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,))
     accelerator = sized.seat.candidate.accelerator
-    holds = not sized.short_by and not sized.over
+    holds = not sized.short_by and not sized.over and sized.seat.gpus <= MOST_GPUS
     seat = sized.seat if holds else None
     why = Why(Because.RULE_OF_THUMB)
     found = replace(

@@ -43,6 +43,7 @@ def request_hash(
     facts = (
         _plain(request),
         (model.digest or model.name, model.parameters, model.bits),
+        *(() if model.certain else ("not certain",)),
         engine.constants_digest(request.engine.version) if engine else "",
         knowledge.digest,
         policy.mode.value,

@@ -195,7 +195,8 @@ class EngineSettings:
     Lengths are tokens, memory is bytes. `quantization` is applied at load time.
     utilization: the share of physical memory that the engine may take.
     unread: flags in extraArgs that touch memory and that the model does not read: a denial
-        becomes a warning that names them.
+        becomes a warning that names them, unless the weights alone exceed the GPU.
+    shrinking: those of them with which weights may be smaller, so that it becomes one all the same.
     flags: flags in extraArgs that change nothing about memory, passed on as they are.
     lora, speculative: adapters and a draft model; None where there are none.
     cpu_offload: bytes of weights per GPU that are held in host memory instead.
@@ -216,6 +217,7 @@ class EngineSettings:
     enforce_eager: bool | None = None
     block_size: int | None = None
     unread: tuple[str, ...] = ()
+    shrinking: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     options: Options = NO_OPTIONS
     lora: Lora | None = None
@@ -308,7 +310,7 @@ class Estimate:
 class Engine(Protocol):
     """One engine's memory model and command line.
 
-    name, title: as ``spec.engine.name`` and as people write it. narrow_cache: the KV cache dtype
+    name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty where there is none to offer.
     """

@@ -6,8 +6,11 @@ A table says which abilities the engine's own parser has, and of every flag what
     options    sets an option that only this engine has: flag -> [option, kind]
     memory     touches memory and is not modelled: goes to `EngineSettings.unread`, by shape
     harmless   is passed on, by shape
+    model      names a model, which is the request's to say: a problem
     aliases    other names; written_as: the name under which a flag is written
-    harmless_values   values with which a flag of memory touches none
+    harmless_values      values with which a flag of memory touches none
+    can_shrink_weights   flags of memory with which weights may be smaller than estimated: with
+                         these values, or with any if none are named
 
 What is in no table is passed on with a warning.
 """
@@ -35,9 +38,8 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Estimate
     from plimsoll.findings import Fact
 
-_TWO_IN_ONE: Final = re.compile(r"--?[A-Za-z][\w.-]*\s")
+_TWO_IN_ONE: Final = re.compile(r"--?[A-Za-z][\w.-]*(?:\s|=\S*\s+--?[A-Za-z])")
 _INVERSE: Final = (("--no-", "--"), ("--disable-", "--enable-"), ("--enable-", "--disable-"))
-_SHORTEST_PREFIX: Final = 5
 
 
 class Ability(StrEnum):
@@ -70,6 +72,7 @@ class Role(StrEnum):
     OPTION = "option"
     MEMORY = "memory"
     HARMLESS = "harmless"
+    MODEL = "model"
     UNKNOWN = "unknown"
 
 
@@ -129,6 +132,7 @@ class Grammar:
     abilities: frozenset[Ability]
     written_as: Mapping[str, str]
     harmless_values: Mapping[str, Sequence[str]]
+    can_shrink_weights: Mapping[str, Sequence[str]]
     attached: tuple[str, ...]
 
     def find(self, name: str) -> tuple[Flag, bool]:
@@ -143,7 +147,7 @@ class Grammar:
             inverse = self.flags.get(_inverse(name))
             if inverse is not None and inverse.shape is Shape.SWITCH:
                 return inverse, False
-        if Ability.PREFIXES in self.abilities and len(name) >= _SHORTEST_PREFIX:
+        if Ability.PREFIXES in self.abilities and name.strip("-"):
             begun = {flag for flag in (*self.flags, *self.aliases) if flag.startswith(name)}
             begun = {self.aliases.get(flag, flag) for flag in begun}
             if len(begun) == 1:
@@ -156,6 +160,9 @@ class Grammar:
         while at < len(args):
             token, start = args[at], at
             at += 1
+            if token == "--":
+                yield from enumerate(args[start:], start)
+                return
             if not is_flag(token):
                 yield start, token
                 continue
@@ -283,6 +290,7 @@ def grammar(title: str, file: Path) -> Grammar:
     for role in (Role.MEMORY, Role.HARMLESS):
         for shape, names in data[role].items():
             flags |= {name: Flag(name, role, Shape(shape)) for name in names}
+    flags |= {name: Flag(name, Role.MODEL, Shape.VALUE) for name in data["model"]}
     return Grammar(
         title,
         flags,
@@ -290,6 +298,7 @@ def grammar(title: str, file: Path) -> Grammar:
         frozenset(map(Ability, data["abilities"])),
         data["written_as"],
         data["harmless_values"],
+        data["can_shrink_weights"],
         tuple(data["attached"]),
     )
 
@@ -322,6 +331,7 @@ def read(
     command = Command(settings, asked, {}, {}, [], [])
     said: dict[str, Any] = {}
     unread, flags = list(settings.unread), list(settings.flags)
+    shrinking = list(settings.shrinking)
     for use in grammar.uses(args):
         if isinstance(use, tuple):
             index, text = use
@@ -338,10 +348,21 @@ def read(
                 _take_field(grammar, use, typed, said, command)
         elif use.flag.role is Role.OPTION:
             _take_option(grammar, use, command)
+        elif use.flag.role is Role.MODEL:
+            command.problems.append(use.finding(Rule.ANOTHER_MODEL, " ".join(use.written)))
         elif _may_be_passed_on(grammar, use, command):
-            (unread if _touches_memory(grammar, use) else flags).append(_text(grammar, use))
+            text = _text(grammar, use)
+            (unread if _touches_memory(grammar, use) else flags).append(text)
+            if _can_shrink_weights(grammar, use):
+                shrinking.append(text)
     split = {name: said.pop(name, typed[name]) for name in asdict(asked)}
-    settings = replace(settings, **said, unread=tuple(unread), flags=tuple(flags))
+    settings = replace(
+        settings,
+        **said,
+        unread=tuple(unread),
+        shrinking=tuple(shrinking),
+        flags=tuple(flags),
+    )
     return replace(command, settings=settings, split=AskedSplit(**split))
 
 
@@ -403,6 +424,10 @@ def _may_be_passed_on(grammar: Grammar, use: Use, command: Command) -> bool:
     if flag.shape in (Shape.VALUE, Shape.MANY) and use.on and not use.values:
         command.problems.append(use.finding(Rule.FLAG_WITHOUT_VALUE, written))
         return False
+    if flag.shape is Shape.SWITCH and use.values:
+        problem = Unreadable(use.values[0], "a switch without a value")
+        command.problems.append(_unreadable(use, problem))
+        return False
     if flag.role is not Role.UNKNOWN:
         return True
     if Ability.EQUALS not in grammar.abilities and "=" in flag.name:
@@ -417,6 +442,11 @@ def _may_be_passed_on(grammar: Grammar, use: Use, command: Command) -> bool:
 def _touches_memory(grammar: Grammar, use: Use) -> bool:
     harmless = grammar.harmless_values.get(use.flag.name, ())
     return use.flag.role is Role.MEMORY and not (use.values and use.values[0] in harmless)
+
+
+def _can_shrink_weights(grammar: Grammar, use: Use) -> bool:
+    values = grammar.can_shrink_weights.get(use.flag.name)
+    return values is not None and (not values or not set(values).isdisjoint(use.values))
 
 
 def _text(grammar: Grammar, use: Use) -> str:

@@ -32,7 +32,7 @@ _WHERE: Final = {
     "generic": ("generic", "Generic"),
 }
 NAMES: Final = tuple(_WHERE)
-"""The engines whose memory model is there, as ``spec.engine.name`` names them."""
+"""The engines whose memory model is there, as a request names them."""
 
 
 @lru_cache(maxsize=len(NAMES))

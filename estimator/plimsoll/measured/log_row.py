@@ -174,7 +174,7 @@ def _memory_args(start_up: StartUp) -> Iterator[tuple[str, object]]:
         from plimsoll.engines.sglang.arguments import GRAMMAR as grammar
     for name, value in start_up.args.items():
         flag, _ = grammar.find("--" + name.replace("_", "-"))
-        touches = flag.role not in (Role.HARMLESS, Role.UNKNOWN)
+        touches = flag.role not in (Role.HARMLESS, Role.MODEL, Role.UNKNOWN)
         if start_up.engine != "vllm":
             feature = name in _SGLANG_FEATURES and value not in _SGLANG_OFF
             switch = value is True and flag.role is Role.MEMORY and flag.shape is Shape.SWITCH

@@ -64,6 +64,10 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "a node has at most {most} x {accelerator}",
         "set {most} or less and spread over nodes with {end_of.pipeline}",
     ),
+    Rule.TOO_LITTLE_HOST_MEMORY: (
+        "its nodes have {has:down} of host memory, {name_of.cpu_offload} takes {memory:up}",
+        "lower it",
+    ),
     Rule.UNKNOWN_ENGINE: ("unknown engine", "use {engines:or}"),
     Rule.UNKNOWN_ACCELERATOR: (
         "unknown accelerator",
@@ -113,6 +117,9 @@ SENTENCES: Final[dict[Rule, str]] = {
     Rule.TENSOR_BEYOND_USUAL_NODE: (
         "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
         "set {most} or less and spread over nodes with {end_of.pipeline}"
+    ),
+    Rule.HOST_MEMORY: (
+        "{path}: takes {memory:up} of host memory on every node, which is not known to be there"
     ),
     Rule.UNREAD_FLAGS: (
         "{name_of.extra_args} {flags}: touches memory in a way that is not estimated"

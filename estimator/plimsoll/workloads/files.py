@@ -1,6 +1,6 @@
 """Manifests from files, folders and standard input: every document of every file, or why not.
 
-It must not interpret an object beyond its kind, and no file may make it crash, hang or eat memory.
+No file may make it crash, hang or eat memory.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import API_VERSION, GROUP, KIND, POLICY_LABEL
 from plimsoll.errors import Problem, clean, shown
+from plimsoll.workloads import kinds
 from plimsoll.workloads.llmdeployment import Missing, pick
 from plimsoll.workloads.yaml_text import NotYaml, documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from plimsoll.workloads.kinds import Kind
 
 MAX_FILE: Final = 8 << 20
 """Bytes of one file, or of standard input, that are read."""
@@ -36,15 +39,16 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One LLMDeployment. file: where it is from; line: of its document in there, from 1.
+    """One object of a kind that is read. file: where it is from; line: of its document, from 1.
 
-    document: the how-many-th of that file it is, from 1.
+    document: its number in that file, from 1.
     """
 
     file: str
     line: int
     document: int
     obj: Mapping[str, Any]
+    kind: Kind
 
 
 @dataclass
@@ -53,8 +57,8 @@ class Manifests:
 
     problems: what could not be read; path is the file and line. others: objects of other kinds.
     config_maps: data by (namespace, name); modes: policy labels by namespace. full: whether there
-    were more than `MAX_OBJECTS`, of which the rest is not looked at. standard_input: what was read
-    from there, as nobody can read it twice.
+    were more than `MAX_OBJECTS`, the rest is not looked at. standard_input: what was read from
+    there, as nobody can read it twice.
     """
 
     deployments: list[Manifest] = field(default_factory=list)
@@ -220,8 +224,9 @@ def _take(document: Any, where: str, line: int, index: int, found: Manifests) ->
             )
         )
         return
-    if kind == KIND and version == API_VERSION:
-        found.deployments.append(Manifest(where, line, index, _as_json(document)))
+    known = kinds.find(version, kind)
+    if known is not None:
+        found.deployments.append(Manifest(where, line, index, _as_json(document), known))
     elif kind == KIND or version.partition("/")[0] == GROUP:
         found.problems.append(
             Problem(
@@ -288,7 +293,12 @@ def _name(key: Any) -> Any:
 
 def _kind_of(document: object) -> str:
     names = {
-        list: "a list", dict: "a mapping", str: "a string", int: "a number", float: "a number",
-        bool: "a flag", type(None): "nothing",
-    }  # fmt: skip
+        list: "a list",
+        dict: "a mapping",
+        str: "a string",
+        int: "a number",
+        float: "a number",
+        bool: "a flag",
+        type(None): "nothing",
+    }
     return names.get(type(document), type(document).__name__)

@@ -10,6 +10,8 @@ It must not read a clock, a cache or the cluster, and it must not write: it is a
     Stalled            only if Ready is False: nothing changes until somebody changes something
     Reconciling        only after an error of our own, which is tried again
 
+An object that could not be decided within its budget has NotDecided as reason of each.
+
 A status reads as kstatus does: Ready=True is Current, Stalled=True is Failed, Reconciling=True
 and an older observedGeneration are InProgress.
 """
@@ -28,6 +30,7 @@ from plimsoll.report import messages
 from plimsoll.report.nodes import nodes_message
 from plimsoll.report.wording import problems_of
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
+from plimsoll_operator.deciding.errors import Fault, NotDecided
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,8 +101,9 @@ def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> S
 def plan_after_error(identity: Identity, error: Exception, now: datetime) -> StatusPlan:
     """What to write if deciding failed by a fault of ours: what was found before stays."""
     generation, previous = identity.generation, identity.previous
+    kind = error.kind if isinstance(error, Fault) else type(error).__name__
     said = shortened(
-        f"Plimsoll failed on this object ({type(error).__name__}) and tries again; "
+        f"Plimsoll failed on this object ({kind}) and tries again; "
         "the controller's log has the details"
     )
     kept = [
@@ -118,6 +122,32 @@ def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Sta
         "observedGeneration": generation,
     }
     return StatusPlan(merge_patch(previous, status))
+
+
+_SET_ASIDE: Final = (
+    ("Ready", "False"),
+    ("ModelResolved", "Unknown"),
+    ("Fits", "Unknown"),
+    ("CapacityAvailable", "Unknown"),
+    ("Stalled", "True"),
+)
+
+
+def plan_undecided(identity: Identity, error: NotDecided, now: datetime) -> StatusPlan:
+    """What to write if deciding took too much: what was found of this very spec stays."""
+    generation, previous = identity.generation, identity.previous
+    said = (
+        f"{error}; it is tried again when this object or its model's ConfigMap changes: "
+        "make the spec, or the config in that ConfigMap, simpler"
+    )
+    conditions = [Condition(kind, status, "NotDecided", said) for kind, status in _SET_ASIDE]
+    kept = previous if previous.get("observedGeneration") == generation else {}
+    status = {
+        **kept,
+        "conditions": _timed(conditions, previous, generation, now),
+        "observedGeneration": generation,
+    }
+    return StatusPlan(merge_patch(previous, status), tuple(_events(conditions, status, previous)))
 
 
 def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:

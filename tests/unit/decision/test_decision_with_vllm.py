@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,9 +18,13 @@ from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative,
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.models.resolve import resolve
 from plimsoll.report import messages
-from plimsoll.report.nodes import placement_reason
+from plimsoll.report.nodes import nodes_message, placement_reason
+from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import PLACES
 from worded import changes_in, problems_in, warnings_in
+
+if TYPE_CHECKING:
+    from plimsoll.inventory.pools import Inventory
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
@@ -152,6 +156,41 @@ def test_a_revision_that_would_fit_if_it_is_as_described_is_let_in_with_a_warnin
     )
     assert "if the model is as it is described" in messages.fits_message(of, found)
     assert "within the estimate's error" not in " ".join(messages.warning(of, found))
+
+
+OFFLOADING = EngineSettings(max_model_len=8192, cpu_offload=200 * GIB)
+
+
+def hosts(memory: str) -> Inventory:
+    """One node with eight H100 that says so much of its own memory; nothing if that is empty."""
+    node = gpu_node("h", "h100-80gb")
+    node["status"]["allocatable"] = {**node["status"]["allocatable"], "memory": memory}
+    return read_nodes([node])
+
+
+def offloading() -> Request:
+    of = asking(LLAMA, allowed=("nvidia-h100-80gb",), gpus_per_replica=1)
+    return replace(of, engine=OFFLOADING)
+
+
+def test_weights_in_host_memory_are_told_of_unless_the_nodes_say_that_they_have_it() -> None:
+    told = [text for text in warnings_in(decide(offloading(), hosts(""))) if "host memory" in text]
+    assert told == [
+        "spec.engine.cpuOffload: takes 134571Mi of host memory on every node, "
+        "which is not known to be there"
+    ]
+    enough = decide(offloading(), hosts("2000Gi"))
+    assert enough.capacity is Capacity.AVAILABLE
+    assert [text for text in warnings_in(enough) if "host memory" in text] == []
+
+
+def test_a_node_without_that_host_memory_is_not_used_and_never_the_reason_of_a_refusal() -> None:
+    small = decide(offloading(), hosts("64Gi"))
+    assert small.decision is decide(offloading()).decision is Decision.ALLOW
+    assert small.capacity is Capacity.NO_NODES
+    assert "its nodes have 65536Mi of host memory, cpuOffload takes 134571Mi" in nodes_message(
+        small
+    )
 
 
 def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> None:

@@ -20,6 +20,7 @@ from decision_builders import (
     SMALL,
     VAGUE,
     PlainEngine,
+    architecture,
     cluster,
     model,
     on,
@@ -100,10 +101,19 @@ def test_an_unknown_model_is_a_warning_that_says_what_to_add() -> None:
 
 
 def test_flags_that_are_not_read_turn_a_denial_into_a_warning_that_names_them() -> None:
-    found = verdict(on(H100, tensor=1, unread=("--cpu-offload-gb",)))
+    flags = ("--cpu-offload-gb",)
+    found = verdict(on(H100, tensor=1, unread=flags, shrinking=flags))
     assert (found.decision, found.reason) == (Decision.WARN, Reason.UNREAD_FLAGS)
     assert any("--cpu-offload-gb" in text for text in warnings_in(found))
     assert found.short_by > 0
+
+
+def test_weights_beyond_the_gpu_are_refused_whatever_flag_cannot_make_them_smaller() -> None:
+    beyond = verdict(on(H100, tensor=1, unread=("--attention-backend=x",)))
+    assert (beyond.decision, beyond.reason) == (Decision.DENY, Reason.NOT_ENOUGH_MEMORY)
+    assert any("--attention-backend=x" in text for text in warnings_in(beyond))
+    within = verdict(on(H100, tensor=2, concurrent=64, unread=("--attention-backend=x",)))
+    assert (within.decision, within.reason) == (Decision.WARN, Reason.UNREAD_FLAGS)
 
 
 def test_a_misfit_on_memory_that_is_not_certain_is_only_a_warning() -> None:
@@ -223,6 +233,16 @@ def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen(
 
 def test_the_model_need_not_be_known_for_a_spec_to_be_wrong() -> None:
     assert paths(verdict(on("nope", model=UNKNOWN))) == ["spec.accelerator.allowed[0]"]
+
+
+def test_no_replica_is_planned_on_more_gpus_than_a_spec_may_ask_for() -> None:
+    for most, parameters in ((4096, 10**14), (0, 10**15)):
+        found = verdict(on(A100, model=sized(parameters)))
+        assert found.reason is Reason.RULE_OF_THUMB
+        assert (found.placement.gpus_per_replica if found.placement else 0) <= most
+    layers = architecture(layers=1000, parameters=10**15)
+    huge = replace(BIG, architecture=layers, parameters=layers.parameters)
+    assert verdict(on(L4, model=huge)).placement is None
 
 
 # -- what becomes of a denial --------------------------------------------------------------------

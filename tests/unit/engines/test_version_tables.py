@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from plimsoll.engines.sglang.constants import TABLE as SGLANG
 from plimsoll.engines.tables import VersionTable
-from plimsoll.engines.tgi.constants import TABLE as TGI
+from plimsoll.engines.tgi.defaults import TABLE as TGI
 from plimsoll.errors import Unreadable
 
 if TYPE_CHECKING:

@@ -379,3 +379,10 @@ def test_no_change_to_a_config_breaks_it(
 def test_no_config_of_a_known_type_breaks_it(model_type: str, config: dict[str, Any]) -> None:
     found = problems({**config, "model_type": model_type})
     assert all(problem.path.startswith("config.json") for problem in found)
+
+
+@pytest.mark.parametrize("field", ["moe_num_experts", "moe_intermediate_size"])
+def test_experts_of_ernie_vl_are_two_numbers_or_a_problem(field: str) -> None:
+    for numbers in ([64], [64, 64, 64]):
+        with pytest.raises(Invalid, match=rf"{field}: Invalid value: .*: two integers"):
+            architecture({**config_of("ernie4_5_moe_vl"), field: numbers})

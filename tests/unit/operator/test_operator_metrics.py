@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from decision_builders import A100, H100, cluster, on, pool, request, world
 from plimsoll.decision.decide import decide
 from plimsoll.models.model import Model, ModelSource
+from plimsoll_operator.controller.task import figures
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import ControllerMetrics, new_registry
 
@@ -32,7 +33,7 @@ def lines(registry: CollectorRegistry) -> dict[str, float]:
 def after(of: Request) -> tuple[ControllerMetrics, CollectorRegistry]:
     registry = new_registry()
     metrics = ControllerMetrics(registry)
-    metrics.decided("chat", "big", decide(of, knowledge=world()))
+    metrics.decided("chat", "big", *figures(decide(of, knowledge=world())))
     return metrics, registry
 
 

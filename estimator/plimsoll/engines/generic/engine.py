@@ -148,7 +148,10 @@ class Generic(BaseEngine):
                 taken = 1 if alone else 2
             kept.append(" ".join(args[at : at + taken]))
             at += taken
-        return Reading(replace(settings, unread=tuple(unread), flags=tuple(flags)), asked)
+        return Reading(
+            replace(settings, unread=tuple(unread), shrinking=tuple(unread), flags=tuple(flags)),
+            asked,
+        )
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The user's own flags and nothing else: which others the engine has is not known."""

@@ -15,6 +15,8 @@ vllm/model_executor/layers/linear.py.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, is_eight_bit_float, kv_dtype
@@ -77,6 +79,36 @@ def tensor_parallel_sizes(architecture: Architecture, most: int) -> tuple[int, .
 def _dtype(settings: EngineSettings) -> Iterator[Finding]:
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
         yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=_DTYPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantizations:
+    """An engine's words for quantizations. at_load: it can quantize so while it loads; stored: the
+    checkpoint must be stored so; others: it knows them, and what they need is not known here.
+    """
+
+    at_load: tuple[str, ...]
+    stored: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+def quantization(
+    architecture: Architecture, word: str, engine: str, known: Quantizations, *, newer: bool
+) -> Iterator[Finding]:
+    """A quantization that cannot be applied to an unquantized checkpoint, or that is unknown.
+
+    newer: the engine is newer than the words that are known here, so that it may know more.
+    """
+    if not word or architecture.quantization is not None:
+        return
+    if word.lower() in known.stored:
+        rule = Rule.QUANTIZATION_NOT_WHILE_LOADING
+        yield finding(rule, Field.QUANTIZATION, word, engine=engine, known=known.at_load)
+        return
+    words = (*known.at_load, *known.stored, *known.others)
+    if word.lower() not in words and not newer:
+        near = tuple(get_close_matches(word.lower(), words)) or known.at_load
+        yield finding(Rule.UNKNOWN_QUANTIZATION, Field.QUANTIZATION, word, engine=engine, near=near)
 
 
 def _split(

@@ -129,9 +129,9 @@ def scheme_in_force(
     return quantization.default
 
 
-def local_shape(tensor: Tensor, block: Block | None, tp: int, ranks: int, ep: bool) -> tuple[
-    tuple[int, ...], int
-]:  # fmt: skip
+def local_shape(
+    tensor: Tensor, block: Block | None, tp: int, ranks: int, ep: bool
+) -> tuple[tuple[int, ...], int]:
     """The shape of a tensor on one rank, and how many copies of it. ranks: tp x dp."""
     shape, copies, split = tensor.shape, tensor.copies, tensor.split
     if split in _EXPERT:

@@ -43,14 +43,19 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     """Read extraArgs beside the typed settings and the typed split; never raises."""
     command = flags.read(GRAMMAR, args, settings, asked)
     options, problems = LlamaCppOptions(**command.options), command.problems
-    unread = list(command.settings.unread)
+    spread = []
     if options.split_mode in ("row", "tensor"):
-        unread.append(f"--split-mode {options.split_mode}")
+        spread.append(f"--split-mode {options.split_mode}")
     if options.fit == "on":
-        unread.append("--fit on")
+        spread.append("--fit on")
     if options.ctx_size == 0:
         options = replace(options, ctx_size=None)
-    made = replace(command.settings, options=options.or_none(), unread=tuple(dict.fromkeys(unread)))
+    made = replace(
+        command.settings,
+        options=options.or_none(),
+        unread=tuple(dict.fromkeys((*command.settings.unread, *spread))),
+        shrinking=tuple(dict.fromkeys((*command.settings.shrinking, *spread))),
+    )
     flag, file = named_file(made.flags)
     if file and not made.quantization:
         made = replace(made, quantization=file)

@@ -103,9 +103,7 @@ def resolve(
         length = whole if unified else whole // slots if fixed else whole
     length = max(1, min(length, _most(architecture)))
     context = said or _asked(workload, length, slots, unified)
-    batch = min(
-        settings.max_num_batched_tokens or int(figures.number("batch")), max(context, 1)
-    )  # fmt: skip
+    batch = min(settings.max_num_batched_tokens or int(figures.number("batch")), max(context, 1))
     micro = min(batch, options.ubatch_size or int(figures.number("micro_batch")))
     flash = options.flash_attn or "auto"
     file, known = nominal_file(architecture, settings)

@@ -48,10 +48,19 @@ def loads(
     latent = figures.flag("latent_values")
     output_first = figures.flag("output_first")
     key = (
-        "llama_cpp.loads", resolved.file, resolved.k_type, resolved.v_type, latent, output_first,
-        gpus, resolved.gpu_layers, resolved.shares, resolved.host_experts, resolved.on_gpu,
+        "llama_cpp.loads",
+        resolved.file,
+        resolved.k_type,
+        resolved.v_type,
+        latent,
+        output_first,
+        gpus,
+        resolved.gpu_layers,
+        resolved.shares,
+        resolved.host_experts,
+        resolved.on_gpu,
         resolved.projector,
-    )  # fmt: skip
+    )
     return remembered(
         architecture, key, lambda: _loads(architecture, resolved, gpus, latent, output_first)
     )

@@ -149,9 +149,12 @@ class LlamaCpp(BaseEngine):
 
 
 def _graph(
-    architecture: Architecture, resolved: Resolved, load: Load, parallelism: Parallelism,
+    architecture: Architecture,
+    resolved: Resolved,
+    load: Load,
+    parallelism: Parallelism,
     figures: Constants,
-) -> Graph:  # fmt: skip
+) -> Graph:
     pipelined = parallelism.pipeline > 1 and load.whole and resolved.on_gpu
     outputs = min(resolved.micro_batch, resolved.slots)
     if not figures.flag("limited_outputs"):

@@ -130,6 +130,11 @@ def cells(resolved: Resolved, context: int, figures: Constants) -> Cells:
     caches = 1 if resolved.unified else resolved.slots
     each = per_slot(context, resolved.slots, resolved.unified, padding)
     return Cells(
-        each, caches, resolved.slots, resolved.unified, resolved.micro_batch, padding,
+        each,
+        caches,
+        resolved.slots,
+        resolved.unified,
+        resolved.micro_batch,
+        padding,
         resolved.swa_full,
-    )  # fmt: skip
+    )

@@ -93,9 +93,14 @@ def file_type(word: str) -> str | None:
 
 
 def tensor_type(
-    file: str, role: Role, columns: int, model: Model, layer: int = 0, attention: int = 0,
+    file: str,
+    role: Role,
+    columns: int,
+    model: Model,
+    layer: int = 0,
+    attention: int = 0,
     stacked: bool = False,
-) -> str:  # fmt: skip
+) -> str:
     """The format of one tensor. file: as `file_type` gives it. columns: elements of a row.
 
     layer: of all layers; attention: its number among the layers that have values of their own.
@@ -118,9 +123,15 @@ def _fitting(name: str, columns: int) -> str:
 
 
 def _chosen(
-    file: str, base: str, role: Role, columns: int, model: Model, layer: int, attention: int,
+    file: str,
+    base: str,
+    role: Role,
+    columns: int,
+    model: Model,
+    layer: int,
+    attention: int,
     stacked: bool,
-) -> str:  # fmt: skip
+) -> str:
     if role is Role.OUTPUT or (role is Role.EMBEDDING and model.tied):
         if file == "mxfp4_moe" or columns % BLOCKS[base][0]:
             return "q8_0"

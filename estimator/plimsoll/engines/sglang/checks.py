@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.faults import Quantizations
 from plimsoll.engines.sglang.constants import TABLE
 from plimsoll.engines.sglang.defaults import has_attention_ranks
 from plimsoll.engines.sglang.weights import load_quantization
@@ -29,6 +30,24 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
+
+
+_QUANTIZATIONS: Final = Quantizations(
+    at_load=(
+        "fp8", "bitsandbytes", "w8a8_fp8", "w8a8_int8", "mxfp4", "mxfp8", "torchao",
+        "quark_int4fp8_moe",
+    ),
+    stored=(
+        "awq", "awq_marlin", "gptq", "gptq_marlin", "marlin", "gguf", "compressed-tensors", "qoq",
+        "w4afp8", "petit_nvfp4", "auto-round", "blockwise_int8", "fbgemm_fp8",
+    ),
+    others=(
+        "modelopt", "modelopt_fp8", "modelopt_fp4", "modelopt_mixed", "moe_wna16", "quark",
+        "unquant", "auto-round-int8", "bitblas", "experts_int8", "nvfp4_online", "quark_mxfp4",
+        "modelslim", "mxfp_w4a8", "mlx_q4", "mlx_q8", "humming",
+    ),
+)  # fmt: skip
+"""QUANTIZATION_CHOICES of sglang/srt/server_args.py."""
 
 
 def problems(
@@ -50,6 +69,13 @@ def problems(
         chain(
             TABLE.problems(settings.version),
             _lengths(architecture, settings),
+            faults.quantization(
+                architecture,
+                settings.quantization,
+                TABLE.title,
+                _QUANTIZATIONS,
+                newer=TABLE.or_newest(settings.version).newer,
+            ),
             faults.problems(architecture, shared, split, accelerator),
         )
     )

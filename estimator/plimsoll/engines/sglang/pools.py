@@ -155,9 +155,14 @@ def pools(
         figures.version, architecture.class_name
     )
     key = (
-        "sglang.cells", parallelism.tensor, parallelism.pipeline, resolved.kv_dtype,
-        resolved.element, two, recurrent,
-    )  # fmt: skip
+        "sglang.cells",
+        parallelism.tensor,
+        parallelism.pipeline,
+        resolved.kv_dtype,
+        resolved.element,
+        two,
+        recurrent,
+    )
     stages = remembered(
         architecture,
         key,

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines import flags
 from plimsoll.engines.base import Reading
-from plimsoll.engines.tensorrt_llm.constants import TABLE
-from plimsoll.engines.tensorrt_llm.defaults import TensorRTLLMOptions
+from plimsoll.engines.tensorrt_llm.defaults import TABLE, TensorRTLLMOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

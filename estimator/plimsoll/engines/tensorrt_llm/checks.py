@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
-from plimsoll.engines.tensorrt_llm.constants import TABLE
-from plimsoll.engines.tensorrt_llm.defaults import TensorRTLLMOptions, resolve
+from plimsoll.engines.tensorrt_llm.defaults import TABLE, TensorRTLLMOptions, resolve
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -57,6 +56,13 @@ def problems(
 def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
         yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=_DTYPES)
+    if settings.quantization and architecture.quantization is None:
+        yield finding(
+            Rule.QUANTIZATION_OF_CHECKPOINT_ALONE,
+            Field.QUANTIZATION,
+            settings.quantization,
+            engine=TABLE.title,
+        )
     if settings.kv_cache_memory is not None:
         yield finding(
             Rule.CACHE_SIZE_IN_OPTIONS_FILE, Field.KV_CACHE_MEMORY, settings.kv_cache_memory

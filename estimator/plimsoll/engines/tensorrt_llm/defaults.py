@@ -15,16 +15,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Options
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.tables import VersionTable
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings
     from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
+TABLE: Final = VersionTable("TensorRT-LLM", Path(__file__).parent / "data/constants.json")
 KNOWN_KV_DTYPES: Final = ("auto", "fp8", "nvfp4", "bfloat16", "float16", "float32")
 """Cache dtypes of ``KvCacheConfig.dtype``, and what a checkpoint's own may be called."""
 _MOST_BEAMS: Final = 99_999

@@ -30,8 +30,7 @@ from plimsoll.engines.layers.sharding import quantization_in_force
 from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.tensorrt_llm import checks
 from plimsoll.engines.tensorrt_llm.arguments import arguments, read_arguments
-from plimsoll.engines.tensorrt_llm.constants import TABLE
-from plimsoll.engines.tensorrt_llm.defaults import KNOWN_KV_DTYPES, resolve
+from plimsoll.engines.tensorrt_llm.defaults import KNOWN_KV_DTYPES, TABLE, resolve
 from plimsoll.engines.tensorrt_llm.kv import stage_caches
 from plimsoll.engines.tensorrt_llm.overheads import activation, buffers, graphs
 from plimsoll.engines.tensorrt_llm.stages import bounds, weights

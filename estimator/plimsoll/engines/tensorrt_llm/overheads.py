@@ -47,9 +47,12 @@ def _widths(architecture: Architecture, pipeline: int) -> tuple[tuple[int, int, 
 
 
 def activation(
-    architecture: Architecture, resolved: Resolved, parallelism: Parallelism, stage: int,
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    stage: int,
     figures: Constants,
-) -> Term:  # fmt: skip
+) -> Term:
     """The peak of a forward pass on one rank of a stage, and an engine's buffers for logits."""
     dense, expert, used = _widths(architecture, parallelism.pipeline)[stage]
     tensor = 1 if resolved.attention_dp else parallelism.tensor

@@ -38,9 +38,12 @@ def bounds(layers: int, stages: int) -> tuple[tuple[int, int], ...]:
 
 
 def weights(
-    architecture: Architecture, dtype: str, quantization: str, parallelism: Parallelism,
+    architecture: Architecture,
+    dtype: str,
+    quantization: str,
+    parallelism: Parallelism,
     attention_dp: bool,
-) -> tuple[int, ...]:  # fmt: skip
+) -> tuple[int, ...]:
     """Bytes of weights on one rank of every pipeline stage."""
     split = parallelism
     if attention_dp:

@@ -13,12 +13,12 @@ Source: launcher/src/main.rs and server/text_generation_server/models of 3.3.7.
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
-from plimsoll.engines.tgi.constants import TABLE
-from plimsoll.engines.tgi.defaults import TGIOptions, load_quantization
+from plimsoll.engines.layers.faults import Quantizations
+from plimsoll.engines.tgi.defaults import TABLE, TGIOptions, load_quantization
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
+
+
+_QUANTIZATIONS: Final = Quantizations(
+    at_load=("fp8", "bitsandbytes", "bitsandbytes-nf4", "bitsandbytes-fp4", "eetq"),
+    stored=("awq", "gptq", "marlin", "exl2", "compressed-tensors"),
+)
+"""``Quantization`` of launcher/src/main.rs."""
 
 
 def problems(
@@ -45,6 +52,13 @@ def problems(
         chain(
             TABLE.problems(settings.version),
             _lengths(settings),
+            faults.quantization(
+                architecture,
+                settings.quantization,
+                TABLE.title,
+                _QUANTIZATIONS,
+                newer=TABLE.or_newest(settings.version).newer,
+            ),
             _split(parallelism) if parallelism else (),
             faults.problems(architecture, shared, split, accelerator),
         )

@@ -16,12 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Options
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
-from plimsoll.engines.tgi.constants import tera_operations
+from plimsoll.engines.tables import VersionTable
 from plimsoll.models.architecture import MixerKind
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
 
+TABLE: Final = VersionTable("TGI", Path(__file__).parent / "data/constants.json")
 _LEAST: Final = 100
 _WORDS: Final = MappingProxyType(
     {
@@ -117,11 +119,19 @@ def resolve(
     )
 
 
+def _tera_operations(version: str, accelerator: str) -> int:
+    """The speed of a GPU as the launcher knows it, 10^12 operations a second; 0 for no figure."""
+    compute = TABLE.data["compute"]
+    if TABLE.parse(version) < TABLE.parse(compute["since"]):
+        return 0
+    return int(compute["tera"].get(accelerator, 0))
+
+
 def _compute_optimal(
     architecture: Architecture, parallelism: Parallelism, accelerator: Accelerator, version: str
 ) -> int:
     """Prefill tokens that keep the GPUs busy, by the launcher's count; 0 where it has none."""
-    tera = tera_operations(version, accelerator.name)
+    tera = _tera_operations(version, accelerator.name)
     if not tera or architecture.multimodal or not architecture.blocks:
         return 0
     block = architecture.blocks[-1]

@@ -38,8 +38,7 @@ from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.layers.widths import widths
 from plimsoll.engines.tgi import checks
 from plimsoll.engines.tgi.arguments import arguments, read_arguments
-from plimsoll.engines.tgi.constants import TABLE
-from plimsoll.engines.tgi.defaults import Resolved, TGIOptions, load_quantization, resolve
+from plimsoll.engines.tgi.defaults import TABLE, Resolved, TGIOptions, load_quantization, resolve
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
 from plimsoll.paths import Field

@@ -17,9 +17,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.faults import Quantizations
 from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.vllm.constants import TABLE, constants
-from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length
+from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length, resolve
 from plimsoll.engines.vllm.lora import RANKS
 from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.speculative import method_of
@@ -36,6 +37,24 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
+_QUANTIZATIONS: Final = Quantizations(
+    at_load=(
+        "fp8", "bitsandbytes", "experts_int8", "fp8_per_tensor", "fp8_per_block", "mxfp8",
+        "int8_per_channel_weight_only", "ptpc_fp8", "rtn", "mxfp4", "deepspeedfp", "tpu_int8",
+    ),
+    stored=(
+        "awq", "awq_marlin", "gptq", "gptq_marlin", "gptq_marlin_24", "gptq_bitblas", "marlin",
+        "bitblas", "aqlm", "squeezellm", "gguf", "compressed-tensors", "modelopt", "modelopt_fp4",
+        "modelopt_mxfp8", "auto-round", "qqq", "hqq", "petit_nvfp4",
+    ),
+    others=(
+        "torchao", "ipex", "inc", "quark", "moe_wna16", "fp_quant", "fbgemm_fp8", "deepgemm_fp8",
+        "cpu_awq",
+        "neuron_quant", "humming", "modelopt_mixed", "online",
+    ),
+)  # fmt: skip
+"""The words of QUANTIZATION_METHODS since 0.6. A stored one ends with "Cannot find the config file"
+(get_quant_config, vllm/model_executor/model_loader/weight_utils.py)."""
 _NEED_TOKENS: Final = ("ngram", "draft_model", "eagle", "eagle3")
 _LONGER_FLAGS: Final = ("--hf-overrides", "--rope-scaling", "--rope-theta")
 
@@ -50,6 +69,8 @@ def problems(
     found = chain(
         TABLE.problems(settings.version),
         _lengths(architecture, settings),
+        _batch(architecture, settings, accelerator) if accelerator else (),
+        _quantization(architecture, settings),
         _adapters(settings),
         _draft(settings),
         _context(architecture, settings, parallelism) if parallelism else (),
@@ -81,6 +102,27 @@ def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[F
         yield finding(
             Rule.BATCH_BELOW_CONTEXT, Field.MAX_NUM_BATCHED_TOKENS, tokens, length=longest
         )
+
+
+def _batch(
+    architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
+) -> Iterator[Finding]:
+    """More sequences than the batch has tokens if the engine chooses the batch."""
+    seqs = settings.max_num_seqs
+    if seqs is None or settings.max_num_batched_tokens is not None:
+        return
+    figures = TABLE.or_newest(settings.version)
+    tokens = resolve(architecture, settings, accelerator, figures).batched_tokens
+    if tokens < seqs:
+        gpu, rule = accelerator.title, Rule.SEQUENCES_BEYOND_BATCH
+        yield finding(rule, Field.MAX_NUM_SEQS, seqs, tokens=tokens, gpu=gpu)
+
+
+def _quantization(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
+    newer = TABLE.or_newest(settings.version).newer
+    yield from faults.quantization(
+        architecture, settings.quantization, TABLE.title, _QUANTIZATIONS, newer=newer
+    )
 
 
 def _adapters(settings: EngineSettings) -> Iterator[Finding]:

@@ -128,9 +128,14 @@ def _first_engine(
 
 
 def _whole_prompts(
-    architecture: Architecture, settings: EngineSettings, length: int, constants: Constants, *,
-    first: bool, pools: bool,
-) -> bool:  # fmt: skip
+    architecture: Architecture,
+    settings: EngineSettings,
+    length: int,
+    constants: Constants,
+    *,
+    first: bool,
+    pools: bool,
+) -> bool:
     """Whether prompts are not cut in chunks, so that the batch must hold a whole one."""
     own = traits(architecture)
     if own.crosses or own.encoder:

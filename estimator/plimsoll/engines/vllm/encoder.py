@@ -142,10 +142,15 @@ def encoder(
         return replace(_allowance(constants), high=peak * (1 + figure.error))
     padded = _PADDED_MOST if rows > count * item.embeds else 1.0
     return Encoder(
-        peak, peak * (1 - figure.error), peak * (1 + figure.error), held, held, held * padded,
+        peak,
+        peak * (1 - figure.error),
+        peak * (1 + figure.error),
+        held,
+        held,
+        held * padded,
         figure.known if padded == 1 else Known.ASSUMED,
         f"{count} {item.modality}{'s' * (count > 1)} of {item.tokens} tokens in the encoder",
-    )  # fmt: skip
+    )
 
 
 def _allowance(constants: Constants) -> Encoder:
@@ -237,9 +242,7 @@ def _items(
         frames = tower.frames or max(1, (room - images * tower.tokens) // tower.frame_tokens)
         ran = tower.frames or max(1, room // tower.frame_tokens)
         tokens = frames * (tower.frame_tokens + tower.frame_marks)
-        found.append(
-            _Item(_VIDEO, tokens, ran * tower.frame_tokens, ran * tower.frame_patches)
-        )  # fmt: skip
+        found.append(_Item(_VIDEO, tokens, ran * tower.frame_tokens, ran * tower.frame_patches))
     return found
 
 

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.vllm.kv_pages import Keeps, Pool, pool
-from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,8 +151,3 @@ def cache(
         constants.flag("tokens_by_concurrency"),
         architecture.model_type in constants["state_each"].names,
     )
-
-
-def per_replica(requests: int, data: int) -> int:
-    """Requests that the busiest of `data` data-parallel ranks holds."""
-    return ceil_div(requests, data)

@@ -70,14 +70,12 @@ class Pool:
     """The one pool of blocks on every rank.
 
     groups: a request takes blocks for each. stage_bytes: bytes of one block on a rank of each
-    pipeline stage. block: the engine's block size in tokens. padded: some layers or pages are
-    padding, so that bytes do not follow from layers x tokens alone.
+    pipeline stage. block: the engine's block size in tokens.
     """
 
     groups: tuple[Group, ...]
     stage_bytes: tuple[int, ...]
     block: int
-    padded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +108,32 @@ def pool(
     mixers = draft.mixers if draft else ()
     name = draft.words if draft else ""
     key = (
-        "vllm.pool", tensor, pipeline, dtype, model_bytes, block_size, hybrid, name, context,
-    )  # fmt: skip
+        "vllm.pool",
+        tensor,
+        pipeline,
+        dtype,
+        model_bytes,
+        block_size,
+        hybrid,
+        name,
+        context,
+    )
     return remembered(
         architecture,
         key,
         lambda: _pool(
-            architecture, tensor, pipeline, dtype, model_bytes, block_size, hybrid, mixers, ahead,
+            architecture,
+            tensor,
+            pipeline,
+            dtype,
+            model_bytes,
+            block_size,
+            hybrid,
+            mixers,
+            ahead,
             context,
         ),
-    )  # fmt: skip
+    )
 
 
 def _pool(
@@ -165,9 +179,13 @@ def _spread(pool_: Pool, context: int) -> Pool:
 
 
 def _block_size(
-    architecture: Architecture, tensor: int, dtype: str, model_bytes: int, asked: int | None,
+    architecture: Architecture,
+    tensor: int,
+    dtype: str,
+    model_bytes: int,
+    asked: int | None,
     ahead: int,
-) -> int:  # fmt: skip
+) -> int:
     """Tokens of a block: as asked, else the engine's own, grown until a page holds a state."""
     mixers = tuple(architecture.mixers())
     attention = [m for m in mixers if _is_attention(m) and not m.shares_kv]
@@ -236,22 +254,20 @@ def _specs(
 def _grouped(layers: list[tuple[int, _Spec]], pipeline: int, block: int) -> Pool:
     """Layers, each with its pipeline stage, put into groups that share one pool."""
     if not layers:
-        return Pool((), (0,) * pipeline, block, False)
+        return Pool((), (0,) * pipeline, block)
     first = layers[0][1]
     if all((s.keeps, s.window) == (first.keeps, first.window) for _, s in layers):
         stages = [0] * pipeline
         for stage, spec in layers:
             stages[stage] += spec.page
-        return Pool((Group(first.keeps, first.window, block),), tuple(stages), block, False)
+        return Pool((Group(first.keeps, first.window, block),), tuple(stages), block)
     page = max(spec.page for _, spec in layers)
-    padded = False
     buckets: defaultdict[tuple[Keeps, int, int], list[int]] = defaultdict(list)
     for stage, spec in layers:
         tokens = spec.block
         if spec.page != page:
             whole = spec.keeps is not Keeps.STATE and page % spec.page == 0
             tokens = tokens * (page // spec.page) if whole else tokens
-            padded = padded or not whole
         buckets[spec.keeps, spec.window, tokens].append(stage)
     counts = [len(stages) for stages in buckets.values()]
     size = max(counts) if 2 * max(counts) < 3 * min(counts) else min(counts)
@@ -259,7 +275,6 @@ def _grouped(layers: list[tuple[int, _Spec]], pipeline: int, block: int) -> Pool
     widest = [0] * pipeline
     for (keeps, window, tokens), stages_of in buckets.items():
         number = ceil_div(len(stages_of), size)
-        padded = padded or len(stages_of) % size != 0
         for i in range(number):
             groups.append(Group(keeps, window, tokens))
             held = stages_of[i::number]
@@ -267,4 +282,4 @@ def _grouped(layers: list[tuple[int, _Spec]], pipeline: int, block: int) -> Pool
                 widest[stage] = max(widest[stage], held.count(stage))
     if pipeline == 1:
         widest = [size]
-    return Pool(tuple(groups), tuple(n * page for n in widest), block, padded)
+    return Pool(tuple(groups), tuple(n * page for n in widest), block)

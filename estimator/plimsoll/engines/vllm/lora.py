@@ -79,11 +79,21 @@ def lora(
     slots, rank = wanted.slots or DEFAULT_SLOTS, wanted.rank or DEFAULT_RANK
     options = VLLMOptions.of(settings)
     key = (
-        "vllm.lora", slots, rank, WEIGHT_BYTES.get(options.lora_dtype or "auto", element),
-        element, parallelism.tensor, parallelism.data, parallelism.pipeline, parallelism.expert,
-        options.fully_sharded_loras, options.lora_target_modules,
-        options.enable_moe_shared_loras, options.lora_extra_vocab_size, constants.version,
-    )  # fmt: skip
+        "vllm.lora",
+        slots,
+        rank,
+        WEIGHT_BYTES.get(options.lora_dtype or "auto", element),
+        element,
+        parallelism.tensor,
+        parallelism.data,
+        parallelism.pipeline,
+        parallelism.expert,
+        options.fully_sharded_loras,
+        options.lora_target_modules,
+        options.enable_moe_shared_loras,
+        options.lora_extra_vocab_size,
+        constants.version,
+    )
     sizes = remembered(
         architecture,
         key,
@@ -131,9 +141,15 @@ class _Slots:
     """The sizes of all slots of a model under one split."""
 
     def __init__(
-        self, architecture: Architecture, options: VLLMOptions, slots: int, rank: int,
-        element: int, parallelism: Parallelism, constants: Constants,
-    ) -> None:  # fmt: skip
+        self,
+        architecture: Architecture,
+        options: VLLMOptions,
+        slots: int,
+        rank: int,
+        element: int,
+        parallelism: Parallelism,
+        constants: Constants,
+    ) -> None:
         self._architecture, self._parallelism = architecture, parallelism
         self._slots, self._rank, self._element = slots, rank, element
         self._bytes = WEIGHT_BYTES.get(options.lora_dtype or "auto", element)

@@ -133,6 +133,8 @@ def buffers(architecture: Architecture, resolved: Resolved) -> int:
     if architecture.tower is None or not architecture.multimodal:
         return 0
     return (
-        architecture.tower.levels * resolved.batched_tokens
-        * architecture.hidden_size * resolved.element
-    )  # fmt: skip
+        architecture.tower.levels
+        * resolved.batched_tokens
+        * architecture.hidden_size
+        * resolved.element
+    )

@@ -144,9 +144,13 @@ def _made(architecture: Architecture, method: str, model: str, tokens: int) -> D
 def _part_of(architecture: Architecture, block: Block, outside: tuple[Tensor, ...]) -> Architecture:
     """One layer in the target's sizes as a model of its own."""
     return replace(
-        architecture, blocks=(block,), outside=outside, extra=(), rotary_elements=0,
+        architecture,
+        blocks=(block,),
+        outside=outside,
+        extra=(),
+        rotary_elements=0,
         multimodal=False,
-    )  # fmt: skip
+    )
 
 
 def _attention(architecture: Architecture) -> Mixer:

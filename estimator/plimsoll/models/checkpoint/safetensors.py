@@ -165,10 +165,10 @@ def _plain(file: str) -> bool:
     """Whether a name from an index stays within the index's folder."""
     return (
         0 < len(file) < 512
+        and file.isprintable()
         and not file.startswith("/")
         and not {"..", ""} & set(file.split("/"))
         and "\\" not in file
-        and "\0" not in file
     )
 
 

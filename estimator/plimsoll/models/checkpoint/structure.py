@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.errors import clean
 from plimsoll.models.architecture import Architecture, Block, MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.checkpoint.corrections import Corrections
 from plimsoll.models.checkpoint.names import (
@@ -88,7 +89,9 @@ def corrections(made: Architecture, weights: Iterable[Weight], notes: list[str])
     extra = _further(made, further)
     if unknown.unknown:
         names = tuple(dict.fromkeys(unknown.unknown))
-        some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+        some = ", ".join(map(clean, names[:3])) + (
+            f" and {len(names) - 3} more" if names[3:] else ""
+        )
         notes.append(f"not known and counted whole on every GPU: {some}")
         unknown.unknown = list(names)
     return Corrections(tuple(changed), ends, extra, most, tuple(unknown.unknown))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, T4, hybrid, latent, moe, windows
 from plimsoll.engines.base import (
-    NOTHING_ASKED,
     AskedSplit,
     EngineSettings,
     Estimate,
@@ -103,17 +100,6 @@ def test_weights_are_those_that_vllm_would_hold() -> None:
     )
 
 
-@pytest.mark.parametrize("model", sorted(MODELS))
-def test_more_context_never_needs_less_and_more_gpus_never_more_weights(model: str) -> None:
-    needs = [run(MODELS[model], max_model_len=n).required for n in (1, 512, 8192, 32768)]
-    assert all(a <= b for a, b in pairwise(needs))
-    held = [
-        run(MODELS[model], split=Parallelism(tensor=n)).terms[TermName.WEIGHTS].bytes
-        for n in ENGINE.tensor_parallel_sizes(MODELS[model], 8)
-    ]
-    assert all(a >= b for a, b in pairwise(held))
-
-
 def test_flags_that_sound_of_memory_are_named_and_all_are_passed_on() -> None:
     args = ("--model", "x", "--kv-cache-type=q8", "--name", "a b", "--list", "1", "2", "-v")
     found = ENGINE.read_arguments(args, EngineSettings(name="generic"), AskedSplit(tensor=2))
@@ -135,8 +121,3 @@ def test_mig_slices_do_not_work_together() -> None:
 def test_more_stages_than_layers_are_refused() -> None:
     found = worded(ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(pipeline=33), None))
     assert "at most 32" in str(found[0])
-
-
-@given(st.lists(st.text(max_size=20)))
-def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, EngineSettings(name="generic"), NOTHING_ASKED)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from architectures import L4, LLAMA_8B
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Reading, Workload
@@ -133,8 +131,3 @@ def test_several_gpus_are_told_to_split_by_layers() -> None:
 def test_an_old_build_gets_no_flag_that_it_does_not_know() -> None:
     args = written(replace(SAID, version="b5000", max_model_len=4096))
     assert args == ("--n-gpu-layers", "999", "--ctx-size", "4096")
-
-
-@given(st.lists(st.text(max_size=12) | st.sampled_from(["-c", "-ngl", "-fa", "--kv-unified"])))
-def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, SAID, NOTHING_ASKED)

@@ -149,11 +149,6 @@ def test_the_written_flags_read_back_as_the_same_settings() -> None:
     assert again.split == AskedSplit(4, data=2, expert=True)
 
 
-@given(st.lists(st.text(max_size=30) | st.sampled_from(["--tp-size", "--own", "-1", "--x=", "-"])))
-def test_reading_never_raises(args: list[str]) -> None:
-    read(*args)
-
-
 @given(
     st.lists(
         st.sampled_from(

@@ -14,8 +14,7 @@ import pytest
 
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.engines.base import EngineSettings, Estimate, Parallelism, TermName, Workload
-from plimsoll.engines.tensorrt_llm.constants import TABLE
-from plimsoll.engines.tensorrt_llm.defaults import resolve
+from plimsoll.engines.tensorrt_llm.defaults import TABLE, resolve
 from plimsoll.engines.tensorrt_llm.engine import TensorRTLLM
 from plimsoll.engines.tensorrt_llm.kv import stage_caches
 from plimsoll.models.catalogue import load

@@ -213,3 +213,24 @@ def test_a_length_left_to_the_engine_stays_with_the_engine() -> None:
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), Parallelism(4), H100)
     flags = [f for f in arguments(estimate, settings) if "max-model-len" in f]
     assert flags == ["--max-model-len=auto"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "shrinks"),
+    [
+        ("--hf-overrides={}", True),
+        ("--load-format=bitsandbytes", True),
+        ("--load-format=foo", False),
+        ("-O0", False),
+        ("--attention-backend=X", False),
+        ("--disable-cascade-attn", False),
+        ("--video-pruning-rate=0", False),
+        ("--mm-tensor-ipc=x", False),
+    ],
+)
+def test_a_flag_that_is_not_read_says_whether_weights_may_be_smaller_with_it(
+    flag: str, shrinks: bool
+) -> None:
+    settings = read(flag).settings
+    assert settings.unread == (flag,)
+    assert settings.shrinking == ((flag,) if shrinks else ())

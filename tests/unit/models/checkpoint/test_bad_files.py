@@ -139,6 +139,8 @@ def test_no_header_crashes_the_reader(tmp_path: Path, header: dict[str, Any]) ->
         {"weight_map": {"a": "../../etc/passwd"}},
         {"weight_map": {"a": "/etc/passwd"}},
         {"weight_map": {"a": "no\0file"}},
+        {"weight_map": {"a": "half of a \ud800.safetensors"}},
+        {"weight_map": {"a": "\x1b[2J.safetensors"}},
         {"weight_map": {"a": ""}},
         {"weight_map": {"a": "missing.safetensors"}},
     ],
