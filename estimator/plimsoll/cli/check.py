@@ -120,7 +120,7 @@ def command(
             ),
             output,
         )
-    checked = [_check(manifest, manifests, inventory, policy) for manifest in manifests.deployments]
+    checked = [judged(manifest, manifests, inventory, policy) for manifest in manifests.deployments]
     report: Report | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
     if asked or any(_ignores(manifest) for manifest in manifests.deployments):
@@ -140,7 +140,7 @@ def command(
     if manifests.problems:
         sys.exit(2)
     if report is not None:
-        failed = any(judged.failed for judged in report.objects) and fail_on != "never"
+        failed = any(one.failed for one in report.objects) and fail_on != "never"
     else:
         failed = not all(outcome(verdict).let_in for _, _, verdict in checked)
     sys.exit(1 if failed else 0)
@@ -153,9 +153,10 @@ def _ignores(manifest: Manifest) -> bool:
     return isinstance(annotations, dict) and IGNORE_ANNOTATION in annotations
 
 
-def _check(
+def judged(
     manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
 ) -> Checked:
+    """What admission decides on one object. default: the policy of namespaces that are not here."""
     from plimsoll.decision.decide import decide
 
     asked = manifest.kind.request(manifest.obj, manifests)

@@ -13,13 +13,19 @@ from hypothesis import strategies as st
 
 from plimsoll.workloads.edits import edit
 from plimsoll.workloads.files import Manifest
+from plimsoll.workloads.kinds import KINDS
 from plimsoll.workloads.positions import Text
+
+
+def manifest(document: int, obj: dict[str, Any]) -> Manifest:
+    """An object as the reader of files finds it."""
+    return Manifest("it.yaml", 1, document, obj, KINDS[0])
 
 
 def changed(text: str, path: str, value: str) -> str | None:
     """The text after one edit of its only document; None if it cannot be edited."""
     parsed = Text(text)
-    root = parsed.root(Manifest("it.yaml", 1, 1, {}))
+    root = parsed.root(manifest(1, {}))
     assert root is not None
     made = edit(parsed, root, path, value)
     return None if made is None else made.apply(text)
@@ -167,7 +173,7 @@ def test_a_field_is_found_by_line_and_column(path: str, line: int, column: int, 
         "  engine:\n    extraArgs:\n      - --a=1\n      - --b=2\n  labels: {a.b/c:  v}\n"
     )
     parsed = Text(text)
-    root = parsed.root(Manifest("it.yaml", 1, 1, {}))
+    root = parsed.root(manifest(1, {}))
     assert root is not None
     span = parsed.span("it.yaml", root, path)
     assert (span.file, span.line, span.column) == ("it.yaml", line, column)
@@ -181,8 +187,8 @@ def test_an_object_in_a_list_in_a_later_document_is_found_by_its_name() -> None:
         "- kind: X\n  metadata: {name: two, namespace: n}\n  spec: {a: 2}\n"
     )
     parsed = Text(text)
-    manifest = Manifest("it.yaml", 4, 2, {"metadata": {"name": "two", "namespace": "n"}})
-    root = parsed.root(manifest)
+    there = manifest(2, {"metadata": {"name": "two", "namespace": "n"}})
+    root = parsed.root(there)
     assert root is not None
     assert parsed.span("it.yaml", root, "spec.a").line == 11
     made = edit(parsed, root, "spec.a", "3")
