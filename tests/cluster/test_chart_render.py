@@ -85,13 +85,13 @@ def test_the_registration_is_the_one_that_tests_and_dev_use() -> None:
 @pytest.mark.parametrize(
     ("given", "client"),
     [
-        ({}, {"service", }),
+        ({}, {"service"}),
         ({"tls": {"mode": "cert-manager"}}, {"service"}),
         (GIVEN, {"service", "caBundle"}),
         ({"webhook": {"url": {"host": "there.example:8443"}}}, {"url"}),
         (GIVEN | {"webhook": {"url": {"host": "there.example:8443"}}}, {"url", "caBundle"}),
     ],
-)  # fmt: skip
+)
 def test_the_authority_is_rendered_only_where_nobody_else_writes_it(
     given: Mapping[str, Any], client: set[str]
 ) -> None:
@@ -141,7 +141,7 @@ def test_webhook_and_controller_run_what_the_image_has_with_settings_that_exist(
         ({"registry": "", "repository": "mine"}, "mine:0.1.0"),
         ({"tag": "x", "digest": DIGEST}, f"ghcr.io/plimsoll/plimsoll@{DIGEST}"),
     ],
-)  # fmt: skip
+)
 def test_the_image_comes_from_where_the_values_say(image: dict[str, str], wanted: str) -> None:
     pods = find(render({"image": image}, hooks=True), "Pod")
     images = {

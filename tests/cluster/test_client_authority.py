@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from cluster.fixtures_operator import (
-    free_port,
-    install,
-    llm_deployment,
-    operator_process,
-    until,
-)  # fmt: skip
+from cluster.fixtures_operator import free_port, install, llm_deployment, operator_process, until
 from controlplane import ControlPlane
 from controlplane.certificates import LOOPBACK, Authority
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
@@ -36,9 +30,7 @@ MISFIT = {
 def flags(folder: Path, host: str, certificate: Path, key: Path) -> Sequence[str]:
     """What has an API server show a certificate to the webhook at a host."""
     user = {"client-certificate": str(certificate), "client-key": str(key)}
-    kubeconfig = {
-        "apiVersion": "v1", "kind": "Config", "users": [{"name": host, "user": user}]
-    }  # fmt: skip
+    kubeconfig = {"apiVersion": "v1", "kind": "Config", "users": [{"name": host, "user": user}]}
     (folder / "webhooks.kubeconfig").write_text(yaml.safe_dump(kubeconfig))
     webhooks = {
         "apiVersion": "apiserver.config.k8s.io/v1",
@@ -68,8 +60,13 @@ def test_an_api_server_that_shows_its_certificate_is_answered_and_nobody_else(
     with plane:
         install(plane)
         pair = plane.authority.issue("admission", sans=LOOPBACK).write(tmp_path, "admission")
-        settings = {"admission_host": "127.0.0.1", "admission_port": port, "tls_cert": pair[0],
-                    "tls_key": pair[1], "client_ca_file": tmp_path / "clients.crt"}  # fmt: skip
+        settings = {
+            "admission_host": "127.0.0.1",
+            "admission_port": port,
+            "tls_cert": pair[0],
+            "tls_key": pair[1],
+            "client_ca_file": tmp_path / "clients.crt",
+        }
         account = plane.kubeconfig_for_service_account("plimsoll-system", "plimsoll-webhook")
         with operator_process("admission", account, tmp_path, settings):
             url = f"https://{host}/fit"
@@ -78,8 +75,9 @@ def test_an_api_server_that_shows_its_certificate_is_answered_and_nobody_else(
 
             def refused() -> bool:
                 misfit = json.dumps(llm_deployment("misfit", "default", MISFIT))
-                done = plane.kubectl("create", "--dry-run=server", "-f", "-", input=misfit,
-                                     check=False)  # fmt: skip
+                done = plane.kubectl(
+                    "create", "--dry-run=server", "-f", "-", input=misfit, check=False
+                )
                 return "short by" in done.stderr
 
             until(refused, 20, "the API server asks, and is answered")

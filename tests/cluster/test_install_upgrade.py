@@ -44,10 +44,15 @@ SPACE = "teams-own"
 STATUS = {
     "observedGeneration": 1,
     "conditions": [
-        {"type": "Ready", "status": "True", "reason": "Fits", "message": "as 0.0.9 put it",
-         "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Fits",
+            "message": "as 0.0.9 put it",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
     ],
-}  # fmt: skip
+}
 OLD = ("decided", "undecided", "annotated")
 """Objects that were made under the old CRD."""
 NEWER = "newer"

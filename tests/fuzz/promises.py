@@ -127,8 +127,9 @@ def _words(request: Request, verdict: Verdict, status: dict[str, Any]) -> Iterat
 
 
 def unclean_answer(body: bytes) -> Iterator[str]:
-    """What the API server or a terminal would not take of an answer."""
+    """What the API server or a terminal would not take of an answer; its uid is only sent back."""
     response = json.loads(body)["response"]
+    response.pop("uid")
     yield from unclean(response, "answer")
     warnings = response.get("warnings", [])
     if any(len(line) > MAX_WARNING for line in warnings) or sum(map(len, warnings)) > MAX_WARNINGS:

@@ -35,8 +35,6 @@ _RAW_FLAGS: Final = (
 OPEN: Final = {
     ("arguments", "sglang reads in silence what argparse refuses"): "a flag is taken as the value "
     "of the flag before it",
-    ("arguments", "sglang reads in silence a value of a switch"): "such a line does not start",
-    ("arguments", "vllm reads in silence a value of a switch"): "such a line does not start",
     ("flags", "control characters in data"): _RAW_FLAGS,
     ("flags", "control characters in status"): _RAW_FLAGS,
     ("specs", "control characters in data"): _RAW_FLAGS,

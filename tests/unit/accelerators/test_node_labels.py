@@ -215,12 +215,19 @@ def test_sharing_is_told_by_any_of_its_labels(labels: dict[str, str], how: str) 
 
 KEYS = st.sampled_from(
     [
-        PRODUCT, MEMORY, "nvidia.com/gpu.compute.major", "cloud.google.com/gke-accelerator",
-        "cloud.google.com/gke-gpu-partition-size", "karpenter.k8s.aws/instance-gpu-name",
-        "karpenter.k8s.aws/instance-gpu-memory", "amd.com/gpu.device-id", "amd.com/gpu.vram",
-        "nvidia.com/gpu.replicas", "nvidia.com/mig-1g.10gb.memory",
+        PRODUCT,
+        MEMORY,
+        "nvidia.com/gpu.compute.major",
+        "cloud.google.com/gke-accelerator",
+        "cloud.google.com/gke-gpu-partition-size",
+        "karpenter.k8s.aws/instance-gpu-name",
+        "karpenter.k8s.aws/instance-gpu-memory",
+        "amd.com/gpu.device-id",
+        "amd.com/gpu.vram",
+        "nvidia.com/gpu.replicas",
+        "nvidia.com/mig-1g.10gb.memory",
     ]
-)  # fmt: skip
+)
 VALUES = st.one_of(
     st.text(max_size=70),
     st.sampled_from(

@@ -308,10 +308,13 @@ ANY = st.none() | st.integers(-(10**19), 10**19) | st.integers(-1, 64)
 TEXT = st.text(max_size=40) | st.sampled_from(["nvidia-a100-80gb", "nvidia-l4", "amd-vague"])
 MODELS = (
     st.sampled_from([BIG, SMALL, UNKNOWN, model(layers=1, heads=1, kv_heads=1, parameters=1)])
-    | st.builds(lambda p, b: Model("n", ModelSource.PARAMETERS, parameters=p, bits=b),
-                ANY, st.none() | st.floats(allow_nan=True))
+    | st.builds(
+        lambda p, b: Model("n", ModelSource.PARAMETERS, parameters=p, bits=b),
+        ANY,
+        st.none() | st.floats(allow_nan=True),
+    )
     | st.builds(lambda name: Model(name, ModelSource.UNKNOWN), st.text(max_size=300))
-)  # fmt: skip
+)
 ANY_REQUEST = st.builds(
     Request,
     model=MODELS,

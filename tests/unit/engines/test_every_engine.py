@@ -48,9 +48,13 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 MODELS = {
-    "8b": LLAMA_8B, "70b": LLAMA_70B, "moe": moe(), "latent": latent(), "hybrid": hybrid(),
+    "8b": LLAMA_8B,
+    "70b": LLAMA_70B,
+    "moe": moe(),
+    "latent": latent(),
+    "hybrid": hybrid(),
     "windows": windows(full=4, sliding=20, window=1024, kv_heads=8, head_dim=128),
-}  # fmt: skip
+}
 GPUS = (H100, A100, L4, T4, B200)
 SPLITS = (
     Parallelism(),
@@ -69,11 +73,18 @@ TensorRT-LLM's share of experts as the split has it."""
 CHOSEN = {"utilization", "dtype", "quantization", "block_size", "enforce_eager"}
 """Settings that are written only if somebody says them."""
 FOLDERS = {
-    "vllm": "vllm", "sglang": "sglang", "tensorrt-llm": "tensorrt_llm", "llama.cpp": "llama_cpp",
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "tensorrt-llm": "tensorrt_llm",
+    "llama.cpp": "llama_cpp",
     "tgi": "tgi",
-}  # fmt: skip
-FLAGS = {name: json.loads((resources.files("plimsoll.engines") / folder / "data" / "flags.json")
-                          .read_text("utf-8")) for name, folder in FOLDERS.items()}  # fmt: skip
+}
+FLAGS = {
+    name: json.loads(
+        (resources.files("plimsoll.engines") / folder / "data" / "flags.json").read_text("utf-8")
+    )
+    for name, folder in FOLDERS.items()
+}
 
 engines = pytest.mark.parametrize("name", registry.NAMES)
 with_flags = pytest.mark.parametrize("name", FOLDERS)
@@ -117,9 +128,13 @@ def run(
 @settings(max_examples=60)
 @given(data=st.data(), model=models, gpu=gpus, split=splits, workload=workloads)
 def test_estimates_are_total_for_all_that_a_command_line_may_say(
-    name: str, data: st.DataObject, model: str, gpu: Accelerator, split: Parallelism,
+    name: str,
+    data: st.DataObject,
+    model: str,
+    gpu: Accelerator,
+    split: Parallelism,
     workload: Workload,
-) -> None:  # fmt: skip
+) -> None:
     engine = registry.engine(name)
     table = FLAGS.get(name, {"fields": {}, "options": {}})
     known = [*table["fields"], *table["options"]] or ["--x"]
@@ -321,9 +336,19 @@ def test_what_follows_two_dashes_belongs_to_no_flag(name: str) -> None:
 def test_every_table_of_flags_has_the_one_shape(name: str) -> None:
     table = FLAGS[name]
     assert list(table) == [
-        "source", "abilities", "fields", "options", "memory", "harmless", "model",
-        "can_shrink_weights", "harmless_values", "aliases", "written_as", "attached",
-    ]  # fmt: skip
+        "source",
+        "abilities",
+        "fields",
+        "options",
+        "memory",
+        "harmless",
+        "model",
+        "can_shrink_weights",
+        "harmless_values",
+        "aliases",
+        "written_as",
+        "attached",
+    ]
     known = {*EngineSettings.__dataclass_fields__, *AskedSplit.__dataclass_fields__}
     assert {sets for sets, _ in table["fields"].values()} <= known
     flags = grammar_of(name).flags

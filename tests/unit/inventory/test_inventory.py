@@ -136,7 +136,7 @@ def test_an_unhealthy_gpu_is_not_planned_with() -> None:
         (mixed_mig_node("n", labelled=7), "mig-1g.10gb.count=7 contradicts its capacity of 28"),
         (bare_node("n", AMD_LABELS, {"nvidia.com/gpu": "8"}), "labels name AMD Instinct MI300X"),
     ],
-)  # fmt: skip
+)
 def test_a_node_that_contradicts_itself_is_set_aside_in_words(node: Manifest, said: str) -> None:
     assert said in why(node)
     found = read_nodes([node, gpu_node("good")])
@@ -253,14 +253,25 @@ def test_a_thousand_realistic_nodes_are_remembered_in_under_a_mebibyte() -> None
 
 MIXED_CLUSTER = [
     gpu_node("a-1", labels={ZONE: "a"}, taints=[("gpu", "", "NoSchedule")]),
-    gpu_node("x-1", labels={"nvidia.com/gpu.product": "NVIDIA-X900",
-                            "nvidia.com/gpu.memory": "99000"}),
-    gpu_node("y-1", count=7, labels={"nvidia.com/gpu.product": "NVIDIA-X900-MIG-1g.11gb",
-                                     "nvidia.com/gpu.memory": "11000"}),
+    gpu_node(
+        "x-1", labels={"nvidia.com/gpu.product": "NVIDIA-X900", "nvidia.com/gpu.memory": "99000"}
+    ),
+    gpu_node(
+        "y-1",
+        count=7,
+        labels={
+            "nvidia.com/gpu.product": "NVIDIA-X900-MIG-1g.11gb",
+            "nvidia.com/gpu.memory": "11000",
+        },
+    ),
     gke_node("g-1", "nvidia-tesla-v100", 8),
-    single_mig_node("s-1"), mixed_mig_node("m-1"), amd_node("d-1"), shared_node("t-1"),
-    gpu_node("l-1", "l4", ready=False), bare_node("c-1"),
-]  # fmt: skip
+    single_mig_node("s-1"),
+    mixed_mig_node("m-1"),
+    amd_node("d-1"),
+    shared_node("t-1"),
+    gpu_node("l-1", "l4", ready=False),
+    bare_node("c-1"),
+]
 """A node of every kind."""
 
 
@@ -359,20 +370,30 @@ def test_a_bad_file_says_where_and_what_to_do(data: object, path: str) -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner,
-                                                                max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=8,
-)  # fmt: skip
+)
 PLACES = st.sampled_from(
     [
-        ("metadata",), ("metadata", "labels"), ("metadata", "name"), ("spec",), ("spec", "taints"),
-        ("status",), ("status", "capacity"), ("status", "allocatable"), ("status", "conditions"),
-        ("metadata", "labels", "nvidia.com/gpu.product"), ("metadata", "deletionTimestamp"),
+        ("metadata",),
+        ("metadata", "labels"),
+        ("metadata", "name"),
+        ("spec",),
+        ("spec", "taints"),
+        ("status",),
+        ("status", "capacity"),
+        ("status", "allocatable"),
+        ("status", "conditions"),
+        ("metadata", "labels", "nvidia.com/gpu.product"),
+        ("metadata", "deletionTimestamp"),
         ("metadata", "labels", "nvidia.com/gpu.memory"),
         ("metadata", "labels", "nvidia.com/gpu.count"),
-        ("status", "capacity", "nvidia.com/gpu"), ("status", "allocatable", "nvidia.com/gpu"),
+        ("status", "capacity", "nvidia.com/gpu"),
+        ("status", "allocatable", "nvidia.com/gpu"),
     ]
-)  # fmt: skip
+)
 
 
 @pytest.mark.sweep

@@ -90,9 +90,11 @@ def test_every_field_has_a_description() -> None:
     bare = [
         path
         for path, node in EVERY
-        if path.split(".")[1:2] and path.split(".")[1] in FIELDS
-        and not path.endswith(("[]", "{}")) and not node.get("description")
-    ]  # fmt: skip
+        if path.split(".")[1:2]
+        and path.split(".")[1] in FIELDS
+        and not path.endswith(("[]", "{}"))
+        and not node.get("description")
+    ]
     assert bare == []
 
 
@@ -165,8 +167,13 @@ def test_a_sample_does_what_its_comment_says(
 
 def test_every_sample_is_tested() -> None:
     assert {p.stem for p in (DEPLOY / "samples").iterdir()} == {
-        "smallest", "llama-70b", "fine-tune", "moe", "rule-of-thumb", "refused",
-    }  # fmt: skip
+        "smallest",
+        "llama-70b",
+        "fine-tune",
+        "moe",
+        "rule-of-thumb",
+        "refused",
+    }
 
 
 def test_the_floor_refuses_nothing_that_the_decision_lets_in() -> None:

@@ -48,8 +48,13 @@ NODE: dict[str, Any] = {
         "conditions": [{"type": "Ready", "status": "True"}],
     },
 }
-ODD_NODE = {**NODE, "metadata": {"name": f"odd{ESCAPES}", "labels": {
-    "nvidia.com/gpu.product": f"NVIDIA-{ESCAPES}", "nvidia.com/gpu.count": "1"}}}  # fmt: skip
+ODD_NODE = {
+    **NODE,
+    "metadata": {
+        "name": f"odd{ESCAPES}",
+        "labels": {"nvidia.com/gpu.product": f"NVIDIA-{ESCAPES}", "nvidia.com/gpu.count": "1"},
+    },
+}
 SPEC: dict[str, Any] = {
     "model": {
         "uri": "hf://meta-llama/Llama-3.1-8B-Instruct",

@@ -388,12 +388,19 @@ def test_a_config_map_says_what_the_model_is() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "not json", "[]", "{}", '{"model_type": "llama"}', '{"a": NaN}', "[" * 100_000,
-        json.dumps(CONFIG | {"hidden_size": "4096"}), json.dumps(CONFIG | {"vocab_size": -1}),
-        json.dumps(CONFIG | {"num_hidden_layers": 10**18}), "x" * (2 << 20),
+        "not json",
+        "[]",
+        "{}",
+        '{"model_type": "llama"}',
+        '{"a": NaN}',
+        "[" * 100_000,
+        json.dumps(CONFIG | {"hidden_size": "4096"}),
+        json.dumps(CONFIG | {"vocab_size": -1}),
+        json.dumps(CONFIG | {"num_hidden_layers": 10**18}),
+        "x" * (2 << 20),
         json.dumps({k: v for k, v in CONFIG.items() if k != "num_attention_heads"}),
     ],
-)  # fmt: skip
+)
 def test_a_broken_config_is_a_mistake_of_the_reference(text: str) -> None:
     found = read({"model": {"configMapRef": {"name": "mine"}}}, Texts({("mine", None): text}))
     assert said(found)

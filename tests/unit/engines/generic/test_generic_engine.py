@@ -75,9 +75,13 @@ def test_it_never_denies_where_the_weights_alone_would_go_in(
     concurrent: int | None,
 ) -> None:
     e = run(
-        MODELS[model], accelerator, Workload(concurrent), Parallelism(tensor, pipeline),
-        max_model_len=length, utilization=share,
-    )  # fmt: skip
+        MODELS[model],
+        accelerator,
+        Workload(concurrent),
+        Parallelism(tensor, pipeline),
+        max_model_len=length,
+        utilization=share,
+    )
     assert e.required_low <= e.required <= e.required_high
     assert all(0 <= t.low <= t.bytes <= t.high for t in e.terms)
     if e.terms[TermName.WEIGHTS].bytes <= e.physical:

@@ -6,6 +6,7 @@ origin are from tests of third parties that quote a real start-up.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -176,10 +177,11 @@ def test_attention_over_a_quantized_cache_keeps_one_layer_unpacked() -> None:
 
     Compute buffer 3,892 MiB. https://github.com/ggml-org/llama.cpp/pull/23861
     """
-    args = (
-        "-c", "150000", "-b", "4096", "-ub", "4096", "-fa", "on", "-ctk", "q8_0", "-ctv", "q8_0",
-        "--kv-unified", "--cpu-moe", "-np", "1",
-    )  # fmt: skip
+    args = tuple(
+        shlex.split(
+            "-c 150000 -b 4096 -ub 4096 -fa on -ctk q8_0 -ctv q8_0 --kv-unified --cpu-moe -np 1"
+        )
+    )
     log = Log(
         "Qwen/Qwen3.5-35B-A3B", "q4_k_m", "b9440", args, 1, None, None, None, 3892, "PR 23861"
     )

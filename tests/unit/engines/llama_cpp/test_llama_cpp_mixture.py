@@ -69,9 +69,17 @@ def test_mxfp4_files_pack_experts_only() -> None:
 
 @pytest.mark.parametrize(
     ("file", "bits"),
-    [("q8_0", 8.50), ("q6_k", 6.56), ("q5_k_m", 5.67), ("q4_k_m", 4.83), ("q3_k_m", 3.89),
-     ("iq4_xs", 4.28), ("q2_k", 3.16), ("f16", 16.0)],
-)  # fmt: skip
+    [
+        ("q8_0", 8.50),
+        ("q6_k", 6.56),
+        ("q5_k_m", 5.67),
+        ("q4_k_m", 4.83),
+        ("q3_k_m", 3.89),
+        ("iq4_xs", 4.28),
+        ("q2_k", 3.16),
+        ("f16", 16.0),
+    ],
+)
 def test_bits_per_weight_are_those_that_are_published(file: str, bits: float) -> None:
     """``llama-quantize`` of Llama-3.1-8B: 8.50, 6.56, 5.70, 4.89, 4.00, 4.45, 3.16 with the
     embedding; here of a model like it, within 0.25 bits.
@@ -90,9 +98,12 @@ def test_no_file_is_larger_than_one_of_32_bits(file: str, model: object) -> None
 
 
 @given(
-    st.integers(1, 100), st.integers(0, 120), st.integers(1, 8),
-    st.lists(st.integers(0, 9), max_size=8), st.booleans(),
-)  # fmt: skip
+    st.integers(1, 100),
+    st.integers(0, 120),
+    st.integers(1, 8),
+    st.lists(st.integers(0, 9), max_size=8),
+    st.booleans(),
+)
 def test_every_layer_lies_on_one_gpu_or_in_main_memory_in_order(
     layers: int, gpu_layers: int, gpus: int, shares: list[int], output_first: bool
 ) -> None:
@@ -117,11 +128,14 @@ def held(name: str, size: int) -> HeaderTensor:
 
 HEADER = (
     held("token_embd.weight", 1000),
-    held("blk.0.attn_q.weight", 256), held("blk.0.ffn_up_exps.weight", 512),
-    held("blk.1.attn_q.weight", 128), held("blk.1.ffn_up_exps.weight", 1),
+    held("blk.0.attn_q.weight", 256),
+    held("blk.0.ffn_up_exps.weight", 512),
+    held("blk.1.attn_q.weight", 128),
+    held("blk.1.ffn_up_exps.weight", 1),
     held("blk.2.nextn.eh_proj.weight", 4096),
-    held("output_norm.weight", 128), held("v.blk.0.attn_q.weight", 384),
-)  # fmt: skip
+    held("output_norm.weight", 128),
+    held("v.blk.0.attn_q.weight", 384),
+)
 
 
 def test_a_header_gives_each_part_its_own_bytes_padded() -> None:

@@ -33,13 +33,26 @@ H200 = Accelerator(
 )
 L40S = Accelerator("nvidia-l40s", "NVIDIA L40S", 46068 * MIB, "nvidia.com/gpu", "ada", (8, 9), 8)
 QWQ_32B = dense(
-    layers=64, hidden=5120, heads=40, kv_heads=8, head_dim=128, width=27648, vocab=152064,
+    layers=64,
+    hidden=5120,
+    heads=40,
+    kv_heads=8,
+    head_dim=128,
+    width=27648,
+    vocab=152064,
     max_model_len=131072,
-)  # fmt: skip
+)
 QWEN_1B5 = dense(
-    layers=28, hidden=1536, heads=12, kv_heads=2, head_dim=128, width=8960, vocab=151936,
-    max_model_len=32768, tied=True,
-)  # fmt: skip
+    layers=28,
+    hidden=1536,
+    heads=12,
+    kv_heads=2,
+    head_dim=128,
+    width=8960,
+    vocab=151936,
+    max_model_len=32768,
+    tied=True,
+)
 MODELS = {
     "dense": LLAMA_8B,
     "large": LLAMA_70B,
@@ -116,9 +129,12 @@ def estimate_of(start: Start) -> Estimate:
     """The estimate of a logged start-up."""
     share = Decimal(start.fraction) if start.fraction else None
     return run(
-        start.model, start.accelerator, tensor=start.tensor, version=start.version,
+        start.model,
+        start.accelerator,
+        tensor=start.tensor,
+        version=start.version,
         utilization=share,
-    )  # fmt: skip
+    )
 
 
 def test_required_is_at_most_usable_just_where_the_engine_starts() -> None:
@@ -139,9 +155,13 @@ def test_a_share_below_the_weights_is_refused_for_certain() -> None:
 
 def test_a_rest_too_small_for_graphs_and_prefill_is_no_fit_however_short_the_context() -> None:
     e = run(
-        LLAMA_70B, H100, tensor=4, utilization=Decimal("0.99"), max_model_len=1024,
+        LLAMA_70B,
+        H100,
+        tensor=4,
+        utilization=Decimal("0.99"),
+        max_model_len=1024,
         max_num_batched_tokens=32768,
-    )  # fmt: skip
+    )
     assert e.required > e.usable
     assert e.terms[TermName.ACTIVATION].bytes > 0
     assert "beside the static share" in e.terms[TermName.ACTIVATION].basis

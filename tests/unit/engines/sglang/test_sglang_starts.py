@@ -75,6 +75,8 @@ def test_a_pool_as_logged_lies_within_the_band(row: Logged) -> None:
     """The band of weights and context covers the pool that the server really had."""
     e = estimate_of(row)
     token = max(1, e.kv_capacity) / max(1, e.kv_tokens)
-    low, high = (sum(getattr(t, end) for t in e.terms if t.name is not TermName.KV_CACHE)
-                 for end in ("low", "high"))  # fmt: skip
+    low, high = (
+        sum(getattr(t, end) for t in e.terms if t.name is not TermName.KV_CACHE)
+        for end in ("low", "high")
+    )
     assert (e.usable - high) / token <= row.tokens <= (e.usable - low) / token

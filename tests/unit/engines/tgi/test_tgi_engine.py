@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -76,9 +77,13 @@ def test_two_a100_hold_the_batch_that_tgi_2_4_printed() -> None:
     # https://github.com/huggingface/text-generation-inference/issues/2744: Llama 3.1 70B on two
     # A100 80GB, max_batch_prefill_tokens 10,049, max batch total tokens 30,816
     e = run(
-        LLAMA_70B, A100, tensor=2, version="2.4.0", options=TGIOptions(max_input_tokens=9999),
+        LLAMA_70B,
+        A100,
+        tensor=2,
+        version="2.4.0",
+        options=TGIOptions(max_input_tokens=9999),
         max_model_len=16384,
-    )  # fmt: skip
+    )
     assert e.max_num_batched_tokens == 10049
     assert e.kv_tokens == pytest.approx(30816, rel=0.1)
 
@@ -127,19 +132,22 @@ def test_a_narrower_cache_never_needs_more() -> None:
 
 
 def test_flags_fill_the_settings_and_read_back() -> None:
-    args = (
-        "--num-shard=4", "--max-total-tokens", "8192", "--max-batch-prefill-tokens=4096",
-        "--quantize", "eetq", "--cuda-memory-fraction=0.8", "--cuda-graphs", "0",
-        "--max-batch-total-tokens", "100000", "--trust-remote-code",
-        "--speculate", "2", "--sharded", "true",
-    )  # fmt: skip
+    args = tuple(
+        shlex.split(
+            "--num-shard=4 --max-total-tokens 8192 --max-batch-prefill-tokens=4096"
+            " --quantize eetq --cuda-memory-fraction=0.8 --cuda-graphs 0"
+            " --max-batch-total-tokens 100000 --trust-remote-code --speculate 2 --sharded true"
+        )
+    )
     found = ENGINE.read_arguments(args, EngineSettings(name="tgi"), NOTHING_ASKED)
     said = found.settings
     assert problems_in(found) == ()
     assert (found.split.tensor, said.max_model_len, said.max_num_batched_tokens) == (4, 8192, 4096)
     assert (said.quantization, said.utilization, said.enforce_eager) == (
-        "eetq", Decimal("0.8"), True,
-    )  # fmt: skip
+        "eetq",
+        Decimal("0.8"),
+        True,
+    )
     assert said.unread == ("--speculate 2",)
     e = ENGINE.estimate(LLAMA_8B, said, Workload(), Parallelism(4), H100)
     again = ENGINE.read_arguments(

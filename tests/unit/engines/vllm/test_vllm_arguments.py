@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from decimal import Decimal
 
@@ -41,11 +42,12 @@ def test_a_length_is_read_in_every_spelling_that_vllm_takes(args: list[str]) -> 
 
 def test_all_typed_flags_are_read() -> None:
     reading = read(
-        "-tp", "4", "-pp=2", "--data_parallel_size=2", "-ep", "-q", "fp8", "--enforce-eager",
-        "--kv-cache-dtype=fp8_e4m3", "--gpu-memory-utilization", "0.85", "--max-num-seqs", "128",
-        "--max-num-batched-tokens=8k", "--dtype=half", "--block-size", "32",
-        "--kv-cache-memory-bytes", "10G",
-    )  # fmt: skip
+        *shlex.split(
+            "-tp 4 -pp=2 --data_parallel_size=2 -ep -q fp8 --enforce-eager"
+            " --kv-cache-dtype=fp8_e4m3 --gpu-memory-utilization 0.85 --max-num-seqs 128"
+            " --max-num-batched-tokens=8k --dtype=half --block-size 32 --kv-cache-memory-bytes 10G"
+        )
+    )
     assert reading.split == AskedSplit(4, 2, 2, True)
     assert problems_in(reading) == ()
     assert reading.settings == EngineSettings(
@@ -178,22 +180,19 @@ def test_no_arguments_break_the_reading(args: list[str]) -> None:
 
 def test_the_flags_to_run_say_the_split_and_the_length_and_what_the_user_said() -> None:
     reading = read(
-        "--port=8000", "--served-model-name", "a", "b", "--enable-lora", max_model_len=8192,
-        utilization=Decimal("0.9"), kv_cache_dtype="fp8",
-    )  # fmt: skip
+        *shlex.split("--port=8000 --served-model-name a b --enable-lora"),
+        max_model_len=8192,
+        utilization=Decimal("0.9"),
+        kv_cache_dtype="fp8",
+    )
     settings = reading.settings
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), Parallelism(4, 2), H100)
-    assert arguments(estimate, settings) == (
-        "--tensor-parallel-size=4",
-        "--pipeline-parallel-size=2",
-        "--max-model-len=8192",
-        "--gpu-memory-utilization=0.9",
-        "--kv-cache-dtype=fp8",
-        "--enable-lora",
-        "--port=8000",
-        "--served-model-name",
-        "a",
-        "b",
+    assert arguments(estimate, settings) == tuple(
+        shlex.split(
+            "--tensor-parallel-size=4 --pipeline-parallel-size=2 --max-model-len=8192"
+            " --gpu-memory-utilization=0.9 --kv-cache-dtype=fp8 --enable-lora --port=8000"
+            " --served-model-name a b"
+        )
     )
 
 

@@ -54,15 +54,21 @@ def peak(name: str, *flags: str, version: str = "0.23.0", tensor: int = 1) -> Te
         pytest.param(DEEP, "0.17.1", (), "1 image of 16384", id="Qwen3-VL 0.17.1"),
         # "32768 tokens, and profiled with 2 image items", an NVFP4 Qwen3.6-35B-A3B on 0.19
         pytest.param(
-            NEWER, "0.19.0", ("--max-num-batched-tokens=32768",), "2 images of 16384",
+            NEWER,
+            "0.19.0",
+            ("--max-num-batched-tokens=32768",),
+            "2 images of 16384",
             id="Qwen3.5 at 32768 batched tokens",
         ),
         # "8192 tokens, and profiled with 31 image items", Gemma 3 27B on 0.10.2
         pytest.param(GEMMA, "0.10.2", (), "31 images of 260", id="Gemma 3 0.10.2"),
         # "2048 tokens, and profiled with 7 image items", MedGemma 4B, release not said
         pytest.param(
-            "google/gemma-3-4b-it", "0.11.0", ("--max-num-batched-tokens=2048",),
-            "7 images of 260", id="Gemma 3 at 2048 batched tokens",
+            "google/gemma-3-4b-it",
+            "0.11.0",
+            ("--max-num-batched-tokens=2048",),
+            "7 images of 260",
+            id="Gemma 3 at 2048 batched tokens",
         ),
         # "8192 tokens, and profiled with 3 image items", vllm issue 16292 on 0.8.3
         pytest.param(MISTRAL, "0.8.3", (), "3 images of 3080", id="Mistral Small 0.8.3"),
@@ -74,11 +80,14 @@ def peak(name: str, *flags: str, version: str = "0.23.0", tensor: int = 1) -> Te
         ),
         # "16384 tokens, and profiled with 6 video items", the same
         pytest.param(
-            "google/gemma-4-26B-A4B", "0.19.0", ("--max-num-batched-tokens=16384",),
-            "6 videos of 2496", id="Gemma 4 at 16384 batched tokens",
+            "google/gemma-4-26B-A4B",
+            "0.19.0",
+            ("--max-num-batched-tokens=16384",),
+            "6 videos of 2496",
+            id="Gemma 4 at 16384 batched tokens",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_items_are_those_that_vllm_logged(
     name: str, version: str, flags: tuple[str, ...], line: str
 ) -> None:

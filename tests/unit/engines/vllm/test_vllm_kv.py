@@ -156,9 +156,14 @@ def test_from_0_26_to_0_28_some_hybrids_keep_a_state_for_every_block_of_tokens()
         own = hybrid(attending=1, recurrent=3)
         own = replace(own, model_type=model_type)
         found = cache(
-            own, Parallelism(), constants(version), dtype="auto", model_bytes=2, block_size=None,
+            own,
+            Parallelism(),
+            constants(version),
+            dtype="auto",
+            model_bytes=2,
+            block_size=None,
             batched_tokens=8192,
-        )  # fmt: skip
+        )
         attending = -(-500_000 // min(group.block for group in found.pool.groups))
         return found.blocks(10**6) - found.blocks(10**6 // 2) > attending + 1
 

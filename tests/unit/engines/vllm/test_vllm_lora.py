@@ -122,9 +122,12 @@ def test_a_rank_without_the_switch_changes_nothing_and_says_so() -> None:
 
 
 @given(
-    st.sampled_from([LLAMA, MOE]), st.sampled_from(RANKS), st.integers(1, 16),
-    st.sampled_from([1, 2, 4]), st.booleans(),
-)  # fmt: skip
+    st.sampled_from([LLAMA, MOE]),
+    st.sampled_from(RANKS),
+    st.integers(1, 16),
+    st.sampled_from([1, 2, 4]),
+    st.booleans(),
+)
 def test_a_higher_rank_and_more_slots_never_need_less(
     model: str, rank: int, slots: int, tensor: int, expert: bool
 ) -> None:

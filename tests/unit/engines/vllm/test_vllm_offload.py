@@ -127,8 +127,11 @@ def test_more_in_host_memory_never_needs_more_of_a_gpu(a: int, b: int, pipeline:
 
 @given(st.integers(2, 8), st.integers(1, 8), st.integers(1, 3))
 def test_prefetched_groups_never_need_more_than_none(group: int, number: int, step: int) -> None:
-    flags = (f"--offload-group-size={group}", f"--offload-num-in-group={min(group, number)}",
-             f"--offload-prefetch-step={step}")  # fmt: skip
+    flags = (
+        f"--offload-group-size={group}",
+        f"--offload-num-in-group={min(group, number)}",
+        f"--offload-prefetch-step={step}",
+    )
     assert weights(LLAMA, *flags) <= weights(LLAMA)
 
 

@@ -94,9 +94,10 @@ def test_recurrent_layers_keep_a_page_more_for_each_guessed_token() -> None:
     name = "Qwen/Qwen3-Next-80B-A3B-Instruct"
     needs = [
         estimate(name, config(method="mtp", num_speculative_tokens=n), tensor=4)
-        .terms[TermName.KV_CACHE].bytes
+        .terms[TermName.KV_CACHE]
+        .bytes
         for n in (1, 2, 3)
-    ]  # fmt: skip
+    ]
     assert needs[0] < needs[1] < needs[2]
 
 
@@ -173,8 +174,18 @@ def test_a_draft_that_does_not_say_how_many_tokens_is_refused_where_it_must() ->
     assert VLLM().problems(model(V3), settings, None, None) == ()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "1", '{"num_speculative_tokens": "x"}', '{"model": 1}',
-                                  '{"num_speculative_tokens": -1}', '{"method": []}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "1",
+        '{"num_speculative_tokens": "x"}',
+        '{"model": 1}',
+        '{"num_speculative_tokens": -1}',
+        '{"method": []}',
+    ],
+)
 def test_an_unreadable_draft_is_a_problem_and_never_a_crash(text: str) -> None:
     assert read(f"--speculative-config={text}").problems
 
@@ -182,8 +193,10 @@ def test_an_unreadable_draft_is_a_problem_and_never_a_crash(text: str) -> None:
 @given(
     st.sampled_from(["eagle", "eagle3", "medusa", "mtp", "ngram"]),
     st.sampled_from([LLAMA, V3, "openai/gpt-oss-20b", "Qwen/Qwen3-Next-80B-A3B-Instruct"]),
-    st.integers(1, 8), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]),
-)  # fmt: skip
+    st.integers(1, 8),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([1, 2]),
+)
 def test_a_draft_never_needs_less_than_none_nor_more_tokens_less(
     method: str, name: str, tokens: int, tensor: int, pipeline: int
 ) -> None:

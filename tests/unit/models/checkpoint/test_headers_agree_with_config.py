@@ -39,10 +39,19 @@ VISION: Final = {
     "image_size": 56,
     "patch_size": 14,
 }
-LATENT: Final = {"q_lora_rank": 96, "kv_lora_rank": 64, "qk_nope_head_dim": 32,
-                 "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 8,
-                 "n_shared_experts": 1, "moe_intermediate_size": 128, "first_k_dense_replace": 1,
-                 "num_experts_per_tok": 2, "num_nextn_predict_layers": 1}  # fmt: skip
+LATENT: Final = {
+    "q_lora_rank": 96,
+    "kv_lora_rank": 64,
+    "qk_nope_head_dim": 32,
+    "qk_rope_head_dim": 16,
+    "v_head_dim": 32,
+    "n_routed_experts": 8,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 128,
+    "first_k_dense_replace": 1,
+    "num_experts_per_tok": 2,
+    "num_nextn_predict_layers": 1,
+}
 HEAD: Final = ("lm_head",)
 
 

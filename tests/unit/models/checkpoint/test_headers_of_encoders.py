@@ -31,12 +31,21 @@ BERT: Final[dict[str, Any]] = {
     "torch_dtype": "bfloat16",
 }
 WHISPER: Final[dict[str, Any]] = {
-    "model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"], "d_model": H,
-    "encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4, "encoder_ffn_dim": W, "decoder_ffn_dim": W, "num_mel_bins": 8,
-    "max_source_positions": 12, "max_target_positions": 16, "vocab_size": V,
+    "model_type": "whisper",
+    "architectures": ["WhisperForConditionalGeneration"],
+    "d_model": H,
+    "encoder_layers": 3,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": W,
+    "decoder_ffn_dim": W,
+    "num_mel_bins": 8,
+    "max_source_positions": 12,
+    "max_target_positions": 16,
+    "vocab_size": V,
     "torch_dtype": "bfloat16",
-}  # fmt: skip
+}
 
 
 def _put(into: Tensors, name: str, *shape: int, bias: bool = True) -> None:

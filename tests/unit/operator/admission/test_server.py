@@ -82,8 +82,9 @@ async def test_a_review_is_answered_with_its_uid(tmp_path: Path) -> None:
 async def test_what_is_no_review_is_a_bad_request_with_the_reason(tmp_path: Path) -> None:
     async with running(tmp_path, allow) as it:
         assert await it.post(b"{}") == (
-            400, "the body is not an AdmissionReview: kind is missing or another"
-        )  # fmt: skip
+            400,
+            "the body is not an AdmissionReview: kind is missing or another",
+        )
 
 
 async def test_eight_mebibytes_are_legitimate_and_nine_are_not(tmp_path: Path) -> None:
