@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from commands import run
 
@@ -367,3 +369,66 @@ def test_a_namespace_that_only_warns_turns_errors_into_warnings(folder: Path) ->
 def test_the_table_names_the_rules_of_what_is_refused(folder: Path) -> None:
     assert "Rules: PL001 (plimsoll explain RULE)" in run("check", "small.yaml").stdout
     assert "Rules: PL003 (plimsoll explain RULE)" in run("check", "wrong.yaml").stdout
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+PIECES = [
+    "",
+    " ",
+    "\n",
+    "- ",
+    "{",
+    "]",
+    ": ",
+    "&a ",
+    "*a",
+    "|",
+    "'",
+    '"',
+    "#",
+    "\t",
+    "null",
+    "é",
+    "\\",
+    "%",
+]
+PIECES += [
+    "metadata: []",
+    "kind: List",
+    "items:",
+    "---\n",
+    "plimsoll.dev/ignore: [PL001]",
+    "🙂",
+    "<x>",
+]
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.sampled_from([TOO_SMALL, WRONG, UNKNOWN, json.dumps(yaml.safe_load(TOO_SMALL))]),
+    wounds=st.lists(
+        st.tuples(st.floats(0, 1), st.integers(0, 9), st.sampled_from(PIECES)), max_size=4
+    ),
+)
+def test_whatever_a_file_holds_every_output_can_be_read_and_says_the_same(
+    folder: Path, text: str, wounds: list[tuple[float, int, str]]
+) -> None:
+    for place, length, piece in wounds:
+        start = int(place * len(text))
+        text = text[:start] + piece + text[start + length :]
+    (folder / "it.yaml").write_text(text)
+    code = run("check", "it.yaml").exit_code
+    assert code in (0, 1, 2)
+    for output in ("sarif", "junit", "github", "markdown"):
+        result = run("check", "it.yaml", "-o", output)
+        assert result.exit_code == code
+        if output == "sarif" and result.stdout.startswith('{\n  "$schema"'):
+            VALIDATOR.validate(json.loads(result.stdout))
+        elif output == "junit" and result.stdout.startswith("<?xml"):
+            ElementTree.fromstring(result.stdout.encode())
+    before = (folder / "it.yaml").read_bytes()
+    fixed = run("fix", "it.yaml")
+    assert fixed.exit_code in (0, 1, 2)
+    if (folder / "it.yaml").read_bytes() != before:
+        assert run("check", "it.yaml").exit_code < 2
