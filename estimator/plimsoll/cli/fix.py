@@ -19,11 +19,12 @@ import click
 from plimsoll.cli.check import judged
 from plimsoll.cli.output import bad_input
 from plimsoll.decision.policy import outcome
+from plimsoll.decision.verdict import Decision
 from plimsoll.errors import Problem, shown
 from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.report.arithmetic import fix as in_words
 from plimsoll.report.wording import problems_of
-from plimsoll.workloads.edits import edit
+from plimsoll.workloads.edits import edit_of
 from plimsoll.workloads.files import load
 from plimsoll.workloads.positions import Text
 
@@ -152,14 +153,14 @@ class _Fixer:
             root = parsed.root(manifest)
             if root is None or parsed.source(root):
                 return None
-            made = edit(parsed, root, verdict.places.path(change.field), change.value)
+            made = edit_of(parsed, root, change, verdict.places)
             if made is None:
                 return None
             text = made.apply(text)
         return text
 
     def _passes(self, text: str, manifest: Manifest) -> bool:
-        """Whether the same object of the changed text is let in, and every other is still there."""
+        """Whether the same object of the changed text fits, and every other is still there."""
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder, self._path.name)
             copy.write_bytes(text.encode("utf-8"))
@@ -173,7 +174,7 @@ class _Fixer:
             return False
         after = changed.deployments[place]
         _, _, verdict = judged(after, self._manifests, self._inventory, self._policy)
-        return not verdict.denied
+        return verdict.decision is Decision.ALLOW
 
     def finish(self, *, dry_run: bool) -> None:
         """Print what would change, or replace the file in one step, with its rights."""

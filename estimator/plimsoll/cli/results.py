@@ -19,7 +19,7 @@ from plimsoll.errors import Invalid, Problem, shown
 from plimsoll.report.arithmetic import fix
 from plimsoll.report.gate import FailOn, Gate, baseline, ids_of, read_baseline
 from plimsoll.report.results import Judged, Replacement, Report, Span, results, unreadable
-from plimsoll.workloads.edits import edit
+from plimsoll.workloads.edits import edit_of
 from plimsoll.workloads.files import STANDARD_INPUT
 from plimsoll.workloads.positions import Text, in_template
 
@@ -125,7 +125,7 @@ class _Places:
             if len(way_out.changes) != 1 or manifest.file == STANDARD_INPUT:
                 continue
             (change,) = way_out.changes
-            made = edit(text, root, verdict.places.path(change.field), change.value)
+            made = edit_of(text, root, change, verdict.places)
             if made is not None:
                 span = text.between(manifest.file, made.start, made.end)
                 fixes.append(Replacement(fix(way_out, verdict.places), span, made.text))

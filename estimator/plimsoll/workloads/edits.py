@@ -17,11 +17,15 @@ import yaml
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from plimsoll.decision.verdict import Change
+    from plimsoll.paths import Places
     from plimsoll.workloads.positions import Step, Text, Way
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _PLAIN: Final = re.compile(r"[A-Za-z](?:[\w./-]|:(?=\S))*")
 _PLAIN_IN_BRACES: Final = re.compile(r"[A-Za-z][\w./-]*")
+_WORD: Final = re.compile(r"[\w.:/-]+")
+"""A value of a flag that no shell takes apart."""
 _INDENT: Final = 2
 
 
@@ -38,16 +42,33 @@ class Edit:
         return text[: self.start] + self.text + text[self.end :]
 
 
+def edit_of(text: Text, root: yaml.Node, change: Change, places: Places) -> Edit | None:
+    """The edit that makes a change of a way out; None if it cannot be written here.
+
+    A place that the object keeps several fields in, such as one argument for a model and for how
+    it is stored, is not edited: what to write there is for a person to say.
+    """
+    path = places.path(change.field)
+    if sum(other == path for other in places.paths.values()) != 1:
+        return None
+    return edit(text, root, path, change.value)
+
+
 def edit(text: Text, root: yaml.Node, path: str, value: str) -> Edit | None:
     """The edit that gives a field a value; None if it cannot be written here.
 
+    path: of a field, or of an argument with a blank and the flag that sets the field behind it.
     value: as a manifest writes it; ``null`` or empty takes the field out.
     """
+    path, _, flag = path.partition(" ")
     way = text.way(root, path)
     nodes = [step.node for step in way.steps]
     if any(_shared(text.text, inner, outer) for outer, inner in pairwise(nodes)):
         return None
     removed = value in ("", "null")
+    if flag:
+        known = not removed and not way.missing and _WORD.fullmatch(value)
+        return _flag(text.text, nodes, flag, value) if known else None
     if way.missing:
         return None if removed else _addition(text.text, way, value)
     return _removal(text.text, way.steps) if removed else _replacement(text.text, way, value)
@@ -183,6 +204,44 @@ def _added_in_braces(text: str, way: Way, node: yaml.MappingNode, value: str) ->
     before = text[text.rfind("\n", 0, key.start_mark.index) + 1 : key.start_mark.index]
     between = f",{_line_break(text)}{before}" if not before.strip() else ", "
     return Edit(place, place, between + said)
+
+
+# -- a flag of a command line ----------------------------------------------------------------------
+
+
+def _flag(text: str, nodes: Sequence[yaml.Node], flag: str, value: str) -> Edit | None:
+    """The value behind a flag, in the same argument or in the next; or a new argument of a list."""
+    node, parent = nodes[-1], nodes[-2]
+    if isinstance(node, yaml.SequenceNode):
+        return _another_argument(text, node, f"{flag}={value}")
+    start, end = node.start_mark.index, node.end_mark.index
+    if not isinstance(node, yaml.ScalarNode) or node.style in ("|", ">"):
+        return None
+    if node.value != flag:
+        behind = rf"(?<![\w-]){re.escape(flag)}(?:=|\s+)(['\"]?)(?P<value>[\w.:/-]+)\1(?![\w.:/-])"
+        there = list(re.finditer(behind, text[start:end]))
+        if len(there) != 1:
+            return None
+        return Edit(start + there[0].start("value"), start + there[0].end("value"), value)
+    following = parent.value.index(node) + 1 if isinstance(parent, yaml.SequenceNode) else 0
+    if not 0 < following < len(parent.value):
+        return None
+    argument = parent.value[following]
+    if _shared(text, argument, parent) or argument.style in ("|", ">"):
+        return None
+    written = f"'{value}'" if argument.style == "'" else json.dumps(value)
+    return Edit(argument.start_mark.index, argument.end_mark.index, written)
+
+
+def _another_argument(text: str, node: yaml.SequenceNode, argument: str) -> Edit | None:
+    """After the last argument of a list that has some."""
+    end = _end(node.value[-1]) if node.value else None
+    if end is None or not node.start_mark.index <= end <= node.end_mark.index:
+        return None
+    if node.flow_style:
+        return Edit(end, end, f", {json.dumps(argument)}")
+    place = _end_of_line(text, end)
+    return Edit(place, place, f"{_line_break(text)}{' ' * node.start_mark.column}- {argument}")
 
 
 # -- a field that goes -----------------------------------------------------------------------------

@@ -32,8 +32,8 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_hook_checks_the_whole_tree_with_a_command_that_exists(tree: Path) -> None:
     (hook,) = read(".pre-commit-hooks.yaml")
-    program, *words = [*hook["entry"].split(), *hook["args"]]
-    assert program == "plimsoll"
+    assert hook["entry"] == "plimsoll check"
+    words = ["check", *map(str, hook["args"])]
     assert hook["pass_filenames"] is False
     assert run(*words).exit_code == 1
     (tree / "my samples/refused.yaml").unlink()

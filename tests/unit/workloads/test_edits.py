@@ -67,6 +67,32 @@ def test_an_edit_changes_one_field_and_keeps_comments_order_and_style(
 
 
 @pytest.mark.parametrize(
+    ("before", "path", "after"),
+    [
+        ("a:\n- --n=1 # why\n- --m=2\n", "a[0] --n", "a:\n- --n=8 # why\n- --m=2\n"),
+        ('a: ["--n", "1", "--m"]\n', "a[0] --n", 'a: ["--n", "8", "--m"]\n'),
+        ("a:\n  - --n\n  - '1'\n", "a[0] --n", "a:\n  - --n\n  - '8'\n"),
+        ("a: [sh, -c, 'x --nn 3 --n 1 -t']\n", "a[2] --n", "a: [sh, -c, 'x --nn 3 --n 8 -t']\n"),
+        ("a:\n- x # why\nb: 1\n", "a --n", "a:\n- x # why\n- --n=8\nb: 1\n"),
+        ('{"a": ["x"]}', "a --n", '{"a": ["x", "--n=8"]}'),
+        ("a: [sh, -c, 'x --n 1; y --n 2']\n", "a[2] --n", None),
+        ("a: [--n]\n", "a[0] --n", None),
+        ("a: []\n", "a --n", None),
+        ("a:\n- |\n  x --n 1\n", "a[0] --n", None),
+        ("b: 1\n", "a --n", None),
+    ],
+)
+def test_a_flag_is_changed_where_it_stands_or_added_to_the_arguments(
+    before: str, path: str, after: str | None
+) -> None:
+    assert changed(before, path, "8") == after
+
+
+def test_a_flag_takes_no_value_that_a_shell_would_take_apart() -> None:
+    assert changed("a: [--n=1]\n", "a[0] --n", "8; rm") is None
+
+
+@pytest.mark.parametrize(
     ("text", "path"),
     [
         ("x: &x {b: 1}\na: *x\n", "a.b"),
@@ -178,6 +204,15 @@ def test_a_field_is_found_by_line_and_column(path: str, line: int, column: int, 
     span = parsed.span("it.yaml", root, path)
     assert (span.file, span.line, span.column) == ("it.yaml", line, column)
     assert text.split("\n")[span.line - 1][span.column - 1 : span.end_column - 1] == there
+
+
+def test_an_argument_is_found_where_it_stands_and_a_missing_one_at_its_list() -> None:
+    text = "args:\n- x\n- --n=1\n"
+    parsed = Text(text)
+    root = parsed.root(manifest(1, {}))
+    assert root is not None
+    spans = [parsed.span("it.yaml", root, path) for path in ("args[1] --n", "args --m")]
+    assert [(span.line, span.column) for span in spans] == [(3, 3), (1, 1)]
 
 
 def test_an_object_in_a_list_in_a_later_document_is_found_by_its_name() -> None:
