@@ -75,7 +75,7 @@ def experts(hidden: int, width: int, number: int) -> tuple[Tensor, ...]:
 
 
 def outside(hidden: int, vocab: int, tied: bool) -> tuple[Tensor, ...]:
-    """Embedding, last norm, and the head where it is not the embedding."""
+    """Embedding, last norm, and the head if it is not the embedding."""
     tensors = [
         Tensor("model.embed_tokens.weight", (vocab, hidden), Split.VOCAB, Part.EMBEDDING),
         Tensor("model.norm.weight", (hidden,), Split.NONE, Part.NORM, stage=Stage.LAST),

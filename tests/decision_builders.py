@@ -213,7 +213,7 @@ class PlainEngine:
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
     ) -> tuple[Finding, ...]:
-        """Heads that do not divide, pipelines where there are none, and what the test says."""
+        """Refuses heads that do not divide, pipelines if it has none, and what the test says."""
         found: list[Finding] = []
         if parallelism is not None and architecture.heads % parallelism.tensor:
             heads, near = architecture.heads, ("1", "2")

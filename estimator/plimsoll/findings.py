@@ -28,6 +28,7 @@ class Rule(StrEnum):
     SHARE = "share"
     BITS = "bits"
     SEQUENCE_BEYOND_CONTEXT = "sequence-beyond-context"
+    SEQUENCE_BEYOND_MODEL = "sequence-beyond-model"
     FEWER_SEQUENCES_THAN_ASKED = "fewer-sequences-than-asked"
     COUNT_IS_NOT_THE_SPLIT = "count-is-not-the-split"
     COUNT_IS_NO_MULTIPLE = "count-is-no-multiple"

@@ -1,7 +1,7 @@
 """The kustomize folders under deploy/: which values each overlay is, and the files made for them.
 
 Resources are rendered by the chart, so that there is one text of each; what a kustomization says
-of them is written by hand. It must not change an object beyond taking Helm's own labels off.
+of them is written by hand. It must not change an object, except for taking off Helm's own labels.
 """
 
 from __future__ import annotations

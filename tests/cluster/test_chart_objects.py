@@ -315,7 +315,7 @@ def floor(control_plane: Cluster, namespace: str) -> Iterator[None]:
         control_plane.kubectl("delete", obj["kind"], obj["metadata"]["name"])
 
 
-def test_helm_test_passes_where_the_floor_refuses(
+def test_helm_test_passes_if_the_floor_refuses(
     control_plane: Cluster, namespace: str, account: Path, floor: None
 ) -> None:
     passed = until(lambda: _passed(helm_test(account, namespace, gpus=1)), 30)
@@ -329,7 +329,7 @@ def _passed(result: subprocess.CompletedProcess[str]) -> str:
     return result.stdout
 
 
-def test_helm_test_fails_where_nothing_refuses_and_says_where_to_look(
+def test_helm_test_fails_if_nothing_refuses_and_says_where_to_look(
     namespace: str, account: Path
 ) -> None:
     failed = helm_test(account, namespace, gpus=2)

@@ -92,7 +92,7 @@ def test_the_registration_is_the_one_that_tests_and_dev_use() -> None:
         (GIVEN | {"webhook": {"url": {"host": "there.example:8443"}}}, {"url", "caBundle"}),
     ],
 )
-def test_the_authority_is_rendered_only_where_nobody_else_writes_it(
+def test_the_authority_is_rendered_only_if_nobody_else_writes_it(
     given: Mapping[str, Any], client: set[str]
 ) -> None:
     (webhook,) = one(render(given), "ValidatingWebhookConfiguration")["webhooks"]
@@ -197,7 +197,7 @@ def test_labels_of_the_user_reach_every_object_and_pod() -> None:
             assert "team" not in obj["spec"]["selector"]["matchLabels"]
 
 
-def test_each_process_has_only_its_own_rights_and_secrets_only_where_it_issues_them() -> None:
+def test_each_process_has_only_its_own_rights_and_secrets_only_if_it_issues_them() -> None:
     objects = render()
     webhook = one(objects, "ClusterRole", "plimsoll-webhook")["rules"]
     assert {verb for rule in webhook for verb in rule["verbs"]} == {"list", "watch", "create"}

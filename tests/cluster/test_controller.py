@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from controlplane import ControlPlane
 
 SOON = 10.0
-"""Seconds; it takes well under one where the machine is idle."""
+"""Seconds; it takes well under one if the machine is idle."""
 RESYNC = 3.0
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],

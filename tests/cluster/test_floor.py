@@ -45,7 +45,7 @@ def refused(
     annotations: Mapping[str, str] | None = None,
     user: Path | None = None,
 ) -> str:
-    """What kubectl prints where the floor refuses; empty where it lets the object in."""
+    """What kubectl prints if the floor refuses; empty if it lets the object in."""
     obj = llm_deployment(name, namespace, spec)
     obj["metadata"]["annotations"] = dict(annotations or {})
     result = cluster.kubectl(

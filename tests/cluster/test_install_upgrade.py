@@ -233,7 +233,7 @@ def test_objects_are_the_same_bytes_after_upgrade_rollback_and_upgrade(life: Lif
     assert life.at["upgraded again"].bytes[NEWER] == life.at["used"].bytes[NEWER]
 
 
-def test_they_are_served_as_before_but_for_the_status_of_one_that_has_none(life: Life) -> None:
+def test_they_are_served_as_before_except_the_status_of_one_that_has_none(life: Life) -> None:
     """The newer CRD has a default for it, -1, so that Flux waits; it is in no object's bytes."""
     before, after = life.at["installed 0.0.9"].shown, life.at["upgraded"].shown
     assert after["decided"] == before["decided"]

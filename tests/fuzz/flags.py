@@ -184,7 +184,7 @@ def _beginning(random: Random, flag: str) -> str:
 
 
 def argparse_faults(case: Line) -> Iterator[str]:
-    """Where we read something else than argparse and say nothing."""
+    """The cases in which we read something else than argparse and say nothing."""
     reading = engine(case.engine).read_arguments(
         list(case.words), EngineSettings(case.engine), NOTHING_ASKED
     )

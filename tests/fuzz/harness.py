@@ -170,7 +170,7 @@ def _where(error: Exception) -> str:
 
 
 def _start_of_peak() -> float:
-    """MiB that are held now; where Linux lets us, the peak is counted from here."""
+    """MiB that are held now; if Linux lets us, the peak is counted from here."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -179,7 +179,7 @@ def _start_of_peak() -> float:
 
 
 def _peak() -> float:
-    """The most MiB held since the peak was last counted anew."""
+    """The most MiB held since counting the peak last began."""
     try:
         return _held("VmHWM")
     except OSError:

@@ -182,7 +182,7 @@ LARGER: Final = {
     "nvidia-l4": "nvidia-l40s",
 }
 SLACK: Final = 16 * MIB
-"""Bytes by which asking for more may need less: graphs are captured at sizes that engines round,
+"""By how many bytes asking for more may need less: graphs are captured at sizes that engines round,
 and a stage of a pipeline takes whole layers."""
 SLACK_OF_SGLANG: Final = 256 * MIB
 """SGLang leaves more memory outside its share the more graphs it captures; without them more of
@@ -292,7 +292,7 @@ def _held_against(pair: Neighbours, verdict: Verdict) -> Iterator[str]:
 
 
 def _compared(change: str, slack: int, less: Verdict, more: Verdict) -> Iterator[str]:
-    """less: before the change, more: after it. slack: bytes by which more may need less."""
+    """less: before the change, more: after it. slack: by how many bytes more may need less."""
     if less.problems or more.problems or less.estimate is None or more.estimate is None:
         return
     if change in BETTER:

@@ -41,7 +41,5 @@ OPEN: Final = {
     ("specs", "control characters in status"): _RAW_FLAGS,
     ("neighbours", "proposed and then refused"): "advice offers spec.model.quantization for a uri "
     "that the catalogue knows as stored otherwise",
-    ("neighbours", "chosen and then refused"): "a workload beyond the model's own context is "
-    "allowed if maxModelLen is left out",
 }
 """Kinds of fault by target, with what is wrong: reported, and no failure. Mended, its line goes."""

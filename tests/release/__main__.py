@@ -16,7 +16,7 @@ from release.manifest import pinned
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 1 where the tag disagrees with a place, which standard error names."""
+    """The exit code: 1 if the tag disagrees with a place, which standard error names."""
     parser = argparse.ArgumentParser(prog="release", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="refuse a tag that disagrees with any place")

@@ -31,7 +31,7 @@ def named(path: Path) -> str:
 
 
 def docstring(path: Path) -> str:
-    """What a module opens with; empty where it opens with something else."""
+    """The docstring that a module opens with; empty if it opens with something else."""
     return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
 
 

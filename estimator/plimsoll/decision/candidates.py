@@ -77,7 +77,7 @@ def nodes_for(wanted: Wanted, inventory: Inventory) -> Inventory:
 
 
 def from_pools(wanted: Wanted, nodes: Inventory) -> tuple[Candidate, ...]:
-    """The pools of `nodes_for` a request on which it may run, enough nodes or not."""
+    """The pools of `nodes_for` that a request may run on, whether or not they have enough nodes."""
     found = (
         Candidate(p.accelerator, _per_node(p.accelerator, p.gpus_per_node), p)
         for p in nodes.pools

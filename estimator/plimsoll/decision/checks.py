@@ -72,13 +72,20 @@ def contradictions(request: Request) -> list[Finding]:
 
 
 def _beyond_context(request: Request) -> Finding | None:
-    """A prompt and its answer that are longer than the longest context."""
+    """A prompt and its answer that are longer than the longest context.
+
+    Unsaid, that is the model's own, unless a flag of the engine may lengthen it.
+    """
     work, length = request.workload, request.engine.max_model_len
+    rule = Rule.SEQUENCE_BEYOND_CONTEXT
     sequence = (work.input_tokens or 0) + (work.output_tokens or 0)
+    architecture = request.model.architecture
+    if length is None and architecture is not None and not request.engine.unread:
+        rule, length = Rule.SEQUENCE_BEYOND_MODEL, architecture.max_model_len or None
     if length is None or sequence <= length:
         return None
     return finding(
-        Rule.SEQUENCE_BEYOND_CONTEXT,
+        rule,
         Field.INPUT_TOKENS if work.input_tokens else Field.OUTPUT_TOKENS,
         work.input_tokens or work.output_tokens,
         length=length,

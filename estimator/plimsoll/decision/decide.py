@@ -17,8 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from plimsoll.decision import by_size, checks
-from plimsoll.decision import candidates as kinds
+from plimsoll.decision import by_size, candidates, checks
 from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
@@ -70,15 +69,15 @@ def decide(
     """
     known = knowledge or shipped()
     engine = known.engines.get(request.engine.name)
-    request = replace(request, wanted=kinds.canonical(request.wanted, known))
-    nodes = kinds.nodes_for(request.wanted, inventory)
+    request = replace(request, wanted=candidates.canonical(request.wanted, known))
+    nodes = candidates.nodes_for(request.wanted, inventory)
     matter = Matter(
         request,
         inventory,
         nodes,
         known,
-        kinds.from_table(request.wanted, inventory, known),
-        kinds.from_pools(request.wanted, nodes) if inventory.known else (),
+        candidates.from_table(request.wanted, inventory, known),
+        candidates.from_pools(request.wanted, nodes) if inventory.known else (),
     )
     problems, warnings = _problems(matter, engine)
     architecture = request.model.architecture
@@ -103,7 +102,7 @@ def _problems(
     request, inventory, table = matter.request, matter.inventory, matter.table
     sizes = checks.sizes(request)
     found: list[Finding | Problem] = [*request.problems, *sizes]
-    found += kinds.problems(request.wanted, inventory, matter.knowledge)
+    found += candidates.problems(request.wanted, inventory, matter.knowledge)
     if engine is None:
         engines = tuple(sorted(matter.knowledge.engines))
         found.append(
@@ -223,12 +222,12 @@ def _nowhere(matter: Matter, planned: Choice) -> Verdict:
 def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
     """Accelerators that the request does not allow, and all pools that its labels do."""
     wanted = replace(matter.request.wanted, allowed=())
-    here = kinds.from_pools(wanted, matter.nodes) if matter.inventory.known else ()
+    here = candidates.from_pools(wanted, matter.nodes) if matter.inventory.known else ()
     allowed = matter.request.wanted.allowed
     if not allowed:
         return [], list(here)
     others: dict[str, Candidate] = {}
-    for candidate in (*here, *kinds.from_table(wanted, matter.inventory, matter.knowledge)):
+    for candidate in (*here, *candidates.from_table(wanted, matter.inventory, matter.knowledge)):
         name = candidate.accelerator.name
         if name not in allowed and candidate.accelerator.certain:
             others.setdefault(name, candidate)

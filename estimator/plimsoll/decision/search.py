@@ -39,7 +39,7 @@ class Choice:
     best one's on the same accelerator, tried and found too small; None if the request gave
     the count or if there is none below.
     misses: the nearest miss of every candidate that cannot hold it.
-    refused: what the engine said of candidates or splits on which it would not start.
+    refused: what the engine said of the candidates or splits that it would not start on.
     idle: GPUs asked for that the placement does not use.
     """
 

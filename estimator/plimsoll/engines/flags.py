@@ -65,7 +65,7 @@ class Ability(StrEnum):
     """What is not modelled is passed on as one ``--flag=value``."""
 
 
-class Role(StrEnum):
+class FlagRole(StrEnum):
     """What a flag is to the memory model."""
 
     FIELD = "field"
@@ -76,7 +76,7 @@ class Role(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Shape(StrEnum):
+class FlagShape(StrEnum):
     """How many values a flag takes."""
 
     VALUE = "value"
@@ -86,10 +86,10 @@ class Shape(StrEnum):
 
 
 _SHAPES: Final = {
-    "switch": Shape.SWITCH,
-    "off": Shape.SWITCH,
-    "optional": Shape.OPTIONAL,
-    "words": Shape.MANY,
+    "switch": FlagShape.SWITCH,
+    "off": FlagShape.SWITCH,
+    "optional": FlagShape.OPTIONAL,
+    "words": FlagShape.MANY,
 }
 """The shapes of kinds; the others take one value."""
 
@@ -99,8 +99,8 @@ class Flag:
     """A flag of an engine. sets: the field or option that it sets; kind: how its value is read."""
 
     name: str
-    role: Role
-    shape: Shape
+    role: FlagRole
+    shape: FlagShape
     sets: str = ""
     kind: str = ""
 
@@ -145,14 +145,14 @@ class Grammar:
             return self.flags[name], True
         if Ability.NEGATION in self.abilities:
             inverse = self.flags.get(_inverse(name))
-            if inverse is not None and inverse.shape is Shape.SWITCH:
+            if inverse is not None and inverse.shape is FlagShape.SWITCH:
                 return inverse, False
         if Ability.PREFIXES in self.abilities and name.strip("-"):
             begun = {flag for flag in (*self.flags, *self.aliases) if flag.startswith(name)}
             begun = {self.aliases.get(flag, flag) for flag in begun}
             if len(begun) == 1:
                 return self.flags[begun.pop()], True
-        return Flag(name, Role.UNKNOWN, Shape.OPTIONAL), True
+        return Flag(name, FlagRole.UNKNOWN, FlagShape.OPTIONAL), True
 
     def uses(self, args: Sequence[str]) -> Iterator[Use | tuple[int, str]]:
         """The flags used, in order; arguments that belong to none as (place, text)."""
@@ -171,7 +171,9 @@ class Grammar:
             values = [value] if has_value else []
             dotted = Ability.DOTTED in self.abilities and "." in name
             takes = 0 if has_value or not on else self._most_values(flag, dotted)
-            dashed = Ability.DASHED_VALUES in self.abilities and flag.shape is not Shape.OPTIONAL
+            dashed = (
+                Ability.DASHED_VALUES in self.abilities and flag.shape is not FlagShape.OPTIONAL
+            )
             while len(values) < takes and at < len(args):
                 if is_flag(args[at]) and not (dashed and not values):
                     break
@@ -181,9 +183,9 @@ class Grammar:
 
     def _most_values(self, flag: Flag, dotted: bool) -> int:
         """How many of the arguments that follow a flag may be its values."""
-        if flag.shape is Shape.MANY and not dotted:
+        if flag.shape is FlagShape.MANY and not dotted:
             return 1 << 20
-        return 0 if flag.shape is Shape.SWITCH and not dotted else 1
+        return 0 if flag.shape is FlagShape.SWITCH and not dotted else 1
 
     def _normal(self, name: str) -> str:
         """A name with dashes for underscores, before its first dot if the engine takes dots."""
@@ -211,9 +213,9 @@ class Grammar:
         """
         out: list[str] = []
         for flag in self.flags.values():
-            if flag.role is Role.FIELD:
+            if flag.role is FlagRole.FIELD:
                 out += self._written(flag, values.get(flag.sets))
-            elif flag.role is Role.OPTION:
+            elif flag.role is FlagRole.OPTION:
                 out += self._written(flag, options.get(flag.sets))
         return out
 
@@ -221,7 +223,7 @@ class Grammar:
         name = self.written_as.get(flag.name, flag.name)
         if value is None or value == "" or value == ():
             return []
-        if flag.shape is Shape.SWITCH:
+        if flag.shape is FlagShape.SWITCH:
             off = f"--no-{name.removeprefix('--')}"
             if value is False and flag.kind == "switch" and Ability.NEGATION in self.abilities:
                 return [off]
@@ -250,7 +252,7 @@ class Grammar:
             yield from rest.split(" ") if self._many(head) else (rest,)
 
     def _many(self, name: str) -> bool:
-        return self.find(name)[0].shape is Shape.MANY
+        return self.find(name)[0].shape is FlagShape.MANY
 
 
 def values_to_write(estimate: Estimate, settings: EngineSettings) -> dict[str, object]:
@@ -283,14 +285,14 @@ def grammar(title: str, file: Path) -> Grammar:
     """The grammar in a file, read once."""
     data: dict[str, Any] = json.loads(file.read_text("utf-8"))
     flags = {
-        name: Flag(name, role, _SHAPES.get(kind, Shape.VALUE), sets, kind)
-        for role, table in ((Role.FIELD, "fields"), (Role.OPTION, "options"))
+        name: Flag(name, role, _SHAPES.get(kind, FlagShape.VALUE), sets, kind)
+        for role, table in ((FlagRole.FIELD, "fields"), (FlagRole.OPTION, "options"))
         for name, (sets, kind) in data[table].items()
     }
-    for role in (Role.MEMORY, Role.HARMLESS):
+    for role in (FlagRole.MEMORY, FlagRole.HARMLESS):
         for shape, names in data[role].items():
-            flags |= {name: Flag(name, role, Shape(shape)) for name in names}
-    flags |= {name: Flag(name, Role.MODEL, Shape.VALUE) for name in data["model"]}
+            flags |= {name: Flag(name, role, FlagShape(shape)) for name in names}
+    flags |= {name: Flag(name, FlagRole.MODEL, FlagShape.VALUE) for name in data["model"]}
     return Grammar(
         title,
         flags,
@@ -341,14 +343,14 @@ def read(
             use.written[0]
         ):
             command.problems.append(use.finding(Rule.TWO_ARGUMENTS_IN_ONE, use.written[0]))
-        elif use.flag.role is Role.FIELD:
+        elif use.flag.role is FlagRole.FIELD:
             if use.flag.kind == "length" and use.values and use.values[0].lower() in _BY_ITSELF:
                 unread.append(f"{use.flag.name}=auto")
             else:
                 _take_field(grammar, use, typed, said, command)
-        elif use.flag.role is Role.OPTION:
+        elif use.flag.role is FlagRole.OPTION:
             _take_option(grammar, use, command)
-        elif use.flag.role is Role.MODEL:
+        elif use.flag.role is FlagRole.MODEL:
             command.problems.append(use.finding(Rule.ANOTHER_MODEL, " ".join(use.written)))
         elif _may_be_passed_on(grammar, use, command):
             text = _text(grammar, use)
@@ -421,14 +423,14 @@ def _unreadable(use: Use, error: Unreadable) -> Finding:
 def _may_be_passed_on(grammar: Grammar, use: Use, command: Command) -> bool:
     """Whether a flag that sets nothing here is well-formed; what is wrong with it is noted."""
     flag, written = use.flag, use.written[0]
-    if flag.shape in (Shape.VALUE, Shape.MANY) and use.on and not use.values:
+    if flag.shape in (FlagShape.VALUE, FlagShape.MANY) and use.on and not use.values:
         command.problems.append(use.finding(Rule.FLAG_WITHOUT_VALUE, written))
         return False
-    if flag.shape is Shape.SWITCH and use.values:
+    if flag.shape is FlagShape.SWITCH and use.values:
         problem = Unreadable(use.values[0], "a switch without a value")
         command.problems.append(_unreadable(use, problem))
         return False
-    if flag.role is not Role.UNKNOWN:
+    if flag.role is not FlagRole.UNKNOWN:
         return True
     if Ability.EQUALS not in grammar.abilities and "=" in flag.name:
         name, _, value = flag.name.partition("=")
@@ -441,7 +443,7 @@ def _may_be_passed_on(grammar: Grammar, use: Use, command: Command) -> bool:
 
 def _touches_memory(grammar: Grammar, use: Use) -> bool:
     harmless = grammar.harmless_values.get(use.flag.name, ())
-    return use.flag.role is Role.MEMORY and not (use.values and use.values[0] in harmless)
+    return use.flag.role is FlagRole.MEMORY and not (use.values and use.values[0] in harmless)
 
 
 def _can_shrink_weights(grammar: Grammar, use: Use) -> bool:
@@ -453,6 +455,6 @@ def _text(grammar: Grammar, use: Use) -> str:
     """A use as one text: as an argument, or with its values after spaces."""
     if Ability.JOINED not in grammar.abilities:
         return " ".join(use.written)
-    if use.flag.shape is Shape.SWITCH and not use.values:
+    if use.flag.shape is FlagShape.SWITCH and not use.values:
         return use.flag.name if use.on else "--no-" + use.flag.name.removeprefix("--")
     return ("=" if len(use.written) == 2 else " ").join(use.written)

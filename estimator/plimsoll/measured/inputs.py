@@ -281,7 +281,7 @@ _SPARED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One start-up of which everything is known."""
+    """One start-up about which everything is known."""
 
     architecture: Architecture
     settings: EngineSettings

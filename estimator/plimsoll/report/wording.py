@@ -40,6 +40,11 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "({length}), not {sequence}",
         "raise {at.max_model_len} to {sequence}, or ask for less",
     ),
+    Rule.SEQUENCE_BEYOND_MODEL: (
+        "{name_of.input_tokens} + {name_of.output_tokens} of at most {length}, the longest context "
+        "of the model's config, not {sequence}",
+        "ask for less, or lengthen the context by a flag of the engine and say {at.max_model_len}",
+    ),
     Rule.FEWER_SEQUENCES_THAN_ASKED: (
         "the workload asks for {concurrent} sequences at once",
         "raise it to {concurrent} or more, or lower {end_of.concurrent}",

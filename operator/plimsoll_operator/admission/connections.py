@@ -1,7 +1,7 @@
 """The connections to admission: how many, for how long, and who goes when there are too many.
 
-    handshake            within `Bounds.hurry` seconds
-    headers of a request within `Bounds.hurry` seconds, from the first byte of them on (of the first
+    handshake            within `ConnectionBounds.hurry` seconds
+    headers of a request within as many seconds from the first byte of them on (of the first
                          request from the handshake on), however slowly they drip
     too many             the oldest goes that is not being answered, first of those that no good
                          review has come over; if all are being answered, the new one goes
@@ -50,12 +50,12 @@ RUSH: Final = 64
 """Connections that have ended since memory was last given back, after which it is again."""
 
 quiet: Final = logging.getLogger(f"{__name__}.http")
-"""Where aiohttp writes of requests that are no HTTP: anybody can send those."""
+"""The logger that aiohttp tells of requests that are no HTTP: anybody can send those."""
 quiet.setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ConnectionBounds:
     """most: connections at once. hurry: see above. kept: seconds that an idle one is kept."""
 
     most: int
@@ -124,7 +124,7 @@ class Connection(RequestHandler):
 class Connections:
     """All connections of a server."""
 
-    def __init__(self, handle: Handle, bounds: Bounds) -> None:
+    def __init__(self, handle: Handle, bounds: ConnectionBounds) -> None:
         """handle: answers one request."""
         self._bounds = bounds
         self._manager = web.Server(handle)

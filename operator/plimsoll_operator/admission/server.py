@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from plimsoll_operator.admission.connections import Bounds, Connection, Connections
+from plimsoll_operator.admission.connections import Connection, ConnectionBounds, Connections
 from plimsoll_operator.admission.review import Answer, NotAReview, Review, read_review, write_answer
 from plimsoll_operator.deciding.errors import NotDecided
 
@@ -109,7 +109,7 @@ class AdmissionServer:
         self._waiting = 0
         self._large = 0
         self.draining = False
-        bounds = Bounds(self.limits.connections, self.limits.hurry, KEPT)
+        bounds = ConnectionBounds(self.limits.connections, self.limits.hurry, KEPT)
         self.connections = Connections(self._handle, bounds)
         self.port = 0
 

@@ -12,8 +12,8 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Outcome, Policy, outcome
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.report import messages
+from plimsoll.workloads import llmdeployment
 from plimsoll.workloads.llmdeployment import Missing
-from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.admission.review import NotAReview, Reference, Review, objects, read_review
 from plimsoll_operator.deciding.warming import OBJECTS
 
@@ -90,7 +90,7 @@ def answer(inventory: Inventory, question: Question) -> Decided:
 def _decide(
     inventory: Inventory, question: Question, obj: Mapping[str, Any]
 ) -> tuple[Request, Verdict]:
-    request = read_request(obj, _Handed(question.documents))
+    request = llmdeployment.request(obj, _Handed(question.documents))
     return request, decide(request, inventory, question.policy)
 
 
@@ -107,7 +107,7 @@ def work(inventory: Inventory | None, job: bytes | Question) -> Decided | Review
 def warm() -> None:
     """Decide on a few objects, so that everything is loaded and built."""
     for obj in OBJECTS:
-        request = read_request(obj, _Handed({}))
+        request = llmdeployment.request(obj, _Handed({}))
         verdict = decide(request)
         messages.warning(request, verdict)
         messages.denial(request, verdict)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from plimsoll.accelerators import catalogue as accelerators
+from plimsoll.accelerators import catalogue
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION, PLURAL, POLICY_LABEL, VERSION
 from plimsoll.models.catalogue import load
 from plimsoll.models.storage import stored_bytes
@@ -34,7 +34,7 @@ def mebibytes() -> dict[str, int]:
     """MiB of each accelerator whose memory is certain, with the tolerance, by every name of it."""
     return {
         name: int(accelerator.memory * TOLERANCE) // MIB
-        for name, accelerator in accelerators.load().names.items()
+        for name, accelerator in catalogue.load().names.items()
         if accelerator.certain
     }
 

@@ -191,7 +191,7 @@ class Client:
     ) -> AsyncIterator[Page]:
         """All objects of a kind in pages of at most `chunk`: one page in memory at a time.
 
-        namespace: of which alone; empty for all.
+        namespace: the only one to look in; empty for all.
         """
         query: dict[str, str | int] = {"limit": chunk}
         if label_selector:

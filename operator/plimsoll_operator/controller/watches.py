@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     """Told of an object, whether it is gone, and whether kopf lists again."""
 
 _NAME: Final[Any] = "plimsoll"
-"""Who we are among kopf's peers, of which there are none; else it asks for the user's name, which
-an image's user has not."""
+"""Who we are among kopf's peers; there are no others. Without it kopf asks for the user's name, and
+an image's user has none."""
 
 
 class Backoffs:
@@ -61,7 +61,7 @@ class NoDiffs(kopf.DiffBaseStorage):
 
 
 class NoProgress(kopf.ProgressStorage):
-    """Nowhere to keep the progress of handlers, of which there are none."""
+    """Nowhere to keep the progress of handlers: there are no handlers."""
 
     def fetch(self, **_: Any) -> None:
         """Nothing was kept."""

@@ -24,7 +24,7 @@ class NotDecided(PlimsollError):
         super().__init__(message)
 
 
-class Fault(Exception):
+class TaskFault(Exception):
     """The task raised something. kind: its type's name; the message is its traceback."""
 
     def __init__(self, kind: str, traceback: str) -> None:

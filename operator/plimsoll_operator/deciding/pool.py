@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import PlimsollError
-from plimsoll_operator.deciding.errors import Cause, Fault, NotDecided
+from plimsoll_operator.deciding.errors import Cause, NotDecided, TaskFault
 from plimsoll_operator.deciding.process import (
     FAULT,
     HEADER,
@@ -205,7 +205,7 @@ class WorkerPool:
     async def run(self, job: object, *, key: str = "", slow: bool = False) -> Any:
         """What the task makes of a job. key: whose it is. slow: it may well take long.
 
-        Raises `NotDecided`, or `Fault` if the task raised.
+        Raises `NotDecided`, or `TaskFault` if the task raised.
         """
         loop = asyncio.get_running_loop()
         content = frame(JOB, pickle.dumps(job, pickle.HIGHEST_PROTOCOL))
@@ -305,7 +305,7 @@ class WorkerPool:
                     job.result.set_result(pickle.loads(content))
             elif kind == FAULT:
                 if not job.result.done():
-                    job.result.set_exception(Fault(*pickle.loads(content)))
+                    job.result.set_exception(TaskFault(*pickle.loads(content)))
             elif kind == MEMORY:
                 self._fail(job, Cause.MEMORY)
         if kind not in (LAST, MEMORY):

@@ -57,7 +57,7 @@ MEMORY: Final = b"M"
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class WorkerBounds:
     """Of one worker. budget: seconds for a job. memory: bytes beyond the template's.
 
     jobs: after which it ends.
@@ -74,7 +74,7 @@ def frame(kind: bytes, content: bytes) -> bytes:
 
 
 def _received(channel: socket.socket, size: int) -> bytearray:
-    """So many bytes. Raises EOFError where the other side is gone."""
+    """So many bytes. Raises EOFError if the other side is gone."""
     content = bytearray(size)
     view = memoryview(content)
     while view:
@@ -98,7 +98,7 @@ def _limit_memory(allowance: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def work(channel: socket.socket, task: Task, bounds: Bounds) -> None:
+def work(channel: socket.socket, task: Task, bounds: WorkerBounds) -> None:
     """A worker's life: job after job, until the other side is gone or it has done enough."""
     _limit_memory(bounds.memory)
     enough = _peak() + bounds.memory // 2
@@ -133,7 +133,7 @@ def work(channel: socket.socket, task: Task, bounds: Bounds) -> None:
             return
 
 
-def _end_worker(channel: socket.socket, task: Task, bounds: Bounds) -> None:
+def _end_worker(channel: socket.socket, task: Task, bounds: WorkerBounds) -> None:
     """Be a worker, then end without what a template does at its end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -152,7 +152,7 @@ def _end_worker(channel: socket.socket, task: Task, bounds: Bounds) -> None:
 class Template:
     """Forks workers that are as warm as itself, and lets none of them outlive it."""
 
-    def __init__(self, control: socket.socket, task: Task, bounds: Bounds) -> None:
+    def __init__(self, control: socket.socket, task: Task, bounds: WorkerBounds) -> None:
         self._control, self._task, self._bounds = control, task, bounds
         self._workers: set[int] = set()
 
@@ -211,7 +211,7 @@ def main(arguments: list[str]) -> None:
     warm = getattr(module, "warm", None)
     if warm is not None:
         warm()
-    bounds = Bounds(float(budget), int(memory), int(jobs))
+    bounds = WorkerBounds(float(budget), int(memory), int(jobs))
     Template(control, getattr(module, function), bounds).run()
 
 

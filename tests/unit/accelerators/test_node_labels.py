@@ -172,7 +172,7 @@ def test_azure_skus_are_recognised_by_the_machine() -> None:
     assert said.selector == (("karpenter.azure.com/sku-name", sku),)
 
 
-def test_where_nodes_come_and_go_the_provisioners_labels_select() -> None:
+def test_if_nodes_come_and_go_the_provisioners_labels_select() -> None:
     labels = of(gpu_node("n", "h100-80gb"))
     said = found(labels | {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"})
     assert said.dialect is Dialect.GKE

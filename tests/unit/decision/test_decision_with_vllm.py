@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from controlplane.nodes import gpu_node
-from plimsoll.accelerators import catalogue as accelerators
+from plimsoll.accelerators import catalogue
 from plimsoll.decision.changes import apply
 from plimsoll.decision.decide import decide
 from plimsoll.decision.request import Request, Wanted
@@ -134,7 +134,7 @@ def test_heads_that_do_not_divide_are_a_problem_at_the_field() -> None:
 
 
 def test_every_accelerator_of_the_table_is_answered_for() -> None:
-    for accelerator in accelerators.everything():
+    for accelerator in catalogue.everything():
         found = decide(asking(LLAMA, length=4096, allowed=(accelerator.name,)))
         assert found.decision is not Decision.DENY or accelerator.mig_of, accelerator.name
         assert found.accelerator == accelerator.name
@@ -241,7 +241,7 @@ def test_a_draft_that_does_not_fit_beside_the_model_is_advised_away() -> None:
     assert ways_out(of)[0] == "spec.engine.speculative: null"
 
 
-def test_a_tower_that_does_not_fit_is_advised_away_only_where_nobody_spoke_of_images() -> None:
+def test_a_tower_that_does_not_fit_is_advised_away_only_if_nobody_spoke_of_images() -> None:
     unsaid = EngineSettings(max_model_len=16384)
     text = "spec.workload.imagesPerPrompt: 0"
     assert text in ways_out(serving(unsaid, "Qwen/Qwen3-VL-8B-Instruct"))

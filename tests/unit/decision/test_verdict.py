@@ -153,7 +153,7 @@ def test_a_size_alone_is_decided_by_the_rule_of_thumb_and_says_so() -> None:
     assert any("rule of thumb alone" in text for text in warnings_in(found))
 
 
-def test_a_size_alone_is_denied_only_where_the_weights_exceed_all_memory_asked_for() -> None:
+def test_a_size_alone_is_denied_only_if_the_weights_exceed_all_memory_asked_for() -> None:
     denied = verdict(on(A100, model=sized(70 * 10**9), gpus_per_replica=1))
     assert (denied.decision, denied.reason) == (Decision.DENY, Reason.NOT_ENOUGH_MEMORY)
     assert denied.short_by == 140 * 10**9 - A100.memory
@@ -220,7 +220,7 @@ def test_absurd_sizes_and_contradictions_are_problems(fields: dict[str, Any], pa
     assert problems_in(found)[0].wanted
 
 
-def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen() -> None:
+def test_a_tensor_larger_than_a_node_is_a_problem_only_if_all_nodes_are_seen() -> None:
     of = on(A100, tensor=16)
     unseen = verdict(of)
     assert unseen.decision is Decision.ALLOW
@@ -398,3 +398,14 @@ def test_deciding_twice_estimates_twice_since_nothing_is_kept_of_a_request() -> 
     once = engine.calls
     decide(on(A100), knowledge=world(engine))
     assert engine.calls == 2 * once
+
+
+def test_a_workload_beyond_the_models_own_context_is_refused_though_no_length_is_said() -> None:
+    asked = on(A100, max_model_len=None, input_tokens=2**20, output_tokens=1)
+    refused = verdict(asked)
+    assert refused.decision is Decision.DENY
+    (problem,) = problems_in(refused)
+    assert problem.path == "spec.workload.inputTokens"
+    assert "131072, the longest context of the model's config, not 1048577" in str(problem)
+    longer = replace(asked, engine=replace(asked.engine, unread=("--hf-overrides={}",)))
+    assert problems_in(verdict(longer)) == ()

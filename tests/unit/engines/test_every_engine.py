@@ -36,7 +36,7 @@ from plimsoll.engines.base import (
     Workload,
 )
 from plimsoll.engines.flag_values import value
-from plimsoll.engines.flags import Ability, Flag, Grammar, Role, Shape, grammar
+from plimsoll.engines.flags import Ability, Flag, FlagRole, FlagShape, Grammar, grammar
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Finding, Rule
 from plimsoll.models.quantization_config import stored
@@ -264,14 +264,14 @@ def test_every_flag_is_read_alone_with_a_value_and_twice(name: str) -> None:
 @given(data=st.data())
 def test_what_was_written_reads_back_to_the_same_settings(name: str, data: st.DataObject) -> None:
     engine, known = registry.engine(name), grammar_of(name)
-    names = [flag for flag, of in known.flags.items() if of.role is not Role.MODEL]
+    names = [flag for flag, of in known.flags.items() if of.role is not FlagRole.MODEL]
     pairs = data.draw(
         st.lists(st.tuples(st.sampled_from(names), st.sampled_from(VALUES)), max_size=4)
     )
     args = [
         part
         for flag, text in pairs
-        for part in ((flag,) if known.flags[flag].shape is Shape.SWITCH else (flag, text))
+        for part in ((flag,) if known.flags[flag].shape is FlagShape.SWITCH else (flag, text))
     ]
     said = engine.read_arguments(args, EngineSettings(name=name), NOTHING_ASKED)
     plain = replace(said.settings, unread=(), flags=())
@@ -291,7 +291,7 @@ def test_what_was_written_reads_back_to_the_same_settings(name: str, data: st.Da
 @with_flags
 @pytest.mark.parametrize("flag", ["--model", "--model-path", "--model-id"])
 def test_a_flag_that_names_another_model_is_a_problem(name: str, flag: str) -> None:
-    if grammar_of(name).find(flag)[0].role is not Role.MODEL:
+    if grammar_of(name).find(flag)[0].role is not FlagRole.MODEL:
         return
     engine = registry.engine(name)
     found = engine.read_arguments([flag, "a/b"], EngineSettings(name=name), NOTHING_ASKED)
@@ -313,7 +313,7 @@ def test_a_switch_with_a_value_is_a_problem(name: str) -> None:
     known, engine = grammar_of(name), registry.engine(name)
     if Ability.EQUALS not in known.abilities:
         return
-    switches = [flag.name for flag in known.flags.values() if flag.shape is Shape.SWITCH]
+    switches = [flag.name for flag in known.flags.values() if flag.shape is FlagShape.SWITCH]
     for flag in switches:
         args = [f"{flag}=1024"]
         found = engine.read_arguments(args, EngineSettings(name=name), NOTHING_ASKED)
@@ -357,7 +357,7 @@ def test_every_table_of_flags_has_the_one_shape(name: str) -> None:
     )
     assert set(table["aliases"].values()) | set(table["written_as"]) <= set(flags)
     assert not set(table["aliases"]) & set(flags)
-    memory = {flag for flag, of in flags.items() if of.role is Role.MEMORY}
+    memory = {flag for flag, of in flags.items() if of.role is FlagRole.MEMORY}
     assert set(table["harmless_values"]) | set(table["can_shrink_weights"]) <= memory
 
 
@@ -375,4 +375,4 @@ def test_the_beginning_of_a_flag_stands_for_it_if_no_other_begins_so() -> None:
     assert known.find("--gpu")[0].sets == "utilization"
     assert known.find("-t")[0].sets == "tensor"
     assert known.find("--max-mod")[0].sets == "max_model_len"
-    assert known.find("--max-num")[0] == Flag("--max-num", Role.UNKNOWN, Shape.OPTIONAL)
+    assert known.find("--max-num")[0] == Flag("--max-num", FlagRole.UNKNOWN, FlagShape.OPTIONAL)

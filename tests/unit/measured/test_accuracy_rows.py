@@ -195,7 +195,7 @@ def test_more_gpus_than_tensor_parallel_may_be_stages_or_copies() -> None:
     assert open_.left_out[TermId.WEIGHTS] == "range too wide: parallelism unknown"
 
 
-def test_expert_parallel_is_open_only_where_there_are_experts() -> None:
+def test_expert_parallel_is_open_only_if_there_are_experts() -> None:
     split = {"num_gpus": 2, "tensor_parallel": 2, "config_id": "test/mixtral"}
     one = scored(**split, expert_parallel=None)
     found = one.points[TermId.WEIGHTS].prediction

@@ -101,7 +101,7 @@ def test_a_tied_head_is_counted_once() -> None:
     assert not apart.tied
 
 
-def test_biases_are_counted_where_the_config_has_them() -> None:
+def test_biases_are_counted_if_the_config_has_them() -> None:
     plain = architecture(llama()).parameters
     biased = architecture(llama(attention_bias=True, mlp_bias=True)).parameters
     assert biased - plain == 4 * ((512 + 128 + 128 + 512) + (1024 + 1024 + 512))

@@ -30,7 +30,7 @@ NAMES: Final = [f"{row['like']} {row['config']['model_type']}" for row in ROWS]
 
 
 def config_of(model_type: str, class_name: str = "") -> dict[str, Any]:
-    """The first config of a type, and of a class where one is named."""
+    """The first config of a type, and of a class if one is named."""
     return next(
         row["config"]
         for row in ROWS
@@ -342,7 +342,7 @@ INNER: Final = sorted(
 
 
 def problems(config: dict[str, Any]) -> tuple[Problem, ...]:
-    """Why it is refused; none where it is read, with a count that is believed."""
+    """Why it is refused; none if it is read, with a count that is believed."""
     try:
         found = architecture(config)
     except Invalid as error:

@@ -195,7 +195,7 @@ def test_each_format_says_how_its_linears_are_stored(given: dict[str, Any], sche
     assert set(found.values()) == {scheme.name}
 
 
-def test_hf_quant_config_counts_where_the_config_says_nothing() -> None:
+def test_hf_quant_config_counts_if_the_config_says_nothing() -> None:
     ignored = ["lm_head", "model.layers.*.self_attn*"]
     said = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ignored}
     a = architecture(LLAMA, {"quantization": said})

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from plimsoll.errors import PlimsollError
-from plimsoll_operator.deciding.errors import Cause, Fault, NotDecided
+from plimsoll_operator.deciding.errors import Cause, NotDecided, TaskFault
 from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ async def test_a_job_that_wants_too_much_memory_is_not_decided() -> None:
 async def test_what_a_task_raises_comes_back_by_name_and_its_worker_goes_on() -> None:
     async with pool(size=1) as (running, _):
         before = await process_of(running)
-        with pytest.raises(Fault, match="KeyError: 'boom'") as raised:
+        with pytest.raises(TaskFault, match="KeyError: 'boom'") as raised:
             await running.run(("raise", "boom"))
         assert raised.value.kind == "KeyError"
         assert await process_of(running) == before

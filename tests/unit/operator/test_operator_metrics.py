@@ -49,7 +49,7 @@ def test_an_object_that_does_not_fit_is_0() -> None:
     assert lines(after(on(A100, tensor=1))[1])[f"plimsoll_llmdeployment_fits{{{OBJECT}}}"] == 0
 
 
-def test_where_nobody_can_be_sure_it_is_neither() -> None:
+def test_if_nobody_can_be_sure_it_is_neither() -> None:
     found = lines(after(request(Model("acme/Secret", ModelSource.UNKNOWN)))[1])
     value = found[f"plimsoll_llmdeployment_fits{{{OBJECT}}}"]
     assert value != value

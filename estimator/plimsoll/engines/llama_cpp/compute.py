@@ -38,7 +38,7 @@ _COPY = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class GraphWidths:
     """What a model's graph is as wide as, in elements a token.
 
     heads: query heads, 0 without attention. queries: heads x head size. feed_forward: its
@@ -59,7 +59,7 @@ class Graph:
     copied to the device while they work.
     """
 
-    shape: Shape
+    shape: GraphWidths
     micro_batch: int
     outputs: int
     flash: bool
@@ -82,12 +82,12 @@ class Graph:
         return max(logits, body + inputs + self.largest)
 
 
-def shape(architecture: Architecture) -> Shape:
+def shape(architecture: Architecture) -> GraphWidths:
     """The widths of a model's graph."""
     return remembered(architecture, ("llama_cpp.shape",), lambda: _shape(architecture))
 
 
-def _shape(architecture: Architecture) -> Shape:
+def _shape(architecture: Architecture) -> GraphWidths:
     h = architecture.hidden_size
     heads = queries = wide = 0
     dense = not architecture.assumed
@@ -108,4 +108,4 @@ def _shape(architecture: Architecture) -> Shape:
             dense = False
             k = ff.experts_per_token
             wide = max(wide, 3 * k * ff.expert_intermediate + k * h)
-    return Shape(h, architecture.vocab_size, heads, queries, wide, dense)
+    return GraphWidths(h, architecture.vocab_size, heads, queries, wide, dense)

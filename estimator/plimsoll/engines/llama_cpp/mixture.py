@@ -23,7 +23,7 @@ from typing import Final
 from plimsoll.engines.llama_cpp.ggml_types import BLOCKS
 
 
-class Role(StrEnum):
+class TensorRole(StrEnum):
     """What the quantizer tells tensors apart by."""
 
     EMBEDDING = "token_embd"
@@ -70,7 +70,7 @@ _LAYERS_OF_70B: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelToQuantize:
     """What the quantizer asks of a model.
 
     layers: all of them. attentions: layers with a value projection of their own.
@@ -94,9 +94,9 @@ def file_type(word: str) -> str | None:
 
 def tensor_type(
     file: str,
-    role: Role,
+    role: TensorRole,
     columns: int,
-    model: Model,
+    model: ModelToQuantize,
     layer: int = 0,
     attention: int = 0,
     stacked: bool = False,
@@ -106,7 +106,7 @@ def tensor_type(
     layer: of all layers; attention: its number among the layers that have values of their own.
     stacked: the matrices of all experts as one tensor.
     """
-    if role is Role.KEPT:
+    if role is TensorRole.KEPT:
         return "f32"
     base = _DEFAULTS[file]
     if base in ("f32", "f16", "bf16"):
@@ -125,36 +125,36 @@ def _fitting(name: str, columns: int) -> str:
 def _chosen(
     file: str,
     base: str,
-    role: Role,
+    role: TensorRole,
     columns: int,
-    model: Model,
+    model: ModelToQuantize,
     layer: int,
     attention: int,
     stacked: bool,
 ) -> str:
-    if role is Role.OUTPUT or (role is Role.EMBEDDING and model.tied):
+    if role is TensorRole.OUTPUT or (role is TensorRole.EMBEDDING and model.tied):
         if file == "mxfp4_moe" or columns % BLOCKS[base][0]:
             return "q8_0"
         return "q5_k" if file in (*_TWO_BITS, "iq3_xxs") else base if base == "q8_0" else "q6_k"
     if file == "mxfp4_moe":
         return "mxfp4" if stacked else "q8_0"
-    if role is Role.EMBEDDING:
+    if role is TensorRole.EMBEDDING:
         return _embedding(file, base)
     if file in _TWO_BITS:
         return _two_bits(file, base, role, model, layer)
-    if role in (Role.ATTENTION_V, Role.ATTENTION_QKV):
+    if role in (TensorRole.ATTENTION_V, TensorRole.ATTENTION_QKV):
         return _values(file, base, role, model, attention)
-    if role in (Role.ATTENTION_K, Role.ATTENTION_Q):
-        if role is Role.ATTENTION_K and model.experts == 8:
+    if role in (TensorRole.ATTENTION_K, TensorRole.ATTENTION_Q):
+        if role is TensorRole.ATTENTION_K and model.experts == 8:
             return "q8_0"
         return {"iq3_xs": "iq3_xxs", "iq3_xxs": "iq2_s"}.get(file, base)
-    if role is Role.FFN_DOWN:
+    if role is TensorRole.FFN_DOWN:
         return _down(file, base, model, layer)
-    if role is Role.ATTENTION_OUT:
+    if role is TensorRole.ATTENTION_OUT:
         return _attention_out(file, base, model)
     eighth = model.layers // 8
     middle = eighth <= layer < 7 * model.layers // 8
-    return "iq3_xxs" if role is not Role.OTHER and file == "iq3_xs" and middle else base
+    return "iq3_xxs" if role is not TensorRole.OTHER and file == "iq3_xs" and middle else base
 
 
 def _embedding(file: str, base: str) -> str:
@@ -165,15 +165,15 @@ def _embedding(file: str, base: str) -> str:
     return "q4_k" if file in ("tq1_0", "tq2_0") else base
 
 
-def _two_bits(file: str, base: str, role: Role, model: Model, layer: int) -> str:
+def _two_bits(file: str, base: str, role: TensorRole, model: ModelToQuantize, layer: int) -> str:
     richer = "iq3_s" if file in ("iq2_s", "iq2_m") else "q2_k"
-    if role in (Role.ATTENTION_V, Role.ATTENTION_QKV):
+    if role in (TensorRole.ATTENTION_V, TensorRole.ATTENTION_QKV):
         return "q4_k" if model.gqa >= 4 or model.experts >= 4 else richer
-    if role is Role.ATTENTION_K and model.experts == 8:
+    if role is TensorRole.ATTENTION_K and model.experts == 8:
         return "q4_k"
-    if role is Role.FFN_DOWN:
+    if role is TensorRole.FFN_DOWN:
         return richer if layer < model.layers // 8 else base
-    if role is Role.ATTENTION_OUT:
+    if role is TensorRole.ATTENTION_OUT:
         if model.experts == 8:
             return "q5_k"
         few = {"iq1_s": "iq2_xxs", "iq1_m": "iq2_xxs", "iq2_s": "iq3_s", "iq2_m": "iq3_s"}
@@ -186,7 +186,7 @@ def _more_bits(index: int, count: int) -> bool:
     return index < eighth or index >= 7 * count // 8 or (index - eighth) % 3 == 2
 
 
-def _values(file: str, base: str, role: Role, model: Model, index: int) -> str:
+def _values(file: str, base: str, role: TensorRole, model: ModelToQuantize, index: int) -> str:
     many = model.gqa >= 4
     name = base
     if file == "q2_k":
@@ -210,7 +210,7 @@ def _values(file: str, base: str, role: Role, model: Model, index: int) -> str:
     return "q8_0" if model.experts == 8 else name
 
 
-def _down(file: str, base: str, model: Model, layer: int) -> str:
+def _down(file: str, base: str, model: ModelToQuantize, layer: int) -> str:
     eighth = layer < model.layers // 8
     more = _more_bits(layer, model.layers)
     if file == "q2_k":
@@ -230,7 +230,7 @@ def _down(file: str, base: str, model: Model, layer: int) -> str:
     return base
 
 
-def _attention_out(file: str, base: str, model: Model) -> str:
+def _attention_out(file: str, base: str, model: ModelToQuantize) -> str:
     if model.experts == 8:
         raised = (
             "q2_k", "iq3_xs", "iq3_xxs", "q3_k_s", "q3_k_m", "iq4_nl", "q4_k_s", "q4_k_m",

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.llama_cpp import ggml_types
-from plimsoll.engines.llama_cpp.mixture import Model, Role, tensor_type
+from plimsoll.engines.llama_cpp.mixture import ModelToQuantize, TensorRole, tensor_type
 from plimsoll.models.architecture import MixerKind, Part, Stage
 
 if TYPE_CHECKING:
@@ -39,11 +39,16 @@ _FUSED_QKV: Final = frozenset(
 )
 """Model types whose GGUF files hold queries, keys and values as one tensor."""
 _ROLES: Final = {
-    "q_proj": Role.ATTENTION_Q, "k_proj": Role.ATTENTION_K, "v_proj": Role.ATTENTION_V,
-    "o_proj": Role.ATTENTION_OUT, "qkv_proj": Role.ATTENTION_QKV,
-    "in_proj_qkv": Role.ATTENTION_QKV, "up_proj": Role.FFN_UP, "gate_proj": Role.FFN_GATE,
-    "down_proj": Role.FFN_DOWN,
-}  # fmt: skip
+    "q_proj": TensorRole.ATTENTION_Q,
+    "k_proj": TensorRole.ATTENTION_K,
+    "v_proj": TensorRole.ATTENTION_V,
+    "o_proj": TensorRole.ATTENTION_OUT,
+    "qkv_proj": TensorRole.ATTENTION_QKV,
+    "in_proj_qkv": TensorRole.ATTENTION_QKV,
+    "up_proj": TensorRole.FFN_UP,
+    "gate_proj": TensorRole.FFN_GATE,
+    "down_proj": TensorRole.FFN_DOWN,
+}
 _KEPT: Final = ("conv1d", "conv", "shared_expert_gate", "moe_statics", "A_log", "weights_proj")
 
 
@@ -122,7 +127,7 @@ def _weights(architecture: Architecture, file: str) -> Weights:
             for role, columns, rows, stacked in _stored(architecture, tensor, block):
                 name = tensor_type(file, role, columns, model, index, attention, stacked)
                 size = padded(rows * ggml_types.size(name, columns))
-                valued = valued or role in (Role.ATTENTION_V, Role.ATTENTION_QKV)
+                valued = valued or role in (TensorRole.ATTENTION_V, TensorRole.ATTENTION_QKV)
                 if stacked:
                     routed += size
                     largest = max(largest, size)
@@ -135,7 +140,7 @@ def _weights(architecture: Architecture, file: str) -> Weights:
     return Weights(tuple(layers), tuple(experts), largest, embedding, output, projector)
 
 
-def quantizer_model(architecture: Architecture) -> Model:
+def quantizer_model(architecture: Architecture) -> ModelToQuantize:
     """What the quantizer's rules ask of a model."""
     mixers = [m for m in architecture.mixers() if m.kv_heads and not m.state_elements]
     gqa = max((m.heads // m.kv_heads for m in mixers if m.kind is not MixerKind.MLA), default=1)
@@ -144,7 +149,7 @@ def quantizer_model(architecture: Architecture) -> Model:
     )
     names = ("v_proj.weight", "in_proj_qkv.weight", "qkv_proj.weight")
     valued = sum(any(t.name.endswith(names) for t in b.tensors) for b in architecture.blocks)
-    return Model(len(architecture.blocks), valued, gqa, experts, architecture.tied)
+    return ModelToQuantize(len(architecture.blocks), valued, gqa, experts, architecture.tied)
 
 
 def padded(size: int) -> int:
@@ -154,25 +159,25 @@ def padded(size: int) -> int:
 
 def _stored(
     architecture: Architecture, tensor: Tensor, block: Block
-) -> tuple[tuple[Role, int, int, bool], ...]:
+) -> tuple[tuple[TensorRole, int, int, bool], ...]:
     """A tensor as the file holds it: role, elements of a row, rows, whether experts are stacked."""
     module = tensor.name.removesuffix(".weight").rpartition(".")[2]
     columns, rows = tensor.shape[-1], math.prod(tensor.shape[:-1]) * tensor.copies
     stacked = tensor.part is Part.EXPERTS and tensor.copies > 1
     if len(tensor.shape) == 1 or tensor.part in (Part.ROUTER, Part.NORM) or module in _KEPT:
-        return ((Role.KEPT, columns, rows, stacked),)
+        return ((TensorRole.KEPT, columns, rows, stacked),)
     if module == "kv_b_proj":
         nope = _nope(tensor, block)
         if nope:
             heads = next(m.heads for m in block.mixers if m.kind is MixerKind.MLA)
             return (
-                (Role.OTHER, nope, heads * columns, False),
-                (Role.OTHER, columns, rows - heads * nope, False),
+                (TensorRole.OTHER, nope, heads * columns, False),
+                (TensorRole.OTHER, columns, rows - heads * nope, False),
             )
-    role = _ROLES.get(module, Role.OTHER)
-    attention = (Role.ATTENTION_Q, Role.ATTENTION_K, Role.ATTENTION_V)
+    role = _ROLES.get(module, TensorRole.OTHER)
+    attention = (TensorRole.ATTENTION_Q, TensorRole.ATTENTION_K, TensorRole.ATTENTION_V)
     if role in attention and architecture.model_type in _FUSED_QKV:
-        role = Role.ATTENTION_QKV
+        role = TensorRole.ATTENTION_QKV
     return ((role, columns, rows, stacked),)
 
 
@@ -185,7 +190,7 @@ def _nope(tensor: Tensor, block: Block) -> int:
     return max(0, (tensor.shape[0] - out.shape[-1]) // heads)
 
 
-def _outside(architecture: Architecture, file: str, model: Model) -> tuple[int, int, int]:
+def _outside(architecture: Architecture, file: str, model: ModelToQuantize) -> tuple[int, int, int]:
     """Embedding, output and projector."""
     embedding = output = projector = head = 0
     for tensor in architecture.outside:
@@ -194,13 +199,13 @@ def _outside(architecture: Architecture, file: str, model: Model) -> tuple[int, 
             wide = 2 if len(tensor.shape) > 1 else 4
             projector += padded(tensor.elements * wide)
             continue
-        kind = Role.KEPT
+        kind = TensorRole.KEPT
         if len(tensor.shape) > 1:
-            kind = {Part.EMBEDDING: Role.EMBEDDING, Part.HEAD: Role.OUTPUT}.get(
-                tensor.part, Role.OTHER
+            kind = {Part.EMBEDDING: TensorRole.EMBEDDING, Part.HEAD: TensorRole.OUTPUT}.get(
+                tensor.part, TensorRole.OTHER
             )
         if tensor.name.endswith("embed_positions.weight"):
-            kind = Role.KEPT
+            kind = TensorRole.KEPT
         size = padded(rows * ggml_types.size(tensor_type(file, kind, columns, model), columns))
         if tensor.part is Part.EMBEDDING:
             embedding += size

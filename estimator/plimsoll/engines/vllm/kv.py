@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.vllm.kv_pages import Keeps, Pool, pool
+from plimsoll.engines.vllm.kv_pages import BlockPool, Keeps, pool
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Cache:
     held_back: blocks that no request gets.
     """
 
-    pool: Pool
+    pool: BlockPool
     in_flight: int
     encoder_tokens: int
     state_pages: int

@@ -66,7 +66,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class BlockPool:
     """The one pool of blocks on every rank.
 
     groups: a request takes blocks for each. stage_bytes: bytes of one block on a rank of each
@@ -98,7 +98,7 @@ def pool(
     hybrid: bool,
     draft: Draft | None = None,
     context: int = 1,
-) -> Pool:
+) -> BlockPool:
     """The pool of a model under a split. hybrid: the version groups layers by kind.
 
     draft: whose layers lie on the last stage too. context: ranks over which the tokens of a
@@ -147,7 +147,7 @@ def _pool(
     further: tuple[Mixer, ...],
     ahead: int,
     context: int,
-) -> Pool:
+) -> BlockPool:
     block = _block_size(architecture, tensor, dtype, model_bytes, block_size, ahead)
     bounds = stage_layers(len(architecture.blocks), pipeline)
     layers: list[tuple[int, _Spec]] = []
@@ -170,7 +170,7 @@ def _pool(
     return _spread(made, context) if context > 1 else made
 
 
-def _spread(pool_: Pool, context: int) -> Pool:
+def _spread(pool_: BlockPool, context: int) -> BlockPool:
     """The pool where each rank holds every context-th token: a block stands for as many more."""
     groups = tuple(
         replace(g, block=g.block * context) if g.keeps is Keeps.ALL else g for g in pool_.groups
@@ -251,16 +251,16 @@ def _specs(
     return own, _Spec(keeps, window, block, block * index)
 
 
-def _grouped(layers: list[tuple[int, _Spec]], pipeline: int, block: int) -> Pool:
+def _grouped(layers: list[tuple[int, _Spec]], pipeline: int, block: int) -> BlockPool:
     """Layers, each with its pipeline stage, put into groups that share one pool."""
     if not layers:
-        return Pool((), (0,) * pipeline, block)
+        return BlockPool((), (0,) * pipeline, block)
     first = layers[0][1]
     if all((s.keeps, s.window) == (first.keeps, first.window) for _, s in layers):
         stages = [0] * pipeline
         for stage, spec in layers:
             stages[stage] += spec.page
-        return Pool((Group(first.keeps, first.window, block),), tuple(stages), block)
+        return BlockPool((Group(first.keeps, first.window, block),), tuple(stages), block)
     page = max(spec.page for _, spec in layers)
     buckets: defaultdict[tuple[Keeps, int, int], list[int]] = defaultdict(list)
     for stage, spec in layers:
@@ -282,4 +282,4 @@ def _grouped(layers: list[tuple[int, _Spec]], pipeline: int, block: int) -> Pool
                 widest[stage] = max(widest[stage], held.count(stage))
     if pipeline == 1:
         widest = [size]
-    return Pool(tuple(groups), tuple(n * page for n in widest), block)
+    return BlockPool(tuple(groups), tuple(n * page for n in widest), block)

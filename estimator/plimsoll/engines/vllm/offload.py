@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import EngineSettings, Parallelism, Term
     from plimsoll.engines.tables import Constants
-    from plimsoll.engines.vllm.kv_pages import Pool
+    from plimsoll.engines.vllm.kv_pages import BlockPool
     from plimsoll.models.architecture import Architecture, Block
 
 _ON_HOST: Final = frozenset(
@@ -142,7 +142,7 @@ def _measured(
     return tuple(sizes[id(block)] for block in architecture.blocks)
 
 
-def fixed_cache(settings: EngineSettings, pool: Pool) -> Sequence[int] | None:
+def fixed_cache(settings: EngineSettings, pool: BlockPool) -> Sequence[int] | None:
     """Bytes of cache on each stage where its size is fixed by flag; None where it is not."""
     blocks = VLLMOptions.of(settings).num_gpu_blocks_override
     if blocks is not None:

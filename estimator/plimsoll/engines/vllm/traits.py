@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class ModelTraits:
     """What sets a model apart from a dense decoder.
 
     experts, latent, states: experts, MLA and recurrent states, which make graphs or communication
@@ -30,13 +30,13 @@ class Traits:
     crosses: bool
 
 
-def traits(architecture: Architecture) -> Traits:
+def traits(architecture: Architecture) -> ModelTraits:
     """What sets a model apart; kept with it."""
     return remembered(architecture, ("vllm.traits",), lambda: _traits(architecture))
 
 
-def _traits(architecture: Architecture) -> Traits:
-    return Traits(
+def _traits(architecture: Architecture) -> ModelTraits:
+    return ModelTraits(
         any(b.feed_forward is not None and b.feed_forward.experts > 0 for b in architecture.blocks),
         any(m.kind is MixerKind.MLA for m in architecture.mixers()),
         any(m.state_elements > 0 for m in architecture.mixers()),

@@ -22,8 +22,8 @@ from plimsoll.models.architecture import Architecture, Block, MixerKind, Part, S
 from plimsoll.models.checkpoint.corrections import Corrections
 from plimsoll.models.checkpoint.names import (
     NONE,
+    CutKind,
     Home,
-    Kind,
     kind_further,
     kind_in_layer,
     kind_in_tower,
@@ -284,7 +284,7 @@ def _matched(
     tensors: Iterable[Tensor],
     held: Iterable[_Real],
     quantization: Quantization | None,
-    kind: Callable[[str], Kind],
+    kind: Callable[[str], CutKind],
     found: _Found,
 ) -> tuple[Tensor, ...]:
     """The config's tensors as the checkpoint holds them, and what it holds beside them."""
@@ -306,7 +306,7 @@ def _matched(
     return tuple(result)
 
 
-def _made(real: _Real, what: Kind, quantization: Quantization | None) -> Tensor:
+def _made(real: _Real, what: CutKind, quantization: Quantization | None) -> Tensor:
     tensor = Tensor(
         real.name,
         real.shape,

@@ -65,7 +65,7 @@ def test_only_weights_beyond_all_of_the_memory_are_a_certain_misfit() -> None:
     st.one_of(st.none(), st.decimals("0.01", 1, places=2)),
     st.one_of(st.none(), st.integers(1, 10**5)),
 )
-def test_it_never_denies_where_the_weights_alone_would_go_in(
+def test_it_never_denies_if_the_weights_alone_would_go_in(
     model: str,
     accelerator: Accelerator,
     tensor: int,

@@ -163,7 +163,7 @@ def test_no_share_of_the_cache_lies_on_the_gpu_without_offload() -> None:
     assert "main memory" in found.terms[TermName.KV_CACHE].basis
 
 
-def test_a_projector_counts_only_where_it_is_loaded() -> None:
+def test_a_projector_counts_only_if_it_is_loaded() -> None:
     entry = load().find("google/gemma-3-27b-it")
     assert entry is not None
     text = estimate(entry.architecture)

@@ -43,7 +43,7 @@ QUOTED = "quoted in a third party's tests or notes"
 
 @dataclass(frozen=True)
 class Log:
-    """One start-up. weights, kv, compute: of GPU 0, or of all GPUs together where `whole`."""
+    """One start-up. weights, kv, compute: of GPU 0, or of all GPUs together if `whole`."""
 
     model: str
     file: str

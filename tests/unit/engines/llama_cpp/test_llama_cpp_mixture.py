@@ -12,11 +12,17 @@ from hypothesis import strategies as st
 from architectures import LLAMA_8B, LLAMA_70B, moe
 from plimsoll.engines.llama_cpp.ggml_types import BLOCKS, size
 from plimsoll.engines.llama_cpp.layout import HOST, devices
-from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, Model, Role, file_type, tensor_type
+from plimsoll.engines.llama_cpp.mixture import (
+    FILE_TYPES,
+    ModelToQuantize,
+    TensorRole,
+    file_type,
+    tensor_type,
+)
 from plimsoll.engines.llama_cpp.weights import from_header, has_header, weights
 from plimsoll.models.header import HeaderTensor
 
-LLAMA = Model(layers=32, attentions=32, gqa=4, experts=0, tied=False)
+LLAMA = ModelToQuantize(layers=32, attentions=32, gqa=4, experts=0, tied=False)
 
 
 def test_block_sizes_are_those_of_the_gguf_package() -> None:
@@ -34,37 +40,38 @@ def test_a_file_type_is_known_in_every_spelling(word: str) -> None:
 
 def test_a_medium_file_gives_values_more_bits_at_both_ends_and_in_every_third_layer() -> None:
     found = [
-        tensor_type("q4_k_m", Role.ATTENTION_V, 4096, LLAMA, layer, layer) for layer in range(32)
+        tensor_type("q4_k_m", TensorRole.ATTENTION_V, 4096, LLAMA, layer, layer)
+        for layer in range(32)
     ]
     more = [layer for layer, name in enumerate(found) if name == "q6_k"]
     assert more == [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]
 
 
 def test_norms_and_routers_are_never_quantized() -> None:
-    assert all(tensor_type(file, Role.KEPT, 4096, LLAMA) == "f32" for file in FILE_TYPES)
+    assert all(tensor_type(file, TensorRole.KEPT, 4096, LLAMA) == "f32" for file in FILE_TYPES)
 
 
 def test_a_row_that_is_no_whole_number_of_blocks_falls_back() -> None:
-    assert tensor_type("q4_k_m", Role.OTHER, 4096 + 32, LLAMA) == "q5_0"
-    assert tensor_type("q6_k", Role.FFN_UP, 4096 + 32, LLAMA) == "q8_0"
-    assert tensor_type("q4_k_m", Role.OTHER, 100, LLAMA) == "f16"
+    assert tensor_type("q4_k_m", TensorRole.OTHER, 4096 + 32, LLAMA) == "q5_0"
+    assert tensor_type("q6_k", TensorRole.FFN_UP, 4096 + 32, LLAMA) == "q8_0"
+    assert tensor_type("q4_k_m", TensorRole.OTHER, 100, LLAMA) == "f16"
 
 
 def test_a_tied_embedding_is_quantized_as_the_output() -> None:
-    tied = Model(32, 32, 4, 0, tied=True)
-    assert tensor_type("q4_k_m", Role.EMBEDDING, 4096, tied) == "q6_k"
-    assert tensor_type("q4_k_m", Role.EMBEDDING, 4096, LLAMA) == "q4_k"
+    tied = ModelToQuantize(32, 32, 4, 0, tied=True)
+    assert tensor_type("q4_k_m", TensorRole.EMBEDDING, 4096, tied) == "q6_k"
+    assert tensor_type("q4_k_m", TensorRole.EMBEDDING, 4096, LLAMA) == "q4_k"
 
 
 def test_eight_experts_give_keys_and_values_eight_bits() -> None:
-    mixtral = Model(32, 32, 4, 8, False)
-    assert tensor_type("q4_k_m", Role.ATTENTION_K, 4096, mixtral) == "q8_0"
-    assert tensor_type("q3_k_m", Role.ATTENTION_OUT, 4096, mixtral) == "q5_k"
+    mixtral = ModelToQuantize(32, 32, 4, 8, False)
+    assert tensor_type("q4_k_m", TensorRole.ATTENTION_K, 4096, mixtral) == "q8_0"
+    assert tensor_type("q3_k_m", TensorRole.ATTENTION_OUT, 4096, mixtral) == "q5_k"
 
 
 def test_mxfp4_files_pack_experts_only() -> None:
-    assert tensor_type("mxfp4_moe", Role.FFN_UP, 2880, LLAMA, stacked=True) == "mxfp4"
-    assert tensor_type("mxfp4_moe", Role.ATTENTION_Q, 2880, LLAMA) == "q8_0"
+    assert tensor_type("mxfp4_moe", TensorRole.FFN_UP, 2880, LLAMA, stacked=True) == "mxfp4"
+    assert tensor_type("mxfp4_moe", TensorRole.ATTENTION_Q, 2880, LLAMA) == "q8_0"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from architectures import H100, L4, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe
-from architectures import windows as sliding
+from architectures import H100, L4, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe, windows
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.engines.base import (
     EngineSettings,
@@ -59,7 +58,7 @@ MODELS = {
     "moe": moe(number=64, per_token=8),
     "mla": latent(),
     "windows": replace(
-        sliding(full=6, sliding=6, window=128, kv_heads=8, head_dim=64),
+        windows(full=6, sliding=6, window=128, kv_heads=8, head_dim=64),
         class_name="GptOssForCausalLM",
     ),
     "hybrid": hybrid(),
@@ -137,7 +136,7 @@ def estimate_of(start: Start) -> Estimate:
     )
 
 
-def test_required_is_at_most_usable_just_where_the_engine_starts() -> None:
+def test_required_is_at_most_usable_exactly_if_the_engine_starts() -> None:
     e = run(version="0.4.9", utilization=Decimal("0.6"))
     free = e.physical - round(e.terms[TermName.NON_TORCH].bytes / float(e.utilization))
     pool = int(free * e.utilization) - e.terms[TermName.WEIGHTS].bytes

@@ -84,7 +84,7 @@ def test_sliding_layers_have_a_pool_of_four_fifths_the_tokens() -> None:
 
 
 def test_layers_that_read_anothers_keys_have_a_cache_all_the_same() -> None:
-    # Gemma 4 E4B, 42 layers of which 18 share: 997,846 full and 798,276 sliding tokens are logged
+    # Gemma 4 E4B, 42 layers, 18 of which share: 997,846 full and 798,276 sliding tokens are logged
     # as 79.94 GB, which is 7 full and 35 sliding layers
     part = FeedForward(10240)
     full = Mixer(MixerKind.FULL, 8, 2, 512, 512)

@@ -16,7 +16,7 @@ from plimsoll.units import GIB
 
 @dataclass(frozen=True)
 class Logged:
-    """One start-up. weights: GiB per GPU, 0 where not logged; tokens: max_total_num_tokens."""
+    """One start-up. weights: GiB per GPU, 0 if not logged; tokens: max_total_num_tokens."""
 
     source: str
     model: str
@@ -45,7 +45,7 @@ LOGGED = (
 
 
 def estimate_of(row: Logged) -> Estimate:
-    """The estimate of a logged start-up; skips where the catalogue has no such model."""
+    """The estimate of a logged start-up; skips if the catalogue has no such model."""
     entry, accelerator = load().find(row.model), find(row.accelerator)
     if entry is None or accelerator is None:
         pytest.skip(f"{row.model} is not in the catalogue")

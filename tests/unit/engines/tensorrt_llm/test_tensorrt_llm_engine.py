@@ -62,7 +62,7 @@ def test_the_cache_gets_nine_tenths_of_what_the_rest_leaves() -> None:
     assert found.usable == others + found.kv_capacity
 
 
-def test_a_request_fits_exactly_where_the_cache_holds_it() -> None:
+def test_a_request_fits_exactly_if_the_cache_holds_it() -> None:
     found = estimate()
     model = replace(LLAMA_8B, max_model_len=1 << 22)
     longest = estimate(model).largest_max_model_len
@@ -124,7 +124,7 @@ def test_early_stages_take_the_layers_that_do_not_divide() -> None:
     assert bounds(10, 4) == ((0, 3), (3, 6), (6, 8), (8, 10))
 
 
-def test_stages_together_weigh_what_one_would_but_for_their_own_rotary_tables() -> None:
+def test_stages_together_weigh_what_one_would_except_their_own_rotary_tables() -> None:
     whole = sum(weights(LLAMA_8B, "bfloat16", "", Parallelism(1), False))
     parts = weights(LLAMA_8B, "bfloat16", "", Parallelism(1, 5), False)
     assert len(parts) == 5

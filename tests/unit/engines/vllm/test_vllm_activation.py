@@ -99,7 +99,7 @@ def test_fewer_sequences_shrink_the_sampler_until_the_forward_pass_is_larger() -
 
 
 @pytest.mark.parametrize(("scheme", "copies"), [("fp8", 1), ("int8", 1), ("w4a16", 0)])
-def test_inputs_are_copied_where_kernels_multiply_in_8_bits(scheme: str, copies: int) -> None:
+def test_inputs_are_copied_if_kernels_multiply_in_8_bits(scheme: str, copies: int) -> None:
     """vllm/_custom_ops.py, scaled_fp8_quant and scaled_int8_quant: one byte an element."""
     model = replace(QWEN3_32B, vocab_size=64)
     stored = replace(model, quantization=Quantization("any", Scheme(scheme, 8)))

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.engines.base import Known, Parallelism, Term, TermName
+from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term, TermName
 from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import resolve
 from plimsoll.engines.vllm.encoder import Encoder, encoder
 from plimsoll.engines.vllm.multimodal import buffers
 from plimsoll.units import GIB
-from vllm_features import _GPUS, Settings, estimate, model, read
+from vllm_features import _GPUS, estimate, model, read
 
 SEEING = "Qwen/Qwen2.5-VL-7B-Instruct"
 DEEP = "Qwen/Qwen3-VL-8B-Instruct"
@@ -28,7 +28,7 @@ def seen(
     name: str, *flags: str, version: str, tensor: int = 1, gpu: str = "nvidia-h200-141gb"
 ) -> Encoder:
     """What the encoder of a model of the catalogue takes."""
-    settings = read(*flags, settings=Settings(version=version)).settings
+    settings = read(*flags, settings=EngineSettings(version=version)).settings
     figures = constants(version)
     resolved = resolve(model(name), settings, _GPUS[gpu], figures)
     return encoder(model(name), settings, resolved, Parallelism(tensor), figures)
@@ -161,7 +161,7 @@ def test_deepstack_holds_its_outputs_and_buffers_of_the_batch() -> None:
     """Qwen3-VL-8B on a B200 (16384 batched tokens from 0.28 on) loaded 16.97 GiB."""
     found = estimate(DEEP, version="0.28.0", gpu="nvidia-b200")
     assert found.terms[TermName.WEIGHTS].bytes / GIB == pytest.approx(16.97, abs=0.02)
-    settings = Settings(version="0.28.0")
+    settings = EngineSettings(version="0.28.0")
     figures = constants("0.28.0")
     resolved = resolve(model(DEEP), settings, _GPUS["nvidia-b200"], figures)
     assert buffers(model(DEEP), resolved) == 3 * 16384 * 4096 * 2

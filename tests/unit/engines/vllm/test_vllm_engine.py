@@ -126,7 +126,7 @@ def test_without_chunked_prefill_the_batch_holds_a_whole_prompt(
 
 
 @pytest.mark.parametrize(("flags", "tokens"), [((), 16384), (("--enable-chunked-prefill",), 2048)])
-def test_the_first_engine_chunks_where_it_is_told_to(flags: tuple[str, ...], tokens: int) -> None:
+def test_the_first_engine_chunks_if_it_is_told_to(flags: tuple[str, ...], tokens: int) -> None:
     assert run(version="0.7.3", max_model_len=16384, flags=flags).max_num_batched_tokens == tokens
 
 

@@ -41,7 +41,7 @@ def test_a_model_without_embedding_modules_has_none_on_embedding_and_head() -> N
     assert extra(estimate(qwen, "--enable-lora"), TermName.LORA) == expected
 
 
-def test_a_is_whole_where_the_output_is_cut_and_b_where_the_input_is() -> None:
+def test_a_is_whole_if_the_output_is_cut_and_b_if_the_input_is() -> None:
     rank, tp = 16, 2
     cut = [(H, H // tp), (H, KV // tp), (H, KV // tp), (H, WIDE // tp), (H, WIDE // tp)]
     rows = [(H // tp, H), (WIDE // tp, H)]

@@ -98,7 +98,7 @@ def test_a_generator_stays_one(flag: str) -> None:
         ("XLMRobertaForSequenceClassification", True),
     ],
 )
-def test_the_class_says_who_pools_where_nobody_else_does(name: str, pools: bool) -> None:
+def test_the_class_says_who_pools_if_nobody_else_does(name: str, pools: bool) -> None:
     made = replace(model(QWEN), class_name=name)
     assert is_pooling(made, EngineSettings()) is pools
 

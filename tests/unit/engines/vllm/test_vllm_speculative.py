@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.engines.base import Known, Speculative, TermName
+from plimsoll.engines.base import EngineSettings, Known, Speculative, TermName
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.units import GIB
-from vllm_features import Settings, estimate, extra, model, read
+from vllm_features import estimate, extra, model, read
 from worded import problems_in, warnings_in, worded
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -110,7 +110,7 @@ def test_a_draft_lies_on_the_last_stage_with_an_embedding_of_its_own() -> None:
 
 def test_probabilistic_drafts_keep_their_logits() -> None:
     keys = {"method": "eagle3", "num_speculative_tokens": 2, "draft_sample_method": "probabilistic"}
-    settings = Settings(max_num_seqs=64)
+    settings = EngineSettings(max_num_seqs=64)
     found = extra(estimate(LLAMA, config(**keys), settings=settings), TermName.DRAFT)
     del keys["draft_sample_method"]
     plain = extra(estimate(LLAMA, config(**keys), settings=settings), TermName.DRAFT)
@@ -139,14 +139,14 @@ def test_every_way_to_say_a_draft_means_the_same(flags: tuple[str, ...]) -> None
 
 def test_the_old_flags_are_read_and_written_for_the_releases_that_have_them() -> None:
     flags = ("--speculative-model=[ngram]", "--num-speculative-tokens=5")
-    reading = read(*flags, settings=Settings(version="0.7.3"))
+    reading = read(*flags, settings=EngineSettings(version="0.7.3"))
     assert reading.settings.speculative == Speculative("ngram", "", 5)
     found = estimate(LLAMA, *flags, version="0.7.3")
     assert set(flags) <= set(VLLM().arguments(found, reading.settings))
 
 
 def test_a_flag_that_contradicts_the_typed_draft_is_an_error() -> None:
-    typed = Settings(speculative=Speculative("eagle3", "a/b", 3))
+    typed = EngineSettings(speculative=Speculative("eagle3", "a/b", 3))
     reading = read(config(num_speculative_tokens=5), settings=typed)
     assert [str(p) for p in problems_in(reading)] == [
         "spec.engine.extraArgs[0]: Invalid value: --speculative-config 5: the same as "
@@ -159,7 +159,7 @@ def test_a_draft_of_an_unknown_model_turns_a_denial_into_a_warning_that_names_it
     flag = config(model="someone/unknown-1b", num_speculative_tokens=2)
     for reading in (
         read(flag),
-        read(settings=Settings(speculative=Speculative("", "someone/unknown-1b", 2))),
+        read(settings=EngineSettings(speculative=Speculative("", "someone/unknown-1b", 2))),
     ):
         assert reading.settings.speculative is None
         assert len(reading.settings.unread) == 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-import checkpoint_files as files
+import checkpoint_files
 from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import local_profile
 from plimsoll.models.config import architecture
@@ -98,7 +98,7 @@ def both(
     folder: Path, config: dict[str, Any], tensors: Tensors
 ) -> tuple[Architecture, Architecture, tuple[str, ...]]:
     """As the config says, as the headers say, and the notes."""
-    made, notes = local_profile(str(files.write(folder, config, tensors)))
+    made, notes = local_profile(str(checkpoint_files.write(folder, config, tensors)))
     return architecture(config), from_profile(made), notes
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from controlplane.certificates import LOOPBACK, Authority
-from plimsoll_operator.admission import server as http
 from plimsoll_operator.admission.review import Answer, Review
 from plimsoll_operator.admission.server import AdmissionServer, Limits
 from plimsoll_operator.admission.tls import ServingCertificate
@@ -202,7 +201,7 @@ async def test_slow_bodies_take_no_place_from_good_reviews_and_are_closed(tmp_pa
 async def test_large_bodies_are_held_up_to_a_bound_and_small_ones_are_taken_always(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "LARGE_BODIES", 1 << 20)
+    monkeypatch.setattr("plimsoll_operator.admission.server.LARGE_BODIES", 1 << 20)
     async with serving(tmp_path, limits(body_timeout=0.5)) as it:
         holding = await it.connect()
         holding[1].write(request(body(2 << 20))[: 900 << 10])
