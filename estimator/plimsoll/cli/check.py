@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from plimsoll.api_group import IGNORE_ANNOTATION
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
+    from plimsoll.report.results import Report
     from plimsoll.workloads.files import Manifest, Manifests
 
+PIPELINES = ("sarif", "junit", "github", "markdown")
+"""Outputs that other programs show beside the lines of a file."""
+REFUSED = "REFUSED"
+"""The word for an object that does not pass; in capitals, so that nobody overlooks it."""
 Checked = tuple["Manifest", "Request", "Verdict"]
 
 
@@ -40,12 +46,39 @@ Checked = tuple["Manifest", "Request", "Verdict"]
     type=click.Choice(["enforce", "warn", "audit"]),
     help="Policy of namespaces that are not among the manifests.  [default: enforce]",
 )
-@format_option("table", "json", "yaml")
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="RULE",
+    help="Look at these rules alone: ids such as PL001, names, or PL3 for all that begin so.",
+)
+@click.option("--ignore", multiple=True, metavar="RULE", help="Do not look at these rules.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["deny", "warn", "never"]),
+    default="deny",
+    show_default=True,
+    help="What ends the check with 1: a refusal, a warning too, or nothing.",
+)
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    help="What is in this file was there before and does not count.",
+)
+@click.option(
+    "--write-baseline", is_flag=True, help="Write what counts now into the --baseline FILE."
+)
+@format_option("table", "json", "yaml", *PIPELINES)
 def command(
     sources: tuple[str, ...],
     files: tuple[str, ...],
     inventory_file: str | None,
     policy: str | None,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    fail_on: str,
+    baseline: str | None,
+    write_baseline: bool,
     output: str,
 ) -> None:
     """Say of each LLMDeployment in these files and folders what admission will say.
@@ -56,6 +89,9 @@ def command(
     An annotation that overrides a refusal is named, but does not count: only the cluster knows who
     applies the object and whether they may override.
 
+    An annotation plimsoll.dev/ignore with lines such as `PL001: the reason` says which rules do
+    not count for its object, here and not in admission. `plimsoll explain` lists the rules.
+
     \b
     Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read.
     """
@@ -65,6 +101,8 @@ def command(
 
     if not sources and not files:
         raise click.UsageError("say which FILE or DIR to check, or - for standard input")
+    if write_baseline and baseline is None:
+        raise click.UsageError("--write-baseline goes with --baseline FILE, which it writes")
     manifests = load((*sources, *files))
     inventory: Inventory = NO_INVENTORY
     if inventory_file is not None:
@@ -82,19 +120,43 @@ def command(
             ),
             output,
         )
-    checked = [_check(manifest, manifests, inventory, policy) for manifest in manifests.deployments]
-    if output == "table":
-        _show(checked, manifests)
+    checked = [judged(manifest, manifests, inventory, policy) for manifest in manifests.deployments]
+    report: Report | None = None
+    asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
+    if asked or any(_ignores(manifest) for manifest in manifests.deployments):
+        from plimsoll.cli import results
+
+        rules = results.gate(select, ignore, fail_on, baseline, write=write_baseline)
+        report = results.report(checked, manifests, rules)
+        if write_baseline and baseline is not None:
+            results.write_baseline(baseline, report, rules)
+            sys.exit(2 if manifests.problems else 0)
+    if report is not None and output in PIPELINES:
+        click.echo(results.printed(report, output))
+    elif output == "table":
+        _show(checked, manifests, report)
     else:
         _dump(checked, manifests, output)
     if manifests.problems:
         sys.exit(2)
-    sys.exit(0 if all(outcome(verdict).let_in for _, _, verdict in checked) else 1)
+    if report is not None:
+        failed = any(one.failed for one in report.objects) and fail_on != "never"
+    else:
+        failed = not all(outcome(verdict).let_in for _, _, verdict in checked)
+    sys.exit(1 if failed else 0)
 
 
-def _check(
+def _ignores(manifest: Manifest) -> bool:
+    """Whether the object may say that a rule is to be ignored."""
+    metadata = manifest.obj.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return isinstance(annotations, dict) and IGNORE_ANNOTATION in annotations
+
+
+def judged(
     manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
 ) -> Checked:
+    """What admission decides on one object. default: the policy of namespaces that are not here."""
     from plimsoll.decision.decide import decide
 
     asked = manifest.kind.request(manifest.obj, manifests)
@@ -120,7 +182,7 @@ def _outcome(verdict: Verdict) -> str:
         case Outcome.DOUBTED:
             return "warning"
         case Outcome.DENIED:
-            return "REFUSED"
+            return REFUSED
     return f"does not fit ({verdict.policy.mode})"
 
 
@@ -134,9 +196,8 @@ def _override(manifest: Manifest, verdict: Verdict) -> str:
     return reason if overridden else ""
 
 
-def _show(checked: list[Checked], manifests: Manifests) -> None:
+def _show(checked: list[Checked], manifests: Manifests, report: Report | None) -> None:
     """A table of all, then every word on those that are not plainly fine."""
-    from plimsoll.report import messages
     from plimsoll.units import gib_down, gib_up
 
     if checked:
@@ -144,11 +205,14 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
             ("object", "verdict", "GPUs", "accelerator", "need/GPU", "have/GPU", "file"),
             right=frozenset({"GPUs", "need/GPU", "have/GPU"}),
         )
-        for manifest, asked, verdict in checked:
+        for index, (manifest, asked, verdict) in enumerate(checked):
             e, p = verdict.estimate, verdict.placement
+            said = _outcome(verdict)
+            if report is not None and said == REFUSED and not report.objects[index].failed:
+                said = "ignored"
             table.add(
                 asked.name,
-                _outcome(verdict),
+                said,
                 str(p.gpus_per_replica) if p else "–",
                 p.accelerator if p else verdict.accelerator,
                 gib_up(e.required) if e else "",
@@ -156,6 +220,18 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
                 f"{manifest.file}:{manifest.line}",
             )
         show(table)
+    if report is None:
+        _tell(checked)
+    else:
+        _tell_judged(checked, report)
+    for problem in manifests.problems:
+        click.echo(f"plimsoll: {problem}", err=True)
+
+
+def _tell(checked: list[Checked]) -> None:
+    """Everything that admission would say."""
+    from plimsoll.report import messages
+
     for manifest, asked, verdict in checked:
         where = f"{asked.name} ({manifest.file}:{manifest.line})"
         if verdict.denied:
@@ -164,11 +240,40 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
                 click.echo(f"  {line}")
             if override := _override(manifest, verdict):
                 click.echo(f"  {messages.overridden_line(override)}")
+            click.echo(f"  Rules: {', '.join(_rules(verdict))} (plimsoll explain RULE)")
         else:
             for warning in messages.warning(asked, verdict):
                 click.echo(f"\n{where}: {warning}")
-    for problem in manifests.problems:
-        click.echo(f"plimsoll: {problem}", err=True)
+
+
+def _rules(verdict: Verdict) -> list[str]:
+    """The ids of the rules that deny an object."""
+    from plimsoll.decision.verdict import Reason
+    from plimsoll.findings import Finding
+    from plimsoll.report.rules import rule_of
+
+    named = [
+        one.rule if isinstance(one, Finding) else Reason.INVALID_SPEC for one in verdict.problems
+    ]
+    return list(dict.fromkeys(rule_of(name).id for name in named or [verdict.reason]))
+
+
+def _tell_judged(checked: list[Checked], report: Report) -> None:
+    """Everything that counts, each with its rule, and why the rest does not."""
+    from plimsoll.report import messages
+
+    for (manifest, asked, verdict), judged in zip(checked, report.objects, strict=True):
+        for one in judged.results:
+            line = one.span.line if one.span else manifest.line
+            where = f"{asked.name} ({judged.span.file}:{line})"
+            if one.ignored:
+                click.echo(f"\n{where}: {one.rule.id} ignored: {one.ignored}")
+                continue
+            click.echo(f"\n{where}: {one.severity} {one.rule.id}: {one.message}")
+            for detail in one.detail.splitlines():
+                click.echo(f"  {detail}")
+        if judged.failed and (override := _override(manifest, verdict)):
+            click.echo(f"  {messages.overridden_line(override)}")
 
 
 def _dump(checked: list[Checked], manifests: Manifests, output: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import API_VERSION, GROUP, KIND, POLICY_LABEL
-from plimsoll.errors import Problem, shown
+from plimsoll.errors import Problem, clean, shown
 from plimsoll.workloads import kinds
 from plimsoll.workloads.llmdeployment import Missing, pick
 from plimsoll.workloads.yaml_text import NotYaml, documents
@@ -29,6 +29,10 @@ MAX_OBJECTS: Final = 10_000
 """Objects that are read, of all kinds and from all files together."""
 _EXACT: Final = 1 << 53
 """Below this every whole number is exact as a float."""
+MAX_PATH: Final = 4096
+"""Characters of a file's path, which is repeated whole: somebody will open it."""
+STANDARD_INPUT: Final = "standard input"
+"""What stands in the place of a file's name for what came from there."""
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 """Files of a folder that are read."""
 
@@ -53,7 +57,8 @@ class Manifests:
 
     problems: what could not be read; path is the file and line. others: objects of other kinds.
     config_maps: data by (namespace, name); modes: policy labels by namespace. full: whether there
-    were more than `MAX_OBJECTS`, the rest is not looked at.
+    were more than `MAX_OBJECTS`, the rest is not looked at. standard_input: what was read from
+    there, as nobody can read it twice.
     """
 
     deployments: list[Manifest] = field(default_factory=list)
@@ -62,6 +67,7 @@ class Manifests:
     config_maps: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)
     full: bool = False
+    standard_input: bytes = b""
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key of a ConfigMap among these manifests, or why there is none."""
@@ -78,7 +84,8 @@ def load(sources: tuple[str, ...]) -> Manifests:
     found = Manifests()
     for source in sources:
         if source == "-":
-            _read("standard input", sys.stdin.buffer.read(MAX_FILE + 1), found)
+            found.standard_input = sys.stdin.buffer.read(MAX_FILE + 1)
+            _read(STANDARD_INPUT, found.standard_input, found)
             continue
         for path in _files(Path(source), found):
             try:
@@ -93,7 +100,7 @@ def load(sources: tuple[str, ...]) -> Manifests:
 
 def _label(path: Path | str) -> str:
     """A file's name for messages: printable whatever is in it."""
-    return shown(str(path))[1:-1]
+    return clean(str(path), MAX_PATH)
 
 
 def _unreadable(path: Path | str, error: OSError) -> Problem:
