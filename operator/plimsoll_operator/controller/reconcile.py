@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, OncePerCause
 from plimsoll_operator.cluster.documents import ABSENT
@@ -43,6 +43,10 @@ Decide = Callable[["Inventory", Job, str], Awaitable[Planned]]
 Raises `NotDecided` if that would take too long.
 """
 
+TRIES: Final = 3
+"""Times that an object is tried before it is set aside: a process that decides may also end, or
+be slow, through no fault of the object."""
+
 
 class Reconciler:
     """Works on names from a queue. Run `work` as several tasks."""
@@ -57,7 +61,7 @@ class Reconciler:
         decide: Decide,
     ) -> None:
         self._decide = decide
-        self._set_aside: dict[Name, tuple[str, int, int]] = {}
+        self._undecided: dict[Name, tuple[tuple[str, int, int], int]] = {}
         self._client, self._cache = client, cache
         self._known = known
         self._queue, self._metrics = queue, metrics
@@ -103,7 +107,7 @@ class Reconciler:
         """An LLMDeployment is no more."""
         self._cache.drop(name)
         self._queue.forget(name)
-        self._set_aside.pop(name, None)
+        self._undecided.pop(name, None)
         self._metrics.gone(*name)
 
     async def _reconcile(self, name: Name) -> str:
@@ -128,7 +132,9 @@ class Reconciler:
         if identity is None:
             return "deleting"
         state = (identity.uid, identity.generation, document.version)
-        if self._set_aside.get(name) == state:
+        tried, tries = self._undecided.get(name, (state, 0))
+        tries = tries + 1 if tried == state else 1
+        if tries > TRIES:
             return "set-aside"
         version, now = entry.version, datetime.now(UTC)
         try:
@@ -139,15 +145,19 @@ class Reconciler:
             if error.cause is Cause.BUSY:
                 self._queue.failed(name)
                 return "busy"
+            if tries < TRIES:
+                self._undecided[name] = (state, tries)
+                self._queue.failed(name)
+                return "tried"
             log.warning("%s/%s is set aside: %s", *name, error)
             await self._write(version, identity, plan_undecided(identity, error, now))
-            self._set_aside[name] = state
+            self._undecided[name] = (state, tries)
             self._metrics.undecided(*name)
             return "not-decided"
         except Exception as fault:
             await self._write(version, identity, plan_after_error(identity, fault, now))
             raise
-        self._set_aside.pop(name, None)
+        self._undecided.pop(name, None)
         version = await self._write(version, identity, planned)
         if self._cache.entry(name) is entry:  # it may have gone meanwhile
             entry.settled = (version, *surroundings)
