@@ -105,6 +105,10 @@ class ControlPlane(Cluster):
         self._apiserver = self._launch_apiserver()
         _wait(self._apiserver, self._apiserver_is_ready)
 
+    def processes(self) -> list[int]:
+        """The process ids of both servers, if they run."""
+        return [process.pid for process in (self._apiserver, self._etcd) if process]
+
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
         """With a client certificate of that name in these groups."""
         return self._kubeconfig_with(user, _credentials(self.authority.issue(user, groups)))

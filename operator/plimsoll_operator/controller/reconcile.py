@@ -49,14 +49,19 @@ Decide = Callable[["Inventory", Job, str], Awaitable[Planned]]
 Raises `NotDecided` if that would take too long.
 """
 
+TRIES: Final = 3
+"""Times that an object is tried before it is set aside: a process that decides may also end, or
+be slow, through no fault of the object."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Something that was not decided. state: what it was; due: when it is tried again, by the
-    clock of the loop; wait: the seconds from when it was set aside to then.
+    """Something that was not decided. state: what it was; tries: how often; due: when it is tried
+    again, by the clock of the loop; wait: the seconds from when it was set aside to then.
     """
 
     state: tuple[str, int, int]
+    tries: int
     due: float
     wait: float
 
@@ -159,13 +164,18 @@ class Reconciler:
             if error.cause is Cause.BUSY:
                 self._queue.failed(name)
                 return "busy"
-            if not again:
+            tries = before.tries + 1 if before is not None and again else 1
+            if tries < TRIES:
+                self._set_aside[name] = SetAside(state, tries, due=clock, wait=0.0)
+                self._queue.failed(name)
+                return "tried"
+            if tries == TRIES:
                 log.warning("%s/%s is set aside: %s", *name, error)
             await self._write(version, identity, plan_undecided(identity, error, now))
             wait = RETRY_SET_ASIDE
-            if before is not None and again:
+            if before is not None and before.wait:
                 wait = min(2 * before.wait, LONGEST_RETRY)
-            self._set_aside[name] = SetAside(state, clock + wait, wait)
+            self._set_aside[name] = SetAside(state, tries, clock + wait, wait)
             self._queue.add_later(name, wait)
             self._metrics.undecided(*name)
             return "not-decided"

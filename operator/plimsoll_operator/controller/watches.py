@@ -114,7 +114,9 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 
 async def _connection(client: Client) -> kopf.ConnectionInfo:
-    """The very address and credentials that our own client uses."""
+    """The very address and credentials that our own client uses, as they are now: kopf asks again
+    if the API server refuses them."""
+    await client.credentials.renew()
     configuration = client.configuration
     header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
     scheme, _, token = (header or "").partition(" ")
