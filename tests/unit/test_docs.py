@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,14 +65,18 @@ def explained(node: ast.expr) -> bool:
     return not found or found[0] in SAID
 
 
-def calls(folder: Path) -> Iterator[tuple[str, ast.Call]]:
-    """Every call in the modules of a folder, with its place."""
-    for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                yield f"{path.relative_to(ROOT).as_posix()}:{node.lineno}", node
+@cache
+def calls(folder: Path) -> tuple[tuple[str, ast.Call], ...]:
+    """Every call in the modules of a folder, with its place; each folder is parsed once."""
+    return tuple(
+        (f"{path.relative_to(ROOT).as_posix()}:{node.lineno}", node)
+        for path in sorted(folder.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    )
 
 
+@cache
 def named(call: ast.Call) -> str:
     """What is called: ``log.warning``, ``Event``."""
     return ast.unparse(call.func)
@@ -103,7 +108,7 @@ def sentences(function: ast.FunctionDef) -> Iterator[ast.expr]:
 def test_every_reason_of_a_condition_and_of_an_event_is_explained() -> None:
     reasons = {str(member) for kind in (Reason, Capacity, ModelSource) for member in kind}
     for _, call in calls(OPERATOR):
-        place = {"Condition": 2, "Event": 1, "self._report": 1}.get(named(call))
+        place = {"PlannedCondition": 2, "Event": 1, "self._report": 1}.get(named(call))
         if place is not None and len(call.args) > place:
             given = call.args[place]
             if isinstance(given, ast.Constant):

@@ -19,6 +19,7 @@ from builders import (
     shared_node,
     single_mig_node,
 )
+from json_values import JSON
 from plimsoll.errors import Invalid
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory, NodeFacts, SetAside, pools
@@ -368,13 +369,6 @@ def test_a_bad_file_says_where_and_what_to_do(data: object, path: str) -> None:
     assert all(p.wanted for p in caught.value.problems)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
 PLACES = st.sampled_from(
     [
         ("metadata",),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from json_values import JSON
 from made_rows import CONFIGS, KNOWN, MEASURED, scored
 from plimsoll.measured import rows, score
 from plimsoll.measured.gpus import named, possible
@@ -17,14 +18,6 @@ from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.measured.predict import Prediction
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
 
 
 def ranges(one: score.Scored) -> dict[TermId, Prediction]:

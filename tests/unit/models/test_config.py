@@ -9,23 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from configs import LLAMA_SMALL
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models import catalogue
 from plimsoll.models.architecture import Architecture, Mixer, MixerKind, Part, Split, Stage
 from plimsoll.models.config import architecture
 
-LLAMA: Final[dict[str, Any]] = {
-    "model_type": "llama",
+LLAMA: Final[dict[str, Any]] = LLAMA_SMALL | {
     "architectures": ["LlamaForCausalLM"],
     "torch_dtype": "bfloat16",
-    "hidden_size": 512,
-    "intermediate_size": 1024,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "vocab_size": 1000,
-    "max_position_embeddings": 4096,
-    "tie_word_embeddings": False,
 }
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import LLAMA_8B
+from json_values import JSON
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.engines.base import AskedSplit
@@ -467,25 +468,16 @@ def test_an_override_needs_a_reason_in_words(annotations: Any, reason: str) -> N
     assert override_reason({"metadata": annotations}) == ""
 
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3)
-    ),
-    max_leaves=8,
-)
 names = st.sampled_from(
     ["model", "engine", "workload", "accelerator", "replicas", "uri", "parameters", "bits",
      "configMapRef", "name", "key", "extraArgs", "parallelism", "tensor", "maxModelLen", "allowed",
      "gpuMemoryUtilization", "nodeSelector", "minMemory", "inputTokens", "quantization"]
 )  # fmt: skip
-shaped = st.recursive(
-    values, lambda inner: st.dictionaries(names, inner, max_size=6), max_leaves=30
-)
+shaped = st.recursive(JSON, lambda inner: st.dictionaries(names, inner, max_size=6), max_leaves=30)
 
 
 @pytest.mark.sweep
-@given(obj=st.fixed_dictionaries({"metadata": values, "spec": shaped}))
+@given(obj=st.fixed_dictionaries({"metadata": JSON, "spec": shaped}))
 def test_whatever_is_in_the_object_it_is_read_or_refused_in_words(obj: dict[str, Any]) -> None:
     found = request(obj, NoDocuments())
     for problem in problems_in(found):

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, T4, hybrid, latent, moe, windows
+from architectures import (
+    A100,
+    H100,
+    L4,
+    LLAMA_8B,
+    LLAMA_70B,
+    MODELS,
+    T4,
+)
 from plimsoll.engines.base import (
     AskedSplit,
     EngineSettings,
@@ -28,14 +36,6 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 ENGINE = Generic()
-MODELS = {
-    "dense": LLAMA_8B,
-    "large": LLAMA_70B,
-    "moe": moe(number=64, per_token=8),
-    "mla": latent(),
-    "windows": windows(full=5, sliding=29, window=1024, kv_heads=4, head_dim=256),
-    "hybrid": hybrid(),
-}
 
 
 def run(

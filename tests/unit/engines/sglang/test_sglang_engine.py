@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from architectures import H100, L4, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe, windows
+from architectures import H100, L4, LLAMA_8B, LLAMA_70B, MODELS, dense, latent, moe, windows
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.engines.base import (
     EngineSettings,
@@ -52,16 +52,11 @@ QWEN_1B5 = dense(
     max_model_len=32768,
     tied=True,
 )
-MODELS = {
-    "dense": LLAMA_8B,
-    "large": LLAMA_70B,
-    "moe": moe(number=64, per_token=8),
-    "mla": latent(),
+KINDS = MODELS | {
     "windows": replace(
         windows(full=6, sliding=6, window=128, kv_heads=8, head_dim=64),
         class_name="GptOssForCausalLM",
     ),
-    "hybrid": hybrid(),
 }
 
 
@@ -211,10 +206,10 @@ def test_terms_say_how_they_are_known() -> None:
     assert run(kv_cache_dtype="int3").terms[TermName.KV_CACHE].known is Known.ASSUMED
 
 
-@pytest.mark.parametrize("model", sorted(MODELS))
+@pytest.mark.parametrize("model", sorted(KINDS))
 def test_a_wider_cache_dtype_never_needs_less(model: str) -> None:
     needs = [
-        run(MODELS[model], kv_cache_dtype=kv).terms[TermName.KV_CACHE].bytes
+        run(KINDS[model], kv_cache_dtype=kv).terms[TermName.KV_CACHE].bytes
         for kv in ("fp4_e2m1", "fp8_e5m2", "bfloat16")
     ]
     assert all(a <= b for a, b in pairwise(needs))

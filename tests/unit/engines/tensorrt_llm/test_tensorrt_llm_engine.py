@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import strategies as st
 
 from architectures import A100, B200, H100, L4, LLAMA_8B, LLAMA_70B, moe, windows
 from plimsoll.engines.base import (
@@ -23,7 +22,6 @@ from plimsoll.engines.base import (
 )
 from plimsoll.engines.tensorrt_llm.engine import TensorRTLLM
 from plimsoll.engines.tensorrt_llm.memory import bounds, weights
-from plimsoll.models.catalogue import load
 from plimsoll.units import GIB
 from worded import worded
 
@@ -205,21 +203,6 @@ def test_other_vendors_are_refused() -> None:
     amd = replace(H100, resource="amd.com/gpu", title="AMD MI300X")
     (only,) = problems(LLAMA_8B, SAID, Parallelism(), amd)
     assert "AMD MI300X is no NVIDIA GPU" in only
-
-
-@pytest.mark.parametrize("model", [entry.id for entry in load()])
-def test_every_model_of_the_catalogue_can_be_estimated(model: str) -> None:
-    entry = load().find(model)
-    assert entry is not None
-    found = estimate(entry.architecture, SAID, Parallelism(1, 2))
-    assert found.terms[TermName.WEIGHTS].bytes > 0
-    assert found.required_low <= found.required <= found.required_high
-
-
-models = st.sampled_from(
-    [LLAMA_8B, LLAMA_70B, moe(), windows(full=2, sliding=6, window=512, kv_heads=4, head_dim=64)]
-)
-versions = st.sampled_from(["0.9", "0.12", "0.17", "0.21", "1.0", "1.3", ""])
 
 
 def test_memory_is_whole_bytes() -> None:

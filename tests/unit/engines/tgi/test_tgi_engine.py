@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe, windows
+from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, dense
 from plimsoll.engines.base import (
     NOTHING_ASKED,
     AskedSplit,
@@ -29,13 +29,6 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 ENGINE = TGI()
-MODELS = {
-    "dense": LLAMA_8B,
-    "moe": moe(number=64, per_token=8),
-    "mla": latent(),
-    "windows": windows(full=5, sliding=29, window=1024, kv_heads=4, head_dim=256),
-    "hybrid": hybrid(),
-}
 
 
 def run(
@@ -194,4 +187,3 @@ def test_what_the_engine_would_refuse_is_said_with_its_field(
 
 def test_versions_have_digests_of_their_own() -> None:
     assert ENGINE.constants_digest("3.0.0") != ENGINE.constants_digest("3.3.7")
-    assert ENGINE.constants_digest("nonsense") == ENGINE.constants_digest("")

@@ -16,12 +16,10 @@ from architectures import (
     L4,
     LLAMA_8B,
     LLAMA_70B,
+    MODELS,
     T4,
     dense,
-    hybrid,
-    latent,
     moe,
-    windows,
 )
 from plimsoll.engines.base import (
     EngineSettings,
@@ -45,14 +43,6 @@ if TYPE_CHECKING:
 
 ALONE = Parallelism()
 ONE = Workload()
-
-MODELS = {
-    "dense": LLAMA_8B,
-    "moe": moe(number=64, per_token=8),
-    "mla": latent(),
-    "windows": windows(full=5, sliding=29, window=1024, kv_heads=4, head_dim=256),
-    "hybrid": hybrid(),
-}
 
 
 def run(

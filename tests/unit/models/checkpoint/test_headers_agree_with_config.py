@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import checkpoint_files
 from checkpoint_files import Maker, Tensors, base
+from configs import LATENT
 from plimsoll.engines.base import Parallelism
 from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.models.checkpoint.profile import from_profile
@@ -38,19 +39,6 @@ VISION: Final = {
     "num_attention_heads": 4,
     "image_size": 56,
     "patch_size": 14,
-}
-LATENT: Final = {
-    "q_lora_rank": 96,
-    "kv_lora_rank": 64,
-    "qk_nope_head_dim": 32,
-    "qk_rope_head_dim": 16,
-    "v_head_dim": 32,
-    "n_routed_experts": 8,
-    "n_shared_experts": 1,
-    "moe_intermediate_size": 128,
-    "first_k_dense_replace": 1,
-    "num_experts_per_tok": 2,
-    "num_nextn_predict_layers": 1,
 }
 HEAD: Final = ("lm_head",)
 
@@ -127,7 +115,9 @@ def _families() -> dict[str, Family]:
             Maker(),
         ),
         "deepseek v3, fp8 blocks": (
-            base("deepseek_v3", quantization_config=fp8_block, **LATENT),
+            base(
+                "deepseek_v3", quantization_config=fp8_block, num_nextn_predict_layers=1, **LATENT
+            ),
             checkpoint_files.deepseek_v3,
             Maker("fp8_block", ("lm_head",)),
         ),
@@ -323,12 +313,16 @@ def test_headers_and_config_agree_whatever_the_shapes(
 def test_headers_and_config_agree_on_latent_attention_and_experts(
     experts: int, width: int, first: int, shared: int, tensor: int, expert: bool
 ) -> None:
-    more = LATENT | {
-        "n_routed_experts": experts,
-        "moe_intermediate_size": width,
-        "first_k_dense_replace": first,
-        "n_shared_experts": shared,
-    }
+    more = (
+        LATENT
+        | {"num_nextn_predict_layers": 1}
+        | {
+            "n_routed_experts": experts,
+            "moe_intermediate_size": width,
+            "first_k_dense_replace": first,
+            "n_shared_experts": shared,
+        }
+    )
     config = base("deepseek_v3", **more)
     read, _, _ = from_headers(config, checkpoint_files.deepseek_v3(config, Maker()), shards=1)
     split = Parallelism(tensor, 1, 1, expert)
@@ -395,7 +389,7 @@ def test_a_tower_that_is_in_no_file_counts_as_the_config_says() -> None:
 def test_the_layers_for_further_tokens_are_stored_and_not_served() -> None:
     config, make, maker = _families()["deepseek v3, fp8 blocks"]
     read, _, _ = from_headers(config, make(config, maker))
-    without = base("deepseek_v3", **(LATENT | {"num_nextn_predict_layers": 0}))
+    without = base("deepseek_v3", num_nextn_predict_layers=0, **LATENT)
     read_without, _, _ = from_headers(without, checkpoint_files.deepseek_v3(without, Maker()))
     assert read.parameters == read_without.parameters
     assert read.extra

@@ -17,6 +17,7 @@ from plimsoll.models.architecture import Model, ModelSource
 from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.controller.plan import StatusPlan, plan, plan_after_error
 from plimsoll_operator.controller.snapshot import Identity, Inputs
+from unit.operator.controller.test_status_patch import merged
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
@@ -62,19 +63,6 @@ FRESH: dict[str, Any] = {"observedGeneration": -1}
 
 def planned(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> StatusPlan:
     return plan(given, now, world(engine))
-
-
-def merged(old: Any, patch: Any) -> Any:
-    """RFC 7386, as the API server does it."""
-    if not isinstance(patch, dict):
-        return patch
-    new = dict(old) if isinstance(old, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            new.pop(key, None)
-        else:
-            new[key] = merged(new.get(key), value)
-    return new
 
 
 def status_after(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> Any:
