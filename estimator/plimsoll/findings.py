@@ -45,6 +45,7 @@ class Rule(StrEnum):
     UNREAD_FLAGS = "unread-flags"
     HOST_MEMORY = "host-memory"
     TOO_LITTLE_HOST_MEMORY = "too-little-host-memory"
+    UNKNOWN_CACHE_DTYPE = "unknown-cache-dtype"
     NOMINAL_MEMORY = "nominal-memory"
     MODEL_TYPE_ASSUMED = "model-type-assumed"
     WEIGHTS_UNSIZED = "weights-unsized"

@@ -15,7 +15,7 @@ something runs, and may know a larger GPU or node than the table does.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision import by_size, candidates, checks
 from plimsoll.decision.capacity import nodes_today
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
+
+_CACHE_ASSUMED: Final = (Rule.CACHE_DTYPE_ASSUMED, Rule.CACHE_SIZE_ASSUMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,9 @@ def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:
         doubts.append(finding(Rule.UNREAD_FLAGS, Field.EXTRA_ARGS, flags=flags))
+    dtype = request.engine.kv_cache_dtype
+    if dtype and any(note.rule in _CACHE_ASSUMED for note in trial.estimate.notes):
+        doubts.append(finding(Rule.UNKNOWN_CACHE_DTYPE, Field.KV_CACHE_DTYPE, dtype))
     if not accelerator.certain:
         name = accelerator.name
         doubts.append(finding(Rule.NOMINAL_MEMORY, Field.ALLOWED, accelerator=name))

@@ -129,6 +129,10 @@ SENTENCES: Final[dict[Rule, str]] = {
     Rule.UNREAD_FLAGS: (
         "{name_of.extra_args} {flags}: touches memory in a way that is not estimated"
     ),
+    Rule.UNKNOWN_CACHE_DTYPE: (
+        "{path}: {given} is no kind of KV cache that is known of this engine: it may not start "
+        "with it, and the size of the cache is assumed"
+    ),
     Rule.NOMINAL_MEMORY: (
         "{accelerator}: its memory is the nominal figure, not one seen on a node"
     ),

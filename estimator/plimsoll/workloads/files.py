@@ -27,6 +27,10 @@ MAX_FILE: Final = 8 << 20
 """Bytes of one file, or of standard input, that are read."""
 MAX_OBJECTS: Final = 10_000
 """Objects that are read, of all kinds and from all files together."""
+MAX_FILES: Final = 20_000
+"""Manifests of one folder that are read."""
+MAX_DEPTH: Final = 64
+"""Folders within folders that are looked into."""
 _EXACT: Final = 1 << 53
 """Below this every whole number is exact as a float."""
 MAX_PATH: Final = 4096
@@ -122,6 +126,10 @@ def _files(source: Path, found: Manifests) -> Iterator[Path]:
         source, onerror=lambda e: found.problems.append(_unreadable(e.filename or source, e))
     ):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        if folders and len(Path(folder).relative_to(source).parts) >= MAX_DEPTH:
+            folders.clear()
+            deep = f"more than {MAX_DEPTH} folders within one another"
+            found.problems.append(Problem(_label(source), deep, f"at most {MAX_DEPTH}"))
         below += [
             Path(folder, name)
             for name in names
@@ -132,6 +140,11 @@ def _files(source: Path, found: Manifests) -> Iterator[Path]:
         found.problems.append(
             Problem(_label(source), "no manifest in it", f"a folder with {suffixes} files")
         )
+    if len(below) > MAX_FILES:
+        many = f"{len(below)} manifests"
+        fix = "check parts of it one after another"
+        found.problems.append(Problem(_label(source), many, f"at most {MAX_FILES}", fix))
+        return
     for path in sorted(below):
         if _is_special(path):
             found.problems.append(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from plimsoll.errors import PlimsollError
+from plimsoll.errors import PlimsollError, shown
 from plimsoll_operator.admission.judge import Decide, Judge, MayOverride
 from plimsoll_operator.admission.review import NotAReview
 from plimsoll_operator.admission.server import SMALL_BODY, AdmissionServer, Limits, Read
@@ -107,7 +107,7 @@ def overrides(client: Client) -> MayOverride:
                     uid=review.user_uid,
                 )
         except (ApiError, *UNREACHABLE) as error:
-            log.warning("whether %s may override could not be asked: %s", review.user, error)
+            log.warning("whether %s may override could not be asked: %s", shown(review.user), error)
             return False
 
     return may_override

@@ -111,13 +111,13 @@ class Judge:
     async def _refused_claim(self, review: Review, reason: str) -> str:
         """Why an override may not be set by this user; empty if it may."""
         path = f"metadata.annotations[{OVERRIDE_ANNOTATION}]"
-        if not reason:
+        if not any(map(str.isalnum, reason)):
             return f"{path}: Required: a reason, in words, for which the verdict is overridden"
         if await self._may_override(review):
             return ""
         return (
-            f"{path}: Forbidden: user {review.user!r} may not override Plimsoll's verdict in "
-            f"namespace {review.namespace!r}; ask for the verb override on "
+            f"{path}: Forbidden: user {clean(review.user)!r} may not override Plimsoll's verdict "
+            f"in namespace {clean(review.namespace)!r}; ask for the verb override on "
             f"llmdeployments.{GROUP}, or remove the annotation"
         )
 
@@ -130,7 +130,8 @@ class Judge:
         }
         if result is Outcome.DENIED and override and await self._may_override(review):
             result = Outcome.OVERRIDDEN
-            said = f"the verdict is overridden by {review.user}: {clean(override, MAX_REASON)}"
+            reason = clean(override, MAX_REASON)
+            said = f"the verdict is overridden by {clean(review.user)}: {reason}"
             warnings, audit["override"] = (said, *warnings), clean(override, LONGEST_REASON)
         elif result is Outcome.DENIED:
             result = decided.compared

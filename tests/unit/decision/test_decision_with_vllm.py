@@ -148,6 +148,19 @@ def test_advice_names_the_uri_of_another_checkpoint_if_the_catalogue_has_one() -
     assert uri in [changes_in(alternative) for alternative in found.alternatives]
 
 
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm", "tgi"])
+@pytest.mark.parametrize(
+    ("dtype", "doubted"), [("foo", True), ("fp8_e5m2", False), ("auto", False)]
+)
+def test_a_kind_of_cache_that_no_engine_has_is_doubted(
+    engine: str, dtype: str, doubted: bool
+) -> None:
+    of = asking(LLAMA, length=8192, allowed=("nvidia-h200-141gb",))
+    said = warnings_in(decide(replace(of, engine=EngineSettings(engine, kv_cache_dtype=dtype))))
+    if (engine, dtype) != ("tensorrt-llm", "fp8_e5m2"):
+        assert any("no kind of KV cache" in sentence for sentence in said) is doubted
+
+
 @pytest.mark.parametrize(
     ("quantization", "words"),
     [

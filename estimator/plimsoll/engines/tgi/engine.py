@@ -20,7 +20,7 @@ so that everything but the rule is assumed.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
     Engine,
@@ -59,6 +59,10 @@ if TYPE_CHECKING:
     from plimsoll.engines.tables import Constants
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
+
+_KNOWN_KV_DTYPES: Final = frozenset(
+    {"auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e4m3fn", "fp8_e5m2"}
+)
 
 
 class TGI(Engine):
@@ -221,6 +225,9 @@ def _notes(
 ) -> Iterator[Finding]:
     yield finding(Rule.TGI_ASSUMED, Field.ENGINE)
     yield from newer_version(TABLE.title, figures)
+    if resolved.kv_dtype not in _KNOWN_KV_DTYPES:
+        dtype = resolved.kv_dtype
+        yield finding(Rule.CACHE_DTYPE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)
     if resolved.fits and resolved.max_model_len == architecture.max_model_len:
         yield finding(Rule.LONGEST_CONTEXT_TAKEN, Field.MAX_MODEL_LEN)
     yield from uncounted(settings, accelerator)

@@ -192,6 +192,20 @@ async def test_an_overrides_reason_is_cleaned_wherever_it_is_repeated() -> None:
     assert len(said.audit["override"]) == 1000
 
 
+@pytest.mark.parametrize("reason", ["\u200b", " \u2060 ", "...", "\x1b"])
+async def test_a_reason_that_nobody_can_read_is_none(reason: str) -> None:
+    said = await answer(obj(1, override=reason), may=frozenset({"ada"}))
+    assert not said.allowed
+    assert "a reason, in words" in said.message
+
+
+async def test_the_name_of_who_asks_is_cleaned_wherever_it_is_repeated() -> None:
+    user = "ada\x1b[2J\nroot"
+    said = await answer(obj(1, override="why"), user=user, may=frozenset({user}))
+    assert said.warnings[0].isprintable()
+    assert (await answer(obj(1, override="why"), user=user)).message.isprintable()
+
+
 async def test_an_override_without_the_verb_is_refused_in_words() -> None:
     said = await answer(obj(1, override="please"))
     assert not said.allowed

@@ -124,6 +124,13 @@ def test_ready_does_not_wait_for_nodes() -> None:
     assert kstatus(status, 3) == "Current"
 
 
+def test_no_flag_of_the_user_is_left_out_of_a_status() -> None:
+    flags = tuple(f"--served-model-name=m{number}" for number in range(64))
+    of = replace(FITS, engine=replace(FITS.engine, flags=flags))
+    written = status_after(inputs(of))["placement"]["engineArgs"]
+    assert set(flags) < set(written)
+
+
 def test_a_status_is_enough_to_run_the_model() -> None:
     placement = status_after(inputs())["placement"]
     assert placement["accelerator"] == A100.name
