@@ -103,7 +103,7 @@ def sentences(function: ast.FunctionDef) -> Iterator[ast.expr]:
 def test_every_reason_of_a_condition_and_of_an_event_is_explained() -> None:
     reasons = {str(member) for kind in (Reason, Capacity, ModelSource) for member in kind}
     for _, call in calls(OPERATOR):
-        place = {"Condition": 2, "Event": 1, "self._report": 1}.get(named(call))
+        place = {"PlannedCondition": 2, "Event": 1, "self._report": 1}.get(named(call))
         if place is not None and len(call.args) > place:
             given = call.args[place]
             if isinstance(given, ast.Constant):
