@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
-    from plimsoll.report.results import Report
+    from plimsoll.report.results import CheckReport
     from plimsoll.workloads.files import Manifest, Manifests
 
 PIPELINES = ("sarif", "junit", "github", "markdown")
@@ -121,7 +121,7 @@ def command(
             output,
         )
     checked = [judged(manifest, manifests, inventory, policy) for manifest in manifests.deployments]
-    report: Report | None = None
+    report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
     if asked or any(_ignores(manifest) for manifest in manifests.deployments):
         from plimsoll.cli import results
@@ -196,7 +196,7 @@ def _override(manifest: Manifest, verdict: Verdict) -> str:
     return reason if overridden else ""
 
 
-def _show(checked: list[Checked], manifests: Manifests, report: Report | None) -> None:
+def _show(checked: list[Checked], manifests: Manifests, report: CheckReport | None) -> None:
     """A table of all, then every word on those that are not plainly fine."""
     from plimsoll.units import gib_down, gib_up
 
@@ -258,7 +258,7 @@ def _rules(verdict: Verdict) -> list[str]:
     return list(dict.fromkeys(rule_of(name).id for name in named or [verdict.reason]))
 
 
-def _tell_judged(checked: list[Checked], report: Report) -> None:
+def _tell_judged(checked: list[Checked], report: CheckReport) -> None:
     """Everything that counts, each with its rule, and why the rest does not."""
     from plimsoll.report import messages
 

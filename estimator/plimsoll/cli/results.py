@@ -18,7 +18,7 @@ from plimsoll.cli.output import bad_input
 from plimsoll.errors import Invalid, Problem, shown
 from plimsoll.report.arithmetic import fix
 from plimsoll.report.gate import FailOn, Gate, baseline, ids_of, read_baseline
-from plimsoll.report.results import Judged, Replacement, Report, Span, results, unreadable
+from plimsoll.report.results import CheckReport, Judged, Replacement, Span, results, unreadable
 from plimsoll.workloads.edits import edit_of
 from plimsoll.workloads.files import STANDARD_INPUT
 from plimsoll.workloads.positions import Text, in_template
@@ -62,7 +62,7 @@ def _accepted(file: str) -> frozenset[tuple[str, str, str, str]]:
         bad_input(Problem("--baseline", shown(file), f"a baseline ({why})", fix_it))
 
 
-def write_baseline(file: str, report: Report, rules: Gate) -> None:
+def write_baseline(file: str, report: CheckReport, rules: Gate) -> None:
     """Accept everything that counts now."""
     counted = [one for judged in report.objects for one in judged.counted]
     try:
@@ -83,7 +83,7 @@ def ignore_annotation(manifest: Manifest) -> str:
 
 def report(
     checked: Iterable[tuple[Manifest, Request, Verdict]], manifests: Manifests, rules: Gate
-) -> Report:
+) -> CheckReport:
     """Everything that is said of these objects, at its place and judged."""
     places = _Places(manifests)
     objects = []
@@ -101,7 +101,7 @@ def report(
         line = manifest.line if file == manifest.file else 1
         failed = rules.fails(judged)
         objects.append(Judged(subject, Span(file, line), asked, verdict, judged, failed))
-    return Report(tuple(objects), tuple(map(unreadable, manifests.problems)))
+    return CheckReport(tuple(objects), tuple(map(unreadable, manifests.problems)))
 
 
 class _Places:
@@ -149,7 +149,7 @@ class _Places:
             return None
 
 
-def printed(said: Report, output: str) -> str:
+def printed(said: CheckReport, output: str) -> str:
     """The report as ``sarif``, ``junit``, ``github`` or ``markdown``."""
     match output:
         case "sarif":

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.report.rules import Severity
 
 if TYPE_CHECKING:
-    from plimsoll.report.results import Report, Result
+    from plimsoll.report.results import CheckReport, Result
 
 _COMMANDS: Final = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
 
 
-def github(report: Report) -> str:
+def github(report: CheckReport) -> str:
     """A line for each result that counts; empty if there is none."""
     return "\n".join(_annotation(one) for one in report.results if not one.ignored)
 

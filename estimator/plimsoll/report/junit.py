@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from plimsoll.report.results import Judged, Report, Result, Span
+    from plimsoll.report.results import CheckReport, Judged, Result, Span
 
 
-def junit(report: Report) -> str:
+def junit(report: CheckReport) -> str:
     """The whole report as one suite; a file that could not be read is a case with an error."""
     suite = ElementTree.Element("testsuite", name="plimsoll check")
     counts = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}

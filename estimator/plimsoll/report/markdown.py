@@ -10,7 +10,7 @@ from plimsoll.report.messages import headline
 from plimsoll.units import gib_down, gib_up
 
 if TYPE_CHECKING:
-    from plimsoll.report.results import Judged, Report, Result
+    from plimsoll.report.results import CheckReport, Judged, Result
 
 LONGEST: Final = 60_000
 """Characters of a comment: GitHub takes 65,536."""
@@ -19,7 +19,7 @@ MOST_ROWS: Final = 100
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 
 
-def markdown(report: Report) -> str:
+def markdown(report: CheckReport) -> str:
     """The whole report; what does not fit into a comment is counted at its end."""
     failed = sum(judged.failed for judged in report.objects)
     lines = [f"### Plimsoll: {_sum(len(report.objects), failed, len(report.unread))}", ""]

@@ -94,7 +94,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """Everything that one check says. unread: of files that could not be read."""
 
     objects: tuple[Judged, ...]

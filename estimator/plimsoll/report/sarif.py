@@ -11,7 +11,7 @@ from urllib.parse import quote
 from plimsoll.report.rules import UNREADABLE
 
 if TYPE_CHECKING:
-    from plimsoll.report.results import Replacement, Report, Result, Span
+    from plimsoll.report.results import CheckReport, Replacement, Result, Span
     from plimsoll.report.rules import RuleText
 
 SCHEMA: Final = (
@@ -19,7 +19,7 @@ SCHEMA: Final = (
 )
 
 
-def sarif(report: Report, version: str) -> str:
+def sarif(report: CheckReport, version: str) -> str:
     """The whole report as one run of this version of Plimsoll."""
     results = report.results
     rules = sorted({result.rule for result in results}, key=lambda rule: rule.id)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.verdict import Change
     from plimsoll.paths import Places
-    from plimsoll.workloads.positions import Step, Text, Way
+    from plimsoll.workloads.positions import PathStep, Text, Way
 
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 _PLAIN: Final = re.compile(r"[A-Za-z](?:[\w./-]|:(?=\S))*")
@@ -137,7 +137,7 @@ def _scalar(value: str, *, in_braces: bool = False) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _as_json(steps: Sequence[Step]) -> bool:
+def _as_json(steps: Sequence[PathStep]) -> bool:
     """Whether an object is written as JSON: in braces, with its keys in double quotes."""
     root = steps[0].node
     if not isinstance(root, yaml.MappingNode) or not root.flow_style or not root.value:
@@ -247,7 +247,7 @@ def _another_argument(text: str, node: yaml.SequenceNode, argument: str) -> Edit
 # -- a field that goes -----------------------------------------------------------------------------
 
 
-def _removal(text: str, steps: Sequence[Step]) -> Edit | None:
+def _removal(text: str, steps: Sequence[PathStep]) -> Edit | None:
     parent, step = steps[-2].node, steps[-1]
     if not isinstance(parent, yaml.MappingNode) or step.key is None:
         return None

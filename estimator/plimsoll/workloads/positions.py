@@ -26,7 +26,7 @@ _SOURCE: Final = re.compile(r"# Source: (\S.*?)\s*")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PathStep:
     """One part of a path that is there. key: of a mapping, None in a list; node: the value."""
 
     key: yaml.Node | None
@@ -37,7 +37,7 @@ class Step:
 class Way:
     """How far a path can be followed. steps: what is there, the root first; missing: the rest."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PathStep, ...]
     missing: tuple[str, ...]
 
 
@@ -60,7 +60,7 @@ class Text:
     def way(self, root: yaml.Node, path: str) -> Way:
         """Follow a path from an object's root as far as it goes."""
         parts = [name or key for name, key in _PART.findall(path)]
-        steps = [Step(None, root)]
+        steps = [PathStep(None, root)]
         for index, part in enumerate(parts):
             step = _step(steps[-1].node, part)
             if step is None:
@@ -150,15 +150,15 @@ def _object(node: yaml.Node, wanted: tuple[str, ...]) -> yaml.Node | None:
     return None
 
 
-def _step(node: yaml.Node, part: str) -> Step | None:
+def _step(node: yaml.Node, part: str) -> PathStep | None:
     """The value under a key, or at an index; None if there is none."""
     if isinstance(node, yaml.SequenceNode):
         at = int(part) if part.isdecimal() else len(node.value)
-        return Step(None, node.value[at]) if at < len(node.value) else None
+        return PathStep(None, node.value[at]) if at < len(node.value) else None
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value == part:
-                return Step(key, value)
+                return PathStep(key, value)
     return None
 
 
