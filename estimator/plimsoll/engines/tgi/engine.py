@@ -179,12 +179,10 @@ def _activation(
     """The peak of the warm-up's prefill."""
     own = widths(architecture, parallelism.pipeline)[stage]
     hidden, tokens = architecture.hidden_size, resolved.prefill_tokens
-    wide = figures.number("forward_intermediate") * own.dense / parallelism.tensor
-    size = (wide + figures.number("forward_hidden") * hidden) * tokens * resolved.element
+    tensor, element = parallelism.tensor, resolved.element
+    size = own.dense_pass(hidden, tensor, figures) * tokens * element
     if own.per_token:
-        width = own.expert / parallelism.tensor
-        rows = tokens * own.per_token * resolved.element
-        size += rows * (max(width, hidden) + max(2 * width, hidden))
+        size += tokens * own.per_token * element * own.expert_workspaces(hidden, tensor)
     if resolved.all_logits:
         size += 2 * resolved.element * tokens * architecture.vocab_size
     band = figures["forward_hidden"].error

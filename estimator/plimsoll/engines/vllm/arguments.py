@@ -258,12 +258,7 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     """Read extraArgs beside the typed settings and split. Never raises."""
     command = flags.read(GRAMMAR, args, settings, asked)
     settings = with_features(command) if args else settings
-    return Reading(
-        without_unmodelled(settings),
-        command.split,
-        tuple(command.problems),
-        tuple(command.warnings),
-    )
+    return command.reading(without_unmodelled(settings))
 
 
 def without_unmodelled(settings: EngineSettings) -> EngineSettings:
