@@ -1,6 +1,6 @@
 """What the layers refuse, whichever engine has them: a split, a dtype, a GPU.
 
-It must not compute memory, and it must not know a version or a flag of an engine.
+No version and no flag of an engine is known here.
 
     heads % tp = 0                    kv_heads % tp = 0 or tp % kv_heads = 0
     padded vocabulary % tp = 0        pipeline stages <= layers

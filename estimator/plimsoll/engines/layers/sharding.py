@@ -295,5 +295,4 @@ def _widths(blocks: Sequence[Block]) -> Widths:
 
 def is_padded(quantization: Quantization) -> bool:
     """Whether kernels pad some of its linears (MXFP4, NVFP4)."""
-    schemes = (quantization.default, *(scheme for _, scheme in quantization.special))
-    return any(scheme is not None and scheme.name in ("mxfp4", "nvfp4") for scheme in schemes)
+    return any(scheme.name in ("mxfp4", "nvfp4") for scheme in quantization.schemes)

@@ -1,6 +1,6 @@
 """Why llama.cpp would refuse to start, or cannot do what a field asks, memory aside.
 
-It must not compute memory, and it must not refuse what llama.cpp only warns about.
+What llama.cpp only warns about is not refused.
 
     tensor, data, expert    no such split: GPUs share a model by layers (pipeline)
     pipeline                <= layers + 1; 1 with --split-mode none and on MIG slices

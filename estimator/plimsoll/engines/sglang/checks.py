@@ -1,6 +1,6 @@
 """Why SGLang would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory, and it must not refuse what SGLang only warns about.
+What SGLang only warns about is not refused.
 
     heads, KV heads, vocabulary, partitions of quantized linears   as vLLM, whose layers it has
     context length <= the model's     chunk % page = 0     no cache size in bytes

@@ -1,7 +1,5 @@
 """Why TensorRT-LLM would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory.
-
     heads % tp = 0                      unless attention is data parallel
     kv_heads % tp = 0 or tp % kv_heads = 0, vocabulary and quantization blocks: as for vLLM
     pipeline stages <= layers           an engine's layers must divide by them

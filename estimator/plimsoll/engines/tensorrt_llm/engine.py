@@ -1,7 +1,5 @@
 """TensorRT-LLM as an `Engine`: every pipeline stage's terms, and of those the one that needs most.
 
-It must not hold a figure or a formula; the modules beside it do.
-
     others      weights + peak of a forward pass + buffers + CUDA graphs
     cache       (physical - others) x free_gpu_memory_fraction
     usable      others + cache: the engine leaves (1 - fraction) of what is free untouched

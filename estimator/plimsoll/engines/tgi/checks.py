@@ -1,7 +1,5 @@
 """Why TGI would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory.
-
     tensor                heads, KV heads and partitions divide, as for vLLM's layers
     pipeline, data        TGI has neither
     max-input-tokens      < max-total-tokens <= max-batch-total-tokens

@@ -1,7 +1,5 @@
 """TGI as an `Engine`: it fills a batch at start-up, runs it, and gives out what is left.
 
-It must not hold a figure; the modules beside it and data/constants.json do.
-
     warm-up   a prefill of max_batch_prefill_tokens, its cache allocated, runs to its peak
     from 3.0  cache = free after it - (1 - fraction x wiggle room) x physical + the batch's cache
     before    cache = (free after it - (1 - fraction) x physical) x wiggle room + the batch's cache;

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.engines import flags
 from plimsoll.engines.base import Lora, Reading, Speculative
 from plimsoll.engines.vllm import multimodal, offload, speculative
-from plimsoll.engines.vllm.options import VLLMOptions, parse_version
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import GIB
@@ -274,5 +274,5 @@ def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, 
     values = flags.values_to_write(estimate, settings)
     if AUTO_LENGTH in settings.unread:
         values["max_model_len"] = None
-    options = options_to_write(settings, parse_version(estimate.version))
+    options = options_to_write(settings, TABLE.parse(estimate.version))
     return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))

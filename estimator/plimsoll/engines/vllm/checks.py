@@ -1,6 +1,6 @@
 """Why vLLM would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory, and it must not refuse what vLLM only warns about.
+What vLLM only warns about is not refused.
 
     splits, dtypes, GPUs              `plimsoll.engines.layers.faults`
     max_model_len <= the model's      without chunked prefill: batched tokens >= max_model_len
@@ -21,7 +21,7 @@ from plimsoll.engines.layers.faults import Quantizations
 from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length, resolve
 from plimsoll.engines.vllm.lora import RANKS
-from plimsoll.engines.vllm.options import TABLE, VLLMOptions, constants
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.engines.vllm.speculative import method_of
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Rule, finding
@@ -157,7 +157,7 @@ def _share(
         return
     many = parallelism is not None and parallelism.gpus > 1
     try:
-        figure = constants(settings.version)["context_many" if many else "context_single"]
+        figure = TABLE.constants(settings.version)["context_many" if many else "context_single"]
     except Unreadable:
         return
     context = int(figure.bytes() * (1 - figure.error))

@@ -1,12 +1,10 @@
 """vLLM as an `Engine`: every pipeline stage's terms, and of those the stage that needs most.
 
-It must not hold a figure or a formula; the modules beside it do.
-
-    per stage   weights + KV cache + activation + non-torch + CUDA graphs [+ LoRA slots + draft]
-    reported    the stage with the largest sum
-    physical    what a process sees of the GPU, a little less than its label says
-    usable      floor(physical x utilization), at most physical - what lies outside the budget
-    KV cache    the larger of one request of max_model_len and the workload on one data rank
+per stage   weights + KV cache + activation + non-torch + CUDA graphs [+ LoRA slots + draft]
+reported    the stage with the largest sum
+physical    what a process sees of the GPU, a little less than its label says
+usable      floor(physical x utilization), at most physical - what lies outside the budget
+KV cache    the larger of one request of max_model_len and the workload on one data rank
 """
 
 from __future__ import annotations
