@@ -91,11 +91,8 @@ def stored_bits(model: Model) -> float:
     if model.bits is not None or architecture is None:
         return NOMINAL_BITS if model.bits is None else model.bits
     stored = architecture.quantization
-    if stored is not None:
-        schemes = [stored.default, *(scheme for _, scheme in stored.special)]
-        widths = [scheme.bits for scheme in schemes if scheme is not None]
-        if widths:
-            return min(widths)
+    if stored is not None and stored.schemes:
+        return min(scheme.bits for scheme in stored.schemes)
     return 32 if architecture.dtype == "float32" else NOMINAL_BITS
 
 

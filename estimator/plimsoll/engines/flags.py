@@ -24,7 +24,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.engines.base import AskedSplit
+from plimsoll.engines.base import AskedSplit, Reading
 from plimsoll.engines.flag_values import value
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Finding, Rule, finding
@@ -319,6 +319,11 @@ class Command:
     places: dict[str, int]
     problems: list[Finding]
     warnings: list[Finding]
+
+    def reading(self, settings: EngineSettings, split: AskedSplit | None = None) -> Reading:
+        """What was read, with the settings and the split as the engine understands them."""
+        split = self.split if split is None else split
+        return Reading(settings, split, tuple(self.problems), tuple(self.warnings))
 
 
 def read(

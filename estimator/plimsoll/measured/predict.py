@@ -195,11 +195,11 @@ def _stages(variant: Variant) -> tuple[int, ...]:
 def _peaks(variant: Variant) -> tuple[int, ...]:
     """vLLM's activation peak on one rank of every pipeline stage, in bytes."""
     from plimsoll.engines.vllm.defaults import resolve
-    from plimsoll.engines.vllm.options import constants
+    from plimsoll.engines.vllm.options import TABLE
     from plimsoll.engines.vllm.overheads import activation
 
     architecture, settings, split = variant.architecture, variant.settings, variant.parallelism
-    figures = constants(settings.version)
+    figures = TABLE.constants(settings.version)
     resolved = resolve(architecture, settings, variant.accelerator, figures)
     return tuple(
         activation(architecture, settings, resolved, split, stage, figures).bytes
@@ -211,11 +211,11 @@ def _graphs(variant: Variant) -> int:
     """What vLLM's CUDA graphs take, in bytes, even if the version does not charge them."""
     from plimsoll.engines.layers.sharding import stage_layers
     from plimsoll.engines.vllm.defaults import resolve
-    from plimsoll.engines.vllm.options import constants
+    from plimsoll.engines.vllm.options import TABLE
     from plimsoll.engines.vllm.overheads import captured
 
     architecture, split = variant.architecture, variant.parallelism
-    figures = constants(variant.settings.version)
+    figures = TABLE.constants(variant.settings.version)
     resolved = resolve(architecture, variant.settings, variant.accelerator, figures)
     layers = max(
         end - start for start, end in stage_layers(len(architecture.blocks), split.pipeline)

@@ -209,11 +209,8 @@ def _method(entry: catalogue.Entry) -> str:
 def _bits(architecture: Architecture) -> int:
     """Bits per parameter of a model's linears as they are stored, the fewest."""
     quantization = architecture.quantization
-    if quantization is not None:
-        schemes = [quantization.default, *(scheme for _, scheme in quantization.special)]
-        bits = [scheme.bits for scheme in schemes if scheme is not None]
-        if bits:
-            return int(min(bits))
+    if quantization is not None and quantization.schemes:
+        return min(scheme.bits for scheme in quantization.schemes)
     return 32 if architecture.dtype == "float32" else 16
 
 

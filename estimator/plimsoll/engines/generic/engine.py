@@ -1,6 +1,6 @@
 """An engine that is not known here, as an `Engine`: what any engine would need, said as assumed.
 
-It must not be certain of anything but the weights:
+Nothing is certain except the weights:
 
     weights     as vLLM shards them, linear by linear; at least 0.97 of them
     KV cache    every token in every layer, for one request of max_model_len or the workload;

@@ -1,11 +1,9 @@
 """The KV cache of an engine that keeps every token in every layer, and nothing cleverer.
 
-It must not know an engine, pages beyond a rounding, or where the memory comes from.
-
-    token     sum over attention layers of max(1, kv_heads / tp) x (key + value bytes); MLA:
-              the latent, whole on every rank
-    least     the same with sliding layers holding their window only
-    state     convolution and recurrent states of a sequence, cut by tp
+token     sum over attention layers of max(1, kv_heads / tp) x (key + value bytes); MLA:
+          the latent, whole on every rank
+least     the same with sliding layers holding their window only
+state     convolution and recurrent states of a sequence, cut by tp
 """
 
 from __future__ import annotations

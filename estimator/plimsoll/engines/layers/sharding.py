@@ -33,7 +33,10 @@ from plimsoll.models.storage import scheme_of
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from plimsoll.engines.base import Parallelism
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture, Block, Tensor
     from plimsoll.models.quantization import Quantization, Scheme
 
@@ -241,30 +244,55 @@ def rotary_elements(architecture: Architecture) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """The widest feed-forwards of a stage, elements: dense, one expert, experts per token."""
+    """The widest feed-forwards of a stage, elements: dense, one expert, experts per token.
+
+    dense pass          3 x I / tp + 4.25 x h, for one token
+    expert workspaces   max(I_e / ways, h) + max(2 x I_e / ways, h), for one row
+    """
 
     dense: int
     expert: int
     per_token: int
 
+    def dense_pass(self, hidden: int, tensor: int, figures: Constants) -> float:
+        """Elements that a pass through the dense layers needs at once for one token."""
+        wide = figures.number("forward_intermediate") * self.dense / tensor
+        return wide + figures.number("forward_hidden") * hidden
 
-def widths(architecture: Architecture, pipeline: int) -> tuple[Widths, ...]:
-    """The widest feed-forwards of every pipeline stage."""
+    def expert_workspaces(self, hidden: int, ways: int) -> float:
+        """Elements of the fused experts' workspaces for one row. ways: that an expert is cut."""
+        width = self.expert / ways
+        return max(width, hidden) + max(2 * width, hidden)
+
+
+def widths(
+    architecture: Architecture,
+    pipeline: int,
+    spans: Callable[[int, int], Sequence[tuple[int, int]]] = stage_layers,
+) -> tuple[Widths, ...]:
+    """The widest feed-forwards of every pipeline stage.
+
+    spans: from layers and stages, the first layer of each stage and the one after its last.
+    """
     return architecture.remembered(
-        ("layers.widths", pipeline), lambda: _widths(architecture, pipeline)
+        ("layers.widths", pipeline, spans),
+        lambda: tuple(
+            _widths(architecture.blocks[start:end])
+            for start, end in spans(len(architecture.blocks), pipeline)
+        ),
     )
 
 
-def _widths(architecture: Architecture, pipeline: int) -> tuple[Widths, ...]:
-    result = []
-    for start, end in stage_layers(len(architecture.blocks), pipeline):
-        parts = [b.feed_forward for b in architecture.blocks[start:end] if b.feed_forward]
-        moe = [p for p in parts if p.experts]
-        result.append(
-            Widths(
-                max((max(p.intermediate, p.shared_intermediate) for p in parts), default=0),
-                max((p.expert_intermediate for p in moe), default=0),
-                max((p.experts_per_token for p in moe), default=0),
-            )
-        )
-    return tuple(result)
+def _widths(blocks: Sequence[Block]) -> Widths:
+    parts = [block.feed_forward for block in blocks if block.feed_forward]
+    experts = [part for part in parts if part.experts]
+    return Widths(
+        max((max(part.intermediate, part.shared_intermediate) for part in parts), default=0),
+        max((part.expert_intermediate for part in experts), default=0),
+        max((part.experts_per_token for part in experts), default=0),
+    )
+
+
+def is_padded(quantization: Quantization) -> bool:
+    """Whether kernels pad some of its linears (MXFP4, NVFP4)."""
+    return any(scheme.name in ("mxfp4", "nvfp4") for scheme in quantization.schemes)

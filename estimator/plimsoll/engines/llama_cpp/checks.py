@@ -1,6 +1,6 @@
 """Why llama.cpp would refuse to start, or cannot do what a field asks, memory aside.
 
-It must not compute memory, and it must not refuse what llama.cpp only warns about.
+What llama.cpp only warns about is not refused.
 
     tensor, data, expert    no such split: GPUs share a model by layers (pipeline)
     pipeline                <= layers + 1; 1 with --split-mode none and on MIG slices
@@ -92,19 +92,13 @@ def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Fin
 
 
 def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
-    length = settings.max_model_len
-    longer = any(
+    lengthened = any(
         flag.startswith(("--rope", "--yarn")) for flag in (*settings.unread, *settings.flags)
     )
-    if length is not None and 0 < architecture.max_model_len < length and not longer:
-        yield finding(
-            Rule.CONTEXT_BEYOND_MODEL,
-            Field.MAX_MODEL_LEN,
-            length,
-            longest=architecture.max_model_len,
-            flag="--rope-scaling",
-        )
-    context = LlamaCppOptions.of(settings).ctx_size
+    yield from faults.context_beyond_model(
+        architecture, settings, "--rope-scaling", lengthened=lengthened
+    )
+    length, context = settings.max_model_len, LlamaCppOptions.of(settings).ctx_size
     if length is None or not context:
         return
     resolved = resolve(architecture, settings, Workload(), TABLE.or_newest(settings.version))

@@ -1,7 +1,5 @@
 """llama.cpp as an `Engine`: every GPU's terms, and of those the GPU that needs most.
 
-It must not hold a figure or a formula; the modules beside it do.
-
     per GPU     weights of its layers + cells of their cache + compute buffer + CUDA context
     reported    the GPU with the largest sum; a pipeline stage is a GPU of a split by layers
     usable      all that a process sees of the GPU: llama.cpp has no share of memory to keep to

@@ -333,7 +333,7 @@ class Weights:
 
 
 def weights(architecture: Architecture, file: str) -> Weights:
-    """The bytes of every part. file: a nominal file type, as `mixture.file_type` gives it."""
+    """The bytes of every part. file: a nominal file type, as `file_type` gives it."""
     return architecture.remembered(
         ("llama_cpp.weights", file), lambda: _weights(architecture, file)
     )

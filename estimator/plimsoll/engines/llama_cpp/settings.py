@@ -283,7 +283,7 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
         problems.append(
             finding(Rule.FILE_OF_OTHER_TYPE, Field.EXTRA_ARGS, flag, quantization=stated)
         )
-    return Reading(made, command.split, tuple(problems), tuple(command.warnings))
+    return command.reading(made)
 
 
 def named_file(texts: Sequence[str]) -> tuple[str, str]:

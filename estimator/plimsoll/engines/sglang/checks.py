@@ -1,6 +1,6 @@
 """Why SGLang would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory, and it must not refuse what SGLang only warns about.
+What SGLang only warns about is not refused.
 
     heads, KV heads, vocabulary, partitions of quantized linears   as vLLM, whose layers it has
     context length <= the model's     chunk % page = 0     no cache size in bytes
@@ -68,39 +68,19 @@ def problems(
         chain(
             TABLE.problems(settings.version),
             _lengths(architecture, settings),
-            faults.quantization(
-                architecture,
-                settings.quantization,
-                TABLE.title,
-                _QUANTIZATIONS,
-                newer=TABLE.or_newest(settings.version).newer,
-            ),
+            faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
             faults.problems(architecture, shared, split, accelerator),
         )
     )
 
 
 def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
-    length = settings.max_model_len
-    longer = any(flag.startswith("--json-model-override-args") for flag in settings.unread)
-    if length is not None and 0 < architecture.max_model_len < length and not longer:
-        yield finding(
-            Rule.CONTEXT_BEYOND_MODEL,
-            Field.MAX_MODEL_LEN,
-            length,
-            longest=architecture.max_model_len,
-            flag="--json-model-override-args",
-        )
+    override = "--json-model-override-args"
+    lengthened = any(flag.startswith(override) for flag in settings.unread)
+    yield from faults.context_beyond_model(architecture, settings, override, lengthened=lengthened)
     chunk, page = settings.max_num_batched_tokens, settings.block_size
     if chunk is not None and page and chunk % page:
         yield finding(
             Rule.BATCH_IS_NO_MULTIPLE_OF_PAGES, Field.MAX_NUM_BATCHED_TOKENS, chunk, page=page
         )
-    if settings.kv_cache_memory is not None:
-        yield finding(
-            Rule.NO_CACHE_SIZE,
-            Field.KV_CACHE_MEMORY,
-            settings.kv_cache_memory,
-            engine=TABLE.title,
-            flag="--max-total-tokens",
-        )
+    yield from faults.cache_size(settings, TABLE.title, "--max-total-tokens")

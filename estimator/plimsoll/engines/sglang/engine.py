@@ -1,7 +1,7 @@
 """SGLang as an `Engine`: weights and token pool in the static share, everything else in the rest.
 
-It must not hold a figure or a formula of a term; the modules beside it do. The start-up condition
-is the engine's own (``profile_max_num_token``), with ``free`` what it sees before it loads:
+The start-up condition is the engine's own (``profile_max_num_token``), with ``free`` what it sees
+before it loads:
 
     free      physical - context                          context, NCCL: gone before
     pool      free x fraction - weights [- 100 MiB for images from 0.5.19]

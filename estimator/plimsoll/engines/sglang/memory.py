@@ -371,12 +371,11 @@ def forward(
     """What the largest prefill needs and gives back; the engine never measures it."""
     own = widths(architecture, parallelism.pipeline)[stage]
     tokens, hidden = resolved.chunk, architecture.hidden_size
-    wide = figures.number("forward_intermediate") * own.dense / tensor
-    size = (wide + figures.number("forward_hidden") * hidden) * tokens * resolved.element
+    size = own.dense_pass(hidden, tensor, figures) * tokens * resolved.element
     if own.per_token:
-        width = own.expert / (1 if parallelism.expert else tensor)
+        ways = 1 if parallelism.expert else tensor
         rows = tokens * resolved.attention_ranks * own.per_token
-        size += rows * resolved.element * (max(width, hidden) + max(2 * width, hidden))
+        size += rows * resolved.element * own.expert_workspaces(hidden, ways)
     figure = figures["forward_hidden"]
     return Amount(round(size), 0, round(size * (1 + figure.error)))
 

@@ -328,7 +328,7 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
         split = replace(split, tensor=_attention_tensor(split, asked, problems))
     split = replace(split, expert=_expert(options, asked, problems))
     settings = replace(settings, options=SGLangOptions(**options).or_none())
-    return Reading(settings, split, tuple(problems), tuple(command.warnings))
+    return command.reading(settings, split)
 
 
 def _chunk(

@@ -1,7 +1,5 @@
 """TensorRT-LLM as an `Engine`: every pipeline stage's terms, and of those the one that needs most.
 
-It must not hold a figure or a formula; the modules beside it do.
-
     others      weights + peak of a forward pass + buffers + CUDA graphs
     cache       (physical - others) x free_gpu_memory_fraction
     usable      others + cache: the engine leaves (1 - fraction) of what is free untouched
@@ -28,7 +26,7 @@ from plimsoll.engines.assemble import (
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms
 from plimsoll.engines.layers.gpu_memory import visible_memory
-from plimsoll.engines.layers.sharding import quantization_in_force
+from plimsoll.engines.layers.sharding import is_padded, quantization_in_force
 from plimsoll.engines.tensorrt_llm import checks
 from plimsoll.engines.tensorrt_llm.memory import (
     activation,
@@ -166,8 +164,7 @@ def _weights(
     held = quantization_in_force(architecture, settings.quantization)
     unsure = architecture.assumed or architecture.multimodal
     unsure = unsure or (held is not None and architecture.quantization is None)
-    schemes = (held.default, *(s for _, s in held.special)) if held is not None else ()
-    padded = any(s is not None and s.name in ("mxfp4", "nvfp4") for s in schemes)
+    padded = held is not None and is_padded(held)
     name = "weight_band_padded" if padded else "weight_band"
     figure = figures["weight_band_assumed" if unsure else name]
     band, dtype, word = around(size, figure.error), resolved.dtype, settings.quantization

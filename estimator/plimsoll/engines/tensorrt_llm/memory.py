@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, latent_bytes, state_bytes
 from plimsoll.engines.layers.gpu_memory import allocated
-from plimsoll.engines.layers.sharding import rotary_elements, stage_weights
+from plimsoll.engines.layers.sharding import rotary_elements, stage_weights, widths
 from plimsoll.models.architecture import MixerKind, Stage
 from plimsoll.units import GIB, ceil_div
 
@@ -183,22 +183,6 @@ def _token(mixer: Mixer, resolved: Resolved, tensor: int) -> int:
     return ceil_div(mixer.kv_heads, tensor) * each + index
 
 
-def _widths(architecture: Architecture, pipeline: int) -> tuple[tuple[int, int, int], ...]:
-    """Dense width, one expert's and experts per token, the largest of every stage."""
-
-    def make() -> tuple[tuple[int, int, int], ...]:
-        found = []
-        for start, end in bounds(len(architecture.blocks), pipeline):
-            parts = [b.feed_forward for b in architecture.blocks[start:end] if b.feed_forward]
-            dense = max((max(p.intermediate, p.shared_intermediate) for p in parts), default=0)
-            expert = max((p.expert_intermediate for p in parts if p.experts), default=0)
-            used = max((p.experts_per_token for p in parts if p.experts), default=0)
-            found.append((dense, expert, used))
-        return tuple(found)
-
-    return architecture.remembered(("tensorrt_llm.widths", pipeline), make)
-
-
 def activation(
     architecture: Architecture,
     resolved: Resolved,
@@ -207,14 +191,13 @@ def activation(
     figures: Constants,
 ) -> Term:
     """The peak of a forward pass on one rank of a stage, and an engine's buffers for logits."""
-    dense, expert, used = _widths(architecture, parallelism.pipeline)[stage]
+    own = widths(architecture, parallelism.pipeline, bounds)[stage]
     tensor = 1 if resolved.attention_dp else parallelism.tensor
     tokens, hidden, element = resolved.batched_tokens, architecture.hidden_size, resolved.element
-    wide = figures.number("forward_intermediate") * dense / tensor
-    peak = (wide + figures.number("forward_hidden") * hidden) * tokens * element
-    if used:
-        cut = expert / parallelism.tensor
-        peak += tokens * used * element * (max(cut, hidden) + max(2 * cut, hidden))
+    peak = own.dense_pass(hidden, tensor, figures) * tokens * element
+    if own.per_token:
+        rows = tokens * own.per_token
+        peak += rows * element * own.expert_workspaces(hidden, parallelism.tensor)
     band = peak * figures["forward_hidden"].error
     basis = f"{tokens} batched tokens"
     if not resolved.pytorch and stage == parallelism.pipeline - 1:

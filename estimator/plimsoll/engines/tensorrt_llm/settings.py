@@ -114,7 +114,7 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     if options.ep_size is not None and split.expert is None:
         split = replace(split, expert=options.ep_size > 1)
     settings = replace(command.settings, options=options.or_none())
-    return Reading(settings, split, tuple(command.problems), tuple(command.warnings))
+    return command.reading(settings, split)
 
 
 def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:

@@ -1,7 +1,5 @@
 """Why TGI would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory.
-
     tensor                heads, KV heads and partitions divide, as for vLLM's layers
     pipeline, data        TGI has neither
     max-input-tokens      < max-total-tokens <= max-batch-total-tokens
@@ -52,13 +50,7 @@ def problems(
         chain(
             TABLE.problems(settings.version),
             _lengths(settings),
-            faults.quantization(
-                architecture,
-                settings.quantization,
-                TABLE.title,
-                _QUANTIZATIONS,
-                newer=TABLE.or_newest(settings.version).newer,
-            ),
+            faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
             _split(parallelism) if parallelism else (),
             faults.problems(architecture, shared, split, accelerator),
         )
@@ -82,13 +74,6 @@ def _lengths(settings: EngineSettings) -> Iterator[Finding]:
         yield finding(Rule.PROMPT_BEYOND_CONTEXT, Field.EXTRA_ARGS, tokens=prompt, length=total)
     if total is not None and batch is not None and batch < total:
         yield finding(Rule.BATCH_TOTAL_BELOW_CONTEXT, Field.EXTRA_ARGS, tokens=batch, length=total)
-    if settings.kv_cache_memory is not None:
-        yield finding(
-            Rule.NO_CACHE_SIZE,
-            Field.KV_CACHE_MEMORY,
-            settings.kv_cache_memory,
-            engine=TABLE.title,
-            flag="--max-batch-total-tokens",
-        )
+    yield from faults.cache_size(settings, TABLE.title, "--max-batch-total-tokens")
     if settings.block_size is not None:
         yield finding(Rule.NO_BLOCK_SIZE, Field.BLOCK_SIZE, settings.block_size)

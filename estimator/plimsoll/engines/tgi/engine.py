@@ -1,7 +1,5 @@
 """TGI as an `Engine`: it fills a batch at start-up, runs it, and gives out what is left.
 
-It must not hold a figure; the modules beside it and data/constants.json do.
-
     warm-up   a prefill of max_batch_prefill_tokens, its cache allocated, runs to its peak
     from 3.0  cache = free after it - (1 - fraction x wiggle room) x physical + the batch's cache
     before    cache = (free after it - (1 - fraction) x physical) x wiggle room + the batch's cache;
@@ -183,12 +181,10 @@ def _activation(
     """The peak of the warm-up's prefill."""
     own = widths(architecture, parallelism.pipeline)[stage]
     hidden, tokens = architecture.hidden_size, resolved.prefill_tokens
-    wide = figures.number("forward_intermediate") * own.dense / parallelism.tensor
-    size = (wide + figures.number("forward_hidden") * hidden) * tokens * resolved.element
+    tensor, element = parallelism.tensor, resolved.element
+    size = own.dense_pass(hidden, tensor, figures) * tokens * element
     if own.per_token:
-        width = own.expert / parallelism.tensor
-        rows = tokens * own.per_token * resolved.element
-        size += rows * (max(width, hidden) + max(2 * width, hidden))
+        size += tokens * own.per_token * element * own.expert_workspaces(hidden, tensor)
     if resolved.all_logits:
         size += 2 * resolved.element * tokens * architecture.vocab_size
     band = figures["forward_hidden"].error

@@ -175,7 +175,7 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     elif sharded != "true":
         problems.append(finding(Rule.SHARDED_VALUE, Field.EXTRA_ARGS, f"--sharded={sharded}"))
     settings = replace(settings, options=TGIOptions(**options).or_none())
-    return Reading(settings, split, tuple(problems), tuple(command.warnings))
+    return command.reading(settings, split)
 
 
 def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:

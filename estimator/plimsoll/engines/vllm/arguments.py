@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.engines import flags
 from plimsoll.engines.base import Lora, Reading, Speculative
 from plimsoll.engines.vllm import multimodal, offload, speculative
-from plimsoll.engines.vllm.options import VLLMOptions, parse_version
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import GIB
@@ -258,12 +258,7 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     """Read extraArgs beside the typed settings and split. Never raises."""
     command = flags.read(GRAMMAR, args, settings, asked)
     settings = with_features(command) if args else settings
-    return Reading(
-        without_unmodelled(settings),
-        command.split,
-        tuple(command.problems),
-        tuple(command.warnings),
-    )
+    return command.reading(without_unmodelled(settings))
 
 
 def without_unmodelled(settings: EngineSettings) -> EngineSettings:
@@ -279,5 +274,5 @@ def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, 
     values = flags.values_to_write(estimate, settings)
     if AUTO_LENGTH in settings.unread:
         values["max_model_len"] = None
-    options = options_to_write(settings, parse_version(estimate.version))
+    options = options_to_write(settings, TABLE.parse(estimate.version))
     return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))

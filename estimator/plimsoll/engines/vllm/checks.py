@@ -1,6 +1,6 @@
 """Why vLLM would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory, and it must not refuse what vLLM only warns about.
+What vLLM only warns about is not refused.
 
     splits, dtypes, GPUs              `plimsoll.engines.layers.faults`
     max_model_len <= the model's      without chunked prefill: batched tokens >= max_model_len
@@ -21,7 +21,7 @@ from plimsoll.engines.layers.faults import Quantizations
 from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length, resolve
 from plimsoll.engines.vllm.lora import RANKS
-from plimsoll.engines.vllm.options import TABLE, VLLMOptions, constants
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.engines.vllm.speculative import method_of
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Rule, finding
@@ -69,7 +69,7 @@ def problems(
         TABLE.problems(settings.version),
         _lengths(architecture, settings),
         _batch(architecture, settings, accelerator) if accelerator else (),
-        _quantization(architecture, settings),
+        faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
         _adapters(settings),
         _draft(settings),
         _context(architecture, settings, parallelism) if parallelism else (),
@@ -80,23 +80,15 @@ def problems(
 
 
 def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
-    length = settings.max_model_len
-    longer = any(flag.startswith(_LONGER_FLAGS) for flag in settings.unread)
-    if length is not None and 0 < architecture.max_model_len < length and not longer:
-        yield finding(
-            Rule.CONTEXT_BEYOND_MODEL,
-            Field.MAX_MODEL_LEN,
-            length,
-            longest=architecture.max_model_len,
-            flag="--hf-overrides",
-        )
-    tokens, seqs = settings.max_num_batched_tokens, settings.max_num_seqs
-    if tokens is not None and seqs is not None and tokens < seqs:
-        yield finding(
-            Rule.BATCH_BELOW_SEQUENCES, Field.MAX_NUM_BATCHED_TOKENS, tokens, sequences=seqs
-        )
-    whole = NOT_CHUNKED in settings.flags
-    longest = length or default_length(architecture, TABLE.or_newest(settings.version))
+    lengthened = any(flag.startswith(_LONGER_FLAGS) for flag in settings.unread)
+    yield from faults.context_beyond_model(
+        architecture, settings, "--hf-overrides", lengthened=lengthened
+    )
+    yield from faults.batch_below_sequences(settings)
+    whole, tokens = NOT_CHUNKED in settings.flags, settings.max_num_batched_tokens
+    longest = settings.max_model_len or default_length(
+        architecture, TABLE.or_newest(settings.version)
+    )
     if whole and tokens is not None and tokens < longest:
         yield finding(
             Rule.BATCH_BELOW_CONTEXT, Field.MAX_NUM_BATCHED_TOKENS, tokens, length=longest
@@ -115,13 +107,6 @@ def _batch(
     if tokens < seqs:
         gpu, rule = accelerator.title, Rule.SEQUENCES_BEYOND_BATCH
         yield finding(rule, Field.MAX_NUM_SEQS, seqs, tokens=tokens, gpu=gpu)
-
-
-def _quantization(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
-    newer = TABLE.or_newest(settings.version).newer
-    yield from faults.quantization(
-        architecture, settings.quantization, TABLE.title, _QUANTIZATIONS, newer=newer
-    )
 
 
 def _adapters(settings: EngineSettings) -> Iterator[Finding]:
@@ -172,7 +157,7 @@ def _share(
         return
     many = parallelism is not None and parallelism.gpus > 1
     try:
-        figure = constants(settings.version)["context_many" if many else "context_single"]
+        figure = TABLE.constants(settings.version)["context_many" if many else "context_single"]
     except Unreadable:
         return
     context = int(figure.bytes() * (1 - figure.error))

@@ -1,7 +1,5 @@
 """What holds where the user says nothing: lengths, batch, utilization and dtypes of one start-up.
 
-It must not judge what the user said; `plimsoll.engines.vllm.checks` does.
-
     max_model_len             the model's own; from 0.11.1 on, of a LongRoPE model, the one from
                               before it was lengthened
     batched tokens, seqs      by GPU memory: from 160 GiB, from 70 GiB (A100 excepted), below;

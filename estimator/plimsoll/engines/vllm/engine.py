@@ -1,12 +1,10 @@
 """vLLM as an `Engine`: every pipeline stage's terms, and of those the stage that needs most.
 
-It must not hold a figure or a formula; the modules beside it do.
-
-    per stage   weights + KV cache + activation + non-torch + CUDA graphs [+ LoRA slots + draft]
-    reported    the stage with the largest sum
-    physical    what a process sees of the GPU, a little less than its label says
-    usable      floor(physical x utilization), at most physical - what lies outside the budget
-    KV cache    the larger of one request of max_model_len and the workload on one data rank
+per stage   weights + KV cache + activation + non-torch + CUDA graphs [+ LoRA slots + draft]
+reported    the stage with the largest sum
+physical    what a process sees of the GPU, a little less than its label says
+usable      floor(physical x utilization), at most physical - what lies outside the budget
+KV cache    the larger of one request of max_model_len and the workload on one data rank
 """
 
 from __future__ import annotations
@@ -27,7 +25,12 @@ from plimsoll.engines.assemble import (
 from plimsoll.engines.base import NO_CACHE, Estimate, Known, Term, TermName, Terms, Workload
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
 from plimsoll.engines.layers.gpu_memory import visible_memory
-from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers, stage_weights
+from plimsoll.engines.layers.sharding import (
+    is_padded,
+    quantization_in_force,
+    stage_layers,
+    stage_weights,
+)
 from plimsoll.engines.vllm import checks, lora, multimodal, offload, speculative
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
@@ -201,16 +204,11 @@ def _weight_band(architecture: Architecture, held: Quantization | None) -> str:
         return "weight_band_assumed"
     if architecture.multimodal:
         return "weight_band_multimodal"
-    if held is not None and _is_padded(held):
+    if held is not None and is_padded(held):
         return "weight_band_padded"
     if held is not None and architecture.quantization is None:
         return "weight_band_at_load"
     return "weight_band"
-
-
-def _is_padded(quantization: Quantization) -> bool:
-    schemes = (quantization.default, *(scheme for _, scheme in quantization.special))
-    return any(s is not None and s.name in ("mxfp4", "nvfp4") for s in schemes)
 
 
 def _notes(

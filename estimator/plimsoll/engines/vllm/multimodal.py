@@ -49,7 +49,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.vllm.options import VLLMOptions, parse_version
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.engines.vllm.traits import second_runner
 from plimsoll.models.architecture import Part, Split
 from plimsoll.units import GIB, ceil_div
@@ -120,7 +120,7 @@ def loaded(
     if not architecture.multimodal:
         return architecture
     if text_only(architecture, settings):
-        version = parse_version(constants.version)
+        version = TABLE.parse(constants.version)
         since = _SOME_FROM if architecture.model_type in _LEFT_OUT_EARLY else _NOT_LOADED_FROM
         if version >= since:
             return architecture.remembered(("vllm.text",), lambda: _without_towers(architecture))

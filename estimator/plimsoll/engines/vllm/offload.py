@@ -1,7 +1,5 @@
 """Weights that lie in host memory, cache that does, and a cache whose size is fixed.
 
-It must not count what a host has: only what a GPU is spared.
-
     --cpu-offload-gb X     parameters of the layers, in order, until X GiB are out: a rank keeps
                            weights - min(X, its layers), less at most one parameter more
     --offload-group-size   of every G layers the last N go out; in exchange the GPU keeps, for each
@@ -26,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
-from plimsoll.engines.vllm.options import VLLMOptions, parse_version
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ def groups_layers(settings: EngineSettings, constants: Constants) -> bool:
     if config is None:
         return True
     able = _connector(config) in _BY_KIND
-    return able and parse_version(constants.version) >= _BY_KIND_FROM
+    return able and TABLE.parse(constants.version) >= _BY_KIND_FROM
 
 
 def kept(

@@ -10,8 +10,6 @@ from plimsoll.engines.base import Options
 from plimsoll.engines.tables import VersionTable
 
 TABLE: Final = VersionTable("vLLM", Path(__file__).parent / "data/constants.json", numbers=2)
-constants: Final = TABLE.constants
-parse_version: Final = TABLE.parse
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,10 +224,7 @@ def activation(
         sampler = (number(logit) + element - 2) * sequences * architecture.vocab_size
         sampler += number("sampler_hidden_factor") * tokens * hidden * element
         sampler += number("sampler_base") * GIB
-    per_token = (
-        number("forward_intermediate") * own.dense / parallelism.tensor
-        + number("forward_hidden") * hidden
-    )
+    per_token = own.dense_pass(hidden, parallelism.tensor, constants)
     if not last:
         per_token += number("forward_handover") * hidden
     forward = per_token * tokens * element
@@ -291,6 +288,5 @@ def _expert_workspace(
     if quantization is not None and quantization.method == "mxfp4":
         return 0.0
     ways = 1 if parallelism.expert else parallelism.tensor * parallelism.data
-    hidden, width = architecture.hidden_size, own.expert / ways
     rows = tokens * parallelism.data * own.per_token
-    return rows * element * (max(width, hidden) + max(2 * width, hidden))
+    return rows * element * own.expert_workspaces(architecture.hidden_size, ways)

@@ -1,7 +1,5 @@
 """A draft beside the model: its weights, its buffers, and the layers that it caches.
 
-It must not place the layers in the pool; `plimsoll.engines.vllm.kv` does.
-
     ngram, suffix     nothing on the GPU
     draft_model       a whole model of the catalogue, split as the target, nothing shared
     eagle             one dense layer of the target's sizes, a linear of 2 h x h; embedding and

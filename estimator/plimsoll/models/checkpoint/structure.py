@@ -171,8 +171,8 @@ def _stacked(real: _Real) -> _Real:
 def packed_bits(quantization: Quantization | None) -> int:
     """Bits of a weight in packed integers, as the config says; 4 if it says nothing."""
     if quantization is not None:
-        for scheme in (quantization.default, *(s for _, s in quantization.special)):
-            if scheme is not None and scheme.name.startswith("w"):
+        for scheme in quantization.schemes:
+            if scheme.name.startswith("w"):
                 return scheme.bits
     return 4
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term, TermName
 from plimsoll.engines.vllm.defaults import resolve
 from plimsoll.engines.vllm.multimodal import Encoder, buffers, encoder
-from plimsoll.engines.vllm.options import constants
+from plimsoll.engines.vllm.options import TABLE
 from plimsoll.units import GIB
 from vllm_features import _GPUS, estimate, model, read
 
@@ -28,7 +28,7 @@ def seen(
 ) -> Encoder:
     """What the encoder of a model of the catalogue takes."""
     settings = read(*flags, settings=EngineSettings(version=version)).settings
-    figures = constants(version)
+    figures = TABLE.constants(version)
     resolved = resolve(model(name), settings, _GPUS[gpu], figures)
     return encoder(model(name), settings, resolved, Parallelism(tensor), figures)
 
@@ -161,7 +161,7 @@ def test_deepstack_holds_its_outputs_and_buffers_of_the_batch() -> None:
     found = estimate(DEEP, version="0.28.0", gpu="nvidia-b200")
     assert found.terms[TermName.WEIGHTS].bytes / GIB == pytest.approx(16.97, abs=0.02)
     settings = EngineSettings(version="0.28.0")
-    figures = constants("0.28.0")
+    figures = TABLE.constants("0.28.0")
     resolved = resolve(model(DEEP), settings, _GPUS["nvidia-b200"], figures)
     assert buffers(model(DEEP), resolved) == 3 * 16384 * 4096 * 2
     assert buffers(model(NEWER), resolved) == 0

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from architectures import LLAMA_8B, LLAMA_70B, dense, hybrid, latent, windows
 from plimsoll.engines.base import Parallelism
 from plimsoll.engines.vllm.kv import Cache, cache
-from plimsoll.engines.vllm.options import constants
+from plimsoll.engines.vllm.options import TABLE
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB
 
@@ -43,7 +43,7 @@ def held(
     return cache(
         architecture,
         Parallelism(tp, pp),
-        constants(version),
+        TABLE.constants(version),
         dtype=dtype,
         model_bytes=2,
         block_size=block_size,
@@ -158,7 +158,7 @@ def test_from_0_26_to_0_28_some_hybrids_keep_a_state_for_every_block_of_tokens()
         found = cache(
             own,
             Parallelism(),
-            constants(version),
+            TABLE.constants(version),
             dtype="auto",
             model_bytes=2,
             block_size=None,
