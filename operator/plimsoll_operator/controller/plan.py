@@ -194,7 +194,7 @@ def _capacity(verdict: Verdict) -> Condition:
         said = "there is no placement to find nodes for"
         return Condition("CapacityAvailable", "Unknown", "NotPlaced", said)
     status = _CAPACITY[verdict.capacity]
-    said = nodes_message(verdict)
+    said = nodes_message(verdict, steady=True)  # nodes flap, and nobody writes a status for it
     return Condition("CapacityAvailable", status, str(verdict.capacity), said)
 
 
