@@ -11,7 +11,6 @@ import base64
 import functools
 import json
 import shutil
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,11 +62,7 @@ ALLOWED = {"accelerator": {"allowed": ["nvidia-a100-80gb"]}}
 def stored(plane: ControlPlane, path: str) -> bytes:
     """What etcd holds of a resource, byte by byte; through etcd's own gateway for JSON."""
     key = base64.b64encode(f"/registry/{path}".encode()).decode()
-    request = urllib.request.Request(
-        f"https://127.0.0.1:{plane._etcd_port}/v3/kv/range", json.dumps({"key": key}).encode()
-    )
-    with urllib.request.urlopen(request, timeout=10, context=plane._tls) as answer:
-        (found,) = json.loads(answer.read())["kvs"]
+    (found,) = plane.etcd("kv/range", {"key": key})["kvs"]
     return base64.b64decode(found["value"])
 
 

@@ -196,7 +196,7 @@ def _capacity(verdict: Verdict) -> PlannedCondition:
         said = "there is no placement to find nodes for"
         return PlannedCondition("CapacityAvailable", "Unknown", "NotPlaced", said)
     status = _CAPACITY[verdict.capacity]
-    said = nodes_message(verdict)
+    said = nodes_message(verdict, steady=True)  # nodes flap, and nobody writes a status for it
     return PlannedCondition("CapacityAvailable", status, str(verdict.capacity), said)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import kopf
 
 from plimsoll.api_group import GROUP
+from plimsoll_operator.cluster.client import OncePerCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,12 +81,26 @@ class NoProgress(kopf.ProgressStorage):
         return essence
 
 
+class _Attempt(Exception):
+    """What a request of kopf failed for."""
+
+
 def quieten_kopf() -> None:
-    """Leave kopf's warnings in the log, but the one on signals, which are ours to take."""
+    """Leave kopf's warnings in the log, a line for each cause, except the one on signals, which are
+    ours to take."""
     for logger in ("kopf", "kopf.objects", "kopf.activities"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     running = logging.getLogger("kopf._core.reactor.running")
     running.addFilter(lambda record: "OS signals" not in record.getMessage())
+    news = OncePerCause().news
+
+    def is_news(record: logging.LogRecord) -> bool:
+        """Of one cause kopf tells at each attempt; a line a minute does."""
+        _, attempt, cause = record.getMessage().rpartition(" -> ")
+        return not attempt or bool(news(_Attempt(cause)))
+
+    for logger in ("kopf._cogs.clients.watching", "kopf._core.reactor.observation"):
+        logging.getLogger(logger).addFilter(is_news)
 
 
 def kopf_settings() -> kopf.OperatorSettings:
