@@ -11,7 +11,7 @@ TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix fuzz audit control-plane demo bench accuracy counts rules generate dist release-check clean
+.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix fuzz audit control-plane demo bench soak scale accuracy counts rules generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,13 @@ demo: $(STAMP) ## the whole story on a control plane of its own; KEEP=1 leaves i
 
 bench: $(STAMP) control-plane ## benchmarks against baselines of the same run; writes build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -m perf
+
+soak: $(STAMP) control-plane ## half an hour of churn with flat memory (SECONDS=1800), or KILLS=1000 of kill -9
+	@PYTHONPATH=tests $(BIN)/python -m soak $(if $(KILLS),kills --kills $(KILLS),memory --seconds $(or $(SECONDS),1800)) \
+	  $(if $(SEED),--seed $(SEED))
+
+scale: $(STAMP) control-plane ## what 1,000, 3,000 and 10,000 objects cost the controller; writes build/scale.json
+	@PYTHONPATH=tests $(BIN)/python -m soak scale
 
 accuracy: $(STAMP) ## docs/accuracy.md: estimates beside measured start-ups
 	@PYTHONPATH=tests $(BIN)/python -m accuracy

@@ -53,8 +53,7 @@ def test_a_crd_that_goes_and_comes_back_needs_no_restart(
         plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
         until(controller.ready, SOON, "it is ready again")
         plane.create([llm_deployment(name, "default") for name in ("before", "after")])
-        for name in ("before", "after"):
-            until(lambda name=name: ready(plane, name), SOON, f"{name} has its status (again)")
+        until(lambda: ready(plane, "before") and ready(plane, "after"), SOON, "both are decided")
         until(lambda: controller.metric("plimsoll_llmdeployments") == 2, SOON, "two are there")
 
 

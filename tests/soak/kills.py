@@ -15,17 +15,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cluster.fixtures_operator import STARTING, OperatorProcess, install
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
 from faults.both import Kubelet, both
 from soak.churn import Churn
-from soak.world import World, wrong
-
-if TYPE_CHECKING:
-    import aiohttp
+from soak.world import World, wrong_at_last
 
 USERS: Final = "users"
 SYSTEM: Final = "kube-system"
@@ -35,7 +32,6 @@ STARTS: Final = 4.0
 LIVES: Final = 2.5
 """Seconds in which those are killed that were ready before."""
 ORPHANS_END: Final = 10.0
-CONVERGES: Final = 120.0
 PAUSE: Final = 0.1
 """Seconds between two requests of the churn."""
 
@@ -92,23 +88,13 @@ async def run(kills: int, seed: int) -> Outcome:
                 for kubelet in kubelets:
                     await _ready(kubelet)
                 for churn in churns:
-                    outcome.wrong += await _wrong_at_last(session, churn)
+                    outcome.wrong += await wrong_at_last(session, churn.path)
                     outcome.lost += await churn.lost()
                     outcome.objects += len(churn.there)
                     outcome.answers += churn.answers
                     outcome.surprises += churn.surprises
     outcome.seconds = time.monotonic() - started
     return outcome
-
-
-async def _wrong_at_last(session: aiohttp.ClientSession, churn: Churn) -> list[str]:
-    """The statuses that are still wrong after a while, or none as soon as all are right."""
-    deadline = time.monotonic() + CONVERGES
-    while found := await wrong(session, churn.path):
-        if time.monotonic() > deadline:
-            return found
-        await asyncio.sleep(1)
-    return []
 
 
 async def _ready(kubelet: Kubelet) -> None:

@@ -30,6 +30,8 @@ CONNECTIONS: Final = 16
 PER_PAGE: Final = 500
 NODES: Final = "/api/v1/nodes"
 GROUP: Final = "/apis/plimsoll.dev/v1alpha1"
+CONVERGES: Final = 120.0
+"""Seconds that all statuses may take to be right once nothing happens any more."""
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 TIMEOUT: Final = aiohttp.ClientTimeout(total=60)
 
@@ -141,6 +143,16 @@ async def wrong(session: aiohttp.ClientSession, path: str) -> list[str]:
         if patch := plan(inputs, datetime.now(UTC)).patch:
             found.append(f"{identity.name}: {json.dumps(patch)[:300]}")
     return found
+
+
+async def wrong_at_last(session: aiohttp.ClientSession, path: str) -> list[str]:
+    """The statuses that are still wrong after a while, or none as soon as all are right."""
+    deadline = time.monotonic() + CONVERGES
+    while found := await wrong(session, path):
+        if time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(1)
+    return []
 
 
 @dataclass(frozen=True, slots=True)
