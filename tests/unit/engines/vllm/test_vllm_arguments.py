@@ -233,3 +233,16 @@ def test_a_flag_that_is_not_read_says_whether_weights_may_be_smaller_with_it(
     settings = read(flag).settings
     assert settings.unread == (flag,)
     assert settings.shrinking == ((flag,) if shrinks else ())
+
+
+@pytest.mark.parametrize(
+    ("flag", "may"),
+    [
+        ("--device=cpu", True),
+        ("--device=cuda", False),
+        ("--model-impl=transformers", False),
+        ("--hf-overrides={}", True),
+    ],
+)
+def test_a_flag_may_shrink_weights_only_with_values_that_can(flag: str, may: bool) -> None:
+    assert (flag in read(flag).settings.shrinking) is may
