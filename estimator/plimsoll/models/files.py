@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +16,18 @@ from plimsoll.errors import Invalid, Problem
 
 MAX_DOCUMENT: Final = 1 << 20
 """Characters of a config.json or profile; a ConfigMap holds no more."""
+
+TEXT_SECTIONS: Final = ("text_config", "llm_config", "language_config")
+"""Keys under which a multimodal config keeps its language model."""
+
+
+def text_parts(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A config, and the configs of the language model within it."""
+    yield config
+    for key in TEXT_SECTIONS:
+        part = config.get(key)
+        if isinstance(part, Mapping):
+            yield part
 
 
 def parse_document(text: str, path: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.models.files import text_parts
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.models.rules import bounded, expression, starred
 
@@ -112,9 +113,8 @@ def quantization_of(
 
 def _given(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The ``quantization_config`` of a config, or of the language model within it."""
-    for key in ("", "text_config", "llm_config", "language_config"):
-        holder = config.get(key) if key else config
-        given = holder.get("quantization_config") if isinstance(holder, Mapping) else None
+    for part in text_parts(config):
+        given = part.get("quantization_config")
         if isinstance(given, Mapping):
             return given
     return None

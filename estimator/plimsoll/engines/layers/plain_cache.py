@@ -18,7 +18,7 @@ from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import Parallelism
-    from plimsoll.models.architecture import Architecture
+    from plimsoll.models.architecture import Architecture, Mixer
 
 _WINDOWED: Final = (MixerKind.SLIDING, MixerKind.CHUNKED)
 
@@ -64,6 +64,16 @@ def holds(stages: tuple[PlainStage, ...], memory: list[int]) -> int:
     return min(counts, default=0)
 
 
+def sequence_state(mixer: Mixer, tensor: int, element: int, recurrent: int = 0) -> int:
+    """Bytes of one sequence's state in one layer on one rank.
+
+    recurrent: bytes of an element of the recurrent state; 0: as the model says, else `element`.
+    """
+    recurrent = recurrent or WEIGHT_BYTES.get(mixer.state_dtype, element)
+    convolution = ceil_div(mixer.conv_elements, tensor) * element
+    return convolution + ceil_div(mixer.state_elements, tensor) * recurrent
+
+
 def _stages(
     architecture: Architecture, parallelism: Parallelism, dtype: str, element: int
 ) -> tuple[PlainStage, ...]:
@@ -75,9 +85,7 @@ def _stages(
         for block in architecture.blocks[start:end]:
             for mixer in block.mixers:
                 if mixer.conv_elements or mixer.state_elements:
-                    recurrent = WEIGHT_BYTES.get(mixer.state_dtype, element)
-                    state += ceil_div(mixer.conv_elements, tensor) * element
-                    state += ceil_div(mixer.state_elements, tensor) * recurrent
+                    state += sequence_state(mixer, tensor, element)
                     continue
                 if mixer.kind is MixerKind.ENCODER or mixer.shares_kv:
                     continue

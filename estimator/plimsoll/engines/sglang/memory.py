@@ -47,6 +47,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
+from plimsoll.engines.layers.plain_cache import sequence_state
 from plimsoll.engines.layers.sharding import rotary_elements, stage_layers, stage_weights, widths
 from plimsoll.engines.sglang.settings import SGLangOptions, sliding_pool
 from plimsoll.models.architecture import MixerKind, Part
@@ -294,10 +295,8 @@ def _side(elements: int, dtype: str, element: int) -> int:
 
 def _slot(mixer: Mixer, tensor: int, element: int, ssm: str) -> int:
     """Bytes of one sequence's state in one layer on one rank; recurrent states are float32."""
-    word = ssm or mixer.state_dtype or "float32"
-    return ceil_div(mixer.conv_elements, tensor) * element + ceil_div(
-        mixer.state_elements, tensor
-    ) * WEIGHT_BYTES.get(word, 4)
+    recurrent = WEIGHT_BYTES.get(ssm or mixer.state_dtype or "float32", 4)
+    return sequence_state(mixer, tensor, element, recurrent)
 
 
 _FITTED: Final = 52

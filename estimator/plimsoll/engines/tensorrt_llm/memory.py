@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, latent_bytes, state_bytes
 from plimsoll.engines.layers.gpu_memory import allocated
+from plimsoll.engines.layers.plain_cache import sequence_state
 from plimsoll.engines.layers.sharding import rotary_elements, stage_weights, widths
 from plimsoll.models.architecture import MixerKind, Stage
 from plimsoll.units import GIB, ceil_div
@@ -161,9 +162,7 @@ def _layer(block: Block, resolved: Resolved, tensor: int) -> StageCache:
     token = windowed = window = state = 0
     for mixer in block.mixers:
         if mixer.state_elements or mixer.conv_elements:
-            wide = WEIGHT_BYTES.get(mixer.state_dtype, resolved.element)
-            state += ceil_div(mixer.conv_elements, tensor) * resolved.element
-            state += ceil_div(mixer.state_elements, tensor) * wide
+            state += sequence_state(mixer, tensor, resolved.element)
         elif not mixer.shares_kv and mixer.kind is not MixerKind.ENCODER:
             size = _token(mixer, resolved, tensor)
             token += size

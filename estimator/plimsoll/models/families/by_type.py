@@ -33,6 +33,7 @@ from plimsoll.models.families import (
 )
 from plimsoll.models.families.plain_towers import plain_vision
 from plimsoll.models.families.qwen import qwen2_audio
+from plimsoll.models.files import TEXT_SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -332,7 +333,7 @@ def vision_tensors(config: Mapping[str, Any], path: str = "config.json") -> Tens
     Raises `plimsoll.errors.Invalid` if the tower's fields are missing or mistyped.
     """
     top = Fields(config, path)
-    text = top.section("text_config", "llm_config", "language_config")
+    text = top.section(*TEXT_SECTIONS)
     hidden = text.integer("hidden_size", default=4096) if text else top.integer("hidden_size")
     kind = top.text("model_type")
     if kind == "gemma3" and text is not None and not text.has("hidden_size"):
@@ -361,7 +362,7 @@ def audio_tensors(config: Mapping[str, Any], path: str) -> tuple[Tensors, bool]:
     if tower is None:
         top.stop_if_wrong()
         return (), False
-    text = top.section("text_config", "llm_config", "language_config")
+    text = top.section(*TEXT_SECTIONS)
     hidden = (text or top).integer("hidden_size", default=4096)
     build = AUDIO.get(kind)
     if build is not None:
