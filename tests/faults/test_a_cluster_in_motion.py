@@ -95,7 +95,7 @@ def test_a_namespace_that_is_deleted_during_writes_leaves_nothing_and_stops_nobo
     plane.kubectl("delete", "namespace", "ends", "--wait=false")
     path = "/apis/plimsoll.dev/v1alpha1/namespaces/ends/llmdeployments"
     plane.kubectl("delete", "--raw", path)  # as the namespace controller does
-    ending = plane.get("namespace", "ends")
+    ending: dict[str, Any] = plane.get("namespace", "ends")
     ending["spec"]["finalizers"] = []
     finalize = "/api/v1/namespaces/ends/finalize"
     plane.kubectl("replace", "--raw", finalize, "-f", "-", input=json.dumps(ending))
