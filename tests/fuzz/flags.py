@@ -11,10 +11,9 @@ import argparse
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import plimsoll
+from flag_tables import FLAG_TABLES
 from fuzz import values
 from fuzz.harness import Target
 from fuzz.promises import Texts, broken_promises, decided, llmdeployment
@@ -25,14 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
-TABLES: Final = {
-    "vllm": "vllm",
-    "sglang": "sglang",
-    "tensorrt-llm": "tensorrt_llm",
-    "llama.cpp": "llama_cpp",
-    "tgi": "tgi",
-}
-"""Engines with a table of flags, and their folders."""
 MODELS: Final = ("Qwen/Qwen3-8B", "deepseek-ai/DeepSeek-V3", "Qwen/Qwen2.5-VL-7B-Instruct")
 OBJECTS: Final = (
     "{}",
@@ -64,8 +55,7 @@ class Line:
 @lru_cache(maxsize=8)
 def table(name: str) -> dict[str, Any]:
     """An engine's table of flags as it is kept."""
-    folder = Path(plimsoll.__file__).parent / "engines" / TABLES[name] / "data"
-    kept: dict[str, Any] = json.loads((folder / "flags.json").read_text("utf-8"))
+    kept: dict[str, Any] = json.loads(FLAG_TABLES[name].read_text("utf-8"))
     return kept
 
 
@@ -95,7 +85,7 @@ def value(random: Random) -> str:
 
 def line(random: Random) -> Line:
     """One flag in one of its forms, now and then a second."""
-    name = random.choice(list(TABLES))
+    name = random.choice(list(FLAG_TABLES))
     words: list[str] = []
     for _ in range(random.choice((1, 1, 1, 2))):
         flag, given = random.choice(every_flag(name)), value(random)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from plimsoll.engines.base import Reading, Term, TermName
 from plimsoll.engines.layers import faults
@@ -94,6 +94,7 @@ class Engine(ABC):
     def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
         """The engine's own flags beside the typed settings; never raises."""
 
+    @final
     def read_arguments(
         self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:

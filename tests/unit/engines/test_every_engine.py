@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from dataclasses import replace
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,13 +24,17 @@ from architectures import (
     moe,
     windows,
 )
+from flag_tables import FLAG_TABLES
 from plimsoll.engines import registry
+from plimsoll.engines.assemble import FEATURES
 from plimsoll.engines.base import (
     NOTHING_ASKED,
     AskedSplit,
     EngineSettings,
     Estimate,
+    Lora,
     Parallelism,
+    Speculative,
     TermName,
     Workload,
 )
@@ -41,6 +44,7 @@ from plimsoll.errors import Unreadable
 from plimsoll.findings import Finding, Rule
 from plimsoll.models.catalogue import load
 from plimsoll.models.quantization_config import stored
+from plimsoll.paths import Field
 from plimsoll.workloads.llmdeployment import PLACES
 from worded import notes_in, problems_in, warnings_in, worded
 
@@ -73,22 +77,10 @@ REWRITTEN = {"gpu_layers", "kv_unified", "kv_offload", "ep_size"}
 TensorRT-LLM's share of experts as the split has it."""
 CHOSEN = {"utilization", "dtype", "quantization", "block_size", "enforce_eager"}
 """Settings that are written only if somebody says them."""
-FOLDERS = {
-    "vllm": "vllm",
-    "sglang": "sglang",
-    "tensorrt-llm": "tensorrt_llm",
-    "llama.cpp": "llama_cpp",
-    "tgi": "tgi",
-}
-FLAGS = {
-    name: json.loads(
-        (resources.files("plimsoll.engines") / folder / "data" / "flags.json").read_text("utf-8")
-    )
-    for name, folder in FOLDERS.items()
-}
+FLAGS = {name: json.loads(table.read_text("utf-8")) for name, table in FLAG_TABLES.items()}
 
 engines = pytest.mark.parametrize("name", registry.NAMES)
-with_flags = pytest.mark.parametrize("name", FOLDERS)
+with_flags = pytest.mark.parametrize("name", FLAG_TABLES)
 models = st.sampled_from(sorted(MODELS))
 gpus = st.sampled_from(GPUS)
 splits = st.sampled_from(SPLITS)
@@ -102,9 +94,7 @@ workloads = st.builds(
 
 
 def grammar_of(name: str) -> Grammar:
-    folder = resources.files("plimsoll.engines") / FOLDERS[name] / "data" / "flags.json"
-    with resources.as_file(folder) as file:
-        return grammar(registry.engine(name).title, file)
+    return grammar(registry.engine(name).title, FLAG_TABLES[name])
 
 
 def run(
@@ -388,3 +378,21 @@ def test_the_beginning_of_a_flag_stands_for_it_if_no_other_begins_so() -> None:
     assert known.find("-t")[0].sets == "tensor"
     assert known.find("--max-mod")[0].sets == "max_model_len"
     assert known.find("--max-num")[0] == Flag("--max-num", FlagRole.UNKNOWN, FlagShape.OPTIONAL)
+
+
+@engines
+@pytest.mark.parametrize("feature", FEATURES)
+def test_a_feature_that_an_engine_lacks_is_refused_and_never_dropped(
+    name: str, feature: Field
+) -> None:
+    engine = registry.engine(name)
+    asked: dict[str, Any] = {
+        Field.LORA: Lora(4, 64),
+        Field.SPECULATIVE: Speculative("ngram", "", 5),
+        Field.CPU_OFFLOAD: 1 << 30,
+        Field.IMAGES: 2,
+        Field.VIDEOS: 1,
+    }
+    settings_of = EngineSettings(name=name, **{feature.value: asked[feature]})
+    refused = {p.field for p in engine.read_arguments([], settings_of, NOTHING_ASKED).problems}
+    assert refused == (set() if feature in engine.features else {feature})

@@ -13,10 +13,11 @@ from plimsoll.api_group import GROUP
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.engines.base import TermName
+from plimsoll.engines.registry import NAMES
 from plimsoll.models.catalogue import load as load_catalogue
 from plimsoll.workloads.files import load as load_manifests
 from plimsoll.workloads.llmdeployment import NoDocuments, request
-from plimsoll.workloads.spec import LLMDeploymentSpec, ModelSpec
+from plimsoll.workloads.spec import EngineSpec, LLMDeploymentSpec, ModelSpec
 from plimsoll_operator.api import generate
 from plimsoll_operator.api.crd import crd, schema
 from plimsoll_operator.api.policy import checkpoints, floor_policy, mebibytes, shrinking_flags
@@ -248,3 +249,8 @@ def test_the_webhook_fails_closed_on_our_own_kind_only() -> None:
     assert rule["apiGroups"] == [GROUP]
     assert (webhook["failurePolicy"], webhook["timeoutSeconds"]) == ("Fail", 5)
     assert webhook["clientConfig"] == {"url": "https://127.0.0.1:1/fit", "caBundle": "eA=="}
+
+
+def test_the_engines_that_a_manifest_may_name_are_those_that_are_registered() -> None:
+    schema = EngineSpec.model_json_schema()["properties"]["name"]
+    assert tuple(schema["anyOf"][0]["enum"]) == NAMES

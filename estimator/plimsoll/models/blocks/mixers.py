@@ -14,11 +14,15 @@ No config is read here: everything comes as numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from plimsoll.models.architecture import Mixer, MixerKind, Part, Split
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 
 A = Part.ATTENTION
+
+QkNorm = Literal["", "head", "whole", "per-head"]
+"""Which norms queries and keys have; see `Heads`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Heads:
     v_dim: int
     qkv_bias: bool = False
     o_bias: bool = False
-    qk_norm: str = ""
+    qk_norm: QkNorm = ""
     gate: bool = False
     head_gate: bool = False
     v_from_k: bool = False

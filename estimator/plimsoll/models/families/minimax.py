@@ -19,7 +19,7 @@ from plimsoll.models.blocks.decoder import (
     shape,
 )
 from plimsoll.models.blocks.family import first_dense
-from plimsoll.models.blocks.mixers import gqa, gqa_mixer, lightning, lightning_mixer
+from plimsoll.models.blocks.mixers import QkNorm, gqa, gqa_mixer, lightning, lightning_mixer
 from plimsoll.models.blocks.parts import Tensors, linear
 from plimsoll.models.blocks.towers import P, basics, copies, patches, vit_layer, vit_norm
 
@@ -63,7 +63,9 @@ def minimax_m2(f: Fields) -> Built:
         f.integer("intermediate_size"),
     )
     whole = f.text("qk_norm_type", default="per_layer") == "per_layer"
-    norms = ("whole" if whole else "head") if f.flag("use_qk_norm", default=True) else ""
+    norms: QkNorm = ""
+    if f.flag("use_qk_norm", default=True):
+        norms = "whole" if whole else "head"
     return decoder(f, Traits(qk_norm=norms, moe=m))
 
 
