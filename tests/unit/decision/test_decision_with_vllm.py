@@ -16,6 +16,7 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Capacity, Decision, Reason
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, TermName, Workload
+from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.models.catalogue import load
 from plimsoll.models.resolve import resolve
@@ -146,6 +147,14 @@ def test_advice_names_the_uri_of_another_checkpoint_if_the_catalogue_has_one() -
     found = decide(asking(LLAMA, length=8192, allowed=("nvidia-a100-80gb",), gpus_per_replica=1))
     uri = "spec.model.uri: hf://RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16"
     assert uri in [changes_in(alternative) for alternative in found.alternatives]
+
+
+def test_layers_that_llama_cpp_leaves_in_main_memory_are_said_to_need_room_there() -> None:
+    layers = LlamaCppOptions(gpu_layers="0")
+    of = asking(LLAMA, length=8192, allowed=("nvidia-l4",), gpus_per_replica=1)
+    found = decide(replace(of, engine=EngineSettings("llama.cpp", options=layers)))
+    assert found.decision is Decision.ALLOW
+    assert "the node must have room for it" in " ".join(warnings_in(found))
 
 
 @pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm", "tgi"])
