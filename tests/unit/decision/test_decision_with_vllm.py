@@ -16,7 +16,7 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Capacity, Decision, Reason
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, TermName, Workload
-from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions
+from plimsoll.engines.llama_cpp.settings import LlamaCppOptions
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.models.catalogue import load
 from plimsoll.models.resolve import resolve
