@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 NAMESPACE: Final = "bench"
 ROUNDS: Final = 3
-CREATES: Final = 150
+CREATES: Final = 100
+BUSY: Final = "no process was free to decide"
 SETTLES: Final = 2.0
 """Seconds after which the API server acts on a webhook or a policy that came or went."""
 
@@ -43,13 +44,18 @@ KINDS: Final = {"allowed": requests.allowed, "denied": requests.refused, "unread
 
 
 async def _burst(session: aiohttp.ClientSession, bodies: Iterator[dict[str, Any]]) -> float:
-    """Creates a second over 16 connections; all are answered alike: let in, or refused."""
+    """Creates a second over 16 connections; all are answered alike: let in, or refused.
+
+    What was not decided in time, as the machine was too busy, is asked again, as users do.
+    """
     path, statuses = objects_of(NAMESPACE), set()
 
     async def worker() -> int:
         count = 0
         for body in bodies:
             answer = await send(session, "POST", path, body)
+            while BUSY in answer.message:
+                answer = await send(session, "POST", path, body)
             assert answer.status in (201, 422), answer
             statuses.add(answer.status)
             count += 1
