@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from perf.results import Report
 
 NAMESPACE: Final = "bench"
+LEAST: Final = {"allowed": 0.8, "denied": 0.3, "unread": 0.8}
+"""Of the no-op webhook's rate. What is denied is not written by ours and by the floor, and ours
+looks for ways out instead."""
 ROUNDS: Final = 3
 CREATES: Final = 100
 BUSY: Final = "no process was free to decide"
@@ -118,11 +121,6 @@ def run(report: Report) -> None:
             rates = asyncio.run(_race(World(plane), contestants))
     for kind in KINDS:
         theirs = rates["no-op", kind]
-        for name, aim in (("ours", 0.6), ("the floor", 0.6), ("nothing", 0.6)):
-            report.add(
-                f"creates through {name}, {kind}",
-                rates[name, kind],
-                "/s",
-                f"ratio >= {aim}",
-                theirs,
-            )
+        for name in ("ours", "the floor", "nothing"):
+            figure = f"creates through {name}, {kind}"
+            report.add(figure, rates[name, kind], "/s", f"ratio >= {LEAST[kind]}", theirs)
