@@ -1,0 +1,84 @@
+"""Claims about an object that is not decided: when it is tried again, and when it is set aside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from cluster.fixtures_operator import llm_deployment
+from plimsoll.decision.verdict import Decision, Reason
+from plimsoll_operator.cluster.known import ClusterKnowledge
+from plimsoll_operator.controller.cache import ObjectCache
+from plimsoll_operator.controller.queue import KeyedQueue
+from plimsoll_operator.controller.reconcile import TRIES, Reconciler
+from plimsoll_operator.controller.task import Figures, Job, Planned
+from plimsoll_operator.deciding.errors import Cause, NotDecided
+from plimsoll_operator.metrics import ControllerMetrics, new_registry
+
+if TYPE_CHECKING:
+    from plimsoll.inventory.pools import Inventory
+    from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.cluster.objects import Name
+
+NAME = ("team", "model")
+
+
+class Server:
+    """Takes statuses, and remembers them."""
+
+    def __init__(self, obj: dict[str, Any]) -> None:
+        self.obj, self.written = obj, list[dict[str, Any]]()
+
+    async def patch_status(
+        self, resource: object, namespace: str, name: str, patch: dict[str, Any], version: str
+    ) -> dict[str, Any]:
+        self.written.append(patch)
+        self.obj["metadata"]["resourceVersion"] = str(int(version) + 1)
+        return {**self.obj, "status": patch}
+
+
+class Dying:
+    """A pool whose processes end so many times while they decide."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths, self.asked = deaths, 0
+
+    async def __call__(self, inventory: Inventory, job: Job, namespace: str) -> Planned:
+        self.asked += 1
+        if self.asked <= self.deaths:
+            raise NotDecided(Cause.DIED, "the process that was deciding ended")
+        return Planned({}, (), Figures(Decision.ALLOW, Reason.ENOUGH_MEMORY, None, None))
+
+
+def reconciler(decide: Dying) -> tuple[Reconciler, Server]:
+    obj = llm_deployment(NAME[1], NAME[0])
+    obj["metadata"] |= {"uid": "u", "resourceVersion": "7", "generation": 1}
+    server = Server(obj)
+    client = cast("Client", server)
+    known = ClusterKnowledge(client, only_referred=True)
+    cache = ObjectCache(known.documents)
+    cache.put(obj)
+    queue: KeyedQueue[Name] = KeyedQueue()
+    metrics = ControllerMetrics(new_registry())
+    return Reconciler(client, cache, known, queue, metrics, decide), server
+
+
+@pytest.mark.parametrize("deaths", range(1, TRIES))
+async def test_a_process_that_ends_while_it_decides_does_not_set_the_object_aside(
+    deaths: int,
+) -> None:
+    tried, server = reconciler(Dying(deaths))
+    outcomes = [await tried._attempt(NAME) for _ in range(deaths + 1)]
+    assert outcomes == ["tried"] * deaths + ["unchanged"]
+    assert server.written == []
+
+
+async def test_an_object_that_ends_every_process_is_set_aside_and_not_tried_any_more() -> None:
+    dying = Dying(1000)
+    tried, server = reconciler(dying)
+    outcomes = [await tried._attempt(NAME) for _ in range(TRIES + 3)]
+    assert outcomes == ["tried"] * (TRIES - 1) + ["not-decided"] + ["set-aside"] * 3
+    assert dying.asked == TRIES
+    (status,) = server.written
+    assert {c["reason"] for c in status["conditions"]} == {"NotDecided"}
