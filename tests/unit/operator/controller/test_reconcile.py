@@ -1,74 +1,98 @@
-"""What the reconciler does with an object that could not be decided within its budget."""
+"""Claims about an object that is not decided: when it is tried again, and when it is set aside."""
 
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from plimsoll.decision.policy import DEFAULT_POLICY
-from plimsoll.inventory.pools import NO_INVENTORY
-from plimsoll_operator.cluster.documents import ModelDocuments
+import pytest
+
+from cluster.fixtures_operator import llm_deployment
+from plimsoll.decision.verdict import Decision, Reason
+from plimsoll_operator.cluster.known import ClusterKnowledge
 from plimsoll_operator.controller import reconcile
 from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.queue import KeyedQueue
-from plimsoll_operator.controller.reconcile import Reconciler
+from plimsoll_operator.controller.reconcile import TRIES, Reconciler
+from plimsoll_operator.controller.task import Figures, Job, Planned
 from plimsoll_operator.deciding.errors import Cause, NotDecided
+from plimsoll_operator.metrics import ControllerMetrics, new_registry
 
 if TYPE_CHECKING:
-    import pytest
-
+    from plimsoll.inventory.pools import Inventory
+    from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.objects import Name
 
-NAME = ("chat", "slow")
-OBJECT = {
-    "metadata": {
-        "namespace": "chat",
-        "name": "slow",
-        "uid": "u",
-        "generation": 1,
-        "resourceVersion": "1",
-    },
-    "spec": {"model": {"uri": "hf://Qwen/Qwen3-0.6B"}},
-}
+NAME = ("team", "model")
 
 
-async def attempts(seconds: float) -> int:
-    """How often an object that is never decided is tried within so many seconds."""
-    queue, tried = cast("KeyedQueue[Name]", KeyedQueue()), 0
-    cache = ObjectCache(ModelDocuments(lambda _: False))
-    cache.put(OBJECT)
+class Server:
+    """Takes statuses, and remembers them."""
 
-    async def decide(*_: Any) -> Any:
-        nonlocal tried
-        tried += 1
-        raise NotDecided(Cause.BUDGET, "deciding took more than 2 s")
+    def __init__(self, obj: dict[str, Any]) -> None:
+        self.obj, self.written = obj, list[dict[str, Any]]()
 
     async def patch_status(
-        _kind: Any, _namespace: str, _name: str, patch: Any, _version: Any
-    ) -> Any:
-        return {**OBJECT, "status": patch}
-
-    nodes = SimpleNamespace(version=1, inventory=NO_INVENTORY)
-    known = SimpleNamespace(nodes=nodes, labels={}, policy=lambda _: DEFAULT_POLICY)
-    nothing = SimpleNamespace(
-        undecided=lambda *_: None, reconciled=lambda *_: None, patch_status=patch_status
-    )
-    reconciler = Reconciler(
-        cast("Any", nothing), cache, cast("Any", known), queue, cast("Any", nothing), decide
-    )
-    queue.add(NAME)
-    working = asyncio.create_task(reconciler.work())
-    for _ in range(4):
-        await asyncio.sleep(seconds / 4)
-        queue.add(NAME)  # as after a change of nodes
-    working.cancel()
-    return tried
+        self, resource: object, namespace: str, name: str, patch: dict[str, Any], version: str
+    ) -> dict[str, Any]:
+        self.written.append(patch)
+        self.obj["metadata"]["resourceVersion"] = str(int(version) + 1)
+        return {**self.obj, "status": patch}
 
 
-def test_what_was_set_aside_is_tried_again_after_a_while_though_nothing_changed(
+class Dying:
+    """A pool whose processes end so many times while they decide."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths, self.asked = deaths, 0
+
+    async def __call__(self, inventory: Inventory, job: Job, namespace: str) -> Planned:
+        self.asked += 1
+        if self.asked <= self.deaths:
+            raise NotDecided(Cause.DIED, "the process that was deciding ended")
+        return Planned({}, (), Figures(Decision.ALLOW, Reason.ENOUGH_MEMORY, None, None))
+
+
+def reconciler(decide: Dying) -> tuple[Reconciler, Server]:
+    obj = llm_deployment(NAME[1], NAME[0])
+    obj["metadata"] |= {"uid": "u", "resourceVersion": "7", "generation": 1}
+    server = Server(obj)
+    client = cast("Client", server)
+    known = ClusterKnowledge(client, only_referred=True)
+    cache = ObjectCache(known.documents)
+    cache.put(obj)
+    queue: KeyedQueue[Name] = KeyedQueue()
+    metrics = ControllerMetrics(new_registry())
+    return Reconciler(client, cache, known, queue, metrics, decide), server
+
+
+@pytest.mark.parametrize("deaths", range(1, TRIES))
+async def test_a_process_that_ends_while_it_decides_does_not_set_the_object_aside(
+    deaths: int,
+) -> None:
+    tried, server = reconciler(Dying(deaths))
+    outcomes = [await tried._attempt(NAME) for _ in range(deaths + 1)]
+    assert outcomes == ["tried"] * deaths + ["unchanged"]
+    assert server.written == []
+
+
+async def test_an_object_that_ends_every_process_is_set_aside_and_not_tried_any_more() -> None:
+    dying = Dying(1000)
+    tried, server = reconciler(dying)
+    outcomes = [await tried._attempt(NAME) for _ in range(TRIES + 3)]
+    assert outcomes == ["tried"] * (TRIES - 1) + ["not-decided"] + ["set-aside"] * 3
+    assert dying.asked == TRIES
+    (status,) = server.written
+    assert {c["reason"] for c in status["conditions"]} == {"NotDecided"}
+
+
+async def test_what_was_set_aside_is_tried_again_after_a_while_though_nothing_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert asyncio.run(attempts(0.8)) == reconcile.TRIES
-    monkeypatch.setattr(reconcile, "RETRY_SET_ASIDE", 0.1)
-    assert reconcile.TRIES < asyncio.run(attempts(1.6)) <= reconcile.TRIES + 5
+    monkeypatch.setattr(reconcile, "RETRY_SET_ASIDE", 0.05)
+    tried, server = reconciler(Dying(TRIES))
+    outcomes = [await tried._attempt(NAME) for _ in range(TRIES + 1)]
+    assert outcomes == ["tried"] * (TRIES - 1) + ["not-decided", "set-aside"]
+    await asyncio.sleep(0.1)
+    assert await tried._attempt(NAME) == "unchanged"
+    assert len(server.written) == 1
