@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plimsoll.cli.output import Table, bad_input, dump, format_option, show
+from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
     from plimsoll.decision.policy import Policy
-    from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.files import Manifest, Manifests
+    from plimsoll.workloads.roles import Served
 
-Checked = tuple["Manifest", "Request", "Verdict"]
+Checked = tuple["Manifest", "Served", "Verdict"]
 
 
 @click.command("check")
@@ -40,24 +40,28 @@ Checked = tuple["Manifest", "Request", "Verdict"]
     type=click.Choice(["enforce", "warn", "audit"]),
     help="Policy of namespaces that are not among the manifests.  [default: enforce]",
 )
+@click.option("--require", is_flag=True, help="Exit code 1 if nothing in them serves an LLM.")
 @format_option("table", "json", "yaml")
 def command(
     sources: tuple[str, ...],
     files: tuple[str, ...],
     inventory_file: str | None,
     policy: str | None,
+    require: bool,
     output: str,
 ) -> None:
-    """Say of each LLMDeployment in these files and folders what admission will say.
+    """Say of each object in these files and folders that serves an LLM whether its model fits.
 
-    Namespaces and ConfigMaps among the manifests count: a policy label holds, and configMapRef
-    finds its model. Objects of other kinds are passed over.
+    An LLMDeployment is judged as admission judges it. Of Deployments and the other kinds that start
+    an engine, image, command, arguments, environment and GPUs are read. Namespaces and ConfigMaps
+    among the manifests count. Objects that serve no LLM are passed over.
 
     An annotation that overrides a refusal is named, but does not count: only the cluster knows who
     applies the object and whether they may override.
 
     \b
-    Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read.
+    Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read. Without anything
+    to check: 0, and 1 with --require.
     """
     from plimsoll.decision.policy import outcome
     from plimsoll.inventory.pools import NO_INVENTORY
@@ -71,35 +75,46 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
-    if not manifests.deployments and not manifests.problems:
-        from plimsoll.api_group import API_VERSION, KIND
-        from plimsoll.errors import Problem
-
-        others = f"{manifests.others} objects of other kinds"
-        bad_input(
-            Problem(
-                ", ".join((*sources, *files)), others, f"an object of kind {KIND} ({API_VERSION})"
-            ),
-            output,
-        )
-    checked = [_check(manifest, manifests, inventory, policy) for manifest in manifests.deployments]
-    if output == "table":
+    checked = [
+        one
+        for manifest in manifests.deployments
+        for one in _check(manifest, manifests, inventory, policy)
+    ]
+    if output != "table":
+        _dump(checked, manifests, output)
+    elif checked or manifests.problems:
         _show(checked, manifests)
     else:
-        _dump(checked, manifests, output)
+        click.echo(_nothing(manifests))
     if manifests.problems:
         sys.exit(2)
+    if not checked:
+        sys.exit(1 if require else 0)
     sys.exit(0 if all(outcome(verdict).let_in for _, _, verdict in checked) else 1)
+
+
+def _nothing(manifests: Manifests) -> str:
+    """That there was nothing to check, and what there was instead."""
+    others = f"none of {manifests.others} objects serves an LLM that is read here"
+    passed = f"; {manifests.passed} documents are no objects of Kubernetes and were passed over"
+    return f"nothing to check: {others}{passed if manifests.passed else ''}"
 
 
 def _check(
     manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
-) -> Checked:
+) -> list[Checked]:
+    """The verdict on each engine of an object."""
     from plimsoll.decision.decide import decide
 
-    asked = manifest.kind.request(manifest.obj, manifests)
-    namespace = asked.name.partition("/")[0]
-    return manifest, asked, decide(asked, inventory, _policy(namespace, manifests, default))
+    served = manifest.served or manifest.kind.read(manifest.obj, manifests)
+    return [
+        (
+            manifest,
+            one,
+            decide(one.request, inventory, _policy(one.facts.namespace, manifests, default)),
+        )
+        for one in served
+    ]
 
 
 def _policy(namespace: str, manifests: Manifests, default: str | None) -> Policy:
@@ -144,7 +159,8 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
             ("object", "verdict", "GPUs", "accelerator", "need/GPU", "have/GPU", "file"),
             right=frozenset({"GPUs", "need/GPU", "have/GPU"}),
         )
-        for manifest, asked, verdict in checked:
+        for manifest, served, verdict in checked:
+            asked = served.request
             e, p = verdict.estimate, verdict.placement
             table.add(
                 asked.name,
@@ -156,7 +172,8 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
                 f"{manifest.file}:{manifest.line}",
             )
         show(table)
-    for manifest, asked, verdict in checked:
+    for manifest, served, verdict in checked:
+        asked = served.request
         where = f"{asked.name} ({manifest.file}:{manifest.line})"
         if verdict.denied:
             click.echo(f"\n{where}:")
@@ -172,19 +189,37 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
 
 
 def _dump(checked: list[Checked], manifests: Manifests, output: str) -> None:
+
+    results = [_result(*one) for one in checked]
+    problems = [problem_dict(problem) for problem in manifests.problems]
+    whole = {"results": results, "problems": problems, "otherObjects": manifests.others}
+    dump({**whole, "passedOver": manifests.passed}, output)
+
+
+def _result(manifest: Manifest, served: Served, verdict: Verdict) -> dict[str, Any]:
+    """What was read and what was decided.
+
+    Of an LLMDeployment `name`, `model` and `accelerator` are the verdict's, as they always were;
+    of every other kind they are what was read, and the verdict's model is `resolvedModel`.
+    """
+    from plimsoll.findings import Finding
     from plimsoll.report import messages
     from plimsoll.report.as_data import verdict_dict
+    from plimsoll.workloads.roles import spelled
 
-    results: list[dict[str, Any]] = []
-    for manifest, asked, verdict in checked:
-        results.append(
-            {
-                "file": manifest.file,
-                "line": manifest.line,
-                **verdict_dict(asked, verdict),
-                "override": _override(manifest, verdict) or None,
-                "message": messages.denial(asked, verdict) if verdict.denied else "",
-            }
-        )
-    problems = [problem_dict(problem) for problem in manifests.problems]
-    dump({"results": results, "problems": problems, "otherObjects": manifests.others}, output)
+    asked, decided = served.request, verdict_dict(served.request, verdict)
+    found = (*verdict.problems, *verdict.warnings)
+    read = spelled(served.facts)
+    common = {
+        "file": manifest.file,
+        "line": manifest.line,
+        "resolvedModel": decided["model"],
+        "plannedAccelerator": decided["accelerator"],
+        "gpusPerReplica": asked.wanted.gpus_per_replica,
+        "rules": list(dict.fromkeys(str(one.rule) for one in found if isinstance(one, Finding))),
+        "override": _override(manifest, verdict) or None,
+        "message": messages.denial(asked, verdict) if verdict.denied else "",
+    }
+    if manifest.kind.reader is None:
+        return {**read, **common, **decided}
+    return {**decided, **common, **read}

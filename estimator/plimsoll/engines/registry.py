@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Parallelism,
         Workload,
     )
+    from plimsoll.engines.flags import Grammar
     from plimsoll.models.model import Model
 
 _WHERE: Final = {
@@ -43,6 +44,14 @@ def engine(name: str) -> Engine:
     package, title = _WHERE[name]
     module = importlib.import_module(f"plimsoll.engines.{package}.engine")
     return cast("Engine", getattr(module, title)())
+
+
+def grammar(name: str) -> Grammar | None:
+    """The grammar of an engine's command line; None for one that has none here."""
+    if name not in _WHERE or name == "generic":
+        return None
+    module = importlib.import_module(f"plimsoll.engines.{_WHERE[name][0]}.arguments")
+    return cast("Grammar", module.GRAMMAR)
 
 
 def estimate(
