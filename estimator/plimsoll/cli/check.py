@@ -169,12 +169,12 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
                 p.accelerator if p else verdict.accelerator,
                 gib_up(e.required) if e else "",
                 gib_down(e.usable) if e else "",
-                f"{manifest.file}:{manifest.line}",
+                _place(manifest),
             )
         show(table)
     for manifest, served, verdict in checked:
         asked = served.request
-        where = f"{asked.name} ({manifest.file}:{manifest.line})"
+        where = f"{asked.name} ({_place(manifest)})"
         if verdict.denied:
             click.echo(f"\n{where}:")
             for line in messages.denial(asked, verdict).splitlines():
@@ -186,6 +186,12 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
                 click.echo(f"\n{where}: {warning}")
     for problem in manifests.problems:
         click.echo(f"plimsoll: {problem}", err=True)
+
+
+def _place(manifest: Manifest) -> str:
+    """Where a manifest is: in its file, and of which template it was rendered."""
+    place = f"{manifest.file}:{manifest.line}"
+    return f"{place}, {manifest.source}" if manifest.source else place
 
 
 def _dump(checked: list[Checked], manifests: Manifests, output: str) -> None:
@@ -213,6 +219,7 @@ def _result(manifest: Manifest, served: Served, verdict: Verdict) -> dict[str, A
     common = {
         "file": manifest.file,
         "line": manifest.line,
+        "source": manifest.source or None,
         "resolvedModel": decided["model"],
         "plannedAccelerator": decided["accelerator"],
         "gpusPerReplica": asked.wanted.gpus_per_replica,

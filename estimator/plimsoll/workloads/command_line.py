@@ -103,7 +103,8 @@ def launch(
     if not engine:
         return None
     if not command and (not words or not _is_command(words)):
-        return Launch(engine, tuple(words), environment)
+        rest = words[1:] if words and words[0].text in ("serve", "--server") else words
+        return Launch(engine, tuple(rest), environment)
     if found is not None and found.script:
         return Launch(engine, (), environment, certain=False, script=found.script)
     return None

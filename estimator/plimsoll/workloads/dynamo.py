@@ -36,7 +36,7 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
         count = gpus.count(service.get("resources"))
         if count.number is not None or count.given:
             role.gpus, role.gpus_path = count, f"{path}.resources.limits.gpu"
-        role.name = clean(name, 64)
+        role.name, role.shared_memory = clean(name, 64), ""  # Dynamo mounts it itself
         nodes = at(service, "multinode.nodeCount")
         role.pods = gpus.whole(nodes) if nodes is not None else 1
         pod(role, template, f"{path}.{inner}")

@@ -41,8 +41,9 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 class Manifest:
     """One object of a kind that is read. file: where it is from; line: of its document, from 1.
 
-    document: its place among the documents of that file, from 1. served: what its reader made of
-    it; empty for an LLMDeployment, which is read when it is judged.
+    document: its place among the documents of that file, from 1. source: the template that Helm
+    names above it. served: what its reader made of it; empty for an LLMDeployment, which is read
+    when it is judged.
     """
 
     file: str
@@ -50,6 +51,7 @@ class Manifest:
     document: int
     obj: Mapping[str, Any]
     kind: Kind
+    source: str = ""
     served: tuple[Served, ...] = ()
 
 
@@ -203,6 +205,7 @@ class _Reader:
     where: str
     found: Manifests
     named: bool
+    source: str = ""
 
     def read(self, raw: bytes) -> None:
         """Every document of the file."""
@@ -218,8 +221,9 @@ class _Reader:
             self._wrong(f"{self.where}:{line}", given, "text in UTF-8", "save it so")
             return
         forgiven = not self.named and ("{{" in text or not _OBJECT.search(text))
-        empty = True
+        empty, sources = True, _sources(text)
         for index, (line, document) in enumerate(documents(text), 1):
+            self.source = next((name for at, name in reversed(sources) if at < line), "")
             if isinstance(document, NotYaml) and forgiven:
                 self.found.passed += 1
             elif isinstance(document, NotYaml):
@@ -261,7 +265,9 @@ class _Reader:
             self._object(version, kind, document, line, index)
         elif looks_like_values(document):
             obj = _as_json(document)
-            found.deployments.append(Manifest(self.where, line, index, obj, kinds.HELM_VALUES))
+            found.deployments.append(
+                Manifest(self.where, line, index, obj, kinds.HELM_VALUES, self.source)
+            )
         elif self.named or kind == KIND or str(version).partition("/")[0] == GROUP:
             missing = "apiVersion" if not isinstance(version, str) else "kind"
             wanted = "apiVersion and kind, as every Kubernetes object has"
@@ -276,7 +282,9 @@ class _Reader:
         known = kinds.find(version, kind)
         if known is not None:
             obj = _as_json(document)
-            self.found.deployments.append(Manifest(self.where, line, index, obj, known))
+            self.found.deployments.append(
+                Manifest(self.where, line, index, obj, known, self.source)
+            )
             _keep(version, kind, document, self.found)
         elif kind == KIND or version.partition("/")[0] == GROUP:
             given, wanted = shown(f"{version} {kind}"), f"{API_VERSION} {KIND}"
@@ -300,6 +308,17 @@ class _Reader:
         missing = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
         for item in items:
             self._take({**missing, **item} if isinstance(item, dict) else item, line, index)
+
+
+def _sources(text: str) -> list[tuple[int, str]]:
+    """(line, template) of each ``# Source:`` that Helm writes above what it renders."""
+    if "# Source: " not in text:
+        return []
+    return [
+        (number, _label(line.removeprefix("# Source: ").strip()))
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.startswith("# Source: ")
+    ]
 
 
 def _is_list(kind: str, document: dict[str, Any]) -> bool:

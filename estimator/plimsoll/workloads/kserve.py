@@ -182,6 +182,7 @@ def _group(
     if role is None:
         return []
     pod(role, template, where)
+    role.shared_memory = ""  # the templates of KServe mount it
     _model(role, mapping(spec.get("model")))
     parallelism = mapping(part.get("parallelism"))
     grammar = registry.grammar(role.engine)

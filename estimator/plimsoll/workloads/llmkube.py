@@ -49,6 +49,9 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
         role.words += fields(mapping(spec.get("vllmConfig")), "spec.vllmConfig")
     role.words += words_of(spec.get("extraArgs", spec.get("args")), "spec.extraArgs")
     resources = mapping(spec.get("resources"))
+    asked = at(spec, "accelerator.gpuCount")
+    if "gpu" not in resources and asked is not None:
+        resources = {"gpu": asked}
     role.gpus = gpus.count(
         {"limits": {"gpu": resources["gpu"]}} if "gpu" in resources else resources
     )

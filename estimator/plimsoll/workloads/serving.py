@@ -404,7 +404,9 @@ def _left_open(role: Role) -> tuple[str, ...]:
         role.shaken.append(f"accelerator {named} has no memory model")
     if role.gpus.number is None and not role.gpus.given:
         role.unreadable.append("GPU count")
-        opened.append("nothing says how many GPUs it gets; its resources would")
+        role.shaken.append("nothing says how many GPUs it gets; its resources would")
+    elif role.gpus.number == 0:
+        role.shaken.append("it asks for no GPU, and memory is judged on GPUs alone")
     return tuple(opened)
 
 

@@ -108,6 +108,13 @@ def test_what_fits_on_no_gpu_is_refused_without_a_kind_of_gpu() -> None:
     assert (one["decision"], one["reason"]) == ("deny", "NotEnoughMemory")
 
 
+@pytest.mark.parametrize("resources", [{}, {"limits": {"nvidia.com/gpu": 0}}])
+def test_without_gpus_nothing_is_certain(resources: dict[str, Any]) -> None:
+    for model in ("Qwen/Qwen3-4B", "meta-llama/Llama-3.1-405B-Instruct"):
+        (one,) = results(deployment(args=["--model", model], resources=resources))
+        assert (one["decision"], one["reason"]) == ("warn", "NotAllRead")
+
+
 def test_a_variable_without_a_value_makes_a_warning_of_any_verdict() -> None:
     for model in ("Qwen/Qwen3-4B", "Qwen/Qwen3-32B"):
         args = ["--model", model, "--max-model-len", "$(LENGTH)"]
@@ -189,6 +196,14 @@ def test_what_serves_no_llm_is_not_reported(container: dict[str, Any]) -> None:
     assert answer.exit_code == 0
     assert answer.stdout.startswith("nothing to check: none of 1 objects serves an LLM")
     assert check(deployment(**container), options=("--require",)).exit_code == 1
+
+
+def test_what_helm_rendered_is_placed_in_its_template() -> None:
+    rendered = yaml.safe_dump(deployment(args=["--model", "Qwen/Qwen3-4B"]))
+    templates = ["chat/templates/a.yaml", "chat/templates/b.yaml"]
+    text = "".join(f"---\n# Source: {name}\n{rendered}" for name in templates)
+    answer = CliRunner().invoke(command, ["-", "-o", "json"], input=text)
+    assert [one["source"] for one in json.loads(answer.stdout)["results"]] == templates
 
 
 def test_a_sidecar_is_no_fault() -> None:
