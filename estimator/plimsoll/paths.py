@@ -105,7 +105,7 @@ class Places:
         path = self.path(field)
         _, _, flag = path.partition(" ")
         key = path.rpartition("[")[2].removesuffix("]") if path.endswith("]") else ""
-        return flag or ("" if key.isdecimal() else key)
+        return flag if flag.startswith("-") else ("" if key.isdecimal() else key)
 
 
 NO_PLACES = Places({})

@@ -57,8 +57,7 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "leave one of the two out",
     ),
     Rule.FEWER_GPUS_THAN_RANKS: (
-        "the engine is told to use {split:x} = {product} GPUs, and its {pods} pods of {gpus} have "
-        "{there}",
+        "the engine is told to use {split:x} = {product} GPUs, and a replica has {there}",
         "give each pod {wanted}, or ask for fewer in {at.tensor}",
     ),
     Rule.TENSOR_ACROSS_SLICES: (

@@ -16,6 +16,12 @@ MAX_NAME: Final = 512
 """Characters of a name that are looked at."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,127}")
+_GGUF: Final = re.compile(
+    r"[-._](?:UD-)?(?:I?Q[0-9]\w*|B?F16|F32|MXFP4\w*)(?:-[0-9]{5}-of-[0-9]{5})?\.gguf$"
+    r"|(?:-[0-9]{5}-of-[0-9]{5})?\.gguf$|-GGUF$",
+    re.I,
+)
+"""What the name of a GGUF file, or of a repository of such, has after the model's own."""
 _CACHE: Final = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
 
 
@@ -39,6 +45,9 @@ def meant(name: str) -> Meant:
     rest = rest.strip("/")
     if scheme in ("hf", "huggingface") or (not scheme and is_id(text)):
         owner_and_name = "/".join(rest.split("/")[:2]).partition(":")[0]
+        if _GGUF.search(owner_and_name) and catalogue.load().find(owner_and_name) is None:
+            converted = _of_path(owner_and_name)
+            return converted if converted.uri else Meant(f"hf://{owner_and_name}")
         return Meant(f"hf://{owner_and_name}")
     if scheme == "ollama":
         return Meant("")
@@ -64,7 +73,7 @@ def _of_path(path: str) -> Meant:
             entry = known.find("/".join(parts[end - 2 : end]))
             if entry is not None:
                 return Meant(f"hf://{entry.id}", assumed=True)
-        alone = known.named(parts[end - 1])
+        alone = known.named(_GGUF.sub("", parts[end - 1]))
         if alone is not None:
             return Meant(f"hf://{alone.id}", assumed=True)
     return Meant("")

@@ -100,7 +100,7 @@ def served(role: Role, kind: str, obj: Mapping[str, Any], documents: Documents) 
         role.unread(f"the arguments of {role.engine or 'the engine'} are not read")
     pods = _pods(role, arguments)
     called = arguments.model or _certain(role, role.model)
-    places = _places(role, grammar, arguments, annotations, called)
+    places = _places(role, grammar, arguments, called, pods)
     problems: list[Finding | Problem] = list(reading.problems)
     warnings: list[Finding | str] = list(reading.warnings)
     wanted = _wanted(role, reading, pods, arguments, problems, warnings)
@@ -201,8 +201,8 @@ def _places(
     role: Role,
     grammar: Grammar | None,
     arguments: _Arguments,
-    annotations: Mapping[str, Any],
     called: Word | None,
+    pods: int | None,
 ) -> Places:
     """Where this object keeps each field: the argument that sets it, or where one would stand."""
     where = role.arguments or f"{role.path}.args"
@@ -223,6 +223,8 @@ def _places(
         Field.ALLOWED: role.kinds_path or role.path,
         Field.NODE_SELECTOR: role.kinds_path or role.path,
     }
+    if pods and pods > 1:
+        paths[Field.GPUS] += f" times {pods} pods"
     if grammar is not None:
         for flag in grammar.flags.values():
             if flag.sets in _FIELDS:
@@ -262,10 +264,9 @@ def _wanted(
         facts: dict[str, Any] = {"product": product, "there": there}
         if product > there:
             named = tuple(f"{name} {size}" for name, size in given.items())
-            facts |= {"split": named, "pods": pods, "gpus": count.number}
-            facts["wanted"] = ceil_div(product, pods or 1)
+            facts |= {"split": named, "wanted": ceil_div(product, pods or 1)}
             rule = Rule.FEWER_GPUS_THAN_RANKS
-            problems.append(finding(rule, Field.GPUS, count.number, **facts))
+            problems.append(finding(rule, Field.GPUS, there, **facts))
             wanted = there
         elif role.engine != "llama.cpp":
             facts["idle"] = there - product

@@ -84,7 +84,16 @@ def test_a_deployment_that_fits_says_so() -> None:
 def test_fewer_gpus_than_ranks_are_refused() -> None:
     (one,) = results(deployment(args=["--model", "Qwen/Qwen3-4B", "-tp", "2"]))
     assert (one["decision"], one["rules"]) == ("deny", ["fewer-gpus-than-ranks", "shared-memory"])
-    assert "tensor 2 = 2 GPUs, and its 1 pods of 1 have 1" in one["message"]
+    assert "told to use tensor 2 = 2 GPUs, and a replica has 1; give each pod 2" in one["message"]
+
+
+def test_the_gpus_of_several_pods_are_spoken_of_as_such() -> None:
+    text = (MANIFESTS / "groups.yaml").read_text(encoding="utf-8")
+    group = next(yaml.safe_load_all(text))
+    group["spec"]["leaderWorkerTemplate"]["size"] = 1
+    assert "a replica has 8; give each pod 16" in results(group)[0]["message"]
+    group["spec"]["leaderWorkerTemplate"]["size"] = 3
+    assert any("[nvidia.com/gpu] times 3 pods: 8 of 24" in w for w in results(group)[0]["warnings"])
 
 
 def test_more_gpus_than_ranks_are_a_warning() -> None:
@@ -129,6 +138,20 @@ def test_a_model_that_is_read_off_a_path_is_said_to_be() -> None:
     assert (one["decision"], one["model"]) == ("warn", "/models/Qwen/Qwen3-4B")
     assert one["resolvedModel"]["name"] == "Qwen/Qwen3-4B"
     assert any("is taken for Qwen/Qwen3-4B" in warning for warning in one["warnings"])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-m", "/models/Qwen3-4B-Q4_K_M.gguf"],
+        ["-hf", "unsloth/Qwen3-4B-GGUF:Q4_K_M"],
+        ["-m", "/models/qwen/Qwen3-4B-UD-Q4_K_XL-00001-of-00002.gguf"],
+    ],
+)
+def test_a_gguf_file_is_known_by_the_model_in_its_name(args: list[str]) -> None:
+    (one,) = results(deployment(image="ghcr.io/ggml-org/llama.cpp:server-b6500", args=args))
+    assert (one["engine"], one["resolvedModel"]["name"]) == ("llama.cpp", "Qwen/Qwen3-4B")
+    assert (one["decision"], one["estimate"] is not None) == ("warn", True)
 
 
 def test_an_annotation_says_for_sure_what_a_path_holds() -> None:
