@@ -7,9 +7,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COUNTS := .venv-counts
 COUNTS_STAMP := $(COUNTS)/.installed
+TOOLS := .venv-tools
+TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix control-plane demo bench accuracy counts generate dist release-check clean
+.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix fuzz audit control-plane demo bench soak scale accuracy counts rules generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,13 +29,26 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	@$(BIN)/python -m compileall -q estimator operator
 	@touch $@
 
-lock: $(STAMP) ## write requirements/*.lock anew from pyproject.toml
-	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra operator -o requirements/operator.lock $(LOCK_FLAGS)
-	$(BIN)/uv pip compile requirements/build.in -o requirements/build.lock $(LOCK_FLAGS)
-	$(BIN)/uv pip compile pyproject.toml requirements/build.in --extra operator --extra hub --group dev -o requirements/dev.lock $(LOCK_FLAGS)
-	$(BIN)/uv pip compile requirements/counts.in -o requirements/counts.lock $(LOCK_FLAGS)
+lock: $(TOOLS_STAMP) ## write requirements/*.lock anew from pyproject.toml
+	$(UV) pyproject.toml --extra operator -o requirements/operator.lock $(LOCK_FLAGS)
+	$(UV) requirements/build.in -o requirements/build.lock $(LOCK_FLAGS)
+	$(UV) pyproject.toml requirements/build.in --extra operator --extra hub --group dev -o requirements/dev.lock $(LOCK_FLAGS)
+	$(UV) requirements/counts.in -o requirements/counts.lock $(LOCK_FLAGS)
+	$(UV) requirements/tools.in -o requirements/tools.lock $(LOCK_FLAGS)
+UV := $(TOOLS)/bin/uv pip compile
 LOCK_FLAGS := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --quiet
+
+audit: $(TOOLS_STAMP) ## known vulnerabilities of every locked package, and mistakes in workflows
+	$(TOOLS)/bin/zizmor --offline --min-severity medium .github/workflows
+	@set -e; for lock in requirements/*.lock; do echo "$$lock"; \
+	  $(TOOLS)/bin/pip-audit --require-hashes --disable-pip --strict --progress-spinner off -r $$lock; \
+	done
+
+$(TOOLS_STAMP): requirements/tools.lock
+	@echo "installing into $(TOOLS) ..."
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.lock
+	@touch $@
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
@@ -55,7 +70,12 @@ test-unit: $(STAMP) ## the tests that need nothing running; under a minute
 	$(PYTEST) -q -m "not sweep" tests/unit tests/golden
 
 test-sweep: $(STAMP) ## what `make test-unit` leaves out: wide searches for inputs that break, pictures
-	$(PYTEST) -q -m sweep tests/unit tests/golden
+	$(PYTEST) -q -m sweep tests/unit tests/golden tests/fuzz
+
+fuzz: $(STAMP) ## drawn inputs against every promise: SECONDS=600, SEED=7 repeats; TARGET=, CASE= one of them
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(TARGET),--target $(TARGET)) $(if $(CASE),--case $(CASE))
+SECONDS := 60
 
 test-cluster: $(STAMP) control-plane ## the tests against a real API server
 	$(PYTEST) -q tests/cluster tests/faults
@@ -74,6 +94,13 @@ demo: $(STAMP) ## the whole story on a control plane of its own; KEEP=1 leaves i
 bench: $(STAMP) control-plane ## benchmarks against baselines of the same run; writes build/bench.json
 	@PYTHONPATH=tests $(BIN)/python -m perf
 
+soak: $(STAMP) control-plane ## half an hour of churn with flat memory (SECONDS=1800), or KILLS=1000 of kill -9
+	@PYTHONPATH=tests $(BIN)/python -m soak $(if $(KILLS),kills --kills $(KILLS),memory --seconds $(or $(SECONDS),1800)) \
+	  $(if $(SEED),--seed $(SEED))
+
+scale: $(STAMP) control-plane ## what 1,000, 3,000 and 10,000 objects cost the controller; writes build/scale.json
+	@PYTHONPATH=tests $(BIN)/python -m soak scale
+
 accuracy: $(STAMP) ## docs/accuracy.md: estimates beside measured start-ups
 	@PYTHONPATH=tests $(BIN)/python -m accuracy
 
@@ -87,7 +114,10 @@ $(COUNTS_STAMP): requirements/counts.lock
 	@$(COUNTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/counts.lock
 	@touch $@
 
-generate: $(STAMP) control-plane ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
+rules: $(STAMP) ## docs/rules.md, made from the table of rules
+	@$(BIN)/plimsoll explain -o markdown > docs/rules.md
+
+generate: $(STAMP) control-plane rules ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
 	@$(BIN)/python -m plimsoll_operator.api deploy
 	@PYTHONPATH=tests $(BIN)/python -m chart
 
@@ -100,5 +130,5 @@ release-check: $(STAMP) ## whether TAG=v1.2.3 agrees with every place that state
 	@PYTHONPATH=tests $(BIN)/python -m release check "$(TAG)"
 
 clean: ## remove what was made here; the control plane's cache stays
-	rm -rf build dist $(VENV) $(COUNTS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist $(VENV) $(COUNTS) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

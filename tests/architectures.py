@@ -75,7 +75,7 @@ def experts(hidden: int, width: int, number: int) -> tuple[Tensor, ...]:
 
 
 def outside(hidden: int, vocab: int, tied: bool) -> tuple[Tensor, ...]:
-    """Embedding, last norm, and the head where it is not the embedding."""
+    """Embedding, last norm, and the head if it is not the embedding."""
     tensors = [
         Tensor("model.embed_tokens.weight", (vocab, hidden), Split.VOCAB, Part.EMBEDDING),
         Tensor("model.norm.weight", (hidden,), Split.NONE, Part.NORM, stage=Stage.LAST),
@@ -254,3 +254,14 @@ def hybrid(
     return build(
         ((remembers,) * each + (sees_all,)) * attending, hidden=hidden, heads=heads, vocab=151936
     )
+
+
+MODELS = {
+    "dense": LLAMA_8B,
+    "large": LLAMA_70B,
+    "moe": moe(number=64, per_token=8),
+    "mla": latent(),
+    "windows": windows(full=5, sliding=29, window=1024, kv_heads=4, head_dim=256),
+    "hybrid": hybrid(),
+}
+"""A model of each kind of layer."""

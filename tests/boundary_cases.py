@@ -4,12 +4,12 @@ It must not call Plimsoll's memory model: sizes are added up here from the layer
 the engine starts follows from the three checks that it makes itself (V1, 0.9 and later).
 
     1  vllm/v1/worker/gpu_worker.py, init_device
-       refuses where total x utilization > free; free is total less the CUDA context
+       refuses if total x utilization > free; free is total less the CUDA context
     2  vllm/v1/worker/gpu_worker.py, determine_available_memory
        cache = total x utilization - (weights + activation peak + what torch does not hold)
        vllm/v1/core/kv_cache_utils.py, check_enough_kv_cache_memory
-       refuses where one request of max_model_len needs more than the cache
-    3  the same check where kv_cache_memory_bytes gives the cache: nothing is measured then
+       refuses if one request of max_model_len needs more than the cache
+    3  the same check if kv_cache_memory_bytes gives the cache: nothing is measured then
 
 What one request needs is exact (kv_cache_interface.py, max_memory_usage_bytes):
 
@@ -28,7 +28,7 @@ line has a foot and a head between which either may be the truth, and no case li
             five copies of the logits of every sequence in 32 bits, and 512 MiB; and for
             libraries 0.6 GiB on one GPU, 3 GiB on several. Above: always starts
     stages  of two pipeline stages each holds half of the layers and half of the vocabulary
-    graphs  where they are captured, 2.5 GiB more at the head, whether or not they are charged
+    graphs  if they are captured, 2.5 GiB more at the head, whether or not they are charged
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ _SETTINGS: Final = (
     ("0.25.0", 4097, 8192, "auto"),
 )
 _SPLITS: Final = {"mid-32b": 2, "large-70b": 4}
-"""Tensor parallelism, where it is not 1."""
+"""Tensor parallelism, if it is not 1."""
 
 
 def by_budget() -> Iterator[Case]:
@@ -179,7 +179,7 @@ FAR: Final = 0.05
 
 
 def _total(budget: int, starts: bool) -> int:
-    """Memory of which the utilization is that budget: a byte more or less on the safe side."""
+    """Memory whose share is that budget: a byte more or less on the safe side."""
     total = int(budget / UTILIZATION)
     return total + 2 if starts else total - 2
 

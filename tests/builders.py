@@ -107,7 +107,7 @@ def single_mig_node(name: str, profile: str = "1g.10gb", memory: int = 9728) -> 
 def mixed_mig_node(
     name: str, *, whole: int = 4, slices: int = 28, labelled: int | None = None
 ) -> Manifest:
-    """Eight A100 80GB of which some are cut into 1g.10gb, strategy mixed. The labels of whole GPUs
+    """Eight A100 80GB, some of them cut into 1g.10gb, strategy mixed. The labels of whole GPUs
     stay as they were. labelled: slices as the label counts them, if not as there are."""
     key = "nvidia.com/mig-1g.10gb"
     node = gpu_node(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from plimsoll.accelerators.types import Accelerator, Dialect, Labels
 from plimsoll.decision.knowledge import Knowledge
 from plimsoll.decision.request import Request, Wanted
+from plimsoll.engines.assemble import FEATURES, Engine
 from plimsoll.engines.base import (
     NOTHING_ASKED,
     AskedSplit,
@@ -33,11 +34,12 @@ from plimsoll.models.architecture import (
     FeedForward,
     Mixer,
     MixerKind,
+    Model,
+    ModelSource,
     Part,
     Split,
     Tensor,
 )
-from plimsoll.models.model import Model, ModelSource
 from plimsoll.paths import Field
 from plimsoll.units import GIB, MIB, ceil_div
 from plimsoll.workloads.llmdeployment import PLACES
@@ -121,7 +123,7 @@ SMALL = model("acme/Small-8B", layers=32, hidden=4096, heads=32, parameters=8_00
 
 
 @dataclass
-class PlainEngine:
+class PlainEngine(Engine):
     """weights = parameters x bits / 8 / (tensor x pipeline); KV = 2 x heads x 128 x 2 x tokens.
 
     Everything else is 2 GiB and 15 bytes x maxNumSeqs x vocabulary. error: share of the need by
@@ -131,7 +133,7 @@ class PlainEngine:
     name: str = "vllm"
     title: str = "vLLM"
     narrow_cache: str = "fp8"
-    checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
+    features: tuple[Field, ...] = FEATURES
     error: float = 0.02
     calls: int = 0
     pipelines: bool = True
@@ -213,7 +215,7 @@ class PlainEngine:
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
     ) -> tuple[Finding, ...]:
-        """Heads that do not divide, pipelines where there are none, and what the test says."""
+        """Refuses heads that do not divide, pipelines if it has none, and what the test says."""
         found: list[Finding] = []
         if parallelism is not None and architecture.heads % parallelism.tensor:
             heads, near = architecture.heads, ("1", "2")
@@ -234,9 +236,7 @@ class PlainEngine:
         sizes = (1 << n for n in range(max(1, most).bit_length()))
         return tuple(t for t in sizes if t <= most and architecture.heads % t == 0)
 
-    def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
-    ) -> Reading:
+    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
         """Every flag is passed on as it is."""
         return Reading(replace(settings, flags=tuple(args)), asked)
 

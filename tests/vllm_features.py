@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.accelerators.catalogue import everything
-from plimsoll.engines.base import NOTHING_ASKED, Estimate, Parallelism, Reading, TermName, Workload
-from plimsoll.engines.base import EngineSettings as Settings
+from plimsoll.engines.base import (
+    NOTHING_ASKED,
+    EngineSettings,
+    Estimate,
+    Parallelism,
+    Reading,
+    TermName,
+    Workload,
+)
 from plimsoll.engines.registry import engine
 from plimsoll.engines.vllm.lora import RANKS
 from plimsoll.models.catalogue import load
@@ -14,7 +21,7 @@ from plimsoll.models.catalogue import load
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
-__all__ = ["RANKS", "Settings", "estimate", "extra", "model", "read"]
+__all__ = ["RANKS", "estimate", "extra", "model", "read"]
 
 _GPUS = {accelerator.name: accelerator for accelerator in everything()}
 
@@ -26,9 +33,9 @@ def model(name: str) -> Architecture:
     return entry.architecture
 
 
-def read(*flags: str, settings: Settings | None = None) -> Reading:
+def read(*flags: str, settings: EngineSettings | None = None) -> Reading:
     """The flags beside typed settings."""
-    return engine("vllm").read_arguments(flags, settings or Settings(), NOTHING_ASKED)
+    return engine("vllm").read_arguments(flags, settings or EngineSettings(), NOTHING_ASKED)
 
 
 def estimate(
@@ -39,10 +46,10 @@ def estimate(
     pipeline: int = 1,
     expert: bool = False,
     gpu: str = "nvidia-h200-141gb",
-    settings: Settings | None = None,
+    settings: EngineSettings | None = None,
 ) -> Estimate:
     """The estimate of a model of the catalogue with these flags."""
-    typed = settings or Settings(version=version)
+    typed = settings or EngineSettings(version=version)
     reading = read(*flags, settings=typed)
     assert not reading.problems
     architecture = model(name) if isinstance(name, str) else name

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from plimsoll.errors import Unreadable as Unreadable
     from plimsoll.inventory.nodes import read_nodes as read_nodes
     from plimsoll.inventory.pools import Inventory as Inventory
-    from plimsoll.models.model import Model as Model
+    from plimsoll.models.architecture import Model as Model
     from plimsoll.workloads.files import Manifests as Manifests
 
 __version__ = "0.1.0"
@@ -104,7 +104,7 @@ _HOMES = {
     "Unreadable": "errors",
     "read_nodes": "inventory.nodes",
     "Inventory": "inventory.pools",
-    "Model": "models.model",
+    "Model": "models.architecture",
     "Manifests": "workloads.files",
 }
 """The module in which each public name lives; it is imported when the name is first used."""

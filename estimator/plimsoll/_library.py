@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.engines.base import Estimate
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 
 class _ConfigMaps:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
 
 _PER_OBJECT: Final = (
@@ -51,6 +50,17 @@ def new_registry() -> CollectorRegistry:
         {"version": plimsoll.__version__}
     )
     return registry
+
+
+def not_decided(registry: CollectorRegistry) -> Callable[[str], None]:
+    """A function that counts what was not decided. cause: as `plimsoll_operator.deciding` says."""
+    counter = Counter(
+        "plimsoll_not_decided",
+        "Reviews and LLMDeployments that were not decided, by cause: budget, memory, died, busy.",
+        ["cause"],
+        registry=registry,
+    )
+    return lambda cause: counter.labels(str(cause)).inc()
 
 
 class ControllerMetrics(Collector):
@@ -106,15 +116,22 @@ class ControllerMetrics(Collector):
         self._heard.set_function(age)
         self._objects.set_function(objects)
 
-    def decided(self, namespace: str, name: str, verdict: Verdict) -> None:
-        """A decision on one LLMDeployment."""
-        self._decisions.labels(str(verdict.decision), str(verdict.reason)).inc()
-        estimate = verdict.estimate
-        self._found[namespace, name] = (
-            _FITS.get(verdict.decision, math.nan),
-            estimate.required if estimate else None,
-            estimate.usable if estimate else None,
-        )
+    def decided(
+        self,
+        namespace: str,
+        name: str,
+        decision: Decision,
+        reason: str,
+        required: int | None,
+        usable: int | None,
+    ) -> None:
+        """A decision on one LLMDeployment. required, usable: bytes of one GPU, if known."""
+        self._decisions.labels(str(decision), str(reason)).inc()
+        self._found[namespace, name] = (_FITS.get(decision, math.nan), required, usable)
+
+    def undecided(self, namespace: str, name: str) -> None:
+        """One LLMDeployment was set aside without a decision."""
+        self._found[namespace, name] = (math.nan, None, None)
 
     def gone(self, namespace: str, name: str) -> None:
         """An LLMDeployment is no more."""

@@ -40,9 +40,18 @@ class Settings:
         "0.0.0.0", BOTH, "Address of the plain HTTP server for /metrics, /healthz and /readyz."
     )
     metrics_port: int = _setting(8080, BOTH, "Its port.")
+    decision_seconds: float = _setting(
+        2.0,
+        BOTH,
+        "Seconds that reading and deciding one object may take; beyond that a review is answered "
+        "with HTTP 500, and the controller sets the object aside until it changes.",
+    )
 
     workers: int = _setting(
         16, CONTROLLER, "Objects decided and written at once. More load the API server more."
+    )
+    controller_deciders: int = _setting(
+        2, CONTROLLER, "Processes that decide. A namespace never occupies all of them."
     )
     resync_seconds: float = _setting(
         300.0,
@@ -138,10 +147,25 @@ class Settings:
         "/tls/tls.crt", ADMISSION, "Serving certificate (PEM, with its chain)."
     )
     tls_key: str = _setting("/tls/tls.key", ADMISSION, "Its key (PEM).")
-    tls_reload_seconds: float = _setting(
-        10.0, ADMISSION, "Seconds between looks at whether certificate or key has changed."
+    client_ca_file: str = _setting(
+        "",
+        ADMISSION,
+        "Authorities (PEM) of whom only the API server has a certificate: nobody else is served. "
+        "Unset: whoever reaches the port is.",
     )
-    admission_in_flight: int = _setting(64, ADMISSION, "Reviews read and judged at once.")
+    tls_reload_seconds: float = _setting(
+        10.0, ADMISSION, "Seconds between looks at whether one of these files has changed."
+    )
+    admission_deciders: int = _setting(
+        3, ADMISSION, "Processes that decide. A namespace never occupies all of them."
+    )
+    admission_connections: int = _setting(
+        512, ADMISSION, "Connections at once; above it the oldest idle one is closed."
+    )
+    admission_hurry_seconds: float = _setting(
+        5.0, ADMISSION, "Seconds that a handshake may take, and a request's headers."
+    )
+    admission_in_flight: int = _setting(64, ADMISSION, "Reviews judged at once.")
     admission_max_waiting: int = _setting(
         512, ADMISSION, "Reviews under way or waiting, above which the answer is 503 at once."
     )

@@ -1,4 +1,4 @@
-"""``make accuracy``: write docs/accuracy.md, its pictures and the golden cases anew."""
+"""``make accuracy``: write docs/accuracy.md, its pictures and the golden cases again."""
 
 from __future__ import annotations
 

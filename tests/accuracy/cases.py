@@ -2,7 +2,7 @@
 
 It must not judge: it writes down what the engines' memory models say, so that a change of any of
 them shows in a difference. A case is a measured row (``row``), or an engine's own command line on a
-GPU of the catalogue; where a start-up is known, what it logged stands beside.
+GPU of the catalogue; if a start-up is known, what it logged stands beside.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from accuracy.data import ROOT, configs, measured, sources
-from plimsoll.accelerators import catalogue as accelerators
+from plimsoll.accelerators import catalogue
 from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Workload
 from plimsoll.measured.inputs import facts
@@ -23,7 +23,8 @@ from worded import problems_in
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import Engine, Estimate
+    from plimsoll.engines.assemble import Engine
+    from plimsoll.engines.base import Estimate
     from plimsoll.models.architecture import Architecture
 
 INPUTS: Final = ROOT / "tests" / "data" / "golden_inputs.json"
@@ -59,11 +60,11 @@ def cases() -> tuple[Case, ...]:
 
 
 def _of_row(row: str, gpu: str = "") -> Case:
-    """A measured row; gpu: what it ran on, where its collector only inferred that."""
+    """A measured row; gpu: what it ran on, if its collector only inferred that."""
     found = next(one for one in measured() if one.id == row)
     known = facts(found, configs())
     assert not isinstance(known, str), f"{row}: {known}"
-    accelerator = accelerators.find(gpu) if gpu else known.accelerators[0]
+    accelerator = catalogue.find(gpu) if gpu else known.accelerators[0]
     assert accelerator is not None, gpu
     return Case(
         row,
@@ -80,7 +81,7 @@ def _of_row(row: str, gpu: str = "") -> Case:
 
 def _of_flags(one: dict[str, Any]) -> Case:
     engine = registry.engine(one["engine"])
-    entry, accelerator = load().find(one["model"]), accelerators.find(one["gpu"])
+    entry, accelerator = load().find(one["model"]), catalogue.find(one["gpu"])
     assert entry is not None, one["model"]
     assert accelerator is not None, one["gpu"]
     typed = EngineSettings(engine.name, one["version"], quantization=one.get("file", ""))

@@ -1,7 +1,7 @@
 """Other people's formulas, so that they can be scored on the same rows.
 
 It must not copy code: each formula is written from the description of it that its module, document
-or article gives (`Peer.link`), as of the day in `Peer.read`. Where one leaves something open, the
+or article gives (`Peer.link`), as of the day in `Peer.read`. If one leaves something open, the
 reading is taken that is better for it: physical memory and not a catalogue's round figure, the
 utilization that the row states and not the formula's own, the exact number of parameters, and the
 exact bytes of the weights' files. Rows of models that it says it cannot read are not held against
@@ -48,7 +48,7 @@ _MOST_BITS: Final = 16
 class Case:
     """What a formula is told of a start-up.
 
-    budget: bytes of one GPU that the engine may take; 0 where unknown. given: GiB of cache that
+    budget: bytes of one GPU that the engine may take; 0 if unknown. given: GiB of cache that
     were measured, for the term that is told them; None for the others.
     """
 

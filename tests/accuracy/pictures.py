@@ -215,7 +215,7 @@ def _dots(axes: Axes, points: Iterable[Point], color: str, size: float, label: s
 
 
 def _ranges(axes: Axes, points: Iterable[Point], color: str) -> None:
-    """An upright line where an input is unknown and the prediction is a range."""
+    """An upright line if an input is unknown and the prediction is a range."""
     for point in points:
         low, high = point.prediction.low, point.prediction.high
         if high - low > _SEEN * high:

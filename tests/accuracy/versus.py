@@ -1,6 +1,6 @@
 """Ours and each peer on the same rows, term by term.
 
-It must not choose rows by how anybody does on them: a row counts for a peer where ours is scored,
+It must not choose rows by how anybody does on them: a row counts for a peer if ours is scored,
 the model, its storage and the split are known, and the peer's formula speaks of the case. The
 peers fill in a default for what a row does not state, so here ours does too (the engine's own, of
 the newest version that the row may mean): one value against one value, and no range. Of tokens in
@@ -94,7 +94,7 @@ class Told:
 
 @lru_cache(maxsize=1)
 def cases() -> dict[tuple[str, TermId], Told]:
-    """What each row tells a formula of each term that is scored; only where all of it is known."""
+    """What each row tells a formula of each term that is scored; only if all of it is known."""
     found: dict[tuple[str, TermId], Told] = {}
     for one in scored():
         known = facts(one.row, configs())

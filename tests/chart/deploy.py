@@ -1,7 +1,7 @@
 """The kustomize folders under deploy/: which values each overlay is, and the files made for them.
 
 Resources are rendered by the chart, so that there is one text of each; what a kustomization says
-of them is written by hand. It must not change an object beyond taking Helm's own labels off.
+of them is written by hand. It must not change an object, except for taking off Helm's own labels.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _PLACES: Final[tuple[tuple[str, str, Callable[[Manifest], bool]], ...]] = (
     ("base/crd.yaml", "no-webhook", lambda o: o["kind"] == "CustomResourceDefinition"),
     ("base/floor.yaml", "no-webhook", lambda o: "AdmissionPolicy" in o["kind"]),
     ("base/rbac.yaml", "no-webhook", _rights),
-    ("base/controller.yaml", "no-webhook", lambda o: o["kind"] == "Deployment"),
+    ("base/controller.yaml", "no-webhook", lambda o: o["kind"] in ("Deployment", "NetworkPolicy")),
     ("components/webhook/rbac.yaml", "default",
      lambda o: _rights(o) and _component(o) == "webhook"),
     ("components/webhook/webhook.yaml", "default",

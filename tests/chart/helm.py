@@ -34,7 +34,7 @@ class HelmError(AssertionError):
 
 @functools.cache
 def helm_program() -> Path:
-    """The real helm, built where it was not yet."""
+    """The real helm, built if it was not yet."""
     return ensure_built(HELM)["helm"]
 
 
@@ -50,7 +50,7 @@ def helm(
     check: bool = True,
     timeout: float = 240.0,
 ) -> subprocess.CompletedProcess[str]:
-    """Run helm. values: as a values file. Raises `HelmError` where it fails and check is set."""
+    """Run helm. values: as a values file. Raises `HelmError` if it fails and check is set."""
     command = [str(helm_program()), *arguments]
     if values is not None:
         command += ["--values", "-"]
@@ -81,7 +81,7 @@ def render(
 ) -> list[Manifest]:
     """`helm template`: the objects of a release. hooks: with those of `helm test`.
 
-    Raises `HelmError` where the values are refused.
+    Raises `HelmError` if the values are refused.
     """
     command = ["template", release, str(chart), "--namespace", namespace, *arguments]
     if not hooks:

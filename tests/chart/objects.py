@@ -21,7 +21,7 @@ def key(obj: Manifest) -> Key:
 
 
 def by_name(objects: Iterable[Manifest]) -> dict[Key, Manifest]:
-    """Each object by its key. Raises ValueError where one is there twice."""
+    """Each object by its key. Raises ValueError if one is there twice."""
     found: dict[Key, Manifest] = {}
     for obj in objects:
         if key(obj) in found:
@@ -31,12 +31,12 @@ def by_name(objects: Iterable[Manifest]) -> dict[Key, Manifest]:
 
 
 def find(objects: Iterable[Manifest], kind: str, name: str | None = None) -> list[Manifest]:
-    """Those of a kind, and of a name where one is given."""
+    """Those of a kind, and of a name if one is given."""
     return [o for o in objects if o["kind"] == kind and name in (None, o["metadata"]["name"])]
 
 
 def one(objects: Iterable[Manifest], kind: str, name: str | None = None) -> Manifest:
-    """The only one of a kind, and of a name where one is given. Raises LookupError."""
+    """The only one of a kind, and of a name if one is given. Raises LookupError."""
     found = find(objects, kind, name)
     if len(found) != 1:
         raise LookupError(f"{len(found)} of kind {kind}, name {name or 'any'}, one wanted")

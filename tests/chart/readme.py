@@ -57,7 +57,7 @@ def _walk(node: Any, loaded: Any, prefix: str, lines: Sequence[str]) -> Iterator
 
 
 def _comment(lines: Sequence[str], line: int) -> str:
-    """The comment right above a line, from its `# --` on; empty where there is none."""
+    """The comment right above a line, from its `# --` on; empty if there is none."""
     found: list[str] = []
     while line and (above := lines[line - 1].strip()).startswith("#"):
         found.insert(0, above.removeprefix("#").strip())

@@ -38,7 +38,7 @@ def keeper_settings(port: int, **others: object) -> dict[str, object]:
 
 
 def secret(cluster: Cluster, name: str = SECRET) -> dict[str, Any]:
-    """A Secret of ours, with its data decoded; empty where there is none."""
+    """A Secret of ours, with its data decoded; empty if there is none."""
     done = cluster.kubectl("get", "secret", name, "-n", SYSTEM_NAMESPACE, "-o", "json", check=False)
     if done.returncode:
         return {}

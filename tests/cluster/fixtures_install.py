@@ -40,7 +40,7 @@ TOO_SMALL: dict[str, Any] = {
 """70 billion parameters on two GPUs: the weights fit, so that the floor is silent; the load does
 not."""
 SOON = 20.0
-"""Seconds; it takes one or two where the machine is idle."""
+"""Seconds; it takes one or two if the machine is idle."""
 
 
 def elsewhere(port: int) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def install_chart(plane: ControlPlane, values: Mapping[str, Any] | None = None) 
 
 
 def create(plane: ControlPlane, obj: Mapping[str, Any], *args: str) -> str:
-    """`kubectl create` of one object: what it printed where it was refused, else nothing."""
+    """`kubectl create` of one object: what it printed if it was refused, else nothing."""
     done = plane.kubectl("create", "-f", "-", *args, input=json.dumps(obj), check=False)
     return done.stderr if done.returncode else ""
 

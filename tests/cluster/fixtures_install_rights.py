@@ -54,7 +54,7 @@ class Claims:
         return until(lambda: self.allowed() and condition(), SOON, what)
 
     def allowed(self) -> bool:
-        """True. Raises `Forbidden` where the API server has refused the process something."""
+        """True. Raises `Forbidden` if the API server has refused the process something."""
         for line in self.process.log(10_000).splitlines():
             if "forbidden" in line.lower():
                 raise Forbidden(json.loads(line)["message"] if line.startswith("{") else line)
@@ -102,7 +102,7 @@ class Stage:
         return self.plane.get("llmd", name, "-n", self.space)
 
     def condition(self, name: str, kind: str) -> tuple[str, str]:
-        """Status and message of a condition; empty where there is none."""
+        """Status and message of a condition; empty if there is none."""
         found = conditions(self.obj(name)).get(kind, {})
         return found.get("status", ""), found.get("message", "")
 
@@ -171,7 +171,7 @@ def of(config_map: str) -> dict[str, Any]:
 
 
 def who_may_override(stage: Stage, role: str) -> Path:
-    """A user who may create LLMDeployments, and has that ClusterRole besides."""
+    """A user who may create LLMDeployments, and also has that ClusterRole."""
     user = f"user-of-{stage.space}"
     stage.kubectl("create", "rolebinding", "override", f"--clusterrole={role}", f"--user={user}")
     # last: once a user may create, what was granted before is known too
@@ -181,7 +181,7 @@ def who_may_override(stage: Stage, role: str) -> Path:
 
 
 def publish(plane: ControlPlane, authority: bytes) -> None:
-    """Have the API server trust an authority with the webhook; nobody where there is none."""
+    """Have the API server trust an authority with the webhook; nobody if there is none."""
     text = base64.b64encode(authority).decode()
     patch = [{"op": "add", "path": CA_BUNDLE, "value": text}]
     if not authority:
@@ -190,7 +190,7 @@ def publish(plane: ControlPlane, authority: bytes) -> None:
 
 
 def trusted(plane: ControlPlane) -> bytes:
-    """Whom the API server trusts with the webhook; empty where nobody has said."""
+    """Whom the API server trusts with the webhook; empty if nobody has said."""
     (hook,) = plane.get(*REGISTRATION)["webhooks"]
     return base64.b64decode(hook["clientConfig"].get("caBundle", ""))
 
@@ -313,7 +313,7 @@ def _keeps_certificates(plane: ControlPlane, claim: Claims) -> None:
 
 def user_works(release: Installed, role: str) -> None:
     """Claim: somebody with that ClusterRole reads LLMDeployments; with the one of editors, writes
-    them too. Raises `ApiError` where the API server refuses."""
+    them too. Raises `ApiError` if the API server refuses."""
     stage = new_stage(release)
     user = f"user-of-{stage.space}"
     stage.plane.create([llm_deployment("model", stage.space)])

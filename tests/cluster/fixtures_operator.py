@@ -91,7 +91,7 @@ class OperatorProcess:
     address: str
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and text of one of its plain HTTP pages; status 0 where nobody listens."""
+        """Status and text of one of its plain HTTP pages; status 0 if nobody listens."""
         try:
             with urllib.request.urlopen(f"{self.address}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -101,13 +101,13 @@ class OperatorProcess:
             return 0, str(error)
 
     def ready(self) -> bool:
-        """Whether it says so; an error at once where it has ended."""
+        """Whether it says so; an error at once if it has ended."""
         if self.process.returncode is not None:
             raise RuntimeError(f"ended ({self.process.returncode}):\n{self.log(60)}")
         return self.get("/readyz")[0] == 200
 
     def metric(self, line: str) -> float | None:
-        """The value of one series, written as Prometheus writes it; None where there is none."""
+        """The value of one series, written as Prometheus writes it; None if there is none."""
         for found in self.get("/metrics")[1].splitlines():
             name, _, value = found.rpartition(" ")
             if name == line:
@@ -118,11 +118,22 @@ class OperatorProcess:
         """The end of what it wrote."""
         return self.process.tail(lines)
 
+    def processes(self) -> list[int]:
+        """Itself and what it has started."""
+        found = [self.process.pid]
+        for process in found:
+            started = Path(f"/proc/{process}/task/{process}/children").read_text()
+            found += map(int, started.split())
+        return found
+
     def memory(self) -> int:
-        """Bytes of it in memory now."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) << 10
+        """Bytes of all its processes in memory now; what they share counts once."""
+        total = 0
+        for process in self.processes():
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+            line = next(line for line in rollup.splitlines() if line.startswith("Pss:"))
+            total += int(line.split()[1]) << 10
+        return total
 
 
 @contextlib.contextmanager
@@ -175,7 +186,7 @@ def llm_deployment(
     *,
     uri: str = "hf://Qwen/Qwen2.5-7B-Instruct",
 ) -> dict[str, Any]:
-    """An LLMDeployment as users write it. spec: what it says besides (engine, workload ...)."""
+    """An LLMDeployment as users write it. spec: what else it says (engine, workload ...)."""
     return {
         "apiVersion": "plimsoll.dev/v1alpha1",
         "kind": "LLMDeployment",

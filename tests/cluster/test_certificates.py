@@ -131,7 +131,7 @@ def test_a_serving_secret_is_mended_at_once(
     assert trusted(plane) == roots
 
 
-def test_an_authority_that_is_deleted_is_made_anew_and_the_old_one_stays_trusted(
+def test_an_authority_that_is_deleted_is_made_again_and_the_old_one_stays_trusted(
     plane: ControlPlane, controller: OperatorProcess
 ) -> None:
     before, leaf = trusted(plane), secret(plane)["data"]["tls.crt"]

@@ -69,13 +69,14 @@ MATRIX: dict[str, Mapping[str, Any]] = {
         "imagePullSecrets": [{"name": "registry"}],
         "image": {"digest": "sha256:" + "0" * 64},
         "networkPolicy": {
-            "enabled": True, "apiServerCidrs": ["10.0.0.1/32"], "apiServerPorts": [6443],
+            "egress": True, "apiServerCidrs": ["10.0.0.1/32"], "apiServerPorts": [6443],
             "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         "metrics": MONITORING,
         "controller": {"replicas": 2, "podAnnotations": {"a": "b"}, "extraArgs": ["--workers=4"],
                        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]},
         "webhook": {
             "replicas": 3, "hostNetwork": True, "port": 10250,
+            "clientCA": {"configMap": "api-server-ca"},
             "podDisruptionBudget": {"minAvailable": None, "maxUnavailable": "50%"},
             "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists",
                              "effect": "NoSchedule"}],
@@ -314,7 +315,7 @@ def floor(control_plane: Cluster, namespace: str) -> Iterator[None]:
         control_plane.kubectl("delete", obj["kind"], obj["metadata"]["name"])
 
 
-def test_helm_test_passes_where_the_floor_refuses(
+def test_helm_test_passes_if_the_floor_refuses(
     control_plane: Cluster, namespace: str, account: Path, floor: None
 ) -> None:
     passed = until(lambda: _passed(helm_test(account, namespace, gpus=1)), 30)
@@ -328,7 +329,7 @@ def _passed(result: subprocess.CompletedProcess[str]) -> str:
     return result.stdout
 
 
-def test_helm_test_fails_where_nothing_refuses_and_says_where_to_look(
+def test_helm_test_fails_if_nothing_refuses_and_says_where_to_look(
     namespace: str, account: Path
 ) -> None:
     failed = helm_test(account, namespace, gpus=2)

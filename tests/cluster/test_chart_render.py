@@ -29,7 +29,7 @@ GIVEN = {"tls": {"mode": "secret", "secret": {"name": "mine", "caBundle": CA}}}
 
 
 def test_the_network_policy_lets_in_reviews_and_metrics_and_out_only_what_is_needed() -> None:
-    given = {"enabled": True, "apiServerCidrs": ["10.0.0.1/32"], "apiServerPorts": [6443]}
+    given = {"egress": True, "apiServerCidrs": ["10.0.0.1/32"], "apiServerPorts": [6443]}
     policies = find(render({"networkPolicy": given}), "NetworkPolicy")
     ports = {}
     for policy in policies:
@@ -44,6 +44,38 @@ def test_the_network_policy_lets_in_reviews_and_metrics_and_out_only_what_is_nee
     assert ports == {"webhook": [{9443, 8080}, {53, 6443}], "controller": [{8080}, {53, 6443}]}
 
 
+def test_by_default_nothing_comes_in_but_reviews_and_metrics() -> None:
+    api_server = [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+    for values, peers in (({}, None), ({"networkPolicy": {"webhookFrom": api_server}}, api_server)):
+        policies = find(render(values), "NetworkPolicy")
+        assert [policy["spec"]["policyTypes"] for policy in policies] == [["Ingress"]] * 2
+        (rule,) = [
+            rule
+            for policy in policies
+            for rule in policy["spec"]["ingress"]
+            if rule["ports"][0]["port"] == 9443
+        ]
+        assert rule.get("from") == peers
+    assert find(render({"networkPolicy": {"enabled": False}}), "NetworkPolicy") == []
+
+
+def test_the_authorities_of_clients_are_mounted_and_asked_for_if_they_are_named() -> None:
+    given = {"webhook": {"clientCA": {"configMap": "api-server-ca", "key": "authority.crt"}}}
+    for values, wanted in ((given, 1), ({}, 0)):
+        pod = one(render(values), "Deployment", "plimsoll-webhook")["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        asked = [
+            variable["value"]
+            for variable in container["env"]
+            if variable["name"] == "PLIMSOLL_CLIENT_CA_FILE"
+        ]
+        assert asked == ["/client-ca/authority.crt"] * wanted
+        mounts = [m["mountPath"] for m in container["volumeMounts"] if m["name"] == "client-ca"]
+        assert mounts == ["/client-ca"] * wanted
+        volumes = [v["configMap"]["name"] for v in pod["volumes"] if v["name"] == "client-ca"]
+        assert volumes == ["api-server-ca"] * wanted
+
+
 def test_the_registration_is_the_one_that_tests_and_dev_use() -> None:
     service = {"name": "plimsoll-webhook", "namespace": "plimsoll-system", "path": "/fit"}
     wanted = webhook_configuration("plimsoll", {"service": service | {"port": 443}})
@@ -53,14 +85,14 @@ def test_the_registration_is_the_one_that_tests_and_dev_use() -> None:
 @pytest.mark.parametrize(
     ("given", "client"),
     [
-        ({}, {"service", }),
+        ({}, {"service"}),
         ({"tls": {"mode": "cert-manager"}}, {"service"}),
         (GIVEN, {"service", "caBundle"}),
         ({"webhook": {"url": {"host": "there.example:8443"}}}, {"url"}),
         (GIVEN | {"webhook": {"url": {"host": "there.example:8443"}}}, {"url", "caBundle"}),
     ],
-)  # fmt: skip
-def test_the_authority_is_rendered_only_where_nobody_else_writes_it(
+)
+def test_the_authority_is_rendered_only_if_nobody_else_writes_it(
     given: Mapping[str, Any], client: set[str]
 ) -> None:
     (webhook,) = one(render(given), "ValidatingWebhookConfiguration")["webhooks"]
@@ -109,7 +141,7 @@ def test_webhook_and_controller_run_what_the_image_has_with_settings_that_exist(
         ({"registry": "", "repository": "mine"}, "mine:0.1.0"),
         ({"tag": "x", "digest": DIGEST}, f"ghcr.io/plimsoll/plimsoll@{DIGEST}"),
     ],
-)  # fmt: skip
+)
 def test_the_image_comes_from_where_the_values_say(image: dict[str, str], wanted: str) -> None:
     pods = find(render({"image": image}, hooks=True), "Pod")
     images = {
@@ -165,7 +197,7 @@ def test_labels_of_the_user_reach_every_object_and_pod() -> None:
             assert "team" not in obj["spec"]["selector"]["matchLabels"]
 
 
-def test_each_process_has_only_its_own_rights_and_secrets_only_where_it_issues_them() -> None:
+def test_each_process_has_only_its_own_rights_and_secrets_only_if_it_issues_them() -> None:
     objects = render()
     webhook = one(objects, "ClusterRole", "plimsoll-webhook")["rules"]
     assert {verb for rule in webhook for verb in rule["verbs"]} == {"list", "watch", "create"}

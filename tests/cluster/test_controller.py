@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from controlplane import ControlPlane
 
 SOON = 10.0
-"""Seconds; it takes well under one where the machine is idle."""
+"""Seconds; it takes well under one if the machine is idle."""
 RESYNC = 3.0
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -241,11 +241,15 @@ def test_what_cannot_fit_is_stalled_and_says_what_would(
         (LLAMA, {"engine": {"parallelism": {"tensor": 7}}}, "InvalidSpec", "tensor"),
         ("hf://acme/no-such-model", {}, "UnknownModel", "no-such-model"),
         (LLAMA, {"accelerator": {"allowed": ["nvidia-z900"]}}, "InvalidSpec", "nvidia-z900"),
-        (LLAMA, {"engine": {"extraArgs": ["--tensor-parallel-size=2"], "parallelism":
-                 {"tensor": 4}}}, "InvalidSpec", "extraArgs"),
+        (
+            LLAMA,
+            {"engine": {"extraArgs": ["--tensor-parallel-size=2"], "parallelism": {"tensor": 4}}},
+            "InvalidSpec",
+            "extraArgs",
+        ),
     ],
     ids=["heads", "model", "accelerator", "arguments"],
-)  # fmt: skip
+)
 def test_a_bad_spec_that_slipped_past_admission_is_stalled_with_the_field(
     plane: ControlPlane,
     controller: OperatorProcess,

@@ -35,7 +35,7 @@ def installed(control_plane: Cluster) -> None:
 
 
 def refusal(cluster: Cluster, namespace: str, spec: Mapping[str, Any], *flags: str) -> str:
-    """What kubectl prints where it is refused to apply a spec."""
+    """What kubectl prints if a spec that it applies is refused."""
     obj = llm_deployment("it", namespace, spec)
     result = cluster.kubectl("apply", "-f", "-", *flags, input=json.dumps(obj), check=False)
     assert result.returncode == 1, result.stdout

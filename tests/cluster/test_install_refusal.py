@@ -127,7 +127,7 @@ def hooks(plane: ControlPlane) -> str:
     return "\n".join(line for line in shown.splitlines() if line.endswith(f"/{POD}"))
 
 
-def test_helm_test_succeeds_where_the_webhook_refuses(release: Installed, tmp_path: Path) -> None:
+def test_helm_test_succeeds_if_the_webhook_refuses(release: Installed, tmp_path: Path) -> None:
     ended, ran = helm_test(release, tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "refused, as it should be" in ran.stdout
@@ -159,7 +159,7 @@ def test_helm_test_fails_without_the_one_right_that_its_pod_has(
     assert f"pod {POD} failed" in ended.stderr, ended.stderr
 
 
-def test_helm_test_fails_where_nothing_answers_and_says_where_to_look(
+def test_helm_test_fails_if_nothing_answers_and_says_where_to_look(
     release: Installed, tmp_path: Path
 ) -> None:
     """A namespace that only warns is as good as no webhook: what cannot fit is let in."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True)
 class Right:
-    """One verb on one resource. name: of the only object, where the rule names it."""
+    """One verb on one resource. name: of the only object, if the rule names one."""
 
     kind: str
     role: str
@@ -87,7 +87,7 @@ def release(control_plane: object) -> Iterator[Installed]:
 
 @contextlib.contextmanager
 def without(release: Installed, right: Right) -> Iterator[None]:
-    """The role as it is, but for one right."""
+    """The role as it is, except for one right."""
     which = (right.kind, right.role, *(("-n", NAMESPACE) if right.kind == "Role" else ()))
     role = release.plane.get(*which)
 
@@ -135,7 +135,7 @@ def test_something_fails_without(release: Installed, name: str) -> None:
 
 
 def wanted(right: Right) -> str:
-    """What the API server says where a right is missing; the verb `override` is our own."""
+    """What the API server says if a right is missing; the verb `override` is our own."""
     if right.verb == "override":
         return "may not override Plimsoll's verdict"
     which = f'"{right.name}" is forbidden.*' if right.name else ""

@@ -57,7 +57,7 @@ def registration(plane: ControlPlane) -> dict[str, Any]:
 
 
 def trusted(plane: ControlPlane) -> bytes:
-    """Whom the API server trusts with the webhook; empty where nobody has said."""
+    """Whom the API server trusts with the webhook; empty if nobody has said."""
     return base64.b64decode(registration(plane)["clientConfig"].get("caBundle", ""))
 
 

@@ -11,7 +11,6 @@ import base64
 import functools
 import json
 import shutil
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,10 +43,15 @@ SPACE = "teams-own"
 STATUS = {
     "observedGeneration": 1,
     "conditions": [
-        {"type": "Ready", "status": "True", "reason": "Fits", "message": "as 0.0.9 put it",
-         "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Fits",
+            "message": "as 0.0.9 put it",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
     ],
-}  # fmt: skip
+}
 OLD = ("decided", "undecided", "annotated")
 """Objects that were made under the old CRD."""
 NEWER = "newer"
@@ -58,11 +62,7 @@ ALLOWED = {"accelerator": {"allowed": ["nvidia-a100-80gb"]}}
 def stored(plane: ControlPlane, path: str) -> bytes:
     """What etcd holds of a resource, byte by byte; through etcd's own gateway for JSON."""
     key = base64.b64encode(f"/registry/{path}".encode()).decode()
-    request = urllib.request.Request(
-        f"https://127.0.0.1:{plane._etcd_port}/v3/kv/range", json.dumps({"key": key}).encode()
-    )
-    with urllib.request.urlopen(request, timeout=10, context=plane._tls) as answer:
-        (found,) = json.loads(answer.read())["kvs"]
+    (found,) = plane.etcd("kv/range", {"key": key})["kvs"]
     return base64.b64decode(found["value"])
 
 
@@ -228,7 +228,7 @@ def test_objects_are_the_same_bytes_after_upgrade_rollback_and_upgrade(life: Lif
     assert life.at["upgraded again"].bytes[NEWER] == life.at["used"].bytes[NEWER]
 
 
-def test_they_are_served_as_before_but_for_the_status_of_one_that_has_none(life: Life) -> None:
+def test_they_are_served_as_before_except_the_status_of_one_that_has_none(life: Life) -> None:
     """The newer CRD has a default for it, -1, so that Flux waits; it is in no object's bytes."""
     before, after = life.at["installed 0.0.9"].shown, life.at["upgraded"].shown
     assert after["decided"] == before["decided"]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TAKES_OVER = 20.0
 """Seconds that a standby may take after its leader was killed."""
 AT_ONCE = 5.0
-"""The same where the leader ended as it should; a second or two on an idle machine."""
+"""The same if the leader ended as it should; a second or two on an idle machine."""
 QUICK = LeaseTimes(lease=2.0, renew=1.4, retry=0.2)
 SETTINGS = {"leader_elect": True, "resync_seconds": 5}
 WRITTEN = 'plimsoll_reconcile_seconds_count{outcome="written"}'
@@ -46,7 +46,7 @@ plane = own_plane("starts controllers", [gpu_node("a100-0"), gpu_node("a100-1")]
 
 @pytest.fixture
 def two(plane: ControlPlane, account: Path) -> Iterator[list[OperatorProcess]]:
-    """Two controllers that are ready, of which one leads."""
+    """Two controllers that are ready; one of them leads."""
     plane.kubectl("delete", "lease", LEASE, "-n", SYSTEM_NAMESPACE, "--ignore-not-found")
     with (
         operator_process("controller", account, plane.folder, SETTINGS) as one,

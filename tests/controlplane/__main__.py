@@ -17,7 +17,7 @@ from controlplane.errors import ControlPlaneError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 1 where something failed, 130 after Ctrl-C before the cluster ran."""
+    """The exit code: 1 if something failed, 130 after Ctrl-C before the cluster ran."""
     parser = argparse.ArgumentParser(prog="controlplane", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build etcd, kube-apiserver, kubectl and helm into the cache")

@@ -48,7 +48,7 @@ class KeyPair:
 
 
 class Authority:
-    """One certificate authority, made anew for each cluster."""
+    """One certificate authority, a new one for each cluster."""
 
     def __init__(self, common_name: str = "plimsoll-test-authority") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())

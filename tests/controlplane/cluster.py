@@ -20,17 +20,18 @@ import socket
 import ssl
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from controlplane.build import ETCD, KUBERNETES, ensure_built
 from controlplane.certificates import LOOPBACK, Authority, KeyPair, signing_pair
 from controlplane.errors import ControlPlaneError
-from controlplane.kubectl import Cluster
+from controlplane.kubectl import Cluster, Manifest
 from controlplane.processes import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 START_LIMIT = 60.0
 """Seconds to wait for a server; both together take about three on two idle cores."""
@@ -46,6 +47,7 @@ class ControlPlane(Cluster):
     kubernetes: the set of programs, a folder under go/; keep: leave its working folder there
     when it is closed (so does PLIMSOLL_KEEP=1).
     authority: issues its certificates, and those of webhooks that it is to call.
+    apiserver_flags, etcd_flags: what they are started with beside our own flags.
     """
 
     def __init__(self, *, kubernetes: str = KUBERNETES, keep: bool = False) -> None:
@@ -54,6 +56,8 @@ class ControlPlane(Cluster):
         atexit.register(self.close)
         super().__init__(folder / "admin.kubeconfig", self._programs["kubectl"], folder)
         self.authority = Authority()
+        self.apiserver_flags: Sequence[str] = ()
+        self.etcd_flags: Sequence[str] = ()
         self._keep = keep or os.environ.get("PLIMSOLL_KEEP") == "1"
         self._etcd: Process | None = None
         self._apiserver: Process | None = None
@@ -103,6 +107,19 @@ class ControlPlane(Cluster):
         self._apiserver = self._launch_apiserver()
         _wait(self._apiserver, self._apiserver_is_ready)
 
+    def etcd(self, path: str, body: Mapping[str, object]) -> Manifest:
+        """What etcd answers to a request of its own, as its gateway takes it: ``kv/range``, ..."""
+        request = urllib.request.Request(
+            f"https://{_HOST}:{self._etcd_port}/v3/{path}", json.dumps(body).encode()
+        )
+        with urllib.request.urlopen(request, timeout=60, context=self._tls) as answer:
+            found: Manifest = json.loads(answer.read())
+        return found
+
+    def processes(self) -> list[int]:
+        """The process ids of both servers, if they run."""
+        return [process.pid for process in (self._apiserver, self._etcd) if process]
+
     def kubeconfig_for(self, user: str, groups: Sequence[str] = ()) -> Path:
         """With a client certificate of that name in these groups."""
         return self._kubeconfig_with(user, _credentials(self.authority.issue(user, groups)))
@@ -146,6 +163,7 @@ class ControlPlane(Cluster):
             "--client-cert-auth",
             "--unsafe-no-fsync",
             "--log-level=warn",
+            *self.etcd_flags,
         ]
         self._etcd = self._launch("etcd", flags)
         _wait(self._etcd, self._etcd_is_ready)
@@ -181,6 +199,7 @@ class ControlPlane(Cluster):
             "--max-requests-inflight=0",
             "--max-mutating-requests-inflight=0",
             "--enable-priority-and-fairness=false",
+            *self.apiserver_flags,
         ]
         return self._launch("kube-apiserver", flags)
 

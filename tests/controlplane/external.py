@@ -1,4 +1,4 @@
-"""Somebody else's cluster, used only where a kubeconfig was named for that very purpose.
+"""Somebody else's cluster, used only if a kubeconfig was named for that very purpose.
 
 It must never fall back to another cluster, and never take the kubeconfig that happens to be set.
 """

@@ -1,6 +1,6 @@
 """``make counts``: hold the counts that transformers' classes gave against those classes again.
 
-``make counts WRITE=1`` writes the classes' figures where they differ. ``make counts CONFIG=path``
+``make counts WRITE=1`` writes the classes' figures if they differ. ``make counts CONFIG=path``
 prints the yardstick of a config.json instead: a row for tests/data/family_configs.json, in which
 somebody has still to say what serving leaves behind.
 """

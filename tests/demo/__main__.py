@@ -1,7 +1,7 @@
 """`python -m demo`: check without a cluster, then apply, refuse, mend and move on a real one.
 
 It must not pretend: every line under a command is what that command printed, and the exit code is
-1 where anything that is promised did not happen.
+1 if anything that is promised did not happen.
 """
 
 from __future__ import annotations

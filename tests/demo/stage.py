@@ -72,7 +72,7 @@ class Parts:
 
 
 def claim(holds: bool, text: str, evidence: str = "") -> None:
-    """Say that something holds, or stop. Raises `DemoError` where it does not."""
+    """Say that something holds, or stop. Raises `DemoError` if it does not."""
     if not holds:
         raise DemoError(f"{text}: this did not happen" + (f"\n{evidence}" if evidence else ""))
     say(_colour(f"  ok: {text}", _GREEN))

@@ -52,9 +52,9 @@ def test_a_crd_that_goes_and_comes_back_needs_no_restart(
         plane.kubectl("apply", "-f", str(DEPLOY / "crd.yaml"))
         plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
         until(controller.ready, SOON, "it is ready again")
-        plane.create([llm_deployment("after", "default")])
-        until(lambda: ready(plane, "after"), SOON)
-        until(lambda: controller.metric("plimsoll_llmdeployments") == 1, SOON, "one is left")
+        plane.create([llm_deployment(name, "default") for name in ("before", "after")])
+        until(lambda: ready(plane, "before") and ready(plane, "after"), SOON, "both are decided")
+        until(lambda: controller.metric("plimsoll_llmdeployments") == 2, SOON, "two are there")
 
 
 def test_a_controller_that_starts_before_everything_else_waits_and_says_for_what(

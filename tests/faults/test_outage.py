@@ -5,24 +5,25 @@ PLIMSOLL_OUTAGE_SECONDS shortens the outages while working on this; the claim is
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
 
 from cluster.fixtures_operator import (
-    CONTROLLER_ACCOUNT,
-    SYSTEM_NAMESPACE,
     OperatorProcess,
     conditions,
     llm_deployment,
-    operator_process,
     until,
 )
-from cluster.plane import own_plane
+from cluster.plane import LLAMA, own_plane
 from controlplane.nodes import gpu_node
+from faults.both import both
 from faults.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -49,10 +50,31 @@ def proxy(plane: ControlPlane) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def controller(plane: ControlPlane, proxy: Proxy) -> Iterator[OperatorProcess]:
-    account = plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
-    with operator_process("controller", proxy.kubeconfig(account), plane.folder) as running:
-        yield running
+def processes(
+    plane: ControlPlane, proxy: Proxy
+) -> Iterator[tuple[OperatorProcess, OperatorProcess]]:
+    """Controller and admission. To both the API server is away, to the API server neither is."""
+    with both(plane, proxy.kubeconfig) as kubelets:
+        controller, admission = (kubelet.running for kubelet in kubelets)
+        for process in (controller, admission):
+            until(process.ready, BACK_WITHIN, "it is ready")
+        yield controller, admission
+
+
+def let_in(plane: ControlPlane, name: str) -> bool:
+    """Whether what fits nowhere is let in, as a namespace that only warns has it."""
+    spec = {"engine": {"parallelism": {"tensor": 1}},
+            "accelerator": {"allowed": ["nvidia-l4"], "gpusPerReplica": 1}}  # fmt: skip
+    obj = llm_deployment(name, "lenient", spec, uri=LLAMA)
+    done = plane.kubectl("create", "-f", "-", input=json.dumps(obj), check=False)
+    assert done.returncode == 0 or "does not fit" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+def lines_by_cause(process: OperatorProcess) -> Counter[str]:
+    """The lines of its log, without times and figures."""
+    lines = (line.partition(" ")[2] for line in process.log(100_000).splitlines())
+    return Counter(re.sub(r"[\d.]+", "#", line) for line in lines)
 
 
 def placed(plane: ControlPlane, expected: dict[str, str]) -> bool:
@@ -76,8 +98,11 @@ def known(controller: OperatorProcess) -> float | None:
 
 @pytest.mark.timeout(900)
 def test_everything_converges_within_half_a_minute_of_each_of_two_outages(
-    plane: ControlPlane, proxy: Proxy, controller: OperatorProcess
+    plane: ControlPlane, proxy: Proxy, processes: tuple[OperatorProcess, OperatorProcess]
 ) -> None:
+    controller = processes[0]
+    plane.kubectl("create", "namespace", "lenient")
+    assert not let_in(plane, "strict-yet")
     everywhere = {"accelerator": {"allowed": ["nvidia-a100-80gb", "nvidia-h100-80gb"]}}
     names = [f"model-{index}" for index in range(MANY)]
     plane.create([llm_deployment(name, NAMESPACE, everywhere) for name in names])
@@ -95,16 +120,20 @@ def test_everything_converges_within_half_a_minute_of_each_of_two_outages(
     plane.apply([llm_deployment(name, NAMESPACE, only_l4) for name in names[5:10]])
     plane.create([gpu_node("h100-0", "h100-80gb")])
     plane.kubectl("delete", "node", "a100-0", "a100-1")
+    plane.kubectl("label", "namespace", "lenient", "plimsoll.dev/policy=warn")
+    assert not let_in(plane, "not-heard-yet"), "admission answers by what it knows"
     time.sleep(max(0.0, OUTAGE - (time.monotonic() - cut_at)))
-    assert controller.process.returncode is None, controller.log()
-    assert controller.get("/healthz")[0] == 200
+    for process in processes:
+        assert process.process.returncode is None, process.log()
+        assert process.get("/healthz")[0] == 200
     proxy.restore()
 
     expected = dict.fromkeys(names[10:] + [f"late-{i}" for i in range(5)], "nvidia-h100-80gb")
     expected |= dict.fromkeys(names[5:10], "nvidia-l4")
     took = time.monotonic()
     until(lambda: placed(plane, expected), BACK_WITHIN, "all converge the first time")
-    until(lambda: known(controller) == MANY, BACK_WITHIN, "the deleted ones are forgotten")
+    until(lambda: let_in(plane, "heard"), BACK_WITHIN, "admission has heard of the policy")
+    until(lambda: known(controller) == MANY + 1, BACK_WITHIN, "the deleted ones are forgotten")
     print(f"first outage: converged {time.monotonic() - took:.1f} s after the return")
 
     # The second: the API server itself is killed besides, and with it all it remembered.
@@ -128,7 +157,9 @@ def test_everything_converges_within_half_a_minute_of_each_of_two_outages(
     took = time.monotonic()
     until(lambda: placed(plane, expected), BACK_WITHIN, "all converge the second time")
     print(f"second outage: converged {time.monotonic() - took:.1f} s after the return")
-    until(lambda: controller.get("/readyz")[0] == 200, BACK_WITHIN, "ready again")
+    for process in processes:
+        until(process.ready, BACK_WITHIN, "ready again")
+    until(lambda: let_in(plane, "heard-again"), BACK_WITHIN, "admission goes on")
     assert controller.process.returncode is None
     assert controller.process.pid == pid
 
@@ -137,3 +168,9 @@ def test_everything_converges_within_half_a_minute_of_each_of_two_outages(
     until(lambda: accelerators(plane).get("after") == "nvidia-a100-80gb", 5, "watching again")
     after = plane.get("llmdeployment", "-n", NAMESPACE, "after")
     assert conditions(after)["Ready"]["status"] == "True"
+
+    # Two outages and a version that was too old for every watch: a line each, not one for each try.
+    for process in processes:
+        often = {line: count for line, count in lines_by_cause(process).items() if count > 4}
+        assert often == {}
+        assert "410" in process.log(100_000), "a watch was told to list again"

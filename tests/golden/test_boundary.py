@@ -19,8 +19,8 @@ from plimsoll.decision.verdict import Decision
 from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism
 from plimsoll.engines.registry import engine
 from plimsoll.models import catalogue
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.models.config import architecture
-from plimsoll.models.model import Model, ModelSource
 from worded import problems_in
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """How near estimates come to measured start-ups, and that neither they nor the page drift unseen.
 
 The rows are in tests/data/measured.jsonl, each with its source; `make accuracy` writes
-docs/accuracy.md and its pictures anew.
+docs/accuracy.md and its pictures again.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ LLAMA = Case(
 
 @pytest.mark.parametrize("duel", duels(), ids=lambda d: f"{d.term} {d.peer.name}")
 def test_ours_is_ahead_of_every_formula_on_the_same_rows(duel: Duel) -> None:
-    """By the median, or, where the log's rounding hides both, by the 95th percentile."""
+    """By the median, or, if the log's rounding hides both, by the 95th percentile."""
     ours, theirs = duel.summaries
     assert ours.n == theirs.n
     assert ours.n >= FEWEST

@@ -38,7 +38,7 @@ class ImageError(Exception):
 
 
 def why_not() -> str:
-    """Why no image can be built on this machine; empty where it can."""
+    """Why no image can be built on this machine; empty if one can."""
     if os.geteuid() != 0:
         return "building an image with chroot isolation needs root"
     unshare = shutil.which("unshare")
@@ -191,7 +191,7 @@ def _install() -> None:
 
 
 def _run(*command: str) -> str:
-    """Standard output of a program. Raises `ImageError` where it fails."""
+    """Standard output of a program. Raises `ImageError` if it fails."""
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot", "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:

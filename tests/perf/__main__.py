@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from perf import admission, controller, decide, parts, start_up
+from perf import admission, attack, controller, decide, parts, race, start_up
 from perf.results import Report, head
 
 PARTS = {
@@ -17,6 +17,8 @@ PARTS = {
     "decide": decide.run,
     "start-up": start_up.run,
     "admission": admission.run,
+    "race": race.run,
+    "attack": attack.run,
     "controller": controller.run,
 }
 

@@ -122,7 +122,8 @@ def servers(plane: ControlPlane) -> Iterator[tuple[str, str, Any]]:
         operator_process("admission", kubeconfig, plane.folder, settings) as ours,
         noop(plane, certificate, key) as baseline,
     ):
-        os.sched_setaffinity(ours.process.pid, {0})
+        for process in ours.processes():
+            os.sched_setaffinity(process, {0})
         yield f"https://127.0.0.1:{port}/fit", baseline, ours
 
 
@@ -215,10 +216,10 @@ def run(report: Report) -> None:
                 alone(report, url, baseline, context)
                 creates(report, plane, url, baseline)
                 report.add(
-                    "admission: memory at 1,000 nodes, after the load",
+                    "admission: memory of all its processes at 1,000 nodes, after the load",
                     ours.memory() / 2**20,
                     "MiB",
-                    "<= 110",
+                    "<= 140",
                 )
         finally:
             os.sched_setaffinity(0, range(os.cpu_count() or 1))

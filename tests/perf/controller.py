@@ -163,7 +163,7 @@ def run(report: Report) -> None:
             seconds = asyncio.run(with_controller())
             status = asyncio.run(bench.one_status("allowed-0"))
             time.sleep(8)
-            memory = memory_of(ours.process.pid)
+            memory = ours.memory() / 2**20
         bare = bare_memory(plane)
         bench.clear()
         asyncio.run(bench.create(100_000, status))
@@ -173,5 +173,9 @@ def run(report: Report) -> None:
             "2,000 LLMDeployments until each has its status", seconds, "s", "ratio <= 1.5", alone
         )
         report.add(
-            "controller: memory at 2,000 objects, 1,000 nodes", memory, "MiB", "ratio <= 1.3", bare
+            "controller: memory of all its processes at 2,000 objects, 1,000 nodes",
+            memory,
+            "MiB",
+            "ratio <= 1.7",
+            bare,
         )

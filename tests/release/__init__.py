@@ -1,4 +1,4 @@
-"""Releasing: which version each place states, and whether a tag may be released at all.
+"""Releasing: one version in every place, whether a tag may be released, the image by digest.
 
 It must not build, push or write anything; the Makefile and the release workflow do that.
 """

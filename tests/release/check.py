@@ -41,7 +41,7 @@ class Stated:
 def stated(root: Path = ROOT) -> list[Stated]:
     """Every place that states the version, CHANGELOG's heading apart.
 
-    Raises OSError where a file is missing, ValueError where one states no version.
+    Raises OSError if a file is missing, ValueError if one states no version.
     """
     found = re.search(r'^__version__ = "([^"]+)"$', (root / PACKAGE).read_text(), re.MULTILINE)
     if not found:
@@ -65,7 +65,7 @@ def stated(root: Path = ROOT) -> list[Stated]:
 
 
 def problems(tag: str, root: Path = ROOT) -> list[str]:
-    """Why this tag cannot be released, all of it at once; empty where it can."""
+    """Why this tag cannot be released, all of it at once; empty if it can."""
     version = tag.removeprefix("v")
     if not tag.startswith("v") or not _SEMVER.fullmatch(version):
         return [f"tag: {tag}: wanted v and a version of SemVer; such as v0.1.0"]
@@ -80,7 +80,7 @@ def problems(tag: str, root: Path = ROOT) -> list[str]:
 def notes(version: str, root: Path = ROOT) -> str:
     """What CHANGELOG.md says of that version, without its heading.
 
-    Raises ValueError where it has no such heading.
+    Raises ValueError if it has no such heading.
     """
     text = (root / CHANGELOG).read_text(encoding="utf-8")
     headings = list(_HEADING.finditer(text))

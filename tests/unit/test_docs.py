@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ import yaml
 from controlplane.build import ProgramSet, kubernetes_set
 from plimsoll.cli import COMMANDS
 from plimsoll.decision.verdict import Capacity, Reason
-from plimsoll.models.model import ModelSource
+from plimsoll.models.architecture import ModelSource
 from plimsoll.report import wording
 from plimsoll_operator.api.crd import MODEL_RULES, SPEC_RULES
 
@@ -64,14 +65,18 @@ def explained(node: ast.expr) -> bool:
     return not found or found[0] in SAID
 
 
-def calls(folder: Path) -> Iterator[tuple[str, ast.Call]]:
-    """Every call in the modules of a folder, with its place."""
-    for path in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                yield f"{path.relative_to(ROOT).as_posix()}:{node.lineno}", node
+@cache
+def calls(folder: Path) -> tuple[tuple[str, ast.Call], ...]:
+    """Every call in the modules of a folder, with its place; each folder is parsed once."""
+    return tuple(
+        (f"{path.relative_to(ROOT).as_posix()}:{node.lineno}", node)
+        for path in sorted(folder.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    )
 
 
+@cache
 def named(call: ast.Call) -> str:
     """What is called: ``log.warning``, ``Event``."""
     return ast.unparse(call.func)
@@ -103,7 +108,7 @@ def sentences(function: ast.FunctionDef) -> Iterator[ast.expr]:
 def test_every_reason_of_a_condition_and_of_an_event_is_explained() -> None:
     reasons = {str(member) for kind in (Reason, Capacity, ModelSource) for member in kind}
     for _, call in calls(OPERATOR):
-        place = {"Condition": 2, "Event": 1, "self._report": 1}.get(named(call))
+        place = {"PlannedCondition": 2, "Event": 1, "self._report": 1}.get(named(call))
         if place is not None and len(call.args) > place:
             given = call.args[place]
             if isinstance(given, ast.Constant):
@@ -316,6 +321,16 @@ def test_supported_kubernetes_is_stated_alike_and_is_what_the_matrix_builds() ->
     for name in ("README.md", "docs/install.md"):
         assert f"Kubernetes {oldest} to {newest}" in (ROOT / name).read_text(), name
     assert f"Kubernetes {oldest} or newer" in (ROOT / "docs/cluster.md").read_text()
+
+
+def test_the_threat_model_names_tests_and_targets_that_there_are() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    files = [*(ROOT / "tests").rglob("test_*.py"), ROOT / "tests/fuzz/reviews.py"]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    named_there = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named_there) > 20
+    assert {name for name in named_there if not re.search(rf"def {name}\b", code)} == set()
+    assert {t for t in re.findall(r"TARGET=(\w+)", text) if f'Target("{t}"' not in code} == set()
 
 
 def test_documents_name_every_guide_from_the_readme() -> None:

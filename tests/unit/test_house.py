@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,15 @@ def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The module's syntax tree."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def docstring(path: Path) -> str:
-    """What a module opens with; empty where it opens with something else."""
-    return ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    """The docstring that a module opens with; empty if it opens with something else."""
+    return ast.get_docstring(parsed(path)) or ""
 
 
 def test_the_source_roots_are_no_packages() -> None:
@@ -100,7 +107,7 @@ def test_only_readers_of_manifests_know_where_a_manifest_keeps_a_field() -> None
         f"{named(path)}:{node.lineno}"
         for path in core.rglob("*.py")
         if path.relative_to(core).parts[0] not in SPEAK_OF_MANIFESTS
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "spec." in node.value
     ]
     assert places == []

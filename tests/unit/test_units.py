@@ -55,11 +55,19 @@ ABSURD = [
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("0", 0), ("81559Mi", 81559 * MIB), ("80Gi", 80 * GIB), ("1.5GiB", 3 * GIB // 2),
-        ("80G", 80 * 10**9), ("80GB", 80 * 10**9), ("1Ki", 1024), ("1k", 1000), ("2Ti", 2 << 40),
-        (" 24 Gi ", 24 * GIB), ("0.000000001Ki", 0),
+        ("0", 0),
+        ("81559Mi", 81559 * MIB),
+        ("80Gi", 80 * GIB),
+        ("1.5GiB", 3 * GIB // 2),
+        ("80G", 80 * 10**9),
+        ("80GB", 80 * 10**9),
+        ("1Ki", 1024),
+        ("1k", 1000),
+        ("2Ti", 2 << 40),
+        (" 24 Gi ", 24 * GIB),
+        ("0.000000001Ki", 0),
     ],
-)  # fmt: skip
+)
 def test_memory_is_read_to_the_byte(text: str, value: int) -> None:
     assert parse_memory(text) == value
 
@@ -67,10 +75,16 @@ def test_memory_is_read_to_the_byte(text: str, value: int) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("70B", 70 * 10**9), ("70b", 70 * 10**9), ("494M", 494 * 10**6), ("1.5T", 15 * 10**11),
-        ("70553706496", 70553706496), ("0.5B", 5 * 10**8), ("7K", 7000), ("1000T", 10**15),
+        ("70B", 70 * 10**9),
+        ("70b", 70 * 10**9),
+        ("494M", 494 * 10**6),
+        ("1.5T", 15 * 10**11),
+        ("70553706496", 70553706496),
+        ("0.5B", 5 * 10**8),
+        ("7K", 7000),
+        ("1000T", 10**15),
     ],
-)  # fmt: skip
+)
 def test_a_parameter_count_is_read_exactly(text: str, value: int) -> None:
     assert parse_count(text) == value
 

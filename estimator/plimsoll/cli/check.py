@@ -11,17 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from plimsoll.api_group import IGNORE_ANNOTATION
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from plimsoll.decision.policy import Policy
     from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
+    from plimsoll.report.results import CheckReport
     from plimsoll.workloads.files import Manifest, Manifests
     from plimsoll.workloads.roles import Served
 
+PIPELINES = ("sarif", "junit", "github", "markdown")
+"""Outputs that other programs show beside the lines of a file."""
+REFUSED = "REFUSED"
+"""The word for an object that does not pass; in capitals, so that nobody overlooks it."""
 Checked = tuple["Manifest", "Served", "Verdict"]
+"""One engine of an object, and what admission decides on it."""
 
 
 @click.command("check")
@@ -41,13 +50,40 @@ Checked = tuple["Manifest", "Served", "Verdict"]
     help="Policy of namespaces that are not among the manifests.  [default: enforce]",
 )
 @click.option("--require", is_flag=True, help="Exit code 1 if nothing in them serves an LLM.")
-@format_option("table", "json", "yaml")
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="RULE",
+    help="Look at these rules alone: ids such as PL001, names, or PL3 for all that begin so.",
+)
+@click.option("--ignore", multiple=True, metavar="RULE", help="Do not look at these rules.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["deny", "warn", "never"]),
+    default="deny",
+    show_default=True,
+    help="What ends the check with 1: a refusal, a warning too, or nothing.",
+)
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    help="What is in this file was there before and does not count.",
+)
+@click.option(
+    "--write-baseline", is_flag=True, help="Write what counts now into the --baseline FILE."
+)
+@format_option("table", "json", "yaml", *PIPELINES)
 def command(
     sources: tuple[str, ...],
     files: tuple[str, ...],
     inventory_file: str | None,
     policy: str | None,
     require: bool,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    fail_on: str,
+    baseline: str | None,
+    write_baseline: bool,
     output: str,
 ) -> None:
     """Say of each object in these files and folders that serves an LLM whether its model fits.
@@ -59,6 +95,9 @@ def command(
     An annotation that overrides a refusal is named, but does not count: only the cluster knows who
     applies the object and whether they may override.
 
+    An annotation plimsoll.dev/ignore with lines such as `PL001: the reason` says which rules do
+    not count for its object, here and not in admission. `plimsoll explain` lists the rules.
+
     \b
     Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read. Without anything
     to check: 0, and 1 with --require.
@@ -69,6 +108,8 @@ def command(
 
     if not sources and not files:
         raise click.UsageError("say which FILE or DIR to check, or - for standard input")
+    if write_baseline and baseline is None:
+        raise click.UsageError("--write-baseline goes with --baseline FILE, which it writes")
     manifests = load((*sources, *files))
     inventory: Inventory = NO_INVENTORY
     if inventory_file is not None:
@@ -78,19 +119,36 @@ def command(
     checked = [
         one
         for manifest in manifests.deployments
-        for one in _check(manifest, manifests, inventory, policy)
+        for one in judged(manifest, manifests, inventory, policy)
     ]
-    if output != "table":
+    report: CheckReport | None = None
+    asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
+    if asked or any(_ignores(manifest) for manifest in manifests.deployments):
+        from plimsoll.cli import results
+
+        rules = results.gate(select, ignore, fail_on, baseline, write=write_baseline)
+        requests = [(manifest, served.request, verdict) for manifest, served, verdict in checked]
+        report = results.report(requests, manifests, rules)
+        if write_baseline and baseline is not None:
+            results.write_baseline(baseline, report, rules)
+            sys.exit(2 if manifests.problems else 0)
+    if report is not None and output in PIPELINES:
+        click.echo(results.printed(report, output))
+    elif output != "table":
         _dump(checked, manifests, output)
     elif checked or manifests.problems:
-        _show(checked, manifests)
+        _show(checked, manifests, report)
     else:
         click.echo(_nothing(manifests))
     if manifests.problems:
         sys.exit(2)
     if not checked:
         sys.exit(1 if require else 0)
-    sys.exit(0 if all(outcome(verdict).let_in for _, _, verdict in checked) else 1)
+    if report is not None:
+        failed = any(one.failed for one in report.objects) and fail_on != "never"
+    else:
+        failed = not all(outcome(verdict).let_in for _, _, verdict in checked)
+    sys.exit(1 if failed else 0)
 
 
 def _nothing(manifests: Manifests) -> str:
@@ -100,10 +158,20 @@ def _nothing(manifests: Manifests) -> str:
     return f"nothing to check: {others}{passed if manifests.passed else ''}"
 
 
-def _check(
+def _ignores(manifest: Manifest) -> bool:
+    """Whether the object may say that a rule is to be ignored."""
+    metadata = manifest.obj.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return isinstance(annotations, dict) and IGNORE_ANNOTATION in annotations
+
+
+def judged(
     manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
 ) -> list[Checked]:
-    """The verdict on each engine of an object."""
+    """What admission decides on each engine of one object.
+
+    default: the policy of namespaces that are not here.
+    """
     from plimsoll.decision.decide import decide
 
     served = manifest.served or manifest.kind.read(manifest.obj, manifests)
@@ -135,7 +203,7 @@ def _outcome(verdict: Verdict) -> str:
         case Outcome.DOUBTED:
             return "warning"
         case Outcome.DENIED:
-            return "REFUSED"
+            return REFUSED
     return f"does not fit ({verdict.policy.mode})"
 
 
@@ -149,9 +217,8 @@ def _override(manifest: Manifest, verdict: Verdict) -> str:
     return reason if overridden else ""
 
 
-def _show(checked: list[Checked], manifests: Manifests) -> None:
+def _show(checked: list[Checked], manifests: Manifests, report: CheckReport | None) -> None:
     """A table of all, then every word on those that are not plainly fine."""
-    from plimsoll.report import messages
     from plimsoll.units import gib_down, gib_up
 
     if checked:
@@ -159,12 +226,15 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
             ("object", "verdict", "GPUs", "accelerator", "need/GPU", "have/GPU", "file"),
             right=frozenset({"GPUs", "need/GPU", "have/GPU"}),
         )
-        for manifest, served, verdict in checked:
+        for index, (manifest, served, verdict) in enumerate(checked):
             asked = served.request
             e, p = verdict.estimate, verdict.placement
+            said = _outcome(verdict)
+            if report is not None and said == REFUSED and not report.objects[index].failed:
+                said = "ignored"
             table.add(
                 asked.name,
-                _outcome(verdict),
+                said,
                 str(p.gpus_per_replica) if p else "–",
                 p.accelerator if p else verdict.accelerator,
                 gib_up(e.required) if e else "",
@@ -172,6 +242,18 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
                 _place(manifest),
             )
         show(table)
+    if report is None:
+        _tell(checked)
+    else:
+        _tell_judged(checked, report)
+    for problem in manifests.problems:
+        click.echo(f"plimsoll: {problem}", err=True)
+
+
+def _tell(checked: list[Checked]) -> None:
+    """Everything that admission would say."""
+    from plimsoll.report import messages
+
     for manifest, served, verdict in checked:
         asked = served.request
         where = f"{asked.name} ({_place(manifest)})"
@@ -181,11 +263,46 @@ def _show(checked: list[Checked], manifests: Manifests) -> None:
                 click.echo(f"  {line}")
             if override := _override(manifest, verdict):
                 click.echo(f"  {messages.overridden_line(override)}")
+            click.echo(f"  Rules: {', '.join(_rules(verdict))} (plimsoll explain RULE)")
         else:
             for warning in messages.warning(asked, verdict):
                 click.echo(f"\n{where}: {warning}")
-    for problem in manifests.problems:
-        click.echo(f"plimsoll: {problem}", err=True)
+
+
+def _rules(verdict: Verdict) -> list[str]:
+    """The ids of the rules that deny an object."""
+    from plimsoll.decision.verdict import Reason
+    from plimsoll.findings import Finding
+
+    named = [
+        one.rule if isinstance(one, Finding) else Reason.INVALID_SPEC for one in verdict.problems
+    ]
+    return _ids(named or [verdict.reason])
+
+
+def _ids(names: Iterable[str]) -> list[str]:
+    """The id of each rule, each once."""
+    from plimsoll.report.rules import rule_of
+
+    return list(dict.fromkeys(rule_of(name).id for name in names))
+
+
+def _tell_judged(checked: list[Checked], report: CheckReport) -> None:
+    """Everything that counts, each with its rule, and why the rest does not."""
+    from plimsoll.report import messages
+
+    for (manifest, served, verdict), judged in zip(checked, report.objects, strict=True):
+        for one in judged.results:
+            line = one.span.line if one.span else manifest.line
+            where = f"{served.request.name} ({judged.span.file}:{line})"
+            if one.ignored:
+                click.echo(f"\n{where}: {one.rule.id} ignored: {one.ignored}")
+                continue
+            click.echo(f"\n{where}: {one.severity} {one.rule.id}: {one.message}")
+            for detail in one.detail.splitlines():
+                click.echo(f"  {detail}")
+        if judged.failed and (override := _override(manifest, verdict)):
+            click.echo(f"  {messages.overridden_line(override)}")
 
 
 def _place(manifest: Manifest) -> str:
@@ -214,8 +331,9 @@ def _result(manifest: Manifest, served: Served, verdict: Verdict) -> dict[str, A
     from plimsoll.workloads.roles import spelled
 
     asked, decided = served.request, verdict_dict(served.request, verdict)
-    found = (*verdict.problems, *verdict.warnings)
+    warnings = [one.rule for one in verdict.warnings if isinstance(one, Finding)]
     read = spelled(served.facts)
+    denying = _rules(verdict) if verdict.denied else []
     common = {
         "file": manifest.file,
         "line": manifest.line,
@@ -223,7 +341,7 @@ def _result(manifest: Manifest, served: Served, verdict: Verdict) -> dict[str, A
         "resolvedModel": decided["model"],
         "plannedAccelerator": decided["accelerator"],
         "gpusPerReplica": asked.wanted.gpus_per_replica,
-        "rules": list(dict.fromkeys(str(one.rule) for one in found if isinstance(one, Finding))),
+        "rules": list(dict.fromkeys([*denying, *_ids(warnings)])),
         "override": _override(manifest, verdict) or None,
         "message": messages.denial(asked, verdict) if verdict.denied else "",
     }

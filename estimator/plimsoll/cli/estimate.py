@@ -40,12 +40,16 @@ _SPEC_OPTIONS: Final = (
     ("--quantization", "engine.quantization", "METHOD", "Applied when the engine loads the model."),
     ("--stored-quantization", "model.quantization", "METHOD", "How the checkpoint is stored."),
     ("--kv-cache-dtype", "engine.kvCacheDtype", "DTYPE", None),
-    ("--gpu-memory-utilization", "engine.gpuMemoryUtilization", "SHARE",
-     "Unset: the engine's default."),
+    (
+        "--gpu-memory-utilization",
+        "engine.gpuMemoryUtilization",
+        "SHARE",
+        "Unset: the engine's default.",
+    ),
     ("--enforce-eager", "engine.enforceEager", "", None),
     ("--engine", "engine.name", "ENGINE", "Unset: vllm."),
     ("--engine-version", "engine.version", "VERSION", "Unset: the newest that is known."),
-)  # fmt: skip
+)
 """Options that each stand for one field of a manifest's spec: the field, what it takes, help."""
 
 
@@ -122,7 +126,7 @@ def command(
     from plimsoll.accelerators.catalogue import full_gpus
     from plimsoll.decision.decide import decide
     from plimsoll.errors import Problem, shown
-    from plimsoll.models.model import ModelSource
+    from plimsoll.models.architecture import ModelSource
     from plimsoll.report.wording import problems, problems_of
 
     if sum(x is not None for x in (model, config_file, parameters)) != 1:

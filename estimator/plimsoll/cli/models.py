@@ -71,7 +71,7 @@ def _chosen(
     from plimsoll.models.catalogue import load
     from plimsoll.models.checkpoint.profile import from_profile, profile
     from plimsoll.models.checkpoint.source import is_local
-    from plimsoll.models.document import parse_document
+    from plimsoll.models.files import parse_document
 
     if (model is None) == (config_file is None):
         raise click.UsageError("say one of ID or --config FILE")

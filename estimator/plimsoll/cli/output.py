@@ -121,9 +121,9 @@ def _escaped(text: str) -> str:
 def bad_input(wrong: Problem | Sequence[Problem], output: str = "table") -> NoReturn:
     """Say what was wrong with the command's input and leave with exit code 2."""
     problems = [wrong] if isinstance(wrong, Problem) else wrong
-    if output == "table":
+    if output in ("json", "yaml"):
+        dump({"problems": [problem_dict(p) for p in problems]}, output)
+    else:
         for problem in problems:
             click.echo(f"plimsoll: {problem}", err=True)
-    else:
-        dump({"problems": [problem_dict(p) for p in problems]}, output)
     sys.exit(2)

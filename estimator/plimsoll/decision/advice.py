@@ -1,24 +1,22 @@
 """What would make it fit: changes to a request, each tried and found to fit, cheapest first.
 
-It must not advise what it has not verified, and it must not estimate more than some thirty times.
-
 The order, from what costs least. Nothing that needs more GPUs comes before what needs none:
 
     1  gpuMemoryUtilization   raised, to at most 0.95: nothing lost but headroom
     2  maxNumSeqs             lowered, never below concurrentSequences: smaller batches at peak
     3  speculative            none: tokens one at a time
     4  maxLoras               lowered to as many as fit: others are swapped in
-    5  kvCacheDtype           a little accuracy; fp8 where the GPU computes in it
+    5  kvCacheDtype           a little accuracy; fp8 if the GPU computes in it
     6  maxModelLen            lowered to the longest that fits, not below input + output tokens
     7  concurrentSequences    lowered to as many as fit
-    8  videosPerPrompt        none, where nothing is said of videos
-    9  imagesPerPrompt        none, where nothing is said of images: for text alone
+    8  videosPerPrompt        none, if nothing is said of videos
+    9  imagesPerPrompt        none, if nothing is said of images: for text alone
     10 another checkpoint     fp8, then 4-bit: needs one to exist
-    11 pairs of 2 to 10       only where fewer than `ENOUGH` of the single ones fit
+    11 pairs of 2 to 10       only if fewer than `ENOUGH` of the single ones fit
     12 more GPUs              the smallest count that fits
-    13 another accelerator    as many of another kind, where the request names its kinds
+    13 another accelerator    as many of another kind, if the request names its kinds
 
-At most `MOST` are given, and one of 12 and one of 13 among them where there is one.
+At most `MOST` are given, and one of 12 and one of 13 among them if there is one.
 """
 
 from __future__ import annotations
@@ -42,13 +40,13 @@ if TYPE_CHECKING:
 MOST = 5
 """Alternatives of one verdict."""
 ENOUGH = 2
-"""Single changes that fit, of which pairs are not looked for."""
+"""Single changes that fit, that make pairs needless."""
 
 
 def advise(
     case: Case, base: Trial, others: Sequence[Candidate], here: Sequence[Candidate]
 ) -> tuple[Alternative, ...]:
-    """The alternatives to a request of which `base` is the nearest miss.
+    """The alternatives to a request whose nearest miss is `base`.
 
     others: accelerators that the request does not allow but might. here: the pools of the
     inventory, to say which alternative could run today.
@@ -65,7 +63,7 @@ def advise(
 
 
 def _pairs(singles: Sequence[tuple[int, Option]]) -> Iterator[Option]:
-    """Pairs that fit, of two changes neither of which does alone, each pair once."""
+    """Pairs that fit, of two changes that do not fit alone, each pair once."""
     alone = {index for index, option in singles if option.trial.fit.fits}
     tried: set[frozenset[int]] = set()
     for index, first in singles:
@@ -115,7 +113,7 @@ def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
 def _other_accelerator(case: Case, base: Trial, others: Sequence[Candidate]) -> Iterator[Option]:
     """The smallest other accelerator that holds it, one that is there before any other.
 
-    As many of it as asked for or, where the count was planned, the fewest.
+    As many of it as asked for or, if the count was planned, the fewest.
     """
     if not pinned(case.request.wanted):
         best = choose(case, others).best
@@ -133,7 +131,7 @@ def _other_accelerator(case: Case, base: Trial, others: Sequence[Candidate]) -> 
 def _on_others(
     case: Case, changed: tuple[Change, ...], candidates: Sequence[Candidate]
 ) -> Iterator[Option]:
-    """The changed request planned on those candidates, where it fits there."""
+    """The changed request planned on those candidates, if it fits there."""
     request = apply(case.request, changed)
     after = replace(case, request=request)
     best = choose(after, candidates).best

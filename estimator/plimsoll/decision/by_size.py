@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Wanted
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 _OVERHEAD = Fraction(12, 10)
 NOMINAL_BITS = 16
-"""Bits per parameter where nothing says how a checkpoint is stored."""
+"""Bits per parameter if nothing says how a checkpoint is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class BySize:
     """What the size alone says. seat: the GPUs asked for, or as many as the rule of thumb takes.
 
     short_by: bytes per GPU by which the weights alone exceed the memory; above 0: certain.
-    over: bytes of the replica by which the rule of thumb exceeds the memory; 0 where it does not.
+    over: bytes of the replica by which the rule of thumb exceeds the memory; 0 if it does not.
     """
 
     seat: Seat
@@ -73,9 +73,9 @@ def gpus_needed(needed: int, memory: int) -> int:
 
 
 def rule(model: Model, accelerator: Accelerator | None) -> RuleOfThumb | None:
-    """The rule of thumb for a model and, where one is in question, its count of that GPU.
+    """The rule of thumb for a model and, if a GPU is in question, how many of it.
 
-    None where the size is not known, or is one that `plimsoll.decision.checks` reports as absurd.
+    None if the size is not known, or is one that `plimsoll.decision.checks` reports as absurd.
     """
     bits = stored_bits(model)
     if model.parameters is None or not 0 < model.parameters <= MAX_PARAMETERS or not 0 < bits <= 64:
@@ -91,11 +91,8 @@ def stored_bits(model: Model) -> float:
     if model.bits is not None or architecture is None:
         return NOMINAL_BITS if model.bits is None else model.bits
     stored = architecture.quantization
-    if stored is not None:
-        schemes = [stored.default, *(scheme for _, scheme in stored.special)]
-        widths = [scheme.bits for scheme in schemes if scheme is not None]
-        if widths:
-            return min(widths)
+    if stored is not None and stored.schemes:
+        return min(scheme.bits for scheme in stored.schemes)
     return 32 if architecture.dtype == "float32" else NOMINAL_BITS
 
 

@@ -1,6 +1,6 @@
 """On which kinds of GPU, and on which pools of nodes, a request may run at all.
 
-It must not estimate: memory asked for by name (``minMemory``) counts here, need does not.
+Memory that is asked for by name counts here, what a model needs does not.
 
 Two lists. `from_table` is what the request itself allows, whatever a cluster has today: whether
 something is refused follows from it alone, so that a pipeline without a cluster says the same as
@@ -77,7 +77,7 @@ def nodes_for(wanted: Wanted, inventory: Inventory) -> Inventory:
 
 
 def from_pools(wanted: Wanted, nodes: Inventory) -> tuple[Candidate, ...]:
-    """The pools of `nodes_for` a request on which it may run, whatever they are worth."""
+    """The pools of `nodes_for` that a request may run on, whether or not they have enough nodes."""
     found = (
         Candidate(p.accelerator, _per_node(p.accelerator, p.gpus_per_node), p)
         for p in nodes.pools

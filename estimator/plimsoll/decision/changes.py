@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Change, Note
 from plimsoll.engines.base import Lora, TermName
-from plimsoll.models.architecture import Architecture
-from plimsoll.models.model import ModelSource
+from plimsoll.models.architecture import Architecture, ModelSource
 from plimsoll.models.quantization_config import stored
 from plimsoll.models.resolve import checkpoint_like, resolve
 from plimsoll.paths import Field
@@ -184,7 +183,7 @@ class Option:
         return self.estimate.required_high - self.estimate.usable
 
     def then(self, field: Field, value: object, *notes: Note) -> Option | None:
-        """One change more on the same GPUs; None where the engine would not start with it."""
+        """One change more on the same GPUs; None if the engine would not start with it."""
         change = Change(field, str(value))
         request = apply(self.case.request, (change,))
         architecture = request.model.architecture or self.case.architecture
@@ -249,7 +248,7 @@ def _no_draft(start: Option) -> Option | None:
 
 
 def _narrow_cache(start: Option) -> Option | None:
-    """Half the KV cache, where it is 16 bits wide now; an fp8 one where the GPU computes in it."""
+    """Half the KV cache, if it is 16 bits wide now; an fp8 one if the GPU computes in it."""
     e, accelerator = start.estimate, start.trial.candidate.accelerator
     dtype = start.case.engine.narrow_cache
     able = accelerator.compute >= FP8_FROM or accelerator.family in FP8_FAMILIES
@@ -277,7 +276,7 @@ def _fewer_at_once(start: Option) -> Option | None:
 
 
 def _no_videos(start: Option) -> Option | None:
-    """No video in any prompt, where the request says nothing of videos and the model takes some."""
+    """No video in any prompt, if the request says nothing of videos and the model takes some."""
     tower, engine = start.case.architecture.tower, start.case.request.engine
     if tower is None or not tower.videos or engine.videos is not None or engine.images == 0:
         return None
@@ -285,7 +284,7 @@ def _no_videos(start: Option) -> Option | None:
 
 
 def _text_alone(start: Option) -> Option | None:
-    """No image in any prompt, where the request says nothing of images."""
+    """No image in any prompt, if the request says nothing of images."""
     if not start.case.architecture.multimodal or start.case.request.engine.images is not None:
         return None
     return start.then(Field.IMAGES, 0, Note.TEXT_ALONE)
@@ -326,7 +325,7 @@ def _lowered(
 
 
 def _stored(method: str, bits: int, note: Note) -> Kind:
-    """A checkpoint of the same model with fewer bits, where it has more now."""
+    """A checkpoint of the same model with fewer bits, if it has more now."""
 
     def kind(start: Option) -> Option | None:
         own = start.case.architecture.quantization

@@ -1,15 +1,11 @@
-"""What is wrong with a request before any memory is counted: sizes and contradictions.
-
-It must not repeat what an engine or the table of accelerators checks, and it must not stop at the
-first thing that is wrong.
-"""
+"""What is wrong with a request before any memory is counted: sizes and contradictions."""
 
 from __future__ import annotations
 
 from math import prod
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.splits import splits
+from plimsoll.decision.splits import MOST_GPUS, splits
 from plimsoll.findings import Rule, finding, path_of
 from plimsoll.paths import Field
 from plimsoll.units import MAX_BYTES, MAX_COUNT, MAX_PARAMETERS, ceil_div
@@ -19,14 +15,13 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.inventory.pools import Inventory
     from plimsoll.models.architecture import Architecture
 
 MOST_PARALLEL: Final = 1024
-MOST_GPUS: Final = 4096
 
 ACROSS_NODES: Final = frozenset({"nvidia-gb200", "nvidia-gb300"})
 """Accelerators whose tensor groups may span nodes: one NVLink domain is a whole rack."""
@@ -77,13 +72,20 @@ def contradictions(request: Request) -> list[Finding]:
 
 
 def _beyond_context(request: Request) -> Finding | None:
-    """A prompt and its answer that are longer than the longest context."""
+    """A prompt and its answer that are longer than the longest context.
+
+    Unsaid, that is the model's own, unless a flag of the engine may lengthen it.
+    """
     work, length = request.workload, request.engine.max_model_len
+    rule = Rule.SEQUENCE_BEYOND_CONTEXT
     sequence = (work.input_tokens or 0) + (work.output_tokens or 0)
+    architecture = request.model.architecture
+    if length is None and architecture is not None and not request.engine.unread:
+        rule, length = Rule.SEQUENCE_BEYOND_MODEL, architecture.max_model_len or None
     if length is None or sequence <= length:
         return None
     return finding(
-        Rule.SEQUENCE_BEYOND_CONTEXT,
+        rule,
         Field.INPUT_TOKENS if work.input_tokens else Field.OUTPUT_TOKENS,
         work.input_tokens or work.output_tokens,
         length=length,
@@ -140,7 +142,7 @@ def beyond_node(
 ) -> tuple[list[Finding], list[Finding]]:
     """A tensor group that is larger than a node: (problems, warnings).
 
-    Certain only where the accelerators are slices, or where the inventory has nodes of every
+    Certain only if the accelerators are slices, or if the inventory has nodes of every
     accelerator allowed and all of them are smaller; the table's node sizes are only the usual.
     """
     tensor = request.wanted.split.tensor
@@ -166,7 +168,7 @@ def beyond_node(
 
 
 def _largest(inventory: Inventory, name: str) -> int:
-    """GPUs of the largest node with that accelerator, 0 where there is none."""
+    """GPUs of the largest node with that accelerator, 0 if there is none."""
     pools = [p for p in inventory.pools if p.accelerator.name == name]
     return max((1 if p.accelerator.mig_of else p.gpus_per_node for p in pools), default=0)
 

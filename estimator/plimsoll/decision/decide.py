@@ -15,19 +15,19 @@ something runs, and may know a larger GPU or node than the table does.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision import by_size, checks
-from plimsoll.decision import candidates as kinds
+from plimsoll.decision import by_size, candidates, checks
 from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
 from plimsoll.decision.search import Choice, choose
-from plimsoll.decision.splits import asked
+from plimsoll.decision.splits import MOST_GPUS, asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
+from plimsoll.engines.base import TermName
 from plimsoll.findings import Rule, finding
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.paths import Field
@@ -35,9 +35,12 @@ from plimsoll.paths import Field
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
+    from plimsoll.models.architecture import Architecture
+
+_CACHE_ASSUMED: Final = (Rule.CACHE_DTYPE_ASSUMED, Rule.CACHE_SIZE_ASSUMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,15 @@ def decide(
     """
     known = knowledge or shipped()
     engine = known.engines.get(request.engine.name)
-    request = replace(request, wanted=kinds.canonical(request.wanted, known))
-    nodes = kinds.nodes_for(request.wanted, inventory)
+    request = replace(request, wanted=candidates.canonical(request.wanted, known))
+    nodes = candidates.nodes_for(request.wanted, inventory)
     matter = Matter(
         request,
         inventory,
         nodes,
         known,
-        kinds.from_table(request.wanted, inventory, known),
-        kinds.from_pools(request.wanted, nodes) if inventory.known else (),
+        candidates.from_table(request.wanted, inventory, known),
+        candidates.from_pools(request.wanted, nodes) if inventory.known else (),
     )
     problems, warnings = _problems(matter, engine)
     architecture = request.model.architecture
@@ -119,7 +122,7 @@ def _problems(
     request, inventory, table = matter.request, matter.inventory, matter.table
     sizes = checks.sizes(request)
     found: list[Finding | Problem] = [*request.problems, *sizes]
-    found += kinds.problems(request.wanted, inventory, matter.knowledge)
+    found += candidates.problems(request.wanted, inventory, matter.knowledge)
     if engine is None:
         engines = tuple(sorted(matter.knowledge.engines))
         found.append(
@@ -151,7 +154,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     accelerator = trial.candidate.accelerator
     found = replace(
         _verdict(matter, Decision.ALLOW, Reason.ENOUGH_MEMORY),
-        warnings=_doubts(matter.request, trial, planned),
+        warnings=_doubts(case, trial, planned),
         estimate=trial.estimate,
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
@@ -169,7 +172,8 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     found = replace(found, alternatives=alternatives)
     if planned.within is not None:
         return replace(found, decision=Decision.WARN, reason=Reason.WITHIN_ERROR)
-    if matter.request.engine.unread:
+    settings = matter.request.engine
+    if settings.unread and (settings.shrinking or not _weights_exceed(trial)):
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
     if not all(c.accelerator.certain for c in matter.table):
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
@@ -178,25 +182,31 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
 
-def _doubts(request: Request, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
+def _weights_exceed(trial: Trial) -> bool:
+    """Whether the weights alone are surely more than a GPU has, whatever else is set."""
+    return trial.estimate.terms[TermName.WEIGHTS].low > trial.estimate.physical
+
+
+def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
+    request, pool = case.request, trial.candidate.pool
     doubts: list[Finding] = []
+    host_memory = case.host_memory(trial)
+    if host_memory and not (pool and pool.memory):
+        doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
+    doubts += [note for note in trial.estimate.notes if note.rule is Rule.MAIN_MEMORY_NOT_COUNTED]
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:
         doubts.append(finding(Rule.UNREAD_FLAGS, Field.EXTRA_ARGS, flags=flags))
+    dtype = request.engine.kv_cache_dtype
+    if dtype and any(note.rule in _CACHE_ASSUMED for note in trial.estimate.notes):
+        doubts.append(finding(Rule.UNKNOWN_CACHE_DTYPE, Field.KV_CACHE_DTYPE, dtype))
     if not accelerator.certain:
         name = accelerator.name
         doubts.append(finding(Rule.NOMINAL_MEMORY, Field.ALLOWED, accelerator=name))
     architecture = request.model.architecture
     if architecture is not None and architecture.assumed:
-        doubts.append(
-            finding(
-                Rule.MODEL_TYPE_ASSUMED,
-                Field.MODEL,
-                model=request.model.name,
-                model_type=architecture.model_type,
-            )
-        )
+        doubts += _unread_of(request.model.name, architecture)
     if not request.model.certain:
         doubts.append(finding(Rule.UNSURE_REVISION, Field.URI, model=request.model.name))
     if planned.idle:
@@ -210,6 +220,19 @@ def _doubts(request: Request, trial: Trial, planned: Choice) -> tuple[Finding, .
             )
         )
     return tuple(doubts)
+
+
+def _unread_of(name: str, architecture: Architecture) -> list[Finding]:
+    """What of a model is not known: how its weights are stored, or else its type."""
+    quantization, found = architecture.quantization, []
+    if quantization is not None and quantization.unread:
+        count = len(quantization.unread)
+        found.append(finding(Rule.RULES_UNREAD, Field.MODEL, model=name, count=count))
+    if quantization is not None and (
+        quantization.unsized or not (quantization.default or quantization.special)
+    ):
+        found.append(finding(Rule.WEIGHTS_UNSIZED, Field.MODEL, model=name))
+    return found or [finding(Rule.MODEL_TYPE_ASSUMED, Field.MODEL, model=name)]
 
 
 def _nowhere(matter: Matter, planned: Choice) -> Verdict:
@@ -229,12 +252,12 @@ def _nowhere(matter: Matter, planned: Choice) -> Verdict:
 def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
     """Accelerators that the request does not allow, and all pools that its labels do."""
     wanted = replace(matter.request.wanted, allowed=())
-    here = kinds.from_pools(wanted, matter.nodes) if matter.inventory.known else ()
+    here = candidates.from_pools(wanted, matter.nodes) if matter.inventory.known else ()
     allowed = matter.request.wanted.allowed
     if not allowed:
         return [], list(here)
     others: dict[str, Candidate] = {}
-    for candidate in (*here, *kinds.from_table(wanted, matter.inventory, matter.knowledge)):
+    for candidate in (*here, *candidates.from_table(wanted, matter.inventory, matter.knowledge)):
         name = candidate.accelerator.name
         if name not in allowed and candidate.accelerator.certain:
             others.setdefault(name, candidate)
@@ -242,7 +265,7 @@ def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
 
 
 def _by_size(matter: Matter) -> Verdict:
-    """The decision on a model of which the size is known, or only the name."""
+    """The decision on a model whose size is known, or only its name."""
     request = matter.request
     pools, table = (
         by_size.by_size(request.model, request.wanted, c) for c in (matter.pools, matter.table)
@@ -254,7 +277,7 @@ def _by_size(matter: Matter) -> Verdict:
     if sized is None:
         return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,))
     accelerator = sized.seat.candidate.accelerator
-    holds = not sized.short_by and not sized.over
+    holds = not sized.short_by and not sized.over and sized.seat.gpus <= MOST_GPUS
     seat = sized.seat if holds else None
     why = Why(Because.RULE_OF_THUMB)
     found = replace(

@@ -1,11 +1,9 @@
 """Whether what a rank needs fits into what a GPU offers: the one comparison of this project.
 
-It must not know where the need came from, nor what to do about it.
-
-    fits          required + error band <= usable      certainly holds
-    does not fit  required - error band >  usable      certainly does not
-    within error  anything between                     nobody can be sure
-    short_by      required - usable, spare the reverse; bytes per GPU, never negative
+fits          required + error band <= usable      certainly holds
+does not fit  required - error band >  usable      certainly does not
+within error  anything between                     nobody can be sure
+short_by      required - usable, spare the reverse; bytes per GPU, never negative
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a decision knows besides the request: the engines and the table of accelerators.
+"""What a decision knows beside the request: the engines and the table of accelerators.
 
-It must not decide anything. It is one argument so that a test, or a caller with an engine of its
+It is one argument so that a test, or a caller with an engine of its
 own, can decide with other tables; everybody else leaves it out and gets the ones that we ship.
 """
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
 
 
 BF16_FROM: Final = (8, 0)
@@ -41,7 +41,7 @@ class Knowledge:
         return {accelerator.name: accelerator for accelerator in self.accelerators}
 
     def find(self, name: str) -> Accelerator | None:
-        """The accelerator of that name, in any case; None where none is."""
+        """The accelerator of that name, in any case; None if there is none."""
         lower = name.strip().lower()
         return self.by_name.get(lower) or self.names.get(lower)
 
@@ -56,7 +56,7 @@ class Knowledge:
         """What a request that names nothing is planned on without nodes.
 
         Whole GPUs of certain memory that compute in bfloat16, as nearly all models are stored;
-        older ones are planned on where they are named or where a cluster has them.
+        older ones are planned on if they are named or if a cluster has them.
         """
         return tuple(
             a

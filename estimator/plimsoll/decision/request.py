@@ -1,7 +1,4 @@
-"""A request: what one manifest or command line asks to have decided, resolved and checked.
-
-It must not know where it came from (a CRD, a file, flags) nor what the cluster has.
-"""
+"""A request: what one manifest or command line asks to have decided, resolved and checked."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from plimsoll.paths import NO_PLACES, Places
 if TYPE_CHECKING:
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +21,7 @@ class Wanted:
     allowed: accelerator names, as written. gpus_per_replica: unset: computed; set: checked.
     split: the same, for how the replica is spread.
     min_memory: bytes of physical memory that a GPU must have at least.
-    node_selector: labels that the nodes must carry besides.
+    node_selector: labels that the nodes must carry, too.
     """
 
     allowed: tuple[str, ...] = ()

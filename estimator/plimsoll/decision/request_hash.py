@@ -18,7 +18,7 @@ from plimsoll.decision.request import Request
 if TYPE_CHECKING:
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.policy import Policy
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
 
 DIGITS: Final = 32
 """Hexadecimal digits of the hash that are kept."""
@@ -43,6 +43,7 @@ def request_hash(
     facts = (
         _plain(request),
         (model.digest or model.name, model.parameters, model.bits),
+        *(() if model.certain else ("not certain",)),
         engine.constants_digest(request.engine.version) if engine else "",
         knowledge.digest,
         policy.mode.value,

@@ -39,7 +39,7 @@ class Choice:
     best one's on the same accelerator, tried and found too small; None if the request gave
     the count or if there is none below.
     misses: the nearest miss of every candidate that cannot hold it.
-    refused: what the engine said of candidates or splits on which it would not start.
+    refused: what the engine said of the candidates or splits that it would not start on.
     idle: GPUs asked for that the placement does not use.
     """
 
@@ -135,7 +135,7 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
 
 
 def _try(case: Case, candidate: Candidate, split: Parallelism, attempt: Attempt) -> bool:
-    """Try one split and note the outcome; True where it fits and the engine would start."""
+    """Try one split and note the outcome; True if it fits and the engine would start."""
     trial = case.trial(candidate, split)
     if trial.fit.state is State.DOES_NOT_FIT:
         if attempt.miss is None or trial.nearness < attempt.miss.nearness:
@@ -190,7 +190,7 @@ def _guess(estimate: Estimate, stages: int, high: int) -> int:
 
 
 def _smaller(case: Case, best: Trial) -> Trial | None:
-    """The next smaller count on the best placement's accelerator, where it was planned."""
+    """The next smaller count on the best placement's accelerator, if it was planned."""
     wanted = case.request.wanted
     split = best.estimate.parallelism
     if pinned(wanted) and split.pipeline == 1:

@@ -1,6 +1,6 @@
 """Into how many GPUs, and how, a replica may be split: the counts worth trying, smallest first.
 
-It must not estimate, and it must not prefer one accelerator to another.
+What is tried, and in which order:
 
     within a node first    tensor = a size that the engine accepts, pipeline = 1
     then whole nodes       tensor = the largest accepted size, pipeline = 2, 3 ... layers
@@ -12,15 +12,18 @@ It must not estimate, and it must not prefer one accelerator to another.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import NOTHING_ASKED, Parallelism
 
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Wanted
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
     from plimsoll.models.architecture import Architecture
+
+MOST_GPUS: Final = 4096
+"""GPUs of one replica: more are neither asked for nor planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Splits:
     """What to try on one candidate.
 
     ladder: splits in the order in which to try them; the first that fits is taken. All of one
-        size where the request gives the count, else of growing size.
+        size if the request gives the count, else of growing size.
     tail: the split whose pipeline may be lengthened after the ladder, None for none.
     longest: pipeline stages that the tail may reach.
     idle: GPUs that the request asks for and that no split of this model can use.
@@ -46,7 +49,7 @@ def pinned(wanted: Wanted) -> bool:
 
 
 def asked(wanted: Wanted) -> Parallelism | None:
-    """The split as far as the request gives it, None where it gives nothing of it."""
+    """The split as far as the request gives it, None if it gives nothing of it."""
     if wanted.split == NOTHING_ASKED:
         return None
     return Parallelism(
@@ -70,14 +73,19 @@ def splits(
         single = Parallelism(wanted.split.tensor, wanted.split.pipeline or 1, data, expert)
         fills = wanted.split.tensor >= candidate.accelerator.gpus_per_node
         if wanted.split.pipeline is None and fills and not candidate.accelerator.mig_of:
-            return Splits((single,), single, layers)
+            return Splits((single,), single, _longest(single, layers))
         return Splits((single,))
     if wanted.split.pipeline is not None:
         return Splits(tuple(Parallelism(t, wanted.split.pipeline, data, expert) for t in sizes))
     ladder = tuple(Parallelism(t, 1, data, expert) for t in sizes)
     if candidate.accelerator.mig_of:
         return Splits(ladder)
-    return Splits(ladder, ladder[-1], layers)
+    return Splits(ladder, ladder[-1], _longest(ladder[-1], layers))
+
+
+def _longest(split: Parallelism, layers: int) -> int:
+    """Pipeline stages that a split may have: one for each layer, and no more GPUs than may be."""
+    return min(layers, max(1, MOST_GPUS // (split.tensor * split.data)))
 
 
 def layout(parallelism: Parallelism, per_node: int) -> tuple[int, int]:

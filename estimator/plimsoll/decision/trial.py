@@ -1,7 +1,4 @@
-"""One split of a replica on one kind of GPU, tried: what planning and advice are made of.
-
-It must not choose between splits or accelerators.
-"""
+"""One split of a replica on one kind of GPU, tried: what planning and advice are made of."""
 
 from __future__ import annotations
 
@@ -12,12 +9,16 @@ from typing import TYPE_CHECKING
 from plimsoll.decision.fit import Fit, fit
 from plimsoll.decision.splits import layout
 from plimsoll.engines.base import Parallelism, TermName
+from plimsoll.findings import Rule, finding
+from plimsoll.models.storage import stored_bytes
+from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
-    from plimsoll.engines.base import Engine, Estimate
+    from plimsoll.engines.assemble import Engine
+    from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
@@ -102,10 +103,27 @@ class Case:
     def refusals(
         self, candidate: Candidate, parallelism: Parallelism | None
     ) -> tuple[Finding | Problem, ...]:
-        """Why the engine would not start there, memory aside."""
-        return self.engine.problems(
+        """Why the engine would not start there, the memory of GPUs aside."""
+        problems = self.engine.problems(
             self.architecture, self.request.engine, parallelism, candidate.accelerator
         )
+        has = candidate.pool.memory if candidate.pool else 0
+        if parallelism is None or not has:
+            return problems
+        needed = self.host_memory(Seat(candidate, parallelism))
+        if needed <= has:
+            return problems
+        rule = Rule.TOO_LITTLE_HOST_MEMORY
+        return (*problems, finding(rule, Field.CPU_OFFLOAD, has=has, memory=needed))
+
+    def host_memory(self, seat: Seat) -> int:
+        """Bytes of a node's own memory that hold weights: as asked for by every GPU, but no more
+        than the model has, once for each of its copies."""
+        offload = self.request.engine.cpu_offload
+        if not offload:
+            return 0
+        whole = stored_bytes(self.architecture) * seat.parallelism.data
+        return min(offload * seat.per_node, whole)
 
     def fewest_ranks(self, candidate: Candidate) -> int:
         """The fewest ranks of one data-parallel copy that hold weights and KV cache at all."""

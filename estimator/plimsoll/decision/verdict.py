@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.inventory.pools import SetAside
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 
 class Decision(StrEnum):
@@ -136,7 +136,7 @@ class Why:
     """Why a placement is this one. spare: bytes per GPU that it leaves.
 
     less: the smaller count that was tried and is too small, estimate: what it needs; 0 and None
-    where no smaller one was tried.
+    if no smaller one was tried.
     """
 
     because: Because
@@ -146,7 +146,7 @@ class Why:
 
 
 class Note(StrEnum):
-    """What an alternative costs or takes besides its changes."""
+    """What an alternative costs or takes beside its changes."""
 
     NO_DRAFT = "no-draft"
     NO_VIDEOS = "no-videos"
@@ -161,7 +161,7 @@ class Placement:
 
     accelerator: Plimsoll's name. gpus_per_replica, gpus_per_node, nodes_per_replica: counts.
     resource: the extended resource asked for, gpus_per_node of it per pod.
-    node_selector: labels, empty where no node was there to read a dialect from.
+    node_selector: labels, empty if no node was there to read a dialect from.
     tolerations: of the taints on those nodes, as (key, operator, value, effect).
     engine_args: the engine's flags. why: what it was chosen by.
     """
@@ -207,7 +207,7 @@ class Alternative:
 class RuleOfThumb:
     """The corrected rule of thumb for comparison. needed: bytes for the whole replica.
 
-    gpus: how many of the GPU in question it would take; 0 where no GPU is in question.
+    gpus: how many of the GPU in question it would take; 0 if no GPU is in question.
     """
 
     parameters: int
@@ -221,13 +221,13 @@ class Verdict:
     """One decision, with everything needed to explain it.
 
     decision, reason: see their types. problems: what is wrong with the spec (deny).
-    warnings: what a reader should know though it may well be right; a text where a reader of
+    warnings: what a reader should know though it may well be right; a text if a reader of
         manifests or an engine words its own.
     places: where the object that was decided on keeps its fields.
-    estimate: of the placement, or of the nearest miss where nothing fits; None where the model
+    estimate: of the placement, or of the nearest miss if nothing fits; None if the model
         is not known well enough. accelerator: the one that `estimate` is for.
-    short_by: bytes per GPU that are missing; 0 where it fits.
-    placement: None where nothing fits. alternatives: cheapest first.
+    short_by: bytes per GPU that are missing; 0 if it fits.
+    placement: None if nothing fits. alternatives: cheapest first.
     nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
     policy: what the namespace wants done with a denial; `plimsoll.decision.policy.outcome` does it.
     request_hash: of spec, resolved model, constants and policy; never of the inventory.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from plimsoll.engines.base import Reading, Term, TermName
 from plimsoll.engines.layers import faults
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         Terms,
         Workload,
     )
-    from plimsoll.engines.tables import Constants
+    from plimsoll.engines.tables import Constants, VersionTable
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
 
@@ -45,10 +45,13 @@ FEATURES: Final = (
 """Settings that not every engine has."""
 
 
-class BaseEngine(ABC):
-    """An `Engine` without its memory model: what most of them have in common.
+class Engine(ABC):
+    """One engine's memory model and command line.
 
-    features: those of `FEATURES` that this one has.
+    name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
+    of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
+    empty if there is none to offer. features: those of `FEATURES` that this one has.
+    table: its figures by version.
     """
 
     name: str
@@ -56,6 +59,7 @@ class BaseEngine(ABC):
     narrow_cache: str = ""
     checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
     features: tuple[Field, ...] = ()
+    table: VersionTable
 
     @abstractmethod
     def estimate(
@@ -76,24 +80,28 @@ class BaseEngine(ABC):
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
     ) -> tuple[Finding, ...]:
-        """Why the engine would refuse to start, memory aside."""
+        """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
 
     @abstractmethod
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags that make the engine run as estimated."""
 
-    @abstractmethod
     def constants_digest(self, version: str) -> str:
         """Short hash of the figures in force for a version; of the newest for an unreadable one."""
+        return self.table.or_newest(version).digest
 
     @abstractmethod
     def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
         """The engine's own flags beside the typed settings; never raises."""
 
+    @final
     def read_arguments(
         self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
     ) -> Reading:
-        """The flags beside the typed settings, without the features that the engine has not."""
+        """The flags beside the typed settings and split, without features the engine lacks.
+
+        Never raises: what is wrong is in `Reading.problems`.
+        """
         strange = [
             field
             for field in FEATURES

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from decimal import Decimal
 
-    from plimsoll.accelerators.types import Accelerator
     from plimsoll.findings import Finding
-    from plimsoll.models.architecture import Architecture
 
 
 class Known(StrEnum):
@@ -195,7 +193,8 @@ class EngineSettings:
     Lengths are tokens, memory is bytes. `quantization` is applied at load time.
     utilization: the share of physical memory that the engine may take.
     unread: flags in extraArgs that touch memory and that the model does not read: a denial
-        becomes a warning that names them.
+        becomes a warning that names them, unless the weights alone exceed the GPU.
+    shrinking: those of them with which weights may be smaller, so that it becomes one all the same.
     flags: flags in extraArgs that change nothing about memory, passed on as they are.
     lora, speculative: adapters and a draft model; None where there are none.
     cpu_offload: bytes of weights per GPU that are held in host memory instead.
@@ -216,6 +215,7 @@ class EngineSettings:
     enforce_eager: bool | None = None
     block_size: int | None = None
     unread: tuple[str, ...] = ()
+    shrinking: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     options: Options = NO_OPTIONS
     lora: Lora | None = None
@@ -303,59 +303,3 @@ class Estimate:
     def spare(self) -> int:
         """Usable less required; negative where it does not fit."""
         return self.usable - self.required
-
-
-class Engine(Protocol):
-    """One engine's memory model and command line.
-
-    name, title: as ``spec.engine.name`` and as people write it. narrow_cache: the KV cache dtype
-    of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
-    empty where there is none to offer.
-    """
-
-    name: str
-    title: str
-    narrow_cache: str
-    checkpoints: tuple[tuple[str, int], ...]
-
-    def estimate(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        workload: Workload,
-        parallelism: Parallelism,
-        accelerator: Accelerator,
-    ) -> Estimate:
-        """What the worst rank needs. Total: any parallelism that `problems` lets through."""
-        ...
-
-    def problems(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        parallelism: Parallelism | None,
-        accelerator: Accelerator | None,
-    ) -> tuple[Finding, ...]:
-        """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
-        ...
-
-    def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
-        """Tensor-parallel sizes up to `most` that the engine accepts for this model."""
-        ...
-
-    def read_arguments(
-        self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
-    ) -> Reading:
-        """Read extraArgs beside the typed settings and the split that the typed fields ask for.
-
-        Never raises: what is wrong is in `Reading.problems`.
-        """
-        ...
-
-    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
-        """The engine's command-line flags that make it run as estimated."""
-        ...
-
-    def constants_digest(self, version: str) -> str:
-        """Short hash of the constants in force for a version, for the request hash."""
-        ...

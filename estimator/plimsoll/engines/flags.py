@@ -6,8 +6,11 @@ A table says which abilities the engine's own parser has, and of every flag what
     options    sets an option that only this engine has: flag -> [option, kind]
     memory     touches memory and is not modelled: goes to `EngineSettings.unread`, by shape
     harmless   is passed on, by shape
+    model      names a model, which is the request's to say: a problem
     aliases    other names; written_as: the name under which a flag is written
-    harmless_values   values with which a flag of memory touches none
+    harmless_values      values with which a flag of memory touches none
+    can_shrink_weights   flags of memory with which weights may be smaller than estimated: with
+                         these values, or with any if none are named
 
 What is in no table is passed on with a warning.
 """
@@ -21,7 +24,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.engines.base import AskedSplit
+from plimsoll.engines.base import AskedSplit, Reading
 from plimsoll.engines.flag_values import value
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Finding, Rule, finding
@@ -35,9 +38,8 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Estimate
     from plimsoll.findings import Fact
 
-_TWO_IN_ONE: Final = re.compile(r"--?[A-Za-z][\w.-]*\s")
+_TWO_IN_ONE: Final = re.compile(r"--?[A-Za-z][\w.-]*(?:\s|=\S*\s+--?[A-Za-z])")
 _INVERSE: Final = (("--no-", "--"), ("--disable-", "--enable-"), ("--enable-", "--disable-"))
-_SHORTEST_PREFIX: Final = 5
 
 
 class Ability(StrEnum):
@@ -63,17 +65,18 @@ class Ability(StrEnum):
     """What is not modelled is passed on as one ``--flag=value``."""
 
 
-class Role(StrEnum):
+class FlagRole(StrEnum):
     """What a flag is to the memory model."""
 
     FIELD = "field"
     OPTION = "option"
     MEMORY = "memory"
     HARMLESS = "harmless"
+    MODEL = "model"
     UNKNOWN = "unknown"
 
 
-class Shape(StrEnum):
+class FlagShape(StrEnum):
     """How many values a flag takes."""
 
     VALUE = "value"
@@ -83,10 +86,10 @@ class Shape(StrEnum):
 
 
 _SHAPES: Final = {
-    "switch": Shape.SWITCH,
-    "off": Shape.SWITCH,
-    "optional": Shape.OPTIONAL,
-    "words": Shape.MANY,
+    "switch": FlagShape.SWITCH,
+    "off": FlagShape.SWITCH,
+    "optional": FlagShape.OPTIONAL,
+    "words": FlagShape.MANY,
 }
 """The shapes of kinds; the others take one value."""
 
@@ -96,8 +99,8 @@ class Flag:
     """A flag of an engine. sets: the field or option that it sets; kind: how its value is read."""
 
     name: str
-    role: Role
-    shape: Shape
+    role: FlagRole
+    shape: FlagShape
     sets: str = ""
     kind: str = ""
 
@@ -129,6 +132,7 @@ class Grammar:
     abilities: frozenset[Ability]
     written_as: Mapping[str, str]
     harmless_values: Mapping[str, Sequence[str]]
+    can_shrink_weights: Mapping[str, Sequence[str]]
     attached: tuple[str, ...]
 
     def find(self, name: str) -> tuple[Flag, bool]:
@@ -141,14 +145,14 @@ class Grammar:
             return self.flags[name], True
         if Ability.NEGATION in self.abilities:
             inverse = self.flags.get(_inverse(name))
-            if inverse is not None and inverse.shape is Shape.SWITCH:
+            if inverse is not None and inverse.shape is FlagShape.SWITCH:
                 return inverse, False
-        if Ability.PREFIXES in self.abilities and len(name) >= _SHORTEST_PREFIX:
+        if Ability.PREFIXES in self.abilities and name.strip("-"):
             begun = {flag for flag in (*self.flags, *self.aliases) if flag.startswith(name)}
             begun = {self.aliases.get(flag, flag) for flag in begun}
             if len(begun) == 1:
                 return self.flags[begun.pop()], True
-        return Flag(name, Role.UNKNOWN, Shape.OPTIONAL), True
+        return Flag(name, FlagRole.UNKNOWN, FlagShape.OPTIONAL), True
 
     def uses(self, args: Sequence[str]) -> Iterator[Use | tuple[int, str]]:
         """The flags used, in order; arguments that belong to none as (place, text)."""
@@ -156,6 +160,9 @@ class Grammar:
         while at < len(args):
             token, start = args[at], at
             at += 1
+            if token == "--":
+                yield from enumerate(args[start:], start)
+                return
             if not is_flag(token):
                 yield start, token
                 continue
@@ -164,7 +171,9 @@ class Grammar:
             values = [value] if has_value else []
             dotted = Ability.DOTTED in self.abilities and "." in name
             takes = 0 if has_value or not on else self._most_values(flag, dotted)
-            dashed = Ability.DASHED_VALUES in self.abilities and flag.shape is not Shape.OPTIONAL
+            dashed = (
+                Ability.DASHED_VALUES in self.abilities and flag.shape is not FlagShape.OPTIONAL
+            )
             while len(values) < takes and at < len(args):
                 if is_flag(args[at]) and not (dashed and not values):
                     break
@@ -174,9 +183,9 @@ class Grammar:
 
     def _most_values(self, flag: Flag, dotted: bool) -> int:
         """How many of the arguments that follow a flag may be its values."""
-        if flag.shape is Shape.MANY and not dotted:
+        if flag.shape is FlagShape.MANY and not dotted:
             return 1 << 20
-        return 0 if flag.shape is Shape.SWITCH and not dotted else 1
+        return 0 if flag.shape is FlagShape.SWITCH and not dotted else 1
 
     def _normal(self, name: str) -> str:
         """A name with dashes for underscores, before its first dot if the engine takes dots."""
@@ -204,9 +213,9 @@ class Grammar:
         """
         out: list[str] = []
         for flag in self.flags.values():
-            if flag.role is Role.FIELD:
+            if flag.role is FlagRole.FIELD:
                 out += self._written(flag, values.get(flag.sets))
-            elif flag.role is Role.OPTION:
+            elif flag.role is FlagRole.OPTION:
                 out += self._written(flag, options.get(flag.sets))
         return out
 
@@ -214,7 +223,7 @@ class Grammar:
         name = self.written_as.get(flag.name, flag.name)
         if value is None or value == "" or value == ():
             return []
-        if flag.shape is Shape.SWITCH:
+        if flag.shape is FlagShape.SWITCH:
             off = f"--no-{name.removeprefix('--')}"
             if value is False and flag.kind == "switch" and Ability.NEGATION in self.abilities:
                 return [off]
@@ -243,7 +252,7 @@ class Grammar:
             yield from rest.split(" ") if self._many(head) else (rest,)
 
     def _many(self, name: str) -> bool:
-        return self.find(name)[0].shape is Shape.MANY
+        return self.find(name)[0].shape is FlagShape.MANY
 
 
 def values_to_write(estimate: Estimate, settings: EngineSettings) -> dict[str, object]:
@@ -276,13 +285,14 @@ def grammar(title: str, file: Path) -> Grammar:
     """The grammar in a file, read once."""
     data: dict[str, Any] = json.loads(file.read_text("utf-8"))
     flags = {
-        name: Flag(name, role, _SHAPES.get(kind, Shape.VALUE), sets, kind)
-        for role, table in ((Role.FIELD, "fields"), (Role.OPTION, "options"))
+        name: Flag(name, role, _SHAPES.get(kind, FlagShape.VALUE), sets, kind)
+        for role, table in ((FlagRole.FIELD, "fields"), (FlagRole.OPTION, "options"))
         for name, (sets, kind) in data[table].items()
     }
-    for role in (Role.MEMORY, Role.HARMLESS):
+    for role in (FlagRole.MEMORY, FlagRole.HARMLESS):
         for shape, names in data[role].items():
-            flags |= {name: Flag(name, role, Shape(shape)) for name in names}
+            flags |= {name: Flag(name, role, FlagShape(shape)) for name in names}
+    flags |= {name: Flag(name, FlagRole.MODEL, FlagShape.VALUE) for name in data["model"]}
     return Grammar(
         title,
         flags,
@@ -290,6 +300,7 @@ def grammar(title: str, file: Path) -> Grammar:
         frozenset(map(Ability, data["abilities"])),
         data["written_as"],
         data["harmless_values"],
+        data["can_shrink_weights"],
         tuple(data["attached"]),
     )
 
@@ -309,6 +320,11 @@ class Command:
     problems: list[Finding]
     warnings: list[Finding]
 
+    def reading(self, settings: EngineSettings, split: AskedSplit | None = None) -> Reading:
+        """What was read, with the settings and the split as the engine understands them."""
+        split = self.split if split is None else split
+        return Reading(settings, split, tuple(self.problems), tuple(self.warnings))
+
 
 def read(
     grammar: Grammar, args: Sequence[str], settings: EngineSettings, asked: AskedSplit
@@ -322,6 +338,7 @@ def read(
     command = Command(settings, asked, {}, {}, [], [])
     said: dict[str, Any] = {}
     unread, flags = list(settings.unread), list(settings.flags)
+    shrinking = list(settings.shrinking)
     for use in grammar.uses(args):
         if isinstance(use, tuple):
             index, text = use
@@ -331,17 +348,28 @@ def read(
             use.written[0]
         ):
             command.problems.append(use.finding(Rule.TWO_ARGUMENTS_IN_ONE, use.written[0]))
-        elif use.flag.role is Role.FIELD:
+        elif use.flag.role is FlagRole.FIELD:
             if use.flag.kind == "length" and use.values and use.values[0].lower() in _BY_ITSELF:
                 unread.append(f"{use.flag.name}=auto")
             else:
                 _take_field(grammar, use, typed, said, command)
-        elif use.flag.role is Role.OPTION:
+        elif use.flag.role is FlagRole.OPTION:
             _take_option(grammar, use, command)
+        elif use.flag.role is FlagRole.MODEL:
+            command.problems.append(use.finding(Rule.ANOTHER_MODEL, " ".join(use.written)))
         elif _may_be_passed_on(grammar, use, command):
-            (unread if _touches_memory(grammar, use) else flags).append(_text(grammar, use))
+            text = _text(grammar, use)
+            (unread if _touches_memory(grammar, use) else flags).append(text)
+            if _can_shrink_weights(grammar, use):
+                shrinking.append(text)
     split = {name: said.pop(name, typed[name]) for name in asdict(asked)}
-    settings = replace(settings, **said, unread=tuple(unread), flags=tuple(flags))
+    settings = replace(
+        settings,
+        **said,
+        unread=tuple(unread),
+        shrinking=tuple(shrinking),
+        flags=tuple(flags),
+    )
     return replace(command, settings=settings, split=AskedSplit(**split))
 
 
@@ -400,10 +428,14 @@ def _unreadable(use: Use, error: Unreadable) -> Finding:
 def _may_be_passed_on(grammar: Grammar, use: Use, command: Command) -> bool:
     """Whether a flag that sets nothing here is well-formed; what is wrong with it is noted."""
     flag, written = use.flag, use.written[0]
-    if flag.shape in (Shape.VALUE, Shape.MANY) and use.on and not use.values:
+    if flag.shape in (FlagShape.VALUE, FlagShape.MANY) and use.on and not use.values:
         command.problems.append(use.finding(Rule.FLAG_WITHOUT_VALUE, written))
         return False
-    if flag.role is not Role.UNKNOWN:
+    if flag.shape is FlagShape.SWITCH and use.values:
+        problem = Unreadable(use.values[0], "a switch without a value")
+        command.problems.append(_unreadable(use, problem))
+        return False
+    if flag.role is not FlagRole.UNKNOWN:
         return True
     if Ability.EQUALS not in grammar.abilities and "=" in flag.name:
         name, _, value = flag.name.partition("=")
@@ -416,13 +448,18 @@ def _may_be_passed_on(grammar: Grammar, use: Use, command: Command) -> bool:
 
 def _touches_memory(grammar: Grammar, use: Use) -> bool:
     harmless = grammar.harmless_values.get(use.flag.name, ())
-    return use.flag.role is Role.MEMORY and not (use.values and use.values[0] in harmless)
+    return use.flag.role is FlagRole.MEMORY and not (use.values and use.values[0] in harmless)
+
+
+def _can_shrink_weights(grammar: Grammar, use: Use) -> bool:
+    values = grammar.can_shrink_weights.get(use.flag.name)
+    return values is not None and (not values or not set(values).isdisjoint(use.values))
 
 
 def _text(grammar: Grammar, use: Use) -> str:
     """A use as one text: as an argument, or with its values after spaces."""
     if Ability.JOINED not in grammar.abilities:
         return " ".join(use.written)
-    if use.flag.shape is Shape.SWITCH and not use.values:
+    if use.flag.shape is FlagShape.SWITCH and not use.values:
         return use.flag.name if use.on else "--no-" + use.flag.name.removeprefix("--")
     return ("=" if len(use.written) == 2 else " ").join(use.written)

@@ -14,15 +14,15 @@ from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.assemble import Engine
     from plimsoll.engines.base import (
-        Engine,
         EngineSettings,
         Estimate,
         Parallelism,
         Workload,
     )
     from plimsoll.engines.flags import Grammar
-    from plimsoll.models.model import Model
+    from plimsoll.models.architecture import Model
 
 _WHERE: Final = {
     "vllm": ("vllm", "VLLM"),
@@ -32,8 +32,15 @@ _WHERE: Final = {
     "tgi": ("tgi", "TGI"),
     "generic": ("generic", "Generic"),
 }
+_GRAMMARS: Final = {
+    "vllm": "vllm.arguments",
+    "sglang": "sglang.settings",
+    "tensorrt-llm": "tensorrt_llm.settings",
+    "llama.cpp": "llama_cpp.settings",
+    "tgi": "tgi.settings",
+}
 NAMES: Final = tuple(_WHERE)
-"""The engines whose memory model is there, as ``spec.engine.name`` names them."""
+"""The engines whose memory model is there, as a request names them."""
 
 
 @lru_cache(maxsize=len(NAMES))
@@ -48,9 +55,9 @@ def engine(name: str) -> Engine:
 
 def grammar(name: str) -> Grammar | None:
     """The grammar of an engine's command line; None for one that has none here."""
-    if name not in _WHERE or name == "generic":
+    if name not in _GRAMMARS:
         return None
-    module = importlib.import_module(f"plimsoll.engines.{_WHERE[name][0]}.arguments")
+    module = importlib.import_module(f"plimsoll.engines.{_GRAMMARS[name]}")
     return cast("Grammar", module.GRAMMAR)
 
 

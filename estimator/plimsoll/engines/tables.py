@@ -1,6 +1,6 @@
 """An engine's figures by version, read from its data file: what holds for one release of it.
 
-It must not hold a figure, and it must not know an engine. A file has ``oldest``, ``newest``, and
+A file has ``oldest``, ``newest``, and
 per figure its values, each with the version from which it holds and where it was seen. Versions
 between two entries take the older one; one newer than the table takes the newest and says so.
 """

@@ -25,8 +25,9 @@ from plimsoll.accelerators.labels import (
     with_resource,
 )
 from plimsoll.accelerators.types import MAX_GPUS
-from plimsoll.errors import shown
+from plimsoll.errors import Unreadable, shown
 from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, pools
+from plimsoll.units import parse_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -111,6 +112,7 @@ def read_node(node: Mapping[str, Any]) -> NodeFacts | SetAside | None:
         and not passing
         and spec.get("unschedulable") is not True
         and metadata.get("deletionTimestamp") is None,
+        memory=_memory(status.get("allocatable")),
     )
 
 
@@ -131,7 +133,10 @@ def trimmed(node: Mapping[str, Any]) -> dict[str, Any]:
         },
         "status": {
             "capacity": _gpus(status.get("capacity")),
-            "allocatable": _gpus(status.get("allocatable")),
+            "allocatable": {
+                **_gpus(status.get("allocatable")),
+                **_said_memory(status.get("allocatable")),
+            },
             "conditions": [{"type": "Ready", "status": str(_is_ready(status))}],
         },
     }
@@ -228,6 +233,20 @@ def _gpus(resources: object) -> dict[str, str]:
         for key, value in _mapping(resources).items()
         if key in (GPU, _AMD) or (isinstance(key, str) and key.startswith(_MIG))
     }
+
+
+def _said_memory(resources: object) -> dict[str, str]:
+    """A host's memory as written, if it is."""
+    memory = _mapping(resources).get("memory")
+    return {"memory": str(memory)[:64]} if isinstance(memory, str | int) else {}
+
+
+def _memory(resources: object) -> int:
+    """Bytes of a host that pods may use; 0 if it is not said or not to be read."""
+    try:
+        return parse_memory(_said_memory(resources).get("memory", "0"))
+    except Unreadable:
+        return 0
 
 
 def _counts(resources: object) -> dict[str, int]:

@@ -40,6 +40,7 @@ class NodeFacts:
 
     offers: usually one; one per MIG profile with the mixed strategy. labels: those that a user's
     node selector may ask for (see `nodes.kept_labels`). ready: Ready and schedulable.
+    memory: bytes of the host that pods may use; 0 if the node does not say.
     """
 
     name: str
@@ -47,6 +48,7 @@ class NodeFacts:
     labels: frozenset[tuple[str, str]]
     taints: tuple[tuple[str, str, str], ...]
     ready: bool
+    memory: int = 0
 
     def carries(self, selector: Mapping[str, str]) -> bool:
         """Whether the node has every one of those labels."""
@@ -68,6 +70,7 @@ class Pool:
     labels: further labels that all its nodes share and a user's node selector may ask for.
     taints: (key, value, effect) of taints on every node of it.
     ready: nodes of them that are Ready and schedulable.
+    memory: bytes of a host that pods may use, the least of them; 0 if not every node says it.
     """
 
     accelerator: Accelerator
@@ -79,6 +82,7 @@ class Pool:
     labels: frozenset[tuple[str, str]] = frozenset()
     taints: tuple[tuple[str, str, str], ...] = ()
     ready: int = 0
+    memory: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,7 @@ def _pool(members: list[tuple[NodeFacts, Offer]], carried: frozenset[tuple[str, 
     shared = frozenset.intersection(*{f.labels for f, _ in members})
     return Pool(
         accelerator=least,
+        memory=min(f.memory for f, _ in members),
         gpus_per_node=offer.count,
         nodes=len(members),
         node_names=tuple(f.name for f, _ in members[:NAMES_KEPT]),

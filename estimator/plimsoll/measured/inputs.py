@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import Engine
+    from plimsoll.engines.assemble import Engine
     from plimsoll.measured.models import Configs
     from plimsoll.measured.rows import Row
     from plimsoll.models.architecture import Architecture
@@ -195,7 +195,7 @@ def _physical(row: Row, accelerators: tuple[Accelerator, ...]) -> int | None:
         return row.total
     if not row.gpu or gpus.named(row.gpu) is None:
         return None
-    from plimsoll.engines.layers.visible import visible_memory
+    from plimsoll.engines.layers.gpu_memory import visible_memory
 
     return visible_memory(accelerators[0])
 
@@ -281,7 +281,7 @@ _SPARED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One start-up of which everything is known."""
+    """One start-up about which everything is known."""
 
     architecture: Architecture
     settings: EngineSettings

@@ -166,19 +166,21 @@ def other_args(start_up: StartUp) -> dict[str, object]:
 
 
 def _memory_args(start_up: StartUp) -> Iterator[tuple[str, object]]:
-    from plimsoll.engines.flags import Role, Shape
+    from plimsoll.engines.flags import FlagRole, FlagShape
 
     if start_up.engine == "vllm":
         from plimsoll.engines.vllm.arguments import GRAMMAR as grammar
     else:
-        from plimsoll.engines.sglang.arguments import GRAMMAR as grammar
+        from plimsoll.engines.sglang.settings import GRAMMAR as grammar
     for name, value in start_up.args.items():
         flag, _ = grammar.find("--" + name.replace("_", "-"))
-        touches = flag.role not in (Role.HARMLESS, Role.UNKNOWN)
+        touches = flag.role not in (FlagRole.HARMLESS, FlagRole.MODEL, FlagRole.UNKNOWN)
         if start_up.engine != "vllm":
             feature = name in _SGLANG_FEATURES and value not in _SGLANG_OFF
-            switch = value is True and flag.role is Role.MEMORY and flag.shape is Shape.SWITCH
-            touches = flag.role in (Role.FIELD, Role.OPTION) or feature or switch
+            switch = (
+                value is True and flag.role is FlagRole.MEMORY and flag.shape is FlagShape.SWITCH
+            )
+            touches = flag.role in (FlagRole.FIELD, FlagRole.OPTION) or feature or switch
         if touches:
             yield name, value
 

@@ -172,5 +172,4 @@ def _plain(row: Row, structure: Architecture) -> bool:
 
 
 def _names(quantization: Quantization) -> set[str]:
-    schemes = (quantization.default, *(scheme for _, scheme in quantization.special))
-    return {scheme.name for scheme in schemes if scheme is not None}
+    return {scheme.name for scheme in quantization.schemes}

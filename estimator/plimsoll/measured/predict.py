@@ -45,13 +45,14 @@ from plimsoll.measured.inputs import (
     variants,
 )
 from plimsoll.measured.rows import FAILED, STARTED, TermId, derived
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.paths import NO_PLACES
 from plimsoll.report.wording import problem
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
-    from plimsoll.engines.base import Engine, Estimate
+    from plimsoll.engines.assemble import Engine
+    from plimsoll.engines.base import Estimate
     from plimsoll.measured.inputs import Facts
     from plimsoll.measured.rows import Row
 
@@ -193,12 +194,12 @@ def _stages(variant: Variant) -> tuple[int, ...]:
 
 def _peaks(variant: Variant) -> tuple[int, ...]:
     """vLLM's activation peak on one rank of every pipeline stage, in bytes."""
-    from plimsoll.engines.vllm.activation import activation
-    from plimsoll.engines.vllm.constants import constants
     from plimsoll.engines.vllm.defaults import resolve
+    from plimsoll.engines.vllm.options import TABLE
+    from plimsoll.engines.vllm.overheads import activation
 
     architecture, settings, split = variant.architecture, variant.settings, variant.parallelism
-    figures = constants(settings.version)
+    figures = TABLE.constants(settings.version)
     resolved = resolve(architecture, settings, variant.accelerator, figures)
     return tuple(
         activation(architecture, settings, resolved, split, stage, figures).bytes
@@ -209,12 +210,12 @@ def _peaks(variant: Variant) -> tuple[int, ...]:
 def _graphs(variant: Variant) -> int:
     """What vLLM's CUDA graphs take, in bytes, even if the version does not charge them."""
     from plimsoll.engines.layers.sharding import stage_layers
-    from plimsoll.engines.vllm.constants import constants
     from plimsoll.engines.vllm.defaults import resolve
+    from plimsoll.engines.vllm.options import TABLE
     from plimsoll.engines.vllm.overheads import captured
 
     architecture, split = variant.architecture, variant.parallelism
-    figures = constants(variant.settings.version)
+    figures = TABLE.constants(variant.settings.version)
     resolved = resolve(architecture, variant.settings, variant.accelerator, figures)
     layers = max(
         end - start for start, end in stage_layers(len(architecture.blocks), split.pipeline)

@@ -252,7 +252,7 @@ _SWEEP_LEAST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One cut. what: of which term and rows, in words. unit: what `Summary.median_pct` is of."""
+    """One cut. what: its term and its rows, in words. unit: what `Summary.median_pct` is of."""
 
     what: str
     unit: str

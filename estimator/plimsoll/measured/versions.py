@@ -7,10 +7,10 @@ It must not pick one of several: what a text leaves open stays open.
     0.8.x, 0.10                     every release of the line
     0.6-0.8, 0.11.x/0.12, 0.22+     every release from the first to the last
     0.13.0-ish                      the lines beside it too
-    2026-08, a commit, nothing      any version; so does the V1 engine before 0.8, of which no
-                                    figure is known
+    2026-08, a commit, nothing      any version; so does the V1 engine before 0.8: no figure
+                                    of it is known
 
-Of a range only the releases are kept at which a figure of the engine changes.
+Of a range only those releases are kept that change a figure of the engine.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def candidates(engine: str, versions: Versions) -> tuple[str, ...]:
         return tuple(
             dict.fromkeys(_text(v) for v in (versions.low, versions.high) if _LAST not in v)
         )
-    from plimsoll.engines.vllm.constants import TABLE
+    from plimsoll.engines.vllm.options import TABLE
 
     steps = TABLE.steps()
     if versions.low is None or versions.high is None:

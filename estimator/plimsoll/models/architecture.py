@@ -1,9 +1,12 @@
-"""What a model is made of, as the engine will load it: layers in order, and every tensor in them.
+"""What a model is: its tensors, mixers, blocks and tower, and what a request knows of it.
 
-How a tensor is cut over ranks is said only as the axis along which it can be cut (`Split`); who
-cuts, and into how many parts, is the engine's business.
+An architecture is as the engine will load it: layers in order, and every tensor in them. How a
+tensor is cut over ranks is said only as the axis along which it can be cut (`Split`); who cuts,
+and into how many parts, is the engine's business.
 
     parameters = sum over the blocks and the tensors outside them of prod(shape) x copies
+
+`plimsoll.models.config` reads an architecture, `plimsoll.models.resolve` finds a `Model`.
 """
 
 from __future__ import annotations
@@ -12,14 +15,63 @@ import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from plimsoll.models.header import HeaderTensor
+    from plimsoll.models.files import HeaderTensor
     from plimsoll.models.quantization import Quantization, Scheme
-    from plimsoll.models.tower import Tower
+
+
+T = TypeVar("T")
+_MOST_REMEMBERED: Final = 1024
+"""Entries kept per architecture; with more it starts over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """A vision tower, as far as a pass over its largest item goes.
+
+    kind: how its layers are run (``qwen2``, ``qwen2_5``, ``qwen3``, ``siglip``, ``clip``,
+        ``pixtral``, ``llama4``, ``intern``, ``moonvit``, ``gemma4``).
+    hidden, intermediate: elements of a patch in its layers and in their feed-forwards.
+    patch: elements of a patch as the processor hands it over.
+    width: elements of a token of its output, with what deepstack adds.
+    levels: outputs that deepstack adds to the layers of the text model; 0 for most.
+    tokens, patches: of the largest image. marks: tokens around an image that hold none of it.
+    edge: pixels on an edge of the square that makes one token; 0: images have one size or tiles.
+    merge: patches that make one token. pixels: most pixels of an image; 0 if `edge` is known.
+    video_pixels: most pixels of all frames of a video; 0: each two frames are as an image.
+    frame_tokens, frame_patches: of one frame, if a video is run by frames; 0: it is not.
+    frame_marks: tokens around a frame. frames: most of a video; 0: as many as the context holds.
+    cut: tensor parallelism cuts its layers. alone: images and frames are run one after another.
+    """
+
+    kind: str
+    hidden: int
+    intermediate: int
+    patch: int
+    width: int
+    tokens: int
+    patches: int
+    levels: int = 0
+    marks: int = 0
+    edge: int = 0
+    merge: int = 1
+    pixels: int = 0
+    video_pixels: int = 0
+    frame_tokens: int = 0
+    frame_patches: int = 0
+    frame_marks: int = 0
+    frames: int = 0
+    cut: bool = True
+    alone: bool = False
+
+    @property
+    def videos(self) -> bool:
+        """Whether it takes videos beside images."""
+        return bool(self.frame_tokens or self.edge)
 
 
 class Split(StrEnum):
@@ -226,7 +278,7 @@ class Architecture:
     stored: tuple[HeaderTensor, ...] = ()
     tower: Tower | None = None
     memo: dict[object, object] = field(init=False, default_factory=dict, repr=False)
-    """What engines derive from this architecture alone, never from a request.
+    """What `remembered` keeps.
 
     `dataclasses.replace` starts it empty: what was derived from the old model never reaches
     the new one.
@@ -252,7 +304,60 @@ class Architecture:
                 total += math.prod(t.shape) * used
         return total + sum(t.elements for t in self.outside)
 
+    def remembered(self, key: tuple[object, ...], make: Callable[[], T]) -> T:
+        """What `make` gives, made once per key: what an engine derives from the architecture alone.
+
+        Nothing of a request is kept, and nothing without end: keys are splits, dtypes and versions'
+        figures, of which a model meets few. There is only one type per first part of a key.
+        """
+        try:
+            return self.memo[key]  # type: ignore[return-value]
+        except KeyError:
+            if len(self.memo) >= _MOST_REMEMBERED:
+                self.memo.clear()
+            made = make()
+            self.memo[key] = made
+            return made
+
     def mixers(self) -> Iterator[Mixer]:
         """Every mixer, layer by layer."""
         for block in self.blocks:
             yield from block.mixers
+
+
+class ModelSource(StrEnum):
+    """Where the knowledge of a model comes from; also the reason of condition ModelResolved."""
+
+    CATALOGUE = "FromCatalogue"
+    BASE_MODEL = "FromBaseModel"
+    CONFIG = "FromConfig"
+    PROFILE = "FromProfile"
+    PARAMETERS = "FromParameters"
+    UNKNOWN = "UnknownModel"
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What is known of the model that a request names.
+
+    name: how to call it in a sentence (a Hugging Face id, a file, ``70B parameters``).
+    source: how it was resolved.
+    architecture: its structure; None if only a size or only a name is known.
+    parameters: exact with an architecture, nominal with a size alone, None when unknown.
+    bits: bits per parameter as stored, for the rule of thumb; None when unknown.
+    origin: what it was resolved from, for the status (``catalogue:meta-llama/...``,
+        ``configmap:chat/my-model/config.json``).
+    suggestions: catalogue ids near an unknown name.
+    certain: False if the catalogue knows more than is believed of it: a revision may differ.
+    digest: short hash of the structure that was resolved, for the request hash.
+    """
+
+    name: str
+    source: ModelSource
+    architecture: Architecture | None = None
+    parameters: int | None = None
+    bits: float | None = None
+    origin: str = ""
+    suggestions: tuple[str, ...] = ()
+    digest: str = ""
+    certain: bool = True

@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models.architecture import Architecture, Part, Tensor
 from plimsoll.models.blocks.fields import Fields
-from plimsoll.models.families.by_type import DEFAULTS, TEXT, VISION_DEFAULTS
+from plimsoll.models.families.by_type import (
+    DEFAULTS,
+    TEXT,
+    VISION_DEFAULTS,
+    audio_tensors,
+    known,
+    largest_item,
+    vision_tensors,
+)
 from plimsoll.models.families.generic import generic
-from plimsoll.models.families.towers import audio_tensors, known, largest_item, vision_tensors
+from plimsoll.models.files import TEXT_SECTIONS
 from plimsoll.models.quantization_config import kv_dtype_of, quantization_of
 from plimsoll.models.rotary import rotary_elements
 from plimsoll.models.storage import left_alone_by_layer
@@ -26,8 +34,6 @@ from plimsoll.units import MAX_PARAMETERS, count
 if TYPE_CHECKING:
     from plimsoll.models.quantization import Quantization
 
-_TEXT: Final = ("text_config", "llm_config", "language_config")
-"""Keys under which a multimodal config keeps its language model."""
 _OTHER_SENSES: Final = ("vision_config", "audio_config", "img_processor", "visual")
 """Keys of towers for other senses; their presence makes a model multimodal."""
 _SENSES: Final = (Part.VISION, Part.AUDIO)
@@ -162,7 +168,7 @@ def _towers(
 
 def _text_part(top: Fields) -> Fields:
     """The language model's fields, filled up with what its configuration class implies."""
-    for key in _TEXT:
+    for key in TEXT_SECTIONS:
         part = top.section(key)
         if part is None:
             continue

@@ -68,6 +68,12 @@ class Quantization:
     ignored_in: tuple[tuple[int, tuple[str, ...]], ...] = ()
     unsized: bool = False
 
+    @property
+    def schemes(self) -> tuple[Scheme, ...]:
+        """How linears are stored: the default, if there is one, then the special ones."""
+        every = (self.default, *(scheme for _, scheme in self.special))
+        return tuple(scheme for scheme in every if scheme is not None)
+
     @cached_property
     def ignored_rules(self) -> Rules:
         """`ignored`, compiled."""

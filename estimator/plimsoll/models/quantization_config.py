@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.models.files import text_parts
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.models.rules import bounded, expression, starred
 
@@ -46,6 +47,16 @@ _BITS: Final = {
 """Bits of a weight in the formats that there are; of others nothing is believed."""
 _AQLM_GROUPS: Final = frozenset({8, 16})
 """Weights that share codes in AQLM's published checkpoints."""
+_OTHER_METHOD: Final = "another method"
+_METHODS: Final = frozenset(
+    {
+        "aqlm", "auto-awq", "auto-round", "awq", "bitnet", "bitsandbytes", "compressed-tensors",
+        "eetq", "fbgemm-fp8", "fp-quant", "fp8", "gguf", "gptq", "higgs", "hqq", "intel/auto-round",
+        "modelopt", "modelopt-fp4", "modelopt-mixed", "mxfp4", "mxfp8", "nvfp4", "quark", "quanto",
+        "sinq", "spqr", "torchao", "vptq",
+    }
+)  # fmt: skip
+"""Methods that there are. No other word of a config is repeated to anybody."""
 _PATH: Final = "config.json: quantization_config"
 _LAYER: Final = re.compile(r"^.{0,64}?\blayers?\.(\d{1,5})(?=[.*]|$)\.?")
 _EXPERT: Final = re.compile(r"\bexperts\.\d+")
@@ -102,9 +113,8 @@ def quantization_of(
 
 def _given(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The ``quantization_config`` of a config, or of the language model within it."""
-    for key in ("", "text_config", "llm_config", "language_config"):
-        holder = config.get(key) if key else config
-        given = holder.get("quantization_config") if isinstance(holder, Mapping) else None
+    for part in text_parts(config):
+        given = part.get("quantization_config")
         if isinstance(given, Mapping):
             return given
     return None
@@ -179,7 +189,7 @@ def _by_method(method: str, q: Mapping[str, Any]) -> Quantization | None:
     if isinstance(q.get("quantized_layers"), Mapping) or q.get("quant_algo"):
         return _modelopt(q)
     if isinstance(q.get("config_groups"), Mapping):
-        return _groups(method or "compressed-tensors", q)
+        return _groups(_method(method or "compressed-tensors"), q)
     if method == "aqlm":
         codes = _integer(q.get("num_codebooks"), 1) * _integer(q.get("nbits_per_codebook"), 16)
         group = _integer(q.get("in_group_size"), 8)
@@ -189,7 +199,12 @@ def _by_method(method: str, q: Mapping[str, Any]) -> Quantization | None:
         return Quantization("aqlm", Scheme(f"w{bits}a16", bits, 0, 1, 2))
     if method == "quark":
         return _quark(q)
-    return Quantization(method, None, unsized=True) if method else None
+    return Quantization(_method(method), None, unsized=True) if method else None
+
+
+def _method(word: str) -> str:
+    """A method by its own word, if there is one of that name."""
+    return word if word in _METHODS else _OTHER_METHOD
 
 
 def _quark(q: Mapping[str, Any]) -> Quantization:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import OrderedDict
 from dataclasses import replace
 from functools import lru_cache
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.errors import Invalid, PlimsollError, Problem, Unreadable, shown
 from plimsoll.findings import Rule, finding
 from plimsoll.models import catalogue
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.models.checkpoint.profile import FORMAT, from_profile
 from plimsoll.models.config import architecture
-from plimsoll.models.document import parse_document
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.files import parse_document
 from plimsoll.models.quantization_config import stored
 from plimsoll.paths import Field
 from plimsoll.units import count
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 LEAST_SHARE: Final = 0.98
 """Share of the parameters of the catalogue's model below which another one is meant: headers,
 configs and profiles count the same model a little differently."""
+_HUB_HOSTS: Final = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
+_BEHIND_ID: Final = re.compile(r"([@?#:])")
+"""What may stand behind the id of a repository, in front of a revision, a query or a fragment."""
+_DEFAULT_REVISIONS: Final = frozenset({"", "main", "HEAD", "refs/heads/main"})
+"""Revisions that are the one which the catalogue knows."""
 _KEPT: Final = 64
 """Documents whose architecture is kept."""
 
@@ -77,12 +83,19 @@ def resolve(
     checkpoint is stored, if it differs. origin: where the document or the size is stated.
     What says less of the model at a uri of the catalogue than the catalogue knows is a
     contradiction: a document, base_model or quantization of a model that takes less memory. With a
-    revision it may be true, so the model is then resolved but not certain. Raises `Unresolved`.
+    revision, or a path within the repository, it may be true, so the model is then resolved but not
+    certain. What a document leaves unknown of such a model is as the catalogue knows it. Raises
+    `Unresolved`.
     """
     name = _short(uri) or base_model
-    entry = catalogue.load().find(_short(uri)) if uri.startswith("hf://") else None
+    repository, is_default = _repository(uri)
+    entry = catalogue.load().find(repository) if repository else None
+    certain = is_default and revision.strip() in _DEFAULT_REVISIONS
     if document is not None:
         model = _from_document(document, name, origin)
+        known = entry.architecture if entry is not None and certain else None
+        if known and model.architecture and model.architecture.assumed and not known.assumed:
+            model = replace(model, architecture=known, parameters=known.parameters)
     elif base_model:
         model = _from_base(base_model, name)
     else:
@@ -110,7 +123,7 @@ def resolve(
                 f"{parameters}x{bits}",
             )
         else:
-            near = catalogue.load().suggest(_short(uri))
+            near = catalogue.load().suggest(repository or _short(uri))
             return Model(
                 name or "an unnamed model",
                 ModelSource.UNKNOWN,
@@ -118,8 +131,8 @@ def resolve(
                 origin=shown(uri)[1:-1],
             )
     resolved = _stored_as(model, quantization)
-    contradiction = _contradiction(_short(uri), entry, resolved, base_model, origin, quantization)
-    if contradiction is not None and not (revision or "@" in uri):
+    contradiction = _contradiction(repository, entry, resolved, base_model, origin, quantization)
+    if contradiction is not None and certain:
         raise Unresolved(contradiction)
     return replace(resolved, certain=contradiction is None)
 
@@ -196,11 +209,8 @@ def _method(entry: catalogue.Entry) -> str:
 def _bits(architecture: Architecture) -> int:
     """Bits per parameter of a model's linears as they are stored, the fewest."""
     quantization = architecture.quantization
-    if quantization is not None:
-        schemes = [quantization.default, *(scheme for _, scheme in quantization.special)]
-        bits = [scheme.bits for scheme in schemes if scheme is not None]
-        if bits:
-            return int(min(bits))
+    if quantization is not None and quantization.schemes:
+        return min(scheme.bits for scheme in quantization.schemes)
     return 32 if architecture.dtype == "float32" else 16
 
 
@@ -208,6 +218,24 @@ def _short(uri: str) -> str:
     """The id within a uri: without scheme, without a revision after ``@``."""
     text = uri.partition("://")[2] if "://" in uri else uri
     return text.partition("@")[0].strip("/")
+
+
+def _repository(uri: str) -> tuple[str, bool]:
+    """The id of the repository that a uri names on the hub; and whether it names no more than that.
+
+    However it is spelled: with the hub's host, with empty or dotted parts, with a query, a fragment
+    or a path behind it. Empty if the weights come from elsewhere.
+    """
+    if not uri.startswith("hf://"):
+        return "", True
+    printable = "".join(character for character in uri[5:] if character.isprintable())
+    path, mark, rest = (*_BEHIND_ID.split(printable, maxsplit=1), "", "")[:3]
+    parts = [part.strip() for part in path.split("/")]
+    parts = [part for part in parts if part not in ("", ".", "..")]
+    if parts and parts[0].lower() in _HUB_HOSTS:
+        del parts[0]
+    revision_is_default = not mark or (mark == "@" and rest.strip("/ ") in _DEFAULT_REVISIONS)
+    return "/".join(parts[:2]), revision_is_default and len(parts) <= 2
 
 
 def _nominal(parameters: int) -> str:
@@ -241,7 +269,8 @@ def _from_document(document: str, name: str, origin: str) -> Model:
         try:
             kept = _architecture(parse_document(document, ""))
         except Invalid as error:
-            raise Unresolved(*error.problems, part=Field.CONFIG) from None
+            problems = map(_without_text, error.problems)
+            raise Unresolved(*problems, part=Field.CONFIG) from None
         _documents[digest] = kept
         while len(_documents) > _KEPT:
             _documents.popitem(last=False)
@@ -249,7 +278,7 @@ def _from_document(document: str, name: str, origin: str) -> Model:
     architecture, is_profile, given = kept
     source = ModelSource.PROFILE if is_profile else ModelSource.CONFIG
     return Model(
-        name or given or origin or "the model in the document",
+        name or (given if is_profile else "") or origin or given or "the model in the document",
         source,
         architecture,
         architecture.parameters,
@@ -258,6 +287,14 @@ def _from_document(document: str, name: str, origin: str) -> Model:
         (),
         digest,
     )
+
+
+def _without_text(problem: Problem) -> Problem:
+    """A problem of a document that says which kind of value it has and not the value, but for
+    numbers: whoever reads it may not be allowed to read the document.
+    """
+    kinds = {'"': "a text", "[": "a list", "{": "a mapping"}
+    return replace(problem, given=kinds.get(problem.given[:1], problem.given))
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:

@@ -89,7 +89,7 @@ def _share(estimate: Estimate) -> str:
 
 
 def _weights_alone(verdict: Verdict) -> list[str]:
-    """The arithmetic where nothing but the size of a model is known."""
+    """The arithmetic if nothing but the size of a model is known."""
     rule, short_by = verdict.rule_of_thumb, verdict.short_by
     if rule is None or not short_by:
         return []
@@ -138,7 +138,7 @@ def fix(alternative: Alternative, places: Places) -> str:
 
 
 def _leaves(alternative: Alternative, verdict: Verdict) -> str:
-    """What an alternative leaves, on which GPUs where they are others, and its note."""
+    """What an alternative leaves, on which GPUs if they are others, and its note."""
     spare = gib_down(max(0, alternative.usable - alternative.required))
     now = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     gpus, kind = alternative.gpus_per_replica, alternative.accelerator
@@ -148,7 +148,7 @@ def _leaves(alternative: Alternative, verdict: Verdict) -> str:
 
 
 def rule_of_thumb(verdict: Verdict) -> list[str]:
-    """The rule of thumb beside the estimate, one line, where the model's size is known."""
+    """The rule of thumb beside the estimate, one line, if the model's size is known."""
     rule = verdict.rule_of_thumb
     if rule is None:
         return []

@@ -41,9 +41,14 @@ def placement_reason(placement: Placement) -> str:
     return f"smallest count that fits: {less}, {gpus} fits"
 
 
-def nodes_message(verdict: Verdict) -> str:
-    """The message of condition CapacityAvailable: which nodes there are, or what was looked for."""
+def nodes_message(verdict: Verdict, *, steady: bool = False) -> str:
+    """The message of condition CapacityAvailable: which nodes there are, or what was looked for.
+
+    steady: the same however many nodes there are, as long as they are enough.
+    """
     match verdict.nodes:
+        case Nodes() as nodes if steady and nodes.ready >= nodes.needed:
+            return clean(f"enough nodes match ({_each(nodes)}); {nodes.needed} needed", LONGEST)
         case Nodes() as nodes:
             return clean(_nodes(nodes), LONGEST)
         case Lacking() as lacking:
@@ -57,8 +62,7 @@ def nodes_message(verdict: Verdict) -> str:
 
 def _nodes(nodes: Nodes) -> str:
     """Whether the nodes that match are enough."""
-    gpus = f"{nodes.gpus} GPU{'s' if nodes.gpus > 1 else ''}"
-    each = f"{gpus} each, {_labels(nodes.labels, ', ')}"
+    each = _each(nodes)
     if nodes.ready >= nodes.needed:
         match = "matches" if nodes.there == 1 else "match"
         ready = "" if nodes.ready == nodes.there else f", {nodes.ready} ready"
@@ -67,6 +71,11 @@ def _nodes(nodes: Nodes) -> str:
     if nodes.ready != nodes.there:
         there += f" and {nodes.ready} are ready"
     return f"{_counted(nodes.needed)} needed, {there} ({each})"
+
+
+def _each(nodes: Nodes) -> str:
+    gpus = f"{nodes.gpus} GPU{'s' if nodes.gpus > 1 else ''}"
+    return f"{gpus} each, {_labels(nodes.labels, ', ')}"
 
 
 def _counted(nodes: int) -> str:

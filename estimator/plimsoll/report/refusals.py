@@ -66,11 +66,24 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.CONTEXT_BEYOND_FIXED_MODEL: (_LONGEST, ""),
     Rule.BATCH_BELOW_SEQUENCES: ("at least {name_of.max_num_seqs} ({sequences})", ""),
+    Rule.SEQUENCES_BEYOND_BATCH: (
+        "at most {tokens}, the batched tokens with which vLLM starts on {gpu} if none are said",
+        "lower it, or set {name_of.max_num_batched_tokens} to {given} or more",
+    ),
     Rule.BATCH_BELOW_CONTEXT: (
         "at least max_model_len ({length}) where chunked prefill is off",
         "",
     ),
     Rule.BATCH_IS_NO_MULTIPLE_OF_PAGES: ("a multiple of the page size ({page})", ""),
+    Rule.UNKNOWN_QUANTIZATION: ("a quantization that {engine} knows", "{engine} has {near}"),
+    Rule.QUANTIZATION_NOT_WHILE_LOADING: (
+        "a quantization that {engine} applies while it loads: {known}",
+        "if the checkpoint is stored as {given}, say so in {at.stored}",
+    ),
+    Rule.QUANTIZATION_OF_CHECKPOINT_ALONE: (
+        "unset: {engine} takes a quantization from the checkpoint alone",
+        "name a checkpoint that is stored so, or say it in {at.stored}",
+    ),
     Rule.LORA_RANK: ("one of {known}", "take {near}: adapters of a smaller rank go into it"),
     Rule.DRAFT_WITHOUT_TOKENS: (
         "the number of tokens that {method} guesses in one step",
@@ -164,6 +177,10 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "leave it out; flags of the engine go into {at.extra_args}",
     ),
     # what a command line says wrong
+    Rule.ANOTHER_MODEL: (
+        "no flag that names a model: the engine would serve that one",
+        "say the model in {at.model} alone",
+    ),
     Rule.TWO_ARGUMENTS_IN_ONE: (
         "one argument per entry",
         "write --flag=value, or the flag and its value as two entries",

@@ -40,6 +40,11 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "({length}), not {sequence}",
         "raise {at.max_model_len} to {sequence}, or ask for less",
     ),
+    Rule.SEQUENCE_BEYOND_MODEL: (
+        "{name_of.input_tokens} + {name_of.output_tokens} of at most {length}, the longest context "
+        "of the model's config, not {sequence}",
+        "ask for less, or lengthen the context by a flag of the engine and say {at.max_model_len}",
+    ),
     Rule.FEWER_SEQUENCES_THAN_ASKED: (
         "the workload asks for {concurrent} sequences at once",
         "raise it to {concurrent} or more, or lower {end_of.concurrent}",
@@ -67,6 +72,10 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
     Rule.TENSOR_BEYOND_NODE: (
         "a node has at most {most} x {accelerator}",
         "set {most} or less and spread over nodes with {end_of.pipeline}",
+    ),
+    Rule.TOO_LITTLE_HOST_MEMORY: (
+        "its nodes have {has:down} of host memory, {name_of.cpu_offload} takes {memory:up}",
+        "lower it",
     ),
     Rule.UNKNOWN_ENGINE: ("unknown engine", "use {engines:or}"),
     Rule.UNKNOWN_ACCELERATOR: (
@@ -118,15 +127,30 @@ SENTENCES: Final[dict[Rule, str]] = {
         "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
         "set {most} or less and spread over nodes with {end_of.pipeline}"
     ),
+    Rule.HOST_MEMORY: (
+        "{path}: takes {memory:up} of host memory on every node, which is not known to be there"
+    ),
     Rule.UNREAD_FLAGS: (
         "{name_of.extra_args} {flags}: touches memory in a way that is not estimated"
+    ),
+    Rule.UNKNOWN_CACHE_DTYPE: (
+        "{path}: {given} is no kind of KV cache that is known of this engine: it may not start "
+        "with it, and the size of the cache is assumed"
     ),
     Rule.NOMINAL_MEMORY: (
         "{accelerator}: its memory is the nominal figure, not one seen on a node"
     ),
     Rule.MODEL_TYPE_ASSUMED: (
-        "{model}: its model type {shown.model_type} is not known in all its parts; "
+        "{model}: its model type is not known in all its parts; "
         "it is estimated like the models that it resembles"
+    ),
+    Rule.WEIGHTS_UNSIZED: (
+        "{model}: its config quantizes weights by a method or with bits that are not known here; "
+        "they count as unquantized"
+    ),
+    Rule.RULES_UNREAD: (
+        "{model}: {count} of the rules by which its config names quantized weights cannot be read "
+        "here; nothing of them is believed"
     ),
     Rule.IDLE_GPUS: (
         "{path}: {idle} of {asked} GPUs would be idle: the engine can split this model over {gpus}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import API_VERSION, GROUP, KIND, POLICY_LABEL
-from plimsoll.errors import Problem, shown
+from plimsoll.errors import Problem, clean, shown
 from plimsoll.workloads import kinds
 from plimsoll.workloads.helm_values import looks_like_values
 from plimsoll.workloads.llmdeployment import Missing, pick
@@ -31,8 +31,16 @@ MAX_FILE: Final = 8 << 20
 """Bytes of one file, or of standard input, that are read."""
 MAX_OBJECTS: Final = 10_000
 """Objects that are read, of all kinds and from all files together."""
+MAX_FILES: Final = 20_000
+"""Manifests of one folder that are read."""
+MAX_DEPTH: Final = 64
+"""Folders within folders that are looked into."""
 _EXACT: Final = 1 << 53
 """Below this every whole number is exact as a float."""
+MAX_PATH: Final = 4096
+"""Characters of a file's path, which is repeated whole: somebody will open it."""
+STANDARD_INPUT: Final = "standard input"
+"""What stands in the place of a file's name for what came from there."""
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 """Files of a folder that are read."""
 
@@ -41,9 +49,8 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 class Manifest:
     """One object of a kind that is read. file: where it is from; line: of its document, from 1.
 
-    document: its place among the documents of that file, from 1. source: the template that Helm
-    names above it. served: what its reader made of it; empty for an LLMDeployment, which is read
-    when it is judged.
+    document: its number in that file, from 1. source: the template that Helm names above it.
+    served: what its reader made of it; empty for an LLMDeployment, which is read when it is judged.
     """
 
     file: str
@@ -62,7 +69,8 @@ class Manifests:
     problems: what could not be read; path is the file and line. others: objects that serve none.
     passed: files and documents of folders that are no objects. config_maps: data by (namespace,
     name); objects: those that others refer to, by (kind, namespace, name); modes: policy labels by
-    namespace. full: whether there were more than `MAX_OBJECTS`, of which the rest is not looked at.
+    namespace. full: whether there were more than `MAX_OBJECTS`, the rest is not looked at.
+    standard_input: what was read from there, as nobody can read it twice.
     """
 
     deployments: list[Manifest] = field(default_factory=list)
@@ -73,6 +81,7 @@ class Manifests:
     objects: dict[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)
     full: bool = False
+    standard_input: bytes = b""
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key of a ConfigMap among these manifests, or why there is none."""
@@ -97,7 +106,8 @@ def load(sources: tuple[str, ...]) -> Manifests:
     found = Manifests()
     for source in sources:
         if source == "-":
-            _Reader("standard input", found, named=True).read(sys.stdin.buffer.read(MAX_FILE + 1))
+            found.standard_input = sys.stdin.buffer.read(MAX_FILE + 1)
+            _Reader(STANDARD_INPUT, found, named=True).read(found.standard_input)
             continue
         folder = Path(source).is_dir()
         for path in _files(Path(source), found):
@@ -144,7 +154,7 @@ def _serve(found: Manifests) -> None:
 
 def _label(path: Path | str) -> str:
     """A file's name for messages: printable whatever is in it."""
-    return shown(str(path))[1:-1]
+    return clean(str(path), MAX_PATH)
 
 
 def _unreadable(path: Path | str, error: OSError) -> Problem:
@@ -166,6 +176,10 @@ def _files(source: Path, found: Manifests) -> Iterator[Path]:
         source, onerror=lambda e: found.problems.append(_unreadable(e.filename or source, e))
     ):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        if folders and len(Path(folder).relative_to(source).parts) >= MAX_DEPTH:
+            folders.clear()
+            deep = f"more than {MAX_DEPTH} folders within one another"
+            found.problems.append(Problem(_label(source), deep, f"at most {MAX_DEPTH}"))
         below += [
             Path(folder, name)
             for name in names
@@ -176,6 +190,11 @@ def _files(source: Path, found: Manifests) -> Iterator[Path]:
         found.problems.append(
             Problem(_label(source), "no manifest in it", f"a folder with {suffixes} files")
         )
+    if len(below) > MAX_FILES:
+        many = f"{len(below)} manifests"
+        fix = "check parts of it one after another"
+        found.problems.append(Problem(_label(source), many, f"at most {MAX_FILES}", fix))
+        return
     for path in sorted(below):
         if _is_special(path):
             found.problems.append(
@@ -367,7 +386,12 @@ def _name(key: Any) -> Any:
 
 def _kind_of(document: object) -> str:
     names = {
-        list: "a list", dict: "a mapping", str: "a string", int: "a number", float: "a number",
-        bool: "a flag", type(None): "nothing",
-    }  # fmt: skip
+        list: "a list",
+        dict: "a mapping",
+        str: "a string",
+        int: "a number",
+        float: "a number",
+        bool: "a flag",
+        type(None): "nothing",
+    }
     return names.get(type(document), type(document).__name__)

@@ -13,7 +13,7 @@ from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
 from plimsoll.errors import Problem, Unreadable, clean, shown
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.paths import Field, Places
 from plimsoll.report import wording

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from plimsoll.engines import registry
-from plimsoll.engines.flags import Shape
+from plimsoll.engines.flags import FlagShape
 from plimsoll.errors import clean
 from plimsoll.workloads import gpus, shell
 from plimsoll.workloads.command_line import Launch, Word, launch, substituted
@@ -223,7 +223,7 @@ def _from_variables(
         if not given or name in ("ENV", "PORT", "HOSTNAME"):
             continue
         where = places(name)
-        if flag.shape is Shape.SWITCH:
+        if flag.shape is FlagShape.SWITCH:
             words += [Word(flag.name, where)] if given.lower() in ("true", "1") else []
         else:
             words += [Word(flag.name, where), Word(given, where)]

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Reading
-from plimsoll.engines.flags import Role as FlagRole
-from plimsoll.engines.flags import Shape
+from plimsoll.engines.flags import FlagRole, FlagShape
 from plimsoll.errors import Problem, Unreadable, clean, shown
 from plimsoll.findings import Rule, finding
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.paths import Field, Places
 from plimsoll.report import wording
@@ -463,7 +462,7 @@ def typed(grammar: Grammar | None, sets: str, value: object, path: str) -> list[
     flag = next((f for f in grammar.flags.values() if f.sets == sets), None)
     if flag is None:
         return []
-    if flag.shape is Shape.SWITCH:
+    if flag.shape is FlagShape.SWITCH:
         on = str(value).lower() in ("true", "1", "yes", "on")
         return [Word(flag.name, path)] if on else []
     return [Word(flag.name, path), Word(str(value), path)]

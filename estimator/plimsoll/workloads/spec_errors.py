@@ -135,7 +135,7 @@ def _wanted(kind: str, context: Mapping[str, Any]) -> str:
 
 
 def _rewritten(kind: str, given: object, context: Mapping[str, Any]) -> str:
-    """How to write what was probably meant; empty where nobody can tell."""
+    """How to write what was probably meant; empty if nobody can tell."""
     number = isinstance(given, (int, float)) and not isinstance(given, bool)
     if kind == "string_type" and number:
         return f'write it as a string: "{_given(given)}"'
@@ -153,13 +153,13 @@ def _rewritten(kind: str, given: object, context: Mapping[str, Any]) -> str:
 
 
 def _fields_of(model: type[BaseModel], location: Sequence[int | str]) -> str:
-    """The fields of what is at a location, where it should be a mapping of known ones."""
+    """The fields of what is at a location, if it should be a mapping of known ones."""
     known = sorted(_fields(model, location))
     return f"its fields: {', '.join(known)}" if known else ""
 
 
 def _left_out(description: str) -> str:
-    """What happens where the field is left out, if its description says so."""
+    """What happens if the field is left out, if its description says so."""
     said = description.partition("Unset: ")[2].rstrip(".")
     return f"change it, or leave it out ({said})" if said else "change it"
 
@@ -210,6 +210,6 @@ def _field(model: type[BaseModel], location: Sequence[int | str]) -> FieldInfo |
 
 
 def _description(model: type[BaseModel], location: Sequence[int | str]) -> str:
-    """The description of the field at a location; empty where there is none."""
+    """The description of the field at a location; empty if there is none."""
     field = _field(model, location)
     return (field.description if field else None) or ""

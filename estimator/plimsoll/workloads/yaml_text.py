@@ -1,6 +1,6 @@
 """YAML into documents, safely: each with its line, or with everything that is wrong with it.
 
-It must not know what a document means. The parser underneath recurses in C and would crash on a
+The parser underneath recurses in C and would crash on a
 deeply nested text, so a text is looked through event by event before anything is built from it.
 """
 
@@ -29,9 +29,14 @@ MAX_FAULTS: Final = 20
 _NUMBERS: Final = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 _CONSTRUCTION: Final = (
-    yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
-)  # fmt: skip
-"""What the parser's constructors raise where a value and its tag do not go together."""
+    yaml.YAMLError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+)
+"""What the parser's constructors raise if a value and its tag do not go together."""
 _OPENING: Final = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
 _CLOSING: Final = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
 
@@ -68,7 +73,7 @@ class NotYaml:
 
 
 def documents(text: str) -> Iterator[tuple[int, Any]]:
-    """(line, value) of each document; the value is `NotYaml` where it cannot be read.
+    """(line, value) of each document; the value is `NotYaml` if it cannot be read.
 
     After a document whose syntax is broken there is no other: nobody knows where it ends.
     """

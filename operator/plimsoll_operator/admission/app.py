@@ -8,24 +8,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from plimsoll.errors import PlimsollError
-from plimsoll_operator.admission.judge import Judge, MayOverride
-from plimsoll_operator.admission.server import AdmissionServer, Limits
+from plimsoll.errors import PlimsollError, shown
+from plimsoll_operator.admission.judge import Decide, Judge, MayOverride
+from plimsoll_operator.admission.review import NotAReview
+from plimsoll_operator.admission.server import SMALL_BODY, AdmissionServer, Limits, Read
+from plimsoll_operator.admission.task import TASK
 from plimsoll_operator.admission.tls import ServingCertificate
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, connect
 from plimsoll_operator.cluster.known import ClusterKnowledge
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
+from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
 from plimsoll_operator.health import HealthServer
-from plimsoll_operator.metrics import new_registry
+from plimsoll_operator.memory import settle
+from plimsoll_operator.metrics import new_registry, not_decided
 
 if TYPE_CHECKING:
-    from plimsoll.decision.verdict import Verdict
+    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.admission.review import Review
+    from plimsoll_operator.admission.task import Decided, Question
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -71,9 +77,9 @@ class AdmissionMetrics:
         """A request was answered."""
         self._seconds.labels(result).observe(seconds)
 
-    def judged(self, result: str, verdict: Verdict | None) -> None:
+    def judged(self, result: str, reason: str) -> None:
         """A review was judged."""
-        self._reviews.labels(result, str(verdict.reason) if verdict else "Override").inc()
+        self._reviews.labels(result, reason).inc()
 
     def watch(self, certificate: ServingCertificate) -> None:
         """Read when the certificate in use runs out whenever asked for it."""
@@ -101,10 +107,34 @@ def overrides(client: Client) -> MayOverride:
                     uid=review.user_uid,
                 )
         except (ApiError, *UNREACHABLE) as error:
-            log.warning("whether %s may override could not be asked: %s", review.user, error)
+            log.warning("whether %s may override could not be asked: %s", shown(review.user), error)
             return False
 
     return may_override
+
+
+def deciding(pool: WorkerPool) -> Decide:
+    """A function that has a pool decide. Raises `NotDecided`."""
+
+    async def decide(inventory: Inventory, question: Question, namespace: str) -> Decided:
+        pool.share(inventory)
+        slow = len(question.body) > SMALL_BODY
+        decided: Decided = await pool.run(question, key=namespace, slow=slow)
+        return decided
+
+    return decide
+
+
+def reading(pool: WorkerPool) -> Read:
+    """A function that has a pool read a body. Raises `NotAReview` and `NotDecided`."""
+
+    async def read(body: bytes) -> Review:
+        result: Review | NotAReview = await pool.run(body, slow=True)
+        if isinstance(result, NotAReview):
+            raise result
+        return replace(result, body=body)
+
+    return read
 
 
 async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
@@ -116,19 +146,32 @@ async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
     metrics = AdmissionMetrics(registry)
     try:
         certificate = ServingCertificate(
-            Path(settings.tls_cert), Path(settings.tls_key), metrics.certificate
+            Path(settings.tls_cert),
+            Path(settings.tls_key),
+            metrics.certificate,
+            clients=Path(settings.client_ca_file) if settings.client_ca_file else None,
         )
     except OSError as error:
+        paths = (settings.tls_cert, settings.tls_key, settings.client_ca_file)
+        files = ", ".join(filter(None, paths))
         raise PlimsollError(
-            f"the serving certificate cannot be loaded from {settings.tls_cert} and "
-            f"{settings.tls_key}: {error}; give --tls-cert and --tls-key"
+            f"the serving certificate cannot be loaded from {files}: {error}; give --tls-cert, "
+            "--tls-key and, if there is one, --client-ca-file"
         ) from error
     metrics.watch(certificate)
     async with connect(settings.kubeconfig, settings.context) as client:
         knowledge = ClusterKnowledge(client)
+        pool = WorkerPool(
+            TASK,
+            PoolSettings(size=settings.admission_deciders, budget=settings.decision_seconds),
+            observe=not_decided(registry),
+        )
         server = AdmissionServer(
-            Judge(knowledge, overrides(client), metrics.judged),
+            Judge(knowledge, overrides(client), deciding(pool), metrics.judged),
+            read_large=reading(pool),
             limits=Limits(
+                connections=settings.admission_connections,
+                hurry=settings.admission_hurry_seconds,
                 in_flight=settings.admission_in_flight,
                 max_waiting=settings.admission_max_waiting,
                 body_timeout=settings.admission_body_seconds,
@@ -144,6 +187,8 @@ async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
         def ready() -> str:
             if server.draining:
                 return "draining"
+            if not pool.working:
+                return "there is no process to decide in"
             return "" if knowledge.synced and server.port else "the caches are not filled yet"
 
         health = HealthServer(registry, alive=alive, ready=ready)
@@ -153,17 +198,20 @@ async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
             asyncio.create_task(certificate.watch(settings.tls_reload_seconds)),
         ]
         try:
+            await pool.start()
             await _first_lists(knowledge, stop)
             await server.start(
                 settings.admission_host, settings.admission_port, certificate.context
             )
             log.info("admission on port %d", server.port)
+            settle()
             await _until(stop, tasks)
             await server.stop()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await pool.stop()
             await health.stop()
 
 

@@ -1,7 +1,7 @@
 """From a review to an answer: which reviews are judged, by whose policy, and who may override.
 
-It must not decide whether a model fits (`plimsoll.decision` does), and it must not know
-HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
+It must not decide whether a model fits: that is asked of a process apart (`Decide`). It must not
+know HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
 
     UPDATE is let through   while deleting; when the spec and every plimsoll.dev/ annotation are
                             unchanged; when the old object failed already and the new one is no
@@ -12,23 +12,23 @@ HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
 
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
-from plimsoll.decision.decide import decide
-from plimsoll.decision.policy import Outcome, outcome
-from plimsoll.decision.verdict import Verdict
-from plimsoll.errors import clean
-from plimsoll.report import messages
-from plimsoll.workloads.llmdeployment import request as read_request
+from plimsoll.decision.policy import Mode, Outcome
+from plimsoll.errors import clean, shown
 from plimsoll_operator.admission.review import Answer, Review
+from plimsoll_operator.admission.task import Decided, Question
+from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 if TYPE_CHECKING:
     from plimsoll.decision.policy import Policy
-    from plimsoll.decision.request import Request
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.llmdeployment import Documents
+
+log = logging.getLogger(__name__)
 
 MAX_REASON = 200
 """Characters of an override's reason that are repeated in a warning."""
@@ -54,22 +54,12 @@ class ClusterView(Protocol):
 
 
 MayOverride = Callable[[Review], Awaitable[bool]]
-Observe = Callable[[str, Verdict | None], None]
+Decide = Callable[["Inventory", Question, str], Awaitable[Decided]]
+"""From what is known of the nodes, a question and its namespace to what was decided.
 
-
-def our_annotations(obj: Mapping[str, Any]) -> dict[str, str]:
-    """The annotations of our own group on an object."""
-    metadata = obj.get("metadata")
-    found = metadata.get("annotations") if isinstance(metadata, dict) else None
-    if not isinstance(found, dict):
-        return {}
-    return {k: v for k, v in found.items() if k.startswith(f"{GROUP}/") and isinstance(v, str)}
-
-
-def deleting(obj: Mapping[str, Any]) -> bool:
-    """Whether the object is on its way out."""
-    metadata = obj.get("metadata")
-    return isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
+Raises `NotDecided` if that would take too long.
+"""
+Observe = Callable[[str, str], None]
 
 
 class Judge:
@@ -79,81 +69,73 @@ class Judge:
         self,
         knowledge: ClusterView,
         may_override: MayOverride,
-        observe: Observe = lambda result, verdict: None,
+        decide: Decide,
+        observe: Observe = lambda result, reason: None,
     ) -> None:
         """may_override: asks the API server about the review's user; observe: for metrics."""
-        self._knowledge, self._may_override, self._observe = knowledge, may_override, observe
+        self._knowledge, self._may_override = knowledge, may_override
+        self._decide, self._observe = decide, observe
 
     async def __call__(self, review: Review) -> Answer:
-        """The answer to one review."""
-        if review.operation not in ("CREATE", "UPDATE") or deleting(review.obj):
+        """The answer to one review. Raises `NotDecided`."""
+        if review.operation not in ("CREATE", "UPDATE") or review.deleting:
             return Answer(True)
-        ours, before = our_annotations(review.obj), our_annotations(review.old)
-        if (
-            review.operation == "UPDATE"
-            and review.obj.get("spec") == review.old.get("spec")
-            and ours == before
-        ):
+        if review.operation == "UPDATE" and not review.changed:
             return Answer(True)
-        reason = ours.get(OVERRIDE_ANNOTATION, "").strip()
-        claims = OVERRIDE_ANNOTATION in ours and ours.get(OVERRIDE_ANNOTATION) != before.get(
-            OVERRIDE_ANNOTATION
-        )
+        reason = (review.override or "").strip()
+        claims = review.override is not None and review.override != review.override_before
         if claims and (refusal := await self._refused_claim(review, reason)):
-            self._observe("override-refused", None)
+            self._observe("override-refused", "Override")
             return Answer(False, refusal)
         policy = self._knowledge.policy(review.namespace)
-        request, verdict = self._decide(review.obj, review, policy)
-        return await self._answer(review, request, verdict, reason)
+        decided = await self._decided(review, policy)
+        return await self._answer(review, decided, reason)
 
-    def _decide(
-        self, obj: Mapping[str, Any], review: Review, policy: Policy
-    ) -> tuple[Request, Verdict]:
-        named = _with_name(obj, review)
-        request = read_request(named, self._knowledge.documents)
-        return request, decide(request, self._knowledge.inventory(), policy)
+    async def _decided(self, review: Review, policy: Policy) -> Decided:
+        namespace = review.namespace or "default"
+        documents = {
+            (name, key): self._knowledge.documents.get(namespace, name, key)
+            for name, key in review.references
+        }
+        compare = review.operation == "UPDATE" and policy.mode is Mode.ENFORCE
+        question = Question(review.body, documents, policy, compare)
+        try:
+            return await self._decide(self._knowledge.inventory(), question, namespace)
+        except NotDecided as error:
+            name = f"{namespace}/{review.name}"
+            if error.cause is not Cause.BUSY:
+                log.warning("%s is not decided: %s", shown(name), error)
+            said = f"Plimsoll has not decided on {shown(name)}: {error}"
+            raise NotDecided(error.cause, said) from None
 
     async def _refused_claim(self, review: Review, reason: str) -> str:
         """Why an override may not be set by this user; empty if it may."""
         path = f"metadata.annotations[{OVERRIDE_ANNOTATION}]"
-        if not reason:
+        if not any(map(str.isalnum, reason)):
             return f"{path}: Required: a reason, in words, for which the verdict is overridden"
         if await self._may_override(review):
             return ""
         return (
-            f"{path}: Forbidden: user {review.user!r} may not override Plimsoll's verdict in "
-            f"namespace {review.namespace!r}; ask for the verb override on "
+            f"{path}: Forbidden: user {clean(review.user)!r} may not override Plimsoll's verdict "
+            f"in namespace {clean(review.namespace)!r}; ask for the verb override on "
             f"llmdeployments.{GROUP}, or remove the annotation"
         )
 
-    async def _answer(
-        self, review: Review, request: Request, verdict: Verdict, override: str
-    ) -> Answer:
-        warnings = messages.warning(request, verdict)
+    async def _answer(self, review: Review, decided: Decided, override: str) -> Answer:
+        warnings, result = decided.warnings, decided.outcome
         audit = {
-            "decision": str(verdict.decision),
-            "reason": str(verdict.reason),
-            "request-hash": verdict.request_hash,
+            "decision": str(decided.decision),
+            "reason": str(decided.reason),
+            "request-hash": decided.request_hash,
         }
-        result = outcome(verdict)
         if result is Outcome.DENIED and override and await self._may_override(review):
-            result = outcome(verdict, overridden=True)
-            said = f"the verdict is overridden by {review.user}: {clean(override, MAX_REASON)}"
+            result = Outcome.OVERRIDDEN
+            reason = clean(override, MAX_REASON)
+            said = f"the verdict is overridden by {clean(review.user)}: {reason}"
             warnings, audit["override"] = (said, *warnings), clean(override, LONGEST_REASON)
-        if result is Outcome.DENIED and review.operation == "UPDATE":
-            _, before = self._decide(review.old, review, verdict.policy)
-            result = outcome(verdict, before=before)
-        self._observe(str(result), verdict)
+        elif result is Outcome.DENIED:
+            result = decided.compared
+        self._observe(str(result), str(decided.reason))
         if not result.let_in:
-            return Answer(False, messages.denial(request, verdict), audit=audit)
+            return Answer(False, decided.denial, audit=audit)
         return Answer(True, warnings=warnings, audit=audit)
-
-
-def _with_name(obj: Mapping[str, Any], review: Review) -> Mapping[str, Any]:
-    """The object with the namespace and name that the request carries, as stored ones have."""
-    metadata = obj.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    return {
-        **obj,
-        "metadata": {**metadata, "namespace": review.namespace, "name": review.name or "unnamed"},
-    }

@@ -1,7 +1,8 @@
 """AdmissionReview, admission.k8s.io/v1: the bytes that come in, the object that goes back.
 
 It must not judge: a body that is not a review is an error here, and an HTTP status for the
-server; a review that is one is somebody else's to allow or deny.
+server; a review that is one is somebody else's to allow or deny. What stays of a review is small
+whatever was sent: whoever decides reads the objects from the body again, in a process of its own.
 """
 
 from __future__ import annotations
@@ -10,8 +11,13 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+Reference = tuple[str, str | None]
+"""A ConfigMap that a model is taken from, by name, and the key in it, None for the usual ones."""
 
 API_VERSION = "admission.k8s.io/v1"
 MAX_WARNING = 256
@@ -20,28 +26,38 @@ MAX_WARNINGS = 4096
 """Characters of all warnings together, by the API server's own limit."""
 
 
+MAX_HEADING = 512 << 10
+"""Characters of all that a review says beside its objects, an override's reason included."""
+
+
 class NotAReview(Exception):
     """The body is not an AdmissionReview; the message says what was wanted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One request for admission.
+    """One request for admission, without its objects.
 
-    uid: echoed in the answer. operation: CREATE, UPDATE, DELETE or CONNECT. obj, old: the objects,
-    empty if the operation has none. user, groups, extra: who asks.
+    uid: echoed in the answer. operation: CREATE, UPDATE, DELETE or CONNECT. user, groups, extra:
+    who asks. deleting: the object is on its way out. changed: spec or an annotation of ours differs
+    from the old object's. override, override_before: the override annotation, None if there is
+    none. references: what the objects take their models from. body: the review as it came.
     """
 
     uid: str
     operation: str
     namespace: str
     name: str
-    obj: Mapping[str, Any]
-    old: Mapping[str, Any]
     user: str = ""
     groups: Sequence[str] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
     user_uid: str = ""
+    deleting: bool = False
+    changed: bool = True
+    override: str | None = None
+    override_before: str | None = None
+    references: Sequence[Reference] = ()
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +72,51 @@ class Answer:
 
 def read_review(body: bytes) -> Review:
     """The review in an HTTP body. Raises `NotAReview` for anything that is not one."""
+    request = _request(body)
+    uid, operation = request.get("uid"), request.get("operation")
+    if not isinstance(uid, str) or not uid or not isinstance(operation, str):
+        raise NotAReview("the request has no uid or no operation")
+    user = _mapping(request.get("userInfo"))
+    obj, old = _mapping(request.get("object")), _mapping(request.get("oldObject"))
+    ours, before = _our_annotations(obj), _our_annotations(old)
+    extra = _mapping(user.get("extra"))
+    review = Review(
+        uid=uid,
+        operation=operation,
+        namespace=str(request.get("namespace") or ""),
+        name=str(request.get("name") or _mapping(obj.get("metadata")).get("name") or ""),
+        user=str(user.get("username") or ""),
+        groups=_texts(user.get("groups")),
+        extra={key: _texts(values) for key, values in extra.items()},
+        user_uid=str(user.get("uid") or ""),
+        deleting=bool(_mapping(obj.get("metadata")).get("deletionTimestamp")),
+        changed=obj.get("spec") != old.get("spec") or ours != before,
+        override=ours.get(OVERRIDE_ANNOTATION),
+        override_before=before.get(OVERRIDE_ANNOTATION),
+        references=tuple(
+            reference for reference in map(_reference, (obj, old)) if reference is not None
+        ),
+        body=body,
+    )
+    if _size(review) > MAX_HEADING:
+        raise NotAReview(f"the request says more than {MAX_HEADING} characters about who asks")
+    return review
+
+
+def objects(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Object and old object of a review, empty if it has none, named as the request names them."""
+    request = _request(body)
+    obj, old = _mapping(request.get("object")), _mapping(request.get("oldObject"))
+    namespace = str(request.get("namespace") or "")
+    name = str(request.get("name") or _mapping(obj.get("metadata")).get("name") or "unnamed")
+    named = {"namespace": namespace, "name": name}
+    return (
+        {**obj, "metadata": {**_mapping(obj.get("metadata")), **named}},
+        {**old, "metadata": {**_mapping(old.get("metadata")), **named}} if old else {},
+    )
+
+
+def _request(body: bytes) -> Mapping[str, Any]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -68,28 +129,41 @@ def read_review(body: bytes) -> Review:
     request = document.get("request")
     if not isinstance(request, dict):
         raise NotAReview("the AdmissionReview has no request")
-    uid, operation = request.get("uid"), request.get("operation")
-    if not isinstance(uid, str) or not uid or not isinstance(operation, str):
-        raise NotAReview("the request has no uid or no operation")
-    user = _mapping(request.get("userInfo"))
-    obj, old = _mapping(request.get("object")), _mapping(request.get("oldObject"))
-    groups = user.get("groups")
-    return Review(
-        uid=uid,
-        operation=operation,
-        namespace=str(request.get("namespace") or ""),
-        name=str(request.get("name") or _mapping(obj.get("metadata")).get("name") or ""),
-        obj=obj,
-        old=old,
-        user=str(user.get("username") or ""),
-        groups=tuple(map(str, groups)) if isinstance(groups, list) else (),
-        extra=_mapping(user.get("extra")),
-        user_uid=str(user.get("uid") or ""),
-    )
+    return request
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _our_annotations(obj: Mapping[str, Any]) -> dict[str, str]:
+    """The annotations of our own group on an object."""
+    found = _mapping(_mapping(obj.get("metadata")).get("annotations"))
+    return {k: v for k, v in found.items() if k.startswith(f"{GROUP}/") and isinstance(v, str)}
+
+
+def _reference(obj: Mapping[str, Any]) -> Reference | None:
+    found = _mapping(_mapping(_mapping(obj.get("spec")).get("model")).get("configMapRef"))
+    name, key = found.get("name"), found.get("key")
+    if not isinstance(name, str) or not (key is None or isinstance(key, str)):
+        return None
+    return name, key
+
+
+def _size(review: Review) -> int:
+    """Characters of everything in a review except its body."""
+    texts = [review.uid, review.operation, review.namespace, review.name]
+    texts += [review.user, review.user_uid, *review.groups]
+    texts += [review.override or "", review.override_before or ""]
+    for name, values in review.extra.items():
+        texts += [name, *values]
+    for name, key in review.references:
+        texts += [name, key or ""]
+    return sum(len(text) + 8 for text in texts)  # even empty ones cost something
 
 
 def write_answer(uid: str, answer: Answer) -> bytes:

@@ -1,10 +1,12 @@
-"""The HTTP side of admission: bounded bodies, bounded concurrency, a drain at the end.
+"""The HTTP side of admission: bounded connections, bodies and concurrency, a drain at the end.
 
 It must not judge and must not read a cluster: it is given a function from review to answer.
 
+    415  a Content-Encoding: the API server sends none, and what is small would not stay so
     413  body above `MAX_BODY`        408  body not complete within `body_timeout`
-    400  not an AdmissionReview       503  more than `max_waiting` reviews at once
-    500  a bug in us: the webhook's failurePolicy decides, never a silent deny
+    400  not an AdmissionReview       503  more than `max_waiting` reviews, or too much of bodies
+    500  not decided in time, or a bug in us: the webhook's failurePolicy decides, never a silent
+         deny
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from plimsoll_operator.admission.connections import Connection, ConnectionBounds, Connections
 from plimsoll_operator.admission.review import Answer, NotAReview, Review, read_review, write_answer
+from plimsoll_operator.deciding.errors import NotDecided
 
 if TYPE_CHECKING:
     import ssl
@@ -30,10 +34,17 @@ log = logging.getLogger(__name__)
 MAX_BODY = (8 << 20) + (256 << 10)
 """Bytes of a body: the API server sends object and old object, up to about 8 MiB together."""
 
+SMALL_BODY = 64 << 10
+"""Bytes of a body that is always taken, and read at once: nothing in it takes 20 ms."""
+
+LARGE_BODIES = 32 << 20
+"""Bytes of larger bodies that are held at once, by all connections together."""
+
 KEPT = 120.0
 """Seconds that an idle connection is kept: longer than the 90 of the API server (net/http's own
 default, which client-go takes), so that it is never we who close one that it is about to use."""
 
+Read = Callable[[bytes], Awaitable[Review]]
 Judge = Callable[[Review], Awaitable[Answer]]
 Observe = Callable[[str, float], None]
 
@@ -42,134 +53,186 @@ Observe = Callable[[str, float], None]
 class Limits:
     """How much at once.
 
-    in_flight: reviews being read and judged at a time. max_waiting: those and the ones that wait
-    for a place; above it the answer is 503 at once. body_timeout: seconds for a whole body.
-    drain: seconds that the server goes on serving after it was told to stop, so that endpoints
-    can forget it. grace: seconds for the reviews that are then still under way.
+    connections: see `plimsoll_operator.admission.connections`, as for hurry: seconds for a
+    handshake, and for headers. body_timeout: seconds for a whole body. in_flight: reviews being
+    judged at a time. max_waiting: those and the ones that wait for a place, their bodies read;
+    above it the answer is 503 at once. drain: seconds that the server goes on serving after it was
+    told to stop, so that endpoints can forget it. grace: seconds for the reviews that are then
+    still under way.
     """
 
+    connections: int = 512
+    hurry: float = 5.0
+    body_timeout: float = 4.0
     in_flight: int = 64
     max_waiting: int = 512
-    body_timeout: float = 4.0
     drain: float = 5.0
     grace: float = 8.0
 
 
+class _Refused(Exception):
+    """A request that is no review to judge. result: for metrics; close: the connection too."""
+
+    def __init__(self, result: str, status: int, text: str, *, close: bool = True) -> None:
+        self.result = result
+        headers = {"Retry-After": "1"} if status == 503 else None
+        self.response = web.Response(status=status, text=text, headers=headers)
+        if close:
+            self.response.force_close()
+
+
+async def read_here(body: bytes) -> Review:
+    """The review in a body, read in this process."""
+    return read_review(body)
+
+
 class AdmissionServer:
-    """An aiohttp application that answers POST on one path over TLS."""
+    """Answers POST on one path over TLS."""
 
     def __init__(
         self,
         judge: Judge,
         *,
+        read_large: Read = read_here,
         limits: Limits | None = None,
         observe: Observe = lambda result, seconds: None,
         path: str = "/fit",
     ) -> None:
-        """judge: from review to answer; observe: told the result and the seconds of each call."""
+        """judge: from review to answer; observe: told the result and the seconds of each call.
+
+        read_large: reads bodies above `SMALL_BODY`, away from the event loop.
+        """
         self.limits = limits or Limits()
-        self._judge, self._observe = judge, observe
+        self._judge, self._read_large, self._observe = judge, read_large, observe
+        self._path = path
         self._places = asyncio.Semaphore(self.limits.in_flight)
         self._waiting = 0
-        self._busy: set[web.RequestHandler] = set()
+        self._large = 0
         self.draining = False
-        self.app = web.Application(client_max_size=MAX_BODY)
-        self.app.router.add_post(path, self._handle)
-        self._runner: web.AppRunner | None = None
+        bounds = ConnectionBounds(self.limits.connections, self.limits.hurry, KEPT)
+        self.connections = Connections(self._handle, bounds)
         self.port = 0
 
-    async def _handle(self, request: web.Request) -> web.Response:
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        assert isinstance(request.protocol, Connection)
         started = time.perf_counter()
         result, response = "error", web.Response(status=500, text="internal error")
-        self._busy.add(request.protocol)
-        try:
-            result, response = await self._answer(request)
-        except asyncio.CancelledError:
-            result = "cancelled"
-            raise
-        except Exception:
-            log.exception("a review could not be judged; the webhook's failurePolicy decides")
-        finally:
-            self._busy.discard(request.protocol)
-            self._observe(result, time.perf_counter() - started)
+        with request.protocol.answering():
+            try:
+                result, response = await self._answer(request)
+                request.protocol.proven = True
+            except _Refused as refused:
+                result, response = refused.result, refused.response
+            except NotDecided as error:
+                result, response = "not-decided", web.Response(status=500, text=str(error))
+            except asyncio.CancelledError:
+                result = "cancelled"
+                raise
+            except Exception:
+                log.exception("a review could not be judged; the webhook's failurePolicy decides")
+            finally:
+                self._observe(result, time.perf_counter() - started)
         if self.draining:
             response.force_close()
         return response
 
-    async def _answer(self, request: web.Request) -> tuple[str, web.Response]:
-        if request.content_length is not None and request.content_length > MAX_BODY:
-            return self._too_large()
-        if self._waiting >= self.limits.max_waiting:
-            return "busy", web.Response(
-                status=503, text="too many reviews at once", headers={"Retry-After": "1"}
-            )
-        self._waiting += 1
+    async def _answer(self, request: web.BaseRequest) -> tuple[str, web.Response]:
+        """The answer to a review. Raises `_Refused` and `NotDecided`."""
+        self._check(request)
+        body = bytearray()
         try:
-            async with self._places:
-                try:
-                    async with asyncio.timeout(self.limits.body_timeout):
-                        body = await request.read()
-                except TimeoutError:
-                    response = web.Response(status=408, text="the body did not end in time")
-                    response.force_close()
-                    return "timeout", response
-                except web.HTTPRequestEntityTooLarge:
-                    return self._too_large()
-                try:
-                    review = read_review(body)
-                except NotAReview as error:
-                    return "bad-request", web.Response(status=400, text=str(error))
-                answer = await self._judge(review)
+            await self._take_in(request, body)
+            if self._waiting >= self.limits.max_waiting:
+                raise _Refused("busy", 503, "too many reviews at once", close=False)
+            self._waiting += 1
+            try:
+                async with self._places:
+                    answer, uid = await self._judged(bytes(body))
+            finally:
+                self._waiting -= 1
         finally:
-            self._waiting -= 1
+            if _large(body):
+                self._large -= _large(body)
+                self.connections.rush()
         return (
             "allowed" if answer.allowed else "denied",
-            web.Response(body=write_answer(review.uid, answer), content_type="application/json"),
+            web.Response(body=write_answer(uid, answer), content_type="application/json"),
         )
 
-    @staticmethod
-    def _too_large() -> tuple[str, web.Response]:
-        response = web.Response(
-            status=413, text=f"the body is larger than {MAX_BODY} bytes, which no review is"
-        )
-        response.force_close()
-        return "too-large", response
+    def _check(self, request: web.BaseRequest) -> None:
+        """Refuse what can be refused by its headers."""
+        if request.path != self._path:
+            raise _Refused("bad-request", 404, f"reviews are answered at {self._path}")
+        if request.method != "POST":
+            raise _Refused("bad-request", 405, "reviews are sent by POST")
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise _Refused("bad-request", 415, "a review is sent without any Content-Encoding")
+        if request.content_length is not None and request.content_length > MAX_BODY:
+            raise _too_large()
+
+    async def _take_in(self, request: web.BaseRequest, body: bytearray) -> None:
+        """Read a body as it comes, within all its bounds."""
+        try:
+            async with asyncio.timeout(self.limits.body_timeout):
+                async for chunk in request.content.iter_any():
+                    before = _large(body)
+                    body += chunk
+                    self._large += _large(body) - before
+                    if len(body) > MAX_BODY:
+                        raise _too_large()
+                    if _large(body) and self._large > LARGE_BODIES:
+                        raise _Refused("busy", 503, "too many large reviews at once")
+        except TimeoutError:
+            raise _Refused("timeout", 408, "the body did not end in time") from None
+        except web.HTTPException as error:
+            raise _Refused("bad-request", error.status, "the body cannot be read") from None
+
+    async def _judged(self, body: bytes) -> tuple[Answer, str]:
+        try:
+            read = self._read_large if len(body) > SMALL_BODY else read_here
+            review = await read(body)
+        except NotAReview as error:
+            raise _Refused("bad-request", 400, str(error), close=False) from None
+        return await self._judge(review), review.uid
 
     async def start(self, host: str, port: int, context: ssl.SSLContext) -> None:
         """Listen. port 0 picks a free one; `port` then says which."""
-        self._runner = web.AppRunner(
-            self.app, access_log=None, shutdown_timeout=self.limits.grace, keepalive_timeout=KEPT
-        )
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=context, backlog=1024)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        self.port = await self.connections.listen(host, port, context)
 
     async def stop(self) -> None:
         """Drain: serve on for `Limits.drain` seconds closing connections politely, then stop."""
         self.draining = True
         await asyncio.sleep(self.limits.drain)
-        if self._runner is not None:
-            await self._let_go(self._runner)
-            await self._runner.cleanup()
+        await self._let_go()
+        await self.connections.close(self.limits.grace)
 
-    async def _let_go(self, runner: web.AppRunner) -> None:
+    async def _let_go(self) -> None:
         """Close the connections that nothing has come over since the drain began, one by one.
 
         A client that sends while its connection is being closed does not repeat a review: so each
-        is closed only where nothing has arrived that is not read yet, and without a moment
+        is closed only if nothing has arrived that is not read yet, and without a moment
         between the look and the end.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.grace):
-                while runner.server is not None and runner.server.connections:
-                    for protocol in runner.server.connections:
-                        transport = protocol.transport
-                        if transport is None or transport.is_closing() or protocol in self._busy:
+                while len(self.connections):
+                    for connection in self.connections:
+                        transport = connection.transport
+                        if transport is None or transport.is_closing() or connection.busy:
                             continue
                         if not _has_unread(transport):
                             transport.close()
                     await asyncio.sleep(0.02)
+
+
+def _large(body: bytearray) -> int:
+    """Bytes of a body that count against `LARGE_BODIES`."""
+    return len(body) if len(body) > SMALL_BODY else 0
+
+
+def _too_large() -> _Refused:
+    said = f"the body is larger than {MAX_BODY} bytes, which no review is"
+    return _Refused("too-large", 413, said)
 
 
 def _has_unread(transport: asyncio.BaseTransport) -> bool:

@@ -1,4 +1,4 @@
-"""The serving certificate, read again when its files change, without dropping a connection.
+"""The serving certificate, and who is served, read again when files change; no connection drops.
 
 It must not issue certificates, and it must not replace a pair that works by one that does not.
 """
@@ -34,10 +34,19 @@ def _end(certificate: Path) -> float:
     return found.not_valid_after_utc.timestamp()
 
 
-def new_context() -> ssl.SSLContext:
-    """A server context for the API server: TLS 1.2 and up, no client certificate asked for."""
+def new_context(clients: Path | None = None) -> ssl.SSLContext:
+    """A server context for the API server: TLS 1.2 and up.
+
+    clients: authorities of those who are served, who then must show a certificate; None: anybody.
+    Raises OSError or ssl.SSLError if they cannot be loaded.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(clients)
+        context.options |= ssl.OP_NO_TICKET  # a resumed session would show no certificate
+        context.num_tickets = 0
     return context
 
 
@@ -45,21 +54,27 @@ class ServingCertificate:
     """A certificate and its key in two files, and the context that serves them.
 
     `context` lives as long as the process and hands each handshake over to the context of the
-    newest pair; connections that are open keep theirs. `expires` is the Unix time at which the
-    certificate that is served runs out. A pair is loaded whole or not at all: one
+    newest files; connections that are open keep theirs. `expires` is the Unix time at which the
+    certificate that is served runs out. Files are loaded all or not at all: a pair
     loaded into a context in use would leave it without a key if the files change between the
     reading of the one and of the other.
     """
 
     def __init__(
-        self, certificate: Path, key: Path, changed: Callable[[bool], None] = lambda ok: None
+        self,
+        certificate: Path,
+        key: Path,
+        changed: Callable[[bool], None] = lambda ok: None,
+        *,
+        clients: Path | None = None,
     ) -> None:
-        """Load the pair. changed: told after each reload whether it worked.
+        """Load the files. changed: told after each reload whether it worked.
 
-        Raises OSError or ssl.SSLError if the first pair cannot be loaded.
+        clients: authorities (PEM) of those who are served; None: anybody is. Raises OSError or
+        ssl.SSLError if the first ones cannot be loaded.
         """
-        self.certificate, self.key = certificate, key
-        self.context = new_context()
+        self.certificate, self.key, self.clients = certificate, key, clients
+        self.context = new_context(clients)
         self._changed = changed
         self._stamp = self._stat()
         _load(self.context, certificate, key)
@@ -71,21 +86,22 @@ class ServingCertificate:
         connection.context = self._newest
 
     def _stat(self) -> tuple[tuple[int, int, int], ...]:
-        """What tells one pair of files from the next, symbolic links of a volume followed."""
-        found = (path.stat() for path in (self.certificate, self.key))
+        """What tells the files from the next ones, symbolic links of a volume followed."""
+        paths = (self.certificate, self.key, self.clients)
+        found = (path.stat() for path in paths if path is not None)
         return tuple((s.st_ino, s.st_mtime_ns, s.st_size) for s in found)
 
     def reload(self) -> bool:
-        """Take up a changed pair. Whether a new pair is served now.
+        """Take up changed files. Whether they are in force now.
 
-        A pair that does not load (half written, certificate and key of different pairs) leaves
-        the old one in force and is tried again at the next look.
+        Files that do not load (half written, certificate and key of different pairs) leave
+        the old ones in force and are tried again at the next look.
         """
         try:
             stamp = self._stat()
             if stamp == self._stamp:
                 return False
-            newest = new_context()
+            newest = new_context(self.clients)
             _load(newest, self.certificate, self.key)
         except (OSError, ssl.SSLError) as error:
             log.warning("the new certificate is not usable yet, the old one stays: %s", error)
@@ -97,7 +113,7 @@ class ServingCertificate:
         return True
 
     async def watch(self, every: float) -> None:
-        """Look for a changed pair every so many seconds, until cancelled."""
+        """Look for changed files every so many seconds, until cancelled."""
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 await asyncio.sleep(every)

@@ -4,12 +4,13 @@ It must not be cleverer than certain: weights alone, against all the memory that
 Everything finer is admission's, and nothing that admission would let in is refused here.
 
     refused    weights > GPUs x memory of the largest accelerator allowed
-    weights    the catalogue's checkpoint for a uri or baseModel that it knows, as stored and at
-               most 16 bits a parameter; else parameters x bits / 8 if those are given
+    weights    the catalogue's checkpoint for a uri that it knows, else for a baseModel, as stored
+               and at most 16 bits a parameter; else parameters x bits / 8 if those are given
     GPUs       gpusPerReplica, else tensor x pipeline x data if tensor and pipeline are given
     passed     no count or no accelerator given; warn or audit on the namespace; an update that
                changes nothing here, or adds GPUs; an override by a user who has the verb;
-               anything that changes how weights are stored or loaded
+               anything that may make weights smaller while they are loaded, and what is said of
+               how they are stored unless the catalogue knows it of that very uri
 """
 
 from __future__ import annotations
@@ -17,8 +18,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from plimsoll.accelerators import catalogue as accelerators
+import plimsoll.engines.sglang.settings
+import plimsoll.engines.tensorrt_llm.settings
+import plimsoll.engines.tgi.settings
+import plimsoll.engines.vllm.arguments
+from plimsoll.accelerators import catalogue
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION, PLURAL, POLICY_LABEL, VERSION
+from plimsoll.engines.flags import FlagRole
 from plimsoll.models.catalogue import load
 from plimsoll.models.storage import stored_bytes
 from plimsoll.units import MIB
@@ -34,7 +40,7 @@ def mebibytes() -> dict[str, int]:
     """MiB of each accelerator whose memory is certain, with the tolerance, by every name of it."""
     return {
         name: int(accelerator.memory * TOLERANCE) // MIB
-        for name, accelerator in accelerators.load().names.items()
+        for name, accelerator in catalogue.load().names.items()
         if accelerator.certain
     }
 
@@ -54,6 +60,26 @@ def checkpoints() -> dict[str, int]:
     return found
 
 
+def shrinking_flags() -> tuple[str, ...]:
+    """Flags of the engines that the floor judges which may make the weights of a GPU smaller.
+
+    Those of each engine's table, and all that set the split, the quantization or an option of the
+    engine's own; with dashes for underscores.
+    """
+    found: set[str] = set()
+    for grammar in _GRAMMARS:
+        own = {
+            flag.name
+            for flag in grammar.flags.values()
+            if flag.role is FlagRole.OPTION
+            or (flag.role is FlagRole.FIELD and flag.sets in _SETS_WEIGHTS)
+        }
+        own |= set(grammar.can_shrink_weights)
+        own |= {alias for alias, name in grammar.aliases.items() if name in own}
+        found |= {name.replace("_", "-") for name in own}
+    return tuple(sorted(found))
+
+
 def _map(entries: dict[str, int]) -> str:
     """A CEL map literal."""
     return "{" + ", ".join(f"'{key}': {value}" for key, value in sorted(entries.items())) + "}"
@@ -70,6 +96,14 @@ _PARSED: Final = (
 _OWN_FILES: Final = ("llama.cpp", "generic")
 """Engines that may serve a file of fewer bits than the checkpoint of that name: the floor does not
 know how many, or may keep a part of it elsewhere."""
+_GRAMMARS: Final = (
+    plimsoll.engines.vllm.arguments.GRAMMAR,
+    plimsoll.engines.sglang.settings.GRAMMAR,
+    plimsoll.engines.tensorrt_llm.settings.GRAMMAR,
+    plimsoll.engines.tgi.settings.GRAMMAR,
+)
+_SETS_WEIGHTS: Final = ("quantization", "tensor", "pipeline", "data", "expert")
+"""Settings on which the weights of a GPU depend."""
 _SAME: Final = (
     "model",
     "?engine.?quantization",
@@ -98,16 +132,22 @@ VARIABLES: Final = {
     "gpus": "object.spec.?accelerator.?gpusPerReplica.orValue("
     f"{_SPLIT}.?tensor.orValue(0) * {_SPLIT}.?pipeline.orValue(0) * {_SPLIT}.?data.orValue(1))",
     "allowed": "object.spec.?accelerator.?allowed.orValue([]).map(a, a.lowerAscii())",
-    "plain": f"!has({_MODEL}.quantization) && !has({_MODEL}.configMapRef) && "
-    f"!{_ENGINE}.?quantization.hasValue() && !{_ENGINE}.?dtype.hasValue() && "
-    f"!{_ENGINE}.?extraArgs.hasValue() && !{_ENGINE}.?cpuOffload.hasValue() && "
+    "uri": f"(has({_MODEL}.uri) && {_MODEL}.uri.startsWith('hf://') ? {_MODEL}.uri.substring(5)"
+    " : '').split('@')[0].lowerAscii().replace('/', ' ').trim().replace(' ', '/')",
+    "known": f"variables.uri in variables.checkpoints && !has({_MODEL}.revision) && "
+    f"!{_MODEL}.uri.contains('@')",
+    "plain": f"(variables.known || !has({_MODEL}.quantization) && !has({_MODEL}.configMapRef)) && "
+    f"!{_ENGINE}.?quantization.hasValue() && !{_ENGINE}.?cpuOffload.hasValue() && "
     f"!({_ENGINE}.?name.orValue('vllm') in {list(_OWN_FILES)}) && "
-    "!object.spec.?workload.?imagesPerPrompt.hasValue()",
-    "named": f"(has({_MODEL}.baseModel) ? {_MODEL}.baseModel : has({_MODEL}.uri) && "
-    f"{_MODEL}.uri.startsWith('hf://') ? {_MODEL}.uri.substring(5) : '').split('@')[0]"
+    "object.spec.?workload.?imagesPerPrompt.orValue(1) > 0 && "
+    f"!{_ENGINE}.?extraArgs.orValue([]).filter(a, a.startsWith('-'))"
+    ".map(a, a.split('=')[0].split('.')[0].split(' ')[0].replace('_', '-'))"
+    ".exists(a, variables.shrinking.exists(flag, flag.startsWith(a)))",
+    "named": f"variables.known || !has({_MODEL}.baseModel) ? variables.uri : "
+    f"{_MODEL}.baseModel.split('@')[0]"
     ".lowerAscii().replace('/', ' ').trim().replace(' ', '/')",
 }
-"""What the policy is made of, beside the two tables; evaluated only when needed."""
+"""What the policy is made of, beside the three tables; evaluated only when needed."""
 
 
 def floor_policy() -> Json:
@@ -122,9 +162,11 @@ def floor_policy() -> Json:
         "variables.allowed.size() > 0 && variables.allowed.all(a, a in variables.mebibytes) ? "
         "variables.gpus * variables.allowed.map(a, variables.mebibytes[a]).max() : 0"
     )
-    variables = VARIABLES | {
+    variables = {
         "mebibytes": _map(mebibytes()),
         "checkpoints": _map(checkpoints()),
+        "shrinking": str(list(shrinking_flags())),
+        **VARIABLES,
         "weights": weights,
         "room": room,
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import time
@@ -26,7 +27,9 @@ from plimsoll.errors import PlimsollError
 from plimsoll_operator.cluster.objects import SUBJECT_ACCESS_REVIEWS, Json, Resource, trimmed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+
+log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
 WATCH_SECONDS: Final = 300
@@ -59,6 +62,7 @@ class Gone(ApiError):
     """410: the resource version is too old: list again."""
 
 
+UNAUTHORIZED: Final = 401
 _ABOUT_ONE_OBJECT: Final = (400, 422)
 """Status of errors that say something of the object that was sent, not of the API server."""
 _ERRORS: Final[Mapping[int, type[ApiError]]] = {404: NotFound, 409: Conflict, 410: Gone}
@@ -117,20 +121,59 @@ class Page:
     resource_version: str
 
 
+class Credentials:
+    """What the API server knows us by, loaded again if it refuses it: tokens run out, and files
+    and programs that give them have newer ones.
+
+    Nothing hangs on the wall clock, which steps: the API server alone says what has run out.
+    """
+
+    BETWEEN: Final = 1.0
+    """Seconds between two loads at least: many requests are refused at once."""
+
+    def __init__(
+        self, load: Callable[[], Awaitable[object]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """load: from where they were first taken. clock: seconds that only ever grow."""
+        self._load, self._clock = load, clock
+        self._loaded = -math.inf
+
+    async def renew(self) -> None:
+        """Load them again, unless that was done just now."""
+        if self._clock() - self._loaded < self.BETWEEN:
+            return
+        self._loaded = self._clock()
+        try:
+            await self._load()
+        except (ConfigException, OSError, ValueError) as error:
+            log.warning("the credentials could not be loaded again: %s", in_words(error))
+
+
+async def _nothing() -> None:
+    """There is nothing to load."""
+
+
 class Client:
     """Requests to one API server over one connection pool."""
 
-    def __init__(self, api: ApiClient, why_not_write: Callable[[], str] = lambda: "") -> None:
+    def __init__(
+        self,
+        api: ApiClient,
+        why_not_write: Callable[[], str] = lambda: "",
+        credentials: Credentials | None = None,
+    ) -> None:
         """api: configured and open; closing it is its owner's business (see `connect`).
 
-        why_not_write: asked before everything but GET; what it answers is raised.
+        why_not_write: asked before everything but GET; what it answers is raised. credentials: in
+        the configuration of `api`; unset: they last for ever.
         """
         self._api, self._why_not_write = api, why_not_write
+        self.credentials = credentials or Credentials(_nothing)
 
     def guarded(self, why_not_write: Callable[[], str]) -> Client:
         """A client over the same connections whose writes raise `NotAllowedNow` instead of being
         sent, whenever the function says why."""
-        return Client(self._api, why_not_write)
+        return Client(self._api, why_not_write, self.credentials)
 
     @property
     def configuration(self) -> Configuration:
@@ -160,6 +203,8 @@ class Client:
             method, url, header_params=headers, body=body, _request_timeout=timeout
         )
         response: aiohttp.ClientResponse = answer.response
+        if response.status == UNAUTHORIZED:
+            await self.credentials.renew()
         if response.status >= 400:
             async with response:
                 raise _error(response, await response.read())
@@ -191,7 +236,7 @@ class Client:
     ) -> AsyncIterator[Page]:
         """All objects of a kind in pages of at most `chunk`: one page in memory at a time.
 
-        namespace: of which alone; empty for all.
+        namespace: the only one to look in; empty for all.
         """
         query: dict[str, str | int] = {"limit": chunk}
         if label_selector:
@@ -354,7 +399,8 @@ async def connect(kubeconfig: str = "", context: str = "") -> AsyncIterator[Clie
     """
     configuration = Configuration()
     configuration.connection_pool_maxsize = 128
-    try:
+
+    async def load() -> None:
         if not kubeconfig and "KUBERNETES_SERVICE_HOST" in os.environ:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
@@ -364,6 +410,9 @@ async def connect(kubeconfig: str = "", context: str = "") -> AsyncIterator[Clie
                 client_configuration=configuration,
                 persist_config=False,
             )
+
+    try:
+        await load()
     except (ConfigException, OSError, ValueError) as error:
         raise NoCluster(
             f"no way to a cluster: {error}; set KUBECONFIG, give --kubeconfig, or run in a pod "
@@ -371,6 +420,6 @@ async def connect(kubeconfig: str = "", context: str = "") -> AsyncIterator[Clie
         ) from error
     api = ApiClient(configuration)
     try:
-        yield Client(api)
+        yield Client(api, credentials=Credentials(load))
     finally:
         await api.close()  # type: ignore[no-untyped-call]

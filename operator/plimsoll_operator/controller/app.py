@@ -38,15 +38,18 @@ from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.controller.reconcile import Reconciler
 from plimsoll_operator.controller.resync import Resync
 from plimsoll_operator.controller.snapshot import Identity
+from plimsoll_operator.controller.task import TASK, Job, Planned
 from plimsoll_operator.controller.watches import Watches, quieten_kopf
+from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
 from plimsoll_operator.health import HealthServer
-from plimsoll_operator.metrics import ControllerMetrics, new_registry
+from plimsoll_operator.metrics import ControllerMetrics, new_registry, not_decided
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from prometheus_client import CollectorRegistry
 
+    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.certificates.keeper import Keeper, Report
     from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.settings import Settings
@@ -92,7 +95,18 @@ class Controller:
             only_referred=True,
         )
         self.cache = ObjectCache(self.known.documents)
-        self.reconciler = Reconciler(client, self.cache, self.known, self.queue, metrics)
+        self.pool = WorkerPool(
+            TASK,
+            PoolSettings(
+                size=settings.controller_deciders,
+                budget=settings.decision_seconds,
+                aside_waits=False,  # it would keep those from working who work for all
+            ),
+            observe=not_decided(self.registry),
+        )
+        self.reconciler = Reconciler(
+            client, self.cache, self.known, self.queue, metrics, self._decide
+        )
         self.resync = Resync(
             client,
             settings,
@@ -107,6 +121,8 @@ class Controller:
 
     def ready(self) -> str:
         """What keeps it from being ready, or nothing."""
+        if not self.pool.working:
+            return "there is no process to decide in"
         if not self.resync.first.is_set():
             return "nothing has been listed yet"
         if not self._watching.is_set():
@@ -125,6 +141,7 @@ class Controller:
     async def run(self, stop: asyncio.Event) -> None:
         """Run until told to stop. Raises `LostLease`, and what no part of it expected."""
         lost: list[BaseException] = []
+        await self.pool.start()
         try:
             async with asyncio.TaskGroup() as group:
                 for part in (
@@ -145,8 +162,14 @@ class Controller:
             # nothing of ours writes any more: the next one may begin
             if self._election is not None:
                 await self._election.release()
+            await self.pool.stop()
         if lost:
             raise lost[0]
+
+    async def _decide(self, inventory: Inventory, job: Job, namespace: str) -> Planned:
+        self.pool.share(inventory)
+        planned: Planned = await self.pool.run(job, key=namespace)
+        return planned
 
     def _depth(self) -> int:
         """Names that wait for a worker: a standby's wait for none."""

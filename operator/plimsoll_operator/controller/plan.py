@@ -10,6 +10,8 @@ It must not read a clock, a cache or the cluster, and it must not write: it is a
     Stalled            only if Ready is False: nothing changes until somebody changes something
     Reconciling        only after an error of our own, which is tried again
 
+An object that could not be decided within its budget has NotDecided as reason of each.
+
 A status reads as kstatus does: Ready=True is Current, Stalled=True is Failed, Reconciling=True
 and an older observedGeneration are InProgress.
 """
@@ -28,6 +30,7 @@ from plimsoll.report import messages
 from plimsoll.report.nodes import nodes_message
 from plimsoll.report.wording import problems_of
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
+from plimsoll_operator.deciding.errors import NotDecided, TaskFault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +51,7 @@ _CAPACITY: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class PlannedCondition:
     """One condition before it has a time. status: True, False or Unknown, as text."""
 
     type: str
@@ -98,18 +101,19 @@ def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> S
 def plan_after_error(identity: Identity, error: Exception, now: datetime) -> StatusPlan:
     """What to write if deciding failed by a fault of ours: what was found before stays."""
     generation, previous = identity.generation, identity.previous
+    kind = error.kind if isinstance(error, TaskFault) else type(error).__name__
     said = shortened(
-        f"Plimsoll failed on this object ({type(error).__name__}) and tries again; "
+        f"Plimsoll failed on this object ({kind}) and tries again; "
         "the controller's log has the details"
     )
     kept = [
-        Condition(c["type"], c["status"], c["reason"], c["message"])
+        PlannedCondition(c["type"], c["status"], c["reason"], c["message"])
         for c in previous.get("conditions") or ()
         if c["type"] not in ("Ready", "Reconciling", "Stalled")
     ]
     conditions = [
-        Condition("Ready", "False", "InternalError", said),
-        Condition("Reconciling", "True", "InternalError", said),
+        PlannedCondition("Ready", "False", "InternalError", said),
+        PlannedCondition("Reconciling", "True", "InternalError", said),
         *kept,
     ]
     status = {
@@ -120,7 +124,33 @@ def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Sta
     return StatusPlan(merge_patch(previous, status))
 
 
-def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:
+_SET_ASIDE: Final = (
+    ("Ready", "False"),
+    ("ModelResolved", "Unknown"),
+    ("Fits", "Unknown"),
+    ("CapacityAvailable", "Unknown"),
+    ("Stalled", "True"),
+)
+
+
+def plan_undecided(identity: Identity, error: NotDecided, now: datetime) -> StatusPlan:
+    """What to write if deciding took too much: what was found of this very spec stays."""
+    generation, previous = identity.generation, identity.previous
+    said = (
+        f"{error}; it is tried again when this object or its model's ConfigMap changes, and every "
+        "now and then: make the spec, or the config in that ConfigMap, simpler"
+    )
+    conditions = [PlannedCondition(kind, status, "NotDecided", said) for kind, status in _SET_ASIDE]
+    kept = previous if previous.get("observedGeneration") == generation else {}
+    status = {
+        **kept,
+        "conditions": _timed(conditions, previous, generation, now),
+        "observedGeneration": generation,
+    }
+    return StatusPlan(merge_patch(previous, status), tuple(_events(conditions, status, previous)))
+
+
+def _conditions(inputs: Inputs, verdict: Verdict) -> list[PlannedCondition]:
     fits = _fits(inputs, verdict)
     ready = _ready(verdict, fits)
     conditions = [ready, _model_resolved(verdict), fits, _capacity(verdict)]
@@ -129,47 +159,49 @@ def _conditions(inputs: Inputs, verdict: Verdict) -> list[Condition]:
             "it is refused, and its annotation claims an override (admission asks for the verb "
             f"override before it lets one in; nobody asks here): {shown(inputs.override)}"
         )
-        conditions.append(Condition("Overridden", "True", "Annotation", said))
+        conditions.append(PlannedCondition("Overridden", "True", "Annotation", said))
     if ready.status == "False":
-        conditions.append(Condition("Stalled", "True", ready.reason, ready.message))
+        conditions.append(PlannedCondition("Stalled", "True", ready.reason, ready.message))
     return conditions
 
 
-def _fits(inputs: Inputs, verdict: Verdict) -> Condition:
+def _fits(inputs: Inputs, verdict: Verdict) -> PlannedCondition:
     status = {Decision.ALLOW: "True", Decision.WARN: "Unknown", Decision.DENY: "False"}
     message = messages.fits_message(inputs.request, verdict)
-    return Condition("Fits", status[verdict.decision], str(verdict.reason), message)
+    return PlannedCondition("Fits", status[verdict.decision], str(verdict.reason), message)
 
 
-def _ready(verdict: Verdict, fits: Condition) -> Condition:
+def _ready(verdict: Verdict, fits: PlannedCondition) -> PlannedCondition:
     """Placed, or for the reason that Fits has not: there is one thing to read."""
     if verdict.placement is not None and verdict.decision is not Decision.DENY:
-        return Condition("Ready", "True", "Placed", messages.placement_message(verdict))
-    return Condition("Ready", "False", fits.reason, fits.message)
+        return PlannedCondition("Ready", "True", "Placed", messages.placement_message(verdict))
+    return PlannedCondition("Ready", "False", fits.reason, fits.message)
 
 
-def _model_resolved(verdict: Verdict) -> Condition:
+def _model_resolved(verdict: Verdict) -> PlannedCondition:
     model = verdict.model
     place = verdict.places.path(Field.MODEL)
     wrong = [p for p in problems_of(verdict) if p.path.startswith(place)]
     if wrong:
         said = "; ".join(map(str, wrong))
-        return Condition("ModelResolved", "False", str(Reason.INVALID_SPEC), said)
+        return PlannedCondition("ModelResolved", "False", str(Reason.INVALID_SPEC), said)
     status = "False" if model.parameters is None else "True"
-    return Condition("ModelResolved", status, str(model.source), messages.model_message(model))
+    return PlannedCondition(
+        "ModelResolved", status, str(model.source), messages.model_message(model)
+    )
 
 
-def _capacity(verdict: Verdict) -> Condition:
+def _capacity(verdict: Verdict) -> PlannedCondition:
     if verdict.placement is None:
         said = "there is no placement to find nodes for"
-        return Condition("CapacityAvailable", "Unknown", "NotPlaced", said)
+        return PlannedCondition("CapacityAvailable", "Unknown", "NotPlaced", said)
     status = _CAPACITY[verdict.capacity]
-    said = nodes_message(verdict)
-    return Condition("CapacityAvailable", status, str(verdict.capacity), said)
+    said = nodes_message(verdict, steady=True)  # nodes flap, and nobody writes a status for it
+    return PlannedCondition("CapacityAvailable", status, str(verdict.capacity), said)
 
 
 def _timed(
-    conditions: list[Condition], before: Mapping[str, Any], generation: int, now: datetime
+    conditions: list[PlannedCondition], before: Mapping[str, Any], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
     """The conditions with the time of their last transition: kept if the status is the same."""
     since = {
@@ -192,7 +224,7 @@ def _timed(
 
 
 def _events(
-    conditions: list[Condition], status: Mapping[str, Any], before: Mapping[str, Any]
+    conditions: list[PlannedCondition], status: Mapping[str, Any], before: Mapping[str, Any]
 ) -> list[Event]:
     """One Event for each thing that has changed, none for what is only worded otherwise."""
     was = {

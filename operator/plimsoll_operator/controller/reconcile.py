@@ -9,29 +9,61 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, OncePerCause
 from plimsoll_operator.cluster.documents import ABSENT
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, LLM_DEPLOYMENTS, version_of
 from plimsoll_operator.controller.cache import unpack
 from plimsoll_operator.controller.events import EventQueue
-from plimsoll_operator.controller.plan import plan, plan_after_error
-from plimsoll_operator.controller.snapshot import OneDocument, identify, snapshot
+from plimsoll_operator.controller.plan import plan_after_error, plan_undecided
+from plimsoll_operator.controller.snapshot import identify
+from plimsoll_operator.controller.task import Job, Planned
+from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 if TYPE_CHECKING:
+    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.documents import Document
     from plimsoll_operator.cluster.known import ClusterKnowledge
     from plimsoll_operator.cluster.objects import Name
-    from plimsoll_operator.controller.cache import CachedObject, ObjectCache
+    from plimsoll_operator.controller.cache import ObjectCache
     from plimsoll_operator.controller.plan import StatusPlan
     from plimsoll_operator.controller.queue import KeyedQueue
     from plimsoll_operator.controller.snapshot import Identity
     from plimsoll_operator.metrics import ControllerMetrics
 
 log = logging.getLogger(__name__)
+
+RETRY_SET_ASIDE: Final = 600.0
+"""Seconds after which what was set aside is tried again, longer with each time: perhaps it was the
+machine that stood still, and not the object that took long."""
+LONGEST_RETRY: Final = 6 * 3600.0
+
+Decide = Callable[["Inventory", Job, str], Awaitable[Planned]]
+"""From what is known of the nodes, a job and its namespace to what to write.
+
+Raises `NotDecided` if that would take too long.
+"""
+
+TRIES: Final = 3
+"""Times that an object is tried before it is set aside: a process that decides may also end, or
+be slow, through no fault of the object."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Something that was not decided. state: what it was; tries: how often; due: when it is tried
+    again, by the clock of the loop; wait: the seconds from when it was set aside to then.
+    """
+
+    state: tuple[str, int, int]
+    tries: int
+    due: float
+    wait: float
 
 
 class Reconciler:
@@ -44,7 +76,10 @@ class Reconciler:
         known: ClusterKnowledge,
         queue: KeyedQueue[Name],
         metrics: ControllerMetrics,
+        decide: Decide,
     ) -> None:
+        self._decide = decide
+        self._set_aside: dict[Name, SetAside] = {}
         self._client, self._cache = client, cache
         self._known = known
         self._queue, self._metrics = queue, metrics
@@ -90,6 +125,7 @@ class Reconciler:
         """An LLMDeployment is no more."""
         self._cache.drop(name)
         self._queue.forget(name)
+        self._set_aside.pop(name, None)
         self._metrics.gone(*name)
 
     async def _reconcile(self, name: Name) -> str:
@@ -110,25 +146,48 @@ class Reconciler:
         )
         if entry.settled == (entry.version, *surroundings):
             return "skipped"
-        obj = unpack(entry.packed)
-        identity = identify(obj)
+        identity = identify(unpack(entry.packed))
         if identity is None:
             return "deleting"
-        error: Exception | None = None
+        state = (identity.uid, identity.generation, document.version)
+        before, clock = self._set_aside.get(name), asyncio.get_running_loop().time()
+        again = before is not None and before.state == state
+        if before is not None and again and clock < before.due:
+            self._queue.add_later(name, before.due - clock)
+            return "set-aside"
+        version, now = entry.version, datetime.now(UTC)
         try:
-            documents = OneDocument(name[0], entry.refers_to, document)
-            inventory, policy = self._known.nodes.inventory, self._known.policy(name[0])
-            inputs = snapshot(obj, identity, inventory, policy, documents)
-            planned = plan(inputs, datetime.now(UTC))
+            policy = self._known.policy(name[0])
+            job = Job(entry.packed, entry.refers_to, document, policy, now)
+            planned = await self._decide(self._known.nodes.inventory, job, name[0])
+        except NotDecided as error:
+            if error.cause is Cause.BUSY:
+                self._queue.failed(name)
+                return "busy"
+            tries = before.tries + 1 if before is not None and again else 1
+            if tries < TRIES:
+                self._set_aside[name] = SetAside(state, tries, due=clock, wait=0.0)
+                self._queue.failed(name)
+                return "tried"
+            if tries == TRIES:
+                log.warning("%s/%s is set aside: %s", *name, error)
+            await self._write(version, identity, plan_undecided(identity, error, now))
+            wait = RETRY_SET_ASIDE
+            if before is not None and before.wait:
+                wait = min(2 * before.wait, LONGEST_RETRY)
+            self._set_aside[name] = SetAside(state, tries, clock + wait, wait)
+            self._queue.add_later(name, wait)
+            self._metrics.undecided(*name)
+            return "not-decided"
         except Exception as fault:
-            error = fault
-            planned = plan_after_error(identity, fault, datetime.now(UTC))
-        version = await self._write(entry, identity, planned)
-        if error is not None:
-            raise error
-        entry.settled = (version, *surroundings)
-        if planned.verdict is not None:
-            self._metrics.decided(*name, planned.verdict)
+            await self._write(version, identity, plan_after_error(identity, fault, now))
+            raise
+        self._set_aside.pop(name, None)
+        version = await self._write(version, identity, planned)
+        if self._cache.entry(name) is entry:  # it may have gone meanwhile
+            entry.settled = (version, *surroundings)
+            namespace, own_name = name
+            self._metrics.decided(namespace, own_name, *planned.figures)
         return "written" if planned.patch else "unchanged"
 
     async def _document(self, name: Name) -> Document:
@@ -142,12 +201,11 @@ class Reconciler:
         except NotFound:
             return ABSENT
 
-    async def _write(self, entry: CachedObject, identity: Identity, planned: StatusPlan) -> int:
+    async def _write(self, version: int, identity: Identity, planned: StatusPlan | Planned) -> int:
         """Write a plan on exactly the object that was decided on; the version that it then has.
 
         Nothing but ``status`` is written: never a spec, a label, an annotation or a finalizer.
         """
-        version = entry.version
         if planned.patch:
             written = await self._client.patch_status(
                 LLM_DEPLOYMENTS,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.workloads import llmdeployment
 from plimsoll.workloads.llmdeployment import Missing, override_reason
-from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.cluster.documents import ABSENT, Document, read
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def snapshot(
     """The inputs of one decision on an object. documents: the ConfigMaps that it may refer to."""
     return Inputs(
         identity=identity,
-        request=read_request(obj, documents),
+        request=llmdeployment.request(obj, documents),
         inventory=inventory,
         policy=policy,
         override=override_reason(obj),

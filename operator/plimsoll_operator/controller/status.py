@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT: Final = 1024
 MOST_ALTERNATIVES: Final = 5
-MOST_FLAGS: Final = 64
+MOST_FLAGS: Final = 160
+"""Arguments that are written: the 64 of ``extraArgs`` and all that an engine is told beside."""
 
 
 def shortened(text: str, most: int = LONGEST_TEXT) -> str:

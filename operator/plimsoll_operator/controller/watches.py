@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import kopf
 
 from plimsoll.api_group import GROUP
+from plimsoll_operator.cluster.client import OncePerCause
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     """Told of an object, whether it is gone, and whether kopf lists again."""
 
 _NAME: Final[Any] = "plimsoll"
-"""Who we are among kopf's peers, of which there are none; else it asks for the user's name, which
-an image's user has not."""
+"""Who we are among kopf's peers; there are no others. Without it kopf asks for the user's name, and
+an image's user has none."""
 
 
 class Backoffs:
@@ -61,7 +62,7 @@ class NoDiffs(kopf.DiffBaseStorage):
 
 
 class NoProgress(kopf.ProgressStorage):
-    """Nowhere to keep the progress of handlers, of which there are none."""
+    """Nowhere to keep the progress of handlers: there are no handlers."""
 
     def fetch(self, **_: Any) -> None:
         """Nothing was kept."""
@@ -80,12 +81,26 @@ class NoProgress(kopf.ProgressStorage):
         return essence
 
 
+class _Attempt(Exception):
+    """What a request of kopf failed for."""
+
+
 def quieten_kopf() -> None:
-    """Leave kopf's warnings in the log, but the one on signals, which are ours to take."""
+    """Leave kopf's warnings in the log, a line for each cause, except the one on signals, which are
+    ours to take."""
     for logger in ("kopf", "kopf.objects", "kopf.activities"):
         logging.getLogger(logger).setLevel(logging.WARNING)
     running = logging.getLogger("kopf._core.reactor.running")
     running.addFilter(lambda record: "OS signals" not in record.getMessage())
+    news = OncePerCause().news
+
+    def is_news(record: logging.LogRecord) -> bool:
+        """Of one cause kopf tells at each attempt; a line a minute does."""
+        _, attempt, cause = record.getMessage().rpartition(" -> ")
+        return not attempt or bool(news(_Attempt(cause)))
+
+    for logger in ("kopf._cogs.clients.watching", "kopf._core.reactor.observation"):
+        logging.getLogger(logger).addFilter(is_news)
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -114,7 +129,9 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 
 async def _connection(client: Client) -> kopf.ConnectionInfo:
-    """The very address and credentials that our own client uses."""
+    """The very address and credentials that our own client uses, as they are now: kopf asks again
+    if the API server refuses them."""
+    await client.credentials.renew()
     configuration = client.configuration
     header = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
     scheme, _, token = (header or "").partition(" ")

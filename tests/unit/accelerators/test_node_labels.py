@@ -172,7 +172,7 @@ def test_azure_skus_are_recognised_by_the_machine() -> None:
     assert said.selector == (("karpenter.azure.com/sku-name", sku),)
 
 
-def test_where_nodes_come_and_go_the_provisioners_labels_select() -> None:
+def test_if_nodes_come_and_go_the_provisioners_labels_select() -> None:
     labels = of(gpu_node("n", "h100-80gb"))
     said = found(labels | {"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"})
     assert said.dialect is Dialect.GKE
@@ -215,12 +215,19 @@ def test_sharing_is_told_by_any_of_its_labels(labels: dict[str, str], how: str) 
 
 KEYS = st.sampled_from(
     [
-        PRODUCT, MEMORY, "nvidia.com/gpu.compute.major", "cloud.google.com/gke-accelerator",
-        "cloud.google.com/gke-gpu-partition-size", "karpenter.k8s.aws/instance-gpu-name",
-        "karpenter.k8s.aws/instance-gpu-memory", "amd.com/gpu.device-id", "amd.com/gpu.vram",
-        "nvidia.com/gpu.replicas", "nvidia.com/mig-1g.10gb.memory",
+        PRODUCT,
+        MEMORY,
+        "nvidia.com/gpu.compute.major",
+        "cloud.google.com/gke-accelerator",
+        "cloud.google.com/gke-gpu-partition-size",
+        "karpenter.k8s.aws/instance-gpu-name",
+        "karpenter.k8s.aws/instance-gpu-memory",
+        "amd.com/gpu.device-id",
+        "amd.com/gpu.vram",
+        "nvidia.com/gpu.replicas",
+        "nvidia.com/mig-1g.10gb.memory",
     ]
-)  # fmt: skip
+)
 VALUES = st.one_of(
     st.text(max_size=70),
     st.sampled_from(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import pytest
 import yaml
 
-import checkpoint_files as files
+import checkpoint_files
 from checkpoint_files import Maker
 from commands import as_json, run
 from configs import LLAMA_8B
@@ -36,14 +36,19 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def awq(tmp_path: Path) -> Path:
     """A checkpoint packed by AWQ, whose config says nothing of it."""
-    return files.write(
-        tmp_path / "tuned", LLAMA, files.dense(LLAMA, Maker("awq", ("lm_head",))), shards=2
+    return checkpoint_files.write(
+        tmp_path / "tuned",
+        LLAMA,
+        checkpoint_files.dense(LLAMA, Maker("awq", ("lm_head",))),
+        shards=2,
     )
 
 
 @pytest.mark.usefixtures("no_network")
 def test_estimate_of_a_folder_and_of_its_config_are_the_same(tmp_path: Path) -> None:
-    folder = files.write(tmp_path / "m", LLAMA, files.dense(LLAMA, Maker()), shards=4)
+    folder = checkpoint_files.write(
+        tmp_path / "m", LLAMA, checkpoint_files.dense(LLAMA, Maker()), shards=4
+    )
     options = ("--gpu", "nvidia-l40s", "--tp", "1")
     by_headers = as_json("estimate", str(folder), *options)
     by_config = as_json("estimate", "--config", str(folder / "config.json"), *options)
@@ -85,7 +90,7 @@ def test_what_headers_say_of_packed_weights_reaches_admission_in_a_configmap(
 
 
 def test_notes_go_to_standard_error_and_not_into_the_profile(tmp_path: Path) -> None:
-    folder = files.write(tmp_path / "m", LLAMA, files.dense(LLAMA, Maker()))
+    folder = checkpoint_files.write(tmp_path / "m", LLAMA, checkpoint_files.dense(LLAMA, Maker()))
     (folder / "original").mkdir()
     result = run("models", "export", str(folder), "-o", "json")
     assert "note: passed over original/" in result.stderr
@@ -94,7 +99,7 @@ def test_notes_go_to_standard_error_and_not_into_the_profile(tmp_path: Path) -> 
 
 def test_show_of_a_checkpoint_counts_its_bytes(awq: Path) -> None:
     shown = as_json("models", "show", str(awq))
-    size = files.size_of(files.dense(LLAMA, Maker("awq", ("lm_head",))))
+    size = checkpoint_files.size_of(checkpoint_files.dense(LLAMA, Maker("awq", ("lm_head",))))
     assert shown["checkpointBytes"] == size
     assert shown["quantization"] == "w4a16"
 

@@ -102,7 +102,7 @@ def test_a_namespace_among_the_manifests_sets_the_policy(mode: str, code: int) -
     assert run("check", "-", stdin=yaml.safe_dump_all([namespace, REFUSED])).exit_code == code
 
 
-def test_the_policy_option_holds_where_no_namespace_says_otherwise() -> None:
+def test_the_policy_option_holds_if_no_namespace_says_otherwise() -> None:
     assert run("check", "--policy", "warn", "-", stdin=yaml.safe_dump(REFUSED)).exit_code == 0
 
 

@@ -26,7 +26,7 @@ echo built > "$2"
 
 
 class FakeGo:
-    """A `go` on PATH that writes a file where the program would be, and notes its arguments."""
+    """A `go` on PATH that writes a file in the place of the program, and notes its arguments."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "go"

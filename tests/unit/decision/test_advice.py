@@ -78,7 +78,7 @@ def test_beyond_a_node_the_pipeline_is_advised_with_the_tensor() -> None:
     assert "spec.engine.parallelism.tensor: 8 + spec.engine.parallelism.pipeline: 3" in found
 
 
-def test_another_accelerator_is_advised_only_where_the_request_names_its_kinds() -> None:
+def test_another_accelerator_is_advised_only_if_the_request_names_its_kinds() -> None:
     assert "spec.accelerator.allowed: [nvidia-h200]" in said(
         on(H100, gpus_per_replica=2, concurrent=8)
     )
@@ -99,7 +99,7 @@ def test_an_alternative_says_whether_its_nodes_are_there_today() -> None:
     assert not there["nvidia-h100-80gb"]
 
 
-def test_fp8_cache_is_advised_only_where_the_gpu_computes_in_fp8() -> None:
+def test_fp8_cache_is_advised_only_if_the_gpu_computes_in_fp8() -> None:
     wide = model("acme/wide", parameters=16_000_000_000, kv_heads=32, layers=40)
     assert any(
         "kvCacheDtype: fp8" in s for s in said(on(H100, model=wide, tensor=1, max_model_len=81920))
@@ -152,7 +152,7 @@ def test_utilization_is_raised_only_to_what_engines_start_with() -> None:
     assert all(0.92 < float(share) <= 0.95 for share in shares)
 
 
-def test_pairs_are_advised_where_single_changes_do_not_do() -> None:
+def test_pairs_are_advised_if_single_changes_are_not_enough() -> None:
     pairs = [a for a in advised(on(H100, tensor=1)) if len(a.changes) == 2]
     assert pairs
     assert all(a.gpus_per_replica == 1 for a in pairs)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from controlplane.nodes import gpu_node
-from plimsoll.accelerators import catalogue as accelerators
+from plimsoll.accelerators import catalogue
 from plimsoll.decision.changes import apply
 from plimsoll.decision.decide import decide
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.decision.verdict import Capacity, Decision, Reason
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, TermName, Workload
+from plimsoll.engines.llama_cpp.settings import LlamaCppOptions
 from plimsoll.inventory.nodes import read_nodes
+from plimsoll.models.catalogue import load
 from plimsoll.models.resolve import resolve
 from plimsoll.report import messages
-from plimsoll.report.nodes import placement_reason
+from plimsoll.report.nodes import nodes_message, placement_reason
+from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import PLACES
 from worded import changes_in, problems_in, warnings_in
+
+if TYPE_CHECKING:
+    from plimsoll.inventory.pools import Inventory
 
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
 
@@ -130,7 +137,7 @@ def test_heads_that_do_not_divide_are_a_problem_at_the_field() -> None:
 
 
 def test_every_accelerator_of_the_table_is_answered_for() -> None:
-    for accelerator in accelerators.everything():
+    for accelerator in catalogue.everything():
         found = decide(asking(LLAMA, length=4096, allowed=(accelerator.name,)))
         assert found.decision is not Decision.DENY or accelerator.mig_of, accelerator.name
         assert found.accelerator == accelerator.name
@@ -140,6 +147,48 @@ def test_advice_names_the_uri_of_another_checkpoint_if_the_catalogue_has_one() -
     found = decide(asking(LLAMA, length=8192, allowed=("nvidia-a100-80gb",), gpus_per_replica=1))
     uri = "spec.model.uri: hf://RedHatAI/Llama-3.3-70B-Instruct-quantized.w4a16"
     assert uri in [changes_in(alternative) for alternative in found.alternatives]
+
+
+def test_layers_that_llama_cpp_leaves_in_main_memory_are_said_to_need_room_there() -> None:
+    layers = LlamaCppOptions(gpu_layers="0")
+    of = asking(LLAMA, length=8192, allowed=("nvidia-l4",), gpus_per_replica=1)
+    found = decide(replace(of, engine=EngineSettings("llama.cpp", options=layers)))
+    assert found.decision is Decision.ALLOW
+    assert "the node must have room for it" in " ".join(warnings_in(found))
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang", "tensorrt-llm", "tgi"])
+@pytest.mark.parametrize(
+    ("dtype", "doubted"), [("foo", True), ("fp8_e5m2", False), ("auto", False)]
+)
+def test_a_kind_of_cache_that_no_engine_has_is_doubted(
+    engine: str, dtype: str, doubted: bool
+) -> None:
+    of = asking(LLAMA, length=8192, allowed=("nvidia-h200-141gb",))
+    said = warnings_in(decide(replace(of, engine=EngineSettings(engine, kv_cache_dtype=dtype))))
+    if (engine, dtype) != ("tensorrt-llm", "fp8_e5m2"):
+        assert any("no kind of KV cache" in sentence for sentence in said) is doubted
+
+
+@pytest.mark.parametrize(
+    ("quantization", "words"),
+    [
+        ({"quant_method": "magic"}, "by a method or with bits that are not known here"),
+        ({"quant_method": "gptq", "bits": 1}, "by a method or with bits that are not known here"),
+        (
+            {"quant_method": "fp8", "ignored_layers": ["re:(?!a)b"]},
+            "1 of the rules by which its config names quantized weights cannot be read here",
+        ),
+    ],
+)
+def test_what_of_a_config_was_not_read_is_said(quantization: dict[str, Any], words: str) -> None:
+    entry = load().find(LLAMA)
+    assert entry is not None
+    config = json.dumps({**entry.config, "quantization_config": quantization})
+    model = resolve(document=config, origin="x")
+    said = " ".join(warnings_in(decide(replace(asking(LLAMA), model=model))))
+    assert words in said
+    assert "model type" not in said
 
 
 def test_a_revision_that_would_fit_if_it_is_as_described_is_let_in_with_a_warning() -> None:
@@ -152,6 +201,41 @@ def test_a_revision_that_would_fit_if_it_is_as_described_is_let_in_with_a_warnin
     )
     assert "if the model is as it is described" in messages.fits_message(of, found)
     assert "within the estimate's error" not in " ".join(messages.warning(of, found))
+
+
+OFFLOADING = EngineSettings(max_model_len=8192, cpu_offload=200 * GIB)
+
+
+def hosts(memory: str) -> Inventory:
+    """One node with eight H100 that says so much of its own memory; nothing if that is empty."""
+    node = gpu_node("h", "h100-80gb")
+    node["status"]["allocatable"] = {**node["status"]["allocatable"], "memory": memory}
+    return read_nodes([node])
+
+
+def offloading() -> Request:
+    of = asking(LLAMA, allowed=("nvidia-h100-80gb",), gpus_per_replica=1)
+    return replace(of, engine=OFFLOADING)
+
+
+def test_weights_in_host_memory_are_told_of_unless_the_nodes_say_that_they_have_it() -> None:
+    told = [text for text in warnings_in(decide(offloading(), hosts(""))) if "host memory" in text]
+    assert told == [
+        "spec.engine.cpuOffload: takes 134571Mi of host memory on every node, "
+        "which is not known to be there"
+    ]
+    enough = decide(offloading(), hosts("2000Gi"))
+    assert enough.capacity is Capacity.AVAILABLE
+    assert [text for text in warnings_in(enough) if "host memory" in text] == []
+
+
+def test_a_node_without_that_host_memory_is_not_used_and_never_the_reason_of_a_refusal() -> None:
+    small = decide(offloading(), hosts("64Gi"))
+    assert small.decision is decide(offloading()).decision is Decision.ALLOW
+    assert small.capacity is Capacity.NO_NODES
+    assert "its nodes have 65536Mi of host memory, cpuOffload takes 134571Mi" in nodes_message(
+        small
+    )
 
 
 def test_nodes_that_come_and_go_move_the_placement_and_never_the_decision() -> None:
@@ -202,7 +286,7 @@ def test_a_draft_that_does_not_fit_beside_the_model_is_advised_away() -> None:
     assert ways_out(of)[0] == "spec.engine.speculative: null"
 
 
-def test_a_tower_that_does_not_fit_is_advised_away_only_where_nobody_spoke_of_images() -> None:
+def test_a_tower_that_does_not_fit_is_advised_away_only_if_nobody_spoke_of_images() -> None:
     unsaid = EngineSettings(max_model_len=16384)
     text = "spec.workload.imagesPerPrompt: 0"
     assert text in ways_out(serving(unsaid, "Qwen/Qwen3-VL-8B-Instruct"))

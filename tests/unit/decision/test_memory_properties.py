@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.engines.base import EngineSettings, Estimate, Parallelism, TermName, Workload
-from plimsoll.engines.layers.visible import visible_memory
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.registry import engine
 from plimsoll.models import catalogue
 from plimsoll.units import GIB, MIB, ceil_mib, floor_mib, gib_down, gib_up, parse_memory

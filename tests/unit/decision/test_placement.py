@@ -56,7 +56,7 @@ def test_the_smallest_count_that_fits_is_planned_and_says_why_not_less() -> None
     assert placement_reason(p) == "smallest count that fits: 4 is short by 17.0 GiB per GPU, 8 fits"
 
 
-def test_one_gpu_is_planned_where_one_is_enough() -> None:
+def test_one_gpu_is_planned_if_one_is_enough() -> None:
     p = placed(on(H100, model=SMALL))
     assert p.gpus_per_replica == 1
     assert placement_reason(p).startswith("1 fits, with ")
@@ -82,7 +82,7 @@ def test_pools_win_over_accelerators_that_the_cluster_does_not_have() -> None:
     assert p.resource == "nvidia.com/gpu"
 
 
-def test_a_pool_with_too_few_nodes_is_taken_only_where_no_other_holds_it() -> None:
+def test_a_pool_with_too_few_nodes_is_taken_only_if_no_other_holds_it() -> None:
     small_nodes = pool(A100, nodes=1, gpus=2)
     of = request(max_model_len=32768)
     assert placed(of, cluster(small_nodes, pool(L4, 1))).accelerator == "nvidia-l4"
@@ -337,7 +337,7 @@ def test_a_users_label_that_only_some_nodes_of_a_pool_carry_counts_those_nodes()
     assert "(a and 2 more): lacks the label zone=north" in nodes_message(north)
 
 
-def test_gpus_without_bfloat16_are_planned_on_only_where_they_are_named_or_there() -> None:
+def test_gpus_without_bfloat16_are_planned_on_only_if_they_are_named_or_there() -> None:
     old = gpu("nvidia-old-16gb", 16384, compute=(7, 5))
     tiny = model("acme/tiny", parameters=1_000_000_000, layers=16)
     tables = world(table=(old, L4))

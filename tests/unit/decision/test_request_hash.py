@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from decision_builders import A100, H100, SMALL, PlainEngine, cluster, on, pool, world
+from decision_builders import A100, BIG, H100, SMALL, PlainEngine, cluster, on, pool, world
 from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Mode, Policy
 from plimsoll.decision.request import Wanted
@@ -45,6 +45,7 @@ def test_the_hash_is_of_request_model_constants_and_policy_and_of_nothing_else()
         decided(on(A100, concurrent=2)).request_hash,
         decided(on(H100)).request_hash,
         decided(on(A100, model=SMALL)).request_hash,
+        decided(on(A100, model=replace(BIG, certain=False))).request_hash,
         decided(on(A100, version="0.19.0")).request_hash,
         decide(of, policy=Policy(Mode.WARN), knowledge=world()).request_hash,
         decided(of, knowledge=world(table=(A100,))).request_hash,

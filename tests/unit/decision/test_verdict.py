@@ -20,6 +20,7 @@ from decision_builders import (
     SMALL,
     VAGUE,
     PlainEngine,
+    architecture,
     cluster,
     model,
     on,
@@ -34,7 +35,7 @@ from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
 from plimsoll.engines.base import AskedSplit, EngineSettings, Workload
 from plimsoll.errors import Problem
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
@@ -100,10 +101,19 @@ def test_an_unknown_model_is_a_warning_that_says_what_to_add() -> None:
 
 
 def test_flags_that_are_not_read_turn_a_denial_into_a_warning_that_names_them() -> None:
-    found = verdict(on(H100, tensor=1, unread=("--cpu-offload-gb",)))
+    flags = ("--cpu-offload-gb",)
+    found = verdict(on(H100, tensor=1, unread=flags, shrinking=flags))
     assert (found.decision, found.reason) == (Decision.WARN, Reason.UNREAD_FLAGS)
     assert any("--cpu-offload-gb" in text for text in warnings_in(found))
     assert found.short_by > 0
+
+
+def test_weights_beyond_the_gpu_are_refused_whatever_flag_cannot_make_them_smaller() -> None:
+    beyond = verdict(on(H100, tensor=1, unread=("--attention-backend=x",)))
+    assert (beyond.decision, beyond.reason) == (Decision.DENY, Reason.NOT_ENOUGH_MEMORY)
+    assert any("--attention-backend=x" in text for text in warnings_in(beyond))
+    within = verdict(on(H100, tensor=2, concurrent=64, unread=("--attention-backend=x",)))
+    assert (within.decision, within.reason) == (Decision.WARN, Reason.UNREAD_FLAGS)
 
 
 def test_a_misfit_on_memory_that_is_not_certain_is_only_a_warning() -> None:
@@ -143,7 +153,7 @@ def test_a_size_alone_is_decided_by_the_rule_of_thumb_and_says_so() -> None:
     assert any("rule of thumb alone" in text for text in warnings_in(found))
 
 
-def test_a_size_alone_is_denied_only_where_the_weights_exceed_all_memory_asked_for() -> None:
+def test_a_size_alone_is_denied_only_if_the_weights_exceed_all_memory_asked_for() -> None:
     denied = verdict(on(A100, model=sized(70 * 10**9), gpus_per_replica=1))
     assert (denied.decision, denied.reason) == (Decision.DENY, Reason.NOT_ENOUGH_MEMORY)
     assert denied.short_by == 140 * 10**9 - A100.memory
@@ -210,7 +220,7 @@ def test_absurd_sizes_and_contradictions_are_problems(fields: dict[str, Any], pa
     assert problems_in(found)[0].wanted
 
 
-def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen() -> None:
+def test_a_tensor_larger_than_a_node_is_a_problem_only_if_all_nodes_are_seen() -> None:
     of = on(A100, tensor=16)
     unseen = verdict(of)
     assert unseen.decision is Decision.ALLOW
@@ -223,6 +233,16 @@ def test_a_tensor_larger_than_a_node_is_a_problem_only_where_all_nodes_are_seen(
 
 def test_the_model_need_not_be_known_for_a_spec_to_be_wrong() -> None:
     assert paths(verdict(on("nope", model=UNKNOWN))) == ["spec.accelerator.allowed[0]"]
+
+
+def test_no_replica_is_planned_on_more_gpus_than_a_spec_may_ask_for() -> None:
+    for most, parameters in ((4096, 10**14), (0, 10**15)):
+        found = verdict(on(A100, model=sized(parameters)))
+        assert found.reason is Reason.RULE_OF_THUMB
+        assert (found.placement.gpus_per_replica if found.placement else 0) <= most
+    layers = architecture(layers=1000, parameters=10**15)
+    huge = replace(BIG, architecture=layers, parameters=layers.parameters)
+    assert verdict(on(L4, model=huge)).placement is None
 
 
 # -- what becomes of a denial --------------------------------------------------------------------
@@ -288,10 +308,13 @@ ANY = st.none() | st.integers(-(10**19), 10**19) | st.integers(-1, 64)
 TEXT = st.text(max_size=40) | st.sampled_from(["nvidia-a100-80gb", "nvidia-l4", "amd-vague"])
 MODELS = (
     st.sampled_from([BIG, SMALL, UNKNOWN, model(layers=1, heads=1, kv_heads=1, parameters=1)])
-    | st.builds(lambda p, b: Model("n", ModelSource.PARAMETERS, parameters=p, bits=b),
-                ANY, st.none() | st.floats(allow_nan=True))
+    | st.builds(
+        lambda p, b: Model("n", ModelSource.PARAMETERS, parameters=p, bits=b),
+        ANY,
+        st.none() | st.floats(allow_nan=True),
+    )
     | st.builds(lambda name: Model(name, ModelSource.UNKNOWN), st.text(max_size=300))
-)  # fmt: skip
+)
 ANY_REQUEST = st.builds(
     Request,
     model=MODELS,
@@ -375,3 +398,14 @@ def test_deciding_twice_estimates_twice_since_nothing_is_kept_of_a_request() -> 
     once = engine.calls
     decide(on(A100), knowledge=world(engine))
     assert engine.calls == 2 * once
+
+
+def test_a_workload_beyond_the_models_own_context_is_refused_though_no_length_is_said() -> None:
+    asked = on(A100, max_model_len=None, input_tokens=2**20, output_tokens=1)
+    refused = verdict(asked)
+    assert refused.decision is Decision.DENY
+    (problem,) = problems_in(refused)
+    assert problem.path == "spec.workload.inputTokens"
+    assert "131072, the longest context of the model's config, not 1048577" in str(problem)
+    longer = replace(asked, engine=replace(asked.engine, unread=("--hf-overrides={}",)))
+    assert problems_in(verdict(longer)) == ()

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.engines.sglang.constants import TABLE as SGLANG
+from plimsoll.engines.sglang.settings import TABLE as SGLANG
 from plimsoll.engines.tables import VersionTable
-from plimsoll.engines.tgi.constants import TABLE as TGI
+from plimsoll.engines.tgi.settings import TABLE as TGI
 from plimsoll.errors import Unreadable
 
 if TYPE_CHECKING:

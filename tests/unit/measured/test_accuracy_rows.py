@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from json_values import JSON
 from made_rows import CONFIGS, KNOWN, MEASURED, scored
 from plimsoll.measured import rows, score
 from plimsoll.measured.gpus import named, possible
@@ -17,14 +18,6 @@ from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.measured.predict import Prediction
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
 
 
 def ranges(one: score.Scored) -> dict[TermId, Prediction]:
@@ -195,7 +188,7 @@ def test_more_gpus_than_tensor_parallel_may_be_stages_or_copies() -> None:
     assert open_.left_out[TermId.WEIGHTS] == "range too wide: parallelism unknown"
 
 
-def test_expert_parallel_is_open_only_where_there_are_experts() -> None:
+def test_expert_parallel_is_open_only_if_there_are_experts() -> None:
     split = {"num_gpus": 2, "tensor_parallel": 2, "config_id": "test/mixtral"}
     one = scored(**split, expert_parallel=None)
     found = one.points[TermId.WEIGHTS].prediction

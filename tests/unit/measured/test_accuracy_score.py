@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import made_rows as made
+import made_rows
 from commands import run
 from plimsoll.measured import models, rows, score
 from plimsoll.measured.predict import Prediction
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def files(tmp_path: Path) -> tuple[str, str]:
     """A file of three rows and a broken line, and one of models with a broken line."""
     lines = [
-        json.dumps(made.KNOWN),
-        json.dumps(made.KNOWN | {"id": "=r2", "trust": "C"}),
-        json.dumps(made.KNOWN | {"id": "r3", "outcome": "oom", "gpu_total_gib": 16.0}),
+        json.dumps(made_rows.KNOWN),
+        json.dumps(made_rows.KNOWN | {"id": "=r2", "trust": "C"}),
+        json.dumps(made_rows.KNOWN | {"id": "r3", "outcome": "oom", "gpu_total_gib": 16.0}),
         "{broken",
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join(lines), "utf-8")
-    (tmp_path / "models.jsonl").write_text(f"[]\n{json.dumps(made.LLAMA)}\n\n", "utf-8")
+    (tmp_path / "models.jsonl").write_text(f"[]\n{json.dumps(made_rows.LLAMA)}\n\n", "utf-8")
     return str(tmp_path / "rows.jsonl"), str(tmp_path / "models.jsonl")
 
 
@@ -39,7 +39,7 @@ def test_a_range_errs_by_nothing_within_and_by_the_distance_to_its_nearer_end() 
     assert found.middle == 2.5
 
 
-def test_a_range_counts_where_it_is_narrower_than_five_per_cent_of_the_gpu() -> None:
+def test_a_range_counts_if_it_is_narrower_than_five_per_cent_of_the_gpu() -> None:
     assert Prediction(2.0, 5.9).counts(TermId.KV_GIB, 80.0)
     assert not Prediction(2.0, 6.0).counts(TermId.KV_GIB, 80.0)
     assert not Prediction(2.0, 5.9).counts(TermId.KV_GIB, None)
@@ -48,7 +48,7 @@ def test_a_range_counts_where_it_is_narrower_than_five_per_cent_of_the_gpu() -> 
 
 
 def test_the_95th_percentile_is_the_error_that_95_per_cent_do_not_exceed() -> None:
-    row = rows.row_of(made.KNOWN, "x")
+    row = rows.row_of(made_rows.KNOWN, "x")
     points = [
         score.Point(row, TermId.WEIGHTS, Prediction(100 + i, 100 + i), 100.0, 80.0)
         for i in range(1, 21)
@@ -83,7 +83,7 @@ def test_of_two_files_with_the_same_model_the_later_holds(
     files: tuple[str, str], tmp_path: Path
 ) -> None:
     small = tmp_path / "small.jsonl"
-    small.write_text(json.dumps(made.LLAMA | {"num_hidden_layers": 16}), "utf-8")
+    small.write_text(json.dumps(made_rows.LLAMA | {"num_hidden_layers": 16}), "utf-8")
     result = run("accuracy", files[0], "--models", files[1], "--models", str(small), "-o", "json")
     row = json.loads(result.stdout)["rows"][0]
     assert row["terms"]["weights_gib_per_gpu"]["predicted"] < 10
@@ -112,7 +112,7 @@ def test_a_file_that_is_not_there_is_bad_input(files: tuple[str, str]) -> None:
         assert "missing.jsonl" in result.output
 
 
-def test_a_folded_list_is_written_out_only_where_its_items_are_alike() -> None:
+def test_a_folded_list_is_written_out_only_if_its_items_are_alike() -> None:
     fold = {"_folded_list_of": 4, "first": ["full", "full"]}
     assert models.unfolded({"layer_types": fold}) == {"layer_types": ["full"] * 4}
     with pytest.raises(ValueError, match="folded"):
@@ -120,13 +120,13 @@ def test_a_folded_list_is_written_out_only_where_its_items_are_alike() -> None:
 
 
 def test_a_config_whose_fold_hides_something_leaves_its_rows_out() -> None:
-    config = made.LLAMA | {"layer_types": {"_folded_list_of": 4, "first": ["a", "b"]}}
+    config = made_rows.LLAMA | {"layer_types": {"_folded_list_of": 4, "first": ["a", "b"]}}
     why = models.Configs({"x": config}).architecture("x")
     assert why == "model: a list in its config is folded and its rest unknown"
 
 
 def test_the_sweep_is_the_largest_group_of_one_version_gpu_and_utilization() -> None:
-    many = [rows.row_of(made.KNOWN | {"id": f"s{i}"}, "x") for i in range(25)]
-    other = rows.row_of(made.KNOWN | {"id": "other", "engine_version": "0.11.0"}, "x")
+    many = [rows.row_of(made_rows.KNOWN | {"id": f"s{i}"}, "x") for i in range(25)]
+    other = rows.row_of(made_rows.KNOWN | {"id": "other", "engine_version": "0.11.0"}, "x")
     assert score.sweep_of([*many, other]) == {f"s{i}" for i in range(25)}
     assert score.sweep_of([other]) == frozenset()

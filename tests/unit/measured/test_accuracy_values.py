@@ -6,15 +6,9 @@ from decimal import Decimal
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
+from json_values import JSON
 from plimsoll.measured.printed import number, share, whole, words, yes_or_no
-
-ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
-)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +47,7 @@ def test_words_that_say_nothing_is_known_are_empty() -> None:
     assert [words(value) for value in ("N/A", "unknown", "None", 3, None)] == [""] * 5
 
 
-@given(ANY)
+@given(JSON)
 def test_no_value_raises(value: object) -> None:
     for read in (number, whole, yes_or_no, share, words):
         read(value)

@@ -53,13 +53,15 @@ def test_a_line_is_read_through_whatever_is_around_it(data: bytes) -> None:
         ("(Worker_DP0_TP1_EP1 pid=32) INFO x", "Worker_DP0_TP1_EP1"),
         ("(Worker pid=32) INFO x", "Worker 32"),
         ("(RayWorkerProc pid=6, ip=10.0.0.7) (Worker_TP1 pid=6) INFO x", "Worker_TP1"),
-        ("(EngineCore_DP0 pid=8) (RayWorkerWrapper pid=6, ip=10.0.0.7) INFO x",
-         "RayWorkerWrapper 6 10.0.0.7"),
+        (
+            "(EngineCore_DP0 pid=8) (RayWorkerWrapper pid=6, ip=10.0.0.7) INFO x",
+            "RayWorkerWrapper 6 10.0.0.7",
+        ),
         ("[2026-01-01 00:00:00 DP0 TP3 EP3] Load", "DP0 TP3 EP3"),
         ("[2026-01-01 00:00:00] Load", ""),
         ("INFO 01-01 x", ""),
     ],
-)  # fmt: skip
+)
 def test_the_process_that_wrote_a_line_is_its_rank(text: str, rank: str) -> None:
     assert next(log_lines.lines_of(text.encode())).rank == rank
 

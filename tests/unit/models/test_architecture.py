@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from architectures import LLAMA_8B
-from plimsoll.engines.layers.memo import remembered
 
 
 def test_a_changed_copy_starts_without_what_was_derived_from_the_original() -> None:
-    derived = remembered(LLAMA_8B, ("test: parameters",), lambda: LLAMA_8B.parameters)
+    derived = LLAMA_8B.remembered(("test: parameters",), lambda: LLAMA_8B.parameters)
     wider = replace(LLAMA_8B, vocab_size=2 * LLAMA_8B.vocab_size, outside=LLAMA_8B.outside * 2)
     assert wider.memo == {}
-    assert remembered(wider, ("test: parameters",), lambda: wider.parameters) > derived
-    assert remembered(LLAMA_8B, ("test: parameters",), lambda: 0) == derived
+    assert wider.remembered(("test: parameters",), lambda: wider.parameters) > derived
+    assert LLAMA_8B.remembered(("test: parameters",), lambda: 0) == derived

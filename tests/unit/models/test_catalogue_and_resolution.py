@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from plimsoll.models.architecture import ModelSource
 from plimsoll.models.catalogue import load
 from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
-from plimsoll.models.document import MAX_DOCUMENT
-from plimsoll.models.model import ModelSource
+from plimsoll.models.files import MAX_DOCUMENT
 from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.models.storage import stored_bytes
 from plimsoll.workloads.llmdeployment import PLACES
@@ -145,6 +145,53 @@ def test_at_a_revision_it_may_be_true_but_is_not_certain(at: dict[str, Any]) -> 
 
 def test_a_revision_does_not_hide_the_model() -> None:
     assert resolve(uri="hf://Qwen/Qwen3-8B@main").source is ModelSource.CATALOGUE
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        f"{LLAMA_70B}@main",
+        f"{LLAMA_70B}@",
+        f"{LLAMA_70B}/",
+        f"{LLAMA_70B} ",
+        f"{LLAMA_70B}\u200b",
+        LLAMA_70B.upper().replace("HF://", "hf://"),
+        LLAMA_70B.replace("hf://", "hf://huggingface.co/"),
+        LLAMA_70B.replace("hf://", "hf://./"),
+        LLAMA_70B.replace("/Llama", "//Llama"),
+    ],
+)
+def test_no_spelling_of_a_uri_hides_the_model_that_is_there(uri: str) -> None:
+    assert refused(uri=uri, base_model="Qwen/Qwen3-0.6B").path == "spec.model.baseModel"
+
+
+@pytest.mark.parametrize("revision", ["main", "HEAD", "refs/heads/main", " "])
+def test_the_default_revision_is_the_one_that_the_catalogue_knows(revision: str) -> None:
+    problem = refused(uri=LLAMA_70B, revision=revision, quantization="awq")
+    assert problem.path == "spec.model.quantization"
+
+
+@pytest.mark.parametrize("behind", ["?x=1", "#x", ":main", "/original", "/resolve/main/a.gguf"])
+def test_what_stands_behind_an_id_makes_another_model_possible_but_not_certain(behind: str) -> None:
+    assert not resolve(uri=LLAMA_70B + behind, base_model="Qwen/Qwen3-0.6B").certain
+
+
+def test_what_a_document_leaves_unknown_is_as_the_catalogue_knows_it_at_the_uri() -> None:
+    entry = load().find(LLAMA_70B.removeprefix("hf://"))
+    assert entry is not None
+    strange = {**entry.config, "quantization_config": {"quant_method": "magic", "bits": 1}}
+    found = resolve(uri=LLAMA_70B, document=json.dumps(strange), origin="configmap:chat/mine")
+    assert found.certain
+    assert found.architecture == entry.architecture
+
+
+def test_a_problem_of_a_document_says_which_kind_of_value_it_has_and_not_the_value() -> None:
+    entry = load().find(LLAMA_70B.removeprefix("hf://"))
+    assert entry is not None
+    for value in ("hunter2", ["hunter2"], {"hunter2": 1}):
+        problem = refused(document=json.dumps({**entry.config, "hidden_size": value}), origin="x")
+        assert "hunter2" not in str(problem)
+        assert problem.given in ("a text", "a list", "a mapping")
 
 
 def test_a_name_that_nobody_knows_is_unknown_and_never_guessed() -> None:

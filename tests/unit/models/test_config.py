@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from configs import LLAMA_SMALL
 from plimsoll.errors import Invalid, Problem
 from plimsoll.models import catalogue
 from plimsoll.models.architecture import Architecture, Mixer, MixerKind, Part, Split, Stage
 from plimsoll.models.config import architecture
 
-LLAMA: Final[dict[str, Any]] = {
-    "model_type": "llama", "architectures": ["LlamaForCausalLM"], "torch_dtype": "bfloat16",
-    "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 4,
-    "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 1000,
-    "max_position_embeddings": 4096, "tie_word_embeddings": False,
-}  # fmt: skip
+LLAMA: Final[dict[str, Any]] = LLAMA_SMALL | {
+    "architectures": ["LlamaForCausalLM"],
+    "torch_dtype": "bfloat16",
+}
 
 
 def llama(**changes: Any) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def test_a_tied_head_is_counted_once() -> None:
     assert not apart.tied
 
 
-def test_biases_are_counted_where_the_config_has_them() -> None:
+def test_biases_are_counted_if_the_config_has_them() -> None:
     plain = architecture(llama()).parameters
     biased = architecture(llama(attention_bias=True, mlp_bias=True)).parameters
     assert biased - plain == 4 * ((512 + 128 + 128 + 512) + (1024 + 1024 + 512))

@@ -30,7 +30,7 @@ NAMES: Final = [f"{row['like']} {row['config']['model_type']}" for row in ROWS]
 
 
 def config_of(model_type: str, class_name: str = "") -> dict[str, Any]:
-    """The first config of a type, and of a class where one is named."""
+    """The first config of a type, and of a class if one is named."""
     return next(
         row["config"]
         for row in ROWS
@@ -342,7 +342,7 @@ INNER: Final = sorted(
 
 
 def problems(config: dict[str, Any]) -> tuple[Problem, ...]:
-    """Why it is refused; none where it is read, with a count that is believed."""
+    """Why it is refused; none if it is read, with a count that is believed."""
     try:
         found = architecture(config)
     except Invalid as error:
@@ -379,3 +379,10 @@ def test_no_change_to_a_config_breaks_it(
 def test_no_config_of_a_known_type_breaks_it(model_type: str, config: dict[str, Any]) -> None:
     found = problems({**config, "model_type": model_type})
     assert all(problem.path.startswith("config.json") for problem in found)
+
+
+@pytest.mark.parametrize("field", ["moe_num_experts", "moe_intermediate_size"])
+def test_experts_of_ernie_vl_are_two_numbers_or_a_problem(field: str) -> None:
+    for numbers in ([64], [64, 64, 64]):
+        with pytest.raises(Invalid, match=rf"{field}: Invalid value: .*: two integers"):
+            architecture({**config_of("ernie4_5_moe_vl"), field: numbers})

@@ -8,10 +8,10 @@ import pytest
 
 from plimsoll.errors import Invalid
 from plimsoll.models.catalogue import load
-from plimsoll.models.families.towers import largest_item
+from plimsoll.models.families.by_type import largest_item
 
 if TYPE_CHECKING:
-    from plimsoll.models.tower import Tower
+    from plimsoll.models.architecture import Tower
 
 _SIGLIP: dict[str, Any] = {"hidden_size": 1152, "intermediate_size": 4304, "image_size": 896}
 

@@ -1,7 +1,7 @@
 """The exact parameter count, from configs of the catalogue, against counts known from elsewhere.
 
 The counts are in tests/data/parameter_counts.json. ``published``: elements that the checkpoint's
-safetensors files hold, where nothing else is stored in them. ``instantiated``: the parameters of
+safetensors files hold, if nothing else is stored in them. ``instantiated``: the parameters of
 the model's class in transformers, made without weights. None is missed.
 """
 

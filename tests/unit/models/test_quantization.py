@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from configs import LLAMA_SMALL
 from plimsoll.errors import Invalid, Unreadable
 from plimsoll.models import catalogue
 from plimsoll.models.architecture import Architecture, Part, Split, Tensor
@@ -24,17 +25,6 @@ from plimsoll.models.rules import Rules
 from plimsoll.models.storage import scheme_of, stored_bytes
 
 GIB: Final = 1 << 30
-LLAMA: Final[dict[str, Any]] = {
-    "model_type": "llama",
-    "hidden_size": 512,
-    "intermediate_size": 1024,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 8,
-    "num_key_value_heads": 2,
-    "vocab_size": 1000,
-    "max_position_embeddings": 4096,
-    "tie_word_embeddings": False,
-}
 FP8: Final = {"quant_method": "fp8", "activation_scheme": "dynamic"}
 
 
@@ -45,7 +35,7 @@ def known(name: str) -> Architecture:
 
 
 def quantized(given: dict[str, Any], quant: dict[str, Any] | None = None) -> Architecture:
-    return architecture({**LLAMA, "quantization_config": given}, quant)
+    return architecture({**LLAMA_SMALL, "quantization_config": given}, quant)
 
 
 def schemes(a: Architecture) -> dict[str, str]:
@@ -120,9 +110,9 @@ def test_a_deepseek_v3_checkpoint_is_fp8_with_its_mtp_layer() -> None:
 
 
 def test_an_unquantized_checkpoint_has_two_bytes_for_each_parameter() -> None:
-    a = architecture(LLAMA)
+    a = architecture(LLAMA_SMALL)
     assert stored_bytes(a) == 2 * a.parameters
-    assert stored_bytes(architecture({**LLAMA, "torch_dtype": "float32"})) == 4 * a.parameters
+    assert stored_bytes(architecture({**LLAMA_SMALL, "torch_dtype": "float32"})) == 4 * a.parameters
 
 
 @pytest.mark.parametrize(
@@ -195,10 +185,10 @@ def test_each_format_says_how_its_linears_are_stored(given: dict[str, Any], sche
     assert set(found.values()) == {scheme.name}
 
 
-def test_hf_quant_config_counts_where_the_config_says_nothing() -> None:
+def test_hf_quant_config_counts_if_the_config_says_nothing() -> None:
     ignored = ["lm_head", "model.layers.*.self_attn*"]
     said = {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8", "exclude_modules": ignored}
-    a = architecture(LLAMA, {"quantization": said})
+    a = architecture(LLAMA_SMALL, {"quantization": said})
     assert a.attention_kv_dtype == "fp8"
     found = schemes(a)
     assert (found["self_attn.q_proj"], found["mlp.up_proj"]) == ("-", "fp8")
@@ -273,6 +263,8 @@ def test_deepseek_v4_keeps_its_experts_in_4_bits_and_the_rest_in_fp8() -> None:
 def test_a_method_that_nobody_here_can_size_counts_as_unquantized_and_is_marked() -> None:
     a = quantized({"quant_method": "brand-new"})
     assert a.assumed
+    assert a.quantization is not None
+    assert a.quantization.method == "another method"  # a word of the config is not repeated
     assert stored_bytes(a) == 2 * a.parameters
 
 

@@ -13,13 +13,14 @@ from plimsoll.api_group import GROUP
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.engines.base import TermName
+from plimsoll.engines.registry import NAMES
 from plimsoll.models.catalogue import load as load_catalogue
 from plimsoll.workloads.files import load as load_manifests
 from plimsoll.workloads.llmdeployment import NoDocuments, request
-from plimsoll.workloads.spec import LLMDeploymentSpec, ModelSpec
+from plimsoll.workloads.spec import EngineSpec, LLMDeploymentSpec, ModelSpec
 from plimsoll_operator.api import generate
 from plimsoll_operator.api.crd import crd, schema
-from plimsoll_operator.api.policy import checkpoints, floor_policy, mebibytes
+from plimsoll_operator.api.policy import checkpoints, floor_policy, mebibytes, shrinking_flags
 from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.api.webhook import at_url, webhook_configuration
 
@@ -90,9 +91,11 @@ def test_every_field_has_a_description() -> None:
     bare = [
         path
         for path, node in EVERY
-        if path.split(".")[1:2] and path.split(".")[1] in FIELDS
-        and not path.endswith(("[]", "{}")) and not node.get("description")
-    ]  # fmt: skip
+        if path.split(".")[1:2]
+        and path.split(".")[1] in FIELDS
+        and not path.endswith(("[]", "{}"))
+        and not node.get("description")
+    ]
     assert bare == []
 
 
@@ -165,8 +168,13 @@ def test_a_sample_does_what_its_comment_says(
 
 def test_every_sample_is_tested() -> None:
     assert {p.stem for p in (DEPLOY / "samples").iterdir()} == {
-        "smallest", "llama-70b", "fine-tune", "moe", "rule-of-thumb", "refused",
-    }  # fmt: skip
+        "smallest",
+        "llama-70b",
+        "fine-tune",
+        "moe",
+        "rule-of-thumb",
+        "refused",
+    }
 
 
 def test_the_floor_refuses_nothing_that_the_decision_lets_in() -> None:
@@ -184,6 +192,15 @@ def test_the_floor_refuses_nothing_that_the_decision_lets_in() -> None:
         verdict = decide(request({"metadata": {}, "spec": spec}, NoDocuments()))
         assert verdict.decision is Decision.DENY, (entry.id, gpus)
     assert tried > 20
+
+
+def test_the_floor_passes_flags_that_may_make_weights_smaller_and_few_others() -> None:
+    shrinking = shrinking_flags()
+
+    for flag in ("--quantization", "-q", "--hf-overrides", "-tp", "--cpu-offload-gb", "--tp-size"):
+        assert flag in shrinking
+    for flag in ("--seed", "--max-model-len", "--optimization-level", "-O", "--rope-theta"):
+        assert flag not in shrinking
 
 
 def test_the_floor_knows_no_less_memory_than_a_gpu_has() -> None:
@@ -232,3 +249,8 @@ def test_the_webhook_fails_closed_on_our_own_kind_only() -> None:
     assert rule["apiGroups"] == [GROUP]
     assert (webhook["failurePolicy"], webhook["timeoutSeconds"]) == ("Fail", 5)
     assert webhook["clientConfig"] == {"url": "https://127.0.0.1:1/fit", "caBundle": "eA=="}
+
+
+def test_the_engines_that_a_manifest_may_name_are_those_that_are_registered() -> None:
+    schema = EngineSpec.model_json_schema()["properties"]["name"]
+    assert tuple(schema["anyOf"][0]["enum"]) == NAMES

@@ -11,7 +11,8 @@ from prometheus_client import generate_latest
 
 from decision_builders import A100, H100, cluster, on, pool, request, world
 from plimsoll.decision.decide import decide
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
+from plimsoll_operator.controller.task import figures
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.metrics import ControllerMetrics, new_registry
 
@@ -32,7 +33,7 @@ def lines(registry: CollectorRegistry) -> dict[str, float]:
 def after(of: Request) -> tuple[ControllerMetrics, CollectorRegistry]:
     registry = new_registry()
     metrics = ControllerMetrics(registry)
-    metrics.decided("chat", "big", decide(of, knowledge=world()))
+    metrics.decided("chat", "big", *figures(decide(of, knowledge=world())))
     return metrics, registry
 
 
@@ -48,7 +49,7 @@ def test_an_object_that_does_not_fit_is_0() -> None:
     assert lines(after(on(A100, tensor=1))[1])[f"plimsoll_llmdeployment_fits{{{OBJECT}}}"] == 0
 
 
-def test_where_nobody_can_be_sure_it_is_neither() -> None:
+def test_if_nobody_can_be_sure_it_is_neither() -> None:
     found = lines(after(request(Model("acme/Secret", ModelSource.UNKNOWN)))[1])
     value = found[f"plimsoll_llmdeployment_fits{{{OBJECT}}}"]
     assert value != value

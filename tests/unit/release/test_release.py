@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
 import plimsoll
 from release.__main__ import main
-from release.check import CHANGELOG, CHART, DEPLOY, PACKAGE, ROOT, notes, problems, stated
+from release.check import CHANGELOG, CHART, DEPLOY, IMAGE, PACKAGE, ROOT, notes, problems, stated
+from release.manifest import pinned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,3 +130,38 @@ def test_a_refused_tag_ends_with_an_error_that_names_each_place(
     said = capsys.readouterr()
     assert said.out == ""
     assert f"{CHART} appVersion: {VERSION}, wanted 9.9.9 of the tag v9.9.9" in said.err
+
+
+DIGEST = f"sha256:{'0123456789abcdef' * 4}"
+
+
+def test_the_manifest_of_a_release_has_every_image_by_digest_and_none_by_tag_alone(
+    tmp_path: Path,
+) -> None:
+    written = tmp_path / "plimsoll.yaml"
+    assert main(["manifest", DIGEST, str(written)]) == 0
+    pods = [
+        obj["spec"]["template"]["spec"]
+        for obj in yaml.safe_load_all(written.read_text())
+        if obj["kind"] == "Deployment"
+    ]
+    images = [c["image"] for pod in pods for c in pod["containers"] + pod.get("initContainers", [])]
+    assert images == [f"{IMAGE}:{VERSION}@{DIGEST}"] * 2
+    source = (ROOT / DEPLOY / "plimsoll.yaml").read_text()
+    assert written.read_text().replace(f"@{DIGEST}", "") == source, "nothing else is changed"
+
+
+@pytest.mark.parametrize(
+    ("manifest", "digest", "said"),
+    [
+        (f"image: {IMAGE}:1.0.0\n", "sha256:abc", "64 hexadecimal digits"),
+        (f"image: {IMAGE}:1.0.0\n", "", "64 hexadecimal digits"),
+        ("kind: Namespace\n", DIGEST, "no line `image: "),
+        (f"image: {IMAGE}:1.0.0\nimage: other/sidecar:2\n", DIGEST, "other/sidecar:2"),
+    ],
+)
+def test_a_manifest_that_cannot_be_pinned_whole_is_not_released(
+    manifest: str, digest: str, said: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        pinned(manifest, digest)

@@ -17,6 +17,7 @@ from plimsoll.cli import cli
 from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Policy
 from plimsoll.inventory.nodes import read_nodes
+from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.report import messages
 from plimsoll.report.nodes import nodes_message
 from plimsoll.workloads.llmdeployment import Missing, override_reason, request
@@ -48,8 +49,13 @@ NODE: dict[str, Any] = {
         "conditions": [{"type": "Ready", "status": "True"}],
     },
 }
-ODD_NODE = {**NODE, "metadata": {"name": f"odd{ESCAPES}", "labels": {
-    "nvidia.com/gpu.product": f"NVIDIA-{ESCAPES}", "nvidia.com/gpu.count": "1"}}}  # fmt: skip
+ODD_NODE = {
+    **NODE,
+    "metadata": {
+        "name": f"odd{ESCAPES}",
+        "labels": {"nvidia.com/gpu.product": f"NVIDIA-{ESCAPES}", "nvidia.com/gpu.count": "1"},
+    },
+}
 SPEC: dict[str, Any] = {
     "model": {
         "uri": "hf://meta-llama/Llama-3.1-8B-Instruct",
@@ -157,6 +163,15 @@ def test_no_text_of_a_config_reaches_people_unclean(path: tuple[Any, ...], text:
     spec = {"model": {"configMapRef": {"name": "mine"}}, "engine": {"maxModelLen": 4096}}
     document = json.dumps(with_text(CONFIG, path, text))
     assert unclean({"metadata": {"name": "m"}, "spec": spec}, document) == []
+
+
+@pytest.mark.parametrize("path", list(leaves(CONFIG)), ids=str)
+def test_no_answer_repeats_a_word_of_a_config(path: tuple[Any, ...]) -> None:
+    spec = {"model": {"configMapRef": {"name": "mine"}}, "engine": {"maxModelLen": 4096}}
+    document = json.dumps(with_text(CONFIG, path, " hunter2"))
+    of = request({"metadata": {"name": "m"}, "spec": spec}, Documents(document))
+    lines = said(of, decide(of), NO_INVENTORY, "")
+    assert [line for line in lines if "hunter2" in line] == []
 
 
 @pytest.mark.parametrize("output", ["table", "json", "yaml"])

@@ -15,7 +15,7 @@ from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Mode, Policy
 from plimsoll.decision.verdict import Decision, Verdict
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.report import messages
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def test_a_namespace_that_warns_lists_the_denial_and_one_that_audits_is_silent()
     assert line.startswith('big: spec.accelerator.allowed[0]: Invalid value: "nope"')
 
 
-def test_nothing_is_warned_about_where_all_is_well() -> None:
+def test_nothing_is_warned_about_if_all_is_well() -> None:
     of = on(A100)
     assert messages.warning(of, verdict(of)) == ()
 

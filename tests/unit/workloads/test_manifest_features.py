@@ -105,7 +105,7 @@ def test_what_cannot_be_is_said_at_its_field(
     assert path in [problem.path for problem in problems_in(verdict)]
 
 
-def test_a_size_alone_is_never_refused_where_weights_may_lie_on_the_host() -> None:
+def test_a_size_alone_is_never_refused_if_weights_may_lie_on_the_host() -> None:
     def decision(engine: dict[str, Any]) -> str:
         made = manifest(engine)
         made["spec"]["model"] = {"parameters": "405B"}

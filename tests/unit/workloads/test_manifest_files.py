@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll.findings import path_of
+from plimsoll.workloads import files
 from plimsoll.workloads.files import MAX_FILE, Manifests, load
 from plimsoll.workloads.llmdeployment import PLACES, Missing, request
 from plimsoll.workloads.yaml_text import NotYaml, documents
@@ -197,6 +198,22 @@ def test_what_is_no_manifest_is_said_with_its_line(
     (problem,) = found.problems
     assert problem.path.endswith(f"it.yaml{place}")
     assert words in str(problem)
+
+
+def test_a_folder_of_folders_without_end_and_one_of_too_many_files_end_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "deep"
+    for _ in range(70):
+        inner /= "d"
+    inner.mkdir(parents=True)
+    (problem,) = load((str(tmp_path / "deep"),)).problems
+    assert "more than 64 folders within one another" in str(problem)
+
+    monkeypatch.setattr(files, "MAX_FILES", 2)
+    for number in range(3):
+        (tmp_path / f"{number}.yaml").touch()
+    assert "3 manifests: at most 2" in str(load((str(tmp_path),)).problems[-1])
 
 
 def test_a_folders_pipes_devices_and_links_to_them_are_refused_and_not_waited_for(

@@ -83,7 +83,7 @@ def test_a_deployment_that_fits_says_so() -> None:
 
 def test_fewer_gpus_than_ranks_are_refused() -> None:
     (one,) = results(deployment(args=["--model", "Qwen/Qwen3-4B", "-tp", "2"]))
-    assert (one["decision"], one["rules"]) == ("deny", ["fewer-gpus-than-ranks", "shared-memory"])
+    assert (one["decision"], one["rules"]) == ("deny", ["PL128", "PL130"])
     assert "told to use tensor 2 = 2 GPUs, and a replica has 1; give each pod 2" in one["message"]
 
 
@@ -99,7 +99,7 @@ def test_the_gpus_of_several_pods_are_spoken_of_as_such() -> None:
 def test_more_gpus_than_ranks_are_a_warning() -> None:
     resources = {"limits": {"nvidia.com/gpu": 4}}
     (one,) = results(deployment(args=["--model", "Qwen/Qwen3-4B"], resources=resources))
-    assert (one["decision"], one["rules"]) == ("allow", ["more-gpus-than-ranks"])
+    assert (one["decision"], one["rules"]) == ("allow", ["PL129"])
 
 
 def test_without_a_kind_of_gpu_nothing_fits_for_sure() -> None:

@@ -1,6 +1,6 @@
 """An engine that is not known here, as an `Engine`: what any engine would need, said as assumed.
 
-It must not be certain of anything but the weights:
+Nothing is certain except the weights:
 
     weights     as vLLM shards them, linear by linear; at least 0.97 of them
     KV cache    every token in every layer, for one request of max_model_len or the workload;
@@ -21,7 +21,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
-    BaseEngine,
+    Engine,
     held_at_once,
     room_for_cache,
     uncounted,
@@ -31,9 +31,9 @@ from plimsoll.engines.assemble import (
 from plimsoll.engines.base import Estimate, Known, Reading, Term, TermName, Terms, Workload
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.plain_cache import holds, least, need, plain_cache
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
-from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import GIB
@@ -60,8 +60,8 @@ _TOUCHES: Final = (
 )  # fmt: skip
 
 
-class Generic(BaseEngine):
-    """An engine that is not known here; see `plimsoll.engines.base.Engine`."""
+class Generic(Engine):
+    """An engine that is not known here; see `plimsoll.engines.assemble.Engine`."""
 
     name = "generic"
     title = "an engine that is not known here"
@@ -148,7 +148,10 @@ class Generic(BaseEngine):
                 taken = 1 if alone else 2
             kept.append(" ".join(args[at : at + taken]))
             at += taken
-        return Reading(replace(settings, unread=tuple(unread), flags=tuple(flags)), asked)
+        return Reading(
+            replace(settings, unread=tuple(unread), shrinking=tuple(unread), flags=tuple(flags)),
+            asked,
+        )
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The user's own flags and nothing else: which others the engine has is not known."""

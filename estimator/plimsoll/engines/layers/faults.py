@@ -1,6 +1,6 @@
 """What the layers refuse, whichever engine has them: a split, a dtype, a GPU.
 
-It must not compute memory, and it must not know a version or a flag of an engine.
+No version and no flag of an engine is known here.
 
     heads % tp = 0                    kv_heads % tp = 0 or tp % kv_heads = 0
     padded vocabulary % tp = 0        pipeline stages <= layers
@@ -15,10 +15,11 @@ vllm/model_executor/layers/linear.py.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, is_eight_bit_float, kv_dtype
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import (
     VOCAB_PADDING,
     local_shape,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.engines.tables import VersionTable
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture, Tensor
     from plimsoll.models.quantization import Scheme
@@ -52,7 +54,7 @@ def problems(
     accelerator: Accelerator | None,
 ) -> Iterator[Finding]:
     """Everything that the layers refuse, each with its field."""
-    yield from _dtype(settings)
+    yield from dtype(settings)
     if parallelism:
         yield from _split(architecture, settings, parallelism)
     if accelerator:
@@ -63,8 +65,7 @@ def problems(
 
 def tensor_parallel_sizes(architecture: Architecture, most: int) -> tuple[int, ...]:
     """Tensor-parallel sizes up to `most` that the engine accepts for this model."""
-    return remembered(
-        architecture,
+    return architecture.remembered(
         ("layers.sizes", most),
         lambda: tuple(
             tp
@@ -74,9 +75,66 @@ def tensor_parallel_sizes(architecture: Architecture, most: int) -> tuple[int, .
     )
 
 
-def _dtype(settings: EngineSettings) -> Iterator[Finding]:
+def dtype(settings: EngineSettings, known: str = _DTYPES) -> Iterator[Finding]:
+    """A dtype of weights that is not known. known: those that the engine takes, as a sentence."""
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
-        yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=_DTYPES)
+        yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=known)
+
+
+def context_beyond_model(
+    architecture: Architecture, settings: EngineSettings, flag: str, *, lengthened: bool
+) -> Iterator[Finding]:
+    """A context longer than the model's. flag: what can lengthen it; lengthened: it is used."""
+    length, longest = settings.max_model_len, architecture.max_model_len
+    if length is not None and 0 < longest < length and not lengthened:
+        rule = Rule.CONTEXT_BEYOND_MODEL
+        yield finding(rule, Field.MAX_MODEL_LEN, length, longest=longest, flag=flag)
+
+
+def batch_below_sequences(settings: EngineSettings) -> Iterator[Finding]:
+    """Fewer batched tokens than sequences, of which each needs one."""
+    tokens, sequences = settings.max_num_batched_tokens, settings.max_num_seqs
+    if tokens is not None and sequences is not None and tokens < sequences:
+        rule = Rule.BATCH_BELOW_SEQUENCES
+        yield finding(rule, Field.MAX_NUM_BATCHED_TOKENS, tokens, sequences=sequences)
+
+
+def cache_size(settings: EngineSettings, engine: str, flag: str) -> Iterator[Finding]:
+    """Bytes of cache for an engine that takes tokens. flag: the one that does."""
+    size, rule = settings.kv_cache_memory, Rule.NO_CACHE_SIZE
+    if size is not None:
+        yield finding(rule, Field.KV_CACHE_MEMORY, size, engine=engine, flag=flag)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantizations:
+    """An engine's words for quantizations. at_load: it can quantize so while it loads; stored: the
+    checkpoint must be stored so; others: it knows them, and what they need is not known here.
+    """
+
+    at_load: tuple[str, ...]
+    stored: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+
+def quantization(
+    architecture: Architecture, settings: EngineSettings, table: VersionTable, known: Quantizations
+) -> Iterator[Finding]:
+    """A quantization that cannot be applied to an unquantized checkpoint, or that is unknown.
+
+    An engine newer than its table may know more words than are known here.
+    """
+    word, engine = settings.quantization, table.title
+    if not word or architecture.quantization is not None:
+        return
+    if word.lower() in known.stored:
+        rule = Rule.QUANTIZATION_NOT_WHILE_LOADING
+        yield finding(rule, Field.QUANTIZATION, word, engine=engine, known=known.at_load)
+        return
+    words = (*known.at_load, *known.stored, *known.others)
+    if word.lower() not in words and not table.or_newest(settings.version).newer:
+        near = tuple(get_close_matches(word.lower(), words)) or known.at_load
+        yield finding(Rule.UNKNOWN_QUANTIZATION, Field.QUANTIZATION, word, engine=engine, near=near)
 
 
 def _split(
@@ -104,8 +162,7 @@ def _tensor_faults(
 ) -> tuple[Finding, ...]:
     """What a tensor-parallel size does not divide."""
     key = ("layers.faults", quantization, tp, ranks, expert)
-    return remembered(
-        architecture,
+    return architecture.remembered(
         key,
         lambda: tuple(_find_faults(architecture, quantization, tp, ranks, expert)),
     )
@@ -220,12 +277,12 @@ def _gpu(
             gpu=accelerator.title,
             compute=compute,
         )
-    dtype = kv_dtype(architecture, settings.kv_cache_dtype)
-    if is_eight_bit_float(dtype) and accelerator.compute < _AMPERE:
+    cache_dtype = kv_dtype(architecture, settings.kv_cache_dtype)
+    if is_eight_bit_float(cache_dtype) and accelerator.compute < _AMPERE:
         yield finding(
             Rule.FP8_CACHE_NEEDS_AMPERE,
             Field.KV_CACHE_DTYPE,
-            dtype,
+            cache_dtype,
             gpu=accelerator.title,
             compute=compute,
         )

@@ -1,11 +1,9 @@
 """The KV cache of an engine that keeps every token in every layer, and nothing cleverer.
 
-It must not know an engine, pages beyond a rounding, or where the memory comes from.
-
-    token     sum over attention layers of max(1, kv_heads / tp) x (key + value bytes); MLA:
-              the latent, whole on every rank
-    least     the same with sliding layers holding their window only
-    state     convolution and recurrent states of a sequence, cut by tp
+token     sum over attention layers of max(1, kv_heads / tp) x (key + value bytes); MLA:
+          the latent, whole on every rank
+least     the same with sliding layers holding their window only
+state     convolution and recurrent states of a sequence, cut by tp
 """
 
 from __future__ import annotations
@@ -14,14 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import Parallelism
-    from plimsoll.models.architecture import Architecture
+    from plimsoll.models.architecture import Architecture, Mixer
 
 _WINDOWED: Final = (MixerKind.SLIDING, MixerKind.CHUNKED)
 
@@ -43,7 +40,7 @@ def plain_cache(
 ) -> tuple[PlainStage, ...]:
     """The cache of every pipeline stage. dtype: of the cache; element: bytes where it is auto."""
     key = ("plain.cache", parallelism.tensor, parallelism.pipeline, dtype, element)
-    return remembered(architecture, key, lambda: _stages(architecture, parallelism, dtype, element))
+    return architecture.remembered(key, lambda: _stages(architecture, parallelism, dtype, element))
 
 
 def need(stage: PlainStage, requests: int, tokens: int) -> int:
@@ -67,6 +64,16 @@ def holds(stages: tuple[PlainStage, ...], memory: list[int]) -> int:
     return min(counts, default=0)
 
 
+def sequence_state(mixer: Mixer, tensor: int, element: int, recurrent: int = 0) -> int:
+    """Bytes of one sequence's state in one layer on one rank.
+
+    recurrent: bytes of an element of the recurrent state; 0: as the model says, else `element`.
+    """
+    recurrent = recurrent or WEIGHT_BYTES.get(mixer.state_dtype, element)
+    convolution = ceil_div(mixer.conv_elements, tensor) * element
+    return convolution + ceil_div(mixer.state_elements, tensor) * recurrent
+
+
 def _stages(
     architecture: Architecture, parallelism: Parallelism, dtype: str, element: int
 ) -> tuple[PlainStage, ...]:
@@ -78,9 +85,7 @@ def _stages(
         for block in architecture.blocks[start:end]:
             for mixer in block.mixers:
                 if mixer.conv_elements or mixer.state_elements:
-                    recurrent = WEIGHT_BYTES.get(mixer.state_dtype, element)
-                    state += ceil_div(mixer.conv_elements, tensor) * element
-                    state += ceil_div(mixer.state_elements, tensor) * recurrent
+                    state += sequence_state(mixer, tensor, element)
                     continue
                 if mixer.kind is MixerKind.ENCODER or mixer.shares_kv:
                     continue

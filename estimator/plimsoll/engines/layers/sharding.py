@@ -1,13 +1,12 @@
-"""Which part of every weight one rank holds, and how many bytes that is.
+"""How layers are cut over GPUs: what a rank holds of weights, and how wide it computes.
 
-It must not know requests: everything here follows from the model, its dtype and the split, and
-is kept in the architecture's memo.
+The part of every weight that one rank holds:
 
     column, row      ceil(dimension / tp)                a bias cut by rows stays whole
     kv heads         max(1, kv_heads // tp) heads        repeated where tp exceeds them
     vocabulary       ceil(rows / 64) x 64, cut by tp
     experts          cut over tp x dp, or with expert parallelism ceil(experts / (tp x dp)) whole
-    layers           L // pp each, the rest one each from the last stage but one backwards
+    layers           L // pp each, the rest one each from the stage before the last backwards
     embedding        first stage; lm_head: last stage; both where they are tied
     towers           on every stage: each builds and loads them, whichever runs them
     MLA              kv_b_proj once more, in 16 bits, as the decode kernels want it
@@ -27,16 +26,17 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.layers.allocator import allocated
-from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
-from plimsoll.engines.layers.memo import remembered
-from plimsoll.engines.layers.runtime_quantization import experts_only, runtime_quantization
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, experts_only, runtime_quantization
+from plimsoll.engines.layers.gpu_memory import allocated
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage
 from plimsoll.models.storage import scheme_of
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from plimsoll.engines.base import Parallelism
+    from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture, Block, Tensor
     from plimsoll.models.quantization import Quantization, Scheme
 
@@ -80,8 +80,8 @@ def stage_weights(
     dtype: of the weights that are not quantized; quantization: ``--quantization`` as said.
     """
     key = ("vllm.stages", dtype, quantization, parallelism)
-    return remembered(
-        architecture, key, lambda: _stages(architecture, dtype, quantization, parallelism)
+    return architecture.remembered(
+        key, lambda: _stages(architecture, dtype, quantization, parallelism)
     )
 
 
@@ -96,8 +96,8 @@ def _stages(
         parallelism.tensor * parallelism.data,
         parallelism.expert,
     )
-    shares = remembered(
-        architecture, key, lambda: _shares(architecture, dtype, quantization, parallelism)
+    shares = architecture.remembered(
+        key, lambda: _shares(architecture, dtype, quantization, parallelism)
     )
     bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
     result = []
@@ -129,9 +129,9 @@ def scheme_in_force(
     return quantization.default
 
 
-def local_shape(tensor: Tensor, block: Block | None, tp: int, ranks: int, ep: bool) -> tuple[
-    tuple[int, ...], int
-]:  # fmt: skip
+def local_shape(
+    tensor: Tensor, block: Block | None, tp: int, ranks: int, ep: bool
+) -> tuple[tuple[int, ...], int]:
     """The shape of a tensor on one rank, and how many copies of it. ranks: tp x dp."""
     shape, copies, split = tensor.shape, tensor.copies, tensor.split
     if split in _EXPERT:
@@ -240,3 +240,59 @@ def rotary_elements(architecture: Architecture) -> int:
         if mixer.heads and not mixer.state_elements and mixer.kind is not MixerKind.ENCODER
     }
     return architecture.max_model_len * max(widths, default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """The widest feed-forwards of a stage, elements: dense, one expert, experts per token.
+
+    dense pass          3 x I / tp + 4.25 x h, for one token
+    expert workspaces   max(I_e / ways, h) + max(2 x I_e / ways, h), for one row
+    """
+
+    dense: int
+    expert: int
+    per_token: int
+
+    def dense_pass(self, hidden: int, tensor: int, figures: Constants) -> float:
+        """Elements that a pass through the dense layers needs at once for one token."""
+        wide = figures.number("forward_intermediate") * self.dense / tensor
+        return wide + figures.number("forward_hidden") * hidden
+
+    def expert_workspaces(self, hidden: int, ways: int) -> float:
+        """Elements of the fused experts' workspaces for one row. ways: that an expert is cut."""
+        width = self.expert / ways
+        return max(width, hidden) + max(2 * width, hidden)
+
+
+def widths(
+    architecture: Architecture,
+    pipeline: int,
+    spans: Callable[[int, int], Sequence[tuple[int, int]]] = stage_layers,
+) -> tuple[Widths, ...]:
+    """The widest feed-forwards of every pipeline stage.
+
+    spans: from layers and stages, the first layer of each stage and the one after its last.
+    """
+    return architecture.remembered(
+        ("layers.widths", pipeline, spans),
+        lambda: tuple(
+            _widths(architecture.blocks[start:end])
+            for start, end in spans(len(architecture.blocks), pipeline)
+        ),
+    )
+
+
+def _widths(blocks: Sequence[Block]) -> Widths:
+    parts = [block.feed_forward for block in blocks if block.feed_forward]
+    experts = [part for part in parts if part.experts]
+    return Widths(
+        max((max(part.intermediate, part.shared_intermediate) for part in parts), default=0),
+        max((part.expert_intermediate for part in experts), default=0),
+        max((part.experts_per_token for part in experts), default=0),
+    )
+
+
+def is_padded(quantization: Quantization) -> bool:
+    """Whether kernels pad some of its linears (MXFP4, NVFP4)."""
+    return any(scheme.name in ("mxfp4", "nvfp4") for scheme in quantization.schemes)

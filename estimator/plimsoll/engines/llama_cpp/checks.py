@@ -1,6 +1,6 @@
 """Why llama.cpp would refuse to start, or cannot do what a field asks, memory aside.
 
-It must not compute memory, and it must not refuse what llama.cpp only warns about.
+What llama.cpp only warns about is not refused.
 
     tensor, data, expert    no such split: GPUs share a model by layers (pipeline)
     pipeline                <= layers + 1; 1 with --split-mode none and on MIG slices
@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Workload
 from plimsoll.engines.layers import faults
-from plimsoll.engines.llama_cpp import ggml_types
-from plimsoll.engines.llama_cpp.constants import TABLE, or_newest
-from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions, resolve
-from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, file_type
+from plimsoll.engines.llama_cpp.files import CACHE_TYPES, FILE_TYPES, file_type, is_quantized
+from plimsoll.engines.llama_cpp.settings import TABLE, LlamaCppOptions, resolve
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -80,12 +78,12 @@ def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Fin
         (Field.EXTRA_ARGS, options.cache_type_k),
         (Field.EXTRA_ARGS, options.cache_type_v),
     )
-    known = tuple(ggml_types.CACHE_TYPES)
+    known = tuple(CACHE_TYPES)
     for field, word in said:
         if word and word.lower() not in (*_PLAIN_TYPES, *known):
             yield finding(Rule.UNKNOWN_CACHE_TYPE, field, word, known=known)
-    resolved = resolve(architecture, settings, Workload(), or_newest(settings.version))
-    if ggml_types.is_quantized(resolved.v_type) and not resolved.flash_attention:
+    resolved = resolve(architecture, settings, Workload(), TABLE.or_newest(settings.version))
+    if is_quantized(resolved.v_type) and not resolved.flash_attention:
         yield finding(
             Rule.VALUES_NEED_FLASH_ATTENTION,
             Field.EXTRA_ARGS if options.cache_type_v else Field.KV_CACHE_DTYPE,
@@ -94,22 +92,16 @@ def _cache(architecture: Architecture, settings: EngineSettings) -> Iterator[Fin
 
 
 def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
-    length = settings.max_model_len
-    longer = any(
+    lengthened = any(
         flag.startswith(("--rope", "--yarn")) for flag in (*settings.unread, *settings.flags)
     )
-    if length is not None and 0 < architecture.max_model_len < length and not longer:
-        yield finding(
-            Rule.CONTEXT_BEYOND_MODEL,
-            Field.MAX_MODEL_LEN,
-            length,
-            longest=architecture.max_model_len,
-            flag="--rope-scaling",
-        )
-    context = LlamaCppOptions.of(settings).ctx_size
+    yield from faults.context_beyond_model(
+        architecture, settings, "--rope-scaling", lengthened=lengthened
+    )
+    length, context = settings.max_model_len, LlamaCppOptions.of(settings).ctx_size
     if length is None or not context:
         return
-    resolved = resolve(architecture, settings, Workload(), or_newest(settings.version))
+    resolved = resolve(architecture, settings, Workload(), TABLE.or_newest(settings.version))
     each = context if resolved.unified else context // resolved.slots
     if each < length:
         yield finding(

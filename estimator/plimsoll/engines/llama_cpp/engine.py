@@ -1,7 +1,5 @@
 """llama.cpp as an `Engine`: every GPU's terms, and of those the GPU that needs most.
 
-It must not hold a figure or a formula; the modules beside it do.
-
     per GPU     weights of its layers + cells of their cache + compute buffer + CUDA context
     reported    the GPU with the largest sum; a pipeline stage is a GPU of a split by layers
     usable      all that a process sees of the GPU: llama.cpp has no share of memory to keep to
@@ -18,33 +16,33 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from plimsoll.engines.assemble import BaseEngine, sequence_tokens, uncounted, worst_stage
+from plimsoll.engines.assemble import Engine, sequence_tokens, uncounted, worst_stage
 from plimsoll.engines.base import Estimate, TermName, Terms
-from plimsoll.engines.layers.visible import visible_memory
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.llama_cpp import checks
-from plimsoll.engines.llama_cpp.arguments import arguments, read_arguments
-from plimsoll.engines.llama_cpp.compute import Graph, shape
-from plimsoll.engines.llama_cpp.constants import TABLE, or_newest
-from plimsoll.engines.llama_cpp.defaults import ALL_LAYERS, resolve
-from plimsoll.engines.llama_cpp.devices import loads
-from plimsoll.engines.llama_cpp.terms import PLAIN_FILES, Gpu, terms
-from plimsoll.engines.llama_cpp.weights import has_header
+from plimsoll.engines.llama_cpp.files import has_header
+from plimsoll.engines.llama_cpp.memory import PLAIN_FILES, Gpu, Graph, loads, shape, terms
+from plimsoll.engines.llama_cpp.settings import (
+    ALL_LAYERS,
+    TABLE,
+    read_arguments,
+    resolve,
+    write_arguments,
+)
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import (
-        AskedSplit,
         EngineSettings,
         Parallelism,
-        Reading,
         Workload,
     )
-    from plimsoll.engines.llama_cpp.defaults import Resolved
-    from plimsoll.engines.llama_cpp.devices import Load
+    from plimsoll.engines.llama_cpp.memory import Load
+    from plimsoll.engines.llama_cpp.settings import Resolved
     from plimsoll.engines.tables import Constants
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
@@ -63,13 +61,16 @@ class ContextEstimate(Estimate):
     unified: bool = True
 
 
-class LlamaCpp(BaseEngine):
-    """llama.cpp's memory model and command line; see `plimsoll.engines.base.Engine`."""
+class LlamaCpp(Engine):
+    """llama.cpp's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "llama.cpp"
     title = "llama.cpp"
     narrow_cache = "q8_0"
     checkpoints: tuple[tuple[str, int], ...] = ()
+    table = TABLE
+    problems = staticmethod(checks.problems)
+    read = staticmethod(read_arguments)
 
     def estimate(
         self,
@@ -80,7 +81,7 @@ class LlamaCpp(BaseEngine):
         accelerator: Accelerator,
     ) -> Estimate:
         """What the worst GPU of one replica needs; total for what `problems` lets through."""
-        figures = or_newest(settings.version)
+        figures = TABLE.or_newest(settings.version)
         resolved = resolve(architecture, settings, workload, figures)
         gpus = [
             Gpu(load, _graph(architecture, resolved, load, parallelism, figures), resolved, figures)
@@ -118,40 +119,25 @@ class LlamaCpp(BaseEngine):
             unified=resolved.unified,
         )
 
-    def problems(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        parallelism: Parallelism | None,
-        accelerator: Accelerator | None,
-    ) -> tuple[Finding, ...]:
-        """Why llama.cpp would refuse to start, memory aside, or cannot do what a field asks."""
-        return checks.problems(architecture, settings, parallelism, accelerator)
-
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Only 1: several GPUs share a model layer by layer, as pipeline stages."""
         return (1,)
-
-    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
-        """The flags of ``llama-server`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, asked)
 
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags of ``llama-server`` that make it run as estimated."""
         context, unified = estimate.max_model_len, True
         if isinstance(estimate, ContextEstimate):
             context, unified = estimate.context, estimate.unified
-        return arguments(estimate, settings, context, unified)
-
-    def constants_digest(self, version: str) -> str:
-        """Short hash of the figures in force for a build; of the newest for an unreadable one."""
-        return or_newest(version).digest
+        return write_arguments(estimate, settings, context, unified)
 
 
 def _graph(
-    architecture: Architecture, resolved: Resolved, load: Load, parallelism: Parallelism,
+    architecture: Architecture,
+    resolved: Resolved,
+    load: Load,
+    parallelism: Parallelism,
     figures: Constants,
-) -> Graph:  # fmt: skip
+) -> Graph:
     pipelined = parallelism.pipeline > 1 and load.whole and resolved.on_gpu
     outputs = min(resolved.micro_batch, resolved.slots)
     if not figures.flag("limited_outputs"):

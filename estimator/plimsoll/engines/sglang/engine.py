@@ -1,7 +1,7 @@
 """SGLang as an `Engine`: weights and token pool in the static share, everything else in the rest.
 
-It must not hold a figure or a formula of a term; the modules beside it do. The start-up condition
-is the engine's own (``profile_max_num_token``), with ``free`` what it sees before it loads:
+The start-up condition is the engine's own (``profile_max_num_token``), with ``free`` what it sees
+before it loads:
 
     free      physical - context                          context, NCCL: gone before
     pool      free x fraction - weights [- 100 MiB for images from 0.5.19]
@@ -23,44 +23,62 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.assemble import (
-    BaseEngine,
+    Engine,
     Held,
     around,
     held_at_once,
+    newer_version,
     uncounted,
     weights_term,
     worst_stage,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers
-from plimsoll.engines.layers.visible import visible_memory
 from plimsoll.engines.sglang import checks
-from plimsoll.engines.sglang.arguments import arguments, read_arguments
-from plimsoll.engines.sglang.constants import TABLE
-from plimsoll.engines.sglang.defaults import Resolved, resolve
-from plimsoll.engines.sglang.overheads import Amount, context, forward, graphs, request_table
-from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
-from plimsoll.engines.sglang.weights import load_quantization, weights
+from plimsoll.engines.sglang.memory import (
+    KNOWN_KV_DTYPES,
+    Amount,
+    Pools,
+    context,
+    forward,
+    graphs,
+    load_quantization,
+    pools,
+    request_table,
+    weights,
+)
+from plimsoll.engines.sglang.settings import (
+    TABLE,
+    Resolved,
+    read_arguments,
+    resolve,
+    write_arguments,
+)
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import ceil_div, gib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
+    from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 
-class SGLang(BaseEngine):
-    """SGLang's memory model and command line; see `plimsoll.engines.base.Engine`."""
+class SGLang(Engine):
+    """SGLang's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "sglang"
     title = "SGLang"
     narrow_cache = "fp8_e4m3"
+    table = TABLE
+    problems = staticmethod(checks.problems)
+    read = staticmethod(read_arguments)
+    arguments = staticmethod(write_arguments)
 
     def estimate(
         self,
@@ -139,28 +157,6 @@ class SGLang(BaseEngine):
             ),
             notes=tuple(_notes(case, accelerator, settings)),
         )
-
-    def problems(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        parallelism: Parallelism | None,
-        accelerator: Accelerator | None,
-    ) -> tuple[Finding, ...]:
-        """Why SGLang would refuse to start, memory aside."""
-        return checks.problems(architecture, settings, parallelism, accelerator)
-
-    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
-        """The flags of ``sglang.launch_server`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, asked)
-
-    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
-        """The flags of ``sglang.launch_server`` that make it run as estimated."""
-        return arguments(estimate, settings)
-
-    def constants_digest(self, version: str) -> str:
-        """Short hash of the figures in force for a version; of the newest for an unreadable one."""
-        return TABLE.or_newest(version).digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,13 +296,7 @@ def _capped(usable: int, terms: Terms, store: Pools, stage: int, asked: Held) ->
 
 
 def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> Iterator[Finding]:
-    if case.figures.newer:
-        yield finding(
-            Rule.NEWER_VERSION_ASSUMED,
-            Field.VERSION,
-            engine=TABLE.title,
-            version=case.figures.version,
-        )
+    yield from newer_version(TABLE.title, case.figures)
     if case.resolved.kv_dtype not in KNOWN_KV_DTYPES:
         dtype = case.resolved.kv_dtype
         yield finding(Rule.CACHE_SIZE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)

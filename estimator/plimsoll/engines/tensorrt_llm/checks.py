@@ -1,7 +1,5 @@
 """Why TensorRT-LLM would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory.
-
     heads % tp = 0                      unless attention is data parallel
     kv_heads % tp = 0 or tp % kv_heads = 0, vocabulary and quantization blocks: as for vLLM
     pipeline stages <= layers           an engine's layers must divide by them
@@ -19,9 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers import faults
-from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
-from plimsoll.engines.tensorrt_llm.constants import TABLE
-from plimsoll.engines.tensorrt_llm.defaults import TensorRTLLMOptions, resolve
+from plimsoll.engines.tensorrt_llm.settings import TABLE, TensorRTLLMOptions, resolve
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -55,8 +51,14 @@ def problems(
 
 
 def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
-    if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
-        yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=_DTYPES)
+    yield from faults.dtype(settings, _DTYPES)
+    if settings.quantization and architecture.quantization is None:
+        yield finding(
+            Rule.QUANTIZATION_OF_CHECKPOINT_ALONE,
+            Field.QUANTIZATION,
+            settings.quantization,
+            engine=TABLE.title,
+        )
     if settings.kv_cache_memory is not None:
         yield finding(
             Rule.CACHE_SIZE_IN_OPTIONS_FILE, Field.KV_CACHE_MEMORY, settings.kv_cache_memory
@@ -65,11 +67,7 @@ def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Fi
     if length is not None and 0 < architecture.max_model_len < length:
         longest = architecture.max_model_len
         yield finding(Rule.CONTEXT_BEYOND_FIXED_MODEL, Field.MAX_MODEL_LEN, length, longest=longest)
-    tokens, seqs = settings.max_num_batched_tokens, settings.max_num_seqs
-    if tokens is not None and seqs is not None and tokens < seqs:
-        yield finding(
-            Rule.BATCH_BELOW_SEQUENCES, Field.MAX_NUM_BATCHED_TOKENS, tokens, sequences=seqs
-        )
+    yield from faults.batch_below_sequences(settings)
     if settings.utilization is not None and settings.utilization >= 1:
         yield finding(Rule.SHARE_IS_ALL, Field.UTILIZATION, str(settings.utilization))
 

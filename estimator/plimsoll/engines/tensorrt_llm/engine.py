@@ -1,7 +1,5 @@
 """TensorRT-LLM as an `Engine`: every pipeline stage's terms, and of those the one that needs most.
 
-It must not hold a figure or a formula; the modules beside it do.
-
     others      weights + peak of a forward pass + buffers + CUDA graphs
     cache       (physical - others) x free_gpu_memory_fraction
     usable      others + cache: the engine leaves (1 - fraction) of what is free untouched
@@ -18,45 +16,59 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.assemble import (
-    BaseEngine,
+    Engine,
     Held,
     around,
     held_at_once,
+    newer_version,
     uncounted,
     weights_term,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms
-from plimsoll.engines.layers.sharding import quantization_in_force
-from plimsoll.engines.layers.visible import visible_memory
+from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.layers.sharding import is_padded, quantization_in_force
 from plimsoll.engines.tensorrt_llm import checks
-from plimsoll.engines.tensorrt_llm.arguments import arguments, read_arguments
-from plimsoll.engines.tensorrt_llm.constants import TABLE
-from plimsoll.engines.tensorrt_llm.defaults import KNOWN_KV_DTYPES, resolve
-from plimsoll.engines.tensorrt_llm.kv import stage_caches
-from plimsoll.engines.tensorrt_llm.overheads import activation, buffers, graphs
-from plimsoll.engines.tensorrt_llm.stages import bounds, weights
+from plimsoll.engines.tensorrt_llm.memory import (
+    activation,
+    bounds,
+    buffers,
+    graphs,
+    stage_caches,
+    weights,
+)
+from plimsoll.engines.tensorrt_llm.settings import (
+    KNOWN_KV_DTYPES,
+    TABLE,
+    read_arguments,
+    resolve,
+    write_arguments,
+)
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
+    from plimsoll.engines.base import EngineSettings, Parallelism, Workload
     from plimsoll.engines.tables import Constants
-    from plimsoll.engines.tensorrt_llm.defaults import Resolved
-    from plimsoll.engines.tensorrt_llm.kv import StageCache
+    from plimsoll.engines.tensorrt_llm.memory import StageCache
+    from plimsoll.engines.tensorrt_llm.settings import Resolved
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 
-class TensorRTLLM(BaseEngine):
-    """TensorRT-LLM's memory model and command line; see `plimsoll.engines.base.Engine`."""
+class TensorRTLLM(Engine):
+    """TensorRT-LLM's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "tensorrt-llm"
     title = "TensorRT-LLM"
     narrow_cache = "fp8"
+    table = TABLE
+    problems = staticmethod(checks.problems)
+    read = staticmethod(read_arguments)
+    arguments = staticmethod(write_arguments)
 
     def estimate(
         self,
@@ -119,28 +131,6 @@ class TensorRTLLM(BaseEngine):
             notes=tuple(_notes(settings, resolved, accelerator, figures)),
         )
 
-    def problems(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        parallelism: Parallelism | None,
-        accelerator: Accelerator | None,
-    ) -> tuple[Finding, ...]:
-        """Why TensorRT-LLM would refuse to start, memory aside."""
-        return checks.problems(architecture, settings, parallelism, accelerator)
-
-    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
-        """The flags of ``trtllm-serve`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, asked)
-
-    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
-        """The flags of ``trtllm-serve`` that make it run as estimated."""
-        return arguments(estimate, settings)
-
-    def constants_digest(self, version: str) -> str:
-        """Short hash of the figures in force; of the newest for an unreadable version."""
-        return TABLE.or_newest(version).digest
-
 
 def _cache(cache: StageCache, held: Held, resolved: Resolved) -> Term:
     size = cache.need(held.requests, held.tokens, resolved.block)
@@ -174,8 +164,7 @@ def _weights(
     held = quantization_in_force(architecture, settings.quantization)
     unsure = architecture.assumed or architecture.multimodal
     unsure = unsure or (held is not None and architecture.quantization is None)
-    schemes = (held.default, *(s for _, s in held.special)) if held is not None else ()
-    padded = any(s is not None and s.name in ("mxfp4", "nvfp4") for s in schemes)
+    padded = held is not None and is_padded(held)
     name = "weight_band_padded" if padded else "weight_band"
     figure = figures["weight_band_assumed" if unsure else name]
     band, dtype, word = around(size, figure.error), resolved.dtype, settings.quantization
@@ -187,13 +176,7 @@ def _notes(
 ) -> Iterator[Finding]:
     """What was assumed."""
     yield finding(Rule.TENSORRT_LLM_ASSUMED, Field.ENGINE)
-    if figures.newer:
-        yield finding(
-            Rule.NEWER_VERSION_ASSUMED,
-            Field.VERSION,
-            engine=TABLE.title,
-            version=figures.version,
-        )
+    yield from newer_version(TABLE.title, figures)
     if not resolved.pytorch:
         yield finding(Rule.BUILT_ENGINE, Field.ENGINE)
     if resolved.kv_dtype not in KNOWN_KV_DTYPES:

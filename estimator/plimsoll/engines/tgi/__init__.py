@@ -1,5 +1,4 @@
-"""Text Generation Inference's memory model: warm-up, wiggle room, command line.
+"""TGI's memory model: it fills a batch at start-up, runs it, and gives out what is left.
 
-It must not know placement, policy or a cluster. The project is in maintenance mode since December
-2025; 3.3.7 is its last release.
+The project is in maintenance mode since December 2025; 3.3.7 is its last release.
 """

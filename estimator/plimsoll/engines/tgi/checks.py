@@ -1,7 +1,5 @@
 """Why TGI would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory.
-
     tensor                heads, KV heads and partitions divide, as for vLLM's layers
     pipeline, data        TGI has neither
     max-input-tokens      < max-total-tokens <= max-batch-total-tokens
@@ -13,12 +11,12 @@ Source: launcher/src/main.rs and server/text_generation_server/models of 3.3.7.
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
-from plimsoll.engines.tgi.constants import TABLE
-from plimsoll.engines.tgi.defaults import TGIOptions, load_quantization
+from plimsoll.engines.layers.faults import Quantizations
+from plimsoll.engines.tgi.settings import TABLE, TGIOptions, load_quantization
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -28,6 +26,13 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
+
+
+_QUANTIZATIONS: Final = Quantizations(
+    at_load=("fp8", "bitsandbytes", "bitsandbytes-nf4", "bitsandbytes-fp4", "eetq"),
+    stored=("awq", "gptq", "marlin", "exl2", "compressed-tensors"),
+)
+"""``Quantization`` of launcher/src/main.rs."""
 
 
 def problems(
@@ -45,6 +50,7 @@ def problems(
         chain(
             TABLE.problems(settings.version),
             _lengths(settings),
+            faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
             _split(parallelism) if parallelism else (),
             faults.problems(architecture, shared, split, accelerator),
         )
@@ -68,13 +74,6 @@ def _lengths(settings: EngineSettings) -> Iterator[Finding]:
         yield finding(Rule.PROMPT_BEYOND_CONTEXT, Field.EXTRA_ARGS, tokens=prompt, length=total)
     if total is not None and batch is not None and batch < total:
         yield finding(Rule.BATCH_TOTAL_BELOW_CONTEXT, Field.EXTRA_ARGS, tokens=batch, length=total)
-    if settings.kv_cache_memory is not None:
-        yield finding(
-            Rule.NO_CACHE_SIZE,
-            Field.KV_CACHE_MEMORY,
-            settings.kv_cache_memory,
-            engine=TABLE.title,
-            flag="--max-batch-total-tokens",
-        )
+    yield from faults.cache_size(settings, TABLE.title, "--max-batch-total-tokens")
     if settings.block_size is not None:
         yield finding(Rule.NO_BLOCK_SIZE, Field.BLOCK_SIZE, settings.block_size)

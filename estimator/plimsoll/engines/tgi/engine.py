@@ -1,7 +1,5 @@
 """TGI as an `Engine`: it fills a batch at start-up, runs it, and gives out what is left.
 
-It must not hold a figure; the modules beside it and data/constants.json do.
-
     warm-up   a prefill of max_batch_prefill_tokens, its cache allocated, runs to its peak
     from 3.0  cache = free after it - (1 - fraction x wiggle room) x physical + the batch's cache
     before    cache = (free after it - (1 - fraction) x physical) x wiggle room + the batch's cache;
@@ -20,46 +18,60 @@ so that everything but the rule is assumed.
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
-    BaseEngine,
+    Engine,
     Held,
     around,
     held_at_once,
+    newer_version,
     uncounted,
     weights_term,
     worst_stage,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.plain_cache import PlainStage, holds, need, plain_cache
-from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
-from plimsoll.engines.layers.visible import visible_memory
-from plimsoll.engines.layers.widths import widths
+from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights, widths
 from plimsoll.engines.tgi import checks
-from plimsoll.engines.tgi.arguments import arguments, read_arguments
-from plimsoll.engines.tgi.constants import TABLE
-from plimsoll.engines.tgi.defaults import Resolved, TGIOptions, load_quantization, resolve
+from plimsoll.engines.tgi.settings import (
+    TABLE,
+    Resolved,
+    TGIOptions,
+    load_quantization,
+    read_arguments,
+    resolve,
+    write_arguments,
+)
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
 from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
+    from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
+_KNOWN_KV_DTYPES: Final = frozenset(
+    {"auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e4m3fn", "fp8_e5m2"}
+)
 
-class TGI(BaseEngine):
-    """TGI's memory model and command line; see `plimsoll.engines.base.Engine`."""
+
+class TGI(Engine):
+    """TGI's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "tgi"
     title = "TGI"
+    table = TABLE
+    problems = staticmethod(checks.problems)
+    read = staticmethod(read_arguments)
+    arguments = staticmethod(write_arguments)
 
     def estimate(
         self,
@@ -123,28 +135,6 @@ class TGI(BaseEngine):
             notes=tuple(_notes(architecture, settings, resolved, accelerator, figures)),
         )
 
-    def problems(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        parallelism: Parallelism | None,
-        accelerator: Accelerator | None,
-    ) -> tuple[Finding, ...]:
-        """Why TGI would refuse to start, memory aside."""
-        return checks.problems(architecture, settings, parallelism, accelerator)
-
-    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
-        """The flags of ``text-generation-launcher`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, asked)
-
-    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
-        """The flags of ``text-generation-launcher`` that make it run as estimated."""
-        return arguments(estimate, settings)
-
-    def constants_digest(self, version: str) -> str:
-        """Short hash of the figures in force for a version; of the newest for an unreadable one."""
-        return TABLE.or_newest(version).digest
-
 
 def _given_out(left: int, stage: PlainStage, resolved: Resolved) -> int:
     """Bytes of cache that come of what the terms beside it leave: the batch's and a share."""
@@ -191,12 +181,10 @@ def _activation(
     """The peak of the warm-up's prefill."""
     own = widths(architecture, parallelism.pipeline)[stage]
     hidden, tokens = architecture.hidden_size, resolved.prefill_tokens
-    wide = figures.number("forward_intermediate") * own.dense / parallelism.tensor
-    size = (wide + figures.number("forward_hidden") * hidden) * tokens * resolved.element
+    tensor, element = parallelism.tensor, resolved.element
+    size = own.dense_pass(hidden, tensor, figures) * tokens * element
     if own.per_token:
-        width = own.expert / parallelism.tensor
-        rows = tokens * own.per_token * resolved.element
-        size += rows * (max(width, hidden) + max(2 * width, hidden))
+        size += tokens * own.per_token * element * own.expert_workspaces(hidden, tensor)
     if resolved.all_logits:
         size += 2 * resolved.element * tokens * architecture.vocab_size
     band = figures["forward_hidden"].error
@@ -232,13 +220,10 @@ def _notes(
     figures: Constants,
 ) -> Iterator[Finding]:
     yield finding(Rule.TGI_ASSUMED, Field.ENGINE)
-    if figures.newer:
-        yield finding(
-            Rule.NEWER_VERSION_ASSUMED,
-            Field.VERSION,
-            engine=TABLE.title,
-            version=figures.version,
-        )
+    yield from newer_version(TABLE.title, figures)
+    if resolved.kv_dtype not in _KNOWN_KV_DTYPES:
+        dtype = resolved.kv_dtype
+        yield finding(Rule.CACHE_DTYPE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)
     if resolved.fits and resolved.max_model_len == architecture.max_model_len:
         yield finding(Rule.LONGEST_CONTEXT_TAKEN, Field.MAX_MODEL_LEN)
     yield from uncounted(settings, accelerator)

@@ -1,6 +1,6 @@
 """Why vLLM would refuse to start with a model, a split and a GPU, memory aside.
 
-It must not compute memory, and it must not refuse what vLLM only warns about.
+What vLLM only warns about is not refused.
 
     splits, dtypes, GPUs              `plimsoll.engines.layers.faults`
     max_model_len <= the model's      without chunked prefill: batched tokens >= max_model_len
@@ -17,11 +17,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers import faults
-from plimsoll.engines.layers.visible import visible_memory
-from plimsoll.engines.vllm.constants import TABLE, constants
-from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length
+from plimsoll.engines.layers.faults import Quantizations
+from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length, resolve
 from plimsoll.engines.vllm.lora import RANKS
-from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.engines.vllm.speculative import method_of
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Rule, finding
@@ -36,6 +36,24 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
+_QUANTIZATIONS: Final = Quantizations(
+    at_load=(
+        "fp8", "bitsandbytes", "experts_int8", "fp8_per_tensor", "fp8_per_block", "mxfp8",
+        "int8_per_channel_weight_only", "ptpc_fp8", "rtn", "mxfp4", "deepspeedfp", "tpu_int8",
+    ),
+    stored=(
+        "awq", "awq_marlin", "gptq", "gptq_marlin", "gptq_marlin_24", "gptq_bitblas", "marlin",
+        "bitblas", "aqlm", "squeezellm", "gguf", "compressed-tensors", "modelopt", "modelopt_fp4",
+        "modelopt_mxfp8", "auto-round", "qqq", "hqq", "petit_nvfp4",
+    ),
+    others=(
+        "torchao", "ipex", "inc", "quark", "moe_wna16", "fp_quant", "fbgemm_fp8", "deepgemm_fp8",
+        "cpu_awq",
+        "neuron_quant", "humming", "modelopt_mixed", "online",
+    ),
+)  # fmt: skip
+"""The words of QUANTIZATION_METHODS since 0.6. A stored one ends with "Cannot find the config file"
+(get_quant_config, vllm/model_executor/model_loader/weight_utils.py)."""
 _NEED_TOKENS: Final = ("ngram", "draft_model", "eagle", "eagle3")
 _LONGER_FLAGS: Final = ("--hf-overrides", "--rope-scaling", "--rope-theta")
 
@@ -50,6 +68,8 @@ def problems(
     found = chain(
         TABLE.problems(settings.version),
         _lengths(architecture, settings),
+        _batch(architecture, settings, accelerator) if accelerator else (),
+        faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
         _adapters(settings),
         _draft(settings),
         _context(architecture, settings, parallelism) if parallelism else (),
@@ -60,27 +80,33 @@ def problems(
 
 
 def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
-    length = settings.max_model_len
-    longer = any(flag.startswith(_LONGER_FLAGS) for flag in settings.unread)
-    if length is not None and 0 < architecture.max_model_len < length and not longer:
-        yield finding(
-            Rule.CONTEXT_BEYOND_MODEL,
-            Field.MAX_MODEL_LEN,
-            length,
-            longest=architecture.max_model_len,
-            flag="--hf-overrides",
-        )
-    tokens, seqs = settings.max_num_batched_tokens, settings.max_num_seqs
-    if tokens is not None and seqs is not None and tokens < seqs:
-        yield finding(
-            Rule.BATCH_BELOW_SEQUENCES, Field.MAX_NUM_BATCHED_TOKENS, tokens, sequences=seqs
-        )
-    whole = NOT_CHUNKED in settings.flags
-    longest = length or default_length(architecture, TABLE.or_newest(settings.version))
+    lengthened = any(flag.startswith(_LONGER_FLAGS) for flag in settings.unread)
+    yield from faults.context_beyond_model(
+        architecture, settings, "--hf-overrides", lengthened=lengthened
+    )
+    yield from faults.batch_below_sequences(settings)
+    whole, tokens = NOT_CHUNKED in settings.flags, settings.max_num_batched_tokens
+    longest = settings.max_model_len or default_length(
+        architecture, TABLE.or_newest(settings.version)
+    )
     if whole and tokens is not None and tokens < longest:
         yield finding(
             Rule.BATCH_BELOW_CONTEXT, Field.MAX_NUM_BATCHED_TOKENS, tokens, length=longest
         )
+
+
+def _batch(
+    architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
+) -> Iterator[Finding]:
+    """More sequences than the batch has tokens if the engine chooses the batch."""
+    seqs = settings.max_num_seqs
+    if seqs is None or settings.max_num_batched_tokens is not None:
+        return
+    figures = TABLE.or_newest(settings.version)
+    tokens = resolve(architecture, settings, accelerator, figures).batched_tokens
+    if tokens < seqs:
+        gpu, rule = accelerator.title, Rule.SEQUENCES_BEYOND_BATCH
+        yield finding(rule, Field.MAX_NUM_SEQS, seqs, tokens=tokens, gpu=gpu)
 
 
 def _adapters(settings: EngineSettings) -> Iterator[Finding]:
@@ -131,7 +157,7 @@ def _share(
         return
     many = parallelism is not None and parallelism.gpus > 1
     try:
-        figure = constants(settings.version)["context_many" if many else "context_single"]
+        figure = TABLE.constants(settings.version)["context_many" if many else "context_single"]
     except Unreadable:
         return
     context = int(figure.bytes() * (1 - figure.error))

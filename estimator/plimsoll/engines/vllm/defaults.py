@@ -1,7 +1,5 @@
 """What holds where the user says nothing: lengths, batch, utilization and dtypes of one start-up.
 
-It must not judge what the user said; `plimsoll.engines.vllm.checks` does.
-
     max_model_len             the model's own; from 0.11.1 on, of a LongRoPE model, the one from
                               before it was lengthened
     batched tokens, seqs      by GPU memory: from 160 GiB, from 70 GiB (A100 excepted), below;
@@ -23,8 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
-from plimsoll.engines.vllm import pooling
-from plimsoll.engines.vllm.traits import traits
+from plimsoll.engines.vllm.traits import is_pooling, traits
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -78,7 +75,7 @@ def resolve(
     """The settings with the engine's defaults filled in for one kind of GPU."""
     length = max(1, settings.max_model_len or default_length(architecture, constants))
     tokens, seqs = _batch(accelerator, constants)
-    pools = pooling.is_pooling(architecture, settings)
+    pools = is_pooling(architecture, settings)
     first = _first_engine(architecture, accelerator, constants, pools=pools)
     if settings.max_num_seqs is not None:
         seqs = max(1, settings.max_num_seqs)
@@ -128,9 +125,14 @@ def _first_engine(
 
 
 def _whole_prompts(
-    architecture: Architecture, settings: EngineSettings, length: int, constants: Constants, *,
-    first: bool, pools: bool,
-) -> bool:  # fmt: skip
+    architecture: Architecture,
+    settings: EngineSettings,
+    length: int,
+    constants: Constants,
+    *,
+    first: bool,
+    pools: bool,
+) -> bool:
     """Whether prompts are not cut in chunks, so that the batch must hold a whole one."""
     own = traits(architecture)
     if own.crosses or own.encoder:

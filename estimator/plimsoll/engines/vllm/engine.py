@@ -1,12 +1,10 @@
 """vLLM as an `Engine`: every pipeline stage's terms, and of those the stage that needs most.
 
-It must not hold a figure or a formula; the modules beside it do.
-
-    per stage   weights + KV cache + activation + non-torch + CUDA graphs [+ LoRA slots + draft]
-    reported    the stage with the largest sum
-    physical    what a process sees of the GPU, a little less than its label says
-    usable      floor(physical x utilization), at most physical - what lies outside the budget
-    KV cache    the larger of one request of max_model_len and the workload on one data rank
+per stage   weights + KV cache + activation + non-torch + CUDA graphs [+ LoRA slots + draft]
+reported    the stage with the largest sum
+physical    what a process sees of the GPU, a little less than its label says
+usable      floor(physical x utilization), at most physical - what lies outside the budget
+KV cache    the larger of one request of max_model_len and the workload on one data rank
 """
 
 from __future__ import annotations
@@ -15,28 +13,31 @@ from typing import TYPE_CHECKING
 
 from plimsoll.engines.assemble import (
     FEATURES,
-    BaseEngine,
+    Engine,
     Held,
     around,
     held_at_once,
+    newer_version,
     room_for_cache,
     weights_term,
     worst_stage,
 )
 from plimsoll.engines.base import NO_CACHE, Estimate, Known, Term, TermName, Terms, Workload
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
-from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers, stage_weights
-from plimsoll.engines.layers.visible import visible_memory
-from plimsoll.engines.vllm import checks, lora, multimodal, offload, pooling, speculative
-from plimsoll.engines.vllm.activation import activation
-from plimsoll.engines.vllm.arguments import arguments, read_arguments
-from plimsoll.engines.vllm.constants import constants
+from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.layers.sharding import (
+    is_padded,
+    quantization_in_force,
+    stage_layers,
+    stage_weights,
+)
+from plimsoll.engines.vllm import checks, lora, multimodal, offload, speculative
+from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
-from plimsoll.engines.vllm.options import VLLMOptions
-from plimsoll.engines.vllm.overheads import graphs, non_torch, outside
-from plimsoll.engines.vllm.traits import traits
-from plimsoll.errors import Unreadable
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
+from plimsoll.engines.vllm.overheads import activation, graphs, non_torch, outside
+from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -44,20 +45,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading
+    from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
 
 
-class VLLM(BaseEngine):
-    """vLLM's memory model and command line; see `plimsoll.engines.base.Engine`."""
+class VLLM(Engine):
+    """vLLM's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "vllm"
     title = "vLLM"
     narrow_cache = "fp8"
     features = FEATURES
+    table = TABLE
+    problems = staticmethod(checks.problems)
+    read = staticmethod(read_arguments)
+    arguments = staticmethod(write_arguments)
 
     def estimate(
         self,
@@ -68,14 +73,14 @@ class VLLM(BaseEngine):
         accelerator: Accelerator,
     ) -> Estimate:
         """What the worst rank of one replica needs; total for what `problems` lets through."""
-        figures = _figures(settings)
-        pools = pooling.is_pooling(architecture, settings)
+        figures = TABLE.or_newest(settings.version)
+        pools = is_pooling(architecture, settings)
         architecture = multimodal.loaded(architecture, settings, figures)
         if pools:
-            architecture = pooling.loaded(architecture)
+            architecture = without_head(architecture)
         profiled = multimodal.profiled(architecture, settings)
         if pools:
-            profiled = pooling.without_logits(profiled)
+            profiled = without_logits(profiled)
         resolved = resolve(architecture, settings, accelerator, figures)
         draft = speculative.draft_of(architecture, settings)
         graphed = speculative.graphed(resolved, draft)
@@ -152,31 +157,6 @@ class VLLM(BaseEngine):
             ),
         )
 
-    def problems(
-        self,
-        architecture: Architecture,
-        settings: EngineSettings,
-        parallelism: Parallelism | None,
-        accelerator: Accelerator | None,
-    ) -> tuple[Finding, ...]:
-        """Why vLLM would refuse to start, memory aside."""
-        return checks.problems(architecture, settings, parallelism, accelerator)
-
-    def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
-        """The flags of ``vllm serve`` beside the typed settings; never raises."""
-        return read_arguments(args, settings, asked)
-
-    def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
-        """The flags of ``vllm serve`` that make it run as estimated."""
-        return arguments(estimate, settings)
-
-    def constants_digest(self, version: str) -> str:
-        """Short hash of the figures in force for a version; of the newest for an unreadable one."""
-        try:
-            return constants(version).digest
-        except Unreadable:
-            return constants().digest
-
 
 def _fixed_cache(
     stages: list[Terms], worst: int, fixed: Sequence[int], most: int, flag: str
@@ -193,14 +173,6 @@ def _fixed_cache(
     basis = f"fixed by {flag}; needed: {cache_term.basis}"
     held = [Term(TermName.KV_CACHE, size, size, size, Known.EXACT, basis) for size in fixed]
     return most, [terms.replaced(term) for terms, term in zip(stages, held, strict=True)]
-
-
-def _figures(settings: EngineSettings) -> Constants:
-    """The figures for the version said; the newest where `problems` will refuse it."""
-    try:
-        return constants(settings.version)
-    except Unreadable:
-        return constants()
 
 
 def _kv_term(kv: Cache, stage: int, held: Held, resolved: Resolved) -> Term:
@@ -232,16 +204,11 @@ def _weight_band(architecture: Architecture, held: Quantization | None) -> str:
         return "weight_band_assumed"
     if architecture.multimodal:
         return "weight_band_multimodal"
-    if held is not None and _is_padded(held):
+    if held is not None and is_padded(held):
         return "weight_band_padded"
     if held is not None and architecture.quantization is None:
         return "weight_band_at_load"
     return "weight_band"
-
-
-def _is_padded(quantization: Quantization) -> bool:
-    schemes = (quantization.default, *(scheme for _, scheme in quantization.special))
-    return any(s is not None and s.name in ("mxfp4", "nvfp4") for s in schemes)
 
 
 def _notes(
@@ -253,13 +220,7 @@ def _notes(
     capped: bool,
 ) -> Iterator[Finding]:
     """What was assumed."""
-    if figures.newer:
-        yield finding(
-            Rule.NEWER_VERSION_ASSUMED,
-            Field.VERSION,
-            engine=VLLM.title,
-            version=figures.version,
-        )
+    yield from newer_version(VLLM.title, figures)
     if capped:
         share = str(resolved.utilization)
         yield finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share)

@@ -1,6 +1,22 @@
-"""How many blocks requests take, and how much a given memory holds: vLLM's own arithmetic.
+"""vLLM's KV cache: pages of layers alike, in a pool of blocks that every group shares.
 
-It must not know where the memory comes from.
+Pages and groups:
+
+    attention page   max(1, kv_heads // tp) x block x (key + value bytes)
+    MLA page         block x latent bytes, whole on every rank; an indexer's keys beside it
+    state page       (conv + recurrent elements) / tp, in their dtypes
+    hybrids          the block grows until an attention page holds a state; states are padded to it
+    unequal pages    a smaller page takes as many blocks as divide the largest, else it is padded
+    groups           layers by kind and window; group size = fewest layers of a kind, or the most
+                     where that is under 1.5 x the fewest; layer i of a kind goes to group i mod n
+    pool block       the pages of one group; all groups share one pool of such blocks
+    draft            its layers are layers of the last stage
+    decode context   over d ranks a block of full attention or MLA stands for d x as many tokens
+
+Source: vLLM 0.33.0, vllm/v1/core/kv_cache_planning.py, vllm/v1/kv_cache_interface.py,
+vllm/platforms/interface.py.
+
+Blocks that requests take, and what a given memory holds:
 
     blocks of a request   all: ceil(L / b)    window: ceil(min(W - 1 + F, L) / b) + 1
                           chunk: ceil(min(C + F, L) / b)    state: a fixed number of pages,
@@ -16,10 +32,19 @@ in data/constants.json.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.vllm.kv_pages import Keeps, Pool, pool
+from plimsoll.engines.layers.dtypes import (
+    WEIGHT_BYTES,
+    is_eight_bit_float,
+    latent_bytes,
+    state_bytes,
+)
+from plimsoll.engines.layers.sharding import stage_layers
+from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -28,7 +53,251 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.speculative import Draft
-    from plimsoll.models.architecture import Architecture
+    from plimsoll.models.architecture import Architecture, Mixer
+
+DEFAULT_BLOCK: Final = 16
+_SPARSE_BLOCK: Final = 64
+_MLA_HYBRID_BLOCK: Final = 128
+_KERNEL: Final = 4
+"""Width of the convolutions before recurrent states: 4 in every model that vLLM serves."""
+
+
+class Keeps(StrEnum):
+    """How many tokens of a sequence a group keeps."""
+
+    ALL = "all"
+    WINDOW = "window"
+    CHUNK = "chunk"
+    STATE = "state"
+    ENCODER = "encoder"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Layers that share a block table. block: tokens in one of its blocks."""
+
+    keeps: Keeps
+    window: int
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPool:
+    """The one pool of blocks on every rank.
+
+    groups: a request takes blocks for each. stage_bytes: bytes of one block on a rank of each
+    pipeline stage. block: the engine's block size in tokens.
+    """
+
+    groups: tuple[Group, ...]
+    stage_bytes: tuple[int, ...]
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Spec:
+    """What one layer asks of the cache: its kind, and the bytes and tokens of a page."""
+
+    keeps: Keeps
+    window: int
+    block: int
+    page: int
+
+
+def pool(
+    architecture: Architecture,
+    tensor: int,
+    pipeline: int,
+    dtype: str,
+    model_bytes: int,
+    block_size: int | None,
+    hybrid: bool,
+    draft: Draft | None = None,
+    context: int = 1,
+) -> BlockPool:
+    """The pool of a model under a split. hybrid: the version groups layers by kind.
+
+    draft: whose layers lie on the last stage too. context: ranks over which the tokens of a
+    sequence are spread (decode context parallel).
+    """
+    ahead = draft.tokens if draft else 0
+    mixers = draft.mixers if draft else ()
+    name = draft.words if draft else ""
+    key = (
+        "vllm.pool",
+        tensor,
+        pipeline,
+        dtype,
+        model_bytes,
+        block_size,
+        hybrid,
+        name,
+        context,
+    )
+    return architecture.remembered(
+        key,
+        lambda: _pool(
+            architecture,
+            tensor,
+            pipeline,
+            dtype,
+            model_bytes,
+            block_size,
+            hybrid,
+            mixers,
+            ahead,
+            context,
+        ),
+    )
+
+
+def _pool(
+    architecture: Architecture,
+    tensor: int,
+    pipeline: int,
+    dtype: str,
+    model_bytes: int,
+    block_size: int | None,
+    hybrid: bool,
+    further: tuple[Mixer, ...],
+    ahead: int,
+    context: int,
+) -> BlockPool:
+    block = _block_size(architecture, tensor, dtype, model_bytes, block_size, ahead)
+    bounds = stage_layers(len(architecture.blocks), pipeline)
+    layers: list[tuple[int, _Spec]] = []
+    cache: dict[int, tuple[_Spec, ...]] = {}
+    stage = 0
+    for i, one in enumerate(architecture.blocks):
+        while i >= bounds[stage][1]:
+            stage += 1
+        if id(one) not in cache:
+            cache[id(one)] = tuple(
+                spec
+                for mixer in one.mixers
+                for spec in _specs(mixer, tensor, dtype, model_bytes, block, hybrid, ahead)
+            )
+        layers.extend((stage, spec) for spec in cache[id(one)])
+    for mixer in further:
+        specs = _specs(mixer, tensor, dtype, model_bytes, block, hybrid, ahead)
+        layers.extend((pipeline - 1, spec) for spec in specs)
+    made = _grouped(layers, pipeline, block)
+    return _spread(made, context) if context > 1 else made
+
+
+def _spread(pool_: BlockPool, context: int) -> BlockPool:
+    """The pool where each rank holds every context-th token: a block stands for as many more."""
+    groups = tuple(
+        replace(g, block=g.block * context) if g.keeps is Keeps.ALL else g for g in pool_.groups
+    )
+    return replace(pool_, groups=groups)
+
+
+def _block_size(
+    architecture: Architecture,
+    tensor: int,
+    dtype: str,
+    model_bytes: int,
+    asked: int | None,
+    ahead: int,
+) -> int:
+    """Tokens of a block: as asked, else the engine's own, grown until a page holds a state."""
+    mixers = tuple(architecture.mixers())
+    attention = [m for m in mixers if _is_attention(m) and not m.shares_kv]
+    states = [m for m in mixers if not _is_attention(m)]
+    block = asked or (_SPARSE_BLOCK if any(m.index_dim for m in attention) else DEFAULT_BLOCK)
+    if not attention or not states:
+        return block
+    state = max(_state_page(m, tensor, model_bytes, ahead) for m in set(states))
+    token = max(_token_bytes(m, tensor, dtype, model_bytes) for m in set(attention))
+    latent = any(m.kind is MixerKind.MLA for m in attention)
+    step = max(block, _MLA_HYBRID_BLOCK if latent else DEFAULT_BLOCK)
+    return max(block, step * ceil_div(state, step * token))
+
+
+def _is_attention(mixer: Mixer) -> bool:
+    return not (mixer.conv_elements or mixer.state_elements)
+
+
+def _token_bytes(mixer: Mixer, tensor: int, dtype: str, model_bytes: int) -> int:
+    """Bytes of one token in one layer on one rank."""
+    if mixer.kind is MixerKind.MLA:
+        if mixer.index_dim and is_eight_bit_float(dtype):
+            dtype = "fp8_ds_mla"
+        return latent_bytes(mixer.head_dim, dtype, model_bytes)
+    heads = max(1, ceil_div(mixer.kv_heads, tensor))
+    return heads * (
+        state_bytes(mixer.head_dim, dtype, model_bytes)
+        + state_bytes(mixer.v_head_dim, dtype, model_bytes)
+    )
+
+
+def _state_page(mixer: Mixer, tensor: int, model_bytes: int, ahead: int) -> int:
+    """Bytes of the state of one sequence in one layer on one rank.
+
+    ahead: tokens that a draft guesses; the convolution keeps as many positions more.
+    """
+    recurrent = WEIGHT_BYTES.get(mixer.state_dtype, model_bytes)
+    conv = mixer.conv_elements * (_KERNEL - 1 + ahead) // (_KERNEL - 1)
+    return ceil_div(conv, tensor) * model_bytes + ceil_div(mixer.state_elements, tensor) * recurrent
+
+
+def _specs(
+    mixer: Mixer, tensor: int, dtype: str, model_bytes: int, block: int, hybrid: bool, ahead: int
+) -> tuple[_Spec, ...]:
+    """What a mixer asks of the cache: nothing, one cache, or two where it has an indexer."""
+    if mixer.shares_kv or mixer.kind is MixerKind.ENCODER:
+        return ()
+    if not _is_attention(mixer):
+        return (_Spec(Keeps.STATE, 0, block, _state_page(mixer, tensor, model_bytes, ahead)),)
+    page = block * _token_bytes(mixer, tensor, dtype, model_bytes)
+    keeps = {
+        MixerKind.SLIDING: Keeps.WINDOW,
+        MixerKind.CHUNKED: Keeps.CHUNK,
+        MixerKind.CROSS: Keeps.ENCODER,
+    }.get(mixer.kind, Keeps.ALL)
+    if keeps in (Keeps.WINDOW, Keeps.CHUNK) and (not hybrid or mixer.window <= 0):
+        keeps = Keeps.ALL
+    window = mixer.window if keeps in (Keeps.WINDOW, Keeps.CHUNK) else 0
+    own = _Spec(keeps, window, block, page)
+    if not mixer.index_dim:
+        return (own,)
+    index = mixer.index_dim + 4 * ceil_div(mixer.index_dim, 128)
+    return own, _Spec(keeps, window, block, block * index)
+
+
+def _grouped(layers: list[tuple[int, _Spec]], pipeline: int, block: int) -> BlockPool:
+    """Layers, each with its pipeline stage, put into groups that share one pool."""
+    if not layers:
+        return BlockPool((), (0,) * pipeline, block)
+    first = layers[0][1]
+    if all((s.keeps, s.window) == (first.keeps, first.window) for _, s in layers):
+        stages = [0] * pipeline
+        for stage, spec in layers:
+            stages[stage] += spec.page
+        return BlockPool((Group(first.keeps, first.window, block),), tuple(stages), block)
+    page = max(spec.page for _, spec in layers)
+    buckets: defaultdict[tuple[Keeps, int, int], list[int]] = defaultdict(list)
+    for stage, spec in layers:
+        tokens = spec.block
+        if spec.page != page:
+            whole = spec.keeps is not Keeps.STATE and page % spec.page == 0
+            tokens = tokens * (page // spec.page) if whole else tokens
+        buckets[spec.keeps, spec.window, tokens].append(stage)
+    counts = [len(stages) for stages in buckets.values()]
+    size = max(counts) if 2 * max(counts) < 3 * min(counts) else min(counts)
+    groups: list[Group] = []
+    widest = [0] * pipeline
+    for (keeps, window, tokens), stages_of in buckets.items():
+        number = ceil_div(len(stages_of), size)
+        for i in range(number):
+            groups.append(Group(keeps, window, tokens))
+            held = stages_of[i::number]
+            for stage in range(pipeline):
+                widest[stage] = max(widest[stage], held.count(stage))
+    if pipeline == 1:
+        widest = [size]
+    return BlockPool(tuple(groups), tuple(n * page for n in widest), block)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +310,7 @@ class Cache:
     held_back: blocks that no request gets.
     """
 
-    pool: Pool
+    pool: BlockPool
     in_flight: int
     encoder_tokens: int
     state_pages: int
@@ -50,7 +319,7 @@ class Cache:
     state_each: bool = False
 
     def blocks(self, tokens: int) -> int:
-        """Pool blocks that one request of `tokens` tokens takes at most."""
+        """BlockPool blocks that one request of `tokens` tokens takes at most."""
         total = 0
         for group in self.pool.groups:
             b = group.block
@@ -75,7 +344,7 @@ class Cache:
         return blocks * self.pool.stage_bytes[stage]
 
     def holds(self, memory: Sequence[int]) -> int:
-        """Pool blocks for which there is memory on every stage; memory in bytes per stage."""
+        """BlockPool blocks for which there is memory on every stage; memory in bytes per stage."""
         counts = [
             max(0, available) // size
             for available, size in zip(memory, self.pool.stage_bytes, strict=True)
@@ -152,8 +421,3 @@ def cache(
         constants.flag("tokens_by_concurrency"),
         architecture.model_type in constants["state_each"].names,
     )
-
-
-def per_replica(requests: int, data: int) -> int:
-    """Requests that the busiest of `data` data-parallel ranks holds."""
-    return ceil_div(requests, data)

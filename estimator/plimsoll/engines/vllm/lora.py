@@ -1,7 +1,5 @@
 """What the slots for LoRA adapters take: allocated at start-up, whatever is loaded into them.
 
-It must not know which adapters there are: slots and the largest rank decide.
-
     one linear        slots x (rank x in + out x rank) elements     in and out as on the rank, so
                       that A is whole where the output is cut, and B where the input is
     fully sharded     A / tp where the output is cut, B / tp where the input is
@@ -28,12 +26,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
-from plimsoll.engines.layers.allocator import allocated
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
-from plimsoll.engines.layers.memo import remembered
+from plimsoll.engines.layers.gpu_memory import allocated
 from plimsoll.engines.layers.sharding import local_shape, stage_layers
-from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.models.architecture import Part, Split
 from plimsoll.units import ceil_div
 
@@ -79,13 +75,22 @@ def lora(
     slots, rank = wanted.slots or DEFAULT_SLOTS, wanted.rank or DEFAULT_RANK
     options = VLLMOptions.of(settings)
     key = (
-        "vllm.lora", slots, rank, WEIGHT_BYTES.get(options.lora_dtype or "auto", element),
-        element, parallelism.tensor, parallelism.data, parallelism.pipeline, parallelism.expert,
-        options.fully_sharded_loras, options.lora_target_modules,
-        options.enable_moe_shared_loras, options.lora_extra_vocab_size, constants.version,
-    )  # fmt: skip
-    sizes = remembered(
-        architecture,
+        "vllm.lora",
+        slots,
+        rank,
+        WEIGHT_BYTES.get(options.lora_dtype or "auto", element),
+        element,
+        parallelism.tensor,
+        parallelism.data,
+        parallelism.pipeline,
+        parallelism.expert,
+        options.fully_sharded_loras,
+        options.lora_target_modules,
+        options.enable_moe_shared_loras,
+        options.lora_extra_vocab_size,
+        constants.version,
+    )
+    sizes = architecture.remembered(
         key,
         lambda: _Slots(
             architecture, options, slots, rank, element, parallelism, constants
@@ -107,7 +112,7 @@ def lora(
 
 def graphs(term: Term, settings: EngineSettings, constants: Constants) -> Term:
     """The CUDA graphs where they are captured once more with adapters; as they are elsewhere."""
-    twice = parse_version(constants.version) >= _GRAPHS_TWICE_FROM
+    twice = TABLE.parse(constants.version) >= _GRAPHS_TWICE_FROM
     if settings.lora is None or not twice or not term.bytes:
         return term
     return replace(
@@ -131,9 +136,15 @@ class _Slots:
     """The sizes of all slots of a model under one split."""
 
     def __init__(
-        self, architecture: Architecture, options: VLLMOptions, slots: int, rank: int,
-        element: int, parallelism: Parallelism, constants: Constants,
-    ) -> None:  # fmt: skip
+        self,
+        architecture: Architecture,
+        options: VLLMOptions,
+        slots: int,
+        rank: int,
+        element: int,
+        parallelism: Parallelism,
+        constants: Constants,
+    ) -> None:
         self._architecture, self._parallelism = architecture, parallelism
         self._slots, self._rank, self._element = slots, rank, element
         self._bytes = WEIGHT_BYTES.get(options.lora_dtype or "auto", element)
@@ -141,7 +152,7 @@ class _Slots:
         self._shared = bool(options.enable_moe_shared_loras)
         targets = options.lora_target_modules
         self._targets = frozenset(targets) if targets else None
-        self._version = parse_version(constants.version)
+        self._version = TABLE.parse(constants.version)
         self._extra = 0
         if self._version < _EXTRA_UNTIL:
             extra = options.lora_extra_vocab_size
@@ -199,7 +210,7 @@ class _Slots:
     def _has_embedding(self) -> bool:
         since = _embedding_modules().get(self._architecture.model_type)
         named = self._targets is None or bool(self._targets & {"embed_tokens", "lm_head"})
-        return since is not None and parse_version(since) <= self._version and named
+        return since is not None and TABLE.parse(since) <= self._version and named
 
     def _embedding(self) -> int:
         a, h = self._architecture, self._architecture.hidden_size

@@ -1,6 +1,6 @@
-"""What of a multimodal model is loaded and profiled, by the limits on its prompts.
+"""A multimodal model under vLLM: what is loaded of it, and what its encoder's pass takes.
 
-It must not size an encoder's pass; `plimsoll.engines.vllm.encoder` does.
+Loaded and profiled, by the limits on prompts:
 
     all limits 0            no encoder is profiled; from 0.16 on (for some families from 0.11 on)
                             its tower is not loaded either
@@ -11,35 +11,61 @@ It must not size an encoder's pass; `plimsoll.engines.vllm.encoder` does.
     deepstack               levels x batched tokens x hidden elements of buffers, loaded with the
                             weights
 
-A limit above 0 changes nothing at start-up but where few sequences run at once: the encoder is
+A limit above 0 changes nothing at start-up except if few sequences run at once: the encoder is
 profiled with as many items as its budget holds, not with as many as a prompt may have.
 
 Source: vLLM 0.9.2 to 0.33.0, vllm/config/multimodal.py (get_limit_per_prompt),
 vllm/model_executor/models/interfaces.py (_mark_tower_model), vllm/multimodal/encoder_budget.py,
 vllm/v1/worker/gpu_model_runner.py (profile_run).
+
+The encoder's pass while vLLM profiles:
+
+    first the encoder runs on the largest items of one modality, then the text model beside what
+    the encoder was given and gave back; the peak is the larger of the two passes
+    modality   the one whose largest item has most tokens (a limit of 0 takes one out)
+    budget     max(batched tokens, tokens of that item)
+    items      budget // tokens of one (before 0.10 rounded up), at most seqs x items of a prompt
+    pass       patches x live elements + inputs + outputs that are there before the last layer
+               live: max(a x h + b x h / tp, c x h + d x I / tp) [+ h: tp > 1], see `_LIVE`
+    held       inputs (first runner) + tokens x width; 0.11 and 0.12 pad each item to the budget
+
+    Qwen2-VL, 2.5-VL    a video is up to 14 frames (16 before 0.11), two of them as the largest
+                        image, while max_model_len holds them. Up to 0.10 the item that is run
+                        has only what the batched tokens hold of that
+    Qwen3-VL, 3.5       a video is 12288 tokens; 0.11 and 0.12 count 12.5 for each
+    InternVL            as many frames as max_model_len holds
+
+Sources: vLLM 0.8.0 to 0.33.0: vllm/v1/worker/gpu_model_runner.py (profile_run),
+vllm/multimodal/encoder_budget.py (before 0.16 vllm/v1/worker/utils.py), and of
+vllm/model_executor/models the file of each family: ProcessingInfo for sizes, and for live
+elements the tensors that forward() and its callers refer to at once. The first engine (before
+0.8) runs whole prompts of items; of it this pass is only the upper end of a band.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.engines.layers.memo import remembered
-from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.engines.base import Known
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
+from plimsoll.engines.vllm.traits import second_runner
 from plimsoll.models.architecture import Part, Split
+from plimsoll.units import GIB, ceil_div
 
 if TYPE_CHECKING:
-    from plimsoll.engines.base import EngineSettings
+    from collections.abc import Mapping
+
+    from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
-    from plimsoll.models.architecture import Architecture
+    from plimsoll.models.architecture import Architecture, Tower
 
 _TOWERS: Final = (Part.VISION, Part.AUDIO, Part.PROJECTOR)
 _NOT_LOADED_FROM: Final = (0, 16, 0)
 _SOME_FROM: Final = (0, 11, 0)
-_SOME: Final = frozenset(
+_LEFT_OUT_EARLY: Final = frozenset(
     {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "mistral3", "llava", "llama4"}
 )
 """Model types whose classes left the tower out before all did."""
@@ -58,10 +84,12 @@ def text_only(architecture: Architecture, settings: EngineSettings) -> bool:
     if settings.images != 0:
         return False
     limits = json.loads(options.limit_mm_per_prompt or "{}")
-    videos = settings.videos if settings.videos is not None else _count(limits.get("video", 1))
+    videos = (
+        settings.videos if settings.videos is not None else _count_of_limit(limits.get("video", 1))
+    )
     seen = architecture.tower is None or architecture.tower.videos
     heard = any(tensor.part is Part.AUDIO for tensor in architecture.outside)
-    audio = _count(limits.get("audio", 0 if settings.videos == 0 else 1))
+    audio = _count_of_limit(limits.get("audio", 0 if settings.videos == 0 else 1))
     return not (seen and videos) and not (heard and audio)
 
 
@@ -81,7 +109,7 @@ def only_sizes(text: str) -> bool:
     return True
 
 
-def _count(limit: object) -> object:
+def _count_of_limit(limit: object) -> object:
     return limit.get("count", 1) if isinstance(limit, dict) else limit
 
 
@@ -92,13 +120,13 @@ def loaded(
     if not architecture.multimodal:
         return architecture
     if text_only(architecture, settings):
-        version = parse_version(constants.version)
-        since = _SOME_FROM if architecture.model_type in _SOME else _NOT_LOADED_FROM
+        version = TABLE.parse(constants.version)
+        since = _SOME_FROM if architecture.model_type in _LEFT_OUT_EARLY else _NOT_LOADED_FROM
         if version >= since:
-            return remembered(architecture, ("vllm.text",), lambda: _without_towers(architecture))
+            return architecture.remembered(("vllm.text",), lambda: _without_towers(architecture))
         return architecture
     if VLLMOptions.of(settings).mm_encoder_tp_mode == "data":
-        return remembered(architecture, ("vllm.whole tower",), lambda: _whole_towers(architecture))
+        return architecture.remembered(("vllm.whole tower",), lambda: _whole_towers(architecture))
     return architecture
 
 
@@ -120,8 +148,7 @@ def profiled(architecture: Architecture, settings: EngineSettings) -> Architectu
     if not architecture.multimodal:
         return architecture
     if text_only(architecture, settings) or VLLMOptions.of(settings).skip_mm_profiling:
-        return remembered(
-            architecture,
+        return architecture.remembered(
             ("vllm.not profiled",),
             lambda: replace(architecture, multimodal=False),
         )
@@ -133,6 +160,238 @@ def buffers(architecture: Architecture, resolved: Resolved) -> int:
     if architecture.tower is None or not architecture.multimodal:
         return 0
     return (
-        architecture.tower.levels * resolved.batched_tokens
-        * architecture.hidden_size * resolved.element
-    )  # fmt: skip
+        architecture.tower.levels
+        * resolved.batched_tokens
+        * architecture.hidden_size
+        * resolved.element
+    )
+
+
+_IMAGE, _VIDEO = "image", "video"
+_UNLIMITED: Final = 999
+"""Items of a modality in one prompt where nothing is said."""
+_MOST: Final = 10**12
+_PADDED_MOST: Final = 2.0
+"""Padded outputs may be held twice over: 10 GB were said to go to 4.7 GiB of them (0.11.0)."""
+_LIVE: Final[Mapping[str, tuple[int, int, int, int]]] = {
+    "qwen2": (3, 8, 3, 3),
+    "qwen2_5": (3, 8, 5, 3),
+    "qwen3": (4, 8, 4, 2),
+    "siglip": (4, 4, 4, 2),
+    "clip": (4, 4, 4, 3),
+    "pixtral": (4, 8, 6, 3),
+    "llama4": (4, 12, 4, 2),
+    "intern": (5, 5, 5, 2),
+    "moonvit": (4, 12, 4, 2),
+    "gemma4": (5, 12, 5, 3),
+}
+"""Elements alive per patch at the two widest points of a layer: in attention a x hidden whole and
+b x hidden cut, in the feed-forward c x hidden whole and d x intermediate cut."""
+_MEASURED: Final = frozenset({"qwen2_5", "qwen3"})
+"""Kinds whose pass was read off logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Bytes on one rank. peak: of its pass; held: beside the text model's pass; low, high: bands.
+
+    known, basis: as of a term.
+    """
+
+    peak: float
+    low: float
+    high: float
+    held: float
+    held_low: float
+    held_high: float
+    known: Known
+    basis: str
+
+
+NONE: Final = Encoder(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, Known.EXACT, "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """The largest item of a modality: tokens in the budget, tokens of output, patches as run."""
+
+    modality: str
+    tokens: int
+    embeds: int
+    patches: int
+
+
+def encoder(
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    constants: Constants,
+) -> Encoder:
+    """What the encoder of a multimodal model takes on a rank that runs it."""
+    tower = architecture.tower
+    if tower is None:
+        return _allowance(constants)
+    options = VLLMOptions.of(settings)
+    limits = _limits(settings, options)
+    items = _items(tower, options, limits, resolved, constants)
+    if not items:
+        return NONE
+    item = max(items, key=lambda one: one.tokens)
+    budget = max(resolved.batched_tokens, item.tokens)
+    count = _count(item, budget, _limit(limits, item.modality), resolved, constants)
+    element = resolved.element
+    by_data = options.mm_encoder_tp_mode == "data"
+    ways = parallelism.tensor if tower.cut and not by_data else 1
+    here = ceil_div(count, parallelism.tensor) if by_data else count
+    a, b, c, d = _LIVE[tower.kind]
+    live = max(
+        a * tower.hidden + b * tower.hidden / ways,
+        c * tower.hidden + d * tower.intermediate / ways,
+    ) + (tower.hidden if ways > 1 else 0)
+    at_once = _alone(tower, item) if tower.alone else here * item.patches
+    inputs = count * item.patches * tower.patch * element
+    rows = count * item.embeds
+    if constants.flag("encoder_outputs_padded"):
+        rows = count * max(item.embeds, budget)
+    held = rows * tower.width * element
+    if not second_runner(architecture, constants):
+        held += inputs
+    early = tower.width if tower.alone else tower.width * tower.levels // (tower.levels + 1)
+    peak = at_once * live * element + inputs + count * item.embeds * early * element
+    figure = constants["encoder_pass" if tower.kind in _MEASURED else "encoder_pass_unmeasured"]
+    peak *= figure.value
+    if resolved.first_engine:
+        return replace(_allowance(constants), high=peak * (1 + figure.error))
+    padded = _PADDED_MOST if rows > count * item.embeds else 1.0
+    return Encoder(
+        peak,
+        peak * (1 - figure.error),
+        peak * (1 + figure.error),
+        held,
+        held,
+        held * padded,
+        figure.known if padded == 1 else Known.ASSUMED,
+        f"{count} {item.modality}{'s' * (count > 1)} of {item.tokens} tokens in the encoder",
+    )
+
+
+def _allowance(constants: Constants) -> Encoder:
+    """What is set aside for an encoder that nobody here knows."""
+    size = constants.number("multimodal_encoder") * GIB
+    most = size + constants.number("multimodal_encoder_most") * GIB
+    return Encoder(0.0, 0.0, 0.0, size, 0.0, most, Known.ASSUMED, "")
+
+
+def _limits(settings: EngineSettings, options: VLLMOptions) -> dict[str, Any]:
+    """Limits per prompt as said: numbers, or sizes with a number among them."""
+    limits: dict[str, Any] = json.loads(options.limit_mm_per_prompt or "{}")
+    for name, typed in ((_IMAGE, settings.images), (_VIDEO, settings.videos)):
+        own = limits.get(name)
+        if typed is not None:
+            limits[name] = {**own, "count": typed} if isinstance(own, dict) else typed
+    return limits
+
+
+def _limit(limits: Mapping[str, Any], modality: str) -> int:
+    found = limits.get(modality, _UNLIMITED)
+    return int(found.get("count", _UNLIMITED) if isinstance(found, dict) else found)
+
+
+def _size(limits: Mapping[str, Any], modality: str, key: str) -> int | None:
+    """A size that the limits give for what is run, where it is one."""
+    found = limits.get(modality)
+    return _whole(found.get(key)) if isinstance(found, dict) else None
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and 0 < value <= _MOST else None
+
+
+def _pixels(options: VLLMOptions, modality: str, default: int) -> int:
+    """Most pixels of an item, by ``--mm-processor-kwargs`` or as published."""
+    kwargs = json.loads(options.mm_processor_kwargs or "{}")
+    for part in (kwargs.get(f"{modality}s_kwargs"), kwargs):
+        if not isinstance(part, dict):
+            continue
+        size = part.get("size")
+        edge = size.get("longest_edge") if isinstance(size, dict) else None
+        found = _whole(part.get("max_pixels")) or _whole(edge)
+        if found is not None:
+            return found
+    return default
+
+
+def _count(item: _Item, budget: int, limit: int, resolved: Resolved, constants: Constants) -> int:
+    """Items that are run at once."""
+    if constants.flag("encoder_items_rounded_up"):
+        return max(1, min(ceil_div(budget, item.tokens), resolved.seqs * limit))
+    of_prompt = max(1, min(limit, resolved.max_model_len // item.tokens))
+    return max(1, min(budget // item.tokens, resolved.seqs * of_prompt))
+
+
+def _items(
+    tower: Tower,
+    options: VLLMOptions,
+    limits: Mapping[str, Any],
+    resolved: Resolved,
+    constants: Constants,
+) -> list[_Item]:
+    """The largest item of every modality that may come."""
+    images, videos = (_limit(limits, name) > 0 for name in (_IMAGE, _VIDEO))
+    found = []
+    square = tower.edge * tower.edge
+    marks = constants.flag("encoder_counts_marks")
+    if tower.edge:
+        pixels = _pixels(options, _IMAGE, tower.pixels)
+        tokens = max(1, pixels // square)
+        if images:
+            width, height = (_size(limits, _IMAGE, name) for name in ("width", "height"))
+            run = min(pixels, (width or pixels) * (height or pixels))
+            ran = max(1, run // square)
+            found.append(_Item(_IMAGE, tokens, ran, ran * tower.merge))
+        if videos and tower.video_pixels:
+            tokens = max(1, _pixels(options, _VIDEO, tower.video_pixels) // 2 // square)
+            budgeted = int(tokens * constants.number("encoder_tokens_per_video_token"))
+            found.append(_Item(_VIDEO, budgeted, tokens, tokens * tower.merge))
+        elif videos:
+            found.append(_pairs(tower, tokens, images, limits, resolved, constants))
+        return found
+    if images:
+        tokens = tower.tokens + marks * tower.marks
+        found.append(_Item(_IMAGE, tokens, tower.tokens, tower.patches))
+    if videos and tower.videos:
+        room = resolved.max_model_len
+        frames = tower.frames or max(1, (room - images * tower.tokens) // tower.frame_tokens)
+        ran = tower.frames or max(1, room // tower.frame_tokens)
+        tokens = frames * (tower.frame_tokens + tower.frame_marks)
+        found.append(_Item(_VIDEO, tokens, ran * tower.frame_tokens, ran * tower.frame_patches))
+    return found
+
+
+def _pairs(
+    tower: Tower,
+    image: int,
+    images: bool,
+    limits: Mapping[str, Any],
+    resolved: Resolved,
+    constants: Constants,
+) -> _Item:
+    """A video each two frames of which are as an image of the most tokens."""
+    most = ceil_div(int(constants.number("encoder_video_frames")), 2)
+    room = resolved.max_model_len
+    if images and constants.flag("encoder_video_beside_image"):
+        room -= image
+    pairs = max(1, min(room // image, most))
+    ran = pairs
+    if constants.flag("encoder_item_by_batch"):
+        ran = max(1, min(resolved.batched_tokens // image, most))
+    frames = _size(limits, _VIDEO, "num_frames")
+    if frames is not None:
+        ran = min(ran, ceil_div(frames, 2))
+    return _Item(_VIDEO, pairs * image, ran * image, ran * image * tower.merge)
+
+
+def _alone(tower: Tower, item: _Item) -> int:
+    """Patches of one image or frame."""
+    return tower.frame_patches if item.modality == _VIDEO else item.patches

@@ -1,7 +1,5 @@
 """Weights that lie in host memory, cache that does, and a cache whose size is fixed.
 
-It must not count what a host has: only what a GPU is spared.
-
     --cpu-offload-gb X     parameters of the layers, in order, until X GiB are out: a rank keeps
                            weights - min(X, its layers), less at most one parameter more
     --offload-group-size   of every G layers the last N go out; in exchange the GPU keeps, for each
@@ -25,10 +23,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
-from plimsoll.engines.vllm.constants import parse_version
-from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -36,7 +32,7 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import EngineSettings, Parallelism, Term
     from plimsoll.engines.tables import Constants
-    from plimsoll.engines.vllm.kv_pages import Pool
+    from plimsoll.engines.vllm.kv import BlockPool
     from plimsoll.models.architecture import Architecture, Block
 
 _ON_HOST: Final = frozenset(
@@ -66,7 +62,7 @@ def groups_layers(settings: EngineSettings, constants: Constants) -> bool:
     if config is None:
         return True
     able = _connector(config) in _BY_KIND
-    return able and parse_version(constants.version) >= _BY_KIND_FROM
+    return able and TABLE.parse(constants.version) >= _BY_KIND_FROM
 
 
 def kept(
@@ -126,8 +122,8 @@ def _layer_bytes(
     """Bytes of every layer on one rank."""
     split = replace(parallelism, pipeline=1)
     key = ("vllm.offload", dtype, settings.quantization, split)
-    return remembered(
-        architecture, key, lambda: _measured(architecture, settings.quantization, dtype, split)
+    return architecture.remembered(
+        key, lambda: _measured(architecture, settings.quantization, dtype, split)
     )
 
 
@@ -142,7 +138,7 @@ def _measured(
     return tuple(sizes[id(block)] for block in architecture.blocks)
 
 
-def fixed_cache(settings: EngineSettings, pool: Pool) -> Sequence[int] | None:
+def fixed_cache(settings: EngineSettings, pool: BlockPool) -> Sequence[int] | None:
     """Bytes of cache on each stage where its size is fixed by flag; None where it is not."""
     blocks = VLLMOptions.of(settings).num_gpu_blocks_override
     if blocks is not None:

@@ -1,10 +1,15 @@
-"""What only vLLM can be told, as its flags are named."""
+"""What only vLLM can be told, and the figures that change from release to release."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from plimsoll.engines.base import Options
+from plimsoll.engines.tables import VersionTable
+
+TABLE: Final = VersionTable("vLLM", Path(__file__).parent / "data/constants.json", numbers=2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""What is neither weights, cache nor activation: libraries' buffers, CUDA graphs, the context.
+"""What a rank needs beside weights and cache under vLLM: non-torch memory, graphs, activation.
 
-It must not read requests beyond their batch.
+Non-torch memory, graphs and the context:
 
     non-torch     by GPUs that speak to one another; charged to the budget
     graphs        (0.35 + 0.018 x layers of the rank [+ 0.45: experts or MLA]) GiB x graphs / 102,
@@ -10,6 +10,22 @@ It must not read requests beyond their batch.
     context       outside the budget: the CUDA context and what NCCL takes before vLLM measures
 
 Figures with sources in data/constants.json; measured on H100 with NVLink only.
+
+The activation is the peak that vLLM measures when it profiles:
+
+    N = min(max_num_seqs, T), T batched tokens, V vocabulary, h hidden size, I dense width
+    sampler   bytes per logit x N x V + base + 1.1 x T x h x 2  last stage; not divided by TP
+    forward   (3 x I / tp + 4.25 x h) x T x 2          + 2 x T x h x 2 before the last stage
+              + I / tp x T where inputs are copied in 8 bits (fp8 and int8 checkpoints)
+    experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp
+    text      max(sampler, forward) + experts
+              before 0.13 experts' workspaces end with the pass: max(sampler, forward + experts)
+    peak      max(encoder's pass, what it leaves + text), see `plimsoll.engines.vllm.multimodal`
+
+The figures come from data/constants.json: fitted to 52 start-ups of 0.19 on H100; they change
+with the engine's sampler and with its model runner (`second_runner`). The bytes per logit hold
+for 16-bit logits; 32-bit ones add 2. MXFP4 experts run in kernels without workspaces. The 8-bit
+copy is made at the down projection (vllm/_custom_ops.py, scaled_fp8_quant and scaled_int8_quant).
 """
 
 from __future__ import annotations
@@ -18,14 +34,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
+from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
-from plimsoll.engines.vllm.runner import second_runner
-from plimsoll.engines.vllm.traits import traits
+from plimsoll.engines.vllm.multimodal import encoder
+from plimsoll.engines.vllm.traits import second_runner, traits
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import Parallelism
+    from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.models.architecture import Architecture
@@ -176,3 +193,100 @@ def _graphs(
     if own.states:
         high = max(high, size * number("graphs_hybrid_factor"))
     return _Graphs(size, min(size, base * (1 - error)), high, count)
+
+
+_MANY_TOKENS: Final = 16384
+"""From here on no start-up was measured."""
+_EIGHT_BITS: Final = frozenset({"fp8", "int8"})
+"""Schemes whose kernels multiply 8 bits by 8 bits."""
+
+
+def activation(
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    stage: int,
+    constants: Constants,
+) -> Term:
+    """The activation peak on one rank of one pipeline stage."""
+    number = constants.number
+    tokens, hidden = resolved.batched_tokens, architecture.hidden_size
+    element = resolved.element
+    own = widths(architecture, parallelism.pipeline)[stage]
+    last = stage == parallelism.pipeline - 1
+    sampler = 0.0
+    sequences = min(resolved.seqs, tokens)
+    logit = "sampler_bytes_per_logit"
+    if second_runner(architecture, constants):
+        logit = "second_sampler_bytes_per_logit"
+    if last and architecture.vocab_size:
+        sampler = (number(logit) + element - 2) * sequences * architecture.vocab_size
+        sampler += number("sampler_hidden_factor") * tokens * hidden * element
+        sampler += number("sampler_base") * GIB
+    per_token = own.dense_pass(hidden, parallelism.tensor, constants)
+    if not last:
+        per_token += number("forward_handover") * hidden
+    forward = per_token * tokens * element
+    if _eight_bits(architecture, settings):
+        forward += own.dense / parallelism.tensor * tokens
+    experts = _expert_workspace(architecture, settings, own, tokens, element, parallelism)
+    if not constants.flag("experts_kept"):
+        forward, experts = forward + experts, 0.0
+    peak = max(sampler, forward)
+    figure = constants[logit if sampler >= forward else "forward_hidden"]
+    band = max(
+        figure.error * peak + constants["forward_hidden"].error * experts,
+        number("activation_floor_band") * GIB,
+    )
+    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS
+    basis = (
+        f"{sequences} sequences x {architecture.vocab_size} logits"
+        if sampler >= forward
+        else f"{tokens} batched tokens"
+    )
+    text = total = peak + experts
+    low, most = text - band, text + band
+    if architecture.multimodal and (stage == 0 or not second_runner(architecture, constants)):
+        seen = encoder(architecture, settings, resolved, parallelism, constants)
+        total = text + seen.held
+        low = max(text + seen.held_low - band, seen.low)
+        most = max(text + seen.held_high + band, seen.high)
+        if seen.peak > total:
+            total, basis, assumed = seen.peak, seen.basis, seen.known is Known.ASSUMED
+        elif seen.held_high > seen.held or seen.high > total:
+            assumed = assumed or seen.known is Known.ASSUMED
+    return Term(
+        TermName.ACTIVATION,
+        round(total),
+        max(0, round(low)),
+        round(most),
+        Known.ASSUMED if assumed else Known.MODELLED,
+        basis,
+    )
+
+
+def _eight_bits(architecture: Architecture, settings: EngineSettings) -> bool:
+    """Whether a linear's input is copied in 8 bits before it is multiplied."""
+    quantization = quantization_in_force(architecture, settings.quantization)
+    scheme = quantization.default if quantization is not None else None
+    return scheme is not None and scheme.name in _EIGHT_BITS
+
+
+def _expert_workspace(
+    architecture: Architecture,
+    settings: EngineSettings,
+    own: Widths,
+    tokens: int,
+    element: int,
+    parallelism: Parallelism,
+) -> float:
+    """Bytes of the fused experts' workspaces, which outlive the forward pass."""
+    if not own.per_token:
+        return 0.0
+    quantization = quantization_in_force(architecture, settings.quantization)
+    if quantization is not None and quantization.method == "mxfp4":
+        return 0.0
+    ways = 1 if parallelism.expert else parallelism.tensor * parallelism.data
+    rows = tokens * parallelism.data * own.per_token
+    return rows * element * own.expert_workspaces(architecture.hidden_size, ways)

@@ -1,7 +1,5 @@
 """A draft beside the model: its weights, its buffers, and the layers that it caches.
 
-It must not place the layers in the pool; `plimsoll.engines.vllm.kv_pages` does.
-
     ngram, suffix     nothing on the GPU
     draft_model       a whole model of the catalogue, split as the target, nothing shared
     eagle             one dense layer of the target's sizes, a linear of 2 h x h; embedding and
@@ -34,7 +32,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
-from plimsoll.engines.layers.memo import remembered
 from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.models.architecture import (
@@ -121,7 +118,7 @@ def draft_of(architecture: Architecture, settings: EngineSettings) -> Draft | No
         return None
     method, tokens = method_of(wanted), wanted.tokens or _DEFAULT_TOKENS
     key = ("vllm.draft", method, wanted.model, tokens)
-    return remembered(architecture, key, lambda: _made(architecture, method, wanted.model, tokens))
+    return architecture.remembered(key, lambda: _made(architecture, method, wanted.model, tokens))
 
 
 def _made(architecture: Architecture, method: str, model: str, tokens: int) -> Draft:
@@ -144,9 +141,13 @@ def _made(architecture: Architecture, method: str, model: str, tokens: int) -> D
 def _part_of(architecture: Architecture, block: Block, outside: tuple[Tensor, ...]) -> Architecture:
     """One layer in the target's sizes as a model of its own."""
     return replace(
-        architecture, blocks=(block,), outside=outside, extra=(), rotary_elements=0,
+        architecture,
+        blocks=(block,),
+        outside=outside,
+        extra=(),
+        rotary_elements=0,
         multimodal=False,
-    )  # fmt: skip
+    )
 
 
 def _attention(architecture: Architecture) -> Mixer:

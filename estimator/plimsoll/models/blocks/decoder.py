@@ -22,8 +22,8 @@ from plimsoll.models.architecture import (
     Stage,
     Tensor,
 )
-from plimsoll.models.blocks.attention import Heads, Latent, gqa, gqa_mixer, mla, mla_mixer
 from plimsoll.models.blocks.fields import MAX_LAYERS, Fields
+from plimsoll.models.blocks.mixers import Heads, Latent, QkNorm, gqa, gqa_mixer, mla, mla_mixer
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
 
 K = TypeVar("K", bound=Hashable)
@@ -96,7 +96,7 @@ class Traits:
     o_bias: bool = False
     mlp_bias: bool = False
     head_bias: bool = False
-    qk_norm: str = ""
+    qk_norm: QkNorm = ""
     gate: bool = False
     sinks: bool = False
     kv_heads: int = 0

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from plimsoll.errors import Unreadable
-from plimsoll.models.header import MAX_DIMENSIONS, MAX_ELEMENTS, MAX_TENSORS, HeaderTensor
+from plimsoll.models.files import MAX_DIMENSIONS, MAX_ELEMENTS, MAX_TENSORS, HeaderTensor
 
 TYPES: Final = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),

@@ -21,7 +21,7 @@ from plimsoll.models.checkpoint.corrections import numbers_in, spans
 from plimsoll.models.checkpoint.gguf import BLOCKS
 from plimsoll.models.checkpoint.packing import Weight
 from plimsoll.models.checkpoint.structure import corrections
-from plimsoll.models.header import MAX_ELEMENTS, HeaderTensor
+from plimsoll.models.files import MAX_ELEMENTS, HeaderTensor
 from plimsoll.models.quantization import Quantization, Scheme
 
 if TYPE_CHECKING:

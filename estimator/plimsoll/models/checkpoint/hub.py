@@ -34,7 +34,7 @@ from plimsoll.models.checkpoint.safetensors import (
     read_header,
     weight_map,
 )
-from plimsoll.models.header import Checkpoint
+from plimsoll.models.files import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -41,7 +41,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class CutKind:
     """How a tensor may be cut. known False: the name says nothing of it."""
 
     split: Split
@@ -170,33 +170,33 @@ def _end(name: str) -> str:
 
 
 @lru_cache(maxsize=65536)
-def kind_in_layer(rest: str) -> Kind:
+def kind_in_layer(rest: str) -> CutKind:
     """How a tensor of a layer may be cut. rest: in this module's spelling."""
     module, _, leaf = rest.rpartition(".")
     last = (module or leaf).rpartition(".")[2]
     if leaf in _LOOSE_COLUMN:
-        return Kind(Split.COLUMN, Part.ATTENTION if leaf == "sinks" else Part.MIXER)
+        return CutKind(Split.COLUMN, Part.ATTENTION if leaf == "sinks" else Part.MIXER)
     part = _part(rest)
     if part is Part.NORM:
         gated = last == "norm" and module not in ("norm", "")
-        return Kind(
+        return CutKind(
             Split.COLUMN if gated and ".norm" in rest and "mixer" in rest else Split.NONE, Part.NORM
         )
     if part is Part.ROUTER:
-        return Kind(Split.NONE, Part.ROUTER, leaf == "weight")
+        return CutKind(Split.NONE, Part.ROUTER, leaf == "weight")
     weight = leaf == "weight" and "conv" not in last
     if part is Part.EXPERTS:
         row = _ROW.fullmatch(last) is not None
-        return Kind(Split.EXPERT_ROW if row else Split.EXPERT_COLUMN, part, weight)
+        return CutKind(Split.EXPERT_ROW if row else Split.EXPERT_COLUMN, part, weight)
     if "indexer" in rest or _WHOLE.fullmatch(last):
-        return Kind(Split.NONE, part, weight)
+        return CutKind(Split.NONE, part, weight)
     if last in ("k_proj", "v_proj") and part is not Part.MIXER:
-        return Kind(Split.KV_HEADS, part, weight)
+        return CutKind(Split.KV_HEADS, part, weight)
     if _COLUMN.fullmatch(last):
-        return Kind(Split.COLUMN, part, weight)
+        return CutKind(Split.COLUMN, part, weight)
     if _ROW.fullmatch(last):
-        return Kind(Split.NONE if leaf == "bias" else Split.ROW, part, weight)
-    return Kind(Split.NONE, part, False, known=False)
+        return CutKind(Split.NONE if leaf == "bias" else Split.ROW, part, weight)
+    return CutKind(Split.NONE, part, False, known=False)
 
 
 def _part(rest: str) -> Part:
@@ -221,30 +221,30 @@ def _part(rest: str) -> Part:
     return Part.OTHER
 
 
-def kind_outside(rest: str) -> Kind:
+def kind_outside(rest: str) -> CutKind:
     """How a tensor outside the layers may be cut."""
     if rest.startswith("model.embed_tokens."):
-        return Kind(Split.VOCAB, Part.EMBEDDING, False, Stage.FIRST)
+        return CutKind(Split.VOCAB, Part.EMBEDDING, False, Stage.FIRST)
     if rest.startswith("lm_head."):
-        return Kind(Split.VOCAB, Part.HEAD, rest.endswith("weight"), Stage.LAST)
+        return CutKind(Split.VOCAB, Part.HEAD, rest.endswith("weight"), Stage.LAST)
     if rest.startswith("model.norm."):
-        return Kind(Split.NONE, Part.NORM, False, Stage.LAST)
+        return CutKind(Split.NONE, Part.NORM, False, Stage.LAST)
     if rest.startswith("model.embed_positions."):
-        return Kind(Split.NONE, Part.EMBEDDING, False, Stage.FIRST)
+        return CutKind(Split.NONE, Part.EMBEDDING, False, Stage.FIRST)
     if "norm" in rest:
-        return Kind(Split.NONE, Part.NORM)
-    return Kind(Split.NONE, Part.OTHER, known=False)
+        return CutKind(Split.NONE, Part.NORM)
+    return CutKind(Split.NONE, Part.OTHER, known=False)
 
 
-def kind_further(rest: str) -> Kind:
+def kind_further(rest: str) -> CutKind:
     """How a tensor of a layer that predicts further tokens may be cut."""
     if rest.startswith(("embed_tokens.", "shared_head.head.")):
         part = Part.HEAD if rest.startswith("shared_head.") else Part.EMBEDDING
-        return Kind(Split.VOCAB, part, part is Part.HEAD)
+        return CutKind(Split.VOCAB, part, part is Part.HEAD)
     return kind_in_layer(rest)
 
 
-def kind_in_tower(name: str, *, cut: bool, cut_projector: bool) -> Kind:
+def kind_in_tower(name: str, *, cut: bool, cut_projector: bool) -> CutKind:
     """How a tensor of a tower may be cut.
 
     cut, cut_projector: whether the engine cuts this model's tower, and what leads out of it.
@@ -259,4 +259,4 @@ def kind_in_tower(name: str, *, cut: bool, cut_projector: bool) -> Kind:
             split = Split.COLUMN
         elif (_ROW.fullmatch(last) or last in ("linear_fc2", "2")) and leaf != "bias":
             split = Split.ROW
-    return Kind(split, part, leaf == "weight" and "norm" not in last, Stage.FIRST)
+    return CutKind(split, part, leaf == "weight" and "norm" not in last, Stage.FIRST)

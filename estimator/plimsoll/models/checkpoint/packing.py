@@ -24,7 +24,7 @@ from plimsoll.models.quantization import Scheme
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from plimsoll.models.header import HeaderTensor
+    from plimsoll.models.files import HeaderTensor
 
 _COMPANION: Final = re.compile(
     r"^(?P<module>.+?)[._](?P<role>weight_scale_inv|weight_scale_2|weight_scale|"

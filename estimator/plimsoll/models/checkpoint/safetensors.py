@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from plimsoll.errors import Invalid, Unreadable
-from plimsoll.models.document import MAX_DOCUMENT
-from plimsoll.models.header import (
+from plimsoll.models.files import (
     MAX_DIMENSIONS,
+    MAX_DOCUMENT,
     MAX_ELEMENTS,
     MAX_TENSORS,
     Checkpoint,
@@ -165,10 +165,10 @@ def _plain(file: str) -> bool:
     """Whether a name from an index stays within the index's folder."""
     return (
         0 < len(file) < 512
+        and file.isprintable()
         and not file.startswith("/")
         and not {"..", ""} & set(file.split("/"))
         and "\\" not in file
-        and "\0" not in file
     )
 
 

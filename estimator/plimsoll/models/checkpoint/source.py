@@ -6,7 +6,6 @@ Only `hub_profile` uses the network.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -17,15 +16,15 @@ from plimsoll.models.checkpoint.packing import unpacked
 from plimsoll.models.checkpoint.profile import profile
 from plimsoll.models.checkpoint.structure import corrections, packed_bits
 from plimsoll.models.config import architecture
+from plimsoll.models.files import text_parts
 
 if TYPE_CHECKING:
-    from plimsoll.models.header import Checkpoint
+    from plimsoll.models.files import Checkpoint
 
 _ENDINGS: Final = (".safetensors", ".gguf", ".index.json")
 _BEGINNINGS: Final = ("/", "./", "../", "~", "file://")
 
 _DTYPES: Final = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
-_NESTED: Final = ("", "text_config", "llm_config", "language_config")
 
 Profile = tuple[dict[str, Any], tuple[str, ...]]
 """A compact profile, and notes on what was passed over or corrected."""
@@ -156,10 +155,8 @@ def profile_of_gguf(header: gguf.GGUF, name: str) -> Profile:
 def _with_dtype(checkpoint: Checkpoint) -> dict[str, Any]:
     """The config, with the type of most weights if it names none (as vLLM takes it)."""
     config = dict(checkpoint.config or {})
-    for key in _NESTED:
-        part = config.get(key) if key else config
-        if isinstance(part, Mapping) and (part.get("torch_dtype") or part.get("dtype")):
-            return config
+    if any(part.get("torch_dtype") or part.get("dtype") for part in text_parts(config)):
+        return config
     count: Counter[str] = Counter()
     for tensor in checkpoint.tensors:
         if tensor.type_name in _DTYPES:

@@ -17,12 +17,13 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.errors import clean
 from plimsoll.models.architecture import Architecture, Block, MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.checkpoint.corrections import Corrections
 from plimsoll.models.checkpoint.names import (
     NONE,
+    CutKind,
     Home,
-    Kind,
     kind_further,
     kind_in_layer,
     kind_in_tower,
@@ -88,7 +89,9 @@ def corrections(made: Architecture, weights: Iterable[Weight], notes: list[str])
     extra = _further(made, further)
     if unknown.unknown:
         names = tuple(dict.fromkeys(unknown.unknown))
-        some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
+        some = ", ".join(map(clean, names[:3])) + (
+            f" and {len(names) - 3} more" if names[3:] else ""
+        )
         notes.append(f"not known and counted whole on every GPU: {some}")
         unknown.unknown = list(names)
     return Corrections(tuple(changed), ends, extra, most, tuple(unknown.unknown))
@@ -168,8 +171,8 @@ def _stacked(real: _Real) -> _Real:
 def packed_bits(quantization: Quantization | None) -> int:
     """Bits of a weight in packed integers, as the config says; 4 if it says nothing."""
     if quantization is not None:
-        for scheme in (quantization.default, *(s for _, s in quantization.special)):
-            if scheme is not None and scheme.name.startswith("w"):
+        for scheme in quantization.schemes:
+            if scheme.name.startswith("w"):
                 return scheme.bits
     return 4
 
@@ -281,7 +284,7 @@ def _matched(
     tensors: Iterable[Tensor],
     held: Iterable[_Real],
     quantization: Quantization | None,
-    kind: Callable[[str], Kind],
+    kind: Callable[[str], CutKind],
     found: _Found,
 ) -> tuple[Tensor, ...]:
     """The config's tensors as the checkpoint holds them, and what it holds beside them."""
@@ -303,7 +306,7 @@ def _matched(
     return tuple(result)
 
 
-def _made(real: _Real, what: Kind, quantization: Quantization | None) -> Tensor:
+def _made(real: _Real, what: CutKind, quantization: Quantization | None) -> Tensor:
     tensor = Tensor(
         real.name,
         real.shape,

@@ -1,6 +1,7 @@
 """What builds each ``model_type``: its text model, its towers, and what a nested config leaves out.
 
-A type that is not here is not guessed here; `plimsoll.models.families.generic` is for those.
+A type that is not here is not guessed here; `plimsoll.models.families.generic` is for those. A
+tower of a make that is not known here is built like most are, and said to be assumed.
 
 DEFAULTS are those of the configuration classes of Hugging Face transformers, which drop a value
 equal to its default from a *nested* config; a config.json's top level always says them.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.models.blocks.fields import Fields
 from plimsoll.models.families import (
     deepseek,
     encoders,
@@ -25,19 +27,20 @@ from plimsoll.models.families import (
     mistral,
     nvidia,
     plain,
+    plain_towers,
     qwen,
-    speech,
     states,
-    vision,
 )
+from plimsoll.models.families.plain_towers import plain_vision
+from plimsoll.models.families.qwen import qwen2_audio
+from plimsoll.models.files import TEXT_SECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from plimsoll.models.architecture import Tower
     from plimsoll.models.blocks.decoder import Builder
-    from plimsoll.models.blocks.fields import Fields
     from plimsoll.models.blocks.parts import Tensors
-    from plimsoll.models.tower import Tower
 
 TEXT: Final[Mapping[str, Builder]] = {
     "qwen": qwen.qwen1,
@@ -191,11 +194,11 @@ TEXT: Final[Mapping[str, Builder]] = {
     "nomic_bert": encoders.nomic,
     "new": encoders.gte,
     "gte": encoders.gte,
-    "whisper": speech.whisper,
+    "whisper": plain_towers.whisper,
 }
 """The text model, by ``model_type`` of the text config if there is one."""
 VISION: Final[Mapping[str, Callable[[Fields, Fields, int], Tensors]]] = {
-    "aria": vision.aria_vision,
+    "aria": plain_towers.aria_vision,
     "ernie4_5_moe_vl": ernie.ernie_vision,
     "ernie4_5_vl_moe": ernie.ernie_vision,
     "gemma3": gemma.gemma3_vision,
@@ -204,21 +207,21 @@ VISION: Final[Mapping[str, Callable[[Fields, Fields, int], Tensors]]] = {
     "gemma4_text": gemma.gemma4_vision,
     "glm4v": glm.glm4v_vision,
     "glm4v_moe": glm.glm4v_vision,
-    "idefics3": vision.idefics3_vision,
-    "internvl": vision.internvl_vision,
-    "internvl_chat": vision.internvl_chat_vision,
+    "idefics3": plain_towers.idefics3_vision,
+    "internvl": plain_towers.internvl_vision,
+    "internvl_chat": plain_towers.internvl_chat_vision,
     "kimi_k25": kimi.moonvit_vision,
     "kimi_k3": kimi.moonvit_vision,
     "kimi_vl": kimi.moonvit_vision,
     "llama4": llama.llama4_vision,
-    "llava": vision.llava_vision,
-    "llava_next": vision.llava_next_vision,
+    "llava": plain_towers.llava_vision,
+    "llava_next": plain_towers.llava_next_vision,
     "minicpmv": minicpm.minicpmv_vision,
     "minimax_m3_vl": minimax.minimax_m3_vision,
     "mistral3": mistral.mistral3_vision,
     "mllama": llama.mllama_vision,
     "paligemma": gemma.paligemma_vision,
-    "phi3_v": vision.phi3_v_vision,
+    "phi3_v": plain_towers.phi3_v_vision,
     "qwen2_5_omni": qwen.qwen2_5_vision,
     "qwen2_5_omni_thinker": qwen.qwen2_5_vision,
     "qwen2_5_vl": qwen.qwen2_5_vision,
@@ -229,21 +232,21 @@ VISION: Final[Mapping[str, Callable[[Fields, Fields, int], Tensors]]] = {
     "qwen3_omni_moe_thinker": qwen.qwen3_vision,
     "qwen3_vl": qwen.qwen3_vision,
     "qwen3_vl_moe": qwen.qwen3_vision,
-    "smolvlm": vision.idefics3_vision,
+    "smolvlm": plain_towers.idefics3_vision,
 }
 """Tensors of the vision tower and its projector, by ``model_type`` of the whole model."""
 LARGEST: Final[Mapping[str, Callable[[Fields, Fields, int], Tower]]] = {
     "gemma3": gemma.gemma3_largest,
     "gemma4": gemma.gemma4_largest,
-    "internvl_chat": vision.internvl_largest,
+    "internvl_chat": plain_towers.internvl_largest,
     "kimi_k25": kimi.moonvit_largest,
     "kimi_vl": kimi.moonvit_largest,
     "llama4": llama.llama4_largest,
-    "llava": vision.llava_largest,
-    "llava_next": vision.llava_next_largest,
+    "llava": plain_towers.llava_largest,
+    "llava_next": plain_towers.llava_next_largest,
     "mistral3": mistral.mistral3_largest,
     "paligemma": gemma.paligemma_largest,
-    "phi3_v": vision.phi3_v_largest,
+    "phi3_v": plain_towers.phi3_v_largest,
     "qwen2_5_vl": qwen.qwen2_5_largest,
     "qwen2_vl": qwen.qwen2_largest,
     "qwen3_5": qwen.qwen3_largest,
@@ -262,7 +265,7 @@ AUDIO: Final[Mapping[str, Callable[[Fields, Fields, int], Tensors]]] = {
     "qwen3_asr_thinker": qwen.qwen3_omni_audio,
     "qwen3_omni_moe": qwen.qwen3_omni_audio,
     "qwen3_omni_moe_thinker": qwen.qwen3_omni_audio,
-    "ultravox": speech.ultravox_audio,
+    "ultravox": plain_towers.ultravox_audio,
     "voxtral": mistral.voxtral_audio,
 }
 """Tensors of the audio tower and its projector, by ``model_type`` of the whole model."""
@@ -310,3 +313,84 @@ DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
 """What a nested text config leaves out, by its ``model_type``."""
 VISION_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {"llama4": llama.LLAMA4_VISION}
 """What transformers fills in if a copy of a config leaves the tower out."""
+
+
+_SECTIONS: Final[Mapping[str, str]] = {"granite_speech": "encoder_config"}
+"""Where the tower's fields are, if not in ``audio_config``."""
+_WHISPERS: Final = ("d_model", "encoder_layers", "encoder_ffn_dim")
+_RECOLLECTED: Final = frozenset({"ultravox"})
+"""Types whose projector was not read from code."""
+
+
+def known(kind: str) -> bool:
+    """Whether the tower of a model type is built as its code has it, not as most are."""
+    return kind in VISION
+
+
+def vision_tensors(config: Mapping[str, Any], path: str = "config.json") -> Tensors:
+    """The tensors of a multimodal config's towers and projectors. path: where the config lies.
+
+    Raises `plimsoll.errors.Invalid` if the tower's fields are missing or mistyped.
+    """
+    top = Fields(config, path)
+    text = top.section(*TEXT_SECTIONS)
+    hidden = text.integer("hidden_size", default=4096) if text else top.integer("hidden_size")
+    kind = top.text("model_type")
+    if kind == "gemma3" and text is not None and not text.has("hidden_size"):
+        hidden = 2304
+    tower = top.section("vision_config")
+    tensors: Tensors = ()
+    if tower is not None or kind in ("phi3_v", *VISION_DEFAULTS):
+        given = tower.data if tower is not None else {}
+        v = Fields(
+            {**VISION_DEFAULTS.get(kind, {}), **given}, f"{top.path}: vision_config", top.problems
+        )
+        tensors = VISION.get(kind, plain_vision)(top, v, hidden)
+    top.stop_if_wrong()
+    return tensors
+
+
+def audio_tensors(config: Mapping[str, Any], path: str) -> tuple[Tensors, bool]:
+    """The tensors of a config's audio tower and projector; and whether its make is assumed.
+
+    path: where the config lies. Raises `plimsoll.errors.Invalid` where the tower's fields are
+    missing or mistyped.
+    """
+    top = Fields(config, path)
+    kind = top.text("model_type")
+    tower = top.section(_SECTIONS.get(kind, "audio_config"))
+    if tower is None:
+        top.stop_if_wrong()
+        return (), False
+    text = top.section(*TEXT_SECTIONS)
+    hidden = (text or top).integer("hidden_size", default=4096)
+    build = AUDIO.get(kind)
+    if build is not None:
+        tensors = build(top, tower, hidden)
+    elif tower.has(*_WHISPERS):
+        tensors = qwen2_audio(top, tower, hidden)
+    else:
+        tensors = ()
+    top.stop_if_wrong()
+    return tensors, build is None or kind in _RECOLLECTED
+
+
+def largest_item(config: Mapping[str, Any], text: int) -> Tower | None:
+    """The vision tower of a multimodal config; None if it is not known here.
+
+    text: hidden size of the text model, which the output has if the tower says nothing. Raises
+    `plimsoll.errors.Invalid` if the tower's fields are missing or mistyped.
+    """
+    top = Fields(config)
+    kind = top.text("model_type")
+    build = LARGEST.get(kind)
+    part = top.section("vision_config")
+    if build is None or (part is None and kind not in ("phi3_v", *VISION_DEFAULTS)):
+        return None
+    given = part.data if part is not None else {}
+    v = Fields(
+        {**VISION_DEFAULTS.get(kind, {}), **given}, f"{top.path}: vision_config", top.problems
+    )
+    tower = build(top, v, text)
+    top.stop_if_wrong()
+    return tower

@@ -22,9 +22,8 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.blocks.family import Family
+from plimsoll.models.blocks.family import Family, deepseek_moe, first_dense, latent_of, with_mtp
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
-from plimsoll.models.blocks.readings import deepseek_moe, first_dense, latent_of, with_mtp
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields

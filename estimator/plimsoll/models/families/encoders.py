@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
+from plimsoll.models.blocks.family import without_gate_bias
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
-from plimsoll.models.blocks.readings import without_gate_bias
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Part, Split
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, layers_of
-from plimsoll.models.blocks.family import Family, Switch
+from plimsoll.models.blocks.family import Family, Switch, first_dense
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose
-from plimsoll.models.blocks.readings import first_dense
-from plimsoll.models.blocks.vit import P, copies, patches, projector_norm, vit_layer, vit_norm
+from plimsoll.models.blocks.towers import P, copies, patches, projector_norm, vit_layer, vit_norm
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields
@@ -47,11 +46,19 @@ def ernie_moe(f: Fields) -> Built:
     return decoder(f, t)
 
 
+def _pair(f: Fields, name: str) -> tuple[int, int] | None:
+    """One number for text and one for images; None if they are missing or others than two."""
+    numbers = f.integers(name) or ()
+    if len(numbers) not in (0, 2):
+        f.wrong(name, f.raw(name), "two integers, for text and for images")
+    return (numbers[0], numbers[1]) if len(numbers) == 2 else None
+
+
 def ernie_vl(f: Fields) -> Built:
     """ERNIE 4.5 VL: experts for text and, of another width, for images in the same layers."""
     widths, counts = f.raw("moe_intermediate_size"), f.raw("moe_num_experts")
-    text, images = f.integers("moe_intermediate_size") or (1536, 512) if widths else (1536, 512)
-    number = f.integers("moe_num_experts") if isinstance(counts, list) else None
+    text, images = _pair(f, "moe_intermediate_size") or (1536, 512) if widths else (1536, 512)
+    number = _pair(f, "moe_num_experts") if isinstance(counts, list) else None
     one, other = number or (f.integer("moe_num_experts", default=64),) * 2
     hidden = f.integer("hidden_size")
     first = (

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Final
 
 from plimsoll.models.architecture import Block, FeedForward, MixerKind, Part, Split
-from plimsoll.models.blocks.attention import Heads, gqa_mixer, mla, mla_mixer
 from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
@@ -27,10 +26,13 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family, Routed, Size, Switch
-from plimsoll.models.blocks.fields import MAX_LAYERS, Fields
-from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
-from plimsoll.models.blocks.readings import (
+from plimsoll.models.blocks.family import (
+    ATTENTION_BIAS,
+    MLP_BIAS,
+    Family,
+    Routed,
+    Size,
+    Switch,
     attention_biases,
     deepseek_moe,
     first_dense,
@@ -39,6 +41,9 @@ from plimsoll.models.blocks.readings import (
     windowed,
     with_mtp,
 )
+from plimsoll.models.blocks.fields import MAX_LAYERS, Fields
+from plimsoll.models.blocks.mixers import Heads, gqa_mixer, mla, mla_mixer
+from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
 
 A = Part.ATTENTION
 

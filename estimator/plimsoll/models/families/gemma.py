@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import MixerKind, Part, Split, Stage, Tensor
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, kinds_from, layers_of, shape
-from plimsoll.models.blocks.family import ATTENTION_BIAS, Family
+from plimsoll.models.blocks.family import (
+    ATTENTION_BIAS,
+    Family,
+    attention_biases,
+    heads_by_kind,
+    windowed,
+)
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
-from plimsoll.models.blocks.readings import attention_biases, heads_by_kind, windowed
-from plimsoll.models.blocks.vit import (
+from plimsoll.models.blocks.towers import (
+    A,
     P,
     V,
+    audio_norm,
     basics,
     copies,
     one_size,
@@ -25,13 +32,12 @@ from plimsoll.models.blocks.vit import (
     siglip,
     vit_norm,
 )
-from plimsoll.models.blocks.whisper import A, audio_norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from plimsoll.models.architecture import Tower
     from plimsoll.models.blocks.fields import Fields
-    from plimsoll.models.tower import Tower
 
 _GEMMA4_FRAMES: Final = 32
 _GEMMA4_FRAME_TOKENS: Final = 70

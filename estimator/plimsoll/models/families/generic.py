@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
-from plimsoll.models.blocks.readings import all_sliding, first_dense, latent_of, with_mtp
+from plimsoll.models.blocks.family import all_sliding, first_dense, latent_of, with_mtp
 from plimsoll.models.families.encoders import bert
 
 if TYPE_CHECKING:

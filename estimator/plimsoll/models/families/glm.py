@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Split
 from plimsoll.models.blocks.decoder import Traits
-from plimsoll.models.blocks.family import ATTENTION_BIAS, Family, Switch
+from plimsoll.models.blocks.family import ATTENTION_BIAS, Family, Switch, deepseek_moe, first_dense
 from plimsoll.models.blocks.parts import Tensors, linear, loose
-from plimsoll.models.blocks.readings import deepseek_moe, first_dense
-from plimsoll.models.blocks.vit import (
+from plimsoll.models.blocks.towers import (
     P,
     V,
     copies,

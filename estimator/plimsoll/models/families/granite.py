@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Block, FeedForward, MixerKind, Split
-from plimsoll.models.blocks.attention import gqa, gqa_mixer
 from plimsoll.models.blocks.decoder import (
     Built,
     Traits,
@@ -19,12 +18,17 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family, Routed, Size
+from plimsoll.models.blocks.family import (
+    ATTENTION_BIAS,
+    MLP_BIAS,
+    Family,
+    Routed,
+    Size,
+    attention_biases,
+)
+from plimsoll.models.blocks.mixers import Mamba2, gqa, gqa_mixer, mamba2, mamba2_mixer
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp
-from plimsoll.models.blocks.readings import attention_biases
-from plimsoll.models.blocks.state import Mamba2, mamba2, mamba2_mixer
-from plimsoll.models.blocks.vit import P, copies
-from plimsoll.models.blocks.whisper import A, audio_conv, audio_norm
+from plimsoll.models.blocks.towers import A, P, audio_conv, audio_norm, copies
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.architecture import Block, MixerKind, Part, Split, Tensor
-from plimsoll.models.blocks.attention import mla, mla_mixer
+from plimsoll.models.architecture import Block, MixerKind, Part, Split, Tensor, Tower
 from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
@@ -21,11 +20,10 @@ from plimsoll.models.blocks.decoder import (
     layer_norms,
     layers_of,
 )
+from plimsoll.models.blocks.family import first_dense, latent_of
+from plimsoll.models.blocks.mixers import KimiDelta, kimi_delta, kimi_delta_mixer, mla, mla_mixer
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
-from plimsoll.models.blocks.readings import first_dense, latent_of
-from plimsoll.models.blocks.state import KimiDelta, kimi_delta, kimi_delta_mixer
-from plimsoll.models.blocks.vit import CHANNELS, P, V, copies, patches, vit_layer, vit_norm
-from plimsoll.models.tower import Tower
+from plimsoll.models.blocks.towers import CHANNELS, P, V, copies, patches, vit_layer, vit_norm
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields

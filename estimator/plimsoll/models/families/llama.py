@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Block, MixerKind, Part, Split
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, shape
+from plimsoll.models.blocks.family import all_sliding, attention_biases
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
-from plimsoll.models.blocks.readings import all_sliding, attention_biases
-from plimsoll.models.blocks.vit import (
+from plimsoll.models.blocks.towers import (
     P,
     V,
     basics,
@@ -29,8 +29,8 @@ from plimsoll.models.blocks.vit import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from plimsoll.models.architecture import Tower
     from plimsoll.models.blocks.fields import Fields
-    from plimsoll.models.tower import Tower
 
 LLAMA4_VISION: Final = {
     "hidden_size": 1408,

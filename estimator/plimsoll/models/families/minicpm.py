@@ -10,11 +10,10 @@ from typing import Final
 
 from plimsoll.models.architecture import Split
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder
-from plimsoll.models.blocks.family import MLP_BIAS, Family
+from plimsoll.models.blocks.family import MLP_BIAS, Family, latent_of
 from plimsoll.models.blocks.fields import Fields
 from plimsoll.models.blocks.parts import Tensors, linear, loose
-from plimsoll.models.blocks.readings import latent_of
-from plimsoll.models.blocks.vit import P, filled, projector_norm, siglip
+from plimsoll.models.blocks.towers import P, filled, projector_norm, siglip
 from plimsoll.models.families.llama import llama
 from plimsoll.models.families.qwen import QWEN2, QWEN3
 

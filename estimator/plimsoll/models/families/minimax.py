@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import Block, MixerKind, Split
-from plimsoll.models.blocks.attention import gqa, gqa_mixer
 from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
@@ -19,10 +18,10 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
+from plimsoll.models.blocks.family import first_dense
+from plimsoll.models.blocks.mixers import QkNorm, gqa, gqa_mixer, lightning, lightning_mixer
 from plimsoll.models.blocks.parts import Tensors, linear
-from plimsoll.models.blocks.readings import first_dense
-from plimsoll.models.blocks.state import lightning, lightning_mixer
-from plimsoll.models.blocks.vit import P, basics, copies, patches, vit_layer, vit_norm
+from plimsoll.models.blocks.towers import P, basics, copies, patches, vit_layer, vit_norm
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields
@@ -64,7 +63,9 @@ def minimax_m2(f: Fields) -> Built:
         f.integer("intermediate_size"),
     )
     whole = f.text("qk_norm_type", default="per_layer") == "per_layer"
-    norms = ("whole" if whole else "head") if f.flag("use_qk_norm", default=True) else ""
+    norms: QkNorm = ""
+    if f.flag("use_qk_norm", default=True):
+        norms = "whole" if whole else "head"
     return decoder(f, Traits(qk_norm=norms, moe=m))
 
 

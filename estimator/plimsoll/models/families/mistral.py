@@ -6,15 +6,20 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Split
-from plimsoll.models.blocks.family import Family, Routed, Size
+from plimsoll.models.blocks.family import Family, Routed, Size, all_sliding
 from plimsoll.models.blocks.parts import Tensors, linear, loose
-from plimsoll.models.blocks.readings import all_sliding
-from plimsoll.models.blocks.vit import P, one_size, patches_on_edge, pixtral, two_layers
-from plimsoll.models.blocks.whisper import whisper_encoder
+from plimsoll.models.blocks.towers import (
+    P,
+    one_size,
+    patches_on_edge,
+    pixtral,
+    two_layers,
+    whisper_encoder,
+)
 
 if TYPE_CHECKING:
+    from plimsoll.models.architecture import Tower
     from plimsoll.models.blocks.fields import Fields
-    from plimsoll.models.tower import Tower
 
 
 MIXTRAL: Final = Family(

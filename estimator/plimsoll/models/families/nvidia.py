@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Final
 
 from plimsoll.models.architecture import Block, FeedForward, Mixer, Part, Split
-from plimsoll.models.blocks.attention import gqa, gqa_mixer
 from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
@@ -19,8 +18,8 @@ from plimsoll.models.blocks.decoder import (
 )
 from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family
 from plimsoll.models.blocks.fields import Fields
+from plimsoll.models.blocks.mixers import Mamba2, gqa, gqa_mixer, mamba2, mamba2_mixer
 from plimsoll.models.blocks.parts import Tensors, linear, mlp, norm
-from plimsoll.models.blocks.state import Mamba2, mamba2, mamba2_mixer
 
 _LETTERS: Final = {
     "mamba": "M",

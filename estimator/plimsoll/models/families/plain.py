@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Part, Split, Stage
 from plimsoll.models.blocks.decoder import Built, Traits, decoder, shape
-from plimsoll.models.blocks.family import ATTENTION_BIAS, MLP_BIAS, Family, Size, Switch
-from plimsoll.models.blocks.parts import linear, loose, norm
-from plimsoll.models.blocks.readings import (
+from plimsoll.models.blocks.family import (
+    ATTENTION_BIAS,
+    MLP_BIAS,
+    Family,
+    Size,
+    Switch,
     all_sliding,
     attention_biases,
     windowed,
     without_gate_bias,
 )
+from plimsoll.models.blocks.parts import linear, loose, norm
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields

@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.architecture import Block, MixerKind, Split, Tensor
-from plimsoll.models.blocks.attention import gqa, gqa_mixer
+from plimsoll.models.architecture import Block, MixerKind, Split, Tensor, Tower
 from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
@@ -25,20 +24,32 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.blocks.family import ATTENTION_BIAS, Family, Routed, Size, Switch
+from plimsoll.models.blocks.family import (
+    ATTENTION_BIAS,
+    Family,
+    Routed,
+    Size,
+    Switch,
+    attention_biases,
+    with_mtp,
+)
+from plimsoll.models.blocks.mixers import DeltaNet, delta_net, delta_net_mixer, gqa, gqa_mixer
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
-from plimsoll.models.blocks.readings import attention_biases, with_mtp
-from plimsoll.models.blocks.state import DeltaNet, delta_net, delta_net_mixer
-from plimsoll.models.blocks.vit import CHANNELS, P, V, basics, copies, patches, vit_layer
-from plimsoll.models.blocks.whisper import (
+from plimsoll.models.blocks.towers import (
+    CHANNELS,
     A,
+    P,
+    V,
     audio_conv,
     audio_norm,
+    basics,
+    copies,
+    patches,
+    vit_layer,
     whisper_basics,
     whisper_encoder,
     whisper_layer,
 )
-from plimsoll.models.tower import Tower
 
 if TYPE_CHECKING:
     from collections.abc import Callable

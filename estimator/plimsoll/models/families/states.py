@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.models.architecture import Block, FeedForward, MixerKind, Part, Split, Stage, Tensor
-from plimsoll.models.blocks.attention import Heads, gqa, gqa_mixer
 from plimsoll.models.blocks.decoder import (
     Built,
     Moe,
@@ -23,10 +22,12 @@ from plimsoll.models.blocks.decoder import (
     layers_of,
     shape,
 )
-from plimsoll.models.blocks.parts import Tensors, linear, mlp, norm
-from plimsoll.models.blocks.state import (
+from plimsoll.models.blocks.mixers import (
+    Heads,
     Mamba1,
     Mamba2,
+    gqa,
+    gqa_mixer,
     mamba1,
     mamba1_mixer,
     mamba2,
@@ -34,6 +35,7 @@ from plimsoll.models.blocks.state import (
     short_conv,
     short_conv_mixer,
 )
+from plimsoll.models.blocks.parts import Tensors, linear, mlp, norm
 
 if TYPE_CHECKING:
     from plimsoll.models.blocks.fields import Fields

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from architectures import LLAMA_8B, build, dense, experts, latent, moe
 from plimsoll.engines.base import Parallelism
-from plimsoll.engines.layers.allocator import allocated
+from plimsoll.engines.layers.gpu_memory import allocated
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
 from plimsoll.models.architecture import (
     Architecture,

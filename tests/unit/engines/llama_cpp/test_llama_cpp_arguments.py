@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from architectures import L4, LLAMA_8B
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, Reading, Workload
-from plimsoll.engines.llama_cpp.defaults import LlamaCppOptions
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
+from plimsoll.engines.llama_cpp.settings import LlamaCppOptions
 from worded import problems_in, warnings_in
 
 ENGINE = LlamaCpp()
@@ -30,9 +29,11 @@ def written(said: EngineSettings, gpus: int = 1) -> tuple[str, ...]:
 def test_short_and_long_flags_say_the_same() -> None:
     short = read("-c", "4096", "-np", "2", "-b", "1024", "-ngl", "20", "-ctk", "q8_0", "-fa")
     long = read(
-        "--ctx-size", "4096", "--parallel", "2", "--batch_size", "1024", "--n-gpu-layers", "20",
-        "--cache-type-k", "q8_0", "--flash-attn", "on",
-    )  # fmt: skip
+        *shlex.split(
+            "--ctx-size 4096 --parallel 2 --batch_size 1024 --n-gpu-layers 20 --cache-type-k q8_0"
+            " --flash-attn on"
+        )
+    )
     assert short == long
     assert (short.problems, warnings_in(short)) == ((), ())
     assert short.settings.max_num_seqs == 2
@@ -103,17 +104,18 @@ def test_a_context_of_zero_is_the_model_s_own() -> None:
 
 
 def test_an_estimate_says_layers_context_and_that_nothing_is_to_be_lowered() -> None:
-    assert written(replace(SAID, max_model_len=8192)) == (
-        "--n-gpu-layers", "999", "--ctx-size", "8192", "--kv-unified", "--fit", "off",
-    )  # fmt: skip
+    assert written(replace(SAID, max_model_len=8192)) == tuple(
+        shlex.split("--n-gpu-layers 999 --ctx-size 8192 --kv-unified --fit off")
+    )
 
 
 def test_what_was_written_reads_back_to_the_same_settings() -> None:
     said = read(
-        "-c", "16384", "-np", "2", "-ngl", "12", "-ctk", "q8_0", "-ctv", "q8_0", "-fa", "on",
-        "-ub", "256", "--swa-full", "-nkvo", "-ts", "3,1", "--n-cpu-moe", "2", "--jinja",
-        "-ot", "exps=CPU",
-    ).settings  # fmt: skip
+        *shlex.split(
+            "-c 16384 -np 2 -ngl 12 -ctk q8_0 -ctv q8_0 -fa on -ub 256 --swa-full -nkvo -ts 3,1"
+            " --n-cpu-moe 2 --jinja -ot exps=CPU"
+        )
+    ).settings
     again = ENGINE.read_arguments(written(said, 2), SAID, NOTHING_ASKED)
     assert again.problems == ()
     options = LlamaCppOptions.of(again.settings)
@@ -133,8 +135,3 @@ def test_several_gpus_are_told_to_split_by_layers() -> None:
 def test_an_old_build_gets_no_flag_that_it_does_not_know() -> None:
     args = written(replace(SAID, version="b5000", max_model_len=4096))
     assert args == ("--n-gpu-layers", "999", "--ctx-size", "4096")
-
-
-@given(st.lists(st.text(max_size=12) | st.sampled_from(["-c", "-ngl", "-fa", "--kv-unified"])))
-def test_reading_never_raises(args: list[str]) -> None:
-    ENGINE.read_arguments(args, SAID, NOTHING_ASKED)

@@ -6,6 +6,7 @@ origin are from tests of third parties that quote a real start-up.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,10 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
-from plimsoll.engines.llama_cpp.constants import or_newest
-from plimsoll.engines.llama_cpp.defaults import resolve
-from plimsoll.engines.llama_cpp.devices import loads
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
-from plimsoll.engines.llama_cpp.kv import cells
-from plimsoll.engines.llama_cpp.weights import weights
+from plimsoll.engines.llama_cpp.files import weights
+from plimsoll.engines.llama_cpp.memory import cells, loads
+from plimsoll.engines.llama_cpp.settings import TABLE, resolve
 from plimsoll.models.catalogue import load
 from plimsoll.units import MIB
 
@@ -42,7 +41,7 @@ QUOTED = "quoted in a third party's tests or notes"
 
 @dataclass(frozen=True)
 class Log:
-    """One start-up. weights, kv, compute: of GPU 0, or of all GPUs together where `whole`."""
+    """One start-up. weights, kv, compute: of GPU 0, or of all GPUs together if `whole`."""
 
     model: str
     file: str
@@ -107,7 +106,7 @@ def per_gpu(log: Log) -> list[tuple[float, float]]:
     """MiB of weights and of cache on every GPU."""
     settings = EngineSettings("llama.cpp", version=log.build, quantization=log.file)
     settings = ENGINE.read_arguments(log.args, settings, NOTHING_ASKED).settings
-    figures = or_newest(log.build)
+    figures = TABLE.or_newest(log.build)
     resolved = resolve(architecture(log.model), settings, Workload(), figures)
     return [
         (held.weights / MIB, cells(resolved, resolved.context, figures).bytes(held.cache) / MIB)
@@ -176,10 +175,11 @@ def test_attention_over_a_quantized_cache_keeps_one_layer_unpacked() -> None:
 
     Compute buffer 3,892 MiB. https://github.com/ggml-org/llama.cpp/pull/23861
     """
-    args = (
-        "-c", "150000", "-b", "4096", "-ub", "4096", "-fa", "on", "-ctk", "q8_0", "-ctv", "q8_0",
-        "--kv-unified", "--cpu-moe", "-np", "1",
-    )  # fmt: skip
+    args = tuple(
+        shlex.split(
+            "-c 150000 -b 4096 -ub 4096 -fa on -ctk q8_0 -ctv q8_0 --kv-unified --cpu-moe -np 1"
+        )
+    )
     log = Log(
         "Qwen/Qwen3.5-35B-A3B", "q4_k_m", "b9440", args, 1, None, None, None, 3892, "PR 23861"
     )

@@ -10,13 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import LLAMA_8B, LLAMA_70B, moe
-from plimsoll.engines.llama_cpp.ggml_types import BLOCKS, size
-from plimsoll.engines.llama_cpp.layout import HOST, devices
-from plimsoll.engines.llama_cpp.mixture import FILE_TYPES, Model, Role, file_type, tensor_type
-from plimsoll.engines.llama_cpp.weights import from_header, has_header, weights
-from plimsoll.models.header import HeaderTensor
+from plimsoll.engines.llama_cpp.files import (
+    BLOCKS,
+    FILE_TYPES,
+    ModelToQuantize,
+    TensorRole,
+    file_type,
+    from_header,
+    has_header,
+    row_bytes,
+    tensor_type,
+    weights,
+)
+from plimsoll.engines.llama_cpp.memory import HOST, devices
+from plimsoll.models.files import HeaderTensor
 
-LLAMA = Model(layers=32, attentions=32, gqa=4, experts=0, tied=False)
+LLAMA = ModelToQuantize(layers=32, attentions=32, gqa=4, experts=0, tied=False)
 
 
 def test_block_sizes_are_those_of_the_gguf_package() -> None:
@@ -34,44 +43,53 @@ def test_a_file_type_is_known_in_every_spelling(word: str) -> None:
 
 def test_a_medium_file_gives_values_more_bits_at_both_ends_and_in_every_third_layer() -> None:
     found = [
-        tensor_type("q4_k_m", Role.ATTENTION_V, 4096, LLAMA, layer, layer) for layer in range(32)
+        tensor_type("q4_k_m", TensorRole.ATTENTION_V, 4096, LLAMA, layer, layer)
+        for layer in range(32)
     ]
     more = [layer for layer, name in enumerate(found) if name == "q6_k"]
     assert more == [0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31]
 
 
 def test_norms_and_routers_are_never_quantized() -> None:
-    assert all(tensor_type(file, Role.KEPT, 4096, LLAMA) == "f32" for file in FILE_TYPES)
+    assert all(tensor_type(file, TensorRole.KEPT, 4096, LLAMA) == "f32" for file in FILE_TYPES)
 
 
 def test_a_row_that_is_no_whole_number_of_blocks_falls_back() -> None:
-    assert tensor_type("q4_k_m", Role.OTHER, 4096 + 32, LLAMA) == "q5_0"
-    assert tensor_type("q6_k", Role.FFN_UP, 4096 + 32, LLAMA) == "q8_0"
-    assert tensor_type("q4_k_m", Role.OTHER, 100, LLAMA) == "f16"
+    assert tensor_type("q4_k_m", TensorRole.OTHER, 4096 + 32, LLAMA) == "q5_0"
+    assert tensor_type("q6_k", TensorRole.FFN_UP, 4096 + 32, LLAMA) == "q8_0"
+    assert tensor_type("q4_k_m", TensorRole.OTHER, 100, LLAMA) == "f16"
 
 
 def test_a_tied_embedding_is_quantized_as_the_output() -> None:
-    tied = Model(32, 32, 4, 0, tied=True)
-    assert tensor_type("q4_k_m", Role.EMBEDDING, 4096, tied) == "q6_k"
-    assert tensor_type("q4_k_m", Role.EMBEDDING, 4096, LLAMA) == "q4_k"
+    tied = ModelToQuantize(32, 32, 4, 0, tied=True)
+    assert tensor_type("q4_k_m", TensorRole.EMBEDDING, 4096, tied) == "q6_k"
+    assert tensor_type("q4_k_m", TensorRole.EMBEDDING, 4096, LLAMA) == "q4_k"
 
 
 def test_eight_experts_give_keys_and_values_eight_bits() -> None:
-    mixtral = Model(32, 32, 4, 8, False)
-    assert tensor_type("q4_k_m", Role.ATTENTION_K, 4096, mixtral) == "q8_0"
-    assert tensor_type("q3_k_m", Role.ATTENTION_OUT, 4096, mixtral) == "q5_k"
+    mixtral = ModelToQuantize(32, 32, 4, 8, False)
+    assert tensor_type("q4_k_m", TensorRole.ATTENTION_K, 4096, mixtral) == "q8_0"
+    assert tensor_type("q3_k_m", TensorRole.ATTENTION_OUT, 4096, mixtral) == "q5_k"
 
 
 def test_mxfp4_files_pack_experts_only() -> None:
-    assert tensor_type("mxfp4_moe", Role.FFN_UP, 2880, LLAMA, stacked=True) == "mxfp4"
-    assert tensor_type("mxfp4_moe", Role.ATTENTION_Q, 2880, LLAMA) == "q8_0"
+    assert tensor_type("mxfp4_moe", TensorRole.FFN_UP, 2880, LLAMA, stacked=True) == "mxfp4"
+    assert tensor_type("mxfp4_moe", TensorRole.ATTENTION_Q, 2880, LLAMA) == "q8_0"
 
 
 @pytest.mark.parametrize(
     ("file", "bits"),
-    [("q8_0", 8.50), ("q6_k", 6.56), ("q5_k_m", 5.67), ("q4_k_m", 4.83), ("q3_k_m", 3.89),
-     ("iq4_xs", 4.28), ("q2_k", 3.16), ("f16", 16.0)],
-)  # fmt: skip
+    [
+        ("q8_0", 8.50),
+        ("q6_k", 6.56),
+        ("q5_k_m", 5.67),
+        ("q4_k_m", 4.83),
+        ("q3_k_m", 3.89),
+        ("iq4_xs", 4.28),
+        ("q2_k", 3.16),
+        ("f16", 16.0),
+    ],
+)
 def test_bits_per_weight_are_those_that_are_published(file: str, bits: float) -> None:
     """``llama-quantize`` of Llama-3.1-8B: 8.50, 6.56, 5.70, 4.89, 4.00, 4.45, 3.16 with the
     embedding; here of a model like it, within 0.25 bits.
@@ -90,9 +108,12 @@ def test_no_file_is_larger_than_one_of_32_bits(file: str, model: object) -> None
 
 
 @given(
-    st.integers(1, 100), st.integers(0, 120), st.integers(1, 8),
-    st.lists(st.integers(0, 9), max_size=8), st.booleans(),
-)  # fmt: skip
+    st.integers(1, 100),
+    st.integers(0, 120),
+    st.integers(1, 8),
+    st.lists(st.integers(0, 9), max_size=8),
+    st.booleans(),
+)
 def test_every_layer_lies_on_one_gpu_or_in_main_memory_in_order(
     layers: int, gpu_layers: int, gpus: int, shares: list[int], output_first: bool
 ) -> None:
@@ -105,9 +126,9 @@ def test_every_layer_lies_on_one_gpu_or_in_main_memory_in_order(
 
 
 def test_a_row_is_whole_blocks() -> None:
-    assert size("q8_0", 128) == 136
-    assert size("q4_k", 256) == 144
-    assert size("f16", 3) == 6
+    assert row_bytes("q8_0", 128) == 136
+    assert row_bytes("q4_k", 256) == 144
+    assert row_bytes("f16", 3) == 6
 
 
 def held(name: str, size: int) -> HeaderTensor:
@@ -117,11 +138,14 @@ def held(name: str, size: int) -> HeaderTensor:
 
 HEADER = (
     held("token_embd.weight", 1000),
-    held("blk.0.attn_q.weight", 256), held("blk.0.ffn_up_exps.weight", 512),
-    held("blk.1.attn_q.weight", 128), held("blk.1.ffn_up_exps.weight", 1),
+    held("blk.0.attn_q.weight", 256),
+    held("blk.0.ffn_up_exps.weight", 512),
+    held("blk.1.attn_q.weight", 128),
+    held("blk.1.ffn_up_exps.weight", 1),
     held("blk.2.nextn.eh_proj.weight", 4096),
-    held("output_norm.weight", 128), held("v.blk.0.attn_q.weight", 384),
-)  # fmt: skip
+    held("output_norm.weight", 128),
+    held("v.blk.0.attn_q.weight", 384),
+)
 
 
 def test_a_header_gives_each_part_its_own_bytes_padded() -> None:

@@ -10,10 +10,14 @@ import pytest
 from architectures import A100, B200, H100, L4, LLAMA_8B, latent
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.engines.base import EngineSettings, Parallelism
-from plimsoll.engines.sglang.constants import TABLE, tier
-from plimsoll.engines.sglang.defaults import SGLangOptions, resolve
-from plimsoll.engines.sglang.fraction import prefill_graph_sizes
-from plimsoll.engines.sglang.overheads import graph_sizes
+from plimsoll.engines.sglang.memory import graph_sizes
+from plimsoll.engines.sglang.settings import (
+    TABLE,
+    SGLangOptions,
+    prefill_graph_sizes,
+    resolve,
+    tier,
+)
 from plimsoll.units import MIB
 
 if TYPE_CHECKING:

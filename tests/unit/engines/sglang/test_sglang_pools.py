@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from architectures import H100, build, dense, hybrid, latent, windows
 from plimsoll.engines.base import NO_OPTIONS, EngineSettings, Options, Parallelism
-from plimsoll.engines.sglang.constants import TABLE
-from plimsoll.engines.sglang.defaults import SGLangOptions, resolve
-from plimsoll.engines.sglang.pools import Pools, StageCells, pools
+from plimsoll.engines.sglang.memory import Pools, StageCells, pools
+from plimsoll.engines.sglang.settings import TABLE, SGLangOptions, resolve
 from plimsoll.models.architecture import Architecture, Block, FeedForward, Mixer, MixerKind
 from plimsoll.units import GIB
 
@@ -84,7 +83,7 @@ def test_sliding_layers_have_a_pool_of_four_fifths_the_tokens() -> None:
 
 
 def test_layers_that_read_anothers_keys_have_a_cache_all_the_same() -> None:
-    # Gemma 4 E4B, 42 layers of which 18 share: 997,846 full and 798,276 sliding tokens are logged
+    # Gemma 4 E4B, 42 layers, 18 of which share: 997,846 full and 798,276 sliding tokens are logged
     # as 79.94 GB, which is 7 full and 35 sliding layers
     part = FeedForward(10240)
     full = Mixer(MixerKind.FULL, 8, 2, 512, 512)

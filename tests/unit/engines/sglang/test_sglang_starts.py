@@ -16,7 +16,7 @@ from plimsoll.units import GIB
 
 @dataclass(frozen=True)
 class Logged:
-    """One start-up. weights: GiB per GPU, 0 where not logged; tokens: max_total_num_tokens."""
+    """One start-up. weights: GiB per GPU, 0 if not logged; tokens: max_total_num_tokens."""
 
     source: str
     model: str
@@ -45,7 +45,7 @@ LOGGED = (
 
 
 def estimate_of(row: Logged) -> Estimate:
-    """The estimate of a logged start-up; skips where the catalogue has no such model."""
+    """The estimate of a logged start-up; skips if the catalogue has no such model."""
     entry, accelerator = load().find(row.model), find(row.accelerator)
     if entry is None or accelerator is None:
         pytest.skip(f"{row.model} is not in the catalogue")
@@ -75,6 +75,8 @@ def test_a_pool_as_logged_lies_within_the_band(row: Logged) -> None:
     """The band of weights and context covers the pool that the server really had."""
     e = estimate_of(row)
     token = max(1, e.kv_capacity) / max(1, e.kv_tokens)
-    low, high = (sum(getattr(t, end) for t in e.terms if t.name is not TermName.KV_CACHE)
-                 for end in ("low", "high"))  # fmt: skip
+    low, high = (
+        sum(getattr(t, end) for t in e.terms if t.name is not TermName.KV_CACHE)
+        for end in ("low", "high")
+    )
     assert (e.usable - high) / token <= row.tokens <= (e.usable - low) / token

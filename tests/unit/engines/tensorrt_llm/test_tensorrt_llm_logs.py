@@ -14,15 +14,14 @@ import pytest
 
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.engines.base import EngineSettings, Estimate, Parallelism, TermName, Workload
-from plimsoll.engines.tensorrt_llm.constants import TABLE
-from plimsoll.engines.tensorrt_llm.defaults import resolve
 from plimsoll.engines.tensorrt_llm.engine import TensorRTLLM
-from plimsoll.engines.tensorrt_llm.kv import stage_caches
+from plimsoll.engines.tensorrt_llm.memory import stage_caches
+from plimsoll.engines.tensorrt_llm.settings import TABLE, resolve
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB, MIB
 
 if TYPE_CHECKING:
-    from plimsoll.engines.tensorrt_llm.kv import StageCache
+    from plimsoll.engines.tensorrt_llm.memory import StageCache
     from plimsoll.models.architecture import Architecture
 
 H100 = Accelerator(

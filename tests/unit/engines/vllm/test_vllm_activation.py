@@ -9,11 +9,10 @@ import pytest
 
 from architectures import A100, B200, H100, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe
 from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term
-from plimsoll.engines.vllm.activation import activation
-from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.defaults import Resolved, resolve
-from plimsoll.engines.vllm.overheads import graph_sizes, graphs, non_torch, outside
-from plimsoll.engines.vllm.runner import second_runner
+from plimsoll.engines.vllm.options import TABLE
+from plimsoll.engines.vllm.overheads import activation, graph_sizes, graphs, non_torch, outside
+from plimsoll.engines.vllm.traits import second_runner
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.units import GIB
 
@@ -41,7 +40,7 @@ def resolved(
     model: Architecture, version: str = "0.19", on: Accelerator = H100, **settings: object
 ) -> Resolved:
     said = replace(EngineSettings(max_model_len=8192, version=version), **settings)  # type: ignore[arg-type]
-    return resolve(model, said, on, constants(version))
+    return resolve(model, said, on, TABLE.constants(version))
 
 
 def peak(
@@ -58,7 +57,7 @@ def peak(
         resolved(model, version, on, **settings),
         split,
         stage,
-        constants(version),
+        TABLE.constants(version),
     )
 
 
@@ -99,7 +98,7 @@ def test_fewer_sequences_shrink_the_sampler_until_the_forward_pass_is_larger() -
 
 
 @pytest.mark.parametrize(("scheme", "copies"), [("fp8", 1), ("int8", 1), ("w4a16", 0)])
-def test_inputs_are_copied_where_kernels_multiply_in_8_bits(scheme: str, copies: int) -> None:
+def test_inputs_are_copied_if_kernels_multiply_in_8_bits(scheme: str, copies: int) -> None:
     """vllm/_custom_ops.py, scaled_fp8_quant and scaled_int8_quant: one byte an element."""
     model = replace(QWEN3_32B, vocab_size=64)
     stored = replace(model, quantization=Quantization("any", Scheme(scheme, 8)))
@@ -171,19 +170,19 @@ def test_a_short_context_caps_the_batch_and_the_batch_caps_the_sequences() -> No
 def test_buffers_outside_torch_are_those_that_vllm_logged(
     split: Parallelism, version: str, measured: float
 ) -> None:
-    term = non_torch(split, H100, constants(version))
+    term = non_torch(split, H100, TABLE.constants(version))
     assert term.low <= measured * GIB <= term.high
     assert term.bytes / GIB == pytest.approx(measured, abs=0.1)
 
 
 def test_on_a_gpu_that_nobody_measured_buffers_are_assumed() -> None:
-    assert non_torch(Parallelism(2), A100, constants("0.19")).known is Known.ASSUMED
+    assert non_torch(Parallelism(2), A100, TABLE.constants("0.19")).known is Known.ASSUMED
 
 
 def test_smaller_gpus_keep_smaller_buffers_than_an_h100() -> None:
     for version in ("0.7", "0.12", "0.19"):
         for split in (Parallelism(), Parallelism(2)):
-            sizes = [non_torch(split, on, constants(version)).bytes for on in (A100, H100)]
+            sizes = [non_torch(split, on, TABLE.constants(version)).bytes for on in (A100, H100)]
             assert sizes[0] < sizes[1]
 
 
@@ -196,7 +195,9 @@ def test_the_first_engine_profiles_a_whole_prompt_on_gpus_before_ampere() -> Non
 
 def test_with_tensor_parallelism_the_charge_for_graphs_is_less_certain() -> None:
     own = resolved(LLAMA_8B, "0.21")
-    one, two = (graphs(LLAMA_8B, own, Parallelism(n), 32, H100, constants("0.21")) for n in (1, 2))
+    one, two = (
+        graphs(LLAMA_8B, own, Parallelism(n), 32, H100, TABLE.constants("0.21")) for n in (1, 2)
+    )
     assert one.bytes == two.bytes
     assert two.high > one.high
 
@@ -212,12 +213,12 @@ def test_graphs_are_captured_for_the_sizes_that_the_batch_can_reach(
 
 def test_graphs_are_charged_from_0_20_on_and_lie_outside_before() -> None:
     new, old = resolved(LLAMA_8B, "0.21"), resolved(LLAMA_8B, "0.19")
-    charged = graphs(LLAMA_8B, new, Parallelism(), 32, H100, constants("0.21"))
-    free = graphs(LLAMA_8B, old, Parallelism(), 32, H100, constants("0.19"))
+    charged = graphs(LLAMA_8B, new, Parallelism(), 32, H100, TABLE.constants("0.21"))
+    free = graphs(LLAMA_8B, old, Parallelism(), 32, H100, TABLE.constants("0.19"))
     assert charged.bytes / GIB == pytest.approx(0.91, abs=0.05)
     assert free.bytes == 0
-    beside_old = outside(LLAMA_8B, old, Parallelism(), 32, H100, constants("0.19"))
-    beside_new = outside(LLAMA_8B, new, Parallelism(), 32, H100, constants("0.21"))
+    beside_old = outside(LLAMA_8B, old, Parallelism(), 32, H100, TABLE.constants("0.19"))
+    beside_new = outside(LLAMA_8B, new, Parallelism(), 32, H100, TABLE.constants("0.21"))
     assert beside_old > beside_new
 
 
@@ -236,19 +237,19 @@ def test_the_second_runner_serves_more_models_from_release_to_release(
     model_type: str, version: str, second: bool
 ) -> None:
     model = replace(LLAMA_8B, model_type=model_type)
-    assert second_runner(model, constants(version)) is second
+    assert second_runner(model, TABLE.constants(version)) is second
 
 
 def test_experts_and_states_and_images_wait_for_the_second_runner_until_0_29() -> None:
     for model in (moe(), hybrid(), replace(LLAMA_8B, multimodal=True)):
-        assert not second_runner(model, constants("0.28"))
-        assert second_runner(model, constants("0.29"))
+        assert not second_runner(model, TABLE.constants("0.28"))
+        assert second_runner(model, TABLE.constants("0.29"))
 
 
 def test_the_second_runner_charges_no_graphs_before_0_29() -> None:
     for version, charged in (("0.26", False), ("0.29", True)):
         own = resolved(LLAMA_8B, version)
-        term = graphs(LLAMA_8B, own, Parallelism(), 32, H100, constants(version))
+        term = graphs(LLAMA_8B, own, Parallelism(), 32, H100, TABLE.constants(version))
         assert (term.bytes > 0) is charged
 
 
@@ -258,13 +259,15 @@ def test_before_0_13_experts_give_their_workspaces_back() -> None:
 
 
 def test_the_first_releases_of_the_second_engine_charge_the_cuda_context() -> None:
-    sizes = {v: non_torch(Parallelism(), A100, constants(v)).bytes for v in ("0.8.5", "0.9.1")}
+    sizes = {
+        v: non_torch(Parallelism(), A100, TABLE.constants(v)).bytes for v in ("0.8.5", "0.9.1")
+    }
     assert sizes["0.8.5"] - sizes["0.9.1"] == pytest.approx(0.55 * GIB)
 
 
 def test_eager_mode_captures_nothing() -> None:
     eager = resolved(LLAMA_8B, "0.33", enforce_eager=True)
-    term = graphs(LLAMA_8B, eager, Parallelism(), 32, H100, constants("0.33"))
+    term = graphs(LLAMA_8B, eager, Parallelism(), 32, H100, TABLE.constants("0.33"))
     assert (term.bytes, term.high, term.known) == (0, 0, Known.EXACT)
 
 
@@ -272,7 +275,7 @@ def test_experts_and_latent_attention_and_states_widen_the_graphs() -> None:
     def size(model: Architecture) -> Term:
         layers = len(model.blocks)
         own = resolved(model, "0.33")
-        return graphs(model, own, Parallelism(), layers, H100, constants("0.33"))
+        return graphs(model, own, Parallelism(), layers, H100, TABLE.constants("0.33"))
 
     assert size(latent(layers=4)).bytes > size(dense(layers=4)).bytes
     assert size(moe(layers=4)).bytes > size(dense(layers=4)).bytes

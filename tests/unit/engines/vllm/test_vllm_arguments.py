@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from decimal import Decimal
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from architectures import H100, LLAMA_70B
 from plimsoll.engines.base import AskedSplit, EngineSettings, Parallelism, Reading, Workload
-from plimsoll.engines.vllm.arguments import arguments, read_arguments
+from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.engine import VLLM
 from worded import problems_in, warnings_in
 
@@ -41,11 +42,12 @@ def test_a_length_is_read_in_every_spelling_that_vllm_takes(args: list[str]) -> 
 
 def test_all_typed_flags_are_read() -> None:
     reading = read(
-        "-tp", "4", "-pp=2", "--data_parallel_size=2", "-ep", "-q", "fp8", "--enforce-eager",
-        "--kv-cache-dtype=fp8_e4m3", "--gpu-memory-utilization", "0.85", "--max-num-seqs", "128",
-        "--max-num-batched-tokens=8k", "--dtype=half", "--block-size", "32",
-        "--kv-cache-memory-bytes", "10G",
-    )  # fmt: skip
+        *shlex.split(
+            "-tp 4 -pp=2 --data_parallel_size=2 -ep -q fp8 --enforce-eager"
+            " --kv-cache-dtype=fp8_e4m3 --gpu-memory-utilization 0.85 --max-num-seqs 128"
+            " --max-num-batched-tokens=8k --dtype=half --block-size 32 --kv-cache-memory-bytes 10G"
+        )
+    )
     assert reading.split == AskedSplit(4, 2, 2, True)
     assert problems_in(reading) == ()
     assert reading.settings == EngineSettings(
@@ -178,22 +180,19 @@ def test_no_arguments_break_the_reading(args: list[str]) -> None:
 
 def test_the_flags_to_run_say_the_split_and_the_length_and_what_the_user_said() -> None:
     reading = read(
-        "--port=8000", "--served-model-name", "a", "b", "--enable-lora", max_model_len=8192,
-        utilization=Decimal("0.9"), kv_cache_dtype="fp8",
-    )  # fmt: skip
+        *shlex.split("--port=8000 --served-model-name a b --enable-lora"),
+        max_model_len=8192,
+        utilization=Decimal("0.9"),
+        kv_cache_dtype="fp8",
+    )
     settings = reading.settings
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), Parallelism(4, 2), H100)
-    assert arguments(estimate, settings) == (
-        "--tensor-parallel-size=4",
-        "--pipeline-parallel-size=2",
-        "--max-model-len=8192",
-        "--gpu-memory-utilization=0.9",
-        "--kv-cache-dtype=fp8",
-        "--enable-lora",
-        "--port=8000",
-        "--served-model-name",
-        "a",
-        "b",
+    assert write_arguments(estimate, settings) == tuple(
+        shlex.split(
+            "--tensor-parallel-size=4 --pipeline-parallel-size=2 --max-model-len=8192"
+            " --gpu-memory-utilization=0.9 --kv-cache-dtype=fp8 --enable-lora --port=8000"
+            " --served-model-name a b"
+        )
     )
 
 
@@ -203,7 +202,7 @@ def test_the_flags_to_run_read_back_as_the_same_settings() -> None:
     )
     split = Parallelism(2, 1, 4, True)
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), split, H100)
-    reading = read(*arguments(estimate, settings))
+    reading = read(*write_arguments(estimate, settings))
     assert reading.settings == settings
     assert reading.split == AskedSplit(2, data=4, expert=True)
 
@@ -211,5 +210,39 @@ def test_the_flags_to_run_read_back_as_the_same_settings() -> None:
 def test_a_length_left_to_the_engine_stays_with_the_engine() -> None:
     settings = read("--max-model-len=auto").settings
     estimate = VLLM().estimate(LLAMA_70B, settings, Workload(), Parallelism(4), H100)
-    flags = [f for f in arguments(estimate, settings) if "max-model-len" in f]
+    flags = [f for f in write_arguments(estimate, settings) if "max-model-len" in f]
     assert flags == ["--max-model-len=auto"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "shrinks"),
+    [
+        ("--hf-overrides={}", True),
+        ("--load-format=bitsandbytes", True),
+        ("--load-format=foo", False),
+        ("-O0", False),
+        ("--attention-backend=X", False),
+        ("--disable-cascade-attn", False),
+        ("--video-pruning-rate=0", False),
+        ("--mm-tensor-ipc=x", False),
+    ],
+)
+def test_a_flag_that_is_not_read_says_whether_weights_may_be_smaller_with_it(
+    flag: str, shrinks: bool
+) -> None:
+    settings = read(flag).settings
+    assert settings.unread == (flag,)
+    assert settings.shrinking == ((flag,) if shrinks else ())
+
+
+@pytest.mark.parametrize(
+    ("flag", "may"),
+    [
+        ("--device=cpu", True),
+        ("--device=cuda", False),
+        ("--model-impl=transformers", False),
+        ("--hf-overrides={}", True),
+    ],
+)
+def test_a_flag_may_shrink_weights_only_with_values_that_can(flag: str, may: bool) -> None:
+    assert (flag in read(flag).settings.shrinking) is may

@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.engines.base import Known, Parallelism, Term, TermName
-from plimsoll.engines.vllm.constants import constants
+from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term, TermName
 from plimsoll.engines.vllm.defaults import resolve
-from plimsoll.engines.vllm.encoder import Encoder, encoder
-from plimsoll.engines.vllm.multimodal import buffers
+from plimsoll.engines.vllm.multimodal import Encoder, buffers, encoder
+from plimsoll.engines.vllm.options import TABLE
 from plimsoll.units import GIB
-from vllm_features import _GPUS, Settings, estimate, model, read
+from vllm_features import _GPUS, estimate, model, read
 
 SEEING = "Qwen/Qwen2.5-VL-7B-Instruct"
 DEEP = "Qwen/Qwen3-VL-8B-Instruct"
@@ -28,8 +27,8 @@ def seen(
     name: str, *flags: str, version: str, tensor: int = 1, gpu: str = "nvidia-h200-141gb"
 ) -> Encoder:
     """What the encoder of a model of the catalogue takes."""
-    settings = read(*flags, settings=Settings(version=version)).settings
-    figures = constants(version)
+    settings = read(*flags, settings=EngineSettings(version=version)).settings
+    figures = TABLE.constants(version)
     resolved = resolve(model(name), settings, _GPUS[gpu], figures)
     return encoder(model(name), settings, resolved, Parallelism(tensor), figures)
 
@@ -54,15 +53,21 @@ def peak(name: str, *flags: str, version: str = "0.23.0", tensor: int = 1) -> Te
         pytest.param(DEEP, "0.17.1", (), "1 image of 16384", id="Qwen3-VL 0.17.1"),
         # "32768 tokens, and profiled with 2 image items", an NVFP4 Qwen3.6-35B-A3B on 0.19
         pytest.param(
-            NEWER, "0.19.0", ("--max-num-batched-tokens=32768",), "2 images of 16384",
+            NEWER,
+            "0.19.0",
+            ("--max-num-batched-tokens=32768",),
+            "2 images of 16384",
             id="Qwen3.5 at 32768 batched tokens",
         ),
         # "8192 tokens, and profiled with 31 image items", Gemma 3 27B on 0.10.2
         pytest.param(GEMMA, "0.10.2", (), "31 images of 260", id="Gemma 3 0.10.2"),
         # "2048 tokens, and profiled with 7 image items", MedGemma 4B, release not said
         pytest.param(
-            "google/gemma-3-4b-it", "0.11.0", ("--max-num-batched-tokens=2048",),
-            "7 images of 260", id="Gemma 3 at 2048 batched tokens",
+            "google/gemma-3-4b-it",
+            "0.11.0",
+            ("--max-num-batched-tokens=2048",),
+            "7 images of 260",
+            id="Gemma 3 at 2048 batched tokens",
         ),
         # "8192 tokens, and profiled with 3 image items", vllm issue 16292 on 0.8.3
         pytest.param(MISTRAL, "0.8.3", (), "3 images of 3080", id="Mistral Small 0.8.3"),
@@ -74,11 +79,14 @@ def peak(name: str, *flags: str, version: str = "0.23.0", tensor: int = 1) -> Te
         ),
         # "16384 tokens, and profiled with 6 video items", the same
         pytest.param(
-            "google/gemma-4-26B-A4B", "0.19.0", ("--max-num-batched-tokens=16384",),
-            "6 videos of 2496", id="Gemma 4 at 16384 batched tokens",
+            "google/gemma-4-26B-A4B",
+            "0.19.0",
+            ("--max-num-batched-tokens=16384",),
+            "6 videos of 2496",
+            id="Gemma 4 at 16384 batched tokens",
         ),
     ],
-)  # fmt: skip
+)
 def test_the_items_are_those_that_vllm_logged(
     name: str, version: str, flags: tuple[str, ...], line: str
 ) -> None:
@@ -152,8 +160,8 @@ def test_deepstack_holds_its_outputs_and_buffers_of_the_batch() -> None:
     """Qwen3-VL-8B on a B200 (16384 batched tokens from 0.28 on) loaded 16.97 GiB."""
     found = estimate(DEEP, version="0.28.0", gpu="nvidia-b200")
     assert found.terms[TermName.WEIGHTS].bytes / GIB == pytest.approx(16.97, abs=0.02)
-    settings = Settings(version="0.28.0")
-    figures = constants("0.28.0")
+    settings = EngineSettings(version="0.28.0")
+    figures = TABLE.constants("0.28.0")
     resolved = resolve(model(DEEP), settings, _GPUS["nvidia-b200"], figures)
     assert buffers(model(DEEP), resolved) == 3 * 16384 * 4096 * 2
     assert buffers(model(NEWER), resolved) == 0

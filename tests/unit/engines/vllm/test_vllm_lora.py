@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll.engines.base import Known, TermName
-from plimsoll.engines.layers.allocator import allocated
+from plimsoll.engines.layers.gpu_memory import allocated
 from vllm_features import RANKS, estimate, extra, read
 from worded import warnings_in
 
@@ -41,7 +41,7 @@ def test_a_model_without_embedding_modules_has_none_on_embedding_and_head() -> N
     assert extra(estimate(qwen, "--enable-lora"), TermName.LORA) == expected
 
 
-def test_a_is_whole_where_the_output_is_cut_and_b_where_the_input_is() -> None:
+def test_a_is_whole_if_the_output_is_cut_and_b_if_the_input_is() -> None:
     rank, tp = 16, 2
     cut = [(H, H // tp), (H, KV // tp), (H, KV // tp), (H, WIDE // tp), (H, WIDE // tp)]
     rows = [(H // tp, H), (WIDE // tp, H)]
@@ -122,9 +122,12 @@ def test_a_rank_without_the_switch_changes_nothing_and_says_so() -> None:
 
 
 @given(
-    st.sampled_from([LLAMA, MOE]), st.sampled_from(RANKS), st.integers(1, 16),
-    st.sampled_from([1, 2, 4]), st.booleans(),
-)  # fmt: skip
+    st.sampled_from([LLAMA, MOE]),
+    st.sampled_from(RANKS),
+    st.integers(1, 16),
+    st.sampled_from([1, 2, 4]),
+    st.booleans(),
+)
 def test_a_higher_rank_and_more_slots_never_need_less(
     model: str, rank: int, slots: int, tensor: int, expert: bool
 ) -> None:

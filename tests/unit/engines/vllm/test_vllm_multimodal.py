@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.engines.base import Parallelism, TermName
+from plimsoll.engines.base import EngineSettings, Parallelism, TermName
 from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.models.architecture import Part
-from vllm_features import Settings, estimate, model, read
+from vllm_features import estimate, model, read
 from worded import notes_in, problems_in
 
 SEEING = "Qwen/Qwen2.5-VL-7B-Instruct"
@@ -57,7 +57,7 @@ def test_families_left_their_towers_out_at_different_releases() -> None:
     assert weights(GEMMA, *TEXT, version="0.16.0") < weights(GEMMA, version="0.16.0")
 
 
-def test_no_encoder_is_profiled_where_no_image_may_come() -> None:
+def test_no_encoder_is_profiled_if_no_image_may_come() -> None:
     seeing = estimate(SEEING).terms[TermName.ACTIVATION]
     text = estimate(SEEING, "--language-model-only").terms[TermName.ACTIVATION]
     assert text.bytes < seeing.bytes
@@ -85,14 +85,14 @@ def test_a_tower_split_by_data_is_whole_on_every_rank() -> None:
 
 
 def test_the_typed_limit_and_the_flag_agree_or_it_is_an_error() -> None:
-    typed = Settings(images=0, videos=0)
+    typed = EngineSettings(images=0, videos=0)
     assert weights(SEEING) > estimate(SEEING, settings=typed).terms[TermName.WEIGHTS].bytes
     assert read(*TEXT, settings=typed).problems == ()
     assert read("--language-model-only", settings=typed).problems == ()
     for flags in (('--limit-mm-per-prompt={"image": 4}',), ("--limit-mm-per-prompt", "image=4")):
         problem = str(problems_in(read(*flags, settings=typed))[0])
         assert "the same as spec.workload.imagesPerPrompt (0)" in problem
-    assert read("--language-model-only", settings=Settings(images=2)).problems
+    assert read("--language-model-only", settings=EngineSettings(images=2)).problems
 
 
 def test_limits_are_written_back_as_one_flag() -> None:
@@ -100,7 +100,7 @@ def test_limits_are_written_back_as_one_flag() -> None:
     assert reading.problems == ()
     flags = VLLM().arguments(estimate(SEEING), reading.settings)
     assert '--limit-mm-per-prompt={"image":2,"video":0}' in flags
-    text = VLLM().arguments(estimate(SEEING), Settings(images=0, videos=0))
+    text = VLLM().arguments(estimate(SEEING), EngineSettings(images=0, videos=0))
     assert '--limit-mm-per-prompt={"audio":0,"image":0,"video":0}' in text
 
 

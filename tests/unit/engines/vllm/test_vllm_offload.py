@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.engines.base import Known, Parallelism, TermName
+from plimsoll.engines.base import EngineSettings, Known, Parallelism, TermName
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.units import GIB
-from vllm_features import Settings, estimate, model, read
+from vllm_features import estimate, model, read
 from worded import problems_in, worded
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -17,7 +17,9 @@ LARGE = "meta-llama/Meta-Llama-3-70B-Instruct"
 KIMI = "moonshotai/Kimi-K2-Instruct"
 
 
-def weights(name: str, *flags: str, pipeline: int = 1, settings: Settings | None = None) -> int:
+def weights(
+    name: str, *flags: str, pipeline: int = 1, settings: EngineSettings | None = None
+) -> int:
     found = estimate(name, *flags, pipeline=pipeline, settings=settings)
     return found.terms[TermName.WEIGHTS].bytes
 
@@ -43,14 +45,14 @@ def test_the_last_layers_of_each_group_go_out_and_leave_one_layer_of_buffers() -
     assert gone == pytest.approx((8 - 1) * layer, rel=0.001)
 
 
-def test_a_prefetch_group_wins_over_an_amount_but_where_uva_is_asked_for() -> None:
+def test_a_prefetch_group_wins_over_an_amount_unless_uva_is_asked_for() -> None:
     both = ("--offload-group-size=8", "--cpu-offload-gb=4")
     assert weights(LLAMA, *both) == weights(LLAMA, "--offload-group-size=8")
     assert weights(LLAMA, *both, "--offload-backend=uva") == weights(LLAMA, "--cpu-offload-gb=4")
 
 
 def test_the_typed_field_and_the_flag_agree_or_it_is_an_error() -> None:
-    typed = Settings(cpu_offload=10 * GIB)
+    typed = EngineSettings(cpu_offload=10 * GIB)
     assert weights(LLAMA, settings=typed) == weights(LLAMA, "--cpu-offload-gb=10")
     assert read("--cpu-offload-gb=10", settings=typed).problems == ()
     problem = str(problems_in(read("--cpu-offload-gb=8", settings=typed))[0])
@@ -99,7 +101,7 @@ def test_fewer_blocks_than_one_request_takes_do_not_fit() -> None:
 @pytest.mark.parametrize(("ways", "tokens"), [(1, 715_072), (8, 5_721_088)])
 def test_kimi_k2_holds_as_many_tokens_as_its_recipe_logs(ways: int, tokens: int) -> None:
     # 46.80 GiB on each of 8 GPUs: vllm-project/recipes, moonshotai/Kimi-K2-Think.md
-    settings = Settings(version="0.11.2", kv_cache_memory=int(46.8 * GIB))
+    settings = EngineSettings(version="0.11.2", kv_cache_memory=int(46.8 * GIB))
     flag = f"--decode-context-parallel-size={ways}"
     found = estimate(KIMI, flag, tensor=8, settings=settings)
     assert found.kv_tokens == pytest.approx(tokens, rel=0.0002)
@@ -127,8 +129,11 @@ def test_more_in_host_memory_never_needs_more_of_a_gpu(a: int, b: int, pipeline:
 
 @given(st.integers(2, 8), st.integers(1, 8), st.integers(1, 3))
 def test_prefetched_groups_never_need_more_than_none(group: int, number: int, step: int) -> None:
-    flags = (f"--offload-group-size={group}", f"--offload-num-in-group={min(group, number)}",
-             f"--offload-prefetch-step={step}")  # fmt: skip
+    flags = (
+        f"--offload-group-size={group}",
+        f"--offload-num-in-group={min(group, number)}",
+        f"--offload-prefetch-step={step}",
+    )
     assert weights(LLAMA, *flags) <= weights(LLAMA)
 
 

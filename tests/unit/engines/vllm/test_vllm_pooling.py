@@ -7,16 +7,22 @@ from dataclasses import replace
 import pytest
 
 from plimsoll.engines.base import EngineSettings, TermName
-from plimsoll.engines.vllm.pooling import is_pooling
+from plimsoll.engines.vllm.traits import is_pooling
 from plimsoll.models.config import architecture
 from vllm_features import estimate, model, read
 
 QWEN = "Qwen/Qwen3-8B"
 BERT = {
-    "model_type": "bert", "architectures": ["BertModel"], "hidden_size": 768,
-    "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
-    "vocab_size": 30522, "max_position_embeddings": 512, "torch_dtype": "float32",
-}  # fmt: skip
+    "model_type": "bert",
+    "architectures": ["BertModel"],
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "vocab_size": 30522,
+    "max_position_embeddings": 512,
+    "torch_dtype": "float32",
+}
 
 
 @pytest.mark.parametrize(
@@ -55,10 +61,14 @@ def test_an_encoder_has_no_cache() -> None:
 @pytest.mark.parametrize(
     ("version", "length", "tokens"),
     [
-        ("0.9.1", 512, 32768), ("0.10.0", 8192, 32768), ("0.10.1", 512, 512),
-        ("0.11.0", 8192, 8192), ("0.12.0", 512, 8192), ("0.19.0", 16384, 16384),
+        ("0.9.1", 512, 32768),
+        ("0.10.0", 8192, 32768),
+        ("0.10.1", 512, 512),
+        ("0.11.0", 8192, 8192),
+        ("0.12.0", 512, 8192),
+        ("0.19.0", 16384, 16384),
     ],
-)  # fmt: skip
+)
 def test_an_encoder_takes_whole_inputs(version: str, length: int, tokens: int) -> None:
     """vllm/config.py (32,768 in the first engine), then arg_utils.py: length or default."""
     made = architecture({**BERT, "max_position_embeddings": length})
@@ -79,13 +89,16 @@ def test_a_generator_stays_one(flag: str) -> None:
 @pytest.mark.parametrize(
     ("name", "pools"),
     [
-        ("Qwen3ForCausalLM", False), ("ChatGLMModel", False),
-        ("LlavaForConditionalGeneration", False), ("Qwen2ForRewardModel", True),
-        ("Qwen3ForSequenceClassification", True), ("Gemma3TextModel", True),
+        ("Qwen3ForCausalLM", False),
+        ("ChatGLMModel", False),
+        ("LlavaForConditionalGeneration", False),
+        ("Qwen2ForRewardModel", True),
+        ("Qwen3ForSequenceClassification", True),
+        ("Gemma3TextModel", True),
         ("XLMRobertaForSequenceClassification", True),
     ],
-)  # fmt: skip
-def test_the_class_says_who_pools_where_nobody_else_does(name: str, pools: bool) -> None:
+)
+def test_the_class_says_who_pools_if_nobody_else_does(name: str, pools: bool) -> None:
     made = replace(model(QWEN), class_name=name)
     assert is_pooling(made, EngineSettings()) is pools
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.engines.base import Known, Speculative, TermName
+from plimsoll.engines.base import EngineSettings, Known, Speculative, TermName
 from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.units import GIB
-from vllm_features import Settings, estimate, extra, model, read
+from vllm_features import estimate, extra, model, read
 from worded import problems_in, warnings_in, worded
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
@@ -94,9 +94,10 @@ def test_recurrent_layers_keep_a_page_more_for_each_guessed_token() -> None:
     name = "Qwen/Qwen3-Next-80B-A3B-Instruct"
     needs = [
         estimate(name, config(method="mtp", num_speculative_tokens=n), tensor=4)
-        .terms[TermName.KV_CACHE].bytes
+        .terms[TermName.KV_CACHE]
+        .bytes
         for n in (1, 2, 3)
-    ]  # fmt: skip
+    ]
     assert needs[0] < needs[1] < needs[2]
 
 
@@ -109,7 +110,7 @@ def test_a_draft_lies_on_the_last_stage_with_an_embedding_of_its_own() -> None:
 
 def test_probabilistic_drafts_keep_their_logits() -> None:
     keys = {"method": "eagle3", "num_speculative_tokens": 2, "draft_sample_method": "probabilistic"}
-    settings = Settings(max_num_seqs=64)
+    settings = EngineSettings(max_num_seqs=64)
     found = extra(estimate(LLAMA, config(**keys), settings=settings), TermName.DRAFT)
     del keys["draft_sample_method"]
     plain = extra(estimate(LLAMA, config(**keys), settings=settings), TermName.DRAFT)
@@ -138,14 +139,14 @@ def test_every_way_to_say_a_draft_means_the_same(flags: tuple[str, ...]) -> None
 
 def test_the_old_flags_are_read_and_written_for_the_releases_that_have_them() -> None:
     flags = ("--speculative-model=[ngram]", "--num-speculative-tokens=5")
-    reading = read(*flags, settings=Settings(version="0.7.3"))
+    reading = read(*flags, settings=EngineSettings(version="0.7.3"))
     assert reading.settings.speculative == Speculative("ngram", "", 5)
     found = estimate(LLAMA, *flags, version="0.7.3")
     assert set(flags) <= set(VLLM().arguments(found, reading.settings))
 
 
 def test_a_flag_that_contradicts_the_typed_draft_is_an_error() -> None:
-    typed = Settings(speculative=Speculative("eagle3", "a/b", 3))
+    typed = EngineSettings(speculative=Speculative("eagle3", "a/b", 3))
     reading = read(config(num_speculative_tokens=5), settings=typed)
     assert [str(p) for p in problems_in(reading)] == [
         "spec.engine.extraArgs[0]: Invalid value: --speculative-config 5: the same as "
@@ -158,7 +159,7 @@ def test_a_draft_of_an_unknown_model_turns_a_denial_into_a_warning_that_names_it
     flag = config(model="someone/unknown-1b", num_speculative_tokens=2)
     for reading in (
         read(flag),
-        read(settings=Settings(speculative=Speculative("", "someone/unknown-1b", 2))),
+        read(settings=EngineSettings(speculative=Speculative("", "someone/unknown-1b", 2))),
     ):
         assert reading.settings.speculative is None
         assert len(reading.settings.unread) == 1
@@ -173,8 +174,18 @@ def test_a_draft_that_does_not_say_how_many_tokens_is_refused_where_it_must() ->
     assert VLLM().problems(model(V3), settings, None, None) == ()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "1", '{"num_speculative_tokens": "x"}', '{"model": 1}',
-                                  '{"num_speculative_tokens": -1}', '{"method": []}'])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "1",
+        '{"num_speculative_tokens": "x"}',
+        '{"model": 1}',
+        '{"num_speculative_tokens": -1}',
+        '{"method": []}',
+    ],
+)
 def test_an_unreadable_draft_is_a_problem_and_never_a_crash(text: str) -> None:
     assert read(f"--speculative-config={text}").problems
 
@@ -182,8 +193,10 @@ def test_an_unreadable_draft_is_a_problem_and_never_a_crash(text: str) -> None:
 @given(
     st.sampled_from(["eagle", "eagle3", "medusa", "mtp", "ngram"]),
     st.sampled_from([LLAMA, V3, "openai/gpt-oss-20b", "Qwen/Qwen3-Next-80B-A3B-Instruct"]),
-    st.integers(1, 8), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2]),
-)  # fmt: skip
+    st.integers(1, 8),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([1, 2]),
+)
 def test_a_draft_never_needs_less_than_none_nor_more_tokens_less(
     method: str, name: str, tokens: int, tensor: int, pipeline: int
 ) -> None:

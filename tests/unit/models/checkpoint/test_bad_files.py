@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import checkpoint_files as files
+import checkpoint_files
 from checkpoint_files import Maker, base
 from plimsoll.errors import Invalid, PlimsollError, Unreadable
 from plimsoll.models.checkpoint import gguf, safetensors
@@ -139,6 +139,8 @@ def test_no_header_crashes_the_reader(tmp_path: Path, header: dict[str, Any]) ->
         {"weight_map": {"a": "../../etc/passwd"}},
         {"weight_map": {"a": "/etc/passwd"}},
         {"weight_map": {"a": "no\0file"}},
+        {"weight_map": {"a": "half of a \ud800.safetensors"}},
+        {"weight_map": {"a": "\x1b[2J.safetensors"}},
         {"weight_map": {"a": ""}},
         {"weight_map": {"a": "missing.safetensors"}},
     ],
@@ -150,7 +152,9 @@ def test_an_index_that_lies_is_refused(index: object, tmp_path: Path) -> None:
 
 
 def test_an_index_with_a_tensor_that_is_in_no_file_is_refused(tmp_path: Path) -> None:
-    folder = files.write(tmp_path / "m", CONFIG, files.dense(CONFIG, Maker()), shards=2)
+    folder = checkpoint_files.write(
+        tmp_path / "m", CONFIG, checkpoint_files.dense(CONFIG, Maker()), shards=2
+    )
     path = folder / "model.safetensors.index.json"
     index = json.loads(path.read_text())
     index["weight_map"]["lost"] = "model-00001-of-00002.safetensors"
@@ -160,7 +164,9 @@ def test_an_index_with_a_tensor_that_is_in_no_file_is_refused(tmp_path: Path) ->
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
-    folder = files.write(tmp_path / "m", CONFIG, files.dense(CONFIG, Maker()), shards=3)
+    folder = checkpoint_files.write(
+        tmp_path / "m", CONFIG, checkpoint_files.dense(CONFIG, Maker()), shards=3
+    )
     (folder / "model.safetensors.index.json").unlink()
     (folder / "model-00002-of-00003.safetensors").unlink()
     with pytest.raises(Unreadable, match=r"model-00002-of-00003.safetensors is missing"):
@@ -182,14 +188,14 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_without_a_config_say_what_is_missing(tmp_path: Path) -> None:
-    folder = files.write(tmp_path / "m", None, files.dense(CONFIG, Maker()))
+    folder = checkpoint_files.write(tmp_path / "m", None, checkpoint_files.dense(CONFIG, Maker()))
     with pytest.raises(Invalid, match=r"a config\.json beside the weights"):
         local_profile(str(folder))
 
 
 @pytest.mark.parametrize("config", [b"\xff\xfe", b"[1]", b"{", b'{"model_type": NaN}'])
 def test_a_bad_config_beside_good_weights_is_refused(config: bytes, tmp_path: Path) -> None:
-    folder = files.write(tmp_path / "m", None, files.dense(CONFIG, Maker()))
+    folder = checkpoint_files.write(tmp_path / "m", None, checkpoint_files.dense(CONFIG, Maker()))
     (folder / "config.json").write_bytes(config)
     with pytest.raises(Unreadable, match="JSON"):
         local_profile(str(folder))

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from checkpoint_files import base
+from configs import LATENT
 
 gguf_writer = pytest.importorskip("gguf")
 import gguf_files  # noqa: E402
@@ -27,11 +28,6 @@ if TYPE_CHECKING:
 
 HALF: Final = {"torch_dtype": "float16"}
 EXPERTS: Final = {"expert_count": 8, "expert_used_count": 2}
-LATENT: Final = {
-    "q_lora_rank": 96, "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16,
-    "v_head_dim": 32, "n_routed_experts": 8, "n_shared_experts": 1, "moe_intermediate_size": 128,
-    "first_k_dense_replace": 1, "num_experts_per_tok": 2,
-}  # fmt: skip
 Case = tuple[str, dict[str, Any], dict[str, Any], Shapes]
 
 

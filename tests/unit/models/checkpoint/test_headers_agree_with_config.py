@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import checkpoint_files as files
+import checkpoint_files
 from checkpoint_files import Maker, Tensors, base
+from configs import LATENT
 from plimsoll.engines.base import Parallelism
 from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.models.checkpoint.profile import from_profile
@@ -39,10 +40,6 @@ VISION: Final = {
     "image_size": 56,
     "patch_size": 14,
 }
-LATENT: Final = {"q_lora_rank": 96, "kv_lora_rank": 64, "qk_nope_head_dim": 32,
-                 "qk_rope_head_dim": 16, "v_head_dim": 32, "n_routed_experts": 8,
-                 "n_shared_experts": 1, "moe_intermediate_size": 128, "first_k_dense_replace": 1,
-                 "num_experts_per_tok": 2, "num_nextn_predict_layers": 1}  # fmt: skip
 HEAD: Final = ("lm_head",)
 
 
@@ -102,24 +99,26 @@ def _families() -> dict[str, Family]:
         return base(kind, quantization_config=quantization)
 
     return {
-        "llama": (base("llama"), files.dense, Maker()),
-        "qwen2, tied": (base("qwen2", tie_word_embeddings=True), files.dense, Maker()),
-        "qwen3": (base("qwen3", head_dim=64), files.dense, Maker()),
-        "phi3": (base("phi3"), files.phi3, Maker()),
+        "llama": (base("llama"), checkpoint_files.dense, Maker()),
+        "qwen2, tied": (base("qwen2", tie_word_embeddings=True), checkpoint_files.dense, Maker()),
+        "qwen3": (base("qwen3", head_dim=64), checkpoint_files.dense, Maker()),
+        "phi3": (base("phi3"), checkpoint_files.phi3, Maker()),
         "qwen3-moe": (
             base("qwen3_moe", num_experts=8, moe_intermediate_size=128, **moe),
-            files.qwen3_moe,
+            checkpoint_files.qwen3_moe,
             Maker(),
         ),
-        "mixtral": (base("mixtral", num_local_experts=4), files.mixtral, Maker()),
+        "mixtral": (base("mixtral", num_local_experts=4), checkpoint_files.mixtral, Maker()),
         "llama 4": (
             base("llama4_text", num_local_experts=4, head_dim=32, interleave_moe_layer_step=1),
-            files.llama4,
+            checkpoint_files.llama4,
             Maker(),
         ),
         "deepseek v3, fp8 blocks": (
-            base("deepseek_v3", quantization_config=fp8_block, **LATENT),
-            files.deepseek_v3,
+            base(
+                "deepseek_v3", quantization_config=fp8_block, num_nextn_predict_layers=1, **LATENT
+            ),
+            checkpoint_files.deepseek_v3,
             Maker("fp8_block", ("lm_head",)),
         ),
         "gpt-oss, mxfp4": (
@@ -130,10 +129,10 @@ def _families() -> dict[str, Family]:
                 quantization_config=mxfp4,
                 **moe,
             ),
-            files.gpt_oss,
+            checkpoint_files.gpt_oss,
             Maker(),
         ),
-        "nemotron-h": (hybrid, files.nemotron_h, Maker()),
+        "nemotron-h": (hybrid, checkpoint_files.nemotron_h, Maker()),
         "gemma 3": (
             {
                 "model_type": "gemma3",
@@ -141,59 +140,59 @@ def _families() -> dict[str, Family]:
                 "text_config": gemma,
                 "vision_config": VISION,
             },
-            files.gemma3,
+            checkpoint_files.gemma3,
             Maker(),
         ),
         "qwen2.5-vl": (
             base("qwen2_5_vl", vision_config=qwen_vision),
-            files.qwen25_vl,
+            checkpoint_files.qwen25_vl,
             Maker(),
         ),
         "awq": (
             quantized(
                 "llama", {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
             ),
-            files.dense,
+            checkpoint_files.dense,
             Maker("awq", HEAD),
         ),
         "gptq": (
             quantized("qwen2", {"quant_method": "gptq", "bits": 4, "group_size": 128}),
-            files.dense,
+            checkpoint_files.dense,
             Maker("gptq", HEAD),
         ),
         "fp8, one scale": (
             quantized("llama", {"quant_method": "fp8", "activation_scheme": "static"}),
-            files.dense,
+            checkpoint_files.dense,
             Maker("fp8_tensor", HEAD),
         ),
         "compressed-tensors, fp8 per channel": (
             quantized("llama", _compressed(num_bits=8, type="float", strategy="channel")),
-            files.dense,
+            checkpoint_files.dense,
             Maker("fp8_channel", HEAD),
         ),
         "compressed-tensors, int8": (
             quantized("llama", _compressed(num_bits=8, type="int", strategy="channel")),
-            files.dense,
+            checkpoint_files.dense,
             Maker("int8", HEAD),
         ),
         "compressed-tensors, w4a16": (
             quantized("llama", _compressed(**integers)),
-            files.dense,
+            checkpoint_files.dense,
             Maker("pack_quantized", HEAD),
         ),
         "compressed-tensors, nvfp4": (
             quantized("qwen3", _compressed(**nvfp4_packed)),
-            files.dense,
+            checkpoint_files.dense,
             Maker("nvfp4_packed", HEAD),
         ),
         "modelopt nvfp4 that leaves layers alone": (
             quantized("llama", nvfp4),
-            files.dense,
+            checkpoint_files.dense,
             Maker("nvfp4", ("lm_head", "layers.0.", "layers.2.self_attn")),
         ),
         "bitsandbytes": (
             quantized("llama", {"quant_method": "bitsandbytes", "load_in_4bit": True}),
-            files.dense,
+            checkpoint_files.dense,
             Maker("nf4", HEAD),
         ),
     }
@@ -212,7 +211,7 @@ def from_headers(
 ) -> tuple[Architecture, dict[str, Any], tuple[str, ...]]:
     """What the headers of a checkpoint give: architecture, profile and notes."""
     with tempfile.TemporaryDirectory() as folder:
-        at = files.write(Path(folder) / "model", config, tensors, shards=shards)
+        at = checkpoint_files.write(Path(folder) / "model", config, tensors, shards=shards)
         profile, notes = local_profile(str(at))
     return from_profile(profile), profile, notes
 
@@ -293,7 +292,9 @@ def test_headers_and_config_agree_whatever_the_shapes(
     }
     if packing:
         config["quantization_config"] = said[packing]
-    read, _, _ = from_headers(config, files.dense(config, Maker(packing, HEAD)), shards=1)
+    read, _, _ = from_headers(
+        config, checkpoint_files.dense(config, Maker(packing, HEAD)), shards=1
+    )
     split = Parallelism(tensor)
     assert stage_weights(read, "bfloat16", "", split) == stage_weights(
         architecture(config), "bfloat16", "", split
@@ -312,14 +313,18 @@ def test_headers_and_config_agree_whatever_the_shapes(
 def test_headers_and_config_agree_on_latent_attention_and_experts(
     experts: int, width: int, first: int, shared: int, tensor: int, expert: bool
 ) -> None:
-    more = LATENT | {
-        "n_routed_experts": experts,
-        "moe_intermediate_size": width,
-        "first_k_dense_replace": first,
-        "n_shared_experts": shared,
-    }
+    more = (
+        LATENT
+        | {"num_nextn_predict_layers": 1}
+        | {
+            "n_routed_experts": experts,
+            "moe_intermediate_size": width,
+            "first_k_dense_replace": first,
+            "n_shared_experts": shared,
+        }
+    )
     config = base("deepseek_v3", **more)
-    read, _, _ = from_headers(config, files.deepseek_v3(config, Maker()), shards=1)
+    read, _, _ = from_headers(config, checkpoint_files.deepseek_v3(config, Maker()), shards=1)
     split = Parallelism(tensor, 1, 1, expert)
     assert stage_weights(read, "bfloat16", "", split) == stage_weights(
         architecture(config), "bfloat16", "", split
@@ -333,7 +338,7 @@ def test_a_checkpoint_that_packs_other_layers_than_its_config_says_counts_as_it_
         "llama", quantization_config={**said, "ignore": ["lm_head", "model.layers.1.mlp*"]}
     )
     maker = Maker("nvfp4", ("lm_head", "layers.1.mlp"))
-    read, profile, notes = from_headers(config, files.dense(config, maker))
+    read, profile, notes = from_headers(config, checkpoint_files.dense(config, maker))
     split = Parallelism(2)
     assert stage_weights(read, "bfloat16", "", split) == stage_weights(
         architecture(truth), "bfloat16", "", split
@@ -345,7 +350,7 @@ def test_a_checkpoint_that_packs_other_layers_than_its_config_says_counts_as_it_
 def test_a_checkpoint_whose_config_says_nothing_of_its_quantization_counts_as_packed() -> None:
     config = base("llama")
     said = {"quant_method": "awq", "bits": 4, "group_size": 128}
-    read, profile, _ = from_headers(config, files.dense(config, Maker("awq", HEAD)))
+    read, profile, _ = from_headers(config, checkpoint_files.dense(config, Maker("awq", HEAD)))
     split = Parallelism(2)
     assert stage_weights(read, "bfloat16", "", split) == stage_weights(
         architecture(config | {"quantization_config": said}), "bfloat16", "", split
@@ -357,7 +362,7 @@ def test_a_checkpoint_whose_config_says_nothing_of_its_quantization_counts_as_pa
 def test_a_family_that_nobody_knows_takes_its_biases_and_norms_from_the_headers() -> None:
     config = base("brand_new_model")
     like = base("qwen2")
-    read, _, _ = from_headers(config, files.dense(like, Maker()))
+    read, _, _ = from_headers(config, checkpoint_files.dense(like, Maker()))
     split = Parallelism(4)
     assert stage_weights(read, "bfloat16", "", split) == stage_weights(
         architecture(like), "bfloat16", "", split
@@ -368,14 +373,14 @@ def test_a_family_that_nobody_knows_takes_its_biases_and_norms_from_the_headers(
 def test_an_lm_head_that_is_the_embedding_is_not_loaded_twice() -> None:
     config = base("llama", tie_word_embeddings=True)
     untied = base("llama", tie_word_embeddings=False)
-    read, _, notes = from_headers(config, files.dense(untied, Maker()))
+    read, _, notes = from_headers(config, checkpoint_files.dense(untied, Maker()))
     assert read.parameters == architecture(config).parameters
     assert any("lm_head is stored though it is the embedding" in note for note in notes)
 
 
 def test_a_tower_that_is_in_no_file_counts_as_the_config_says() -> None:
     config, _, maker = _families()["gemma 3"]
-    only_text = files.dense(config["text_config"], maker, way="language_model.model.")
+    only_text = checkpoint_files.dense(config["text_config"], maker, way="language_model.model.")
     read, _, notes = from_headers(config, only_text)
     assert read.parameters == architecture(config).parameters
     assert any("tower" in note and "as the config says" in note for note in notes)
@@ -384,8 +389,8 @@ def test_a_tower_that_is_in_no_file_counts_as_the_config_says() -> None:
 def test_the_layers_for_further_tokens_are_stored_and_not_served() -> None:
     config, make, maker = _families()["deepseek v3, fp8 blocks"]
     read, _, _ = from_headers(config, make(config, maker))
-    without = base("deepseek_v3", **(LATENT | {"num_nextn_predict_layers": 0}))
-    read_without, _, _ = from_headers(without, files.deepseek_v3(without, Maker()))
+    without = base("deepseek_v3", num_nextn_predict_layers=0, **LATENT)
+    read_without, _, _ = from_headers(without, checkpoint_files.deepseek_v3(without, Maker()))
     assert read.parameters == read_without.parameters
     assert read.extra
     assert not read_without.extra
@@ -395,7 +400,8 @@ def test_a_config_without_a_dtype_has_the_one_that_most_weights_have() -> None:
     config = base("llama")
     del config["torch_dtype"]
     tensors = {
-        name: ("F16", shape) for name, (_, shape) in files.dense(base("llama"), Maker()).items()
+        name: ("F16", shape)
+        for name, (_, shape) in checkpoint_files.dense(base("llama"), Maker()).items()
     }
     read, _, _ = from_headers(config, tensors)
     assert read.dtype == "float16"
@@ -428,10 +434,10 @@ WIDE: Final = {
 )
 def test_what_is_read_has_the_bytes_of_the_files_whatever_the_config_says(packing: str) -> None:
     config = base("llama", **WIDE)
-    tensors = files.dense(config, Maker(packing, HEAD))
+    tensors = checkpoint_files.dense(config, Maker(packing, HEAD))
     read, profile, _ = from_headers(config, tensors)
-    assert profile["checkpoint"]["bytes"] == files.size_of(tensors)
-    assert stored_bytes(read) == pytest.approx(files.size_of(tensors), rel=0.001)
+    assert profile["checkpoint"]["bytes"] == checkpoint_files.size_of(tensors)
+    assert stored_bytes(read) == pytest.approx(checkpoint_files.size_of(tensors), rel=0.001)
     assert read.parameters == architecture(config).parameters
 
 
@@ -444,13 +450,13 @@ def test_layers_of_different_precision_count_each_as_it_is() -> None:
     said = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
     config = base("llama", quantization_config=said, **WIDE)
     kept = ("lm_head", "self_attn")
-    tensors = files.dense(config, Maker("nvfp4", kept))
-    eight = files.dense(config, Maker("fp8_tensor", kept))
+    tensors = checkpoint_files.dense(config, Maker("nvfp4", kept))
+    eight = checkpoint_files.dense(config, Maker("fp8_tensor", kept))
     tensors = {name: t for name, t in tensors.items() if ".layers.0." not in name} | {
         name: t for name, t in eight.items() if ".layers.0." in name
     }
     read, profile, notes = from_headers(config, tensors)
-    assert stored_bytes(read) == pytest.approx(files.size_of(tensors), rel=0.0001)
+    assert stored_bytes(read) == pytest.approx(checkpoint_files.size_of(tensors), rel=0.0001)
     assert [entry["layers"] for entry in profile["checkpoint"]["layers"]] == ["0"]
     assert notes == ("1 of 3 layers hold other tensors than the config says: the headers count",)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-import checkpoint_files as files
+import checkpoint_files
 from checkpoint_files import Maker, base
 from hub_server import COMMIT, Hub, serving
 from plimsoll.errors import Invalid, Unreadable
@@ -36,7 +36,9 @@ def checkpoint(shards: int = 2) -> dict[str, bytes]:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        at = files.write(Path(folder), CONFIG, files.dense(CONFIG, Maker()), shards=shards)
+        at = checkpoint_files.write(
+            Path(folder), CONFIG, checkpoint_files.dense(CONFIG, Maker()), shards=shards
+        )
         return {path.name: path.read_bytes() for path in sorted(at.iterdir())}
 
 
@@ -170,7 +172,7 @@ def test_a_revision_that_is_not_there_says_so(home: Path) -> None:
 
 def test_a_revision_is_read_at_its_commit(home: Path) -> None:
     profile, _ = hub_profile(f"hf://{NAME}@{COMMIT}")
-    assert profile["checkpoint"]["tensors"] == len(files.dense(CONFIG, Maker()))
+    assert profile["checkpoint"]["tensors"] == len(checkpoint_files.dense(CONFIG, Maker()))
 
 
 def test_no_network_at_all_says_so(home: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +280,7 @@ def test_without_the_package_it_says_how_to_install_it(monkeypatch: pytest.Monke
 
 
 def test_local_checkpoints_need_neither_the_hub_package_nor_gguf(tmp_path: Path) -> None:
-    folder = files.write(tmp_path / "m", CONFIG, files.dense(CONFIG, Maker()))
+    folder = checkpoint_files.write(tmp_path / "m", CONFIG, checkpoint_files.dense(CONFIG, Maker()))
     program = (
         "import sys; from plimsoll.models.checkpoint import gguf, gguf_model; "
         "from plimsoll.models.checkpoint.source import local_profile; "

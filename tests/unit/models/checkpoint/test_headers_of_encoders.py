@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-import checkpoint_files as files
+import checkpoint_files
 from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import local_profile
 from plimsoll.models.config import architecture
@@ -31,12 +31,21 @@ BERT: Final[dict[str, Any]] = {
     "torch_dtype": "bfloat16",
 }
 WHISPER: Final[dict[str, Any]] = {
-    "model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"], "d_model": H,
-    "encoder_layers": 3, "decoder_layers": 2, "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4, "encoder_ffn_dim": W, "decoder_ffn_dim": W, "num_mel_bins": 8,
-    "max_source_positions": 12, "max_target_positions": 16, "vocab_size": V,
+    "model_type": "whisper",
+    "architectures": ["WhisperForConditionalGeneration"],
+    "d_model": H,
+    "encoder_layers": 3,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": W,
+    "decoder_ffn_dim": W,
+    "num_mel_bins": 8,
+    "max_source_positions": 12,
+    "max_target_positions": 16,
+    "vocab_size": V,
     "torch_dtype": "bfloat16",
-}  # fmt: skip
+}
 
 
 def _put(into: Tensors, name: str, *shape: int, bias: bool = True) -> None:
@@ -89,7 +98,7 @@ def both(
     folder: Path, config: dict[str, Any], tensors: Tensors
 ) -> tuple[Architecture, Architecture, tuple[str, ...]]:
     """As the config says, as the headers say, and the notes."""
-    made, notes = local_profile(str(files.write(folder, config, tensors)))
+    made, notes = local_profile(str(checkpoint_files.write(folder, config, tensors)))
     return architecture(config), from_profile(made), notes
 
 

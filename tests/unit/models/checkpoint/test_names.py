@@ -115,7 +115,7 @@ def test_a_name_that_says_nothing_lies_whole_and_is_not_known() -> None:
     assert kind_outside("lm_head.weight").split is Split.VOCAB
 
 
-def test_a_tower_is_cut_only_where_the_engine_cuts_it() -> None:
+def test_a_tower_is_cut_only_if_the_engine_cuts_it() -> None:
     name = "visual.blocks.0.mlp.fc1.weight"
     assert kind_in_tower(name, cut=True, cut_projector=True).split is Split.COLUMN
     assert kind_in_tower(name, cut=False, cut_projector=True).split is Split.NONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,9 @@ from plimsoll.decision.policy import Mode, Policy
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll_operator.admission.judge import Judge
-from plimsoll_operator.admission.review import Answer, Review
+from plimsoll_operator.admission.review import Answer, Review, read_review
+from plimsoll_operator.admission.task import Decided, Question, work
+from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 BIG = "hf://meta-llama/Llama-3.3-70B-Instruct"
 
@@ -54,8 +57,24 @@ def obj(
 
 
 def review(new: dict[str, Any], old: dict[str, Any] | None = None, user: str = "ada") -> Review:
-    operation = "CREATE" if old is None else "UPDATE"
-    return Review("u1", operation, "chat", "m", new, old or {}, user=user)
+    request = {
+        "uid": "u1",
+        "operation": "CREATE" if old is None else "UPDATE",
+        "namespace": "chat",
+        "name": "m",
+        "object": new,
+        "oldObject": old,
+        "userInfo": {"username": user},
+    }
+    whole = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    return read_review(json.dumps(whole).encode())
+
+
+async def decide_here(inventory: Inventory, question: Question, namespace: str) -> Decided:
+    """What a process apart decides, without one."""
+    decided = work(inventory, question)
+    assert isinstance(decided, Decided)
+    return decided
 
 
 async def answer(
@@ -71,7 +90,7 @@ async def answer(
         return asked.user in may
 
     known = Known(mode, documents or Documents())
-    return await Judge(known, may_override)(review(new, old, user))
+    return await Judge(known, may_override, decide_here)(review(new, old, user))
 
 
 async def test_what_fits_is_allowed_without_a_word() -> None:
@@ -173,6 +192,20 @@ async def test_an_overrides_reason_is_cleaned_wherever_it_is_repeated() -> None:
     assert len(said.audit["override"]) == 1000
 
 
+@pytest.mark.parametrize("reason", ["\u200b", " \u2060 ", "...", "\x1b"])
+async def test_a_reason_that_nobody_can_read_is_none(reason: str) -> None:
+    said = await answer(obj(1, override=reason), may=frozenset({"ada"}))
+    assert not said.allowed
+    assert "a reason, in words" in said.message
+
+
+async def test_the_name_of_who_asks_is_cleaned_wherever_it_is_repeated() -> None:
+    user = "ada\x1b[2J\nroot"
+    said = await answer(obj(1, override="why"), user=user, may=frozenset({user}))
+    assert said.warnings[0].isprintable()
+    assert (await answer(obj(1, override="why"), user=user)).message.isprintable()
+
+
 async def test_an_override_without_the_verb_is_refused_in_words() -> None:
     said = await answer(obj(1, override="please"))
     assert not said.allowed
@@ -203,3 +236,37 @@ async def test_an_override_needs_a_reason(reason: str) -> None:
 
 async def test_an_override_may_be_taken_away_from_an_object_that_does_not_fit() -> None:
     assert (await answer(obj(1), obj(1, override="was needed"))).allowed
+
+
+async def test_what_is_not_decided_in_time_is_no_answer_and_names_the_object() -> None:
+    async def never(inventory: Inventory, question: Question, namespace: str) -> Decided:
+        raise NotDecided(Cause.BUDGET, "deciding took more than 2 s")
+
+    async def nobody(asked: Review) -> bool:
+        return False
+
+    with pytest.raises(NotDecided) as raised:
+        await Judge(Known(), nobody, never)(review(obj(1)))
+    said = 'Plimsoll has not decided on "chat/m": deciding took more than 2 s'
+    assert str(raised.value) == said
+
+
+async def test_what_decides_is_handed_the_documents_that_both_objects_refer_to() -> None:
+    asked: list[Question] = []
+
+    async def decide(inventory: Inventory, question: Question, namespace: str) -> Decided:
+        asked.append(question)
+        return await decide_here(inventory, question, namespace)
+
+    async def nobody(asked: Review) -> bool:
+        return False
+
+    new, old = obj(1), obj(1)
+    new["spec"]["model"] = {"configMapRef": {"name": "mine"}}
+    old["spec"]["model"] = {"configMapRef": {"name": "other", "key": "x"}}
+    known = Known(documents=Documents({"mine": "{}"}))
+    await Judge(known, nobody, decide)(review(new, old))
+    assert asked[0].documents == {
+        ("mine", None): "{}",
+        ("other", "x"): Missing("there is no ConfigMap other yet"),
+    }

@@ -17,7 +17,7 @@ from plimsoll_operator.admission.review import (
     fitting,
     read_review,
     write_answer,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,16 @@ import pytest
 
 from controlplane.certificates import LOOPBACK, Authority
 from plimsoll_operator.admission.review import Answer, Review
-from plimsoll_operator.admission.server import MAX_BODY, AdmissionServer, Limits
+from plimsoll_operator.admission.server import (
+    MAX_BODY,
+    SMALL_BODY,
+    AdmissionServer,
+    Limits,
+    Read,
+    read_here,
+)
 from plimsoll_operator.admission.tls import ServingCertificate
+from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,12 +51,14 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, judge: Any, limits: Limits | None = None) -> AsyncIterator[Running]:
+async def running(
+    folder: Path, judge: Any, limits: Limits | None = None, read_large: Read = read_here
+) -> AsyncIterator[Running]:
     authority = Authority()
     pair = authority.issue("admission", sans=LOOPBACK).write(folder, "admission")
     certificate = ServingCertificate(*pair)
     limits = limits or Limits(drain=0.0, grace=2.0)
-    server = AdmissionServer(judge, limits=limits)
+    server = AdmissionServer(judge, limits=limits, read_large=read_large)
     await server.start("127.0.0.1", 0, certificate.context)
     context = ssl.create_default_context(cadata=authority.bundle.decode())
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
@@ -72,8 +82,9 @@ async def test_a_review_is_answered_with_its_uid(tmp_path: Path) -> None:
 async def test_what_is_no_review_is_a_bad_request_with_the_reason(tmp_path: Path) -> None:
     async with running(tmp_path, allow) as it:
         assert await it.post(b"{}") == (
-            400, "the body is not an AdmissionReview: kind is missing or another"
-        )  # fmt: skip
+            400,
+            "the body is not an AdmissionReview: kind is missing or another",
+        )
 
 
 async def test_eight_mebibytes_are_legitimate_and_nine_are_not(tmp_path: Path) -> None:
@@ -143,6 +154,30 @@ async def test_a_mistake_of_ours_is_a_500_and_never_a_denial(tmp_path: Path) -> 
         assert status == 500
         assert "allowed" not in text
         assert "boom" not in text
+
+
+async def test_what_is_not_decided_is_a_500_that_says_so_and_never_a_denial(
+    tmp_path: Path,
+) -> None:
+    async def undecided(_: Review) -> Answer:
+        raise NotDecided(Cause.BUDGET, "Plimsoll has not decided on chat/m: too slow")
+
+    async with running(tmp_path, undecided) as it:
+        assert await it.post(body()) == (500, "Plimsoll has not decided on chat/m: too slow")
+
+
+async def test_a_large_body_is_read_elsewhere_and_a_small_one_at_once(tmp_path: Path) -> None:
+    read: list[int] = []
+
+    async def elsewhere(large: bytes) -> Review:
+        read.append(len(large))
+        return await read_here(large)
+
+    async with running(tmp_path, allow, read_large=elsewhere) as it:
+        assert (await it.post(body()))[0] == 200
+        assert read == []
+        assert (await it.post(body(SMALL_BODY)))[0] == 200
+        assert read == [len(body(SMALL_BODY))]
 
 
 async def test_a_review_under_way_is_finished_before_the_server_stops(tmp_path: Path) -> None:

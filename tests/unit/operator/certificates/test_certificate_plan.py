@@ -263,7 +263,7 @@ def another_pair() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("both", [False, True])
 def test_an_authority_that_is_deleted_costs_no_trust(settled: World, both: bool) -> None:
-    """Admission goes on serving what it has in memory, even where both Secrets are gone."""
+    """Admission goes on serving what it has in memory, even if both Secrets are gone."""
     served = read_pair(pair_in(settled.serving))
     assert served
     settled.now += DAY
@@ -353,7 +353,7 @@ def test_another_name_is_certified_at_once(settled: World) -> None:
     assert is_for(leaf, wider.names)
 
 
-def test_a_keeper_that_was_away_until_all_had_run_out_starts_anew(settled: World) -> None:
+def test_a_keeper_that_was_away_until_all_had_run_out_starts_again(settled: World) -> None:
     settled.now = START + 400 * DAY
     assert isinstance(settled.settle(), Wait)
     assert settled.steps == ["MakeAuthority", "Publish", "Issue"]
@@ -378,7 +378,7 @@ def test_no_admission_process_is_ever_distrusted_by_an_api_server_that_lags(
     """Whatever happens when: as long as both hear of changes within the propagation time.
 
     events: what happens, and how often half a minute passes after it. Lags, too, are counted in
-    half minutes, of which the propagation time is ten.
+    half minutes; the propagation time is ten of them.
     """
     world = World()
     world.settle()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.workloads import llmdeployment
 from plimsoll.workloads.llmdeployment import Missing
-from plimsoll.workloads.llmdeployment import request as read_request
 from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
 from worded import problems_in
 
@@ -154,7 +154,7 @@ def test_a_config_map_that_there_is_no_room_for_says_so_and_is_no_unknown_model(
         cluster.put(f"junk-{index}", config_json=model(seed=index))
     assert "there is no room for ConfigMap junk-19 of namespace chat" in cluster.text("junk-19")
     assert "has no model" not in cluster.text("junk-19")
-    found = read_request(
+    found = llmdeployment.request(
         {
             "metadata": {"namespace": "chat", "name": "m"},
             "spec": {"model": {"configMapRef": {"name": "junk-19"}}},

@@ -10,7 +10,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from plimsoll_operator.cluster.client import Client, Conflict, NotAllowedNow, NotFound
 from plimsoll_operator.cluster.objects import LEASES
-from plimsoll_operator.controller import election as module
+from plimsoll_operator.controller import election
 from plimsoll_operator.controller.election import Election, LeaseTimes, LostLease, own_namespace
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ async def test_another_waits_out_the_term_that_the_holder_asked_for() -> None:
     assert server.lease["spec"]["leaseTransitions"] == 1
 
 
-async def test_a_renewal_that_is_seen_begins_the_wait_anew() -> None:
+async def test_a_renewal_that_is_seen_begins_the_wait_again() -> None:
     server = OneLease()
     a = await leader(server)
     b = candidate(server, "b")
@@ -185,7 +185,7 @@ async def test_a_client_that_may_not_write_reads_on_and_sends_no_write() -> None
 def test_the_namespace_is_the_one_given_then_the_pods_then_a_default(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "POD_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr(election, "POD_NAMESPACE", tmp_path / "namespace")
     assert own_namespace() == "plimsoll-system"
     (tmp_path / "namespace").write_text("team-a\n")
     assert own_namespace() == "team-a"

@@ -13,10 +13,11 @@ from decision_builders import A100, BIG, H100, PlainEngine, cluster, on, pool, r
 from plimsoll.decision.policy import Mode, Policy
 from plimsoll.engines.base import EngineSettings
 from plimsoll.errors import Problem
-from plimsoll.models.model import Model, ModelSource
+from plimsoll.models.architecture import Model, ModelSource
 from plimsoll_operator.api.status import LLMDeploymentStatus
 from plimsoll_operator.controller.plan import StatusPlan, plan, plan_after_error
 from plimsoll_operator.controller.snapshot import Identity, Inputs
+from unit.operator.controller.test_status_patch import merged
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
@@ -62,19 +63,6 @@ FRESH: dict[str, Any] = {"observedGeneration": -1}
 
 def planned(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> StatusPlan:
     return plan(given, now, world(engine))
-
-
-def merged(old: Any, patch: Any) -> Any:
-    """RFC 7386, as the API server does it."""
-    if not isinstance(patch, dict):
-        return patch
-    new = dict(old) if isinstance(old, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            new.pop(key, None)
-        else:
-            new[key] = merged(new.get(key), value)
-    return new
 
 
 def status_after(given: Inputs, now: datetime = NOW, engine: PlainEngine | None = None) -> Any:
@@ -134,6 +122,13 @@ def test_ready_does_not_wait_for_nodes() -> None:
     assert found["CapacityAvailable"]["status"] == "False"
     assert found["Ready"]["status"] == "True"
     assert kstatus(status, 3) == "Current"
+
+
+def test_no_flag_of_the_user_is_left_out_of_a_status() -> None:
+    flags = tuple(f"--served-model-name=m{number}" for number in range(64))
+    of = replace(FITS, engine=replace(FITS.engine, flags=flags))
+    written = status_after(inputs(of))["placement"]["engineArgs"]
+    assert set(flags) < set(written)
 
 
 def test_a_status_is_enough_to_run_the_model() -> None:

@@ -1,4 +1,4 @@
-"""Claims about the patch from one status to another: exact, and empty where they are equal."""
+"""Claims about the patch from one status to another: exact, and empty if they are equal."""
 
 from __future__ import annotations
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
-from plimsoll_operator.controller.watches import in_loop
+from plimsoll_operator.controller.watches import in_loop, quieten_kopf
+
+if TYPE_CHECKING:
+    import pytest
 
 MODEL = {"metadata": {"name": "model"}}
 
@@ -29,3 +33,17 @@ async def test_it_is_told_that_kopf_lists_again_once_for_each_time_that_it_does(
     await asyncio.sleep(0)
     assert [listed_again for _, listed_again in told] == [False] * 4 + [True] + [False] * 2
     assert [gone for gone, _ in told].index(True) == 3
+
+
+def test_kopf_tells_of_a_cause_once_and_not_at_each_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    quieten_kopf()
+    logger = logging.getLogger("kopf._cogs.clients.watching")
+    with caplog.at_level(logging.INFO):
+        for attempt in range(5):
+            logger.error("Request attempt %d failed; will retry: GET /x -> refused", attempt)
+        logger.error("Request attempt 6 failed; will retry: GET /x -> reset")
+        logger.error("something else")
+    said = [record.getMessage().rpartition(" -> ")[2] for record in caplog.records]
+    assert said == ["refused", "reset", "something else"]

@@ -1,0 +1,487 @@
+"""What lies on each GPU under llama.cpp: layers, cells of cache, compute buffer, and the terms.
+
+Which layer lies on which GPU:
+
+    on a GPU     the last N of layers and output (before b7410 the output only where N exceeds
+                 the layers)
+    which one    the first whose share of the split exceeds (layer - first) / N, shares added up
+
+Source: src/llama-model.cpp of llama.cpp (``load_tensors``). Shares that nobody gave are those of
+free memory: equal on GPUs of one kind.
+
+The cache, on the device where its layer lies:
+
+    cells              context padded to 256; one cache for all slots, or one for each
+    layer              cells x (bytes of a key row + bytes of a value row)
+    a row              heads x head size in the cache's type, by whole blocks
+    sliding, chunked   min(cells, window x slots (one cache) or window (one each) + micro-batch),
+                       padded to 256; all cells before b5430 and with --swa-full
+    latent (MLA)       one row of rank + rope; before b7833 a second of rank as values
+    states             slots x (convolution + recurrent state) x 4 bytes, whatever the context
+    shared layers      nothing: they read another layer's
+
+Source: src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp and llama-memory-recurrent.cpp.
+
+Whatever the context:
+
+    GPU        layers given to it, less experts that stay in main memory; the output where it lies
+               there; the projector on the first one
+    cache      of its layers, unless --no-kv-offload keeps all of it in main memory
+
+The compute buffer holds the activations of one micro-batch over a full cache:
+
+    U               tokens of a micro-batch; every activation is 4 bytes an element
+    logits          V x (U; from b9440 one a slot) + h x U          on the output's device
+    without flash   U x n + max(U x n x heads + 2 x U x (heads x d + h), A)   mask, scores, queries
+    with flash      U x n x (4 + 2) bytes + A                                 mask in f32 and f16
+    A               (3 x w + h) x U; experts: (3 x w x k + (k + 1) x h) x U; states: their
+                    convolution's width, if it is more
+    buffer          the largest of logits and attention with the rest; several GPUs in a
+                    pipeline keep 4 copies of the inputs, U x (n + h) each
+    quantized K, V  a copy of one layer's cache in 16 bits beside the buffer, once attention runs
+
+n: cells of one cache; h: hidden size; w: width of the feed-forward; k: experts per token. The
+graph allocator's own reuse is not followed: the band says by how much it was off (see
+tests/unit/engines/llama_cpp). Layers in main memory whose work is done on the GPU are copied
+there first: the largest expert matrix counts too.
+
+Source: src/llama-graph.cpp and llama-context.cpp (``graph_reserve``), ggml/src/ggml-alloc.c;
+checked against start-up logs. The copy of a quantized cache: 294 MiB measured in
+https://github.com/ggml-org/llama.cpp/pull/23861 for 293 computed.
+
+Bands:
+
+    weights       band by how they are known: a header, a nominal file; where nothing says which
+                  file is served, 16 bits are the most and a seventh of them the least
+    cache         exact: it is allocated whole at the start
+    buffer        as measured; the copy of a quantized cache,
+                  made only once attention runs, counts in the need and not in the least
+    projector     a tower's own buffer counts in the most
+    context       CUDA context and cuBLAS, on every GPU that has a part of the model
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.base import Known, Term, TermName, Terms
+from plimsoll.engines.llama_cpp.files import has_header, is_quantized, row_bytes, weights
+from plimsoll.engines.llama_cpp.settings import per_slot
+from plimsoll.models.architecture import MixerKind
+from plimsoll.units import GIB, MIB, ceil_div
+
+if TYPE_CHECKING:
+    from plimsoll.engines.llama_cpp.settings import Resolved
+    from plimsoll.engines.tables import Constants
+    from plimsoll.models.architecture import Architecture, Block, Mixer
+
+HOST = -1
+"""The device of what stays in main memory."""
+
+
+def devices(
+    layers: int, gpu_layers: int, gpus: int, shares: tuple[Fraction, ...], output_first: bool
+) -> tuple[int, ...]:
+    """The GPU of every layer and, last, of the output; `HOST` for those in main memory.
+
+    shares: of each GPU, in any unit; empty for equal ones; missing ones are 0.
+    """
+    held = min(gpu_layers, layers + 1)
+    first = max(layers + (1 if output_first else 0) - gpu_layers, 0)
+    bounds = _bounds(gpus, shares)
+    found = []
+    for index in range(layers + 1):
+        if index < first or index - first >= held:
+            found.append(HOST)
+            continue
+        place = Fraction(index - first, held)
+        found.append(next((g for g, bound in enumerate(bounds) if bound > place), gpus - 1))
+    return tuple(found)
+
+
+def _bounds(gpus: int, shares: tuple[Fraction, ...]) -> list[Fraction]:
+    given = [shares[g] if g < len(shares) else Fraction(0) for g in range(gpus)]
+    total = sum(given, Fraction(0))
+    if total <= 0:
+        return [Fraction(g + 1, gpus) for g in range(gpus)]
+    bounds, so_far = [], Fraction(0)
+    for share in given:
+        so_far += share
+        bounds.append(so_far / total)
+    return bounds
+
+
+_SLIDING: Final = (MixerKind.SLIDING, MixerKind.CHUNKED)
+_NO_CACHE: Final = (MixerKind.ENCODER,)
+_STATE_BYTES: Final = 4
+_ROPE: Final = 64
+"""Rotary elements of a latent row, which its values do not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCache:
+    """One layer's cache. row: bytes per cell that keeps everything. windows: (window, bytes per
+    cell) of sliding mixers. state: bytes per slot. widest: elements of keys and values of a
+    cell in one mixer, for the copy that attention over a quantized cache makes.
+    """
+
+    row: int
+    windows: tuple[tuple[int, int], ...]
+    state: int
+    widest: int
+
+
+def layer_caches(
+    architecture: Architecture, k_type: str, v_type: str, latent_values: bool
+) -> tuple[LayerCache, ...]:
+    """What every layer keeps, in order."""
+
+    def make() -> tuple[LayerCache, ...]:
+        blocks = {id(b): b for b in architecture.blocks}
+        made = {key: _layer(b, k_type, v_type, latent_values) for key, b in blocks.items()}
+        return tuple(made[id(block)] for block in architecture.blocks)
+
+    key = ("llama_cpp.caches", k_type, v_type, latent_values)
+    return architecture.remembered(key, make)
+
+
+def _layer(block: Block, k_type: str, v_type: str, latent_values: bool) -> LayerCache:
+    row = state = widest = 0
+    windows: list[tuple[int, int]] = []
+    for mixer in block.mixers:
+        state += (mixer.conv_elements + mixer.state_elements) * _STATE_BYTES
+        if mixer.shares_kv or mixer.state_elements or mixer.kind in _NO_CACHE:
+            continue
+        if not mixer.kv_heads:
+            continue
+        keys, values = _elements(mixer, latent_values)
+        size = row_bytes(k_type, keys) + row_bytes(v_type, values)
+        widest = max(widest, keys + values)
+        if mixer.kind in _SLIDING and mixer.window:
+            windows.append((mixer.window, size))
+        else:
+            row += size
+    return LayerCache(row, tuple(windows), state, widest)
+
+
+def _elements(mixer: Mixer, latent_values: bool) -> tuple[int, int]:
+    """Elements of one cell's keys and values."""
+    if mixer.kind is MixerKind.MLA:
+        return mixer.head_dim + mixer.index_dim, (
+            max(0, mixer.head_dim - _ROPE) if latent_values else 0
+        )
+    return mixer.kv_heads * mixer.head_dim + mixer.index_dim, mixer.kv_heads * mixer.v_head_dim
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Numbers of cells for one context. each: of one cache; caches: how many there are."""
+
+    each: int
+    caches: int
+    slots: int
+    unified: bool
+    micro_batch: int
+    padding: int
+    swa_full: bool
+
+    @property
+    def all(self) -> int:
+        """Cells of all caches."""
+        return self.each * self.caches
+
+    def sliding(self, window: int) -> int:
+        """Cells of all caches of a layer that looks back over a window."""
+        if self.swa_full:
+            return self.all
+        kept = min(self.each, window * (self.slots if self.unified else 1) + self.micro_batch)
+        return ceil_div(kept, self.padding) * self.padding * self.caches
+
+    def bytes(self, layer: LayerCache) -> int:
+        """What a layer takes."""
+        size = self.all * layer.row + self.slots * layer.state
+        for window, each in layer.windows:
+            size += self.sliding(window) * each
+        return size
+
+
+def cells(resolved: Resolved, context: int, figures: Constants) -> Cells:
+    """The cells for a context of all slots together."""
+    padding = int(figures.number("cell_padding"))
+    caches = 1 if resolved.unified else resolved.slots
+    each = per_slot(context, resolved.slots, resolved.unified, padding)
+    return Cells(
+        each,
+        caches,
+        resolved.slots,
+        resolved.unified,
+        resolved.micro_batch,
+        padding,
+        resolved.swa_full,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One GPU's part. layers: how many. weights: bytes. cache: of all its layers together.
+
+    output: it computes the logits. largest: bytes of the largest expert matrix that is copied
+    there while it works, 0 for none. whole: every layer and the output lie on GPUs. projector:
+    the tower of a multimodal model lies there.
+    """
+
+    layers: int
+    weights: int
+    cache: LayerCache
+    output: bool
+    largest: int
+    whole: bool
+    projector: bool
+
+
+def loads(
+    architecture: Architecture, resolved: Resolved, gpus: int, figures: Constants
+) -> tuple[Load, ...]:
+    """The part of every GPU."""
+    latent = figures.flag("latent_values")
+    output_first = figures.flag("output_first")
+    key = (
+        "llama_cpp.loads",
+        resolved.file,
+        resolved.k_type,
+        resolved.v_type,
+        latent,
+        output_first,
+        gpus,
+        resolved.gpu_layers,
+        resolved.shares,
+        resolved.host_experts,
+        resolved.on_gpu,
+        resolved.projector,
+    )
+    return architecture.remembered(
+        key, lambda: _loads(architecture, resolved, gpus, latent, output_first)
+    )
+
+
+def _loads(
+    architecture: Architecture, resolved: Resolved, gpus: int, latent: bool, output_first: bool
+) -> tuple[Load, ...]:
+    held = weights(architecture, resolved.file)
+    caches = layer_caches(architecture, resolved.k_type, resolved.v_type, latent)
+    count = len(architecture.blocks)
+    where = devices(count, resolved.gpu_layers, gpus, resolved.shares, output_first)
+    away = min(resolved.host_experts, count)
+    found = []
+    for gpu in range(gpus):
+        mine = [index for index in range(count) if where[index] == gpu]
+        size = sum(held.layers[i] + (held.experts[i] if i >= away else 0) for i in mine)
+        output = where[count] == gpu
+        tower = resolved.projector and gpu == 0
+        size += held.output * output + held.projector * tower
+        kept = tuple(caches[i] for i in mine) if resolved.on_gpu else ()
+        copied = held.largest_expert if away and any(i < away for i in mine) else 0
+        whole = where.count(-1) == 0
+        found.append(Load(len(mine), size, _together(kept), output, copied, whole, tower))
+    return tuple(found)
+
+
+def _together(caches: tuple[LayerCache, ...]) -> LayerCache:
+    windows: dict[int, int] = {}
+    for cache in caches:
+        for window, size in cache.windows:
+            windows[window] = windows.get(window, 0) + size
+    return LayerCache(
+        sum(c.row for c in caches),
+        tuple(sorted(windows.items())),
+        sum(c.state for c in caches),
+        max((c.widest for c in caches), default=0),
+    )
+
+
+_FLOAT = 4
+_HALF = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GraphWidths:
+    """What a model's graph is as wide as, in elements a token.
+
+    heads: query heads, 0 without attention. queries: heads x head size. feed_forward: its
+    activations. dense: a plain decoder, for which the formula was measured.
+    """
+
+    hidden: int
+    vocab: int
+    heads: int
+    queries: int
+    feed_forward: int
+    dense: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """One device's part of the graph. copies: of the inputs. largest: bytes of weights that are
+    copied to the device while they work.
+    """
+
+    shape: GraphWidths
+    micro_batch: int
+    outputs: int
+    flash: bool
+    copies: int
+    largest: int
+
+    def bytes(self, cells: int, *, output: bool) -> int:
+        """The buffer over so many cells. output: the device computes the logits."""
+        s, u = self.shape, self.micro_batch
+        logits = _FLOAT * (s.vocab * self.outputs + s.hidden * u) if output else 0
+        attends = s.queries > 0
+        rest = _FLOAT * u * (s.feed_forward + s.hidden)
+        if self.flash:
+            body = rest + attends * u * cells * (_FLOAT * self.copies + _HALF)
+        else:
+            mask = _FLOAT * u * cells * self.copies * attends
+            scores = _FLOAT * u * cells * s.heads
+            body = mask + max(scores + _FLOAT * u * 2 * (s.queries + s.hidden), rest)
+        inputs = _FLOAT * u * s.hidden * self.copies if self.copies > 1 else 0
+        return max(logits, body + inputs + self.largest)
+
+
+def shape(architecture: Architecture) -> GraphWidths:
+    """The widths of a model's graph."""
+    return architecture.remembered(("llama_cpp.shape",), lambda: _shape(architecture))
+
+
+def _shape(architecture: Architecture) -> GraphWidths:
+    h = architecture.hidden_size
+    heads = queries = wide = 0
+    dense = not architecture.assumed
+    for mixer in architecture.mixers():
+        if mixer.state_elements:
+            dense = False
+            wide = max(wide, mixer.conv_elements)
+            continue
+        dense = dense and mixer.kind is not MixerKind.MLA
+        heads = max(heads, mixer.heads)
+        queries = max(queries, mixer.heads * mixer.head_dim)
+    for block in architecture.blocks:
+        ff = block.feed_forward
+        if ff is None:
+            continue
+        wide = max(wide, 3 * max(ff.intermediate, ff.shared_intermediate))
+        if ff.experts:
+            dense = False
+            k = ff.experts_per_token
+            wide = max(wide, 3 * k * ff.expert_intermediate + k * h)
+    return GraphWidths(h, architecture.vocab_size, heads, queries, wide, dense)
+
+
+_LEAST_BAND: Final = 32 * MIB
+_TOWER_BUFFER: Final = GIB // 2
+PLAIN_FILES: Final = ("f32", "f16", "bf16", "q8_0")
+"""File types in which every quantized tensor has the one format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One GPU's need as a function of the context."""
+
+    load: Load
+    graph: Graph
+    resolved: Resolved
+    figures: Constants
+
+    def cache(self, context: int) -> int:
+        return cells(self.resolved, context, self.figures).bytes(self.load.cache)
+
+    def buffer(self, context: int) -> int:
+        """The compute buffer."""
+        if not self.load.layers and not self.load.output:
+            return 0
+        found = cells(self.resolved, context, self.figures)
+        return self.graph.bytes(found.each, output=self.load.output)
+
+    def copy(self, context: int) -> int:
+        """The copy in 16 bits of one layer of a quantized cache, which attention makes."""
+        packed = any(map(is_quantized, (self.resolved.k_type, self.resolved.v_type)))
+        found = cells(self.resolved, context, self.figures)
+        return found.all * self.load.cache.widest * 2 if packed else 0
+
+
+def terms(
+    architecture: Architecture, gpu: Gpu, context: int, resolved: Resolved, figures: Constants
+) -> Terms:
+    """One GPU's terms with a cache of so many tokens."""
+    graph = gpu.graph
+    band = figures["compute_band" if graph.shape.dense else "compute_band_assumed"]
+    buffer, copy = gpu.buffer(context), gpu.copy(context)
+    around = round(buffer * band.error) + (_LEAST_BAND if buffer else 0)
+    room = figures["context_gib"]
+    idle = not gpu.load.layers and not gpu.load.output
+    beside = 0 if idle else room.bytes()
+    kv = gpu.cache(context)
+    each = (
+        _weights_term(architecture, gpu.load, resolved, figures),
+        Term(TermName.KV_CACHE, kv, kv, kv, Known.EXACT, _basis(context, resolved, gpu)),
+        Term(
+            TermName.ACTIVATION,
+            buffer + copy,
+            max(0, buffer - around),
+            buffer + copy + around + (_TOWER_BUFFER if gpu.load.projector else 0),
+            band.known,
+            f"compute buffer of {graph.micro_batch} tokens"
+            f"{', flash attention' if graph.flash else ''}"
+            f"{', a layer of the cache unpacked' if copy else ''}",
+        ),
+        Term(
+            TermName.NON_TORCH,
+            beside,
+            round(beside * (1 - room.error)),
+            round(beside * (1 + room.error)),
+            room.known,
+            "CUDA context and cuBLAS",
+        ),
+        Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "counted with the CUDA context"),
+    )
+    return Terms(each)
+
+
+def _weights_term(
+    architecture: Architecture, load: Load, resolved: Resolved, figures: Constants
+) -> Term:
+    header = has_header(architecture)
+    name = "weight_band_nominal"
+    if header or (resolved.known and resolved.file in PLAIN_FILES):
+        name = "weight_band"
+    elif not resolved.known:
+        name = "weight_band_unsaid"
+    elif architecture.assumed:
+        name = "weight_band_assumed"
+    figure = figures[name]
+    below = round(load.weights * figure.error)
+    above = round(load.weights * figures["weight_band"].error) if name.endswith("said") else below
+    file = "as in the GGUF file" if header else resolved.file
+    basis = f"{file}, {load.layers} of {len(architecture.blocks)} layers"
+    return Term(
+        TermName.WEIGHTS,
+        load.weights,
+        load.weights - below,
+        load.weights + above,
+        figure.known,
+        basis + (" and output" if load.output else ""),
+    )
+
+
+def _basis(context: int, resolved: Resolved, gpu: Gpu) -> str:
+    types = (
+        resolved.k_type
+        if resolved.k_type == resolved.v_type
+        else f"{resolved.k_type} keys, {resolved.v_type} values"
+    )
+    if not resolved.on_gpu:
+        return "in main memory (--no-kv-offload)"
+    slots = f"{resolved.slots} slot{'s' * (resolved.slots > 1)}"
+    return f"{cells(resolved, context, gpu.figures).all} cells for {slots}, {types}"

@@ -1,0 +1,91 @@
+"""A report as Markdown for a comment on a pull request: a table, and the details folded away."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.report.messages import headline
+from plimsoll.units import gib_down, gib_up
+
+if TYPE_CHECKING:
+    from plimsoll.report.results import CheckReport, Judged, Result
+
+LONGEST: Final = 60_000
+"""Characters of a comment: GitHub takes 65,536."""
+MOST_ROWS: Final = 100
+"""Rows of the table, and files that could not be read, that are listed."""
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~!])")
+
+
+def markdown(report: CheckReport) -> str:
+    """The whole report; what does not fit into a comment is counted at its end."""
+    failed = sum(judged.failed for judged in report.objects)
+    lines = [f"### Plimsoll: {_sum(len(report.objects), failed, len(report.unread))}", ""]
+    if report.objects:
+        lines += ["| object | verdict | GPUs | need/GPU | have/GPU | where |"]
+        lines += ["|---|---|--:|--:|--:|---|"]
+        lines += [_row(judged) for judged in report.objects[:MOST_ROWS]]
+        if len(report.objects) > MOST_ROWS:
+            lines += ["", f"and {len(report.objects) - MOST_ROWS} more objects"]
+    lines += [f"- {_text(one.message)}" for one in report.unread[:MOST_ROWS]]
+    folded = [_folded(judged) for judged in report.objects if judged.results]
+    left = LONGEST - sum(len(line) + 1 for line in lines)
+    shown = 0
+    for details in folded:
+        left -= len(details) + 1
+        if left < 0:
+            break
+        lines += ["", details]
+        shown += 1
+    if shown < len(folded):
+        lines += ["", f"Details of {len(folded) - shown} more objects: `plimsoll check`."]
+    return "\n".join(lines)
+
+
+def _sum(objects: int, failed: int, unread: int) -> str:
+    said = f"{objects} object{'s' if objects != 1 else ''} checked, {failed} failed"
+    return said + (f", {unread} not read" if unread else "")
+
+
+def _row(judged: Judged) -> str:
+    verdict = judged.verdict
+    estimate, placement = verdict.estimate, verdict.placement
+    cells = (
+        _text(judged.subject),
+        f"{_mark(judged)} {_text(headline(judged.request, verdict))}",
+        str(placement.gpus_per_replica) if placement else "–",
+        gib_up(estimate.required) if estimate else "",
+        gib_down(estimate.usable) if estimate else "",
+        _text(f"{judged.span.file}:{judged.span.line}"),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _mark(judged: Judged) -> str:
+    if judged.failed:
+        return "❌"
+    return "⚠️" if judged.counted else "✅"
+
+
+def _folded(judged: Judged) -> str:
+    ids = ", ".join(dict.fromkeys(one.rule.id for one in judged.results))
+    head = f"<details><summary>{html.escape(judged.subject)}: {ids}</summary>"
+    return "\n".join((head, "", *map(_told, judged.results), "", "</details>"))
+
+
+def _told(result: Result) -> str:
+    line = f"**{result.rule.id}** {_text(result.message)}"
+    if result.ignored:
+        line += f" (ignored: {_text(result.ignored)})"
+    if not result.detail:
+        return f"{line}\n"
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", result.detail)), default=0))
+    return f"{line}\n\n{fence}text\n{result.detail}\n{fence}\n"
+
+
+def _text(text: str) -> str:
+    """A text that Markdown prints as it is, in one line: no mentions, no links, no cells."""
+    plain = text.replace("\n", " ").replace("@", "@\N{ZERO WIDTH SPACE}")
+    return _SPECIAL.sub(r"\\\1", plain)

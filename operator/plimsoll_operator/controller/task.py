@@ -1,0 +1,89 @@
+"""What is done apart for the controller: reading one LLMDeployment, deciding and planning.
+
+It runs in processes that know nothing of the cluster: everything comes with the job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from plimsoll.decision.policy import DEFAULT_POLICY
+from plimsoll.inventory.pools import NO_INVENTORY, Inventory
+from plimsoll_operator.cluster.documents import ABSENT, Document
+from plimsoll_operator.controller.cache import pack, unpack
+from plimsoll_operator.controller.plan import Event, plan
+from plimsoll_operator.controller.snapshot import OneDocument, identify, snapshot
+from plimsoll_operator.deciding.warming import OBJECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from plimsoll.decision.policy import Policy
+    from plimsoll.decision.verdict import Decision, Reason, Verdict
+
+TASK: Final = f"{__name__}:work"
+"""Name of the task, for `plimsoll_operator.deciding.pool`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One LLMDeployment to decide.
+
+    packed: as `plimsoll_operator.controller.cache` packs it. refers_to: name of the ConfigMap that
+    it refers to, or empty; document: that ConfigMap.
+    """
+
+    packed: bytes
+    refers_to: str
+    document: Document
+    policy: Policy
+    now: datetime
+
+
+class Figures(NamedTuple):
+    """What metrics tell of a decision. required, usable: bytes of one GPU, None if not known."""
+
+    decision: Decision
+    reason: Reason
+    required: int | None
+    usable: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What to write, see `plimsoll_operator.controller.plan.Plan`, and what was decided."""
+
+    patch: Mapping[str, Any]
+    events: tuple[Event, ...]
+    figures: Figures
+
+
+def work(inventory: Inventory | None, job: Job) -> Planned:
+    """The task: decide one LLMDeployment and say what to write."""
+    obj = unpack(job.packed)
+    identity = identify(obj)
+    assert identity is not None
+    documents = OneDocument(identity.namespace, job.refers_to, job.document)
+    inputs = snapshot(obj, identity, inventory or NO_INVENTORY, job.policy, documents)
+    planned = plan(inputs, job.now)
+    assert planned.verdict is not None
+    return Planned(planned.patch, planned.events, figures(planned.verdict))
+
+
+def figures(verdict: Verdict) -> Figures:
+    """What metrics tell of a verdict."""
+    estimate = verdict.estimate
+    return Figures(
+        verdict.decision,
+        verdict.reason,
+        estimate.required if estimate else None,
+        estimate.usable if estimate else None,
+    )
+
+
+def warm() -> None:
+    """Decide on a few objects, so that everything is loaded and built."""
+    for obj in OBJECTS:
+        work(None, Job(pack(dict(obj)), "", ABSENT, DEFAULT_POLICY, datetime.now(UTC)))

@@ -1,0 +1,1 @@
+"""Fuzz targets: drawn inputs, many of them hostile, each held against what must always be true."""

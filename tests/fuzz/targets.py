@@ -1,0 +1,45 @@
+"""Every target by its name, and what they find that is known and not mended yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fuzz.configs import CONFIGS
+from fuzz.files import GGUF, LOGS, SAFETENSORS
+from fuzz.flags import ARGUMENTS, FLAGS
+from fuzz.reviews import MANIFESTS, REVIEWS
+from fuzz.specs import NEIGHBOURS, SPECS
+
+if TYPE_CHECKING:
+    from fuzz.harness import Target
+
+TARGETS: Final[dict[str, Target[Any]]] = {
+    target.name: target
+    for target in (
+        SPECS,
+        NEIGHBOURS,
+        CONFIGS,
+        FLAGS,
+        ARGUMENTS,
+        GGUF,
+        SAFETENSORS,
+        LOGS,
+        REVIEWS,
+        MANIFESTS,
+    )
+}
+
+_RAW_FLAGS: Final = (
+    "extraArgs with control characters are passed on in engineArgs instead of refused"
+)
+OPEN: Final = {
+    ("arguments", "sglang reads in silence what argparse refuses"): "a flag is taken as the value "
+    "of the flag before it",
+    ("flags", "control characters in data"): _RAW_FLAGS,
+    ("flags", "control characters in status"): _RAW_FLAGS,
+    ("specs", "control characters in data"): _RAW_FLAGS,
+    ("specs", "control characters in status"): _RAW_FLAGS,
+    ("neighbours", "proposed and then refused"): "advice offers spec.model.quantization for a uri "
+    "that the catalogue knows as stored otherwise",
+}
+"""Kinds of fault by target, with what is wrong: reported, and no failure. Mended, its line goes."""

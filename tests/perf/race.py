@@ -1,0 +1,122 @@
+"""Creates through ours, through the floor alone, through a no-op webhook and through nothing.
+
+All four on one API server in one run, in turns, for what is allowed, what is denied and what
+nobody can read: a model that is in no catalogue. What does not judge lets the denied in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from cluster.fixtures_operator import DEPLOY, install
+from controlplane import ControlPlane
+from controlplane.nodes import gpu_node
+from perf import requests
+from perf.admission import WEBHOOK, register, servers
+from soak.world import CONNECTIONS, World, objects_of, send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import aiohttp
+
+    from perf.results import Report
+
+NAMESPACE: Final = "bench"
+ROUNDS: Final = 3
+CREATES: Final = 150
+SETTLES: Final = 2.0
+"""Seconds after which the API server acts on a webhook or a policy that came or went."""
+
+
+def unread(number: int, namespace: str = NAMESPACE) -> dict[str, Any]:
+    """One whose model nobody knows."""
+    found = requests.allowed(number, namespace)
+    found["spec"]["model"] = {"uri": f"hf://nobody/knows-{number}"}
+    return found
+
+
+KINDS: Final = {"allowed": requests.allowed, "denied": requests.refused, "unread": unread}
+
+
+async def _burst(session: aiohttp.ClientSession, bodies: Iterator[dict[str, Any]]) -> float:
+    """Creates a second over 16 connections; all are answered alike: let in, or refused."""
+    path, statuses = objects_of(NAMESPACE), set()
+
+    async def worker() -> int:
+        count = 0
+        for body in bodies:
+            answer = await send(session, "POST", path, body)
+            assert answer.status in (201, 422), answer
+            statuses.add(answer.status)
+            count += 1
+        return count
+
+    started = time.perf_counter()
+    count = sum(await asyncio.gather(*(worker() for _ in range(CONNECTIONS))))
+    assert len(statuses) == 1, statuses
+    return count / (time.perf_counter() - started)
+
+
+async def _race(
+    world: World, contestants: dict[str, Callable[[bool], None]]
+) -> dict[tuple[str, str], float]:
+    """The median rate of each contestant for each kind. A contestant is put in force, and out."""
+    rates: dict[tuple[str, str], list[float]] = {}
+    number = 0
+    async with world.session() as session:
+        for _ in range(ROUNDS):
+            for name, put in contestants.items():
+                put(True)
+                await asyncio.sleep(SETTLES)
+                for kind, make in KINDS.items():
+                    made = (make(i) for i in range(number, number + CREATES + CONNECTIONS))
+                    number += CREATES + CONNECTIONS
+                    await _burst(session, (next(made) for _ in range(CONNECTIONS)))
+                    rates.setdefault((name, kind), []).append(await _burst(session, made))
+                    await world.clear(session, objects_of(NAMESPACE))
+                put(False)
+                await asyncio.sleep(SETTLES)
+    return {key: statistics.median(values) for key, values in rates.items()}
+
+
+def run(report: Report) -> None:
+    """Ours and the floor against the no-op webhook, for each kind; nothing at all, to compare."""
+    with ControlPlane() as plane:
+        install(plane)
+        plane.kubectl("create", "namespace", NAMESPACE)
+        plane.create([gpu_node(f"n{i}", ("a100-80gb", "l4")[i % 2]) for i in range(20)])
+        with servers(plane) as (ours, baseline, _):
+
+            def floor(on: bool) -> None:
+                plane.kubectl("apply" if on else "delete", "-f", str(DEPLOY / "floor.yaml"))
+
+            def webhook(url: str) -> Callable[[bool], None]:
+                def put(on: bool) -> None:
+                    if on:
+                        register(plane, url)
+                    else:
+                        plane.kubectl("delete", "validatingwebhookconfiguration", WEBHOOK)
+
+                return put
+
+            contestants: dict[str, Callable[[bool], None]] = {
+                "nothing": lambda on: None,
+                "no-op": webhook(baseline),
+                "ours": webhook(ours),
+                "the floor": floor,
+            }
+            rates = asyncio.run(_race(World(plane), contestants))
+    for kind in KINDS:
+        theirs = rates["no-op", kind]
+        for name, aim in (("ours", 0.6), ("the floor", 0.6), ("nothing", 0.6)):
+            report.add(
+                f"creates through {name}, {kind}",
+                rates[name, kind],
+                "/s",
+                f"ratio >= {aim}",
+                theirs,
+            )
