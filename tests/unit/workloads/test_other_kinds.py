@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner
 
 from plimsoll.cli.check import command
+from plimsoll.cli.fix import command as fix
 from plimsoll.workloads.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -257,3 +258,76 @@ def test_a_folder_that_is_kept_for_other_tools_is_forgiven(tmp_path: Path) -> No
 def test_a_broken_object_of_kubernetes_is_an_error_in_a_folder_too(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("apiVersion: apps/v1\nkind: Deployment\nspec: [\n")
     assert CliRunner().invoke(command, [str(tmp_path)]).exit_code == 2
+
+
+TOO_LARGE = ["--model=Qwen/Qwen3-8B", "--max-model-len=40960"]
+"""Arguments with which a model does not fit on one L4, and would with less context."""
+
+
+def test_a_pipeline_is_shown_the_argument_at_fault_and_what_to_write_there(tmp_path: Path) -> None:
+    file = tmp_path / "chat.yaml"
+    file.write_text(yaml.safe_dump(deployment(args=TOO_LARGE), sort_keys=False), encoding="utf-8")
+    answer = CliRunner().invoke(command, [str(file), "-o", "sarif"])
+    (result,) = json.loads(answer.stdout)["runs"][0]["results"]
+    assert (answer.exit_code, result["ruleId"]) == (1, "PL001")
+    assert result["message"]["text"].startswith("Qwen/Qwen3-8B does not fit on 1 x nvidia-l4")
+    written = [
+        replacement["insertedContent"]["text"]
+        for way_out in result["fixes"]
+        for change in way_out["artifactChanges"]
+        for replacement in change["replacements"]
+    ]
+    assert any(text.isdecimal() for text in written)
+
+
+def test_a_rule_can_be_ignored_for_an_object_of_another_kind() -> None:
+    obj = deployment(args=TOO_LARGE)
+    obj["metadata"]["annotations"] = {"plimsoll.dev/ignore": "PL001: sized by hand"}
+    answer = check(obj)
+    assert answer.exit_code == 0
+    assert "PL001 ignored: sized by hand" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("output", "wanted"),
+    [
+        ("sarif", '"results": []'),
+        ("junit", 'tests="0"'),
+        ("github", ""),
+        ("markdown", "0 objects checked"),
+    ],
+)
+def test_a_pipeline_with_nothing_to_check_gets_an_empty_report(output: str, wanted: str) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "chat"}}
+    answer = check(service, options=("-o", output))
+    assert (answer.exit_code, wanted in answer.stdout) == (0, True)
+    assert check(service, options=("-o", output, "--require")).exit_code == 1
+
+
+def test_fix_writes_a_way_out_for_each_engine_of_an_object(tmp_path: Path) -> None:
+    one = deployment(args=TOO_LARGE)["spec"]["template"]
+    roles = [{"name": name, "replicas": 1, "template": one} for name in ("prefill", "decode")]
+    obj = {
+        "apiVersion": "orchestration.aibrix.ai/v1alpha1",
+        "kind": "StormService",
+        "metadata": {"name": "chat"},
+        "spec": {"template": {"spec": {"roles": json.loads(json.dumps(roles))}}},
+    }
+    file = tmp_path / "chat.yaml"
+    file.write_text(yaml.safe_dump(obj, sort_keys=False), encoding="utf-8")
+    assert CliRunner().invoke(command, [str(file)]).exit_code == 1
+    answer = CliRunner().invoke(fix, [str(file)])
+    assert answer.exit_code == 0, answer.output
+    assert CliRunner().invoke(command, [str(file)]).exit_code == 0
+
+
+def test_in_a_list_an_object_is_told_from_another_kind_of_the_same_name(tmp_path: Path) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "chat"}}
+    file = tmp_path / "all.yaml"
+    for kind, key in (("List", "items"), ("Template", "objects")):
+        whole = {"apiVersion": "v1", "kind": kind, key: [service, deployment(args=TOO_LARGE)]}
+        file.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+        answer = CliRunner().invoke(fix, [str(file)])
+        assert answer.exit_code == 0, answer.output
+        before, after = yaml.safe_load(file.read_text(encoding="utf-8"))[key]
+        assert (before, after["kind"]) == (service, "Deployment")
