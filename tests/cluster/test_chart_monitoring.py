@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from kubernetes.aio.client import ApiClient, Configuration
 
 from chart import CHART, one, render
-from plimsoll.decision.verdict import Decision
+from plimsoll.decision.policy import Outcome
 from plimsoll_operator.admission import judge
 from plimsoll_operator.admission.app import AdmissionMetrics
 from plimsoll_operator.cluster.client import Client
@@ -39,7 +39,7 @@ async def test_alerts_and_dashboard_ask_only_for_metrics_that_there_are() -> Non
 
 def test_the_results_that_alerts_select_are_those_that_admission_counts() -> None:
     source = Path(judge.__file__).read_text(encoding="utf-8")
-    counted = {str(decision) for decision in Decision}
+    counted = set(map(str, Outcome))
     counted |= set(re.findall(r'_observe\("([\w-]+)"', source))
     text = (CHART / "files" / "alerts.yaml").read_text() + json.dumps(
         json.loads((CHART / "files" / "dashboard.json").read_text())

@@ -377,7 +377,6 @@ class WorkerPool:
                     str(bounds.jobs),
                 ],
                 pass_fds=[its.fileno()],
-                stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
         ours.setblocking(False)

@@ -47,6 +47,7 @@ async def test_whoever_asks_during_the_drain_is_answered_and_asked_to_go_elsewhe
 ) -> None:
     server, trust = await serving(tmp_path, Limits(drain=0.5, grace=2.0))
     url, outcomes = f"https://127.0.0.1:{server.port}/fit", Counter[str]()
+    served, everybody = set[float](), asyncio.Event()
 
     async def client(pause: float) -> None:
         """Over one connection, until it is told that this is the last answer."""
@@ -57,6 +58,9 @@ async def test_whoever_asks_during_the_drain_is_answered_and_asked_to_go_elsewhe
                     async with session.post(url, data=REVIEW) as response:
                         outcomes[str(response.status)] += 1
                         last = response.headers.get("Connection") == "close"
+                        served.add(pause)
+                        if len(served) == len(clients):
+                            everybody.set()
                 except aiohttp.ClientError as error:
                     outcomes[f"cut off: {error!r}"] += 1
                     return
@@ -66,6 +70,7 @@ async def test_whoever_asks_during_the_drain_is_answered_and_asked_to_go_elsewhe
                 await asyncio.sleep(pause)
 
     clients = [asyncio.create_task(client(0.015 * n)) for n in range(1, 21)]
+    await everybody.wait()
     await asyncio.sleep(0.5)
     await server.stop()
     await asyncio.gather(*clients)
