@@ -57,9 +57,11 @@ def read_manifest(
 
 
 def read_files(*paths: str | PathLike[str]) -> Manifests:
-    """The LLMDeployments, ConfigMaps and problems in files and folders of YAML or JSON.
+    """The objects that serve an LLM, ConfigMaps and problems in files and folders.
 
-    ``-`` is standard input. Never raises: what cannot be read is in `Manifests.problems`.
+    `Manifests.deployments` has LLMDeployments, for `read_manifest`, and objects of other kinds, of
+    which `Manifest.served` holds the requests. ``-`` is standard input. Never raises: what cannot
+    be read is in `Manifests.problems`.
     """
     return load(tuple(map(str, paths)))
 

@@ -56,6 +56,11 @@ class Rule(StrEnum):
     UNKNOWN_MODEL = "unknown-model"
     UNKNOWN_MODEL_LIKE = "unknown-model-like"
 
+    # what a pod has against what its engine is told
+    FEWER_GPUS_THAN_RANKS = "fewer-gpus-than-ranks"
+    MORE_GPUS_THAN_RANKS = "more-gpus-than-ranks"
+    SHARED_MEMORY = "shared-memory"
+
     # what is said of the model
     UNKNOWN_BASE = "unknown-base"
     UNKNOWN_BASE_LIKE = "unknown-base-like"

@@ -67,29 +67,45 @@ class Field(StrEnum):
     GPUS = "gpus_per_replica"
     MIN_MEMORY = "min_memory"
     NODE_SELECTOR = "node_selector"
+    SHARED_MEMORY = "shared_memory"
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where one kind of workload keeps each field: a path from the object's root, with dots.
 
-    A field that the kind has no place for is called by its own name.
+    A field that the kind has no place for is called by its own name. A field that a flag sets has
+    the path of the argument, then a blank and the flag: ``args[2] --dtype``.
+    elements: of a list whose elements the object keeps in several places, the path of each.
     """
 
     paths: Mapping[Field, str]
+    elements: Mapping[Field, tuple[str, ...]] | None = None
 
     def path(self, field: Field, index: int | None = None) -> str:
         """The whole path, with the index of an element if there is one."""
         path = self.paths.get(field, field.value)
-        return path if index is None else f"{path}[{index}]"
+        if index is None:
+            return path
+        elements = (self.elements or {}).get(field)
+        if elements is None:
+            return f"{path}[{index}]"
+        return elements[index] if index < len(elements) else path
 
     def name(self, field: Field) -> str:
         """The last part of the path, for the middle of a sentence."""
-        return self.path(field).rpartition(".")[2]
+        return self._called(field) or self.path(field).rpartition(".")[2]
 
     def end(self, field: Field) -> str:
         """The last two parts of the path: a name with the group that it belongs to."""
-        return ".".join(self.path(field).split(".")[-2:])
+        return self._called(field) or ".".join(self.path(field).split(".")[-2:])
+
+    def _called(self, field: Field) -> str:
+        """The flag or the annotation at the end of a path; empty if it ends in neither."""
+        path = self.path(field)
+        _, _, flag = path.partition(" ")
+        key = path.rpartition("[")[2].removesuffix("]") if path.endswith("]") else ""
+        return flag if flag.startswith("-") else ("" if key.isdecimal() else key)
 
 
 NO_PLACES = Places({})

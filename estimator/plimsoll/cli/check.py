@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION
-from plimsoll.cli.output import Table, bad_input, dump, format_option, show
+from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from plimsoll.decision.policy import Policy
-    from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
     from plimsoll.report.results import CheckReport
     from plimsoll.workloads.files import Manifest, Manifests
+    from plimsoll.workloads.roles import Served
 
 PIPELINES = ("sarif", "junit", "github", "markdown")
 """Outputs that other programs show beside the lines of a file."""
 REFUSED = "REFUSED"
 """The word for an object that does not pass; in capitals, so that nobody overlooks it."""
-Checked = tuple["Manifest", "Request", "Verdict"]
+Checked = tuple["Manifest", "Served", "Verdict"]
+"""One engine of an object, and what admission decides on it."""
 
 
 @click.command("check")
@@ -46,6 +49,7 @@ Checked = tuple["Manifest", "Request", "Verdict"]
     type=click.Choice(["enforce", "warn", "audit"]),
     help="Policy of namespaces that are not among the manifests.  [default: enforce]",
 )
+@click.option("--require", is_flag=True, help="Exit code 1 if nothing in them serves an LLM.")
 @click.option(
     "--select",
     multiple=True,
@@ -74,6 +78,7 @@ def command(
     files: tuple[str, ...],
     inventory_file: str | None,
     policy: str | None,
+    require: bool,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     fail_on: str,
@@ -81,10 +86,11 @@ def command(
     write_baseline: bool,
     output: str,
 ) -> None:
-    """Say of each LLMDeployment in these files and folders what admission will say.
+    """Say of each object in these files and folders that serves an LLM whether its model fits.
 
-    Namespaces and ConfigMaps among the manifests count: a policy label holds, and configMapRef
-    finds its model. Objects of other kinds are passed over.
+    An LLMDeployment is judged as admission judges it. Of Deployments and the other kinds that start
+    an engine, image, command, arguments, environment and GPUs are read. Namespaces and ConfigMaps
+    among the manifests count. Objects that serve no LLM are passed over.
 
     An annotation that overrides a refusal is named, but does not count: only the cluster knows who
     applies the object and whether they may override.
@@ -93,7 +99,8 @@ def command(
     not count for its object, here and not in admission. `plimsoll explain` lists the rules.
 
     \b
-    Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read.
+    Exit code: 0 all are admitted, 1 one is refused, 2 the input cannot be read. Without anything
+    to check: 0, and 1 with --require.
     """
     from plimsoll.decision.policy import outcome
     from plimsoll.inventory.pools import NO_INVENTORY
@@ -109,41 +116,46 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
-    if not manifests.deployments and not manifests.problems:
-        from plimsoll.api_group import API_VERSION, KIND
-        from plimsoll.errors import Problem
-
-        others = f"{manifests.others} objects of other kinds"
-        bad_input(
-            Problem(
-                ", ".join((*sources, *files)), others, f"an object of kind {KIND} ({API_VERSION})"
-            ),
-            output,
-        )
-    checked = [judged(manifest, manifests, inventory, policy) for manifest in manifests.deployments]
+    checked = [
+        one
+        for manifest in manifests.deployments
+        for one in judged(manifest, manifests, inventory, policy)
+    ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
     if asked or any(_ignores(manifest) for manifest in manifests.deployments):
         from plimsoll.cli import results
 
         rules = results.gate(select, ignore, fail_on, baseline, write=write_baseline)
-        report = results.report(checked, manifests, rules)
+        requests = [(manifest, served.request, verdict) for manifest, served, verdict in checked]
+        report = results.report(requests, manifests, rules)
         if write_baseline and baseline is not None:
             results.write_baseline(baseline, report, rules)
             sys.exit(2 if manifests.problems else 0)
     if report is not None and output in PIPELINES:
         click.echo(results.printed(report, output))
-    elif output == "table":
+    elif output != "table":
+        _dump(checked, manifests, output)
+    elif checked or manifests.problems:
         _show(checked, manifests, report)
     else:
-        _dump(checked, manifests, output)
+        click.echo(_nothing(manifests))
     if manifests.problems:
         sys.exit(2)
+    if not checked:
+        sys.exit(1 if require else 0)
     if report is not None:
         failed = any(one.failed for one in report.objects) and fail_on != "never"
     else:
         failed = not all(outcome(verdict).let_in for _, _, verdict in checked)
     sys.exit(1 if failed else 0)
+
+
+def _nothing(manifests: Manifests) -> str:
+    """That there was nothing to check, and what there was instead."""
+    others = f"none of {manifests.others} objects serves an LLM that is read here"
+    passed = f"; {manifests.passed} documents are no objects of Kubernetes and were passed over"
+    return f"nothing to check: {others}{passed if manifests.passed else ''}"
 
 
 def _ignores(manifest: Manifest) -> bool:
@@ -155,13 +167,22 @@ def _ignores(manifest: Manifest) -> bool:
 
 def judged(
     manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
-) -> Checked:
-    """What admission decides on one object. default: the policy of namespaces that are not here."""
+) -> list[Checked]:
+    """What admission decides on each engine of one object.
+
+    default: the policy of namespaces that are not here.
+    """
     from plimsoll.decision.decide import decide
 
-    asked = manifest.kind.request(manifest.obj, manifests)
-    namespace = asked.name.partition("/")[0]
-    return manifest, asked, decide(asked, inventory, _policy(namespace, manifests, default))
+    served = manifest.served or manifest.kind.read(manifest.obj, manifests)
+    return [
+        (
+            manifest,
+            one,
+            decide(one.request, inventory, _policy(one.facts.namespace, manifests, default)),
+        )
+        for one in served
+    ]
 
 
 def _policy(namespace: str, manifests: Manifests, default: str | None) -> Policy:
@@ -205,7 +226,8 @@ def _show(checked: list[Checked], manifests: Manifests, report: CheckReport | No
             ("object", "verdict", "GPUs", "accelerator", "need/GPU", "have/GPU", "file"),
             right=frozenset({"GPUs", "need/GPU", "have/GPU"}),
         )
-        for index, (manifest, asked, verdict) in enumerate(checked):
+        for index, (manifest, served, verdict) in enumerate(checked):
+            asked = served.request
             e, p = verdict.estimate, verdict.placement
             said = _outcome(verdict)
             if report is not None and said == REFUSED and not report.objects[index].failed:
@@ -217,7 +239,7 @@ def _show(checked: list[Checked], manifests: Manifests, report: CheckReport | No
                 p.accelerator if p else verdict.accelerator,
                 gib_up(e.required) if e else "",
                 gib_down(e.usable) if e else "",
-                f"{manifest.file}:{manifest.line}",
+                _place(manifest),
             )
         show(table)
     if report is None:
@@ -232,8 +254,9 @@ def _tell(checked: list[Checked]) -> None:
     """Everything that admission would say."""
     from plimsoll.report import messages
 
-    for manifest, asked, verdict in checked:
-        where = f"{asked.name} ({manifest.file}:{manifest.line})"
+    for manifest, served, verdict in checked:
+        asked = served.request
+        where = f"{asked.name} ({_place(manifest)})"
         if verdict.denied:
             click.echo(f"\n{where}:")
             for line in messages.denial(asked, verdict).splitlines():
@@ -250,22 +273,28 @@ def _rules(verdict: Verdict) -> list[str]:
     """The ids of the rules that deny an object."""
     from plimsoll.decision.verdict import Reason
     from plimsoll.findings import Finding
-    from plimsoll.report.rules import rule_of
 
     named = [
         one.rule if isinstance(one, Finding) else Reason.INVALID_SPEC for one in verdict.problems
     ]
-    return list(dict.fromkeys(rule_of(name).id for name in named or [verdict.reason]))
+    return _ids(named or [verdict.reason])
+
+
+def _ids(names: Iterable[str]) -> list[str]:
+    """The id of each rule, each once."""
+    from plimsoll.report.rules import rule_of
+
+    return list(dict.fromkeys(rule_of(name).id for name in names))
 
 
 def _tell_judged(checked: list[Checked], report: CheckReport) -> None:
     """Everything that counts, each with its rule, and why the rest does not."""
     from plimsoll.report import messages
 
-    for (manifest, asked, verdict), judged in zip(checked, report.objects, strict=True):
+    for (manifest, served, verdict), judged in zip(checked, report.objects, strict=True):
         for one in judged.results:
             line = one.span.line if one.span else manifest.line
-            where = f"{asked.name} ({judged.span.file}:{line})"
+            where = f"{served.request.name} ({judged.span.file}:{line})"
             if one.ignored:
                 click.echo(f"\n{where}: {one.rule.id} ignored: {one.ignored}")
                 continue
@@ -276,20 +305,46 @@ def _tell_judged(checked: list[Checked], report: CheckReport) -> None:
             click.echo(f"  {messages.overridden_line(override)}")
 
 
+def _place(manifest: Manifest) -> str:
+    """Where a manifest is: in its file, and of which template it was rendered."""
+    place = f"{manifest.file}:{manifest.line}"
+    return f"{place}, {manifest.source}" if manifest.source else place
+
+
 def _dump(checked: list[Checked], manifests: Manifests, output: str) -> None:
+
+    results = [_result(*one) for one in checked]
+    problems = [problem_dict(problem) for problem in manifests.problems]
+    whole = {"results": results, "problems": problems, "otherObjects": manifests.others}
+    dump({**whole, "passedOver": manifests.passed}, output)
+
+
+def _result(manifest: Manifest, served: Served, verdict: Verdict) -> dict[str, Any]:
+    """What was read and what was decided.
+
+    Of an LLMDeployment `name`, `model` and `accelerator` are the verdict's, as they always were;
+    of every other kind they are what was read, and the verdict's model is `resolvedModel`.
+    """
+    from plimsoll.findings import Finding
     from plimsoll.report import messages
     from plimsoll.report.as_data import verdict_dict
+    from plimsoll.workloads.roles import spelled
 
-    results: list[dict[str, Any]] = []
-    for manifest, asked, verdict in checked:
-        results.append(
-            {
-                "file": manifest.file,
-                "line": manifest.line,
-                **verdict_dict(asked, verdict),
-                "override": _override(manifest, verdict) or None,
-                "message": messages.denial(asked, verdict) if verdict.denied else "",
-            }
-        )
-    problems = [problem_dict(problem) for problem in manifests.problems]
-    dump({"results": results, "problems": problems, "otherObjects": manifests.others}, output)
+    asked, decided = served.request, verdict_dict(served.request, verdict)
+    warnings = [one.rule for one in verdict.warnings if isinstance(one, Finding)]
+    read = spelled(served.facts)
+    denying = _rules(verdict) if verdict.denied else []
+    common = {
+        "file": manifest.file,
+        "line": manifest.line,
+        "source": manifest.source or None,
+        "resolvedModel": decided["model"],
+        "plannedAccelerator": decided["accelerator"],
+        "gpusPerReplica": asked.wanted.gpus_per_replica,
+        "rules": list(dict.fromkeys([*denying, *_ids(warnings)])),
+        "override": _override(manifest, verdict) or None,
+        "message": messages.denial(asked, verdict) if verdict.denied else "",
+    }
+    if manifest.kind.reader is None:
+        return {**read, **common, **decided}
+    return {**decided, **common, **read}

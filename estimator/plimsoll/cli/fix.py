@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from codecs import BOM_UTF8
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from plimsoll.workloads.files import load
 from plimsoll.workloads.positions import Text
 
 if TYPE_CHECKING:
+    from plimsoll.cli.check import Checked
     from plimsoll.decision.verdict import Alternative, Verdict
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.files import Manifest, Manifests
@@ -118,8 +120,17 @@ class _Fixer:
         self._text = self._before
 
     def mend(self, manifest: Manifest) -> bool:
-        """Change the text so that the object passes; whether it does now."""
-        _, asked, verdict = judged(manifest, self._manifests, self._inventory, self._policy)
+        """Change the text so that every engine of the object passes; whether all do now."""
+        engines = judged(manifest, self._manifests, self._inventory, self._policy)
+        passed = True
+        for index, engine in enumerate(engines):
+            passed = self._mend(engine, index) and passed
+        return passed
+
+    def _mend(self, checked: Checked, index: int) -> bool:
+        """Change the text so that one engine passes; whether it does now. index: of the engine."""
+        manifest, served, verdict = checked
+        asked = served.request
         if not verdict.denied:
             return True
         passes = outcome(verdict).let_in
@@ -138,7 +149,7 @@ class _Fixer:
         way_out = verdict.alternatives[self._choose - 1]
         words = in_words(way_out, verdict.places)
         text = self._edited(manifest, verdict, way_out)
-        if text is None or not self._passes(text, manifest):
+        if text is None or not self._passes(text, manifest, index):
             click.echo(f"{where}: cannot be written by itself, do it by hand: {words}", err=True)
             return passes
         self._text = text
@@ -159,8 +170,8 @@ class _Fixer:
             text = made.apply(text)
         return text
 
-    def _passes(self, text: str, manifest: Manifest) -> bool:
-        """Whether the same object of the changed text fits, and every other is still there."""
+    def _passes(self, text: str, manifest: Manifest, index: int) -> bool:
+        """Whether the engine fits in the changed text, and every other object is still there."""
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder, self._path.name)
             copy.write_bytes(text.encode("utf-8"))
@@ -172,8 +183,11 @@ class _Fixer:
         others = zip(there, changed.deployments, strict=True)
         if not all(_named(before) == _named(after) for before, after in others):
             return False
-        after = changed.deployments[place]
-        _, _, verdict = judged(after, self._manifests, self._inventory, self._policy)
+        after = replace(changed.deployments[place], served=())
+        engines = judged(after, self._manifests, self._inventory, self._policy)
+        if len(engines) <= index:
+            return False
+        _, _, verdict = engines[index]
         return verdict.decision is Decision.ALLOW
 
     def finish(self, *, dry_run: bool) -> None:

@@ -111,6 +111,8 @@ def dump(value: object, output: str) -> None:
 
 def _escaped(text: str) -> str:
     """JSON in which only what is to be printed stands as it is."""
+    if text.replace("\n", "").isprintable():
+        return text
     return "".join(
         c if c.isprintable() or c == "\n" else json.dumps(c, ensure_ascii=True)[1:-1] for c in text
     )

@@ -88,7 +88,7 @@ def report(
     places = _Places(manifests)
     objects = []
     for manifest, asked, verdict in checked:
-        subject = f"{manifest.obj.get('kind')} {asked.name}"
+        subject = f"{manifest.kind.name} {asked.name}"
         said = [places.put(one, manifest, verdict) for one in results(subject, asked, verdict)]
         annotation = ignore_annotation(manifest)
         judged = tuple(

@@ -91,11 +91,28 @@ def decide(
     else:
         verdict = _by_estimate(matter, Case(request, architecture, engine))
     return replace(
-        verdict,
+        _as_far_as_read(verdict, request),
         policy=policy,
-        warnings=(*request.warnings, *warnings, *verdict.warnings),
+        warnings=(
+            *request.unread,
+            *request.open,
+            *request.warnings,
+            *warnings,
+            *verdict.warnings,
+        ),
         request_hash=request_hash(request, policy, known, engine),
     )
+
+
+def _as_far_as_read(verdict: Verdict, request: Request) -> Verdict:
+    """The verdict, or a warning if it rests on what was not read."""
+    unsure = {
+        Reason.ENOUGH_MEMORY: (*request.unread, *request.open),
+        Reason.NOT_ENOUGH_MEMORY: request.unread,
+    }
+    if not unsure.get(verdict.reason):
+        return verdict
+    return replace(verdict, decision=Decision.WARN, reason=Reason.NOT_ALL_READ)
 
 
 def _problems(

@@ -40,6 +40,9 @@ class Request:
     problems: what was already found wrong while reading it; any of them means deny.
     places: where the object that states the request keeps its fields.
     warnings: what the user should read though nothing is wrong; a text is a sentence already.
+    unread: what the object says and nobody could read, or what was assumed of it, as sentences:
+        the verdict is a warning then, whether it fits or not.
+    open: what the object leaves to chance, as sentences: that it fits is a warning then.
     """
 
     model: Model
@@ -51,3 +54,5 @@ class Request:
     problems: tuple[Finding | Problem, ...] = ()
     warnings: tuple[Finding | str, ...] = ()
     places: Places = NO_PLACES
+    unread: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     UNKNOWN_ACCELERATOR = "UnknownAccelerator"
     RULE_OF_THUMB = "RuleOfThumb"
     UNREAD_FLAGS = "UnreadFlags"
+    NOT_ALL_READ = "NotAllRead"
 
 
 class Capacity(StrEnum):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Parallelism,
         Workload,
     )
+    from plimsoll.engines.flags import Grammar
     from plimsoll.models.architecture import Model
 
 _WHERE: Final = {
@@ -30,6 +31,13 @@ _WHERE: Final = {
     "llama.cpp": ("llama_cpp", "LlamaCpp"),
     "tgi": ("tgi", "TGI"),
     "generic": ("generic", "Generic"),
+}
+_GRAMMARS: Final = {
+    "vllm": "vllm.arguments",
+    "sglang": "sglang.settings",
+    "tensorrt-llm": "tensorrt_llm.settings",
+    "llama.cpp": "llama_cpp.settings",
+    "tgi": "tgi.settings",
 }
 NAMES: Final = tuple(_WHERE)
 """The engines whose memory model is there, as a request names them."""
@@ -43,6 +51,14 @@ def engine(name: str) -> Engine:
     package, title = _WHERE[name]
     module = importlib.import_module(f"plimsoll.engines.{package}.engine")
     return cast("Engine", getattr(module, title)())
+
+
+def grammar(name: str) -> Grammar | None:
+    """The grammar of an engine's command line; None for one that has none here."""
+    if name not in _GRAMMARS:
+        return None
+    module = importlib.import_module(f"plimsoll.engines.{_GRAMMARS[name]}")
+    return cast("Grammar", module.GRAMMAR)
 
 
 def estimate(

@@ -93,6 +93,18 @@ class ModelCatalogue:
         """The entry of that id or alias, in any case; None if there is none."""
         return self._by_name.get(name.strip().lower()) if len(name) <= MAX_ID else None
 
+    def named(self, short: str) -> Entry | None:
+        """The entry whose id ends in that name, of whichever owner; None if several differ."""
+        found = {
+            id(entry): entry
+            for name in self._short.get(short.strip().lower(), ())
+            if (entry := self._by_name[name])
+        }
+        entries = list(found.values())
+        if len(entries) > 1 and len({one.architecture for one in entries}) > 1:
+            return None
+        return entries[0] if entries else None
+
     def suggest(self, name: str, n: int = 3) -> tuple[str, ...]:
         """Ids near an unknown one: the same name of another owner first, then similar names."""
         wanted = name[:MAX_ID].strip().lower()

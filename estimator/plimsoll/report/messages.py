@@ -138,6 +138,8 @@ def headline(request: Request, verdict: Verdict) -> str:
             return "by the rule of thumb only"
         case Reason.UNREAD_FLAGS:
             return f"short by {short}, but {_flags(request)} may change that"
+        case Reason.NOT_ALL_READ:
+            return "not everything is known"
         case _:
             return f"short by {short}"
 
@@ -185,6 +187,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
             return _short(f"{said}: short by {shortfall(e)}, but {flags} is not read")
         case Reason.UNKNOWN_MODEL if not verdict.short_by:
             return f"{said}, if the model is as it is described"
+        case Reason.NOT_ALL_READ:
+            return f"{said}, if what is not known changes nothing"
         case Reason.UNKNOWN_ACCELERATOR:
             return f"{said}: short by {shortfall(e)}, but that memory is not certain"
         case _:

@@ -61,6 +61,10 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "no split of this model comes to that count with the parallelism that is given",
         "leave one of the two out",
     ),
+    Rule.FEWER_GPUS_THAN_RANKS: (
+        "the engine is told to use {split:x} = {product} GPUs, and a replica has {there}",
+        "give each pod {wanted}, or ask for fewer in {at.tensor}",
+    ),
     Rule.TENSOR_ACROSS_SLICES: (
         "there is no tensor parallelism across MIG slices",
         "set 1, or allow a whole GPU",
@@ -150,6 +154,14 @@ SENTENCES: Final[dict[Rule, str]] = {
     ),
     Rule.IDLE_GPUS: (
         "{path}: {idle} of {asked} GPUs would be idle: the engine can split this model over {gpus}"
+    ),
+    Rule.MORE_GPUS_THAN_RANKS: (
+        "{path}: {idle} of {there} GPUs would be idle: the engine is told to use {product}; raise "
+        "{name_of.tensor}, or ask for fewer GPUs"
+    ),
+    Rule.SHARED_MEMORY: (
+        "{path}: ranks of one engine speak through shared memory, of which a container has 64 MiB; "
+        "mount an emptyDir with medium: Memory there"
     ),
     Rule.NOTHING_TO_PLAN_ON: "no accelerator is known to plan on; name one in {path}",
     Rule.RULE_OF_THUMB_ALONE: (

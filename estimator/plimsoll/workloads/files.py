@@ -1,20 +1,23 @@
 """Manifests from files, folders and standard input: every document of every file, or why not.
 
-No file may make it crash, hang or eat memory.
+No file may make it crash, hang or eat memory. A folder may be kept for other tools too: what is no
+object of Kubernetes there is passed over and counted, while a file that is named is meant.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import API_VERSION, GROUP, KIND, POLICY_LABEL
 from plimsoll.errors import Problem, clean, shown
 from plimsoll.workloads import kinds
+from plimsoll.workloads.helm_values import looks_like_values
 from plimsoll.workloads.llmdeployment import Missing, pick
 from plimsoll.workloads.yaml_text import NotYaml, documents
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from plimsoll.workloads.kinds import Kind
+    from plimsoll.workloads.roles import Served
 
 MAX_FILE: Final = 8 << 20
 """Bytes of one file, or of standard input, that are read."""
@@ -45,7 +49,8 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 class Manifest:
     """One object of a kind that is read. file: where it is from; line: of its document, from 1.
 
-    document: its number in that file, from 1.
+    document: its number in that file, from 1. source: the template that Helm names above it.
+    served: what its reader made of it; empty for an LLMDeployment, which is read when it is judged.
     """
 
     file: str
@@ -53,22 +58,27 @@ class Manifest:
     document: int
     obj: Mapping[str, Any]
     kind: Kind
+    source: str = ""
+    served: tuple[Served, ...] = ()
 
 
 @dataclass
 class Manifests:
-    """What was found. deployments: in the order of files and documents.
+    """What was found. deployments: every object that serves an LLM, by files and documents.
 
-    problems: what could not be read; path is the file and line. others: objects of other kinds.
-    config_maps: data by (namespace, name); modes: policy labels by namespace. full: whether there
-    were more than `MAX_OBJECTS`, the rest is not looked at. standard_input: what was read from
-    there, as nobody can read it twice.
+    problems: what could not be read; path is the file and line. others: objects that serve none.
+    passed: files and documents of folders that are no objects. config_maps: data by (namespace,
+    name); objects: those that others refer to, by (kind, namespace, name); modes: policy labels by
+    namespace. full: whether there were more than `MAX_OBJECTS`, the rest is not looked at.
+    standard_input: what was read from there, as nobody can read it twice.
     """
 
     deployments: list[Manifest] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     others: int = 0
+    passed: int = 0
     config_maps: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
+    objects: dict[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)
     full: bool = False
     standard_input: bytes = b""
@@ -82,6 +92,14 @@ class Manifests:
             )
         return pick(name, key, data.get)
 
+    def config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """The texts of a ConfigMap among these manifests; None if it is not there."""
+        return self.config_maps.get((namespace, name))
+
+    def other(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """An object of these manifests that others refer to; None if it is not there."""
+        return self.objects.get((kind, namespace, name))
+
 
 def load(sources: tuple[str, ...]) -> Manifests:
     """Everything in these files and folders; ``-`` is standard input."""
@@ -89,8 +107,9 @@ def load(sources: tuple[str, ...]) -> Manifests:
     for source in sources:
         if source == "-":
             found.standard_input = sys.stdin.buffer.read(MAX_FILE + 1)
-            _read(STANDARD_INPUT, found.standard_input, found)
+            _Reader(STANDARD_INPUT, found, named=True).read(found.standard_input)
             continue
+        folder = Path(source).is_dir()
         for path in _files(Path(source), found):
             try:
                 with path.open("rb") as file:
@@ -98,8 +117,39 @@ def load(sources: tuple[str, ...]) -> Manifests:
             except OSError as error:
                 found.problems.append(_unreadable(path, error))
             else:
-                _read(_label(path), raw, found)
+                named = not folder and path.name not in _FOR_OTHER_TOOLS
+                _Reader(_label(path), found, named=named).read(raw)
+    _serve(found)
     return found
+
+
+_FOR_OTHER_TOOLS: Final = ("Chart.yaml", "kustomization.yaml", "kustomization.yml")
+"""Files that are never meant, whoever lists them."""
+_REFERRED_TO: Final = frozenset({"ServingRuntime", "ClusterServingRuntime", "OpenModel", "Model"})
+"""Kinds of objects that other objects refer to by name."""
+_CLUSTER_WIDE: Final = frozenset({"ClusterServingRuntime", "OpenModel"})
+_OBJECT: Final = re.compile(r"^apiVersion:\s*\S[\s\S]*^kind:|^kind:\s*\S[\s\S]*^apiVersion:", re.M)
+"""What a text has if it is an object of Kubernetes, however broken."""
+
+
+def _serve(found: Manifests) -> None:
+    """Read the objects of other kinds than ours, now that everything beside them is known.
+
+    Those that serve no LLM are counted among the others.
+    """
+    kept: list[Manifest] = []
+    for manifest in found.deployments:
+        if manifest.kind.reader is None:
+            kept.append(manifest)
+            continue
+        served = manifest.kind.read(manifest.obj, found)
+        if served:
+            kept.append(replace(manifest, served=served))
+        elif manifest.kind is not kinds.HELM_VALUES:
+            found.others += 1
+        else:
+            found.passed += 1
+    found.deployments[:] = kept
 
 
 def _label(path: Path | str) -> str:
@@ -167,107 +217,134 @@ def _is_special(path: Path) -> bool:
         return False
 
 
-def _read(where: str, raw: bytes, found: Manifests) -> None:
-    """Every document of a file."""
-    if len(raw) > MAX_FILE:
-        size = f"{MAX_FILE >> 20} MiB"
-        found.problems.append(
-            Problem(where, f"more than {size}", f"a file of at most {size}", "split it")
-        )
-        return
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        found.problems.append(
-            Problem(
-                f"{where}:{line}", f"byte 0x{raw[error.start]:02x}", "text in UTF-8", "save it so"
+@dataclass
+class _Reader:
+    """One file on its way into what was found. named: whether somebody asked for this very file."""
+
+    where: str
+    found: Manifests
+    named: bool
+    source: str = ""
+
+    def read(self, raw: bytes) -> None:
+        """Every document of the file."""
+        if len(raw) > MAX_FILE:
+            size = f"{MAX_FILE >> 20} MiB"
+            self._wrong(self.where, f"more than {size}", f"a file of at most {size}", "split it")
+            return
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            given = f"byte 0x{raw[error.start]:02x}"
+            self._wrong(f"{self.where}:{line}", given, "text in UTF-8", "save it so")
+            return
+        forgiven = not self.named and ("{{" in text or not _OBJECT.search(text))
+        empty, sources = True, _sources(text)
+        for index, (line, document) in enumerate(documents(text), 1):
+            self.source = next((name for at, name in reversed(sources) if at < line), "")
+            if isinstance(document, NotYaml) and forgiven:
+                self.found.passed += 1
+            elif isinstance(document, NotYaml):
+                for fault in document.faults:
+                    self._wrong(f"{self.where}:{fault.line}", fault.given, fault.wanted, fault.fix)
+            elif document is not None:
+                self._take(document, line, index)
+            empty = empty and document is None
+        if empty and self.named:
+            self._wrong(self.where, "no document", f"a manifest of kind {KIND}")
+        elif empty:
+            self.found.passed += 1
+
+    def _wrong(self, place: str, given: str, wanted: str, fix: str = "") -> None:
+        self.found.problems.append(Problem(place, given, wanted, fix))
+
+    def _take(self, document: Any, line: int, index: int) -> None:
+        """Sort one document into its place."""
+        place, found = f"{self.where}:{line}", self.found
+        if found.full:
+            return
+        if len(found.deployments) + found.others >= MAX_OBJECTS:
+            found.full = True
+            most = f"{MAX_OBJECTS:,} objects"
+            self._wrong(place, f"more than {most}", f"at most {most} at once", "check fewer files")
+            return
+        if not isinstance(document, dict):
+            if not self.named:
+                found.passed += 1
+                return
+            wanted = "a Kubernetes object: a mapping with apiVersion and kind"
+            fix = f"begin with apiVersion: {API_VERSION} and kind: {KIND}"
+            self._wrong(place, _kind_of(document), wanted, fix)
+            return
+        version, kind = document.get("apiVersion"), document.get("kind")
+        if isinstance(kind, str) and _is_list(kind, document):
+            self._unpack(document, line, index)
+        elif isinstance(version, str) and isinstance(kind, str):
+            self._object(version, kind, document, line, index)
+        elif looks_like_values(document):
+            obj = _as_json(document)
+            found.deployments.append(
+                Manifest(self.where, line, index, obj, kinds.HELM_VALUES, self.source)
             )
-        )
-        return
-    empty = True
-    for index, (line, document) in enumerate(documents(text), 1):
-        if isinstance(document, NotYaml):
-            found.problems += (
-                Problem(f"{where}:{fault.line}", fault.given, fault.wanted, fault.fix)
-                for fault in document.faults
+        elif self.named or kind == KIND or str(version).partition("/")[0] == GROUP:
+            missing = "apiVersion" if not isinstance(version, str) else "kind"
+            wanted = "apiVersion and kind, as every Kubernetes object has"
+            self._wrong(place, f"no {missing}", wanted, f"apiVersion: {API_VERSION}, kind: {KIND}")
+        else:
+            found.passed += 1
+
+    def _object(
+        self, version: str, kind: str, document: dict[str, Any], line: int, index: int
+    ) -> None:
+        """One object, by its kind."""
+        known = kinds.find(version, kind)
+        if known is not None:
+            obj = _as_json(document)
+            self.found.deployments.append(
+                Manifest(self.where, line, index, obj, known, self.source)
             )
-        elif document is not None:
-            _take(document, where, line, index, found)
-        empty = empty and document is None
-    if empty:
-        found.problems.append(Problem(where, "no document", f"a manifest of kind {KIND}"))
+            _keep(version, kind, document, self.found)
+        elif kind == KIND or version.partition("/")[0] == GROUP:
+            given, wanted = shown(f"{version} {kind}"), f"{API_VERSION} {KIND}"
+            fix = "Plimsoll knows no other version or kind"
+            self._wrong(f"{self.where}:{line}", given, wanted, fix)
+        else:
+            self.found.others += 1
+            _keep(version, kind, document, self.found)
+
+    def _unpack(self, document: dict[str, Any], line: int, index: int) -> None:
+        """Each item of a list; as in kubectl, one of a typed list needs no kind of its own."""
+        key = "objects" if document["kind"] == "Template" else "items"
+        items = document.get(key)
+        if items is None:
+            return
+        if not isinstance(items, list):
+            given, wanted = f"{key}: {_kind_of(items)}", f"a list of objects as {key}"
+            self._wrong(f"{self.where}:{line}", given, wanted)
+            return
+        kind = "" if key == "objects" else document["kind"].removesuffix("List")
+        missing = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
+        for item in items:
+            self._take({**missing, **item} if isinstance(item, dict) else item, line, index)
 
 
-def _take(document: Any, where: str, line: int, index: int, found: Manifests) -> None:
-    """Sort one document into its place."""
-    place = f"{where}:{line}"
-    if found.full:
-        return
-    if len(found.deployments) + found.others >= MAX_OBJECTS:
-        found.full = True
-        most = f"{MAX_OBJECTS:,} objects"
-        problem = Problem(
-            place, f"more than {most}", f"at most {most} at once", "check fewer files"
-        )
-        found.problems.append(problem)
-        return
-    if not isinstance(document, dict):
-        found.problems.append(
-            Problem(
-                place,
-                _kind_of(document),
-                "a Kubernetes object: a mapping with apiVersion and kind",
-                f"begin with apiVersion: {API_VERSION} and kind: {KIND}",
-            )
-        )
-        return
-    version, kind = document.get("apiVersion"), document.get("kind")
-    if isinstance(kind, str) and kind.endswith("List") and ("items" in document or kind == "List"):
-        _unpack(document, where, line, index, found)
-        return
-    if not isinstance(version, str) or not isinstance(kind, str):
-        missing = "apiVersion" if not isinstance(version, str) else "kind"
-        found.problems.append(
-            Problem(
-                place,
-                f"no {missing}",
-                "apiVersion and kind, as every Kubernetes object has",
-                f"apiVersion: {API_VERSION}, kind: {KIND}",
-            )
-        )
-        return
-    known = kinds.find(version, kind)
-    if known is not None:
-        found.deployments.append(Manifest(where, line, index, _as_json(document), known))
-    elif kind == KIND or version.partition("/")[0] == GROUP:
-        found.problems.append(
-            Problem(
-                place,
-                shown(f"{version} {kind}"),
-                f"{API_VERSION} {KIND}",
-                "Plimsoll knows no other version or kind",
-            )
-        )
-    else:
-        found.others += 1
-        _keep(version, kind, document, found)
+def _sources(text: str) -> list[tuple[int, str]]:
+    """(line, template) of each ``# Source:`` that Helm writes above what it renders."""
+    if "# Source: " not in text:
+        return []
+    return [
+        (number, _label(line.removeprefix("# Source: ").strip()))
+        for number, line in enumerate(text.split("\n"), 1)
+        if line.startswith("# Source: ")
+    ]
 
 
-def _unpack(document: dict[str, Any], where: str, line: int, index: int, found: Manifests) -> None:
-    """Each item of a list; as in kubectl, one of a typed list needs no kind of its own."""
-    items = document.get("items")
-    if items is None:
-        return
-    if not isinstance(items, list):
-        found.problems.append(
-            Problem(f"{where}:{line}", f"items: {_kind_of(items)}", "a list of objects as items")
-        )
-        return
-    kind = document["kind"].removesuffix("List")
-    missing = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
-    for item in items:
-        _take({**missing, **item} if isinstance(item, dict) else item, where, line, index, found)
+def _is_list(kind: str, document: dict[str, Any]) -> bool:
+    """Whether an object holds others: a list, or a template of OpenShift."""
+    if kind == "Template":
+        return "objects" in document
+    return kind.endswith("List") and ("items" in document or kind == "List")
 
 
 def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -> None:
@@ -275,6 +352,9 @@ def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     name = str(metadata.get("name"))
+    if kind in _REFERRED_TO:
+        namespace = "" if kind in _CLUSTER_WIDE else str(metadata.get("namespace") or "default")
+        found.objects[(kind, namespace, name)] = document
     if (version, kind) == ("v1", "ConfigMap"):
         data = document.get("data")
         texts = data.items() if isinstance(data, dict) else ()

@@ -55,7 +55,8 @@ class Text:
         metadata = manifest.obj.get("metadata")
         metadata = metadata if isinstance(metadata, dict) else {}
         wanted = tuple(_text(metadata.get(key)) for key in ("name", "namespace"))
-        return _object(self._documents[manifest.document - 1], wanted)
+        kind = _text(manifest.obj.get("kind"))
+        return _object(self._documents[manifest.document - 1], kind, wanted)
 
     def way(self, root: yaml.Node, path: str) -> Way:
         """Follow a path from an object's root as far as it goes."""
@@ -133,14 +134,21 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _object(node: yaml.Node, wanted: tuple[str, ...]) -> yaml.Node | None:
-    """The object of that name and namespace: the node itself, or one that a list holds."""
-    kind = _step(node, "kind")
-    items = _step(node, "items")
-    if kind is None or items is None or not str(kind.node.value).endswith("List"):
+def _object(node: yaml.Node, kind: str, wanted: tuple[str, ...]) -> yaml.Node | None:
+    """The object of that kind, name and namespace: the node itself, or one that a list holds.
+
+    kind: empty for any. An item of a typed list may have none of its own.
+    """
+    own = _step(node, "kind")
+    holder = "" if own is None else str(own.node.value)
+    items = _step(node, "objects" if holder == "Template" else "items")
+    if items is None or not (holder == "Template" or holder.endswith("List")):
         return node
     for item in items.node.value if isinstance(items.node, yaml.SequenceNode) else ():
-        inner = _object(item, wanted)
+        inner = _object(item, kind, wanted)
+        named = _step(inner, "kind") if inner is not None else None
+        if kind and named is not None and named.node.value != kind:
+            continue
         metadata = _step(inner, "metadata") if inner is not None else None
         if metadata is None:
             continue

@@ -135,7 +135,7 @@ def test_sarif_explains_the_rules_that_occur_and_stays_valid_with_nothing_to_say
 
 
 def test_a_file_that_cannot_be_read_is_a_result_at_its_line_and_ends_with_2(folder: Path) -> None:
-    (folder / "a b.yaml").write_text("kind: [\n")
+    (folder / "a b.yaml").write_text("apiVersion: v1\nkind: [\n")
     found = sarif("a b.yaml")
     (result,) = found["results"]
     assert result["ruleId"] == "PL010"
@@ -176,7 +176,7 @@ def test_what_helm_rendered_is_told_at_the_line_of_the_template(folder: Path) ->
 
 
 def test_junit_has_one_test_case_for_each_object_and_counts_them(folder: Path) -> None:
-    (folder / "broken.yaml").write_text("kind: [\n")
+    (folder / "broken.yaml").write_text("apiVersion: v1\nkind: [\n")
     result = run("check", str(SAMPLES / "smallest.yaml"), ".", "-o", "junit")
     assert result.exit_code == 2
     suite = ElementTree.fromstring(result.stdout.encode()).find("testsuite")
@@ -277,7 +277,7 @@ def test_a_warning_fails_only_if_that_is_asked_for(folder: Path) -> None:
 
 
 def test_what_cannot_be_read_ends_with_2_whatever_is_ignored(folder: Path) -> None:
-    (folder / "broken.yaml").write_text("kind: [\n")
+    (folder / "broken.yaml").write_text("apiVersion: v1\nkind: [\n")
     options = ("--ignore", "PL010", "--fail-on", "never")
     assert run("check", "broken.yaml", *options).exit_code == 2
 

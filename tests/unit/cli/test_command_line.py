@@ -134,7 +134,6 @@ def test_a_saved_inventory_decides_where_it_goes(tmp_path: Path) -> None:
         ("foo: [", "valid YAML"),
         ("- 1\n- 2\n", "a Kubernetes object"),
         ("hello", "a Kubernetes object"),
-        ("apiVersion: v1\nkind: Pod\n", "LLMDeployment"),
         ("apiVersion: plimsoll.dev/v9\nkind: LLMDeployment\n", "plimsoll.dev/v1alpha1"),
         ("", "a manifest"),
     ],

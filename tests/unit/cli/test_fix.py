@@ -184,5 +184,5 @@ def test_standard_input_cannot_be_fixed() -> None:
 
 
 def test_a_file_that_cannot_be_read_ends_with_2(tmp_path: Path) -> None:
-    (tmp_path / "it.yaml").write_text("kind: [\n")
+    (tmp_path / "it.yaml").write_text("apiVersion: v1\nkind: [\n")
     assert run("fix", tmp_path).exit_code == 2

@@ -315,7 +315,7 @@ def test_unicode_and_a_byte_order_mark_are_welcome(check: Check) -> None:
 def test_a_file_with_a_strange_name_is_named_printably(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff\n.yaml"
     with open(path, "wb") as file:
-        file.write(b"a: 1\n")
+        file.write(b"apiVersion: plimsoll.dev/v1alpha1\n")
     (problem,) = said(load((str(tmp_path),)))
     assert problem.isprintable()
 

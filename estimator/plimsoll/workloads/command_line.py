@@ -1,0 +1,237 @@
+"""From the command, arguments and environment of a container to the engine's own arguments."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.workloads import shell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+MAX_WORDS: Final = 2_000
+"""Words of a command that are looked at."""
+MAX_DEPTH: Final = 4
+"""Scripts that start scripts."""
+
+_REFERENCE: Final = re.compile(r"\$\$|\$\(([A-Za-z_.-][A-Za-z0-9_.-]*)\)")
+_SHELLS: Final = frozenset({"sh", "bash", "ash", "dash", "zsh"})
+_MODULES: Final = {
+    "vllm.entrypoints.openai.api_server": "vllm",
+    "vllm.entrypoints.api_server": "vllm",
+    "vllm.entrypoints.openai.run_batch": "vllm",
+    "vllm_router.launch": "",
+    "dynamo.vllm": "vllm",
+    "dynamo.sglang": "sglang",
+    "dynamo.trtllm": "tensorrt-llm",
+    "sglang.launch_server": "sglang",
+    "huggingfaceserver": "vllm",
+    "llama_cpp.server": "llama.cpp",
+    "tensorrt_llm.commands.serve": "tensorrt-llm",
+}
+"""Modules that Python runs as a server, with the engine in them."""
+_PROGRAMS: Final = {
+    "text-generation-launcher": "tgi",
+    "llama-server": "llama.cpp",
+    "llamacpp-leader": "llama.cpp",
+    "llamafile": "llama.cpp",
+    "trtllm-serve": "tensorrt-llm",
+}
+"""Programs that are a server, with the engine in them."""
+_TWO_WORDS: Final = {
+    ("vllm", "serve"): "vllm",
+    ("sglang", "serve"): "sglang",
+    ("ollama", "serve"): "ollama",
+    ("ollama", "run"): "ollama",
+    ("lmdeploy", "serve"): "lmdeploy",
+}
+"""Programs that are a server with a first word of theirs."""
+_FILES: Final = ("vllm/entrypoints/openai/api_server.py", "sglang/launch_server.py")
+_SCRIPT: Final = re.compile(r"(?:^|/)[\w.-]+\.(?:sh|py|bash)$|^/[\w./-]*entrypoint[\w.-]*$")
+_UNTOLD: Final = re.compile(r"^\$[({]?[A-Za-z_@]")
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a command. path: where the object keeps it."""
+
+    text: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a server is started. engine: which one; words: its arguments; environment: its own.
+
+    certain: whether it is sure that this command is the one that runs.
+    script: the path of a script that is run and is not at hand, which may start a server.
+    """
+
+    engine: str
+    words: tuple[Word, ...]
+    environment: Mapping[str, str]
+    certain: bool = True
+    script: str = ""
+
+
+def substituted(text: str, environment: Mapping[str, str]) -> str:
+    """A text with the variables that the kubelet fills in, ``$(NAME)``, filled in."""
+    return _REFERENCE.sub(
+        lambda match: "$" if match[0] == "$$" else environment.get(match[1], match[0]), text
+    )[: shell.MAX_SCRIPT]
+
+
+def launch(
+    command: Sequence[Word],
+    arguments: Sequence[Word],
+    environment: Mapping[str, str],
+    engine: str,
+    text_of: Callable[[str], str | None],
+) -> Launch | None:
+    """The server that a container starts; None if it starts none.
+
+    engine: what the image is known to hold, empty if nothing is known.
+    text_of: the text of a script that the container mounts; None if it is not at hand.
+    """
+    words = [Word(substituted(w.text, environment), w.path) for w in (*command, *arguments)]
+    words = words[:MAX_WORDS]
+    found = _search(words, environment, text_of, MAX_DEPTH)
+    if found is not None and found.engine:
+        return found
+    if not engine:
+        return None
+    if not command and (not words or not _is_command(words)):
+        rest = words[1:] if words and words[0].text in ("serve", "--server") else words
+        return Launch(engine, tuple(rest), environment)
+    if found is not None and found.script:
+        return Launch(engine, (), environment, certain=False, script=found.script)
+    return None
+
+
+def _is_command(words: Sequence[Word]) -> bool:
+    """Whether arguments are a command of their own, and not flags for the image's entrypoint."""
+    first = words[0].text.rpartition("/")[2]
+    return first in _SHELLS or first.startswith("python") or first in _OTHERS or _is_script(words)
+
+
+_OTHERS: Final = frozenset({"sleep", "tail", "echo", "ray", "cat", "true", "env", "exec"})
+
+
+_RUNNERS: Final = ("exec", "env", "source", ".", "nohup", "tini", "dumb-init", "uv", "time")
+
+
+def _is_script(words: Sequence[Word]) -> bool:
+    return _SCRIPT.search(words[0].text) is not None
+
+
+def _search(
+    words: Sequence[Word],
+    environment: Mapping[str, str],
+    text_of: Callable[[str], str | None],
+    depth: int,
+) -> Launch | None:
+    """The first server that a command starts, through shells and scripts."""
+    direct = _direct(words, environment)
+    if direct is not None:
+        return direct
+    if not words or not depth:
+        return None
+    inner = _script_of(words)
+    if inner is not None:
+        script, rest = inner
+        return _in_script(script, rest, environment, text_of, depth)
+    unread = _script_file(words)
+    if unread is None:
+        return None
+    text = text_of(unread.text)
+    if text is None or not _is_shell_text(unread.text, text):
+        return Launch("", (), environment, certain=False, script=unread.text)
+    rest = tuple(words[words.index(unread) + 1 :])
+    return _in_script(Word(text, unread.path), rest, environment, text_of, depth)
+
+
+def _script_file(words: Sequence[Word]) -> Word | None:
+    """The script that a command runs: itself, or the first file after its interpreter."""
+    if _SCRIPT.search(words[0].text):
+        return words[0]
+    name = words[0].text.rpartition("/")[2]
+    if name not in (*_SHELLS, *_RUNNERS) and not name.startswith("python"):
+        return None
+    return next((w for w in words[1:4] if _SCRIPT.search(w.text)), None)
+
+
+def _is_shell_text(path: str, text: str) -> bool:
+    return not path.endswith(".py") and "python" not in text[:64].partition("\n")[0]
+
+
+def _in_script(
+    script: Word,
+    rest: Sequence[Word],
+    environment: Mapping[str, str],
+    text_of: Callable[[str], str | None],
+    depth: int,
+) -> Launch | None:
+    """The server that a script starts: the first that is sure to be, else the first."""
+    found: list[Launch] = []
+    for command in shell.commands(script.text, environment, [w.text for w in rest]):
+        words = [Word(text, script.path) for text in command.words]
+        one = _search(words[:MAX_WORDS], command.environment, text_of, depth - 1)
+        if one is not None:
+            certain = one.certain and command.certain
+            found.append(Launch(one.engine, one.words, one.environment, certain, one.script))
+    found = [one for one in found if one.engine] or found
+    return next((one for one in found if one.certain), found[0] if found else None)
+
+
+def _script_of(words: Sequence[Word]) -> tuple[Word, Sequence[Word]] | None:
+    """The script of ``sh -c SCRIPT``, however the shell is started, and what follows it."""
+    for at, word in enumerate(words[:8]):
+        if word.text.rpartition("/")[2] not in _SHELLS:
+            continue
+        for place in range(at + 1, min(len(words), at + 8)):
+            text = words[place].text
+            if not text.startswith("-") or text == "--":
+                break
+            if re.fullmatch(r"-[a-zA-Z]*c", text):
+                rest = words[place + 1 :]
+                while rest and rest[0].text == "--":
+                    rest = rest[1:]
+                return (rest[0], rest[2:]) if rest else None
+    return None
+
+
+def _direct(words: Sequence[Word], environment: Mapping[str, str]) -> Launch | None:
+    """The server that a command names itself, behind wrappers such as ``env`` and ``exec``."""
+    for at, word in enumerate(words[:64]):
+        text = word.text
+        if at and words[at - 1].text in ("-c", "echo", "printf"):
+            return None
+        name = text.rpartition("/")[2]
+        following = words[at + 1].text if at + 1 < len(words) else ""
+        engine = _TWO_WORDS.get((name, following), "")
+        if engine:
+            rest = words[at + 2 :]
+            if engine == "lmdeploy" and rest and rest[0].text == "api_server":
+                rest = rest[1:]
+            return Launch(engine, tuple(rest), environment)
+        previous = words[at - 1].text if at else ""
+        engine = _MODULES.get(text, "") if previous == "-m" else ""
+        engine = engine or _PROGRAMS.get(name, "")
+        if not engine and text.endswith(_FILES):
+            engine = "sglang" if "sglang" in text else "vllm"
+        if engine:
+            rest = words[at + 1 :]
+            while rest and (rest[0].text == "--" or (engine, rest[0].text) in _SUBCOMMANDS):
+                rest = rest[1:]
+            return Launch(engine, tuple(rest), environment)
+    return None
+
+
+_SUBCOMMANDS: Final = frozenset({("tensorrt-llm", "serve"), ("llama.cpp", "--server")})
+
+
+def is_untold(text: str) -> bool:
+    """Whether a word is a variable of which nobody knows how many arguments it stands for."""
+    return _UNTOLD.match(text) is not None

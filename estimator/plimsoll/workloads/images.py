@@ -1,0 +1,116 @@
+"""From the name of an image to the engine in it and, if its tag says so, the engine's version."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+MAX_IMAGE: Final = 512
+"""Characters of an image's name that are looked at."""
+
+_ENGINES: Final = (
+    ("text-generation-inference", "tgi"),
+    ("tgi-gaudi", "tgi"),
+    ("sglang", "sglang"),
+    ("llama.cpp", "llama.cpp"),
+    ("llama-cpp", "llama.cpp"),
+    ("llamacpp", "llama.cpp"),
+    ("llama-server", "llama.cpp"),
+    ("tensorrt-llm", "tensorrt-llm"),
+    ("tensorrtllm", "tensorrt-llm"),
+    ("trtllm", "tensorrt-llm"),
+    ("ollama", "ollama"),
+    ("lmdeploy", "lmdeploy"),
+    ("nvcr.io/nim/", "nim"),
+    ("vllm", "vllm"),
+    ("llm-d-cuda", "vllm"),
+    ("llm-d-aws", "vllm"),
+    ("llm-d-gke", "vllm"),
+    ("llm-d-rocm", "vllm"),
+    ("llm-d-xpu", "vllm"),
+)
+"""Parts of an image's name by which an engine is known; the first that is in it counts."""
+_NO_SERVER: Final = re.compile(
+    r"router|simulator|llm-d-inference-sim|benchmark|guidellm|exporter|lora-syncer|gateway|"
+    r"sidecar|proxy|operator|(^|/)epp($|:)|scheduler|open-webui|litellm"
+)
+"""Images that are beside an engine and serve no model themselves."""
+_OTHER_VERSIONS: Final = ("llm-d", "dynamo", "nvcr.io/nim/", "kserve", "/nvidia/vllm", "rocm/")
+"""Images whose tag counts releases of somebody else, not the engine's."""
+_VERSION: Final = re.compile(r"v?(\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)")
+_IN_NAME: Final = re.compile(
+    r"(?:vllm|sglang|tgi)[_-]v?(\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)"
+)
+_BUILD: Final = re.compile(r"(?:^|[-_])(b\d{3,6})(?:$|[-_])")
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What an image's name says. engine, version: empty if it does not.
+
+    why: why no version is read, in words; empty if one is.
+    """
+
+    engine: str
+    version: str
+    why: str = ""
+
+
+def read_image(image: str) -> Image:
+    """The engine and its version in an image's name."""
+    name = image[:MAX_IMAGE].lower()
+    repository, tag, digest = _parts(name)
+    if _NO_SERVER.search(repository.rpartition("/")[2]):
+        return Image("", "")
+    engine = next((engine for part, engine in _ENGINES if part in repository), "")
+    if not engine:
+        engine = next((engine for part, engine in _ENGINES if part in tag), "")
+    if not engine:
+        return Image("", "")
+    version = _version(engine, repository, tag)
+    if version:
+        return Image(engine, version)
+    if tag in ("latest", "nightly") or tag.startswith("nightly"):
+        why = f"tag {tag} names no version"
+    elif not tag:
+        why = "a digest names no version" if digest else "it has no tag"
+    else:
+        why = f"tag {tag[:64]} names no version of the engine"
+    return Image(engine, "", why)
+
+
+def _parts(name: str) -> tuple[str, str, str]:
+    """Repository, tag and digest."""
+    name, _, digest = name.partition("@")
+    head, sign, tag = name.rpartition(":")
+    if not sign or "/" in tag:
+        return name, "", digest
+    return head, tag, digest
+
+
+def _version(engine: str, repository: str, tag: str) -> str:
+    if engine == "llama.cpp":
+        build = _BUILD.search(tag)
+        return build[1] if build else ""
+    if engine in ("ollama", "lmdeploy", "nim"):
+        return ""
+    named = _IN_NAME.search(tag)
+    if named:
+        return named[1]
+    if any(part in repository for part in _OTHER_VERSIONS):
+        return ""
+    match = _VERSION.match(tag)
+    return match[1] if match else ""
+
+
+def engine_named(text: str) -> str:
+    """The engine that the name of a runtime, a backend or a format speaks of; empty if none."""
+    lower = text[:MAX_IMAGE].lower()
+    if "nim-" in lower or lower == "nim":
+        return "nim"
+    if lower in ("trt", "trtllm", "tensorrt", "tensorrt_llm"):
+        return "tensorrt-llm"
+    if "tgi" in lower.replace("_", "-").split("-"):
+        return "tgi"
+    return next((engine for part, engine in _ENGINES if part in lower), "")

@@ -1,0 +1,336 @@
+"""From a pod to the engine in it: which container serves a model, and what it is told."""
+
+from __future__ import annotations
+
+import posixpath
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from plimsoll.engines import registry
+from plimsoll.engines.flags import FlagShape
+from plimsoll.errors import clean
+from plimsoll.workloads import gpus, shell
+from plimsoll.workloads.command_line import Launch, Word, launch, substituted
+from plimsoll.workloads.images import Image, read_image
+from plimsoll.workloads.roles import Role, elements, mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from plimsoll.workloads.roles import Beside
+
+MAX_CONTAINERS: Final = 64
+_MODEL_VARIABLES: Final = (
+    "MODEL_ID",
+    "MODEL_NAME",
+    "MODEL",
+    "MODEL_PATH",
+    "HF_MODEL_ID",
+    "HF_MODEL",
+    "VLLM_MODEL",
+    "SGLANG_MODEL_PATH",
+    "NIM_MODEL_NAME",
+    "OLLAMA_MODEL",
+)
+"""Variables in which images with a start script of their own take the model."""
+_LLAMA_VARIABLES: Final = {
+    "LLAMA_ARG_MODEL": "--model",
+    "LLAMA_ARG_HF_REPO": "--hf-repo",
+    "LLAMA_ARG_HF_FILE": "--hf-file",
+    "LLAMA_ARG_CTX_SIZE": "--ctx-size",
+    "LLAMA_ARG_N_PARALLEL": "--parallel",
+    "LLAMA_ARG_N_GPU_LAYERS": "--gpu-layers",
+    "LLAMA_ARG_BATCH": "--batch-size",
+    "LLAMA_ARG_UBATCH": "--ubatch-size",
+    "LLAMA_ARG_CACHE_TYPE_K": "--cache-type-k",
+    "LLAMA_ARG_CACHE_TYPE_V": "--cache-type-v",
+    "LLAMA_ARG_FLASH_ATTN": "--flash-attn",
+    "LLAMA_ARG_SPLIT_MODE": "--split-mode",
+    "LLAMA_ARG_TENSOR_SPLIT": "--tensor-split",
+    "LLAMA_ARG_N_CPU_MOE": "--n-cpu-moe",
+    "LLAMA_ARG_FIT": "--fit",
+    "LLAMA_ARG_MMPROJ": "--mmproj",
+}
+_FURTHER_ARGUMENTS: Final = ("VLLM_ADDITIONAL_ARGS", "NIM_PASSTHROUGH_ARGS")
+"""Variables that hold further arguments for the engine."""
+
+
+def roles(
+    template: Mapping[str, Any],
+    path: str,
+    namespace: str,
+    beside: Beside,
+    assumed: str = "",
+) -> list[Role]:
+    """The engines that a pod starts, one for each container that serves a model.
+
+    template: a pod's spec, which lies at `path`. assumed: the engine that the kind runs if the
+    container itself says none.
+    """
+    found: list[Role] = []
+    for index, container in enumerate(elements(template.get("containers"))[:MAX_CONTAINERS]):
+        if isinstance(container, dict):
+            where = f"{path}.containers[{index}]"
+            role = engine_of(container, where, template, namespace, beside, assumed)
+            if role is not None:
+                pod(role, template, path)
+                found.append(role)
+    if len(found) > 1:
+        for role in found:
+            role.name = role.name or clean(_container_name(template, role.path), 64)
+    return found
+
+
+def _container_name(template: Mapping[str, Any], path: str) -> str:
+    index = int(path.rpartition("[")[2].removesuffix("]"))
+    return str(mapping(elements(template.get("containers"))[index]).get("name") or index)
+
+
+def pod(role: Role, template: Mapping[str, Any], path: str) -> None:
+    """What the pod around a container says: which GPUs, and how much shared memory."""
+    if not role.kinds.names:
+        role.kinds = gpus.kinds(template)
+        role.kinds_path = f"{path}.{role.kinds.path}" if role.kinds.path else f"{path}.nodeSelector"
+
+
+def environment(container: Mapping[str, Any], namespace: str, beside: Beside) -> dict[str, str]:
+    """The variables of a container whose values are in the manifests; the others are left out."""
+    values: dict[str, str] = {}
+    for source in elements(container.get("envFrom")):
+        reference = mapping(mapping(source).get("configMapRef"))
+        data = beside.config_map(namespace, str(reference.get("name"))) or {}
+        prefix = mapping(source).get("prefix")
+        values |= {f"{prefix if isinstance(prefix, str) else ''}{k}": v for k, v in data.items()}
+    for entry in elements(container.get("env")):
+        one = mapping(entry)
+        name = one.get("name")
+        if not isinstance(name, str):
+            continue
+        values.pop(name, None)
+        value = _value(one, namespace, beside)
+        if value is not None:
+            values[name] = substituted(value, values)
+    return values
+
+
+def _value(entry: Mapping[str, Any], namespace: str, beside: Beside) -> str | None:
+    if "value" in entry:
+        value = entry["value"]
+        if isinstance(value, bool):
+            return str(value).lower()
+        return str(value) if isinstance(value, (str, int, float)) else None
+    reference = mapping(mapping(entry.get("valueFrom")).get("configMapKeyRef"))
+    data = beside.config_map(namespace, str(reference.get("name"))) or {}
+    return data.get(str(reference.get("key")))
+
+
+def engine_of(
+    container: Mapping[str, Any],
+    path: str,
+    template: Mapping[str, Any],
+    namespace: str,
+    beside: Beside,
+    assumed: str = "",
+) -> Role | None:
+    """What a container tells an engine; None if it starts none."""
+    image_text = container.get("image")
+    image_text = image_text if isinstance(image_text, str) else ""
+    image = read_image(image_text)
+    variables = environment(container, namespace, beside)
+    command = words_of(container.get("command"), f"{path}.command")
+    arguments = words_of(container.get("args"), f"{path}.args")
+    mounted = _Mounts(container, template, namespace, beside)
+    engine = image.engine or assumed
+    start = launch(command, arguments, variables, engine, mounted.text)
+    untold = shell.unresolved(image_text) or not image_text
+    if start is None and untold and not command:
+        guessed = _by_flags(arguments)
+        start = Launch(guessed, tuple(arguments), variables) if guessed else None
+    if start is None:
+        return None
+    role = Role(
+        engine=start.engine,
+        version=image.version if start.engine == image.engine else "",
+        image=clean(image_text, 256),
+        image_path=f"{path}.image",
+        version_why=_why(image, image_text),
+        words=list(start.words),
+        path=path,
+        arguments=f"{path}.{'command' if command and not arguments else 'args'}",
+        gpus=gpus.count(container.get("resources")),
+        gpus_path=f"{path}.resources",
+    )
+    if role.gpus.key:
+        part = "limits" if role.gpus.limits else "requests"
+        role.gpus_path = f"{path}.resources.{part}[{role.gpus.key}]"
+    if untold and image_text:
+        role.unreadable.append(f"image {clean(image_text)}: the engine is read off its arguments")
+    _started(role, start, partial(variable_path, container, path), mounted)
+    _shared_memory(role, container, template, path)
+    return role
+
+
+def _why(image: Image, text: str) -> str:
+    if image.why:
+        return image.why
+    return f"image {clean(text)} names no engine" if text else "no image is named"
+
+
+def _started(role: Role, start: Launch, places: Callable[[str], str], mounted: _Mounts) -> None:
+    """What the way the engine is started adds to its words. places: of variables."""
+    variables = start.environment
+    if start.script:
+        role.unread(f"script {clean(start.script)}: what it starts is not in the manifest")
+    elif not start.certain:
+        role.unread("a condition in the script decides which command runs")
+    front = _from_variables(role.engine, variables, places)
+    role.words = [*front, *_with_file(role, role.words, mounted)]
+    for name in _FURTHER_ARGUMENTS:
+        text = variables.get(name)
+        if text and not any(name in word.text for word in role.words):
+            extra = next(iter(shell.commands(text.replace("\n", " "), variables)), None)
+            where = places(name)
+            role.words += [Word(w, where) for w in (extra.words if extra else ())]
+    if role.model is None:
+        name = next((n for n in _MODEL_VARIABLES if variables.get(n)), "")
+        if name:
+            role.model = Word(variables[name], places(name))
+
+
+def variable_path(container: Mapping[str, Any], path: str, name: str) -> str:
+    """Where a container keeps the value of a variable."""
+    entries = elements(container.get("env"))
+    indices = [i for i, entry in enumerate(entries) if mapping(entry).get("name") == name]
+    return f"{path}.env[{indices[-1]}].value" if indices else f"{path}.envFrom"
+
+
+def _from_variables(
+    engine: str, variables: Mapping[str, str], places: Callable[[str], str]
+) -> list[Word]:
+    """The variables that stand for flags, as those flags: the command line overrides them."""
+    words: list[Word] = []
+    if engine == "llama.cpp":
+        for name, written in _LLAMA_VARIABLES.items():
+            if variables.get(name):
+                where = places(name)
+                words += [Word(written, where), Word(variables[name], where)]
+    grammar = registry.grammar(engine) if engine == "tgi" else None
+    for flag in grammar.flags.values() if grammar else ():
+        name = flag.name.removeprefix("--").replace("-", "_").upper()
+        given = variables.get(name)
+        if not given or name in ("ENV", "PORT", "HOSTNAME"):
+            continue
+        where = places(name)
+        if flag.shape is FlagShape.SWITCH:
+            words += [Word(flag.name, where)] if given.lower() in ("true", "1") else []
+        else:
+            words += [Word(flag.name, where), Word(given, where)]
+    return words
+
+
+def _with_file(role: Role, words: list[Word], mounted: _Mounts) -> list[Word]:
+    """The words, with those of a mounted ``--config`` file before the others."""
+    for index, word in enumerate(words):
+        flag, _, value = word.text.partition("=")
+        if flag != "--config" or role.engine not in ("vllm", "sglang"):
+            continue
+        value = value or (words[index + 1].text if index + 1 < len(words) else "")
+        text = mounted.text(value)
+        try:
+            settings = yaml.safe_load(text[:100_000]) if text else None
+        except (yaml.YAMLError, ValueError, RecursionError):
+            settings = None
+        if not isinstance(settings, dict):
+            role.unread(f"--config {clean(value)}: the file is not among the manifests")
+            return words
+        rest = words[:index] + words[index + (1 if "=" in word.text else 2) :]
+        front = [w for key, item in settings.items() for w in _flag(key, item, word.path)]
+        return (
+            rest[:0] + front + rest
+            if not rest or rest[0].text.startswith("-")
+            else (rest[:1] + front + rest[1:])
+        )
+    return words
+
+
+def _flag(key: object, value: object, path: str) -> list[Word]:
+    name = f"--{str(key).replace('_', '-')}"
+    if isinstance(value, bool):
+        return [Word(name, path)] if value else []
+    return (
+        [Word(name, path), Word(str(value), path)] if isinstance(value, (str, int, float)) else []
+    )
+
+
+def words_of(value: object, path: str) -> list[Word]:
+    """The words of a command or of arguments; a single text counts as one word."""
+    if isinstance(value, str):
+        return [Word(value, path)]
+    found: list[Word] = []
+    for index, one in enumerate(elements(value)):
+        if isinstance(one, bool):
+            found.append(Word(str(one).lower(), f"{path}[{index}]"))
+        elif isinstance(one, (str, int, float)):
+            found.append(Word(str(one), f"{path}[{index}]"))
+    return found
+
+
+_TELLING: Final = ("--tensor-parallel-size", "--max-model-len", "--gpu-memory-utilization")
+
+
+def _by_flags(arguments: list[Word]) -> str:
+    """The engine that takes such arguments, of an image whose name is not filled in."""
+    names = {word.text.partition("=")[0].replace("_", "-") for word in arguments}
+    if len(names.intersection(_TELLING)) >= 1 and "--model" in names:
+        return "vllm"
+    return "sglang" if "--model-path" in names and "--tp-size" in names else ""
+
+
+class _Mounts:
+    """The ConfigMaps that a container mounts, where they lie among the manifests."""
+
+    def __init__(
+        self,
+        container: Mapping[str, Any],
+        template: Mapping[str, Any],
+        namespace: str,
+        beside: Beside,
+    ) -> None:
+        self._container, self._template = container, template
+        self._namespace, self._beside = namespace, beside
+
+    def text(self, path: str) -> str | None:
+        """The text of the file at a path of the container; None if it is not at hand."""
+        volumes = {
+            str(mapping(one).get("name")): mapping(mapping(one).get("configMap"))
+            for one in elements(self._template.get("volumes"))
+        }
+        for mount in map(mapping, elements(self._container.get("volumeMounts"))):
+            volume = volumes.get(str(mount.get("name")))
+            folder = mount.get("mountPath")
+            if not volume or not isinstance(folder, str):
+                continue
+            key = mount.get("subPath") if path == folder else posixpath.relpath(path, folder)
+            data = self._beside.config_map(self._namespace, str(volume.get("name"))) or {}
+            items = {
+                str(mapping(item).get("path")): str(mapping(item).get("key"))
+                for item in elements(volume.get("items"))
+            }
+            text = data.get(items.get(str(key), str(key)))
+            if text is not None:
+                return text
+        return None
+
+
+def _shared_memory(
+    role: Role, container: Mapping[str, Any], template: Mapping[str, Any], path: str
+) -> None:
+    """Note if nothing is mounted at /dev/shm, which matters to several ranks."""
+    mounts = map(mapping, elements(container.get("volumeMounts")))
+    if template.get("hostIPC") is True or any(
+        str(mount.get("mountPath")).rstrip("/") == "/dev/shm" for mount in mounts
+    ):
+        return
+    role.shared_memory = f"{path}.volumeMounts"

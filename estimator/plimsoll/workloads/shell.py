@@ -1,0 +1,363 @@
+"""A shell script as the simple commands that it runs, as far as that can be told without a run.
+
+Quotes, continued lines, comments, variables with their defaults, assignments, ``export``, ``if``
+with plain comparisons, and lists of commands are read. What only a run could tell, such as
+``$(hostname)``, stays as it is written, and `unresolved` finds it again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+MAX_SCRIPT: Final = 200_000
+"""Characters of a script that are read."""
+MAX_WORD: Final = 32_768
+"""Characters of one word, so that variables that name each other end."""
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.S)
+_UNRESOLVED: Final = re.compile(r"\$[A-Za-z_@*#?0-9!{(]|`|\{\{")
+_SEPARATORS: Final = frozenset(";&|\n()")
+_DECLARING: Final = frozenset({"export", "readonly", "declare", "local", "typeset"})
+
+
+def unresolved(text: str) -> bool:
+    """Whether a text holds a variable or a command whose value is not known here."""
+    return _UNRESOLVED.search(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One simple command. words: expanded; certain: whether it is sure that the script gets to it.
+
+    environment: the variables at that moment.
+    """
+
+    words: tuple[str, ...]
+    certain: bool
+    environment: Mapping[str, str]
+
+
+def commands(
+    script: str, environment: Mapping[str, str], arguments: Sequence[str] = ()
+) -> Iterator[Command]:
+    """The simple commands of a script, in order. arguments: what ``$1`` and ``$@`` stand for."""
+    variables = dict(environment)
+    reader = _Reader(script[:MAX_SCRIPT], variables, tuple(arguments))
+    branches: list[_Branch] = []
+    for words in reader.statements():
+        while words and words[0] in ("then", "do", "{", "!", "time"):
+            words = words[1:]
+        if not words:
+            continue
+        head = words[0]
+        if head in ("if", "while", "until"):
+            branches.append(_Branch(head == "if"))
+            _condition(branches, words[1:], variables)
+        elif head == "for":
+            branches.append(_Branch(is_if=False))
+        elif head == "elif" and branches:
+            branches[-1].next()
+            _condition(branches, words[1:], variables)
+        elif head == "else" and branches:
+            branches[-1].next()
+            branches[-1].now = True if branches[-1].taken is False else branches[-1].otherwise()
+            yield from _run(words[1:], branches, variables)
+        elif head in ("fi", "done"):
+            if branches:
+                branches.pop()
+        else:
+            yield from _run(words, branches, variables)
+
+
+@dataclass
+class _Branch:
+    """An ``if`` or a loop that the reader is in.
+
+    now: whether the branch being read runs; None: nobody knows. taken: whether an earlier one did.
+    """
+
+    is_if: bool
+    now: bool | None = None
+    taken: bool | None = False
+
+    def next(self) -> None:
+        """Go to the next branch of the ``if``."""
+        if self.now is not False:
+            self.taken = True if self.now or self.taken else None
+        self.now = False
+
+    def otherwise(self) -> bool | None:
+        """Whether an ``else`` runs."""
+        return None if self.taken is None else not self.taken
+
+
+def _condition(branches: list[_Branch], words: Sequence[str], variables: Mapping[str, str]) -> None:
+    """Decide a branch by its condition."""
+    branch = branches[-1]
+    if not branch.is_if:
+        branch.now = None
+        return
+    holds = _test(words)
+    if branch.taken:
+        branch.now = False
+    elif branch.taken is None and holds:
+        branch.now = None
+    else:
+        branch.now = holds
+
+
+def _test(words: Sequence[str]) -> bool | None:
+    """The value of ``[ a = b ]`` and the like; None if it is not known."""
+    if not words or words[0] not in ("[", "[[", "test"):
+        return None
+    parts = [word for word in words[1:] if word not in ("]", "]]")]
+    negated = bool(parts) and parts[0] == "!"
+    parts = parts[1:] if negated else parts
+    if any(map(unresolved, parts)):
+        return None
+    if len(parts) == 2 and parts[0] in ("-n", "-z"):
+        holds = bool(parts[1]) is (parts[0] == "-n")
+    elif len(parts) == 3 and parts[1] in ("=", "==", "!="):
+        holds = (parts[0] == parts[2]) is (parts[1] != "!=")
+    elif len(parts) == 3 and parts[1] in _NUMERIC and parts[0].isdigit() and parts[2].isdigit():
+        left, right = int(parts[0][:18]), int(parts[2][:18])
+        holds = (left > right) - (left < right) in _NUMERIC[parts[1]]
+    else:
+        return None
+    return holds is not negated
+
+
+_NUMERIC: Final = {
+    "-eq": (0,),
+    "-ne": (-1, 1),
+    "-gt": (1,),
+    "-ge": (0, 1),
+    "-lt": (-1,),
+    "-le": (-1, 0),
+}
+
+
+def _run(
+    words: Sequence[str], branches: Sequence[_Branch], variables: dict[str, str]
+) -> Iterator[Command]:
+    """What one statement does: set variables, or run a command."""
+    if any(branch.now is False for branch in branches):
+        return
+    certain = all(branch.now or not branch.is_if for branch in branches)
+    declares = bool(words) and words[0] in _DECLARING
+    at = 1 if declares else 0
+    local = dict(variables)
+    while at < len(words) and (match := _ASSIGNMENT.fullmatch(words[at])):
+        local[match[1]] = match[2]
+        at += 1
+    rest = tuple(words[at:])
+    if rest and not declares:
+        yield Command(rest, certain, local)
+        return
+    if certain:
+        variables.update(local)
+    else:
+        for name in {name for name in local if local[name] != variables.get(name)}:
+            variables[name] = f"${{{name}}}"
+
+
+class _Reader:
+    """The words of a script, statement by statement, expanded as the variables are by then."""
+
+    def __init__(self, text: str, variables: dict[str, str], arguments: tuple[str, ...]) -> None:
+        self.text, self.variables, self.arguments = text, variables, arguments
+        self.at = 0
+
+    def statements(self) -> Iterator[list[str]]:
+        """The words of each statement."""
+        words: list[str] = []
+        while self.at < len(self.text):
+            char = self.text[self.at]
+            if char in " \t\r":
+                self.at += 1
+            elif self.text.startswith("\\\n", self.at):
+                self.at += 2
+            elif char == "#":
+                self._skip_to("\n")
+            elif char in "<>" or (char.isdigit() and self._is_redirection()):
+                self._redirection()
+            elif char in _SEPARATORS:
+                self.at += 1
+                if words:
+                    yield words
+                    words = []
+                if char == "&" and self.text.startswith(">", self.at):
+                    self._redirection()
+            else:
+                before = self.at
+                words += self._word()
+                self.at = max(self.at, before + 1)
+        if words:
+            yield words
+
+    def _skip_to(self, end: str) -> None:
+        found = self.text.find(end, self.at)
+        self.at = len(self.text) if found < 0 else found
+
+    def _is_redirection(self) -> bool:
+        return self.text[self.at + 1 : self.at + 2] in ("<", ">")
+
+    def _redirection(self) -> None:
+        """Pass over ``2>&1``, ``> file`` and, up to its last line, ``<<EOF``."""
+        while self.at < len(self.text) and self.text[self.at] in "0123456789<>&-|":
+            self.at += 1
+        here = self.text[max(0, self.at - 3) : self.at].rstrip("-").endswith("<<")
+        while self.at < len(self.text) and self.text[self.at] in " \t":
+            self.at += 1
+        if self.at < len(self.text) and self.text[self.at] not in _SEPARATORS:
+            target = self._word()
+            if here and target:
+                found = self.text.find(f"\n{target[0]}\n", self.at)
+                self.at = len(self.text) if found < 0 else found + len(target[0]) + 1
+
+    def _word(self) -> list[str]:
+        """One word; several or none if a variable without quotes stands for such."""
+        parts: list[tuple[str, bool]] = []
+        text = self.text
+        while self.at < len(text):
+            char = text[self.at]
+            if char in " \t\r<>" or char in _SEPARATORS:
+                break
+            if char == "'":
+                end = text.find("'", self.at + 1)
+                end = len(text) if end < 0 else end
+                parts.append((text[self.at + 1 : end], False))
+                self.at = end + 1
+            elif char == '"':
+                parts.append((self._quoted(), False))
+            elif char == "\\":
+                if text[self.at + 1 : self.at + 2] != "\n":
+                    parts.append((text[self.at + 1 : self.at + 2], False))
+                self.at += 2
+            elif char in "$`":
+                parts.append((self._expansion(), True))
+            else:
+                parts.append((char, False))
+                self.at += 1
+        return _split(parts)
+
+    def _quoted(self) -> str:
+        """What stands between double quotes."""
+        text, out = self.text, []
+        self.at += 1
+        while self.at < len(text) and text[self.at] != '"':
+            char = text[self.at]
+            if char == "\\" and text[self.at + 1 : self.at + 2] in ('"', "\\", "$", "`", "\n"):
+                escaped = text[self.at + 1]
+                out.append("" if escaped == "\n" else escaped)
+                self.at += 2
+            elif char in "$`":
+                out.append(self._expansion())
+            else:
+                out.append(char)
+                self.at += 1
+        self.at += 1
+        return "".join(out)
+
+    def _expansion(self) -> str:
+        """What a ``$`` or a backquote stands for, or its own text if nobody knows."""
+        text, start = self.text, self.at
+        following = text[start + 1 : start + 2]
+        if text[start] == "`":
+            end = text.find("`", start + 1)
+            self.at = len(text) if end < 0 else end + 1
+            return text[start : self.at]
+        if following in ("(", "{"):
+            self.at = _closing(text, start + 1)
+            inside = text[start + 2 : self.at - 1]
+            return (
+                self._braces(inside, text[start : self.at])
+                if following == "{"
+                else text[start : self.at]
+            )
+        match = _NAME.match(text, start + 1)
+        if match:
+            self.at = match.end()
+            return self._value(match[0], match[0] and text[start : self.at])
+        if following and following in "@*":
+            self.at = start + 2
+            return " ".join(self.arguments) if self.arguments else "$@"
+        if following.isdigit():
+            self.at = start + 2
+            place = int(following)
+            known = 0 < place <= len(self.arguments)
+            return self.arguments[place - 1] if known else text[start : self.at]
+        self.at = start + (2 if following and following in "#?!$-" else 1)
+        return text[start : self.at]
+
+    def _value(self, name: str, written: str) -> str:
+        value = self.variables.get(name)
+        return written if value is None else value[:MAX_WORD]
+
+    def _braces(self, inside: str, written: str) -> str:
+        """``${NAME}``, with a default or without."""
+        match = _NAME.match(inside)
+        if match is None:
+            return " ".join(self.arguments) if inside in ("@", "*") and self.arguments else written
+        name, rest = match[0], inside[match.end() :]
+        value = self.variables.get(name)
+        if not rest:
+            return self._value(name, written)
+        for mark in (":-", ":=", "-", "="):
+            if rest.startswith(mark):
+                empty = value is None or (not value and mark[0] == ":")
+                default = rest.removeprefix(mark).strip("\"'")
+                default = default if empty and not unresolved(default) else written
+                result = default if empty or value is None else value
+                if mark.endswith("=") and empty and not unresolved(result):
+                    self.variables[name] = result
+                return result
+        if rest.startswith((":+", "+")) and value:
+            chosen = rest.lstrip(":+")
+            return written if unresolved(chosen) else chosen
+        if rest.startswith((":?", "?")) and value:
+            return value
+        return written
+
+
+def _closing(text: str, start: int) -> int:
+    """The place after the bracket that closes the one at a place; the end if none does."""
+    opening = text[start]
+    closing = ")" if opening == "(" else "}"
+    depth = 0
+    for at in range(start, len(text)):
+        depth += (text[at] == opening) - (text[at] == closing)
+        if not depth:
+            return at + 1
+    return len(text)
+
+
+def _split(parts: Sequence[tuple[str, bool]]) -> list[str]:
+    """The words that parts make together; one that is split (True) breaks at blanks."""
+    words: list[str] = []
+    word, begun = "", False
+    for text, split in parts:
+        if not split or unresolved(text):
+            word, begun = (word + text)[:MAX_WORD], True
+            continue
+        pieces = text.split()
+        if text[:1].isspace() and begun:
+            words.append(word)
+            word, begun = "", False
+        for index, piece in enumerate(pieces):
+            if index:
+                words.append(word)
+                word = ""
+            word, begun = (word + piece)[:MAX_WORD], True
+        if pieces and text[-1:].isspace():
+            words.append(word)
+            word, begun = "", False
+    if begun:
+        words.append(word)
+    return words

@@ -1,0 +1,333 @@
+"""Claims about the kinds that people run already: what is read of each, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from plimsoll.cli.check import command
+from plimsoll.cli.fix import command as fix
+from plimsoll.workloads.kinds import KINDS
+
+if TYPE_CHECKING:
+    from click.testing import Result
+
+MANIFESTS = Path(__file__).parent / "manifests"
+EXPECTED: dict[str, list[dict[str, Any]]] = yaml.safe_load(
+    (MANIFESTS / "expected.yaml").read_text(encoding="utf-8")
+)
+L4 = {"cloud.google.com/gke-accelerator": "nvidia-l4"}
+
+
+def check(*documents: Any, options: tuple[str, ...] = ()) -> Result:
+    """Check documents as they come through a pipe."""
+    text = yaml.safe_dump_all(documents, sort_keys=False)
+    return CliRunner().invoke(command, ["-", *options], input=text)
+
+
+def results(*documents: Any) -> list[dict[str, Any]]:
+    """What is said of each engine in documents, as data."""
+    answer = check(*documents, options=("-o", "json"))
+    assert answer.exit_code in (0, 1), answer.output
+    found: list[dict[str, Any]] = json.loads(answer.stdout)["results"]
+    return found
+
+
+def deployment(**container: Any) -> dict[str, Any]:
+    """A Deployment of one container on L4."""
+    one = {"name": "engine", "image": "vllm/vllm-openai:v0.11.0", **container}
+    one.setdefault("resources", {"limits": {"nvidia.com/gpu": 1}})
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "chat"},
+        "spec": {"template": {"spec": {"nodeSelector": L4, "containers": [one]}}},
+    }
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_of_each_kind_is_read_what_its_manifest_says(name: str) -> None:
+    text = (MANIFESTS / name).read_text(encoding="utf-8")
+    answer = CliRunner().invoke(command, ["-", "-o", "json"], input=text)
+    found = json.loads(answer.stdout)["results"]
+    wanted = EXPECTED[name]
+    assert [
+        {key: one[key] for key in want} for one, want in zip(found, wanted, strict=True)
+    ] == wanted
+
+
+def test_every_kind_of_the_table_is_shown_at_work() -> None:
+    texts = [(MANIFESTS / name).read_text(encoding="utf-8") for name in EXPECTED]
+    documents = [one for text in texts for one in yaml.safe_load_all(text)]
+    documents += [item for one in documents for item in one.get("items", ())]
+    shown = {one["kind"] for one in documents if "kind" in one}
+    assert {kind.name for kind in KINDS} - shown == {"LLMDeployment"}
+
+
+def test_a_deployment_is_refused_at_its_own_fields_with_ways_out() -> None:
+    answer = check(deployment(args=["--model", "Qwen/Qwen3-32B", "--max-model-len=8192"]))
+    assert answer.exit_code == 1
+    assert "Qwen/Qwen3-32B does not fit on 1 x nvidia-l4" in answer.stdout
+    assert "spec.template.spec.containers[0].resources.limits[nvidia.com/gpu]: 4" in answer.stdout
+    assert "spec.template.spec.containers[0].args --tensor-parallel-size: 4" in answer.stdout
+
+
+def test_a_deployment_that_fits_says_so() -> None:
+    answer = check(deployment(args=["--model", "Qwen/Qwen3-4B", "--max-model-len=8192"]))
+    assert (answer.exit_code, "fits" in answer.stdout) == (0, True)
+
+
+def test_fewer_gpus_than_ranks_are_refused() -> None:
+    (one,) = results(deployment(args=["--model", "Qwen/Qwen3-4B", "-tp", "2"]))
+    assert (one["decision"], one["rules"]) == ("deny", ["PL128", "PL130"])
+    assert "told to use tensor 2 = 2 GPUs, and a replica has 1; give each pod 2" in one["message"]
+
+
+def test_the_gpus_of_several_pods_are_spoken_of_as_such() -> None:
+    text = (MANIFESTS / "groups.yaml").read_text(encoding="utf-8")
+    group = next(yaml.safe_load_all(text))
+    group["spec"]["leaderWorkerTemplate"]["size"] = 1
+    assert "a replica has 8; give each pod 16" in results(group)[0]["message"]
+    group["spec"]["leaderWorkerTemplate"]["size"] = 3
+    assert any("[nvidia.com/gpu] times 3 pods: 8 of 24" in w for w in results(group)[0]["warnings"])
+
+
+def test_more_gpus_than_ranks_are_a_warning() -> None:
+    resources = {"limits": {"nvidia.com/gpu": 4}}
+    (one,) = results(deployment(args=["--model", "Qwen/Qwen3-4B"], resources=resources))
+    assert (one["decision"], one["rules"]) == ("allow", ["PL129"])
+
+
+def test_without_a_kind_of_gpu_nothing_fits_for_sure() -> None:
+    obj = deployment(args=["--model", "Qwen/Qwen3-4B"])
+    del obj["spec"]["template"]["spec"]["nodeSelector"]
+    (one,) = results(obj)
+    assert (one["decision"], one["reason"]) == ("warn", "NotAllRead")
+    assert any("a nodeSelector settles it" in warning for warning in one["warnings"])
+
+
+def test_what_fits_on_no_gpu_is_refused_without_a_kind_of_gpu() -> None:
+    obj = deployment(args=["--model", "meta-llama/Llama-3.1-405B-Instruct"])
+    del obj["spec"]["template"]["spec"]["nodeSelector"]
+    (one,) = results(obj)
+    assert (one["decision"], one["reason"]) == ("deny", "NotEnoughMemory")
+
+
+@pytest.mark.parametrize("resources", [{}, {"limits": {"nvidia.com/gpu": 0}}])
+def test_without_gpus_nothing_is_certain(resources: dict[str, Any]) -> None:
+    for model in ("Qwen/Qwen3-4B", "meta-llama/Llama-3.1-405B-Instruct"):
+        (one,) = results(deployment(args=["--model", model], resources=resources))
+        assert (one["decision"], one["reason"]) == ("warn", "NotAllRead")
+
+
+def test_a_variable_without_a_value_makes_a_warning_of_any_verdict() -> None:
+    for model in ("Qwen/Qwen3-4B", "Qwen/Qwen3-32B"):
+        args = ["--model", model, "--max-model-len", "$(LENGTH)"]
+        (one,) = results(deployment(args=args))
+        assert (one["decision"], one["reason"]) == ("warn", "NotAllRead")
+        place = "spec.template.spec.containers[0].args[2]"
+        assert one["unreadable"] == [f"--max-model-len $(LENGTH) ({place})"]
+
+
+def test_a_model_that_is_read_off_a_path_is_said_to_be() -> None:
+    (one,) = results(deployment(args=["--model", "/models/Qwen/Qwen3-4B"]))
+    assert (one["decision"], one["model"]) == ("warn", "/models/Qwen/Qwen3-4B")
+    assert one["resolvedModel"]["name"] == "Qwen/Qwen3-4B"
+    assert any("is taken for Qwen/Qwen3-4B" in warning for warning in one["warnings"])
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-m", "/models/Qwen3-4B-Q4_K_M.gguf"],
+        ["-hf", "unsloth/Qwen3-4B-GGUF:Q4_K_M"],
+        ["-m", "/models/qwen/Qwen3-4B-UD-Q4_K_XL-00001-of-00002.gguf"],
+    ],
+)
+def test_a_gguf_file_is_known_by_the_model_in_its_name(args: list[str]) -> None:
+    (one,) = results(deployment(image="ghcr.io/ggml-org/llama.cpp:server-b6500", args=args))
+    assert (one["engine"], one["resolvedModel"]["name"]) == ("llama.cpp", "Qwen/Qwen3-4B")
+    assert (one["decision"], one["estimate"] is not None) == ("warn", True)
+
+
+def test_an_annotation_says_for_sure_what_a_path_holds() -> None:
+    obj = deployment(args=["--model", "/models/ours"])
+    obj["metadata"]["annotations"] = {"plimsoll.dev/base-model": "Qwen/Qwen3-4B"}
+    (one,) = results(obj)
+    assert (one["decision"], one["resolvedModel"]["source"]) == ("allow", "FromBaseModel")
+
+
+def test_a_config_of_a_private_model_is_found_by_annotation() -> None:
+    config = {
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "max_position_embeddings": 8192,
+        "torch_dtype": "bfloat16",
+    }
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "ours"},
+        "data": {"config.json": json.dumps(config)},
+    }
+    obj = deployment(args=["--model", "/models/ours"])
+    obj["metadata"]["annotations"] = {"plimsoll.dev/config-map": "ours"}
+    (one,) = results(config_map, obj)
+    assert one["resolvedModel"]["source"] == "FromConfig"
+    assert one["estimate"] is not None
+    (one,) = results(obj)
+    assert (one["decision"], one["reason"]) == ("warn", "UnknownModel")
+
+
+def test_a_version_that_no_table_covers_is_said_and_not_refused() -> None:
+    (one,) = results(deployment(image="vllm/vllm-openai:v0.4.0", args=["--model", "Qwen/Qwen3-4B"]))
+    assert (one["decision"], one["engineVersion"]) == ("warn", "0.4.0")
+    assert "vllm 0.4.0 is older than what is modelled here" in one["unreadable"]
+
+
+@pytest.mark.parametrize(
+    "image", ["vllm/vllm-openai:latest", "vllm/vllm-openai@sha256:" + 64 * "a"]
+)
+def test_an_image_without_a_version_is_said_to_have_none(image: str) -> None:
+    (one,) = results(deployment(image=image, args=["--model", "Qwen/Qwen3-4B"]))
+    assert one["engineVersion"] is None
+    assert [text for text in one["unreadable"] if text.startswith("engine version: ")]
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"image": "nginx:1.27"},
+        {"image": "vllm/vllm-openai:v0.11.0", "command": ["sleep", "infinity"]},
+        {"image": "vllm/vllm-openai:v0.11.0", "command": ["bash", "-c", "echo vllm serve x.sh"]},
+        {"image": "lmcache/lmstack-router:v0.1", "args": ["--model", "Qwen/Qwen3-4B"]},
+        {"image": "python:3.12", "command": ["python", "-m", "http.server"]},
+        {"image": None, "args": None, "command": None},
+    ],
+)
+def test_what_serves_no_llm_is_not_reported(container: dict[str, Any]) -> None:
+    answer = check(deployment(**container))
+    assert answer.exit_code == 0
+    assert answer.stdout.startswith("nothing to check: none of 1 objects serves an LLM")
+    assert check(deployment(**container), options=("--require",)).exit_code == 1
+
+
+def test_what_helm_rendered_is_placed_in_its_template() -> None:
+    rendered = yaml.safe_dump(deployment(args=["--model", "Qwen/Qwen3-4B"]))
+    templates = ["chat/templates/a.yaml", "chat/templates/b.yaml"]
+    text = "".join(f"---\n# Source: {name}\n{rendered}" for name in templates)
+    answer = CliRunner().invoke(command, ["-", "-o", "json"], input=text)
+    assert [one["source"] for one in json.loads(answer.stdout)["results"]] == templates
+
+
+def test_a_sidecar_is_no_fault() -> None:
+    obj = deployment(args=["--model", "Qwen/Qwen3-4B"])
+    obj["spec"]["template"]["spec"]["containers"].insert(0, {"name": "proxy", "image": "envoy:1"})
+    (one,) = results(obj)
+    assert (one["decision"], one["model"]) == ("allow", "Qwen/Qwen3-4B")
+
+
+def test_a_folder_that_is_kept_for_other_tools_is_forgiven(tmp_path: Path) -> None:
+    files = {
+        "Chart.yaml": "apiVersion: v2\nname: chart\n",
+        "kustomization.yaml": "resources: [a.yaml]\n",
+        "values.yaml": "logLevel: info\n",
+        "templates.yaml": "apiVersion: v1\nkind: {{ .Kind }}\n  {{- end }}\n",
+        "broken.yaml": "a: [\n",
+        "empty.yaml": "",
+        "good.yaml": yaml.safe_dump(deployment(args=["--model", "Qwen/Qwen3-4B"])),
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    answer = CliRunner().invoke(command, [str(tmp_path), "-o", "json"])
+    data = json.loads(answer.stdout)
+    assert (answer.exit_code, data["passedOver"], len(data["results"])) == (0, 6, 1)
+    assert CliRunner().invoke(command, [str(tmp_path / "broken.yaml")]).exit_code == 2
+
+
+def test_a_broken_object_of_kubernetes_is_an_error_in_a_folder_too(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("apiVersion: apps/v1\nkind: Deployment\nspec: [\n")
+    assert CliRunner().invoke(command, [str(tmp_path)]).exit_code == 2
+
+
+TOO_LARGE = ["--model=Qwen/Qwen3-8B", "--max-model-len=40960"]
+"""Arguments with which a model does not fit on one L4, and would with less context."""
+
+
+def test_a_pipeline_is_shown_the_argument_at_fault_and_what_to_write_there(tmp_path: Path) -> None:
+    file = tmp_path / "chat.yaml"
+    file.write_text(yaml.safe_dump(deployment(args=TOO_LARGE), sort_keys=False), encoding="utf-8")
+    answer = CliRunner().invoke(command, [str(file), "-o", "sarif"])
+    (result,) = json.loads(answer.stdout)["runs"][0]["results"]
+    assert (answer.exit_code, result["ruleId"]) == (1, "PL001")
+    assert result["message"]["text"].startswith("Qwen/Qwen3-8B does not fit on 1 x nvidia-l4")
+    written = [
+        replacement["insertedContent"]["text"]
+        for way_out in result["fixes"]
+        for change in way_out["artifactChanges"]
+        for replacement in change["replacements"]
+    ]
+    assert any(text.isdecimal() for text in written)
+
+
+def test_a_rule_can_be_ignored_for_an_object_of_another_kind() -> None:
+    obj = deployment(args=TOO_LARGE)
+    obj["metadata"]["annotations"] = {"plimsoll.dev/ignore": "PL001: sized by hand"}
+    answer = check(obj)
+    assert answer.exit_code == 0
+    assert "PL001 ignored: sized by hand" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("output", "wanted"),
+    [
+        ("sarif", '"results": []'),
+        ("junit", 'tests="0"'),
+        ("github", ""),
+        ("markdown", "0 objects checked"),
+    ],
+)
+def test_a_pipeline_with_nothing_to_check_gets_an_empty_report(output: str, wanted: str) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "chat"}}
+    answer = check(service, options=("-o", output))
+    assert (answer.exit_code, wanted in answer.stdout) == (0, True)
+    assert check(service, options=("-o", output, "--require")).exit_code == 1
+
+
+def test_fix_writes_a_way_out_for_each_engine_of_an_object(tmp_path: Path) -> None:
+    one = deployment(args=TOO_LARGE)["spec"]["template"]
+    roles = [{"name": name, "replicas": 1, "template": one} for name in ("prefill", "decode")]
+    obj = {
+        "apiVersion": "orchestration.aibrix.ai/v1alpha1",
+        "kind": "StormService",
+        "metadata": {"name": "chat"},
+        "spec": {"template": {"spec": {"roles": json.loads(json.dumps(roles))}}},
+    }
+    file = tmp_path / "chat.yaml"
+    file.write_text(yaml.safe_dump(obj, sort_keys=False), encoding="utf-8")
+    assert CliRunner().invoke(command, [str(file)]).exit_code == 1
+    answer = CliRunner().invoke(fix, [str(file)])
+    assert answer.exit_code == 0, answer.output
+    assert CliRunner().invoke(command, [str(file)]).exit_code == 0
+
+
+def test_in_a_list_an_object_is_told_from_another_kind_of_the_same_name(tmp_path: Path) -> None:
+    service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "chat"}}
+    file = tmp_path / "all.yaml"
+    for kind, key in (("List", "items"), ("Template", "objects")):
+        whole = {"apiVersion": "v1", "kind": kind, key: [service, deployment(args=TOO_LARGE)]}
+        file.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+        answer = CliRunner().invoke(fix, [str(file)])
+        assert answer.exit_code == 0, answer.output
+        before, after = yaml.safe_load(file.read_text(encoding="utf-8"))[key]
+        assert (before, after["kind"]) == (service, "Deployment")
