@@ -178,6 +178,10 @@ class Options:
         pairs = ((option.name, getattr(self, option.name)) for option in fields(self))
         return tuple(pair for pair in pairs if pair[1] is not None)
 
+    def as_mapping(self) -> dict[str, object]:
+        """All of them by name; None: unsaid."""
+        return {option.name: getattr(self, option.name) for option in fields(self)}
+
     def or_none(self) -> Options:
         """These options, or `NO_OPTIONS` if nothing is said."""
         return self if self.said() else NO_OPTIONS

@@ -21,7 +21,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import AskedSplit, Reading
@@ -212,12 +212,18 @@ class Grammar:
         What is None or empty is left out.
         """
         out: list[str] = []
-        for flag in self.flags.values():
-            if flag.role is FlagRole.FIELD:
-                out += self._written(flag, values.get(flag.sets))
-            elif flag.role is FlagRole.OPTION:
-                out += self._written(flag, options.get(flag.sets))
+        for flag in self._settable:
+            given = values if flag.role is FlagRole.FIELD else options
+            value = given.get(flag.sets)
+            if value is not None:
+                out += self._written(flag, value)
         return out
+
+    @cached_property
+    def _settable(self) -> tuple[Flag, ...]:
+        """The flags that set a field or an option; the many others are never written."""
+        roles = (FlagRole.FIELD, FlagRole.OPTION)
+        return tuple(flag for flag in self.flags.values() if flag.role in roles)
 
     def _written(self, flag: Flag, value: object) -> list[str]:
         name = self.written_as.get(flag.name, flag.name)

@@ -17,7 +17,6 @@ from plimsoll.errors import Invalid, PlimsollError, Problem, Unreadable, shown
 from plimsoll.findings import Rule, finding
 from plimsoll.models import catalogue
 from plimsoll.models.architecture import Model, ModelSource
-from plimsoll.models.checkpoint.profile import FORMAT, from_profile
 from plimsoll.models.config import architecture
 from plimsoll.models.files import parse_document
 from plimsoll.models.quantization_config import stored
@@ -298,6 +297,8 @@ def _without_text(problem: Problem) -> Problem:
 
 
 def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
+    from plimsoll.models.checkpoint.profile import FORMAT, from_profile  # documents alone need it
+
     if parsed.get("format") == FORMAT:
         return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
     return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]

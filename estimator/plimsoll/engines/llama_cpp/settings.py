@@ -24,7 +24,7 @@ On the command line ``--flag=value`` is refused: the engine's own parser does no
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -316,7 +316,7 @@ def write_arguments(
     if settings.kv_cache_dtype and settings.kv_cache_dtype != "auto":
         both = estimate.kv_cache_dtype.split("/")
         types = (types[0] or both[0], types[1] or both[-1])
-    written = asdict(options) | {
+    written = options.as_mapping() | {
         "gpu_layers": layers if layers.isdecimal() else ALL,
         "ctx_size": options.ctx_size or context,
         "kv_unified": unified if slots > 1 and figures.flag("unified_by_flag") else None,

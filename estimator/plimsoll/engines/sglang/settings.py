@@ -36,7 +36,7 @@ How flags and the split of a replica go together:
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -399,7 +399,7 @@ def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, 
     split = estimate.parallelism
     tensor = split.tensor * (split.data if has_attention_ranks(settings) else 1)
     values = flags.values_to_write(estimate, settings) | {"tensor": tensor}
-    options = asdict(SGLangOptions.of(settings))
+    options = SGLangOptions.of(settings).as_mapping()
     options["expert_parallel_size"] = tensor if split.expert else None
     if settings.max_num_batched_tokens is not None:
         options["chunked_prefill_size"] = settings.max_num_batched_tokens

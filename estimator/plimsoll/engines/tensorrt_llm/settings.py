@@ -16,7 +16,7 @@ that a denial becomes a warning that names it.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -122,7 +122,7 @@ def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, 
     values = flags.values_to_write(estimate, settings)
     if not TABLE.or_newest(settings.version).flag("cache_dtype_flag"):
         values["kv_cache_dtype"] = None
-    options = asdict(TensorRTLLMOptions.of(settings))
+    options = TensorRTLLMOptions.of(settings).as_mapping()
     split = estimate.parallelism
     options["ep_size"] = options["ep_size"] or split.tensor if split.expert else None
     return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))

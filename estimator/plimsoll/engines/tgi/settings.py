@@ -18,7 +18,7 @@ The flags of ``text-generation-launcher``: ``--num-shard`` is tensor parallelism
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
@@ -182,7 +182,7 @@ def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, 
     """The flags of ``text-generation-launcher`` that make it run as estimated, the user's last."""
     values = flags.values_to_write(estimate, settings)
     values["max_model_len"] = settings.max_model_len
-    options = asdict(TGIOptions.of(settings))
+    options = TGIOptions.of(settings).as_mapping()
     if settings.enforce_eager:
         options["cuda_graphs"] = "0"
     return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))

@@ -13,7 +13,7 @@ there, the rest into `VLLMOptions`; a flag that contradicts a typed field is a p
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -198,7 +198,7 @@ def unmodelled(settings: EngineSettings) -> tuple[EngineSettings, dict[str, obje
 def options_to_write(settings: EngineSettings, version: tuple[int, int, int]) -> dict[str, object]:
     """The options that say these features, as this version of the engine takes them."""
     options = VLLMOptions.of(settings)
-    out: dict[str, object] = asdict(options)
+    out: dict[str, object] = options.as_mapping()
     if settings.lora is not None:
         out |= {
             "enable_lora": True,
