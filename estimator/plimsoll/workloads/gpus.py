@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
 from plimsoll.accelerators.labels import Found, recognise
+from plimsoll.decision.splits import MOST_GPUS
 from plimsoll.errors import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-MOST_GPUS: Final = 4096
 
 _MIG: Final = "nvidia.com/mig-"
 _WHOLE: Final = (
