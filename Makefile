@@ -66,7 +66,7 @@ control-plane: $(STAMP) ## build etcd, kube-apiserver, kubectl and helm, once
 test: $(STAMP) lint control-plane ## lint and every test
 	$(PYTEST) -q
 
-test-unit: $(STAMP) ## the tests that need nothing running; under a minute
+test-unit: $(STAMP) ## the tests that need nothing running; some 80 s on two cores
 	$(PYTEST) -q -m "not sweep" tests/unit tests/golden
 
 test-sweep: $(STAMP) ## what `make test-unit` leaves out: wide searches for inputs that break, pictures
