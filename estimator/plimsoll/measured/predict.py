@@ -66,6 +66,9 @@ _TERMS: Final = {
     TermId.NON_TORCH: TermName.NON_TORCH,
 }
 
+_LOADED: Final = (TermName.LORA, TermName.DRAFT)
+"""What is loaded with the weights, so that logs count it there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -174,7 +177,8 @@ which."""
 def _of(estimate: Estimate, term: TermId) -> float:
     copies = max(1, estimate.parallelism.data)
     if term in _TERMS:
-        return estimate.terms[_TERMS[term]].bytes / GIB
+        names = (_TERMS[term], *(_LOADED if term is TermId.WEIGHTS else ()))
+        return sum(t.bytes for t in estimate.terms if t.name in names) / GIB
     if term is TermId.KV_GIB:
         return estimate.kv_capacity / GIB
     if term is TermId.CONCURRENCY:

@@ -179,6 +179,8 @@ class Mixer:
         linear attention; 0 for attention.
     state_dtype: dtype of the recurrent state; empty: the model's.
     shares_kv: reads another layer's cache and has none of its own (Gemma 3n and 4).
+    ratio: tokens for which one vector is kept (DeepSeek V4: head_dim and index_dim are that
+        vector's elements for one token then); 0 for the others.
     """
 
     kind: MixerKind
@@ -192,6 +194,7 @@ class Mixer:
     state_elements: int = 0
     state_dtype: str = ""
     shares_kv: bool = False
+    ratio: int = 0
 
 
 @dataclass(frozen=True, slots=True)

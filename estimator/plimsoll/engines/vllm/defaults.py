@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.vllm.compressed import is_compressed
 from plimsoll.engines.vllm.traits import is_pooling, traits
 from plimsoll.units import GIB
 
@@ -99,10 +100,16 @@ def resolve(
         settings.utilization if settings.utilization is not None else constants.utilization,
         dtype,
         WEIGHT_BYTES.get(dtype, 2),
-        kv_dtype(architecture, settings.kv_cache_dtype),
+        _cache_dtype(architecture, settings),
         bool(settings.enforce_eager),
         first,
     )
+
+
+def _cache_dtype(architecture: Architecture, settings: EngineSettings) -> str:
+    """The cache's dtype in force; compressed keys (DeepSeek V4) are in 8 bits whatever is said."""
+    dtype = kv_dtype(architecture, settings.kv_cache_dtype)
+    return "fp8" if dtype == "auto" and is_compressed(architecture) else dtype
 
 
 def default_length(architecture: Architecture, constants: Constants) -> int:

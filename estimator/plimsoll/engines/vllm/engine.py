@@ -31,7 +31,7 @@ from plimsoll.engines.layers.sharding import (
     stage_layers,
     stage_weights,
 )
-from plimsoll.engines.vllm import checks, lora, multimodal, offload, speculative
+from plimsoll.engines.vllm import checks, lora, multimodal, offload, runner, speculative
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
@@ -117,13 +117,15 @@ class VLLM(Engine):
                 activation(profiled, settings, resolved, parallelism, stage, figures),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
+                runner.term(profiled, resolved, parallelism, stage, figures),
                 lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
                 speculative.term(
                     architecture, settings, draft, resolved, parallelism, stage, figures
                 ),
             )
             stages.append(Terms(tuple(term for term in terms if term is not None)))
-            beside = max(beside, outside(*size))
+            unseen = runner.uncharged(profiled, resolved, parallelism, stage, figures)
+            beside = max(beside, outside(*size) + unseen)
         physical = visible_memory(accelerator)
         asked = int(physical * resolved.utilization)
         usable = max(0, min(asked, physical - beside))

@@ -12,6 +12,7 @@ Pages and groups:
     pool block       the pages of one group; all groups share one pool of such blocks
     draft            its layers are layers of the last stage
     decode context   over d ranks a block of full attention or MLA stands for d x as many tokens
+    compressed keys  DeepSeek V4: `plimsoll.engines.vllm.compressed`
 
 Source: vLLM 0.33.0, vllm/v1/core/kv_cache_planning.py, vllm/v1/kv_cache_interface.py,
 vllm/platforms/interface.py.
@@ -34,7 +35,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import (
@@ -44,6 +44,8 @@ from plimsoll.engines.layers.dtypes import (
     state_bytes,
 )
 from plimsoll.engines.layers.sharding import stage_layers
+from plimsoll.engines.vllm.compressed import BLOCK, compressed_pool, is_compressed
+from plimsoll.engines.vllm.pool import BlockPool, Group, Keeps
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 
@@ -60,38 +62,6 @@ _SPARSE_BLOCK: Final = 64
 _MLA_HYBRID_BLOCK: Final = 128
 _KERNEL: Final = 4
 """Width of the convolutions before recurrent states: 4 in every model that vLLM serves."""
-
-
-class Keeps(StrEnum):
-    """How many tokens of a sequence a group keeps."""
-
-    ALL = "all"
-    WINDOW = "window"
-    CHUNK = "chunk"
-    STATE = "state"
-    ENCODER = "encoder"
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Layers that share a block table. block: tokens in one of its blocks."""
-
-    keeps: Keeps
-    window: int
-    block: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlockPool:
-    """The one pool of blocks on every rank.
-
-    groups: a request takes blocks for each. stage_bytes: bytes of one block on a rank of each
-    pipeline stage. block: the engine's block size in tokens.
-    """
-
-    groups: tuple[Group, ...]
-    stage_bytes: tuple[int, ...]
-    block: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +84,12 @@ def pool(
     hybrid: bool,
     draft: Draft | None = None,
     context: int = 1,
+    compressed: int = 0,
 ) -> BlockPool:
     """The pool of a model under a split. hybrid: the version groups layers by kind.
 
     draft: whose layers lie on the last stage too. context: ranks over which the tokens of a
-    sequence are spread (decode context parallel).
+    sequence are spread (decode context parallel). compressed: the figure ``compressed_pool``.
     """
     ahead = draft.tokens if draft else 0
     mixers = draft.mixers if draft else ()
@@ -133,7 +104,16 @@ def pool(
         hybrid,
         name,
         context,
+        compressed,
     )
+    if is_compressed(architecture):
+        size = block_size or BLOCK
+        return architecture.remembered(
+            key,
+            lambda: _spread(
+                compressed_pool(architecture, pipeline, size, mixers, compressed), context
+            ),
+        )
     return architecture.remembered(
         key,
         lambda: _pool(
@@ -341,16 +321,11 @@ class Cache:
         if not self.pool.groups:
             return 0
         blocks = requests * self.blocks(tokens) + self.held_back
-        return blocks * self.pool.stage_bytes[stage]
+        return blocks * self.pool.asked_bytes[stage]
 
     def holds(self, memory: Sequence[int]) -> int:
         """BlockPool blocks for which there is memory on every stage; memory in bytes per stage."""
-        counts = [
-            max(0, available) // size
-            for available, size in zip(memory, self.pool.stage_bytes, strict=True)
-            if size
-        ]
-        return min(counts, default=0)
+        return _holds(memory, self.pool.stage_bytes)
 
     def concurrency(self, blocks: int, max_model_len: int) -> float:
         """Requests of max_model_len that so many blocks hold, as the engine logs it."""
@@ -367,7 +342,7 @@ class Cache:
 
     def longest(self, memory: Sequence[int], most: int) -> int:
         """The longest request that fits, at most `most` tokens; 0 where not one token does."""
-        usable = self.holds(memory) - self.held_back
+        usable = _holds(memory, self.pool.asked_bytes) - self.held_back
         if not self.pool.groups or self.blocks(most) <= usable:
             return most
         low, high = 0, most
@@ -378,6 +353,14 @@ class Cache:
             else:
                 high = middle
         return low
+
+
+def _holds(memory: Sequence[int], sizes: Sequence[int]) -> int:
+    """Blocks of so many bytes on each stage for which every stage has memory."""
+    counts = [
+        max(0, available) // size for available, size in zip(memory, sizes, strict=True) if size
+    ]
+    return min(counts, default=0)
 
 
 def cache(
@@ -409,6 +392,7 @@ def cache(
         apart and constants.flag("hybrid_cache"),
         draft,
         context,
+        int(constants.number("compressed_pool")),
     )
     more = int(constants.number("in_flight_batches"))
     batches = parallelism.pipeline + more if more else 1
