@@ -259,6 +259,7 @@ class Architecture:
     assumed: the model type is not known and was built from the fields that most decoders share.
     stored: the tensors as a GGUF file lists them; empty if no such file was read.
     tower: what its vision tower makes of an image; None if it has none that is known.
+    pools: published to give vectors, whatever its class says (`plimsoll.models.pooling`).
     """
 
     model_type: str
@@ -280,6 +281,7 @@ class Architecture:
     assumed: bool = False
     stored: tuple[HeaderTensor, ...] = ()
     tower: Tower | None = None
+    pools: bool = False
     memo: dict[object, object] = field(init=False, default_factory=dict, repr=False)
     """What `remembered` keeps.
 

@@ -74,6 +74,7 @@ class VLLM(Engine):
     ) -> Estimate:
         """What the worst rank of one replica needs; total for what `problems` lets through."""
         figures = TABLE.or_newest(settings.version)
+        options = VLLMOptions.of(settings)
         pools = is_pooling(architecture, settings)
         architecture = multimodal.loaded(architecture, settings, figures)
         if pools:
@@ -93,8 +94,9 @@ class VLLM(Engine):
             block_size=settings.block_size,
             batched_tokens=resolved.batched_tokens,
             draft=draft,
-            context=VLLMOptions.of(settings).decode_context_parallel_size or 1,
+            context=options.decode_context_parallel_size or 1,
             apart=offload.groups_layers(settings, figures),
+            state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
         weights = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)

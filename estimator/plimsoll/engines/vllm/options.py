@@ -29,6 +29,8 @@ class VLLMOptions(Options):
     lora_dtype: str | None = None
     lora_extra_vocab_size: int | None = None
     lora_target_modules: tuple[str, ...] | None = None
+    mamba_cache_dtype: str | None = None
+    mamba_ssm_cache_dtype: str | None = None
     mm_encoder_tp_mode: str | None = None
     mm_processor_kwargs: str | None = None
     num_gpu_blocks_override: int | None = None

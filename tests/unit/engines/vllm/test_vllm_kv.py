@@ -231,3 +231,45 @@ def test_whisper_takes_blocks_for_what_it_says_and_for_what_it_hears() -> None:
     assert len(made.pool.groups) == 2
     assert made.pool.stage_bytes == (32 * 16 * 20 * 64 * 2 * 2,)
     assert made.blocks(448) == 448 // 16 + 8192 // 16
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "bytes_"),
+    [
+        pytest.param("0.12", ("", ""), 2, id="0.12 asks nothing"),
+        pytest.param("0.13", ("", ""), 2, id="0.13 takes 16 bits"),
+        pytest.param("0.20", ("", ""), 4, id="0.20 takes 32 bits"),
+        pytest.param("0.33", ("", "bfloat16"), 2, id="a flag says 16 bits"),
+        pytest.param("0.12", ("", "float32"), 4, id="a flag says 32 bits"),
+    ],
+)
+def test_the_state_of_nemotron_h_is_as_wide_as_its_release_takes_it(
+    version: str, words: tuple[str, str], bytes_: int
+) -> None:
+    nemotron = _entry("nvidia/Nemotron-H-8B-Base-8K")
+    found = cache(
+        nemotron,
+        Parallelism(1),
+        TABLE.constants(version),
+        dtype="auto",
+        model_bytes=2,
+        block_size=None,
+        batched_tokens=8192,
+        state_dtypes=words,
+    )
+    mixer = next(m for m in nemotron.mixers() if m.state_elements)
+    state = mixer.conv_elements * 2 + mixer.state_elements * bytes_
+    token = 2 * 8 * 128 * 2
+    assert found.pool.block == 16 * -(-state // (16 * token))
+
+
+def test_a_config_that_says_32_bits_was_not_asked_before_0_13() -> None:
+    nano = "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"
+    old, new = (held(_entry(nano), version=version).pool.block for version in ("0.12", "0.13"))
+    assert new > 1.9 * old
+
+
+def _entry(name: str) -> Architecture:
+    entry = load().find(name)
+    assert entry is not None
+    return entry.architecture
