@@ -31,7 +31,7 @@ from plimsoll.engines.layers.sharding import (
     stage_layers,
     stage_weights,
 )
-from plimsoll.engines.vllm import checks, lora, multimodal, offload, runner, speculative
+from plimsoll.engines.vllm import checks, experts, lora, multimodal, offload, runner, speculative
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
@@ -98,7 +98,11 @@ class VLLM(Engine):
             apart=offload.groups_layers(settings, figures),
             state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
-        weights = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
+        padding = experts.padding(architecture, settings, parallelism, accelerator, figures)
+        weights = stage_weights(
+            architecture, resolved.dtype, settings.quantization, parallelism, padding
+        )
+        plain = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
         held = held_at_once(
             workload,
@@ -111,8 +115,9 @@ class VLLM(Engine):
         beside = 0
         for stage, (start, end) in enumerate(bounds):
             size = (architecture, graphed, parallelism, end - start, accelerator, figures)
+            spared = max(0, weights[stage] - plain[stage])
             loaded = weights[stage] + multimodal.buffers(architecture, resolved)
-            whole = _weights(loaded, figures, settings, resolved, architecture)
+            whole = _weights(loaded, spared, figures, settings, resolved, architecture)
             terms = (
                 offload.kept(architecture, settings, resolved.dtype, parallelism, stage, whole),
                 _kv_term(kv, stage, held, resolved),
@@ -190,15 +195,19 @@ def _kv_term(kv: Cache, stage: int, held: Held, resolved: Resolved) -> Term:
 
 def _weights(
     size: int,
+    spared: int,
     figures: Constants,
     settings: EngineSettings,
     resolved: Resolved,
     architecture: Architecture,
 ) -> Term:
+    """The weights of a rank. spared: bytes less if the kernel is not the one that pads."""
     in_force = quantization_in_force(architecture, settings.quantization)
     figure = figures[_weight_band(architecture, in_force)]
     known = Known.EXACT if figure is figures["weight_band"] else figure.known
-    band = around(size, figure.error)
+    low, high = around(size, figure.error)
+    band = (max(0, low - spared), high)
+    known = Known.MODELLED if spared else known
     return weights_term(size, band, known, resolved.dtype, in_force, settings.quantization)
 
 
