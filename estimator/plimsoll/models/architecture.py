@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+UNBOUNDED: Final = 1 << 20
+"""The context of a model whose config names none and whose state does not grow with it."""
 _MOST_REMEMBERED: Final = 1024
 """Entries kept per architecture; with more it starts over."""
 

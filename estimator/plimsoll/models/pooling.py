@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
-_EMBEDS: Final = re.compile(r"embed|^(?:gte|e5|bge|sfr-emb|inf-retriever|stella)[-_]", re.IGNORECASE)
+_EMBEDS: Final = re.compile(
+    r"embed|^(?:gte|e5|bge|sfr-emb|inf-retriever|stella)[-_]", re.IGNORECASE
+)
 _RANKS: Final = re.compile(r"rerank", re.IGNORECASE)
 
 
@@ -32,6 +34,4 @@ def named(architecture: Architecture, name: str) -> Architecture:
     """The model as one of that name; the same object for the same architecture."""
     if architecture.pools or not pools_by_name(name):
         return architecture
-    return architecture.remembered(
-        ("models.pools",), lambda: replace(architecture, pools=True)
-    )
+    return architecture.remembered(("models.pools",), lambda: replace(architecture, pools=True))

@@ -69,7 +69,9 @@ class Padding:
     scale_groups: int = 1
     bias: int = 0
 
-    def bytes(self, shape: tuple[int, ...], split: Split, scheme: Scheme | None, element: int) -> int:
+    def bytes(
+        self, shape: tuple[int, ...], split: Split, scheme: Scheme | None, element: int
+    ) -> int:
         """Bytes of one expert's matrix or bias. element: bytes of one in 16 bits."""
         if len(shape) == 1:
             return shape[0] * (self.bias or element)

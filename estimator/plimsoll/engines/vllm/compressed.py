@@ -30,8 +30,9 @@ A pass over T tokens, beside what every model needs:
 Sources: vLLM 0.20.0 to 0.33.0: vllm/v1/core/kv_cache_utils.py (group_and_unify_kv_cache_specs,
 _pool_bytes_per_block, _max_memory_usage_bytes_from_groups), from 0.30 on kv_cache_planning.py
 (_get_packed_kv_cache_groups), vllm/v1/attention/backends/mla/sparse_swa.py and
-vllm/models/deepseek_v4 (attention.py, compressor.py, nvidia/flashmla.py). Logs: issues 44376 (0.22: 30,000 tokens with
-16,384 in flight need 6.66 GiB, 5.44 hold 13,528) and 51041 (0.26: tuples of 47,808 bytes).
+vllm/models/deepseek_v4 (attention.py, compressor.py, nvidia/flashmla.py). Logs: issues 44376
+(0.22: 30,000 tokens with 16,384 in flight need 6.66 GiB, 5.44 hold 13,528) and 51041 (0.26: tuples
+of 47,808 bytes).
 """
 
 from __future__ import annotations

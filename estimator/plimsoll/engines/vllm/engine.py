@@ -96,6 +96,7 @@ class VLLM(Engine):
             draft=draft,
             context=options.decode_context_parallel_size or 1,
             apart=offload.groups_layers(settings, figures),
+            prefix_caching=options.enable_prefix_caching,
             state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
         padding = experts.padding(architecture, settings, parallelism, accelerator, figures)

@@ -62,7 +62,7 @@ DEFAULT_BLOCK: Final = 16
 _SPARSE_BLOCK: Final = 64
 _MLA_HYBRID_BLOCK: Final = 128
 _NOT_ASKED: Final = -2
-"""The figure ``state_unsaid`` where the engine does not ask the config: 16 bits whatever it says."""
+"""The figure ``state_unsaid`` where the engine does not ask the config: always 16 bits."""
 _KERNEL: Final = 4
 """Width of the convolutions before recurrent states: 4 in every model that vLLM serves."""
 
@@ -332,6 +332,25 @@ class Cache:
         return low
 
 
+def _states(
+    architecture: Architecture, constants: Constants, cached: bool | None
+) -> tuple[int, bool]:
+    """Pages of state of one sequence, and whether there is one for every block of its tokens.
+
+    cached: prefixes are cached, as flags say it. Models without attention start without.
+    """
+    if cached is None and all(not _is_attention(mixer) for mixer in architecture.mixers()):
+        cached = False
+    named = architecture.model_type
+    if cached is None:
+        pages, each = constants["state_pages"], constants["state_each"]
+        return int(pages.value), named in each.names
+    if not cached:
+        return 1, False
+    pages, each = constants["state_pages_cached"], constants["state_each_cached"]
+    return int(pages.value), named in each.names
+
+
 def _state_unsaid(architecture: Architecture, constants: Constants) -> int:
     """Bytes of an element of a recurrent state where no flag says them; 0: as the mixer says.
 
@@ -367,13 +386,15 @@ def cache(
     context: int = 1,
     apart: bool = True,
     state_dtypes: tuple[str, str] = ("", ""),
+    prefix_caching: bool | None = None,
 ) -> Cache:
     """The cache of a model under a split, in one version of the engine.
 
     dtype: of the cache, as `plimsoll.engines.layers.dtypes.kv_dtype` resolves it; model_bytes: of
     an element where that is ``auto``. draft: whose layers are cached too. context: ranks that
     share the tokens of a sequence. apart: layers may be grouped by kind. state_dtypes: of the
-    convolution's and the recurrent state, as flags say; "" where they do not.
+    convolution's and the recurrent state, as flags say; "" where they do not. prefix_caching: as
+    flags say; None where they do not.
     """
     conv, recurrent = (WEIGHT_BYTES.get(word, 0) for word in state_dtypes)
     elements = Elements(
@@ -394,14 +415,15 @@ def cache(
         context,
         int(constants.number("compressed_pool")),
     )
+    states, each = _states(architecture, constants, prefix_caching)
     more = int(constants.number("in_flight_batches"))
     batches = parallelism.pipeline + more if more else 1
     return Cache(
         pages,
         batched_tokens * batches,
         batched_tokens,
-        int(constants.number("state_pages")) + (draft.tokens if draft else 0),
+        states + (draft.tokens if draft else 0),
         int(constants.number("null_block")),
         constants.flag("tokens_by_concurrency"),
-        architecture.model_type in constants["state_each"].names,
+        each,
     )

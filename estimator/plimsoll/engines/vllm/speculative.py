@@ -159,9 +159,7 @@ def _attention(architecture: Architecture) -> Mixer:
     found = [m for m in architecture.mixers() if not (m.conv_elements or m.state_elements)]
     if not found:
         return Mixer(MixerKind.FULL, architecture.heads or 1, 1, 128, 128)
-    own = [
-        m for m in found if not (m.shares_kv or m.ratio or m.kind is MixerKind.CROSS)
-    ] or found
+    own = [m for m in found if not (m.shares_kv or m.ratio or m.kind is MixerKind.CROSS)] or found
     return own[-1]
 
 

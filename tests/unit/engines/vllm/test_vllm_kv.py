@@ -18,7 +18,9 @@ from plimsoll.engines.base import Parallelism
 from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.options import TABLE
 from plimsoll.models.catalogue import load
+from plimsoll.models.config import architecture
 from plimsoll.units import GIB
+from vllm_features import estimate
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
@@ -273,3 +275,50 @@ def _entry(name: str) -> Architecture:
     entry = load().find(name)
     assert entry is not None
     return entry.architecture
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "cached", "pages", "each"),
+    [
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.25", None, 1, False, id="off in 0.25"),
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.25", True, 2, False, id="said in 0.25"),
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.26", None, 2, False, id="on in 0.26"),
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.33", None, 3, False, id="on in 0.33"),
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.33", False, 1, False, id="said off"),
+        pytest.param("ai21labs/Jamba-v0.1", "0.19", True, 2, True, id="a page for every block"),
+        pytest.param("ai21labs/Jamba-v0.1", "0.33", True, 3, False, id="no longer so"),
+    ],
+)
+def test_prefix_caching_decides_how_many_states_a_sequence_keeps(
+    name: str, version: str, cached: bool | None, pages: int, each: bool
+) -> None:
+    found = cache(
+        _entry(name),
+        Parallelism(1),
+        TABLE.constants(version),
+        dtype="auto",
+        model_bytes=2,
+        block_size=None,
+        batched_tokens=8192,
+        prefix_caching=cached,
+    )
+    assert (found.state_pages, found.state_each) == (pages, each)
+
+
+def test_a_model_without_attention_starts_without_prefix_caching() -> None:
+    mamba = architecture(
+        {
+            "model_type": "mamba",
+            "architectures": ["MambaForCausalLM"],
+            "hidden_size": 1024,
+            "num_hidden_layers": 48,
+            "state_size": 16,
+            "conv_kernel": 4,
+            "intermediate_size": 2048,
+            "time_step_rank": 64,
+            "vocab_size": 50280,
+        }
+    )
+    found = estimate(mamba, version="0.33", gpu="nvidia-h100-80gb")
+    assert found.max_model_len == 2048
+    assert found.kv_capacity // found.max_concurrency == pytest.approx(1824 * 2048, rel=0.001)
