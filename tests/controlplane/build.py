@@ -41,7 +41,7 @@ HELM = "helm"
 _NAMES = {"go.etcd.io/etcd/server/v3": "etcd"}
 """Programs that are not called what their package path ends with."""
 
-_SECONDS = {"etcd": 50, "kube-apiserver": 300, "kubectl": 30, "helm": 120}
+_SECONDS = {"etcd": 50, "kube-apiserver": 300, "kubectl": 30, "helm": 240}
 """A cold build on two cores, module downloads included, in this order (measured)."""
 
 _FLAGS = ("-mod=readonly", "-modcacherw", "-trimpath")
