@@ -9,7 +9,7 @@ KV cache    the larger of one request of max_model_len and the workload on one d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
     FEATURES,
@@ -50,6 +50,10 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
+
+
+_FLASHINFER_DELTA: Final = (9, 10, 12)
+"""Compute capabilities on which FlashInfer runs gated delta nets."""
 
 
 class VLLM(Engine):
@@ -97,6 +101,7 @@ class VLLM(Engine):
             context=options.decode_context_parallel_size or 1,
             apart=offload.groups_layers(settings, figures),
             prefix_caching=options.enable_prefix_caching,
+            checkpoints=accelerator.compute[0] in _FLASHINFER_DELTA,
             state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
         padding = experts.padding(architecture, settings, parallelism, accelerator, figures)
