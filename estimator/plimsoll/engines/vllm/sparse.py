@@ -3,8 +3,8 @@
     indexer's keys   8 x f x max_model_len / r tokens of index + 4 x ceil(index / 128) bytes; f = 5,
                      from 0.32 on 2 above 262,144 tokens; r = 1, of DeepSeek V4 4; before 0.13
                      2 x max_model_len, twice, in the pass alone
-    keys in 16 bits  f x max_model_len x latent x 2 bytes by FlashMLA with a cache in 8 bits: at most
-                     a tenth more, which is not counted
+    keys in 16 bits  f x max_model_len x latent x 2 bytes by FlashMLA with a cache in 8 bits: at
+                     most a tenth more, which is not counted
     DeepSeek V4      4 x (max_model_len / 4 + window + batched tokens) x d x 2 bytes
 
 The largest of these is there from the profile on, or the experts' workspaces if they are larger:
