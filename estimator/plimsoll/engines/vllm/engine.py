@@ -31,7 +31,7 @@ from plimsoll.engines.layers.sharding import (
     stage_layers,
     stage_weights,
 )
-from plimsoll.engines.vllm import checks, experts, lora, multimodal, offload, runner, speculative
+from plimsoll.engines.vllm import checks, kernels, lora, multimodal, offload, runner, speculative
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
@@ -104,11 +104,11 @@ class VLLM(Engine):
             checkpoints=accelerator.compute[0] in _FLASHINFER_DELTA,
             state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
-        padding = experts.padding(architecture, settings, parallelism, accelerator, figures)
-        weights = stage_weights(
-            architecture, resolved.dtype, settings.quantization, parallelism, padding
-        )
-        plain = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
+        padding = kernels.padding(architecture, settings, parallelism, accelerator, figures)
+        lying = kernels.held(architecture, accelerator, figures)
+        word = settings.quantization
+        weights = stage_weights(lying, resolved.dtype, word, parallelism, padding)
+        plain = stage_weights(lying, resolved.dtype, word, parallelism)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
         held = held_at_once(
             workload,
