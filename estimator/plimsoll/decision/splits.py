@@ -14,11 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, Parallelism
 
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
-    from plimsoll.decision.request import Wanted
+    from plimsoll.decision.request import Request, Wanted
     from plimsoll.engines.assemble import Engine
     from plimsoll.models.architecture import Architecture
 
@@ -58,6 +59,12 @@ def asked(wanted: Wanted) -> Parallelism | None:
         wanted.split.data or 1,
         bool(wanted.split.expert),
     )
+
+
+def tensor_counts(request: Request) -> int:
+    """By how much the tensor size that the user writes is more than that of one rank's layers."""
+    asked = registry.engine(request.engine.name)
+    return asked.tensor_counts(request.engine, request.wanted.split.data or 1)
 
 
 def splits(

@@ -113,6 +113,13 @@ class Engine(ABC):
         refused = (finding(Rule.NO_SUCH_FIELD, field, engine=self.name) for field in strange)
         return replace(reading, problems=(*refused, *reading.problems))
 
+    def tensor_counts(self, settings: EngineSettings, data: int) -> int:
+        """By how much the tensor size that a user writes is more than `Parallelism.tensor`.
+
+        data: data ranks of the replica, which lie inside that size in some engines.
+        """
+        return 1
+
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
         return faults.tensor_parallel_sizes(architecture, most)

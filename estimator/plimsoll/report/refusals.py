@@ -203,7 +203,12 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "a multiple of --dp-size ({data}), which lies inside it with --enable-dp-attention",
         "",
     ),
-    Rule.ATTENTION_RANKS_CONTRADICT: ("{at.tensor} ({tensor}) x data ({data})", _ONE_PLACE),
+    Rule.ATTENTION_RANKS_CONTRADICT: ("{at.tensor} ({tensor})", _ONE_PLACE),
+    Rule.ATTENTION_RANKS_BESIDE_COPIES: (
+        "no --dp-size ({data}) beside it: SGLang refuses copies of a model whose attention is data "
+        "parallel",
+        "say one of the two",
+    ),
     Rule.NOT_SHARDED: ("true, or no --sharded: {gpus} GPUs are asked for", ""),
     Rule.SHARDED_VALUE: ("true or false", ""),
     Rule.FILE_OF_OTHER_TYPE: (
@@ -256,6 +261,10 @@ ASSUMED: Final[dict[Rule, str]] = {
     Rule.CONTEXT_MAY_BE_LONGER: (
         "vLLM starts this LongRoPE model with {length} tokens; "
         "{name_of.max_model_len} may be up to {most}"
+    ),
+    Rule.SHARED_EXPERTS_WHOLE: (
+        "shared experts are counted whole, as with --moe-a2a-backend: without it SGLang cuts them "
+        "{ranks} ways, which their quantization blocks do not let it"
     ),
     Rule.STATE_PAGE: "recurrent layers keep 1 page of state a sequence",
     Rule.STATE_PAGES: "recurrent layers keep {pages} pages of state a sequence",
