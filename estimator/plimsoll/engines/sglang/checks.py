@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.faults import Quantizations
-from plimsoll.engines.sglang.memory import cut_apart, load_quantization, part_of
+from plimsoll.engines.layers.parts import part_of
+from plimsoll.engines.sglang.memory import cut_apart, load_quantization
 from plimsoll.engines.sglang.settings import (
     TABLE,
     SGLangOptions,

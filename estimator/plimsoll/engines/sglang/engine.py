@@ -26,6 +26,7 @@ from plimsoll.engines.assemble import (
     Engine,
     Held,
     around,
+    as_asked,
     held_at_once,
     newer_version,
     uncounted,
@@ -249,7 +250,8 @@ def _weights(size: int, case: _Case) -> Term:
     low, high = around(size, figure.error)
     band = (size // 4 if unknown else max(0, min(size - slack, low)), max(size + most, high))
     known = figure.known if wide else Known.EXACT
-    return weights_term(size, band, known, case.resolved.dtype, in_force, settings.quantization)
+    held = as_asked(architecture, in_force, settings.quantization)
+    return weights_term(size, band, known, case.resolved.dtype, held, settings.quantization)
 
 
 def _cache(size: Amount, case: _Case, basis: str) -> Term:

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.parts import part_of
 from plimsoll.engines.layers.sharding import rotary_elements, stage_layers, stage_weights, widths
 from plimsoll.engines.sglang.compressed import (
     beside_weights,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.sglang.settings import Resolved
     from plimsoll.engines.tables import Constants, Figure
-    from plimsoll.models.architecture import Architecture, Tensor
+    from plimsoll.models.architecture import Architecture
 
 _WORDS: Final = MappingProxyType(
     {
@@ -157,42 +158,6 @@ def sends_tokens(
     word = EngineSettings(quantization=load_quantization(settings.quantization))
     cut = Parallelism(tensor=split.tensor * ranks)
     return any(faults.problems(part_of(architecture, "shared"), word, cut, None))
-
-
-def part_of(architecture: Architecture, name: str) -> Architecture:
-    """A model with nothing but its ``experts``, ``shared`` experts, ``dense`` layers, ``head``, or
-    ``rest``.
-    """
-    return architecture.remembered(("sglang.part", name), lambda: _cut_out(architecture, name))
-
-
-def _cut_out(architecture: Architecture, name: str) -> Architecture:
-    def mine(tensor: Tensor) -> bool:
-        return _part_name(tensor) == name
-
-    rest = name == "rest"
-    made = {
-        id(block): replace(
-            block,
-            tensors=tuple(filter(mine, block.tensors)),
-            mixers=block.mixers if rest else (),
-        )
-        for block in architecture.blocks
-    }
-    return replace(
-        architecture,
-        blocks=tuple(made[id(block)] for block in architecture.blocks),
-        outside=tuple(filter(mine, architecture.outside)),
-        heads=architecture.heads if rest else 0,
-        rotary_elements=0,
-        tied=False,
-    )
-
-
-def _part_name(tensor: Tensor) -> str:
-    if tensor.part is Part.MLP:
-        return "shared" if "shared_expert" in tensor.name else "dense"
-    return {Part.HEAD: "head", Part.EXPERTS: "experts"}.get(tensor.part, "rest")
 
 
 _FITTED: Final = 52
