@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.decision.splits import tensor_counts
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Change, Note
 from plimsoll.engines.base import Lora, TermName
@@ -95,6 +96,12 @@ def _split(field: str) -> Setter:
     return change
 
 
+def _tensor(request: Request, text: str) -> Request:
+    """The tensor size as the user writes it."""
+    split = replace(request.wanted.split, tensor=max(1, int(text) // tensor_counts(request)))
+    return replace(request, wanted=replace(request.wanted, split=split))
+
+
 def _slots(request: Request, text: str) -> Request:
     adapters = replace(request.engine.lora or Lora(), slots=int(text))
     return replace(request, engine=replace(request.engine, lora=adapters))
@@ -150,7 +157,7 @@ _SETTERS: Final[dict[Field, Setter]] = {
     Field.VIDEOS: _engine("videos", int),
     Field.LORA_SLOTS: _slots,
     Field.SPECULATIVE: _draft,
-    Field.TENSOR: _split("tensor"),
+    Field.TENSOR: _tensor,
     Field.PIPELINE: _split("pipeline"),
     Field.GPUS: _wanted("gpus_per_replica", int),
     Field.ALLOWED: _wanted("allowed", _names),

@@ -53,7 +53,8 @@ class Engine(ABC):
     name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty if there is none to offer. features: those of `FEATURES` that this one has.
-    table: its figures by version; None for an engine whose versions are not known.
+    table: its figures by version; None for an engine whose versions are not known. stages: whether
+    it has pipeline stages.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Engine(ABC):
     narrow_cache: str = ""
     checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
     features: tuple[Field, ...] = ()
+    stages: bool = True
     table: VersionTable | None = None
 
     @abstractmethod
@@ -134,6 +136,13 @@ class Engine(ABC):
         refused = (finding(Rule.NO_SUCH_FIELD, field, engine=self.name) for field in strange)
         return replace(reading, problems=(*refused, *reading.problems))
 
+    def tensor_counts(self, settings: EngineSettings, data: int) -> int:
+        """By how much the tensor size that a user writes is more than `Parallelism.tensor`.
+
+        data: data ranks of the replica, which lie inside that size in some engines.
+        """
+        return 1
+
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
         return faults.tensor_parallel_sizes(architecture, most)
@@ -189,6 +198,14 @@ def around(size: int, error: float) -> tuple[int, int]:
     return int(size * (1 - error)), round(size * (1 + error))
 
 
+def as_asked(
+    architecture: Architecture, in_force: Quantization | None, word: str
+) -> Quantization | None:
+    """A quantization while loading under the engine's own word for it."""
+    at_load = in_force is not None and architecture.quantization is None
+    return replace(in_force, method=word.lower()) if in_force is not None and at_load else in_force
+
+
 def weights_term(
     size: int,
     band: tuple[int, int],
@@ -198,8 +215,9 @@ def weights_term(
     asked: str = "",
 ) -> Term:
     """The weights and how they are stored. asked: the word for a quantization while loading."""
-    method = in_force.method if in_force else asked
-    basis = f"{method}, rest {dtype}" if method else dtype
+    basis = f"{dtype}, {asked} not counted" if asked else dtype
+    if in_force is not None:
+        basis = f"{in_force.method}, rest {dtype}"
     return Term(TermName.WEIGHTS, size, *band, known, basis)
 
 

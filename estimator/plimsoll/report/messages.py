@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.splits import tensor_counts
 from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.errors import Problem, clean, shown
 from plimsoll.paths import Field
@@ -50,7 +51,7 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
     """A misfit as a problem at the field that pins the count, else at what was left open."""
     wanted, name = request.wanted, verdict.model.name
     if wanted.split.tensor is not None:
-        field, given = Field.TENSOR, shown(wanted.split.tensor)
+        field, given = Field.TENSOR, shown(wanted.split.tensor * tensor_counts(request))
     elif wanted.gpus_per_replica is not None:
         field, given = Field.GPUS, shown(wanted.gpus_per_replica)
     elif wanted.allowed:
