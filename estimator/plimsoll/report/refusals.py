@@ -117,8 +117,8 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "set {name_of.utilization} (the share of free memory), or max_gpu_total_bytes there",
     ),
     Rule.NO_BLOCK_SIZE: ("nothing: TGI takes the block size from its attention kernels", ""),
-    Rule.NO_PIPELINE: ("1: {engine} has no pipeline parallelism", "take tensor parallelism"),
-    Rule.NO_DATA_PARALLELISM: ("1: {engine} has no data parallelism", "run more replicas"),
+    Rule.NO_PIPELINE: ("must be 1: {engine} has no pipeline parallelism", "split by tensor alone"),
+    Rule.NO_DATA_PARALLELISM: ("must be 1: {engine} has no data parallelism", "run more replicas"),
     Rule.DATA_AS_REPLICAS: ("1", "run more replicas"),
     Rule.DATA_AS_REPLICAS_OR_ATTENTION: (
         "1",

@@ -120,6 +120,7 @@ class TGI(Engine):
             parallelism=parallelism,
             terms=terms[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in terms),
             physical=physical,
             usable=usable,
             utilization=resolved.share,
