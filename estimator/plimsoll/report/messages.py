@@ -22,6 +22,7 @@ from plimsoll.report.arithmetic import (
     room,
     rule_of_thumb,
     shortfall,
+    worst_stage,
 )
 from plimsoll.report.nodes import placement_reason
 from plimsoll.report.starts import stop_line
@@ -185,7 +186,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         case Reason.ENOUGH_MEMORY:
             return f"{said} ({gib_down(e.spare)} spare)"
         case Reason.WITHIN_ERROR:
-            return f"{said}: within the estimate's error of {error(e)}"
+            within = f"{said}: within the estimate's error of {error(e)}"
+            return _short("; ".join((within, *worst_stage(e))))
         case Reason.UNREAD_FLAGS:
             flags = _flags(request)
             return _short(f"{said}: short by {shortfall(e)}, but {flags} is not read")

@@ -140,6 +140,7 @@ class SGLang(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=usable,
             utilization=resolved.fraction,

@@ -122,6 +122,7 @@ class TGI(Engine):
             parallelism=parallelism,
             terms=terms[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in terms),
             physical=physical,
             usable=usable,
             utilization=resolved.share,
