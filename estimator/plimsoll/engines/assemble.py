@@ -8,6 +8,7 @@ weights    the size, and a band around it of the figure's error
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, final
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Terms,
         Workload,
     )
+    from plimsoll.engines.ranges import RangeTable
     from plimsoll.engines.tables import Constants, VersionTable
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
@@ -51,7 +53,7 @@ class Engine(ABC):
     name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty if there is none to offer. features: those of `FEATURES` that this one has.
-    table: its figures by version.
+    table: its figures by version. ranges: of its terms, from measured start-ups; None: it has none.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Engine(ABC):
     checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
     features: tuple[Field, ...] = ()
     table: VersionTable
+    ranges: RangeTable | None = None
 
     @abstractmethod
     def estimate(
@@ -88,7 +91,10 @@ class Engine(ABC):
 
     def constants_digest(self, version: str) -> str:
         """Short hash of the figures in force for a version; of the newest for an unreadable one."""
-        return self.table.or_newest(version).digest
+        figures = self.table.or_newest(version).digest
+        if self.ranges is None:
+            return figures
+        return hashlib.sha256(f"{figures} {self.ranges.digest}".encode()).hexdigest()[:12]
 
     @abstractmethod
     def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
