@@ -309,3 +309,13 @@ class Estimate:
     def spare(self) -> int:
         """Usable less required; negative where it does not fit."""
         return self.usable - self.required
+
+    @property
+    def kv_capacity_low(self) -> int:
+        """The least that may be left for KV cache: where all else needs most."""
+        return self.usable - (self.terms.high - self.terms[TermName.KV_CACHE].high)
+
+    @property
+    def kv_capacity_high(self) -> int:
+        """The most that may be left for KV cache: where all else needs least."""
+        return self.usable - self.terms.low_beside_cache
