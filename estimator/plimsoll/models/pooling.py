@@ -3,7 +3,8 @@
 Qwen3-Embedding and many like it name a class ...ForCausalLM in their config.json; that they pool
 stands in the files of Sentence Transformers beside it (modules.json), which engines read and a
 config does not have. Their names say it: "embed" as part of a word, or gte-, e5- or bge- at the
-start. A reranker of such a class writes text unless its class is overridden, so its name says nothing.
+start. A reranker of such a class writes text unless its class is overridden, so its name says
+nothing.
 
 Source: vLLM 0.8.5 to 0.33.0, vllm/config/model.py (_get_default_runner_type: a repository with a
 pooling configuration is run by the pooling runner whatever its class).

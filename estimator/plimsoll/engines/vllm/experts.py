@@ -13,7 +13,8 @@ otherwise: gpt-oss-20b took 13.64 GiB on an H100 (0.19.0), by Marlin's rule 13.7
 
 Source: vLLM 0.19.1 to 0.33.0, vllm/model_executor/layers: fused_moe/oracle (mxfp4.py,
 unquantized.py, fp8.py), quantization/utils/mxfp4_utils.py (_swizzle_mxfp4),
-third_party/triton_kernels (hopper_scale.py; hopper_value.py changed between 0.20 and 0.22). Its own start-up, run with GPUs that are not there
+third_party/triton_kernels (hopper_scale.py; hopper_value.py changed between 0.20 and
+0.22). Its own start-up, run with GPUs that are not there
 (0.33): gpt-oss-120b on H100 61.07 GiB, on A100 65.93, GLM-4.6 on 8 B200 108.5.
 """
 

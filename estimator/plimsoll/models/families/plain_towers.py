@@ -1,8 +1,8 @@
 """Vision towers in front of other makers' text models, and Whisper with what hears with it.
 
 LLaVA, Phi-3-V, InternVL, Idefics 3, Aria, dots.ocr; Whisper, and Ultravox, which hears with its
-encoder. A vision tower that nobody here knows is built as a plain vision transformer from the fields that all
-of them share.
+encoder. A vision tower that nobody here knows is built as a plain vision transformer from the
+fields that all of them share.
 
     ViT layer       4 x h x h (q, k, v, o) + 2 or 3 x h x intermediate + norms, with biases or not
     tiles           the whole image is one more; a tile has the tower's own size
