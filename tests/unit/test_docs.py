@@ -347,4 +347,7 @@ def test_an_unknown_kubernetes_is_an_error_that_names_the_known_ones() -> None:
         text=True,
         env={"PYTHONPATH": str(ROOT / "tests"), "PLIMSOLL_KUBERNETES": "1.2"},
     )
-    assert "no set of programs 'kubernetes-1.2'; there are: etcd, helm, kubernetes" in run.stderr
+    assert (
+        "no set of programs 'kubernetes-1.2'; there are: etcd, gitops, helm, kubernetes"
+        in run.stderr
+    )

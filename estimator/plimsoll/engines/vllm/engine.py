@@ -35,11 +35,18 @@ from plimsoll.engines.vllm import checks, kernels, lora, multimodal, offload, ru
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
-from plimsoll.engines.vllm.options import TABLE, VLLMOptions
-from plimsoll.engines.vllm.overheads import activation, graphs, non_torch, outside
+from plimsoll.engines.vllm.options import RANGES, TABLE, VLLMOptions
+from plimsoll.engines.vllm.overheads import (
+    activation,
+    graphs,
+    non_torch,
+    outside,
+    ranged,
+)
 from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -64,7 +71,8 @@ class VLLM(Engine):
     narrow_cache = "fp8"
     features = FEATURES
     table = TABLE
-    problems = staticmethod(checks.problems)
+    ranges = RANGES
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 
@@ -127,7 +135,13 @@ class VLLM(Engine):
             terms = (
                 offload.kept(architecture, settings, resolved.dtype, parallelism, stage, whole),
                 _kv_term(kv, stage, held, resolved),
-                activation(profiled, settings, resolved, parallelism, stage, figures),
+                ranged(
+                    activation(profiled, settings, resolved, parallelism, stage, figures),
+                    architecture,
+                    parallelism,
+                    accelerator,
+                    figures,
+                ),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
                 runner.term(profiled, resolved, parallelism, stage, figures),
@@ -155,6 +169,7 @@ class VLLM(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=usable,
             utilization=resolved.utilization,
@@ -212,7 +227,8 @@ def _weights(
     figure = figures[_weight_band(architecture, in_force)]
     known = Known.EXACT if figure is figures["weight_band"] else figure.known
     low, high = around(size, figure.error)
-    band = (max(0, low - spared), high)
+    rounded = round(figures.number("weight_floor_band") * GIB)
+    band = (min(max(0, low - spared), max(0, size - rounded)), max(high, size + rounded))
     known = Known.MODELLED if spared else known
     return weights_term(size, band, known, resolved.dtype, in_force, settings.quantization)
 

@@ -3,7 +3,6 @@
 Repacked while loading:
 
     AWQ, Hopper, from 0.18   Machete: zero points in 16 bits (Marlin: packed in 4)
-    GPTQ, symmetric          no zero points, though the checkpoint stores some
     fp8 in blocks, before    Marlin: a scale in 16 bits for every output and block of inputs,
     compute capability 8.9   not one in 32 for a square
 
@@ -68,8 +67,6 @@ def _repacked(stored: Quantization, *, machete: bool, plain: bool) -> Quantizati
     def one(scheme: Scheme) -> Scheme:
         if scheme.name == "fp8" and scheme.group_out > 1 and plain:
             return replace(scheme, group_out=1, scale_bytes=2)
-        if scheme.zero_bits and stored.method == "gptq":
-            return replace(scheme, zero_bits=0)
         if scheme.zero_bits and stored.method == "awq" and machete:
             return replace(scheme, zero_bits=16)
         return scheme
