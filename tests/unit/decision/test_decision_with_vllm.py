@@ -139,8 +139,9 @@ def test_heads_that_do_not_divide_are_a_problem_at_the_field() -> None:
 def test_every_accelerator_of_the_table_is_answered_for() -> None:
     for accelerator in catalogue.everything():
         found = decide(asking(LLAMA, length=4096, allowed=(accelerator.name,)))
-        assert found.decision is not Decision.DENY or accelerator.mig_of, accelerator.name
-        assert found.accelerator == accelerator.name
+        small = accelerator.mig_of or not accelerator.usual
+        assert found.decision is not Decision.DENY or small, accelerator.name
+        assert found.accelerator == accelerator.name or found.problems, accelerator.name
 
 
 def test_advice_names_the_uri_of_another_checkpoint_if_the_catalogue_has_one() -> None:

@@ -3,7 +3,7 @@
 A process sees less than node labels say, by what the driver keeps:
 
     known GPU     the smaller of its label and what ``cudaMemGetInfo`` was seen to report
-    other NVIDIA  label - (300 MiB + 0.25 %)
+    other NVIDIA  label - (450 MiB + 0.2 %)
     MIG slices    as labelled; other vendors: as labelled
 
 A label is NVML's total (81,559 MiB for an H100 80GB = 79.65 GiB); the share that an engine takes
