@@ -70,6 +70,16 @@ def recognise(labels: Mapping[str, str]) -> Found | Unclear | None:
     return ours
 
 
+def named_by(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the accelerators that labels may mean; empty if they name none for sure."""
+    said = recognise(labels)
+    if not isinstance(said, Found):
+        return ()
+    product = labels.get(PRODUCT, "").removesuffix(_SHARED).lower()
+    cards = catalogue.load().products.get(product, ()) if MEMORY not in labels else ()
+    return tuple(card.name for card in cards) or (said.accelerator.name,)
+
+
 def _from_product(product: str, labels: Mapping[str, str]) -> Found | Unclear:
     if product.endswith(_INVALID):
         return Unclear(

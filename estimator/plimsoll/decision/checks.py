@@ -36,6 +36,7 @@ def sizes(request: Request) -> list[Finding]:
         (Field.DATA, want.split.data, MOST_PARALLEL),
         (Field.GPUS, want.gpus_per_replica, MOST_GPUS),
         (Field.MIN_MEMORY, want.min_memory, MAX_BYTES),
+        (Field.MEMORY, want.memory, MAX_BYTES),
         (Field.MAX_MODEL_LEN, e.max_model_len, MAX_COUNT),
         (Field.MAX_NUM_SEQS, e.max_num_seqs, MAX_COUNT),
         (Field.MAX_NUM_BATCHED_TOKENS, e.max_num_batched_tokens, MAX_COUNT),
@@ -130,8 +131,10 @@ def split_problems(
 ) -> list[Finding]:
     """A count of GPUs that no split of this model uses on any candidate."""
     gpus = request.wanted.gpus_per_replica
-    if gpus is None or any(
-        splits(request.wanted, c, architecture, engine).ladder for c in candidates
+    if (
+        gpus is None
+        or not candidates
+        or any(splits(request.wanted, c, architecture, engine).ladder for c in candidates)
     ):
         return []
     return [finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)]

@@ -68,6 +68,11 @@ class Knowledge:
         )
 
     @cached_property
+    def usual(self) -> tuple[Accelerator, ...]:
+        """The whole GPUs that clouds offer: what a list of all is short enough with."""
+        return tuple(a for a in self.accelerators if a.usual and not a.mig_of)
+
+    @cached_property
     def digest(self) -> str:
         """Short hash of the facts in the table that a decision rests on."""
         facts = sorted(

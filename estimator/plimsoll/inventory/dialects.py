@@ -43,7 +43,7 @@ def of_cluster(dialects: Iterable[Dialect | None]) -> Dialect | None:
     return next((dialect for dialect in _ORDER if dialect in said), None)
 
 
-def selector(accelerator: Accelerator, dialect: Dialect | None) -> tuple[tuple[str, str], ...]:
+def asked_for(accelerator: Accelerator, dialect: Dialect | None) -> tuple[tuple[str, str], ...]:
     """The labels that ask for nodes with an accelerator in a dialect; empty if it has none.
 
     Where a dialect has several, one with the most labels in common is not to be had: the first of

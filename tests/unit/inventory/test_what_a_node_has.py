@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,6 +13,9 @@ from plimsoll.inventory.nodes import read_node, read_nodes
 from plimsoll.inventory.pools import NodeFacts, SetAside
 from plimsoll.inventory.saved import from_dict, to_dict
 from plimsoll.units import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 GPU = "nvidia.com/gpu"
 A100 = {
@@ -24,7 +27,7 @@ A100 = {
 MACHINE = "node.kubernetes.io/instance-type"
 
 
-def node(labels: dict[str, str], capacity: dict[str, object], **metadata: Any) -> dict[str, Any]:
+def node(labels: dict[str, str], capacity: Mapping[str, object], **metadata: Any) -> dict[str, Any]:
     """A ready node with those labels and all of its capacity to give."""
     counts = {key: str(value) for key, value in capacity.items()}
     return {
@@ -38,14 +41,16 @@ def node(labels: dict[str, str], capacity: dict[str, object], **metadata: Any) -
     }
 
 
-def offered(labels: dict[str, str], capacity: dict[str, object]) -> list[tuple[str, int, Dialect]]:
+def offered(
+    labels: dict[str, str], capacity: Mapping[str, object]
+) -> list[tuple[str, int, Dialect]]:
     """What such a node has to give."""
     facts = read_node(node(labels, capacity))
     assert isinstance(facts, NodeFacts), facts
     return [(offer.accelerator.name, offer.count, offer.dialect) for offer in facts.offers]
 
 
-def why(labels: dict[str, str], capacity: dict[str, object], **metadata: Any) -> str:
+def why(labels: dict[str, str], capacity: Mapping[str, object], **metadata: Any) -> str:
     """Why nothing of such a node is counted."""
     said = read_node(node(labels, capacity, **metadata))
     assert isinstance(said, SetAside), said
