@@ -261,6 +261,7 @@ class Estimate:
     """What the worst rank of one replica needs on one kind of GPU.
 
     terms: the first five of `TermName` always. stage: the pipeline stage that needs most (from 0).
+    stage_needs: bytes that a rank of each stage needs, in their order.
     physical, usable: bytes of one GPU, and what the engine may take of it.
     utilization, max_model_len, max_num_seqs, max_num_batched_tokens, kv_cache_dtype, version:
         as resolved from the settings and the engine's defaults.
@@ -287,6 +288,7 @@ class Estimate:
     max_concurrency: float
     largest_max_model_len: int
     notes: tuple[Finding, ...] = ()
+    stage_needs: tuple[int, ...] = ()
 
     @property
     def required(self) -> int:

@@ -68,7 +68,7 @@ class VLLM(Engine):
     features = FEATURES
     table = TABLE
     ranges = RANGES
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 
@@ -154,6 +154,7 @@ class VLLM(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=usable,
             utilization=resolved.utilization,
