@@ -23,6 +23,7 @@ from plimsoll.models.resolve import resolve
 
 if TYPE_CHECKING:
     from plimsoll.decision.verdict import Decision, Verdict
+    from plimsoll.engines.base import Estimate
 
 RECIPES: Final = ROOT / "tests" / "data" / "recipes.jsonl"
 
@@ -44,6 +45,11 @@ class Said:
     def decision(self) -> Decision | None:
         """Allowed, warned of or denied; None if its model or GPU is not known."""
         return self.verdict.decision if self.verdict is not None else None
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """What a rank needs there, if anything was estimated."""
+        return self.verdict.estimate if self.verdict is not None else None
 
 
 @lru_cache(maxsize=1)
