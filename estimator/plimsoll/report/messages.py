@@ -24,6 +24,7 @@ from plimsoll.report.arithmetic import (
     shortfall,
 )
 from plimsoll.report.nodes import placement_reason
+from plimsoll.report.starts import stop_line
 from plimsoll.report.wording import problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
@@ -74,6 +75,8 @@ def denial(request: Request, verdict: Verdict) -> str:
         lines += breakdown(request, verdict)
         lines += fixes(verdict)
         lines += rule_of_thumb(verdict)
+    if stopped := stop_line(verdict.walk):
+        lines.append(stopped)
     lines.append("Reproduce: plimsoll check FILE")
     lines.append(f"Policy: {policy_line(verdict)}")
     return "\n".join(map(_line, lines))

@@ -71,7 +71,7 @@ class TGI(Engine):
     title = "TGI"
     stages = False
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 
