@@ -53,8 +53,8 @@ class Engine(ABC):
     name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty if there is none to offer. features: those of `FEATURES` that this one has.
-    stages: whether it has pipeline stages.
-    table: its figures by version; None for an engine whose versions are not known.
+    table: its figures by version; None for an engine whose versions are not known. stages: whether
+    it has pipeline stages.
     """
 
     name: str
