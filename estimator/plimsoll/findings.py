@@ -96,6 +96,7 @@ class Rule(StrEnum):
     BATCH_BELOW_CONTEXT = "batch-below-context"
     BATCH_IS_NO_MULTIPLE_OF_PAGES = "batch-is-no-multiple-of-pages"
     UNKNOWN_QUANTIZATION = "unknown-quantization"
+    QUANTIZATION_OF_OTHER_VERSION = "quantization-of-other-version"
     QUANTIZATION_NOT_WHILE_LOADING = "quantization-not-while-loading"
     QUANTIZATION_OF_CHECKPOINT_ALONE = "quantization-of-checkpoint-alone"
     LORA_RANK = "lora-rank"

@@ -76,6 +76,10 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.BATCH_IS_NO_MULTIPLE_OF_PAGES: ("a multiple of the page size ({page})", ""),
     Rule.UNKNOWN_QUANTIZATION: ("a quantization that {engine} knows", "{engine} has {near}"),
+    Rule.QUANTIZATION_OF_OTHER_VERSION: (
+        "a quantization that {engine} {version} knows: it has this one {span}",
+        "take such a version of {engine}, or {near:or}",
+    ),
     Rule.QUANTIZATION_NOT_WHILE_LOADING: (
         "a quantization that {engine} applies while it loads: {known}",
         "if the checkpoint is stored as {given}, say so in {at.stored}",
