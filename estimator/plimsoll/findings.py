@@ -131,6 +131,7 @@ class Rule(StrEnum):
     UNKNOWN_FILE_TYPE = "unknown-file-type"
     UNKNOWN_CACHE_TYPE = "unknown-cache-type"
     VALUES_NEED_FLASH_ATTENTION = "values-need-flash-attention"
+    SLOTS_BEYOND_MOST = "slots-beyond-most"
     CONTEXT_BEYOND_SLOT = "context-beyond-slot"
     PROMPT_BEYOND_CONTEXT = "prompt-beyond-context"
     BATCH_TOTAL_BELOW_CONTEXT = "batch-total-below-context"
@@ -153,6 +154,8 @@ class Rule(StrEnum):
     NOT_SHARDED = "not-sharded"
     SHARDED_VALUE = "sharded-value"
     FILE_OF_OTHER_TYPE = "file-of-other-type"
+    FILE_OF_OTHER_MODEL = "file-of-other-model"
+    UNPRINTABLE = "unprintable"
     # and what it says in vain
     STRAY_ARGUMENT = "stray-argument"
     UNKNOWN_FLAG = "unknown-flag"

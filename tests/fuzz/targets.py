@@ -29,16 +29,7 @@ TARGETS: Final[dict[str, Target[Any]]] = {
     )
 }
 
-_RAW_FLAGS: Final = (
-    "extraArgs with control characters are passed on in engineArgs instead of refused"
-)
 OPEN: Final = {
-    ("arguments", "sglang reads in silence what argparse refuses"): "a flag is taken as the value "
-    "of the flag before it",
-    ("flags", "control characters in data"): _RAW_FLAGS,
-    ("flags", "control characters in status"): _RAW_FLAGS,
-    ("specs", "control characters in data"): _RAW_FLAGS,
-    ("specs", "control characters in status"): _RAW_FLAGS,
     ("neighbours", "proposed and then refused"): "advice offers spec.model.quantization for a uri "
     "that the catalogue knows as stored otherwise",
 }

@@ -173,6 +173,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "f16 values: a quantized cache of values needs flash attention",
         "add --flash-attn on to {at.extra_args}",
     ),
+    Rule.SLOTS_BEYOND_MOST: ("at most {most}: llama.cpp keeps no more slots", ""),
     Rule.CONTEXT_BEYOND_SLOT: (
         "at most {most}, what --ctx-size {context} leaves each of {slots} slots",
         "raise --ctx-size, or leave it out",
@@ -218,6 +219,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.NOT_SHARDED: ("true, or no --sharded: {gpus} GPUs are asked for", ""),
     Rule.SHARDED_VALUE: ("true or false", ""),
+    Rule.FILE_OF_OTHER_MODEL: (
+        "a file of the model in {at.model}: by its name this is {other}",
+        "name the same model in both places",
+    ),
+    Rule.UNPRINTABLE: ("characters that can be printed", "type the argument anew"),
     Rule.FILE_OF_OTHER_TYPE: (
         "a file of the type in {at.quantization} ({quantization})",
         _ONE_PLACE,
