@@ -83,6 +83,11 @@ class Rule(StrEnum):
     FP8_CACHE_NEEDS_AMPERE = "fp8-cache-needs-ampere"
     NO_BFLOAT16 = "no-bfloat16"
     SLICES_APART = "slices-apart"
+    GPU_TOO_OLD_FOR_QUANTIZATION = "gpu-too-old-for-quantization"
+    NO_FLOAT16 = "no-float16"
+    AUTO_IS_BFLOAT16 = "auto-is-bfloat16"
+    GPU_TOO_OLD = "gpu-too-old"
+    DTYPE_WITHOUT_KERNELS = "dtype-without-kernels"
 
     # what an engine refuses
     UNKNOWN_STRUCTURE = "unknown-structure"
@@ -96,6 +101,10 @@ class Rule(StrEnum):
     UNKNOWN_QUANTIZATION = "unknown-quantization"
     QUANTIZATION_NOT_WHILE_LOADING = "quantization-not-while-loading"
     QUANTIZATION_OF_CHECKPOINT_ALONE = "quantization-of-checkpoint-alone"
+    QUANTIZATION_OF_LATER_RELEASE = "quantization-of-later-release"
+    QUANTIZATION_OF_EARLIER_RELEASE = "quantization-of-earlier-release"
+    QUANTIZATION_DEPRECATED = "quantization-deprecated"
+    QUANTIZATION_OF_OTHER_CHECKPOINT = "quantization-of-other-checkpoint"
     LORA_RANK = "lora-rank"
     DRAFT_WITHOUT_TOKENS = "draft-without-tokens"
     CONTEXT_SPLIT_DOES_NOT_DIVIDE = "context-split-does-not-divide"

@@ -54,6 +54,28 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "1 on {gpu}: MIG slices cannot work together on one model",
         "take a larger slice or whole GPUs",
     ),
+    Rule.GPU_TOO_OLD_FOR_QUANTIZATION: (
+        "another quantization: {method} weights need compute capability {needs}, "
+        "{gpu} has {compute}",
+        "take another checkpoint, or a newer GPU",
+    ),
+    Rule.NO_FLOAT16: (
+        "float32 on {gpu}: this model's numbers are too large for float16, and it has no bfloat16",
+        "leave it out, or take a newer GPU",
+    ),
+    Rule.AUTO_IS_BFLOAT16: (
+        "float16: vLLM {version} starts this model in bfloat16, which {gpu} does not have",
+        "set {name_of.dtype} to float16, or take vLLM 0.9 or later",
+    ),
+    Rule.GPU_TOO_OLD: (
+        "a GPU of compute capability {needs} or more: {gpu} has {compute}, "
+        "for which {engine} has no kernels",
+        "",
+    ),
+    Rule.DTYPE_WITHOUT_KERNELS: (
+        "{known:or}: {method} weights have no kernels for {dtype} on {gpu}",
+        "set {name_of.dtype}, or take another checkpoint",
+    ),
     # what an engine refuses
     Rule.UNKNOWN_STRUCTURE: (
         "a model whose structure is known",
@@ -83,6 +105,22 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     Rule.QUANTIZATION_OF_CHECKPOINT_ALONE: (
         "unset: {engine} takes a quantization from the checkpoint alone",
         "name a checkpoint that is stored so, or say it in {at.stored}",
+    ),
+    Rule.QUANTIZATION_OF_LATER_RELEASE: (
+        "a quantization that vLLM {version} knows",
+        "take vLLM {release} or later, or {near:or}",
+    ),
+    Rule.QUANTIZATION_OF_EARLIER_RELEASE: (
+        "a quantization that vLLM {version} knows",
+        "take a vLLM before {release}, or {near:or}",
+    ),
+    Rule.QUANTIZATION_DEPRECATED: (
+        "a quantization that vLLM {version} still takes",
+        "add {flag} to {at.extra_args}, or take another",
+    ),
+    Rule.QUANTIZATION_OF_OTHER_CHECKPOINT: (
+        "unset: the checkpoint is stored as {method}",
+        "leave it out: vLLM reads it from the checkpoint",
     ),
     Rule.LORA_RANK: ("one of {known}", "take {near}: adapters of a smaller rank go into it"),
     Rule.DRAFT_WITHOUT_TOKENS: (

@@ -235,7 +235,11 @@ def test_the_engines_are_found_by_name() -> None:
         ("spec.engine.dtype", "one of auto", {"dtype": "int3"}),
         ("spec.engine.dtype", "no bfloat16", {"dtype": "bfloat16", "on": T4}),
         ("spec.engine.kvCacheDtype", "compute capability 8.0", {"kv_cache_dtype": "fp8", "on": T4}),
-        ("spec.engine.quantization", "compute capability 8.0", {"quantization": "fp8", "on": T4}),
+        (
+            "spec.engine.quantization",
+            "compute capability 8.0",
+            {"quantization": "fp8", "on": T4, "version": "0.13"},
+        ),
     ],
 )
 def test_what_vllm_refuses_is_a_problem_with_its_field(
@@ -317,7 +321,7 @@ def test_a_quantization_that_must_be_stored_is_not_applied_while_loading(word: s
 
 
 def test_a_quantization_that_vllm_does_not_know_is_refused_with_the_near_ones() -> None:
-    (problem,) = problems(LLAMA_8B, quantization="bitsandbyte")
+    (problem,) = problems(LLAMA_8B, quantization="bitsandbyte", version="0.27")
     assert problem.wanted == "a quantization that vLLM knows"
     assert problem.fix == "vLLM has bitsandbytes"
     assert problems(LLAMA_8B, quantization="of-next-year", version="0.99") == ()
