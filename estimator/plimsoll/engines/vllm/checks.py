@@ -112,8 +112,15 @@ def _gpu(
     figures = TABLE.or_newest(settings.version)
     if accelerator.compute < _KERNELS_FROM:
         needs = ".".join(map(str, _KERNELS_FROM))
-        facts = {"needs": needs, "gpu": gpu, "compute": compute, "engine": TABLE.title}
-        yield finding(Rule.GPU_TOO_OLD, Field.ALLOWED, gpu, **facts)
+        yield finding(
+            Rule.GPU_TOO_OLD,
+            Field.ALLOWED,
+            gpu,
+            needs=needs,
+            gpu=gpu,
+            compute=compute,
+            engine=TABLE.title,
+        )
         return
     dtype = started_dtype(architecture, settings, accelerator, figures)
     said = settings.dtype in WEIGHT_BYTES

@@ -310,13 +310,24 @@ def test_4_bit_kernels_want_64_outputs_and_whole_groups_per_gpu() -> None:
     assert "a multiple of 128" in str(gptq(1024, 128)[0])
 
 
-@pytest.mark.parametrize("word", ["awq", "gptq", "AWQ", "modelopt_fp4", "compressed-tensors"])
-def test_a_quantization_that_must_be_stored_is_not_applied_while_loading(word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "method"),
+    [
+        ("awq", "awq"),
+        ("gptq", "gptq"),
+        ("AWQ", "awq"),
+        ("modelopt_fp4", "modelopt"),
+        ("compressed-tensors", "compressed-tensors"),
+    ],
+)
+def test_a_quantization_that_must_be_stored_is_not_applied_while_loading(
+    word: str, method: str
+) -> None:
     (problem,) = problems(LLAMA_8B, quantization=word)
     assert problem.path == "spec.engine.quantization"
     assert problem.wanted.startswith("a quantization that vLLM applies while it loads: fp8, ")
     assert problem.fix.endswith("say so in spec.model.quantization")
-    kept = replace(LLAMA_8B, quantization=stored("awq"))
+    kept = replace(LLAMA_8B, quantization=Quantization(method, Scheme("w4a16", 4, 128)))
     assert problems(kept, quantization=word) == ()
 
 
