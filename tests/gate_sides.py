@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from architectures import A100, H100, L4, LLAMA_8B, T4, dense, moe
+from architectures import A100, H100, L4, LLAMA_8B, T4, dense, hybrid, moe
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism
 from plimsoll.engines.registry import engine
 from plimsoll.models.quantization import Quantization, Scheme
@@ -53,6 +53,12 @@ MODELS: Final = {
     "odd-width": dense(width=4100),
     "odd-width-8": dense(kv_heads=8, width=4100),
     "gemma2": replace(dense(), model_type="gemma2"),
+    "gemma3": replace(
+        dense(), class_name="Gemma3ForConditionalGeneration", multimodal=True, dtype="float16"
+    ),
+    "qwen3": replace(dense(), class_name="Qwen3ForCausalLM"),
+    "mamba2": replace(hybrid(), class_name="Mamba2ForCausalLM"),
+    "baichuan": replace(dense(), class_name="BaichuanForCausalLM"),
     "awq": replace(dense(), quantization=stored("awq")),
     "mxfp4": replace(moe(), quantization=stored("mxfp4")),
     "ct-w4a16": _stored("compressed-tensors", "w4a16", 4),

@@ -122,6 +122,14 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "unset: the checkpoint is stored as {method}",
         "leave it out: vLLM reads it from the checkpoint",
     ),
+    Rule.MODEL_OF_LATER_RELEASE: (
+        "vLLM {release} or later: {name} is not in {version}",
+        "",
+    ),
+    Rule.MODEL_OF_EARLIER_RELEASE: (
+        "a vLLM before {release}: {name} was removed from it",
+        "",
+    ),
     Rule.LORA_RANK: ("one of {known}", "take {near}: adapters of a smaller rank go into it"),
     Rule.DRAFT_WITHOUT_TOKENS: (
         "the number of tokens that {method} guesses in one step",
@@ -235,6 +243,14 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "no flag beside {at.lora} that switches it off",
         "remove one of the two",
     ),
+    Rule.FLAG_OF_LATER_RELEASE: (
+        "no {flag}: vLLM {version} does not have it yet",
+        "take vLLM {release} or later, or leave it out",
+    ),
+    Rule.FLAG_OF_EARLIER_RELEASE: (
+        "no {flag}: vLLM {version} no longer has it",
+        "leave it out, or take a vLLM before {release}",
+    ),
     Rule.DRAFT_CONFIG: ("{key} as {wanted}", ""),
     Rule.ITEM_LIMIT: ("a whole number of items", ""),
     Rule.ATTENTION_RANKS_DO_NOT_DIVIDE: (
@@ -282,6 +298,10 @@ ASSUMED: Final[dict[Rule, str]] = {
     Rule.NEWER_BUILD_ASSUMED: (
         "{engine} {version} is newer than the builds known here; "
         "the figures of the newest of them are assumed"
+    ),
+    Rule.MODEL_BY_TRANSFORMERS: (
+        "{name} is in vLLM from {release} on: {version} starts it only if the transformers "
+        "beside it knows the model and can run it"
     ),
     Rule.CACHE_DTYPE_ASSUMED: "KV cache dtype {dtype} is not known here; 16 bits are assumed",
     Rule.CACHE_SIZE_ASSUMED: "KV cache dtype {dtype} is not known here; its size is assumed",

@@ -37,6 +37,7 @@ from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.engines.vllm.overheads import activation, graphs, non_torch, outside
+from plimsoll.engines.vllm.releases import model_notes
 from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
@@ -221,6 +222,7 @@ def _notes(
 ) -> Iterator[Finding]:
     """What was assumed."""
     yield from newer_version(VLLM.title, figures)
+    yield from model_notes(architecture, settings)
     if capped:
         share = str(resolved.utilization)
         yield finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share)

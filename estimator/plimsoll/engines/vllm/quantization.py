@@ -43,10 +43,10 @@ Step = tuple[str, Any]
 
 @lru_cache(maxsize=64)
 def known(version: str) -> Quantizations:
-    """The words of a release, by how they are used."""
+    """The words of a release, by how they are used; where none is said, those of any release."""
     words: dict[str, list[str]] = {"at load": [], "stored": [], "other": []}
     for word, (how, since, until) in _data()["words"].items():
-        if _within(version, since, until):
+        if not version.strip() or _within(version, since, until):
             words[how].append(word)
     return Quantizations(*(tuple(words[how]) for how in ("at load", "stored", "other")))
 
@@ -145,10 +145,13 @@ def _dtypes(
 
 
 def _of_other_release(word: str, settings: EngineSettings, field: Field) -> Iterator[Finding]:
-    """A word that the release does not know, though another one does, or that it has put away."""
+    """A word that the release does not know, though another one does, or that it has put away.
+
+    Nothing is refused where no version is said: nobody knows then which release it will be.
+    """
     words, version = _data()["words"], settings.version
     row = words.get(word)
-    if row is None:
+    if row is None or not version.strip():
         return
     _, since, until = row
     running = TABLE.or_newest(version).version
