@@ -43,6 +43,7 @@ from plimsoll.engines.vllm.overheads import (
     outside,
     ranged,
 )
+from plimsoll.engines.vllm.releases import model_notes
 from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
@@ -256,6 +257,7 @@ def _notes(
 ) -> Iterator[Finding]:
     """What was assumed."""
     yield from newer_version(VLLM.title, figures)
+    yield from model_notes(architecture, settings)
     if capped:
         share = str(resolved.utilization)
         yield finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share)
