@@ -42,6 +42,8 @@ class Rule(StrEnum):
     NO_SUCH_MEMORY_IN_ANY = "no-such-memory-in-any"
     # and what it doubts
     TENSOR_BEYOND_USUAL_NODE = "tensor-beyond-usual-node"
+    TENSOR_OVER_NODES = "tensor-over-nodes"
+    NEEDS_LARGER_NODE = "needs-larger-node"
     UNREAD_FLAGS = "unread-flags"
     HOST_MEMORY = "host-memory"
     TOO_LITTLE_HOST_MEMORY = "too-little-host-memory"

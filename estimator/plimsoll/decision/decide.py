@@ -24,7 +24,7 @@ from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
 from plimsoll.decision.search import Choice, choose
-from plimsoll.decision.splits import MOST_GPUS, asked
+from plimsoll.decision.splits import MOST_GPUS, MOST_PLANNED, asked, pinned, splits
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
 from plimsoll.engines.base import TermName
@@ -82,7 +82,7 @@ def decide(
         candidates.from_table(request.wanted, inventory, known),
         candidates.from_pools(request.wanted, nodes) if inventory.known else (),
     )
-    problems, warnings = _problems(matter, engine)
+    problems = _problems(matter, engine)
     architecture = request.model.architecture
     if problems or engine is None:
         verdict = _verdict(matter, Decision.DENY, Reason.INVALID_SPEC, problems=problems)
@@ -97,7 +97,6 @@ def decide(
             *request.unread,
             *request.open,
             *request.warnings,
-            *warnings,
             *verdict.warnings,
         ),
         request_hash=request_hash(request, policy, known, engine),
@@ -115,10 +114,8 @@ def _as_far_as_read(verdict: Verdict, request: Request) -> Verdict:
     return replace(verdict, decision=Decision.WARN, reason=Reason.NOT_ALL_READ)
 
 
-def _problems(
-    matter: Matter, engine: Engine | None
-) -> tuple[tuple[Finding | Problem, ...], list[Finding]]:
-    """Everything that is wrong with the request, and warnings about what may be."""
+def _problems(matter: Matter, engine: Engine | None) -> tuple[Finding | Problem, ...]:
+    """Everything that is wrong with the request."""
     request, inventory, table = matter.request, matter.inventory, matter.table
     sizes = checks.sizes(request)
     found: list[Finding | Problem] = [*request.problems, *sizes]
@@ -129,16 +126,15 @@ def _problems(
             finding(Rule.UNKNOWN_ENGINE, Field.ENGINE, request.engine.name, engines=engines)
         )
     if sizes:
-        return checks.deduplicated(found), []
+        return checks.deduplicated(found)
     found += checks.contradictions(request)
-    beyond, warnings = checks.beyond_node(request, inventory, table)
-    found += beyond
+    found += checks.across_slices(request, table)
     architecture = request.model.architecture
     if engine is not None and architecture is not None:
         found += engine.problems(architecture, request.engine, asked(request.wanted), None)
         if not found:
             found += checks.split_problems(request, architecture, engine, table)
-    return checks.deduplicated(found), warnings
+    return checks.deduplicated(found)
 
 
 def _by_estimate(matter: Matter, case: Case) -> Verdict:
@@ -158,6 +154,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         estimate=trial.estimate,
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
+        planned_to=_planned_to(case, planned),
         placement=placement(case, planned),
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
         nodes=nodes,
@@ -182,6 +179,14 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
 
+def _planned_to(case: Case, planned: Choice) -> int:
+    """GPUs of the largest replica that was considered, if it was planned and none holds."""
+    wanted, miss = case.request.wanted, planned.miss
+    if miss is None or pinned(wanted):
+        return 0
+    return splits(wanted, miss.candidate, case.architecture, case.engine).most
+
+
 def _weights_exceed(trial: Trial) -> bool:
     """Whether the weights alone are surely more than a GPU has, whatever else is set."""
     return trial.estimate.terms[TermName.WEIGHTS].low > trial.estimate.physical
@@ -190,7 +195,7 @@ def _weights_exceed(trial: Trial) -> bool:
 def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
     request, pool = case.request, trial.candidate.pool
-    doubts: list[Finding] = []
+    doubts = checks.over_nodes(trial, case.engine)
     host_memory = case.host_memory(trial)
     if host_memory and not (pool and pool.memory):
         doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
@@ -277,7 +282,8 @@ def _by_size(matter: Matter) -> Verdict:
     if sized is None:
         return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,))
     accelerator = sized.seat.candidate.accelerator
-    holds = not sized.short_by and not sized.over and sized.seat.gpus <= MOST_GPUS
+    most = MOST_GPUS if pinned(request.wanted) else MOST_PLANNED
+    holds = not sized.short_by and not sized.over and sized.seat.gpus <= most
     seat = sized.seat if holds else None
     why = Why(Because.RULE_OF_THUMB)
     found = replace(

@@ -3,6 +3,8 @@
     per candidate   the smallest split whose need, error included, fits, in the order of `splits`
     lower bound     GPUs >= (weights + KV cache of the whole model) / usable, so smaller splits
                     are not tried: a rank's share is never below the mean
+    nearest miss    if nothing holds it: a whole node, if the cache has some room there, so that
+                    ways out are for what people have; else the least short
     among them      pools with nodes enough for a replica, then pools with too few; of those
                     fewest GPUs, then least total memory, then nodes that are ready, then by name
     no pool holds   the table's accelerators in the same order, without labels to select by
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.fit import State
-from plimsoll.decision.splits import pinned, splits
+from plimsoll.decision.splits import on_its_nodes, pinned, splits
 from plimsoll.engines.base import Parallelism, TermName
 from plimsoll.units import ceil_div
 
@@ -106,6 +108,7 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     beat: a placement found before; splits that could not be preferred to it are not tried.
     above: only splits of more GPUs than this.
     """
+    candidate = on_its_nodes(case.request.wanted, candidate, case.engine)
     attempt = Attempt(refused=list(case.refusals(candidate, None)))
     if attempt.refused:
         return attempt
@@ -129,8 +132,11 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
             high = min(high, most // (choice.tail.tensor * choice.tail.data))
         if low <= high and _lengthen(case, candidate, choice.tail, low, high, attempt):
             return attempt
-    if untried is not None and most is None and attempt.miss is attempt.within is None:
+    if untried is not None and most is None and attempt.within is None:
+        nearest, attempt.miss = attempt.miss, None
         _try(case, candidate, untried, attempt)
+        if nearest is not None and (attempt.miss is None or attempt.miss.estimate.kv_capacity <= 0):
+            attempt.miss = nearest
     return attempt
 
 

@@ -107,6 +107,12 @@ class Case:
         problems = self.engine.problems(
             self.architecture, self.request.engine, parallelism, candidate.accelerator
         )
+        if parallelism is not None and not self.engine.pipelines and candidate.pool is not None:
+            most, tensor = candidate.per_node, parallelism.tensor
+            if tensor > most:
+                name, rule = candidate.accelerator.name, Rule.TENSOR_BEYOND_NODE
+                beyond = finding(rule, Field.TENSOR, tensor, most=most, accelerator=name)
+                problems = (*problems, beyond)
         has = candidate.pool.memory if candidate.pool else 0
         if parallelism is None or not has:
             return problems

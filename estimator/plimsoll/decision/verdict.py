@@ -229,6 +229,7 @@ class Verdict:
     estimate: of the placement, or of the nearest miss if nothing fits; None if the model
         is not known well enough. accelerator: the one that `estimate` is for.
     short_by: bytes per GPU that are missing; 0 if it fits.
+    planned_to: GPUs up to which replicas were planned and none holds it; 0 if that was not so.
     placement: None if nothing fits. alternatives: cheapest first.
     nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
     policy: what the namespace wants done with a denial; `plimsoll.decision.policy.outcome` does it.
@@ -243,6 +244,7 @@ class Verdict:
     estimate: Estimate | None = None
     accelerator: str = ""
     short_by: int = 0
+    planned_to: int = 0
     placement: Placement | None = None
     alternatives: tuple[Alternative, ...] = ()
     rule_of_thumb: RuleOfThumb | None = None

@@ -51,6 +51,7 @@ class Engine(ABC):
     name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty if there is none to offer. features: those of `FEATURES` that this one has.
+    pipelines: whether it runs in pipeline stages, and so on several nodes.
     table: its figures by version.
     """
 
@@ -59,6 +60,7 @@ class Engine(ABC):
     narrow_cache: str = ""
     checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
     features: tuple[Field, ...] = ()
+    pipelines: bool = True
     table: VersionTable
 
     @abstractmethod

@@ -59,7 +59,11 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
         field, given = Field.MODEL, shown(name)
     gpus = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     where = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
-    return Problem(verdict.places.path(field), given, f"{clean(name)} does not fit on {where}")
+    said = f"{clean(name)} does not fit on {where}"
+    if verdict.planned_to <= gpus:
+        return Problem(verdict.places.path(field), given, said)
+    most = f"nothing sensible holds it: up to {verdict.planned_to} GPUs a replica were planned"
+    return Problem(verdict.places.path(field), given, said, most)
 
 
 def denial(request: Request, verdict: Verdict) -> str:

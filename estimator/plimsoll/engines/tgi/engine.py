@@ -68,6 +68,7 @@ class TGI(Engine):
 
     name = "tgi"
     title = "TGI"
+    pipelines = False
     table = TABLE
     problems = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
