@@ -42,7 +42,7 @@ from plimsoll.decision.options import (
     unchanged,
 )
 from plimsoll.decision.search import choose, search
-from plimsoll.decision.splits import layout, pinned
+from plimsoll.decision.splits import layout, pinned, tensor_counts
 from plimsoll.decision.verdict import Alternative, Change, Note
 from plimsoll.paths import Field
 
@@ -169,8 +169,9 @@ def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
     stages_said = wanted.split.pipeline is not None or (
         wanted.gpus_per_replica is None and split.pipeline > 1
     )
+    written, own = split.tensor * tensor_counts(case.request), wanted.split.tensor
     fields = (
-        (Field.TENSOR, wanted.split.tensor is not None, wanted.split.tensor, split.tensor),
+        (Field.TENSOR, own is not None, (own or 1) * tensor_counts(case.request), written),
         (Field.PIPELINE, stages_said, wanted.split.pipeline, split.pipeline),
         (Field.GPUS, wanted.gpus_per_replica is not None, wanted.gpus_per_replica, split.gpus),
     )

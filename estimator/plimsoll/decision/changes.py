@@ -10,6 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.decision.splits import tensor_counts
 from plimsoll.engines.base import Lora
 from plimsoll.models.architecture import Architecture
 from plimsoll.models.quantization_config import stored
@@ -68,6 +69,12 @@ def _split(field: str) -> Setter:
         return replace(request, wanted=replace(request.wanted, split=split))
 
     return change
+
+
+def _tensor(request: Request, text: str) -> Request:
+    """The tensor size as the user writes it."""
+    split = replace(request.wanted.split, tensor=max(1, int(text) // tensor_counts(request)))
+    return replace(request, wanted=replace(request.wanted, split=split))
 
 
 def _slots(request: Request, text: str) -> Request:
@@ -136,7 +143,7 @@ _SETTERS: Final[dict[Field, Setter]] = {
     Field.VIDEOS: _engine("videos", int),
     Field.LORA_SLOTS: _slots,
     Field.SPECULATIVE: _engine("speculative", _nothing),
-    Field.TENSOR: _split("tensor"),
+    Field.TENSOR: _tensor,
     Field.PIPELINE: _split("pipeline"),
     Field.GPUS: _wanted("gpus_per_replica", int),
     Field.ALLOWED: _wanted("allowed", _names),

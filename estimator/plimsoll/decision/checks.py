@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.splits import MOST_GPUS, splits
-from plimsoll.findings import Rule, finding, path_of
+from plimsoll.findings import Finding, Rule, finding, path_of
 from plimsoll.paths import Field
 from plimsoll.units import MAX_BYTES, MAX_COUNT, MAX_PARAMETERS, ceil_div
 
@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from plimsoll.decision.candidates import Candidate
-    from plimsoll.decision.request import Request
+    from plimsoll.decision.request import Request, Wanted
     from plimsoll.decision.trial import Seat
     from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
-    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
 MOST_PARALLEL: Final = 1024
@@ -130,9 +129,9 @@ def split_problems(
 ) -> list[Finding]:
     """A count of GPUs that no split of this model uses on any candidate."""
     gpus = request.wanted.gpus_per_replica
-    if gpus is None or any(
-        splits(request.wanted, c, architecture, engine).ladder for c in candidates
-    ):
+    if gpus is None or not candidates:
+        return []
+    if any(splits(request.wanted, c, architecture, engine).ladder for c in candidates):
         return []
     return [finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)]
 
@@ -151,6 +150,20 @@ def across_slices(request: Request, candidates: Sequence[Candidate]) -> list[Fin
     return [finding(Rule.TENSOR_ACROSS_SLICES, Field.TENSOR, tensor)]
 
 
+def as_written(problem: Finding | Problem, wanted: Wanted) -> Finding | Problem:
+    """A problem of a split that was planned, at the count that was written and not at its sizes."""
+    sizes = {
+        Field.TENSOR: wanted.split.tensor,
+        Field.PIPELINE: wanted.split.pipeline,
+        Field.DATA: wanted.split.data,
+    }
+    gpus = wanted.gpus_per_replica
+    planned = isinstance(problem, Finding) and sizes.get(problem.field, 0) is None
+    if not planned or gpus is None:
+        return problem
+    return finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)
+
+
 def over_nodes(seat: Seat, engine: Engine) -> list[Finding]:
     """That a tensor group is larger than a node is, or usually is, and what that costs."""
     accelerator, pool, tensor = (
@@ -162,7 +175,7 @@ def over_nodes(seat: Seat, engine: Engine) -> list[Finding]:
     if tensor <= most or accelerator.name in ACROSS_NODES:
         return []
     rule = Rule.TENSOR_OVER_NODES if pool else Rule.TENSOR_BEYOND_USUAL_NODE
-    rule = rule if engine.pipelines else Rule.NEEDS_LARGER_NODE
+    rule = rule if engine.stages else Rule.REPLICA_BEYOND_USUAL_NODE
     name, title = accelerator.name, engine.title
     facts: dict[str, Any] = {"tensor": tensor, "most": most, "accelerator": name, "engine": title}
     return [finding(rule, Field.TENSOR, tensor, **facts)]

@@ -4,8 +4,8 @@ What is tried, and in which order:
 
     within a node first    tensor = a size that the engine accepts, pipeline = 1
     then whole nodes       tensor = the largest accepted size, pipeline = 2, 3 ... `MOST_STAGES`
-    no stages              an engine that has none runs on one node: a larger one than is usual, if
-                           nothing is known of the nodes
+    no stages              an engine that has none runs on one node: one that has the GPUs asked
+                           for, if nothing is known of the nodes
     GPUs given             tensor x pipeline x data = that many, most tensor first
     tensor given           pipeline = 1, unless that tensor fills a usual node already
     data unset             1; expert unset: no
@@ -19,11 +19,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, Parallelism
 
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
-    from plimsoll.decision.request import Wanted
+    from plimsoll.decision.request import Request, Wanted
     from plimsoll.engines.assemble import Engine
     from plimsoll.models.architecture import Architecture
 
@@ -33,8 +34,6 @@ MOST_PLANNED: Final = 64
 """GPUs of one replica that are planned unasked: eight usual nodes, a bound of ours."""
 MOST_STAGES: Final = 8
 """Pipeline stages that are planned unasked."""
-LARGEST_NODE: Final = 8
-"""GPUs of a node that is assumed for an engine without stages where nothing is known of nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +76,17 @@ def asked(wanted: Wanted) -> Parallelism | None:
     )
 
 
+def tensor_counts(request: Request) -> int:
+    """By how much the tensor size that the user writes is more than that of one rank's layers."""
+    asked = registry.engine(request.engine.name)
+    return asked.tensor_counts(request.engine, request.wanted.split.data or 1)
+
+
 def splits(
     wanted: Wanted, candidate: Candidate, architecture: Architecture, engine: Engine
 ) -> Splits:
     """The splits of a replica over GPUs like the candidate's that the request leaves open."""
-    layers = max(1, len(architecture.blocks)) if engine.pipelines else 1
+    layers = max(1, len(architecture.blocks)) if engine.stages else 1
     most = on_its_nodes(wanted, candidate, engine).per_node
     sizes = sorted(engine.tensor_parallel_sizes(architecture, most)) or [1]
     data, expert = wanted.split.data or 1, bool(wanted.split.expert)
@@ -90,14 +95,14 @@ def splits(
     if wanted.split.tensor is not None:
         single = Parallelism(wanted.split.tensor, wanted.split.pipeline or 1, data, expert)
         fills = wanted.split.tensor >= candidate.accelerator.gpus_per_node
-        open_ended = wanted.split.pipeline is None and engine.pipelines
+        open_ended = wanted.split.pipeline is None and engine.stages
         if open_ended and fills and not candidate.accelerator.mig_of:
             return Splits((single,), single, _longest(single, layers))
         return Splits((single,))
     if wanted.split.pipeline is not None:
         return Splits(tuple(Parallelism(t, wanted.split.pipeline, data, expert) for t in sizes))
     ladder = tuple(Parallelism(t, 1, data, expert) for t in sizes)
-    if candidate.accelerator.mig_of or not engine.pipelines:
+    if candidate.accelerator.mig_of or not engine.stages:
         return Splits(ladder)
     return Splits(ladder, ladder[-1], _longest(ladder[-1], layers, most))
 
@@ -107,9 +112,9 @@ def on_its_nodes(wanted: Wanted, candidate: Candidate, engine: Engine) -> Candid
 
     Only where no node is known; those of a pool are as large as they are.
     """
-    if engine.pipelines or candidate.pool is not None or candidate.accelerator.mig_of:
+    if engine.stages or candidate.pool is not None or candidate.accelerator.mig_of:
         return candidate
-    asked = wanted.split.tensor or wanted.gpus_per_replica or LARGEST_NODE
+    asked = wanted.split.tensor or wanted.gpus_per_replica or 1
     return replace(candidate, per_node=max(candidate.per_node, asked))
 
 

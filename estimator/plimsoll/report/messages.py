@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.splits import tensor_counts
 from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.errors import Problem, clean, shown
 from plimsoll.paths import Field
@@ -24,6 +25,7 @@ from plimsoll.report.arithmetic import (
     worst_stage,
 )
 from plimsoll.report.nodes import placement_reason
+from plimsoll.report.starts import stop_line
 from plimsoll.report.wording import problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
@@ -50,7 +52,7 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
     """A misfit as a problem at the field that pins the count, else at what was left open."""
     wanted, name = request.wanted, verdict.model.name
     if wanted.split.tensor is not None:
-        field, given = Field.TENSOR, shown(wanted.split.tensor)
+        field, given = Field.TENSOR, shown(wanted.split.tensor * tensor_counts(request))
     elif wanted.gpus_per_replica is not None:
         field, given = Field.GPUS, shown(wanted.gpus_per_replica)
     elif wanted.allowed:
@@ -78,6 +80,8 @@ def denial(request: Request, verdict: Verdict) -> str:
         lines += breakdown(request, verdict)
         lines += fixes(verdict)
         lines += rule_of_thumb(verdict)
+    if stopped := stop_line(verdict.walk):
+        lines.append(stopped)
     lines.append("Reproduce: plimsoll check FILE")
     lines.append(f"Policy: {policy_line(verdict)}")
     return "\n".join(map(_line, lines))

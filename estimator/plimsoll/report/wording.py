@@ -69,9 +69,9 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "there is no tensor parallelism across MIG slices",
         "set 1, or allow a whole GPU",
     ),
-    Rule.TENSOR_BEYOND_NODE: (
-        "a node has at most {most} x {accelerator}, and the engine runs on one",
-        "set {most} or less, or take larger nodes",
+    Rule.REPLICA_BEYOND_NODE: (
+        "a node has at most {most} x {accelerator}, and {engine} spreads a model over no more",
+        "set {most} or less, or allow an accelerator with more memory",
     ),
     Rule.TOO_LITTLE_HOST_MEMORY: (
         "its nodes have {has:down} of host memory, {name_of.cpu_offload} takes {memory:up}",
@@ -133,7 +133,7 @@ SENTENCES: Final[dict[Rule, str]] = {
         "the network between them (InfiniBand or RoCE); {most} with {end_of.pipeline} needs less "
         "of it"
     ),
-    Rule.NEEDS_LARGER_NODE: (
+    Rule.REPLICA_BEYOND_USUAL_NODE: (
         "{engine} runs on one node, so this takes one with {tensor} x {accelerator}; usually a "
         "node has {most}"
     ),

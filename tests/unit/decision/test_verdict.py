@@ -244,10 +244,11 @@ def test_a_tensor_larger_than_a_node_is_a_warning_with_its_cost_and_never_a_prob
 
 
 def test_an_engine_without_stages_is_planned_on_one_node_and_never_in_stages() -> None:
-    engine = PlainEngine(pipelines=False)
+    engine = PlainEngine(stages=False)
     few = gpu("nvidia-few", 24576, gpus_per_node=4)
     knowledge = world(engine, (*TABLE, few))
-    for asked in ({}, {"gpus_per_replica": 8}):
+    assert decide(on(few), knowledge=knowledge).denied
+    for asked in ({"tensor": 8}, {"gpus_per_replica": 8}):
         found = decide(on(few, **asked), knowledge=knowledge)
         assert found.placement is not None, asked
         split = found.placement.parallelism
@@ -257,7 +258,7 @@ def test_an_engine_without_stages_is_planned_on_one_node_and_never_in_stages() -
     there = decide(on(few, tensor=8), cluster(pool(few, 4, 4)), knowledge=knowledge)
     assert there.decision is Decision.ALLOW
     assert there.capacity is Capacity.NO_NODES
-    assert "the engine runs on one" in nodes_message(there)
+    assert "spreads a model over no more" in nodes_message(there)
 
 
 def test_nothing_is_planned_that_nobody_would_build_and_it_says_up_to_where() -> None:

@@ -122,7 +122,7 @@ class Generic(Engine):
             notes=tuple(_notes(settings, accelerator)),
         )
 
-    def problems(
+    def check(
         self,
         architecture: Architecture,
         settings: EngineSettings,
