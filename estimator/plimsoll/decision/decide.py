@@ -23,8 +23,9 @@ from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
-from plimsoll.decision.search import Choice, choose
+from plimsoll.decision.search import Choice, choose, smaller_than
 from plimsoll.decision.splits import MOST_GPUS, MOST_PLANNED, asked, pinned, splits
+from plimsoll.decision.staying import better, held
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
 from plimsoll.decision.walk import walk
@@ -36,6 +37,7 @@ from plimsoll.paths import Field
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
+    from plimsoll.decision.staying import Better, Kept
     from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
@@ -49,7 +51,7 @@ class Matter:
     """Everything that one decision is made of.
 
     nodes: the part of the inventory that carries the request's labels. table, pools: where it
-    may run, see `plimsoll.decision.candidates`.
+    may run, see `plimsoll.decision.candidates`. kept: where it ran before.
     """
 
     request: Request
@@ -58,6 +60,7 @@ class Matter:
     knowledge: Knowledge
     table: tuple[Candidate, ...]
     pools: tuple[Candidate, ...]
+    kept: Kept | None = None
 
 
 def decide(
@@ -65,11 +68,13 @@ def decide(
     inventory: Inventory = NO_INVENTORY,
     policy: Policy = DEFAULT_POLICY,
     knowledge: Knowledge | None = None,
+    kept: Kept | None = None,
 ) -> Verdict:
     """The verdict on a request. Pure and total: the same arguments give the same verdict.
 
     policy: what is done with a denial; it changes nothing of the verdict but its hash.
     knowledge: engines and accelerators to decide by; left out, the ones that we ship.
+    kept: where the same request was placed before: it stays there if it still fits.
     """
     known = knowledge or shipped()
     engine = known.engines.get(request.engine.name)
@@ -82,6 +87,7 @@ def decide(
         known,
         candidates.from_table(request.wanted, inventory, known),
         candidates.from_pools(request.wanted, nodes) if inventory.known else (),
+        None if request.follow else kept,
     )
     problems = _problems(matter, engine)
     architecture = request.model.architecture
@@ -146,6 +152,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     planned = on_pools if on_pools and on_pools.best else choose(case, matter.table)
     if planned.best is None and on_pools and on_pools.within:
         planned = on_pools
+    planned, gain = _staying(matter, case, planned)
     trial = planned.chosen or planned.miss
     if trial is None:
         return _nowhere(matter, planned)
@@ -159,6 +166,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         short_by=trial.fit.short_by,
         planned_to=_planned_to(case, planned),
         placement=placement(case, planned),
+        better=gain,
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
         nodes=nodes,
     )
@@ -180,6 +188,20 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     if case.architecture.assumed or not matter.request.model.certain:
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
+
+
+def _staying(matter: Matter, case: Case, fresh: Choice) -> tuple[Choice, Better | None]:
+    """The placement that was there, if it may stay, and what would be better; else the fresh one.
+
+    One that may only fit gives way to one that surely does.
+    """
+    stays = held(case, matter.kept, matter.nodes, matter.knowledge) if matter.kept else None
+    if stays is None:
+        return fresh, None
+    if not stays.fit.fits:
+        return (fresh if fresh.best else Choice(within=stays, idle=fresh.idle)), None
+    choice = Choice(best=stays, smaller=smaller_than(case, stays), idle=fresh.idle)
+    return choice, better(fresh.best, stays)
 
 
 def _planned_to(case: Case, planned: Choice) -> int:

@@ -95,7 +95,7 @@ def choose(case: Case, candidates: Sequence[Candidate]) -> Choice:
         best=best,
         within=within,
         miss=misses[0] if misses and best is within is None else None,
-        smaller=_smaller(case, best) if best else None,
+        smaller=smaller_than(case, best) if best else None,
         misses=tuple(misses),
         refused=tuple(refused),
         idle=idle,
@@ -195,7 +195,7 @@ def _guess(estimate: Estimate, stages: int, high: int) -> int:
     return min(high, max(stages + 1, wanted))
 
 
-def _smaller(case: Case, best: Trial) -> Trial | None:
+def smaller_than(case: Case, best: Trial) -> Trial | None:
     """The next smaller count on the best placement's accelerator, if it was planned."""
     wanted = case.request.wanted
     split = best.estimate.parallelism

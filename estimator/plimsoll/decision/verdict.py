@@ -13,6 +13,7 @@ from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.paths import NO_PLACES, Field, Places
 
 if TYPE_CHECKING:
+    from plimsoll.decision.staying import Better
     from plimsoll.decision.walk import Walk
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
@@ -167,6 +168,7 @@ class Placement:
     node_selector: labels, empty if no node was there to read a dialect from.
     tolerations: of the taints on those nodes, as (key, operator, value, effect).
     engine_args: the engine's flags. why: what it was chosen by.
+    on_nodes: whether nodes were seen when it was chosen, so that it stays there.
     """
 
     accelerator: str
@@ -180,6 +182,7 @@ class Placement:
     tolerations: tuple[tuple[str, str, str, str], ...]
     engine_args: tuple[str, ...]
     why: Why
+    on_nodes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +235,7 @@ class Verdict:
     short_by: bytes per GPU that are missing; 0 if it fits.
     planned_to: GPUs up to which replicas were planned and none holds it; 0 if that was not so.
     placement: None if nothing fits. alternatives: cheapest first.
+    better: what would be better than a placement that stays; None if nothing is.
     nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
     policy: what the namespace wants done with a denial; `plimsoll.decision.policy.outcome` does it.
     request_hash: of spec, resolved model, constants and policy; never of the inventory.
@@ -249,6 +253,7 @@ class Verdict:
     planned_to: int = 0
     placement: Placement | None = None
     alternatives: tuple[Alternative, ...] = ()
+    better: Better | None = None
     rule_of_thumb: RuleOfThumb | None = None
     nodes: Nodes | Lacking | Unseen = Unseen.NOT_DECIDED
     request_hash: str = ""
@@ -260,6 +265,8 @@ class Verdict:
     def capacity(self) -> Capacity:
         """What the cluster has today for the placement, in one word."""
         match self.nodes:
+            case Nodes(there=0):
+                return Capacity.NO_NODES
             case Nodes(needed=needed, ready=ready):
                 return Capacity.AVAILABLE if ready >= needed else Capacity.TOO_FEW
             case Lacking():
