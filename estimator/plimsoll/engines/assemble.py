@@ -8,6 +8,7 @@ weights    the size, and a band around it of the figure's error
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, final
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         Workload,
     )
     from plimsoll.engines.gates import Gate
+    from plimsoll.engines.ranges import RangeTable
     from plimsoll.engines.tables import Constants, VersionTable
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
@@ -54,7 +56,7 @@ class Engine(ABC):
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty if there is none to offer. features: those of `FEATURES` that this one has.
     table: its figures by version; None for an engine whose versions are not known. stages: whether
-    it has pipeline stages.
+    it has pipeline stages. ranges: of its terms, from measured start-ups; None: it has none.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Engine(ABC):
     features: tuple[Field, ...] = ()
     stages: bool = True
     table: VersionTable | None = None
+    ranges: RangeTable | None = None
 
     @abstractmethod
     def estimate(
@@ -111,7 +114,12 @@ class Engine(ABC):
 
     def constants_digest(self, version: str) -> str:
         """Short hash of the figures in force for a version; of the newest for an unreadable one."""
-        return self.table.or_newest(version).digest if self.table else ""
+        if self.table is None:
+            return ""
+        figures = self.table.or_newest(version).digest
+        if self.ranges is None:
+            return figures
+        return hashlib.sha256(f"{figures} {self.ranges.digest}".encode()).hexdigest()[:12]
 
     @abstractmethod
     def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:

@@ -40,6 +40,8 @@ class TermName(StrEnum):
     ACTIVATION = "activation"
     NON_TORCH = "nonTorch"
     CUDA_GRAPHS = "cudaGraphs"
+    RUNNER = "runner"
+    """What a model runner keeps beside the weights; only where the engine charges it."""
     LORA = "lora"
     """Slots for LoRA adapters; only where there are some."""
     DRAFT = "draft"
@@ -309,3 +311,13 @@ class Estimate:
     def spare(self) -> int:
         """Usable less required; negative where it does not fit."""
         return self.usable - self.required
+
+    @property
+    def kv_capacity_low(self) -> int:
+        """The least that may be left for KV cache: where all else needs most."""
+        return self.usable - (self.terms.high - self.terms[TermName.KV_CACHE].high)
+
+    @property
+    def kv_capacity_high(self) -> int:
+        """The most that may be left for KV cache: where all else needs least."""
+        return self.usable - self.terms.low_beside_cache
