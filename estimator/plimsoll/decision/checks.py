@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request, Wanted
-    from plimsoll.decision.trial import Seat
     from plimsoll.engines.assemble import Engine
+    from plimsoll.engines.base import Parallelism
     from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
 
@@ -164,13 +164,9 @@ def as_written(problem: Finding | Problem, wanted: Wanted) -> Finding | Problem:
     return finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)
 
 
-def over_nodes(seat: Seat, engine: Engine) -> list[Finding]:
+def over_nodes(candidate: Candidate, split: Parallelism, engine: Engine) -> list[Finding]:
     """That a tensor group is larger than a node is, or usually is, and what that costs."""
-    accelerator, pool, tensor = (
-        seat.candidate.accelerator,
-        seat.candidate.pool,
-        seat.parallelism.tensor,
-    )
+    accelerator, pool, tensor = candidate.accelerator, candidate.pool, split.tensor
     most = pool.gpus_per_node if pool else accelerator.gpus_per_node
     if tensor <= most or accelerator.name in ACROSS_NODES:
         return []

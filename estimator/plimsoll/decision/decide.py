@@ -37,7 +37,8 @@ from plimsoll.paths import Field
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
-    from plimsoll.decision.staying import Better, Kept
+    from plimsoll.decision.staying import Kept
+    from plimsoll.decision.verdict import Better
     from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
@@ -220,7 +221,7 @@ def _weights_exceed(trial: Trial) -> bool:
 def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
     request, pool = case.request, trial.candidate.pool
-    doubts = checks.over_nodes(trial, case.engine)
+    doubts = checks.over_nodes(trial.candidate, trial.parallelism, case.engine)
     host_memory = case.host_memory(trial)
     if host_memory and not (pool and pool.memory):
         doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))

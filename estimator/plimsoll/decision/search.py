@@ -133,11 +133,19 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
         if low <= high and _lengthen(case, candidate, choice.tail, low, high, attempt):
             return attempt
     if untried is not None and most is None and attempt.within is None:
-        nearest, attempt.miss = attempt.miss, None
-        _try(case, candidate, untried, attempt)
-        if nearest is not None and (attempt.miss is None or attempt.miss.estimate.kv_capacity <= 0):
-            attempt.miss = nearest
+        _on_a_node(case, candidate, untried, attempt)
     return attempt
+
+
+def _on_a_node(case: Case, candidate: Candidate, split: Parallelism, attempt: Attempt) -> None:
+    """Report the miss on a whole node, where nothing holds it and the cache has some room there."""
+    whole = Attempt()
+    _try(case, candidate, split, whole)
+    miss = whole.miss
+    if attempt.miss is None or (miss is not None and miss.estimate.kv_capacity > 0):
+        attempt.miss = miss or attempt.miss
+    attempt.fits, attempt.within = whole.fits, whole.within
+    attempt.refused += whole.refused
 
 
 def _try(case: Case, candidate: Candidate, split: Parallelism, attempt: Attempt) -> bool:

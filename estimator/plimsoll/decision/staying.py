@@ -15,12 +15,12 @@ What is better is advice: nothing moves by itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from plimsoll.accelerators.labels import with_resource
 from plimsoll.decision.candidates import Candidate, from_pools, unfit
 from plimsoll.decision.fit import State
+from plimsoll.decision.verdict import Better, Gain
 from plimsoll.inventory.pools import Pool
 
 if TYPE_CHECKING:
@@ -46,28 +46,6 @@ class Kept:
     selector: Pairs
     taints: tuple[tuple[str, str, str], ...] = ()
     resource: str = ""
-
-
-class Gain(StrEnum):
-    """Why another placement would be better."""
-
-    FEWER_GPUS = "FewerGPUs"
-    LESS_MEMORY = "LessMemory"
-    NODES_TODAY = "NodesToday"
-
-
-@dataclass(frozen=True, slots=True)
-class Better:
-    """A placement that is better than the one that stays. gpus: of a replica.
-
-    gpus_saved, memory_saved: of a replica, the memory in bytes; negative if it takes more.
-    """
-
-    gain: Gain
-    accelerator: str
-    gpus: int
-    gpus_saved: int
-    memory_saved: int
 
 
 def held(case: Case, kept: Kept, nodes: Inventory, knowledge: Knowledge) -> Trial | None:

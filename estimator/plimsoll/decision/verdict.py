@@ -13,7 +13,6 @@ from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.paths import NO_PLACES, Field, Places
 
 if TYPE_CHECKING:
-    from plimsoll.decision.staying import Better
     from plimsoll.decision.walk import Walk
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
@@ -207,6 +206,28 @@ class Alternative:
     usable: int
     available: bool
     notes: tuple[Note, ...] = ()
+
+
+class Gain(StrEnum):
+    """Why another placement would be better."""
+
+    FEWER_GPUS = "FewerGPUs"
+    LESS_MEMORY = "LessMemory"
+    NODES_TODAY = "NodesToday"
+
+
+@dataclass(frozen=True, slots=True)
+class Better:
+    """A placement that is better than the one that stays. gpus: of a replica.
+
+    gpus_saved, memory_saved: of a replica, the memory in bytes; negative if it takes more.
+    """
+
+    gain: Gain
+    accelerator: str
+    gpus: int
+    gpus_saved: int
+    memory_saved: int
 
 
 @dataclass(frozen=True, slots=True)

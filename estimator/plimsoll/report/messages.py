@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.splits import tensor_counts
-from plimsoll.decision.staying import Gain
-from plimsoll.decision.verdict import Decision, Reason
+from plimsoll.decision.verdict import Decision, Gain, Reason
 from plimsoll.errors import Problem, clean, shown
 from plimsoll.paths import Field
 from plimsoll.report.arithmetic import (
@@ -32,8 +31,7 @@ from plimsoll.units import count, gib_down, gib_up
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
-    from plimsoll.decision.staying import Better
-    from plimsoll.decision.verdict import Verdict
+    from plimsoll.decision.verdict import Better, Verdict
     from plimsoll.engines.base import Estimate
     from plimsoll.models.architecture import Model
 

@@ -215,7 +215,7 @@ def single_values(of: Request) -> list[Request]:
     settings, work = of.engine, of.workload
     length, seqs = settings.max_model_len or 131072, settings.max_num_seqs or 256
     sequence = (work.input_tokens or 0) + (work.output_tokens or 0)
-    changed = [{"utilization": Decimal(share) / 100} for share in (93, 94)]
+    changed: list[dict[str, Any]] = [{"utilization": Decimal(share) / 100} for share in (93, 94)]
     changed += [{"utilization": UTILIZATION_MOST}]
     changed += [
         {"max_model_len": shorter}

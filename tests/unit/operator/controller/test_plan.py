@@ -279,7 +279,8 @@ def test_a_placement_that_no_longer_fits_moves() -> None:
 @pytest.mark.parametrize("field", ["parallelism", "resources", "accelerator"])
 def test_a_placement_in_a_form_that_is_not_known_is_planned_anew(field: str) -> None:
     before = status_after(inputs(FITS))
-    for value in (None, {}, 7):
+    values: tuple[Any, ...] = (None, {}, 7)
+    for value in values:
         broken = {**before, "placement": {**before["placement"], field: value}}
         after = status_after(inputs(FITS, previous=broken), LATER)
         assert after["placement"] == before["placement"]
