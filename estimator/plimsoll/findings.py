@@ -34,7 +34,6 @@ class Rule(StrEnum):
     COUNT_IS_NO_MULTIPLE = "count-is-no-multiple"
     NO_SPLIT_OF_THAT_COUNT = "no-split-of-that-count"
     TENSOR_ACROSS_SLICES = "tensor-across-slices"
-    TENSOR_BEYOND_NODE = "tensor-beyond-node"
     REPLICA_BEYOND_NODE = "replica-beyond-node"
     UNKNOWN_ENGINE = "unknown-engine"
     UNKNOWN_ACCELERATOR = "unknown-accelerator"
@@ -43,6 +42,7 @@ class Rule(StrEnum):
     NO_SUCH_MEMORY_IN_ANY = "no-such-memory-in-any"
     # and what it doubts
     TENSOR_BEYOND_USUAL_NODE = "tensor-beyond-usual-node"
+    TENSOR_OVER_NODES = "tensor-over-nodes"
     REPLICA_BEYOND_USUAL_NODE = "replica-beyond-usual-node"
     UNREAD_FLAGS = "unread-flags"
     HOST_MEMORY = "host-memory"

@@ -40,6 +40,7 @@ def seated(request: Request, seat: Seat, arguments: tuple[str, ...], why: Why) -
         tolerations=tolerations(pool) if pool else (),
         engine_args=arguments,
         why=why,
+        on_nodes=pool is not None,
     )
 
 

@@ -225,6 +225,7 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
         problems=tuple(collected.problems),
         warnings=tuple(collected.warnings),
         places=PLACES,
+        follow=spec.placement_policy == "Follow",
     )
 
 
