@@ -14,11 +14,14 @@ import click
 from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
+from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
 from plimsoll.decision.stated import NAME as STATED
 from plimsoll.engines.registry import NAMES
 from plimsoll.units import GIB, MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plimsoll.cli.documents import FileDocument
     from plimsoll.cli.output import Command
     from plimsoll.decision.request import Request
@@ -99,6 +102,12 @@ def _parameter(field: str) -> str:
 )
 @gpu_memory_option
 @_spec_options
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default=SORTS[0],
+    help="What the overview begins with.  [default: the fewest GPUs]",
+)
 @format_option("table", "json", "yaml")
 def command(
     model: str | None,
@@ -108,6 +117,7 @@ def command(
     bits: int | None,
     gpus: tuple[str, ...],
     gpu_memory: int | None,
+    sort: str,
     output: str,
     **said: Any,
 ) -> None:
@@ -134,6 +144,7 @@ def command(
     from plimsoll.decision.knowledge import shipped
     from plimsoll.errors import Problem, shown
     from plimsoll.models.architecture import ModelSource
+    from plimsoll.report.starts import gates_line
     from plimsoll.report.wording import problems, problems_of
 
     if sum(x is not None for x in (model, config_file, parameters)) != 1:
@@ -150,9 +161,13 @@ def command(
         _known(gpus, output)
         names = gpus or tuple(a.name for a in shipped().usual)
     decided: list[tuple[str, Request, Verdict]] = []
+
+    def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
+        request = _request(model, documents, (parameters, bits), name, said | also)
+        return request, decide(request)
+
     for name in names:
-        request = _request(model, documents, (parameters, bits), name, said)
-        decided.append((name, request, decide(request)))
+        decided.append((name, *asked(name)))
     _, request, first = decided[0]
     if request.problems:
         bad_input(problems(request.problems, request.places), output)
@@ -163,7 +178,7 @@ def command(
         fix += f"{own} for the rule of thumb"
         bad_input(Problem("MODEL", shown(model or ""), "a model of the catalogue", fix), output)
     if (gpus or gpu_memory) and first.problems and all(v.problems for _, _, v in decided):
-        bad_input(problems_of(first), output)
+        bad_input(problems_of(first), output, gates_line(first.walk))
     if output != "table":
         from plimsoll.report.as_data import verdict_dict
 
@@ -172,7 +187,7 @@ def command(
     elif len(names) == 1:
         _show_one(request, first)
     else:
-        _show_all(decided)
+        _overview(decided, asked, sort)
         if not gpus:
             click.echo("\nothers: --gpu NAME (see `plimsoll accelerators`), or --gpu-memory SIZE")
 
@@ -247,10 +262,34 @@ def _request(
     return request({"metadata": metadata, "spec": spec}, documents)
 
 
+def _overview(
+    decided: list[tuple[str, Request, Verdict]],
+    asked: Callable[..., tuple[Request, Verdict]],
+    sort: str,
+) -> None:
+    """One line for each kind of GPU. asked: what is decided for one kind, with options changed."""
+    from plimsoll.accelerators.catalogue import find
+
+    lines = []
+    for name, request, verdict in decided:
+        settings, work, e = request.engine, request.workload, verdict.estimate
+        own = settings.max_model_len is None and work.input_tokens is None
+        common = None
+        if own and e is not None and e.max_model_len >= FAR_LONGER * COMMON:
+            placement = asked(name, **{_parameter("engine.maxModelLen"): COMMON})[1].placement
+            common = placement.gpus_per_replica if placement is not None else 0
+        accelerator = find(name)
+        memory = accelerator.memory if accelerator is not None else 0
+        lines.append(Line(name, memory, request, verdict, common))
+    show_all(lines, sort)
+
+
 def _show_one(request: Request, verdict: Verdict) -> None:
     """Term by term on one kind of GPU."""
     from plimsoll.engines.registry import engine
     from plimsoll.report import messages
+    from plimsoll.report.arithmetic import worst_stage
+    from plimsoll.report.starts import gates_line
     from plimsoll.report.wording import notes_of
 
     click.echo(messages.model_message(verdict.model))
@@ -259,13 +298,15 @@ def _show_one(request: Request, verdict: Verdict) -> None:
         title = engine(request.engine.name).title
         click.echo(f"on {_where(verdict, estimate)}, {title} {estimate.version}".rstrip() + "\n")
         show(_terms(estimate))
-        for note in notes_of(estimate, verdict.places):
+        for note in (*worst_stage(estimate), *notes_of(estimate, verdict.places)):
             click.echo(f"note: {note}")
     if verdict.rule_of_thumb is not None:
         click.echo(f"\n{_rule(verdict.rule_of_thumb)}")
     click.echo("")
     for line in messages.summary(request, verdict):
         click.echo(line)
+    if verdict.walk is not None and not verdict.denied:
+        click.echo(gates_line(verdict.walk))
 
 
 def _rule(rule: RuleOfThumb) -> str:
@@ -321,37 +362,3 @@ def _spare(estimate: Estimate) -> str:
         f"room for {estimate.kv_tokens:,} tokens of KV cache, "
         f"{estimate.max_concurrency:.2f} requests of {estimate.max_model_len:,}"
     )
-
-
-def _show_all(decided: list[tuple[str, Request, Verdict]]) -> None:
-    """One line for each kind of GPU."""
-    from plimsoll.report import messages
-    from plimsoll.units import gib_down, gib_up
-
-    click.echo(messages.model_message(decided[0][2].model))
-    table = Table(
-        ("accelerator", "GPUs", "TP", "PP", "need/GPU", "have/GPU", "KV tokens", "rule", "verdict"),
-        right=frozenset({"GPUs", "TP", "PP", "need/GPU", "have/GPU", "KV tokens", "rule"}),
-    )
-    for name, request, verdict in decided:
-        e, rule = verdict.estimate, verdict.rule_of_thumb
-        placed = verdict.placement is not None
-        thumb = f"{rule.gpus} GPUs" if rule and rule.gpus else ""
-        if e is None:
-            table.add(name, "", "", "", "", "", "", thumb, messages.headline(request, verdict))
-            continue
-        table.add(
-            name,
-            str(e.parallelism.gpus) if placed else "–",
-            str(e.parallelism.tensor),
-            str(e.parallelism.pipeline),
-            gib_up(e.required),
-            gib_down(e.usable),
-            f"{e.kv_tokens:,}" if e.kv_capacity > 0 else "0",
-            thumb,
-            messages.headline(request, verdict),
-        )
-    show(table)
-    rule = decided[0][2].rule_of_thumb
-    if rule is not None:
-        click.echo(f"\nrule of thumb: {rule.needed / 1e9:.0f} GB for the whole replica")

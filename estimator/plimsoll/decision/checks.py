@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.splits import MOST_GPUS, splits
-from plimsoll.findings import Rule, finding, path_of
+from plimsoll.findings import Finding, Rule, finding, path_of
 from plimsoll.paths import Field
 from plimsoll.units import MAX_BYTES, MAX_COUNT, MAX_PARAMETERS, ceil_div
 
@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from plimsoll.decision.candidates import Candidate
-    from plimsoll.decision.request import Request
+    from plimsoll.decision.request import Request, Wanted
     from plimsoll.engines.assemble import Engine
+    from plimsoll.engines.base import Parallelism
     from plimsoll.errors import Problem
-    from plimsoll.findings import Finding
-    from plimsoll.inventory.pools import Inventory
     from plimsoll.models.architecture import Architecture
 
 MOST_PARALLEL: Final = 1024
@@ -131,49 +130,52 @@ def split_problems(
 ) -> list[Finding]:
     """A count of GPUs that no split of this model uses on any candidate."""
     gpus = request.wanted.gpus_per_replica
-    if (
-        gpus is None
-        or not candidates
-        or any(splits(request.wanted, c, architecture, engine).ladder for c in candidates)
-    ):
+    if gpus is None or not candidates:
+        return []
+    if any(splits(request.wanted, c, architecture, engine).ladder for c in candidates):
         return []
     return [finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)]
 
 
-def beyond_node(
-    request: Request, inventory: Inventory, candidates: Sequence[Candidate]
-) -> tuple[list[Finding], list[Finding]]:
-    """A tensor group that is larger than a node: (problems, warnings).
+def across_slices(request: Request, candidates: Sequence[Candidate]) -> list[Finding]:
+    """A tensor group of MIG slices, which have no way to one another.
 
-    Certain only if the accelerators are slices, or if the inventory has nodes of every
-    accelerator allowed and all of them are smaller; the table's node sizes are only the usual.
+    One that is larger than a node is no problem: engines run it over nodes, at a cost that
+    `over_nodes` tells.
     """
     tensor = request.wanted.split.tensor
-    if tensor is None or not candidates:
-        return [], []
-    kinds = {c.accelerator.name: c.accelerator for c in candidates}
-    seen = {name: _largest(inventory, name) for name in kinds}
-    most = {
-        name: max(seen[name], 1 if kind.mig_of else kind.gpus_per_node)
-        for name, kind in kinds.items()
+    if tensor is None or tensor == 1 or not candidates:
+        return []
+    if not all(c.accelerator.mig_of for c in candidates):
+        return []
+    return [finding(Rule.TENSOR_ACROSS_SLICES, Field.TENSOR, tensor)]
+
+
+def as_written(problem: Finding | Problem, wanted: Wanted) -> Finding | Problem:
+    """A problem of a split that was planned, at the count that was written and not at its sizes."""
+    sizes = {
+        Field.TENSOR: wanted.split.tensor,
+        Field.PIPELINE: wanted.split.pipeline,
+        Field.DATA: wanted.split.data,
     }
-    if any(tensor <= count for count in most.values()):
-        return [], []
-    if all(kind.mig_of for kind in kinds.values()):
-        return [finding(Rule.TENSOR_ACROSS_SLICES, Field.TENSOR, tensor)], []
-    name = max(most, key=lambda n: (most[n], n))
-    certain = all(seen[n] or kinds[n].mig_of for n in kinds) and not ACROSS_NODES & set(kinds)
-    if certain:
-        rule = Rule.TENSOR_BEYOND_NODE
-        return [finding(rule, Field.TENSOR, tensor, most=most[name], accelerator=name)], []
-    rule = Rule.TENSOR_BEYOND_USUAL_NODE
-    return [], [finding(rule, Field.TENSOR, tensor, most=most[name], accelerator=name)]
+    gpus = wanted.gpus_per_replica
+    planned = isinstance(problem, Finding) and sizes.get(problem.field, 0) is None
+    if not planned or gpus is None:
+        return problem
+    return finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)
 
 
-def _largest(inventory: Inventory, name: str) -> int:
-    """GPUs of the largest node with that accelerator, 0 if there is none."""
-    pools = [p for p in inventory.pools if p.accelerator.name == name]
-    return max((1 if p.accelerator.mig_of else p.gpus_per_node for p in pools), default=0)
+def over_nodes(candidate: Candidate, split: Parallelism, engine: Engine) -> list[Finding]:
+    """That a tensor group is larger than a node is, or usually is, and what that costs."""
+    accelerator, pool, tensor = candidate.accelerator, candidate.pool, split.tensor
+    most = pool.gpus_per_node if pool else accelerator.gpus_per_node
+    if tensor <= most or accelerator.name in ACROSS_NODES:
+        return []
+    rule = Rule.TENSOR_OVER_NODES if pool else Rule.TENSOR_BEYOND_USUAL_NODE
+    rule = rule if engine.stages else Rule.REPLICA_BEYOND_USUAL_NODE
+    name, title = accelerator.name, engine.title
+    facts: dict[str, Any] = {"tensor": tensor, "most": most, "accelerator": name, "engine": title}
+    return [finding(rule, Field.TENSOR, tensor, **facts)]
 
 
 def deduplicated(problems: Iterable[Finding | Problem]) -> tuple[Finding | Problem, ...]:

@@ -23,23 +23,28 @@ from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
-from plimsoll.decision.search import Choice, choose
-from plimsoll.decision.splits import MOST_GPUS, asked
+from plimsoll.decision.search import Choice, choose, smaller_than
+from plimsoll.decision.splits import MOST_GPUS, MOST_PLANNED, asked, pinned, splits
+from plimsoll.decision.staying import better, held
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
+from plimsoll.decision.walk import walk
 from plimsoll.engines.base import TermName
-from plimsoll.findings import Rule, finding
+from plimsoll.findings import Finding, Rule, finding
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
+    from plimsoll.decision.staying import Kept
+    from plimsoll.decision.verdict import Better
     from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
-    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
+_MAY_NOT_START: Final = (Rule.MODEL_BY_TRANSFORMERS,)
+"""Notes of an estimate with which nobody can be sure that the engine starts."""
 _CACHE_ASSUMED: Final = (Rule.CACHE_DTYPE_ASSUMED, Rule.CACHE_SIZE_ASSUMED)
 
 
@@ -48,7 +53,7 @@ class Matter:
     """Everything that one decision is made of.
 
     nodes: the part of the inventory that carries the request's labels. table, pools: where it
-    may run, see `plimsoll.decision.candidates`.
+    may run, see `plimsoll.decision.candidates`. kept: where it ran before.
     """
 
     request: Request
@@ -57,6 +62,7 @@ class Matter:
     knowledge: Knowledge
     table: tuple[Candidate, ...]
     pools: tuple[Candidate, ...]
+    kept: Kept | None = None
 
 
 def decide(
@@ -64,11 +70,13 @@ def decide(
     inventory: Inventory = NO_INVENTORY,
     policy: Policy = DEFAULT_POLICY,
     knowledge: Knowledge | None = None,
+    kept: Kept | None = None,
 ) -> Verdict:
     """The verdict on a request. Pure and total: the same arguments give the same verdict.
 
     policy: what is done with a denial; it changes nothing of the verdict but its hash.
     knowledge: engines and accelerators to decide by; left out, the ones that we ship.
+    kept: where the same request was placed before: it stays there if it still fits.
     """
     known = knowledge or shipped()
     engine = known.engines.get(request.engine.name)
@@ -81,8 +89,9 @@ def decide(
         known,
         candidates.from_table(request.wanted, known),
         candidates.from_pools(request.wanted, nodes) if inventory.known else (),
+        None if request.follow else kept,
     )
-    problems, warnings = _problems(matter, engine)
+    problems = _problems(matter, engine)
     architecture = request.model.architecture
     if problems or engine is None:
         verdict = _verdict(matter, Decision.DENY, Reason.INVALID_SPEC, problems=problems)
@@ -90,14 +99,17 @@ def decide(
         verdict = _by_size(matter)
     else:
         verdict = _by_estimate(matter, Case(request, architecture, engine))
+    gates = engine.gates(request.engine.version) if engine is not None else ()
     return replace(
         _as_far_as_read(verdict, request),
+        walk=walk(verdict, gates),
         policy=policy,
         warnings=(
             *request.unread,
             *request.open,
             *request.warnings,
-            *warnings,
+            *candidates.unlisted(request.wanted, known),
+            *stated.doubts(request.wanted, known),
             *verdict.warnings,
         ),
         request_hash=request_hash(request, policy, known, engine),
@@ -106,8 +118,11 @@ def decide(
 
 def _as_far_as_read(verdict: Verdict, request: Request) -> Verdict:
     """The verdict, or a warning if it rests on what was not read."""
+    doubted = [
+        one for one in verdict.warnings if isinstance(one, Finding) and one.rule in _MAY_NOT_START
+    ]
     unsure = {
-        Reason.ENOUGH_MEMORY: (*request.unread, *request.open),
+        Reason.ENOUGH_MEMORY: (*request.unread, *request.open, *doubted),
         Reason.NOT_ENOUGH_MEMORY: request.unread,
     }
     if not unsure.get(verdict.reason):
@@ -115,16 +130,10 @@ def _as_far_as_read(verdict: Verdict, request: Request) -> Verdict:
     return replace(verdict, decision=Decision.WARN, reason=Reason.NOT_ALL_READ)
 
 
-def _problems(
-    matter: Matter, engine: Engine | None
-) -> tuple[tuple[Finding | Problem, ...], list[Finding]]:
-    """Everything that is wrong with the request, and warnings about what may be."""
+def _problems(matter: Matter, engine: Engine | None) -> tuple[Finding | Problem, ...]:
+    """Everything that is wrong with the request."""
     request, inventory, table = matter.request, matter.inventory, matter.table
     sizes = checks.sizes(request)
-    unsure = [
-        *candidates.unlisted(request.wanted, matter.knowledge),
-        *stated.doubts(request.wanted, matter.knowledge),
-    ]
     found: list[Finding | Problem] = [*request.problems, *sizes]
     found += candidates.problems(request.wanted, inventory, matter.knowledge)
     found += stated.problems(request.wanted)
@@ -134,16 +143,15 @@ def _problems(
             finding(Rule.UNKNOWN_ENGINE, Field.ENGINE, request.engine.name, engines=engines)
         )
     if sizes:
-        return checks.deduplicated(found), unsure
+        return checks.deduplicated(found)
     found += checks.contradictions(request)
-    beyond, warnings = checks.beyond_node(request, inventory, table)
-    found += beyond
+    found += checks.across_slices(request, table)
     architecture = request.model.architecture
     if engine is not None and architecture is not None:
         found += engine.problems(architecture, request.engine, asked(request.wanted), None)
         if not found:
             found += checks.split_problems(request, architecture, engine, table)
-    return checks.deduplicated(found), [*unsure, *warnings]
+    return checks.deduplicated(found)
 
 
 def _by_estimate(matter: Matter, case: Case) -> Verdict:
@@ -152,6 +160,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     planned = on_pools if on_pools and on_pools.best else choose(case, matter.table)
     if planned.best is None and on_pools and (on_pools.within or not matter.table):
         planned = on_pools
+    planned, gain = _staying(matter, case, planned)
     trial = planned.chosen or planned.miss
     if trial is None:
         return _nowhere(matter, planned)
@@ -163,7 +172,9 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         estimate=trial.estimate,
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
+        planned_to=_planned_to(case, planned),
         placement=placement(case, planned, matter.inventory.speaks),
+        better=gain,
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
         nodes=nodes,
     )
@@ -197,6 +208,28 @@ def _may_be_seen_whole(trial: Trial) -> bool:
     return trial.fit.short_by <= trial.candidate.accelerator.memory - trial.estimate.physical
 
 
+def _staying(matter: Matter, case: Case, fresh: Choice) -> tuple[Choice, Better | None]:
+    """The placement that was there, if it may stay, and what would be better; else the fresh one.
+
+    One that may only fit gives way to one that surely does.
+    """
+    stays = held(case, matter.kept, matter.nodes, matter.knowledge) if matter.kept else None
+    if stays is None:
+        return fresh, None
+    if not stays.fit.fits:
+        return (fresh if fresh.best else Choice(within=stays, idle=fresh.idle)), None
+    choice = Choice(best=stays, smaller=smaller_than(case, stays), idle=fresh.idle)
+    return choice, better(fresh.best, stays)
+
+
+def _planned_to(case: Case, planned: Choice) -> int:
+    """GPUs of the largest replica that was considered, if it was planned and none holds."""
+    wanted, miss = case.request.wanted, planned.miss
+    if miss is None or pinned(wanted):
+        return 0
+    return splits(wanted, miss.candidate, case.architecture, case.engine).most
+
+
 def _weights_exceed(trial: Trial) -> bool:
     """Whether the weights alone are surely more than a GPU has, whatever else is set."""
     return trial.estimate.terms[TermName.WEIGHTS].low > trial.estimate.physical
@@ -205,11 +238,12 @@ def _weights_exceed(trial: Trial) -> bool:
 def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
     request, pool = case.request, trial.candidate.pool
-    doubts: list[Finding] = []
+    doubts = checks.over_nodes(trial.candidate, trial.parallelism, case.engine)
     host_memory = case.host_memory(trial)
     if host_memory and not (pool and pool.memory):
         doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
-    doubts += [note for note in trial.estimate.notes if note.rule is Rule.MAIN_MEMORY_NOT_COUNTED]
+    told = (Rule.MAIN_MEMORY_NOT_COUNTED, *_MAY_NOT_START)
+    doubts += [note for note in trial.estimate.notes if note.rule in told]
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:
         doubts.append(finding(Rule.UNREAD_FLAGS, Field.EXTRA_ARGS, flags=flags))
@@ -254,7 +288,10 @@ def _nowhere(matter: Matter, planned: Choice) -> Verdict:
     """Nothing could be estimated: the engine starts on none of the GPUs, or there are none."""
     if planned.refused:
         first = planned.refused[0][0]
-        problems = checks.deduplicated(p for c, p in planned.refused if c is first)
+        wanted = matter.request.wanted
+        problems = checks.deduplicated(
+            checks.as_written(p, wanted) for c, p in planned.refused if c is first
+        )
         return _verdict(matter, Decision.DENY, Reason.INVALID_SPEC, problems=problems)
     return _verdict(
         matter,
@@ -293,7 +330,8 @@ def _by_size(matter: Matter) -> Verdict:
     if sized is None:
         return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,))
     accelerator = sized.seat.candidate.accelerator
-    holds = not sized.short_by and not sized.over and sized.seat.gpus <= MOST_GPUS
+    most = MOST_GPUS if pinned(request.wanted) else MOST_PLANNED
+    holds = not sized.short_by and not sized.over and sized.seat.gpus <= most
     seat = sized.seat if holds else None
     why = Why(Because.RULE_OF_THUMB)
     found = replace(

@@ -49,6 +49,7 @@ def seated(
         tolerations=tolerations(pool, asked) if pool else asked,
         engine_args=arguments,
         why=why,
+        on_nodes=pool is not None,
     )
 
 

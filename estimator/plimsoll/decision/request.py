@@ -49,6 +49,7 @@ class Request:
     warnings: what the user should read though nothing is wrong; a text is a sentence already.
     unread: what the object says and nobody could read, or what was assumed of it, as sentences:
         the verdict is a warning then, whether it fits or not.
+    follow: whether its placement follows what is best today, rather than stay where it is.
     open: what the object leaves to chance, as sentences: that it fits is a warning then.
     """
 
@@ -63,3 +64,4 @@ class Request:
     places: Places = NO_PLACES
     unread: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
+    follow: bool = False

@@ -13,6 +13,7 @@ from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.paths import NO_PLACES, Field, Places
 
 if TYPE_CHECKING:
+    from plimsoll.decision.walk import Walk
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
@@ -155,6 +156,8 @@ class Note(StrEnum):
     TEXT_ALONE = "text-alone"
     FP8_CHECKPOINT = "fp8-checkpoint"
     FOUR_BIT_CHECKPOINT = "four-bit-checkpoint"
+    TO_BE_MADE = "to-be-made"
+    NO_GRAPHS = "no-graphs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +169,7 @@ class Placement:
     node_selector: labels, empty if no node was there to read a dialect from.
     tolerations: of the taints on those nodes, as (key, operator, value, effect).
     engine_args: the engine's flags. why: what it was chosen by.
+    on_nodes: whether nodes were seen when it was chosen, so that it stays there.
     """
 
     accelerator: str
@@ -179,6 +183,7 @@ class Placement:
     tolerations: tuple[tuple[str, str, str, str], ...]
     engine_args: tuple[str, ...]
     why: Why
+    on_nodes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +210,28 @@ class Alternative:
     notes: tuple[Note, ...] = ()
 
 
+class Gain(StrEnum):
+    """Why another placement would be better."""
+
+    FEWER_GPUS = "FewerGPUs"
+    LESS_MEMORY = "LessMemory"
+    NODES_TODAY = "NodesToday"
+
+
+@dataclass(frozen=True, slots=True)
+class Better:
+    """A placement that is better than the one that stays. gpus: of a replica.
+
+    gpus_saved, memory_saved: of a replica, the memory in bytes; negative if it takes more.
+    """
+
+    gain: Gain
+    accelerator: str
+    gpus: int
+    gpus_saved: int
+    memory_saved: int
+
+
 @dataclass(frozen=True, slots=True)
 class RuleOfThumb:
     """The corrected rule of thumb for comparison. needed: bytes for the whole replica.
@@ -229,10 +256,13 @@ class Verdict:
     estimate: of the placement, or of the nearest miss if nothing fits; None if the model
         is not known well enough. accelerator: the one that `estimate` is for.
     short_by: bytes per GPU that are missing; 0 if it fits.
+    planned_to: GPUs up to which replicas were planned and none holds it; 0 if that was not so.
     placement: None if nothing fits. alternatives: cheapest first.
+    better: what would be better than a placement that stays; None if nothing is.
     nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
     policy: what the namespace wants done with a denial; `plimsoll.decision.policy.outcome` does it.
     request_hash: of spec, resolved model, constants and policy; never of the inventory.
+    walk: how far the engine's start gets; None if it came to none of the engine's gates.
     """
 
     decision: Decision
@@ -243,18 +273,23 @@ class Verdict:
     estimate: Estimate | None = None
     accelerator: str = ""
     short_by: int = 0
+    planned_to: int = 0
     placement: Placement | None = None
     alternatives: tuple[Alternative, ...] = ()
+    better: Better | None = None
     rule_of_thumb: RuleOfThumb | None = None
     nodes: Nodes | Lacking | Unseen = Unseen.NOT_DECIDED
     request_hash: str = ""
     places: Places = NO_PLACES
     policy: Policy = DEFAULT_POLICY
+    walk: Walk | None = None
 
     @property
     def capacity(self) -> Capacity:
         """What the cluster has today for the placement, in one word."""
         match self.nodes:
+            case Nodes(there=0):
+                return Capacity.NO_NODES
             case Nodes(needed=needed, ready=ready):
                 return Capacity.AVAILABLE if ready >= needed else Capacity.TOO_FEW
             case Lacking():

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.policy import Outcome, outcome
-from plimsoll.decision.verdict import Decision, Reason
+from plimsoll.decision.splits import tensor_counts
+from plimsoll.decision.verdict import Decision, Gain, Reason
 from plimsoll.errors import Problem, clean, shown
 from plimsoll.paths import Field
 from plimsoll.report.arithmetic import (
@@ -21,14 +22,16 @@ from plimsoll.report.arithmetic import (
     room,
     rule_of_thumb,
     shortfall,
+    worst_stage,
 )
 from plimsoll.report.nodes import placement_reason
+from plimsoll.report.starts import stop_line
 from plimsoll.report.wording import problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Verdict
+    from plimsoll.decision.verdict import Better, Verdict
     from plimsoll.engines.base import Estimate
     from plimsoll.models.architecture import Model
 
@@ -49,7 +52,7 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
     """A misfit as a problem at the field that pins the count, else at what was left open."""
     wanted, name = request.wanted, verdict.model.name
     if wanted.split.tensor is not None:
-        field, given = Field.TENSOR, shown(wanted.split.tensor)
+        field, given = Field.TENSOR, shown(wanted.split.tensor * tensor_counts(request))
     elif wanted.gpus_per_replica is not None:
         field, given = Field.GPUS, shown(wanted.gpus_per_replica)
     elif wanted.allowed:
@@ -58,7 +61,11 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
         field, given = Field.MODEL, shown(name)
     gpus = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     where = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
-    return Problem(verdict.places.path(field), given, f"{clean(name)} does not fit on {where}")
+    said = f"{clean(name)} does not fit on {where}"
+    if verdict.planned_to <= gpus:
+        return Problem(verdict.places.path(field), given, said)
+    most = f"nothing sensible holds it: up to {verdict.planned_to} GPUs a replica were planned"
+    return Problem(verdict.places.path(field), given, said, most)
 
 
 def denial(request: Request, verdict: Verdict) -> str:
@@ -73,6 +80,8 @@ def denial(request: Request, verdict: Verdict) -> str:
         lines += breakdown(request, verdict)
         lines += fixes(verdict)
         lines += rule_of_thumb(verdict)
+    if stopped := stop_line(verdict.walk):
+        lines.append(stopped)
     lines.append("Reproduce: plimsoll check FILE")
     lines.append(f"Policy: {policy_line(verdict)}")
     return "\n".join(map(_line, lines))
@@ -181,7 +190,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         case Reason.ENOUGH_MEMORY:
             return f"{said} ({gib_down(e.spare)} spare)"
         case Reason.WITHIN_ERROR:
-            return f"{said}: within the estimate's error of {error(e)}"
+            within = f"{said}: within the estimate's error of {error(e)}"
+            return _short("; ".join((within, *worst_stage(e))))
         case Reason.UNREAD_FLAGS:
             flags = _flags(request)
             return _short(f"{said}: short by {shortfall(e)}, but {flags} is not read")
@@ -212,6 +222,20 @@ def placement_message(verdict: Verdict) -> str:
         + (nodes if p.nodes_per_replica > 1 else "")
         + f": {placement_reason(p)}"
     )
+
+
+def better_message(better: Better) -> str:
+    """The message of condition BetterPlacement: what would be better, and how it is taken."""
+    there = f"{better.gpus} x {better.accelerator} per replica"
+    match better.gain:
+        case Gain.FEWER_GPUS:
+            fewer = "1 GPU" if better.gpus_saved == 1 else f"{better.gpus_saved} GPUs"
+            said = f"{there} would do: {fewer} fewer"
+        case Gain.LESS_MEMORY:
+            said = f"{there} would do: {gib_down(better.memory_saved)} less GPU memory"
+        case Gain.NODES_TODAY:
+            said = f"nodes for {there} are there today, those of the placement are not"
+    return f"{said}; set spec.placementPolicy to Follow, or change the spec, to have it taken"
 
 
 def model_message(model: Model) -> str:

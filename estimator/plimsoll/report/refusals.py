@@ -40,7 +40,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "(it would be {size})",
         _SMALLER,
     ),
-    Rule.NO_EXPERTS: ("false: the model has no experts", ""),
+    Rule.NO_EXPERTS: ("must be false: the model has no experts", ""),
     Rule.FP8_WEIGHTS_NEED_AMPERE: (
         "another quantization: fp8 weights need compute capability 8.0, {gpu} has {compute}",
         "take a 4-bit or 16-bit checkpoint, or a newer GPU",
@@ -51,8 +51,30 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.NO_BFLOAT16: ("float16: {gpu} has no bfloat16", ""),
     Rule.SLICES_APART: (
-        "1 on {gpu}: MIG slices cannot work together on one model",
+        "must be 1 on {gpu}: MIG slices cannot work together on one model",
         "take a larger slice or whole GPUs",
+    ),
+    Rule.GPU_TOO_OLD_FOR_QUANTIZATION: (
+        "another quantization: {method} weights need compute capability {needs}, "
+        "{gpu} has {compute}",
+        "take another checkpoint, or a newer GPU",
+    ),
+    Rule.NO_FLOAT16: (
+        "float32 on {gpu}: this model's numbers are too large for float16, and it has no bfloat16",
+        "leave it out, or take a newer GPU",
+    ),
+    Rule.AUTO_IS_BFLOAT16: (
+        "float16: vLLM {version} starts this model in bfloat16, which {gpu} does not have",
+        "set {name_of.dtype} to float16, or take vLLM 0.9 or later",
+    ),
+    Rule.GPU_TOO_OLD: (
+        "a GPU of compute capability {needs} or more: {gpu} has {compute}, "
+        "for which {engine} has no kernels",
+        "",
+    ),
+    Rule.DTYPE_WITHOUT_KERNELS: (
+        "{known:or}: {method} weights have no kernels for {dtype} on {gpu}",
+        "set {name_of.dtype}, or take another checkpoint",
     ),
     # what an engine refuses
     Rule.UNKNOWN_STRUCTURE: (
@@ -76,6 +98,10 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.BATCH_IS_NO_MULTIPLE_OF_PAGES: ("a multiple of the page size ({page})", ""),
     Rule.UNKNOWN_QUANTIZATION: ("a quantization that {engine} knows", "{engine} has {near}"),
+    Rule.QUANTIZATION_OF_OTHER_VERSION: (
+        "a quantization that {engine} {version} knows: it has this one {span}",
+        "take such a version of {engine}, or {near:or}",
+    ),
     Rule.QUANTIZATION_NOT_WHILE_LOADING: (
         "a quantization that {engine} applies while it loads: {known}",
         "if the checkpoint is stored as {given}, say so in {at.stored}",
@@ -83,6 +109,30 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     Rule.QUANTIZATION_OF_CHECKPOINT_ALONE: (
         "unset: {engine} takes a quantization from the checkpoint alone",
         "name a checkpoint that is stored so, or say it in {at.stored}",
+    ),
+    Rule.QUANTIZATION_OF_LATER_RELEASE: (
+        "a quantization that vLLM {version} knows",
+        "take vLLM {release} or later, or {near:or}",
+    ),
+    Rule.QUANTIZATION_OF_EARLIER_RELEASE: (
+        "a quantization that vLLM {version} knows",
+        "take a vLLM before {release}, or {near:or}",
+    ),
+    Rule.QUANTIZATION_DEPRECATED: (
+        "a quantization that vLLM {version} still takes",
+        "add {flag} to {at.extra_args}, or take another",
+    ),
+    Rule.QUANTIZATION_OF_OTHER_CHECKPOINT: (
+        "unset: the checkpoint is stored as {method}",
+        "leave it out: vLLM reads it from the checkpoint",
+    ),
+    Rule.MODEL_OF_LATER_RELEASE: (
+        "vLLM {release} or later: {name} is not in {version}",
+        "",
+    ),
+    Rule.MODEL_OF_EARLIER_RELEASE: (
+        "a vLLM before {release}: {name} was removed from it",
+        "",
     ),
     Rule.LORA_RANK: ("one of {known}", "take {near}: adapters of a smaller rank go into it"),
     Rule.DRAFT_WITHOUT_TOKENS: (
@@ -117,15 +167,18 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "set {name_of.utilization} (the share of free memory), or max_gpu_total_bytes there",
     ),
     Rule.NO_BLOCK_SIZE: ("nothing: TGI takes the block size from its attention kernels", ""),
-    Rule.NO_PIPELINE: ("1: {engine} has no pipeline parallelism", "take tensor parallelism"),
-    Rule.NO_DATA_PARALLELISM: ("1: {engine} has no data parallelism", "run more replicas"),
-    Rule.DATA_AS_REPLICAS: ("1", "run more replicas"),
+    Rule.NO_PIPELINE: (
+        "must be 1: {engine} has no pipeline parallelism",
+        "take tensor parallelism",
+    ),
+    Rule.NO_DATA_PARALLELISM: ("must be 1: {engine} has no data parallelism", "run more replicas"),
+    Rule.DATA_AS_REPLICAS: ("must be 1", "run more replicas"),
     Rule.DATA_AS_REPLICAS_OR_ATTENTION: (
-        "1",
+        "must be 1",
         "run more replicas, or add --enable_attention_dp to {at.extra_args}",
     ),
-    Rule.EXPERTS_ARE_CUT: ("false: {engine} cuts experts over its GPUs", ""),
-    Rule.NO_EXPERT_PARALLELISM: ("false: {engine} has no expert parallelism", ""),
+    Rule.EXPERTS_ARE_CUT: ("must be false: {engine} cuts experts over its GPUs", ""),
+    Rule.NO_EXPERT_PARALLELISM: ("must be false: {engine} has no expert parallelism", ""),
     Rule.EXPERT_RANKS_DO_NOT_DIVIDE: (
         "an expert-parallel size that divides {experts} experts and {ranks} ranks",
         "",
@@ -135,7 +188,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "up to it {sizes} would do",
     ),
     Rule.TENSOR_AS_PIPELINE: (
-        "1: llama.cpp shares a model among GPUs layer by layer",
+        "must be 1: llama.cpp shares a model among GPUs layer by layer",
         "set {at.pipeline} to {given}",
     ),
     Rule.STAGES_OF_BUILT_ENGINE: (
@@ -143,7 +196,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "",
     ),
     Rule.STAGES_BEYOND_OUTPUT: ("at most {most}, layers and output", ""),
-    Rule.STAGES_WITHOUT_SPLIT: ("1 with --split-mode none", ""),
+    Rule.STAGES_WITHOUT_SPLIT: ("must be 1 with --split-mode none", ""),
     Rule.NO_NVIDIA_GPU: ("another engine: {gpu} is no NVIDIA GPU", ""),
     Rule.CACHE_NEEDS_NEWER_GPU: (
         "auto: that cache needs compute capability {needs}, {gpu} has {compute}",
@@ -166,6 +219,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "f16 values: a quantized cache of values needs flash attention",
         "add --flash-attn on to {at.extra_args}",
     ),
+    Rule.SLOTS_BEYOND_MOST: ("at most {most}: llama.cpp keeps no more slots", ""),
     Rule.CONTEXT_BEYOND_SLOT: (
         "at most {most}, what --ctx-size {context} leaves each of {slots} slots",
         "raise --ctx-size, or leave it out",
@@ -197,15 +251,33 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "no flag beside {at.lora} that switches it off",
         "remove one of the two",
     ),
+    Rule.FLAG_OF_LATER_RELEASE: (
+        "no {flag}: vLLM {version} does not have it yet",
+        "take vLLM {release} or later, or leave it out",
+    ),
+    Rule.FLAG_OF_EARLIER_RELEASE: (
+        "no {flag}: vLLM {version} no longer has it",
+        "leave it out, or take a vLLM before {release}",
+    ),
     Rule.DRAFT_CONFIG: ("{key} as {wanted}", ""),
     Rule.ITEM_LIMIT: ("a whole number of items", ""),
     Rule.ATTENTION_RANKS_DO_NOT_DIVIDE: (
         "a multiple of --dp-size ({data}), which lies inside it with --enable-dp-attention",
         "",
     ),
-    Rule.ATTENTION_RANKS_CONTRADICT: ("{at.tensor} ({tensor}) x data ({data})", _ONE_PLACE),
+    Rule.ATTENTION_RANKS_CONTRADICT: ("{at.tensor} ({tensor})", _ONE_PLACE),
+    Rule.ATTENTION_RANKS_BESIDE_COPIES: (
+        "no --dp-size ({data}) beside it: SGLang refuses copies of a model whose attention is data "
+        "parallel",
+        "say one of the two",
+    ),
     Rule.NOT_SHARDED: ("true, or no --sharded: {gpus} GPUs are asked for", ""),
     Rule.SHARDED_VALUE: ("true or false", ""),
+    Rule.FILE_OF_OTHER_MODEL: (
+        "a file of the model in {at.model}: by its name this is {other}",
+        "name the same model in both places",
+    ),
+    Rule.UNPRINTABLE: ("characters that can be printed", "type the argument anew"),
     Rule.FILE_OF_OTHER_TYPE: (
         "a file of the type in {at.quantization} ({quantization})",
         _ONE_PLACE,
@@ -245,6 +317,10 @@ ASSUMED: Final[dict[Rule, str]] = {
         "{engine} {version} is newer than the builds known here; "
         "the figures of the newest of them are assumed"
     ),
+    Rule.MODEL_BY_TRANSFORMERS: (
+        "{name} is in vLLM from {release} on: {version} starts it only if the transformers "
+        "beside it knows the model and can run it"
+    ),
     Rule.CACHE_DTYPE_ASSUMED: "KV cache dtype {dtype} is not known here; 16 bits are assumed",
     Rule.CACHE_SIZE_ASSUMED: "KV cache dtype {dtype} is not known here; its size is assumed",
     Rule.NOMINAL_MEMORY_ASSUMED: "the memory of {gpu} is nominal, not measured",
@@ -256,6 +332,10 @@ ASSUMED: Final[dict[Rule, str]] = {
     Rule.CONTEXT_MAY_BE_LONGER: (
         "vLLM starts this LongRoPE model with {length} tokens; "
         "{name_of.max_model_len} may be up to {most}"
+    ),
+    Rule.SHARED_EXPERTS_WHOLE: (
+        "shared experts are counted whole, as with --moe-a2a-backend: without it SGLang cuts them "
+        "{ranks} ways, which their quantization blocks do not let it"
     ),
     Rule.STATE_PAGE: "recurrent layers keep 1 page of state a sequence",
     Rule.STATE_PAGES: "recurrent layers keep {pages} pages of state a sequence",

@@ -69,9 +69,9 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "there is no tensor parallelism across MIG slices",
         "set 1, or allow a whole GPU",
     ),
-    Rule.TENSOR_BEYOND_NODE: (
-        "a node has at most {most} x {accelerator}",
-        "set {most} or less and spread over nodes with {end_of.pipeline}",
+    Rule.REPLICA_BEYOND_NODE: (
+        "a node has at most {most} x {accelerator}, and {engine} spreads a model over no more",
+        "set {most} or less, or allow an accelerator with more memory",
     ),
     Rule.TOO_LITTLE_HOST_MEMORY: (
         "its nodes have {has:down} of host memory, {name_of.cpu_offload} takes {memory:up}",
@@ -129,8 +129,18 @@ SENTENCES: Final[dict[Rule, str]] = {
     **refusals.VAIN,
     **refusals.ASSUMED,
     Rule.TENSOR_BEYOND_USUAL_NODE: (
-        "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
-        "set {most} or less and spread over nodes with {end_of.pipeline}"
+        "{path} is {tensor}, and a node usually has {most} x {accelerator}: over two nodes every "
+        "layer waits for the network between them (InfiniBand or RoCE); {most} with "
+        "{end_of.pipeline} needs less of it"
+    ),
+    Rule.TENSOR_OVER_NODES: (
+        "{path} is {tensor}, and these nodes have {most} x {accelerator}: every layer waits for "
+        "the network between them (InfiniBand or RoCE); {most} with {end_of.pipeline} needs less "
+        "of it"
+    ),
+    Rule.REPLICA_BEYOND_USUAL_NODE: (
+        "{engine} runs on one node, so this takes one with {tensor} x {accelerator}; usually a "
+        "node has {most}"
     ),
     Rule.HOST_MEMORY: (
         "{path}: takes {memory:up} of host memory on every node, which is not known to be there"

@@ -364,6 +364,12 @@ class LLMDeploymentSpec(Spec):
     replicas: Annotated[int, Field(strict=True, ge=0, le=10_000)] | None = Field(
         None, description="Replicas that are to run; the placement is for one. Unset: 1."
     )
+    placement_policy: Literal["Stay", "Follow"] | None = Field(
+        None,
+        description="Stay: a placement on nodes stays as long as it fits and the spec says the "
+        "same; a better one is told of in condition BetterPlacement. Follow: the best of today is "
+        "taken. Unset: Stay.",
+    )
     model: ModelSpec = Field(
         description="What is to be served: at least one of uri, baseModel, configMapRef and "
         "parameters says it."

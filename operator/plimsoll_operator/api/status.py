@@ -56,6 +56,9 @@ class PerGPU(Status):
     activation: Size | None = Field(None, description="Peak of activations while profiling.")
     non_torch: Size | None = Field(None, description="Buffers outside the framework's allocator.")
     cuda_graphs: Size | None = Field(None, description="Captured CUDA graphs.")
+    runner: Size | None = Field(
+        None, description="What the engine's model runner keeps beside the weights."
+    )
     lora: Size | None = Field(None, description="Slots for LoRA adapters, where there are some.")
     draft: Size | None = Field(
         None, description="Weights and buffers of a draft model, where there is one."
@@ -124,6 +127,11 @@ class PlacementStatus(Status):
         None, description="Tolerations for the taints of those nodes."
     )
     engine_args: list[str] | None = Field(None, description="The engine's flags.")
+    on_nodes: bool | None = Field(
+        None,
+        description="Whether nodes with these labels were seen when it was chosen. It then "
+        "stays until the spec changes or it no longer fits, whatever nodes come and go.",
+    )
     reason: str | None = Field(None, description="Why this placement.")
 
 

@@ -223,7 +223,7 @@ def test_an_accelerator_on_which_the_engine_does_not_start_is_left_out() -> None
 
 def test_no_pipeline_is_planned_for_an_engine_that_has_none() -> None:
     large = on(L4, model=model(parameters=180_000_000_000))
-    found = decide(large, knowledge=world(PlainEngine(pipelines=False)))
+    found = decide(large, knowledge=world(PlainEngine(stages=False)))
     assert found.decision == "deny"
     assert found.short_by > 0
 

@@ -25,6 +25,7 @@ from plimsoll.engines.llama_cpp.memory import PLAIN_FILES, Gpu, Graph, loads, sh
 from plimsoll.engines.llama_cpp.settings import (
     ALL_LAYERS,
     TABLE,
+    named_models,
     read_arguments,
     resolve,
     write_arguments,
@@ -69,8 +70,9 @@ class LlamaCpp(Engine):
     narrow_cache = "q8_0"
     checkpoints: tuple[tuple[str, int], ...] = ()
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
+    named_models = staticmethod(named_models)
 
     def estimate(
         self,
@@ -102,6 +104,7 @@ class LlamaCpp(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=usable,
             utilization=Decimal(1),
