@@ -158,6 +158,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         estimate=trial.estimate,
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
+        limit=trial.fit.limit,
         placement=placement(case, planned),
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
         nodes=nodes,

@@ -13,7 +13,7 @@ from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.paths import NO_PLACES, Field, Places
 
 if TYPE_CHECKING:
-    from plimsoll.engines.base import Estimate, Parallelism
+    from plimsoll.engines.base import Estimate, Limit, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.inventory.pools import SetAside
@@ -227,6 +227,7 @@ class Verdict:
     estimate: of the placement, or of the nearest miss if nothing fits; None if the model
         is not known well enough. accelerator: the one that `estimate` is for.
     short_by: bytes per GPU that are missing; 0 if it fits.
+    limit: what does not hold, or may not, where the budget is not what decides; None else.
     placement: None if nothing fits. alternatives: cheapest first.
     nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
     policy: what the namespace wants done with a denial; `plimsoll.decision.policy.outcome` does it.
@@ -241,6 +242,7 @@ class Verdict:
     estimate: Estimate | None = None
     accelerator: str = ""
     short_by: int = 0
+    limit: Limit | None = None
     placement: Placement | None = None
     alternatives: tuple[Alternative, ...] = ()
     rule_of_thumb: RuleOfThumb | None = None

@@ -220,7 +220,7 @@ def _graphs(variant: Variant) -> int:
     layers = max(
         end - start for start, end in stage_layers(len(architecture.blocks), split.pipeline)
     )
-    return captured(architecture, resolved, layers, variant.accelerator, figures)
+    return captured(architecture, resolved, split, layers, variant.accelerator, figures).bytes
 
 
 _NAME: Final = "measured"

@@ -6,10 +6,13 @@ Non-torch memory, graphs and the context:
     graphs        (0.35 + 0.018 x layers of the rank [+ 0.45: experts or MLA]) GiB x graphs / 102,
                   at least 0.1; with tensor parallelism up to 1.95; charged to the budget from
                   0.20 on (by the second runner from 0.29 on)
-    graphs' sizes 1, 2, 4, 8 ... 248 by 8, 256 ... by 16, up to min(2 x seqs, 512)
+    graphs' sizes 1, 2, 4, 8 ... by 8; the first engine up to seqs, rounded up; from 0.8 up to 512
+                  (no more than batched tokens), from 0.10 up to min(2 x seqs, 512); from 0.11.1
+                  by 16 above 256
     context       outside the budget: the CUDA context and what NCCL takes before vLLM measures
 
-Figures with sources in data/constants.json; measured on H100 with NVLink only.
+What lies outside the budget is compared in `plimsoll.engines.vllm.limits`. Figures with sources in
+data/constants.json; measured on H100 with NVLink only.
 
 The activation is the peak that vLLM measures when it profiles:
 
@@ -33,12 +36,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.base import Known, Term, TermName
+from plimsoll.engines.base import Known, Span, Term, TermName
 from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
 from plimsoll.engines.vllm.multimodal import encoder
 from plimsoll.engines.vllm.traits import second_runner, traits
-from plimsoll.units import GIB
+from plimsoll.units import GIB, ceil_div
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 _BLACKWELL: Final = 10
+_OWN_ALL_REDUCE: Final = 2
+"""GPUs without NVLink up to which vLLM's own all-reduce serves (custom_all_reduce.py)."""
 
 
 def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Constants) -> Term:
@@ -82,10 +87,21 @@ def _elsewhere(name: str, accelerator: Accelerator) -> str:
     return f"non_torch_{vendor}_{'single' if alone else 'tensor'}"
 
 
-def graph_sizes(seqs: int, most: int) -> int:
-    """How many batch sizes are captured."""
-    limit = min(2 * seqs, most)
+_TO_SEQS, _TO_MOST, _TO_TWICE, _WIDER_STEPS = range(4)
+"""Values of the figure ``graph_sizes``; its note says what each means."""
+
+
+def graph_sizes(resolved: Resolved, most: int, rule: int) -> int:
+    """How many batch sizes are captured. most: the largest; rule: a value of ``graph_sizes``."""
+    if resolved.first_engine or rule == _TO_SEQS:
+        limit = ceil_div(resolved.seqs, 8) * 8 if resolved.seqs > 4 else resolved.seqs
+    elif rule == _TO_MOST:
+        limit = min(most, resolved.batched_tokens)
+    else:
+        limit = min(2 * resolved.seqs, most)
     small = sum(size <= limit for size in (1, 2, 4))
+    if rule < _WIDER_STEPS or resolved.first_engine:
+        return small + limit // 8
     return small + len(range(8, min(limit, 248) + 1, 8)) + len(range(256, limit + 1, 16))
 
 
@@ -100,12 +116,12 @@ def graphs(
     """What captured CUDA graphs take on a rank of `layers` layers; 0 in eager mode.
 
     The engine charges its own estimate to the budget, not what capturing then takes. Before 0.20,
-    and before 0.29 with the second runner, it charges nothing: `outside` says what lies beside the
+    and before 0.29 with the second runner, it charges nothing: `captured` says what lies beside the
     budget then.
     """
     if resolved.eager:
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
-    if not _charged(architecture, constants):
+    if not charged(architecture, constants):
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "outside the budget")
     found = _graphs(architecture, resolved, layers, accelerator, constants)
     size, high = found.size, found.most
@@ -123,49 +139,73 @@ def graphs(
     )
 
 
-def _charged(architecture: Architecture, constants: Constants) -> bool:
+def charged(architecture: Architecture, constants: Constants) -> bool:
     """Whether CUDA graphs count towards the budget."""
     second = second_runner(architecture, constants)
     return constants.flag("second_graphs_charged" if second else "graphs_charged")
 
 
-def outside(
+def context(
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Span:
+    """Bytes that the budget does not count and the GPU must have: the CUDA context, and NCCL."""
+    if constants.flag("context_inside") and not resolved.first_engine:
+        return Span(0, 0, 0)
+    alone = parallelism.gpus == 1 or not constants.flag("context_with_nccl")
+    name = "context_single"
+    if not alone:
+        name = "context_moe" if traits(architecture).experts else "context_many"
+    if accelerator.family != "hopper":
+        name = "context_other_single" if alone else "context_other_many"
+    figure = constants[name]
+    size = figure.bytes()
+    return Span(size, int(size * (1 - figure.error)), round(size * (1 + figure.error)))
+
+
+def captured(
     architecture: Architecture,
     resolved: Resolved,
     parallelism: Parallelism,
     layers: int,
     accelerator: Accelerator,
     constants: Constants,
-) -> int:
-    """Bytes that the budget does not count and the GPU must have: context, uncharged graphs."""
-    if parallelism.tensor * parallelism.pipeline * parallelism.data == 1:
-        figure = constants["context_single"]
-    else:
-        figure = constants["context_moe" if traits(architecture).experts else "context_many"]
-    size = figure.bytes()
-    if not resolved.eager and not _charged(architecture, constants):
-        found = _graphs(architecture, resolved, layers, accelerator, constants)
-        size += round(found.least * GIB)
-    return size
+) -> Term:
+    """What capturing CUDA graphs takes on a rank, as its log says, charged or not.
 
-
-def captured(
-    architecture: Architecture,
-    resolved: Resolved,
-    layers: int,
-    accelerator: Accelerator,
-    constants: Constants,
-) -> int:
-    """Bytes that capturing CUDA graphs takes on a rank, as its log says, charged or not."""
+    Without NVLink more than two GPUs speak by NCCL alone, which keeps buffers for each graph.
+    """
     if resolved.eager:
-        return 0
-    return round(_graphs(architecture, resolved, layers, accelerator, constants).size * GIB)
+        return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
+    found = _graphs(architecture, resolved, layers, accelerator, constants)
+    number = constants.number
+    wide = constants["captured_hopper" if accelerator.family == "hopper" else "captured_other"]
+    size = found.size
+    high = max(size, found.base * (1 + wide.error)) + found.extra * number("captured_experts")
+    if parallelism.tensor > _OWN_ALL_REDUCE and not _linked(accelerator):
+        figure = constants["graphs_collective"]
+        each = figure.value * found.count * layers / 1024
+        size, high = size + each, high + each * (1 + figure.error)
+    known = Known.MODELLED if accelerator.family == "hopper" else Known.ASSUMED
+    sizes = (round(size * GIB), round(found.least * GIB), round(high * GIB))
+    return Term(TermName.CUDA_GRAPHS, *sizes, known, f"{found.count} graphs, {layers} layers")
+
+
+def _linked(accelerator: Accelerator) -> bool:
+    """Whether GPUs of a kind usually speak by NVLink."""
+    name = accelerator.name
+    return accelerator.family == "hopper" or accelerator.compute[0] == _BLACKWELL or "a100" in name
 
 
 @dataclass(frozen=True, slots=True)
 class _Graphs:
-    """What captured graphs take, in GiB, and how many there are."""
+    """What captured graphs take, in GiB, and how many there are. base, extra: parts of size."""
 
+    base: float
+    extra: float
     size: float
     least: float
     most: float
@@ -182,7 +222,8 @@ def _graphs(
     number = constants.number
     sm100 = accelerator.compute[0] == _BLACKWELL
     most = int(number("graph_size_most_sm100" if sm100 else "graph_size_most"))
-    count = graph_sizes(resolved.seqs, most) * int(number("graphs_modes"))
+    rule = int(number("graph_sizes"))
+    count = graph_sizes(resolved, most, rule) * int(number("graphs_modes"))
     share = count / number("graphs_fitted")
     own = traits(architecture)
     error = constants["graphs_base"].error
@@ -192,7 +233,7 @@ def _graphs(
     high = max(size, base * (1 + error) + extra * (1 + constants["graphs_moe"].error))
     if own.states:
         high = max(high, size * number("graphs_hybrid_factor"))
-    return _Graphs(size, min(size, base * (1 - error)), high, count)
+    return _Graphs(base, extra, size, min(size, base * (1 - error)), high, count)
 
 
 _MANY_TOKENS: Final = 16384
@@ -217,13 +258,10 @@ def activation(
     last = stage == parallelism.pipeline - 1
     sampler = 0.0
     sequences = min(resolved.seqs, tokens)
-    logit = "sampler_bytes_per_logit"
-    if second_runner(architecture, constants):
-        logit = "second_sampler_bytes_per_logit"
+    logit = _bytes_per_logit(architecture, constants)
     if last and architecture.vocab_size:
-        sampler = (number(logit) + element - 2) * sequences * architecture.vocab_size
+        sampler = sampling(architecture, resolved, constants)
         sampler += number("sampler_hidden_factor") * tokens * hidden * element
-        sampler += number("sampler_base") * GIB
     per_token = own.dense_pass(hidden, parallelism.tensor, constants)
     if not last:
         per_token += number("forward_handover") * hidden
@@ -264,6 +302,19 @@ def activation(
         Known.ASSUMED if assumed else Known.MODELLED,
         basis,
     )
+
+
+def sampling(architecture: Architecture, resolved: Resolved, constants: Constants) -> float:
+    """Bytes in which the last stage samples for all sequences at once, logits and all."""
+    logit = constants.number(_bytes_per_logit(architecture, constants)) + resolved.element - 2
+    sequences = min(resolved.seqs, resolved.batched_tokens)
+    return logit * sequences * architecture.vocab_size + constants.number("sampler_base") * GIB
+
+
+def _bytes_per_logit(architecture: Architecture, constants: Constants) -> str:
+    """The name of the figure."""
+    second = second_runner(architecture, constants)
+    return "second_sampler_bytes_per_logit" if second else "sampler_bytes_per_logit"
 
 
 def _eight_bits(architecture: Architecture, settings: EngineSettings) -> bool:
