@@ -114,8 +114,9 @@ $(COUNTS_STAMP): requirements/counts.lock
 	@$(COUNTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/counts.lock
 	@touch $@
 
-rules: $(STAMP) ## docs/rules.md, made from the table of rules
+rules: $(STAMP) ## docs/rules.md and docs/gates.md, made from the tables of rules and of gates
 	@$(BIN)/plimsoll explain -o markdown > docs/rules.md
+	@$(BIN)/plimsoll explain --gates -o markdown > docs/gates.md
 
 generate: $(STAMP) control-plane rules ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
 	@$(BIN)/python -m plimsoll_operator.api deploy

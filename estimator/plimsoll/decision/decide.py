@@ -27,6 +27,7 @@ from plimsoll.decision.search import Choice, choose
 from plimsoll.decision.splits import MOST_GPUS, asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
+from plimsoll.decision.walk import walk
 from plimsoll.engines.base import TermName
 from plimsoll.findings import Rule, finding
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
@@ -90,8 +91,10 @@ def decide(
         verdict = _by_size(matter)
     else:
         verdict = _by_estimate(matter, Case(request, architecture, engine))
+    gates = engine.gates(request.engine.version) if engine is not None else ()
     return replace(
         _as_far_as_read(verdict, request),
+        walk=walk(verdict, gates),
         policy=policy,
         warnings=(
             *request.unread,

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, final
 
+from plimsoll.engines import gates
 from plimsoll.engines.base import Reading, Term, TermName
 from plimsoll.engines.layers import faults
 from plimsoll.findings import Finding, Rule, finding
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Terms,
         Workload,
     )
+    from plimsoll.engines.gates import Gate
     from plimsoll.engines.tables import Constants, VersionTable
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
@@ -51,7 +53,7 @@ class Engine(ABC):
     name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty if there is none to offer. features: those of `FEATURES` that this one has.
-    table: its figures by version.
+    table: its figures by version; None for an engine whose versions are not known.
     """
 
     name: str
@@ -59,7 +61,7 @@ class Engine(ABC):
     narrow_cache: str = ""
     checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
     features: tuple[Field, ...] = ()
-    table: VersionTable
+    table: VersionTable | None = None
 
     @abstractmethod
     def estimate(
@@ -73,6 +75,16 @@ class Engine(ABC):
         """What the worst rank of one replica needs; total for what `problems` lets through."""
 
     @abstractmethod
+    def check(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        parallelism: Parallelism | None,
+        accelerator: Accelerator | None,
+    ) -> tuple[Finding, ...]:
+        """Everything that any release of the engine would refuse, memory aside."""
+
+    @final
     def problems(
         self,
         architecture: Architecture,
@@ -80,7 +92,16 @@ class Engine(ABC):
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
     ) -> tuple[Finding, ...]:
-        """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
+        """Why the engine's version would refuse to start, memory aside (heads not divisible ...).
+
+        Of what `check` finds that whose gate is in force in that version.
+        """
+        found = self.check(architecture, settings, parallelism, accelerator)
+        return gates.held(found, self.name, self.table, settings.version)
+
+    def gates(self, version: str) -> tuple[Gate, ...]:
+        """All reasons for which a version refuses to start, in the order of a start."""
+        return gates.in_force(self.name, self.table, version)
 
     @abstractmethod
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
@@ -88,7 +109,7 @@ class Engine(ABC):
 
     def constants_digest(self, version: str) -> str:
         """Short hash of the figures in force for a version; of the newest for an unreadable one."""
-        return self.table.or_newest(version).digest
+        return self.table.or_newest(version).digest if self.table else ""
 
     @abstractmethod
     def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:

@@ -25,6 +25,7 @@ from plimsoll.report.arithmetic import (
     shortfall,
 )
 from plimsoll.report.nodes import placement_reason
+from plimsoll.report.starts import stop_line
 from plimsoll.report.wording import problem, problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
@@ -77,6 +78,8 @@ def denial(request: Request, verdict: Verdict) -> str:
         lines += breakdown(request, verdict)
         lines += fixes(verdict)
         lines += rule_of_thumb(verdict)
+    if stopped := stop_line(verdict.walk):
+        lines.append(stopped)
     lines.append("Reproduce: plimsoll check FILE")
     lines.append(f"Policy: {policy_line(verdict)}")
     return "\n".join(map(_line, lines))

@@ -121,7 +121,7 @@ class Generic(Engine):
             notes=tuple(_notes(settings, accelerator)),
         )
 
-    def problems(
+    def check(
         self,
         architecture: Architecture,
         settings: EngineSettings,

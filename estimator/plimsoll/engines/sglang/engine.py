@@ -76,7 +76,7 @@ class SGLang(Engine):
     title = "SGLang"
     narrow_cache = "fp8_e4m3"
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 

@@ -66,7 +66,7 @@ class TensorRTLLM(Engine):
     title = "TensorRT-LLM"
     narrow_cache = "fp8"
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 

@@ -69,7 +69,7 @@ class TGI(Engine):
     name = "tgi"
     title = "TGI"
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 

@@ -61,7 +61,7 @@ class VLLM(Engine):
     narrow_cache = "fp8"
     features = FEATURES
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 
