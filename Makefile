@@ -121,6 +121,7 @@ rules: $(STAMP) ## docs/rules.md and docs/gates.md, made from the tables of rule
 generate: $(STAMP) control-plane rules ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
 	@$(BIN)/python -m plimsoll_operator.api deploy
 	@PYTHONPATH=tests $(BIN)/python -m chart
+	@PYTHONPATH=tests $(BIN)/python -m gitops
 
 dist: $(STAMP) ## dist/: wheel, sdist and the packaged chart, with locked tools
 	@rm -rf dist
