@@ -219,6 +219,7 @@ def _show_one(request: Request, verdict: Verdict) -> None:
     """Term by term on one kind of GPU."""
     from plimsoll.engines.registry import engine
     from plimsoll.report import messages
+    from plimsoll.report.arithmetic import worst_stage
     from plimsoll.report.starts import gates_line
     from plimsoll.report.wording import notes_of
 
@@ -228,7 +229,7 @@ def _show_one(request: Request, verdict: Verdict) -> None:
         title = engine(request.engine.name).title
         click.echo(f"on {_where(verdict, estimate)}, {title} {estimate.version}".rstrip() + "\n")
         show(_terms(estimate))
-        for note in notes_of(estimate, verdict.places):
+        for note in (*worst_stage(estimate), *notes_of(estimate, verdict.places)):
             click.echo(f"note: {note}")
     if verdict.rule_of_thumb is not None:
         click.echo(f"\n{_rule(verdict.rule_of_thumb)}")

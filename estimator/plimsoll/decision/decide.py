@@ -134,7 +134,7 @@ def _problems(
     if sizes:
         return checks.deduplicated(found), []
     found += checks.contradictions(request)
-    beyond, warnings = checks.beyond_node(request, inventory, table)
+    beyond, warnings = checks.beyond_node(request, inventory, table, engine)
     found += beyond
     architecture = request.model.architecture
     if engine is not None and architecture is not None:
@@ -243,7 +243,10 @@ def _nowhere(matter: Matter, planned: Choice) -> Verdict:
     """Nothing could be estimated: the engine starts on none of the GPUs, or there are none."""
     if planned.refused:
         first = planned.refused[0][0]
-        problems = checks.deduplicated(p for c, p in planned.refused if c is first)
+        wanted = matter.request.wanted
+        problems = checks.deduplicated(
+            checks.as_written(p, wanted) for c, p in planned.refused if c is first
+        )
         return _verdict(matter, Decision.DENY, Reason.INVALID_SPEC, problems=problems)
     return _verdict(
         matter,

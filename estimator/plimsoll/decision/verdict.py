@@ -154,6 +154,8 @@ class Note(StrEnum):
     TEXT_ALONE = "text-alone"
     FP8_CHECKPOINT = "fp8-checkpoint"
     FOUR_BIT_CHECKPOINT = "four-bit-checkpoint"
+    TO_BE_MADE = "to-be-made"
+    NO_GRAPHS = "no-graphs"
 
 
 @dataclass(frozen=True, slots=True)

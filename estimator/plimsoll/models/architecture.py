@@ -350,6 +350,7 @@ class Model:
     suggestions: catalogue ids near an unknown name.
     certain: False if the catalogue knows more than is believed of it: a revision may differ.
     digest: short hash of the structure that was resolved, for the request hash.
+    uri: where the weights are said to be; empty if nothing says so.
     """
 
     name: str
@@ -361,3 +362,4 @@ class Model:
     suggestions: tuple[str, ...] = ()
     digest: str = ""
     certain: bool = True
+    uri: str = ""

@@ -133,7 +133,7 @@ def resolve(
     contradiction = _contradiction(repository, entry, resolved, base_model, origin, quantization)
     if contradiction is not None and certain:
         raise Unresolved(contradiction)
-    return replace(resolved, certain=contradiction is None)
+    return replace(resolved, certain=contradiction is None, uri=uri)
 
 
 def _contradiction(
@@ -168,6 +168,13 @@ def _contradiction(
     rule = Rule.NOT_THE_MODEL_AT_URI
     given = origin or base_model
     return finding(rule, field, given, uri=name, bits=bits, parameters=parameters)
+
+
+def known_at(uri: str) -> str:
+    """The catalogue's id of the model at a uri, at whatever revision; empty if it knows none."""
+    repository, _ = _repository(uri)
+    entry = catalogue.load().find(repository) if repository else None
+    return entry.id if entry else ""
 
 
 def checkpoint_like(name: str, word: str) -> catalogue.Entry | None:

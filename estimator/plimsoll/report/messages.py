@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.splits import tensor_counts
 from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.engines.base import State
 from plimsoll.errors import Problem, clean, shown
@@ -23,6 +24,7 @@ from plimsoll.report.arithmetic import (
     rule_of_thumb,
     short_of,
     shortfall,
+    worst_stage,
 )
 from plimsoll.report.nodes import placement_reason
 from plimsoll.report.starts import stop_line
@@ -54,7 +56,7 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
     if verdict.limit is not None:
         return problem(verdict.limit.said, verdict.places)
     if wanted.split.tensor is not None:
-        field, given = Field.TENSOR, shown(wanted.split.tensor)
+        field, given = Field.TENSOR, shown(wanted.split.tensor * tensor_counts(request))
     elif wanted.gpus_per_replica is not None:
         field, given = Field.GPUS, shown(wanted.gpus_per_replica)
     elif wanted.allowed:
@@ -203,7 +205,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         case Reason.ENOUGH_MEMORY:
             return f"{said} ({gib_down(e.spare)} spare)"
         case Reason.WITHIN_ERROR:
-            return f"{said}: within the estimate's error of {error(e)}"
+            within = f"{said}: within the estimate's error of {error(e)}"
+            return _short("; ".join((within, *worst_stage(e))))
         case Reason.UNREAD_FLAGS:
             flags = _flags(request)
             return _short(f"{said}: short by {shortfall(e)}, but {flags} is not read")

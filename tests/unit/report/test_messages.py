@@ -47,9 +47,11 @@ def test_a_denial_reads_like_this() -> None:
         "  short by 69.2 GiB per GPU; no room for KV cache, 32768 tokens asked",
         "Any one of these fits:",
         "  spec.model.quantization: awq                                     "
-        "leaves 28.7 GiB per GPU, a 4-bit checkpoint of the model",
+        "leaves 28.7 GiB per GPU, a 4-bit checkpoint of the model, "
+        "which has to be made: the catalogue has none",
         "  spec.model.quantization: fp8 and spec.engine.maxModelLen: 15360  "
-        "leaves 1.4 GiB per GPU, an fp8 checkpoint of the model",
+        "leaves 1.4 GiB per GPU, an fp8 checkpoint of the model, "
+        "which has to be made: the catalogue has none",
         "  spec.engine.parallelism.tensor: 4                                "
         "leaves 35.7 GiB per GPU on 4 x nvidia-h100-80gb",
         "Rule of thumb, for comparison: 168 GB, 2 x nvidia-h100-80gb "
@@ -110,7 +112,7 @@ def test_a_warning_is_one_line_with_need_and_have() -> None:
         "big: needs 72.7 GiB per GPU, 2 x nvidia-a100-80gb has 73.6 GiB usable: "
         "within the estimate's error of 1.5 GiB"
     )
-    assert second == "big: would fit with spec.engine.gpuMemoryUtilization: 0.93"
+    assert second == 'big: would fit with spec.engine.gpuMemoryUtilization: "0.93"'
     assert all(len(line) <= 120 for line in (first, second))
 
 

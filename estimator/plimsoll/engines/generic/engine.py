@@ -104,6 +104,7 @@ class Generic(Engine):
             parallelism=parallelism,
             terms=terms[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in terms),
             physical=physical,
             usable=usable,
             utilization=share,

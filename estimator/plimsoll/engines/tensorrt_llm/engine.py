@@ -116,6 +116,7 @@ class TensorRTLLM(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=max(0, min(physical, others[worst] + room[worst])),
             utilization=resolved.utilization,

@@ -36,11 +36,12 @@ from plimsoll.engines.vllm import checks, limits, lora, multimodal, offload, spe
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
-from plimsoll.engines.vllm.options import TABLE, VLLMOptions
-from plimsoll.engines.vllm.overheads import activation, context, graphs, non_torch
+from plimsoll.engines.vllm.options import RANGES, TABLE, VLLMOptions
+from plimsoll.engines.vllm.overheads import activation, context, graphs, non_torch, ranged
 from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,6 +62,7 @@ class VLLM(Engine):
     narrow_cache = "fp8"
     features = FEATURES
     table = TABLE
+    ranges = RANGES
     check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
@@ -114,7 +116,13 @@ class VLLM(Engine):
             terms = (
                 offload.kept(architecture, settings, resolved.dtype, parallelism, stage, whole),
                 _kv_term(kv, stage, held, resolved),
-                activation(profiled, settings, resolved, parallelism, stage, figures),
+                ranged(
+                    activation(profiled, settings, resolved, parallelism, stage, figures),
+                    architecture,
+                    parallelism,
+                    accelerator,
+                    figures,
+                ),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
                 lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
@@ -162,6 +170,7 @@ class VLLM(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=usable,
             utilization=resolved.utilization,
@@ -223,7 +232,9 @@ def _weights(
     in_force = quantization_in_force(architecture, settings.quantization)
     figure = figures[_weight_band(architecture, in_force)]
     known = Known.EXACT if figure is figures["weight_band"] else figure.known
-    band = around(size, figure.error)
+    low, high = around(size, figure.error)
+    rounded = round(figures.number("weight_floor_band") * GIB)
+    band = (min(low, max(0, size - rounded)), max(high, size + rounded))
     return weights_term(size, band, known, resolved.dtype, in_force, settings.quantization)
 
 

@@ -29,9 +29,12 @@ Source: vllm/v1/worker/gpu_worker.py (determine_available_memory, compile_or_war
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.base import Known, Limit, LimitName, Span, TermName
+from plimsoll.engines.base import Known, Limit, LimitName, Span, Term, TermName
+from plimsoll.engines.ranges import BLACKWELL, HOPPER, gpu_group
+from plimsoll.engines.vllm.capture import sizes
 from plimsoll.engines.vllm.overheads import captured, charged, context, sampling
 from plimsoll.engines.vllm.traits import second_runner, traits
 from plimsoll.findings import Rule, finding
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import Parallelism, Term, Terms
+    from plimsoll.engines.base import Parallelism, Terms
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.engines.vllm.kv import Cache
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
 _NOT_COMPARED, _CAPTURED, _ALL_SEQUENCES = range(3)
 """Values of the figure ``state_blocks``; its note says what each means."""
 _SLACK: Final = 150 * MIB
+_OWN_ALL_REDUCE: Final = 2
+"""GPUs without NVLink up to which vLLM's own all-reduce serves (custom_all_reduce.py)."""
 
 
 def states(
@@ -73,7 +78,7 @@ def states(
         return None
     number = resolved.seqs
     if rule == _CAPTURED:
-        number = min(number, int(constants.number("graph_size_most")))
+        number = min(number, int(constants.number("capture_most")))
     blocks = Span(
         cache.holds([span.middle for span in room]),
         cache.holds([span.low for span in room]),
@@ -127,7 +132,7 @@ def after_cache(
     held = 0 if charges_others(resolved, constants) else accelerator.reserved
     left = physical - held
     free, beyond = _freed(terms[TermName.ACTIVATION], architecture, resolved, constants, last=last)
-    made = captured(architecture, resolved, parallelism, layers, accelerator, constants)
+    made = _graphs(architecture, resolved, parallelism, layers, accelerator, constants)
     taking, basis = Span(made.bytes, made.low, made.high), made.basis
     if charged(architecture, constants) and not resolved.eager:
         figure = constants["graphs_beyond_charge"]
@@ -161,6 +166,37 @@ def after_cache(
             basis=basis,
         ),
     )
+
+
+def _graphs(
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    layers: int,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Term:
+    """What capturing graphs takes.
+
+    More than two GPUs without NVLink speak by NCCL alone, which keeps buffers for each graph.
+    """
+    if resolved.eager:
+        return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
+    made = captured(architecture, resolved, parallelism, layers, accelerator, constants)
+    high = min(made.high, round(made.bytes * constants.number("captured_most")))
+    made = replace(made, high=max(made.bytes, high))
+    if parallelism.tensor <= _OWN_ALL_REDUCE or _linked(accelerator):
+        return made
+    figure = constants["graphs_collective"]
+    count = sizes(architecture, resolved, accelerator, constants).count
+    each = round(figure.value * count * layers * MIB)
+    most = round(each * (1 + figure.error))
+    return replace(made, bytes=made.bytes + each, high=made.high + most, known=Known.ASSUMED)
+
+
+def _linked(accelerator: Accelerator) -> bool:
+    """Whether GPUs of a kind usually speak by NVLink."""
+    return gpu_group(accelerator) in (HOPPER, BLACKWELL) or "a100" in accelerator.name
 
 
 def charges_others(resolved: Resolved, constants: Constants) -> bool:

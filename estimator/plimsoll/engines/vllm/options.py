@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from plimsoll.engines.base import Options
+from plimsoll.engines.ranges import RangeTable
 from plimsoll.engines.tables import VersionTable
 
-TABLE: Final = VersionTable("vLLM", Path(__file__).parent / "data/constants.json", numbers=2)
+_DATA: Final = Path(__file__).parent / "data"
+TABLE: Final = VersionTable("vLLM", _DATA / "constants.json", numbers=2)
+RANGES: Final = RangeTable.in_file(_DATA / "ranges.json")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,13 @@
 Non-torch memory, graphs and the context:
 
     non-torch     by GPUs that speak to one another; charged to the budget
-    graphs        (0.35 + 0.018 x layers of the rank [+ 0.45: experts or MLA]) GiB x graphs / 102,
-                  at least 0.1; with tensor parallelism up to 1.95; charged to the budget from
-                  0.20 on (by the second runner from 0.29 on)
-    graphs' sizes 1, 2, 4, 8 ... by 8; the first engine up to seqs, rounded up; from 0.8 up to 512
-                  (no more than batched tokens), from 0.10 up to min(2 x seqs, 512); from 0.11.1
-                  by 16 above 256
+    graphs        `plimsoll.engines.vllm.capture`; charged to the budget from 0.20 on (by the
+                  second runner from 0.29 on)
     context       outside the budget: the CUDA context and what NCCL takes before vLLM measures
+    ranges        from measured start-ups by group, `plimsoll.engines.ranges`
 
-What lies outside the budget is compared in `plimsoll.engines.vllm.limits`. Figures with sources in
-data/constants.json; measured on H100 with NVLink only.
+What lies outside the budget is compared in `plimsoll.engines.vllm.limits`.
+Figures with sources in data/constants.json, ranges in data/ranges.json.
 
 The activation is the peak that vLLM measures when it profiles:
 
@@ -33,31 +30,29 @@ copy is made at the down projection (vllm/_custom_ops.py, scaled_fp8_quant and s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Span, Term, TermName
 from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
+from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_group
+from plimsoll.engines.vllm.capture import sizes, taken
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
 from plimsoll.engines.vllm.multimodal import encoder
-from plimsoll.engines.vllm.traits import second_runner, traits
-from plimsoll.units import GIB, ceil_div
+from plimsoll.engines.vllm.options import RANGES, TABLE
+from plimsoll.engines.vllm.traits import kind, second_runner, traits
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
-    from plimsoll.engines.tables import Constants
+    from plimsoll.engines.tables import Constants, Version
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.models.architecture import Architecture
-
-_BLACKWELL: Final = 10
-_OWN_ALL_REDUCE: Final = 2
-"""GPUs without NVLink up to which vLLM's own all-reduce serves (custom_all_reduce.py)."""
 
 
 def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Constants) -> Term:
     """Buffers that torch does not hold: NCCL, custom all-reduce, cuBLAS."""
-    tensor = parallelism.tensor * (parallelism.data if parallelism.expert else 1)
+    tensor = _speaking(parallelism)
     if tensor >= 2:
         name = f"non_torch_tensor_{2 if tensor < 4 else 4 if tensor < 8 else 8}"
         basis = f"{tensor} GPUs in tensor or expert parallelism"
@@ -65,17 +60,25 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
         name, basis = "non_torch_pipeline", f"{parallelism.pipeline} pipeline stages"
     else:
         name, basis = "non_torch_single", "one GPU"
-    blackwell = accelerator.compute[0] == _BLACKWELL
-    if accelerator.family != "hopper" and not blackwell:
+    if gpu_group(accelerator) not in (HOPPER, BLACKWELL):
         name = _elsewhere(name, accelerator)
     figure = constants[name]
     size = figure.bytes()
     if constants.flag("context_inside") and accelerator.compute >= SECOND_ENGINE:
         size += constants["context_single"].bytes()
         basis += ", with the CUDA context"
-    band = max(round(size * figure.error), GIB // 10, size // 4 if blackwell else 0)
-    known = Known.ASSUMED if blackwell else figure.known
-    return Term(TermName.NON_TORCH, size, max(0, size - band), size + band, known, basis)
+    term = Term(TermName.NON_TORCH, size, size, size, figure.known, basis)
+    group = Group(gpu_group(accelerator), MANY if tensor > 1 else ONE, "", _release(constants))
+    return RANGES.of("nonTorch", group).around(term)
+
+
+def _speaking(parallelism: Parallelism) -> int:
+    """How many GPUs reduce together."""
+    return parallelism.tensor * (parallelism.data if parallelism.expert else 1)
+
+
+def _release(constants: Constants) -> Version:
+    return TABLE.parse(constants.version)
 
 
 def _elsewhere(name: str, accelerator: Accelerator) -> str:
@@ -85,24 +88,6 @@ def _elsewhere(name: str, accelerator: Accelerator) -> str:
     vendor = "amd" if accelerator.compute == (0, 0) else "other"
     alone = name in ("non_torch_single", "non_torch_pipeline")
     return f"non_torch_{vendor}_{'single' if alone else 'tensor'}"
-
-
-_TO_SEQS, _TO_MOST, _TO_TWICE, _WIDER_STEPS = range(4)
-"""Values of the figure ``graph_sizes``; its note says what each means."""
-
-
-def graph_sizes(resolved: Resolved, most: int, rule: int) -> int:
-    """How many batch sizes are captured. most: the largest; rule: a value of ``graph_sizes``."""
-    if resolved.first_engine or rule == _TO_SEQS:
-        limit = ceil_div(resolved.seqs, 8) * 8 if resolved.seqs > 4 else resolved.seqs
-    elif rule == _TO_MOST:
-        limit = min(most, resolved.batched_tokens)
-    else:
-        limit = min(2 * resolved.seqs, most)
-    small = sum(size <= limit for size in (1, 2, 4))
-    if rule < _WIDER_STEPS or resolved.first_engine:
-        return small + limit // 8
-    return small + len(range(8, min(limit, 248) + 1, 8)) + len(range(256, limit + 1, 16))
 
 
 def graphs(
@@ -123,20 +108,21 @@ def graphs(
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
     if not charged(architecture, constants):
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "outside the budget")
-    found = _graphs(architecture, resolved, layers, accelerator, constants)
-    size, high = found.size, found.most
-    if parallelism.tensor > 1:  # the engine's own estimate, which is charged, is noisy then
-        share = min(1.0, found.count / constants.number("graphs_fitted"))
-        high = max(high, constants.number("graphs_tensor_most") * share)
-    known = Known.MODELLED if accelerator.family == "hopper" else Known.ASSUMED
-    return Term(
-        TermName.CUDA_GRAPHS,
-        round(size * GIB),
-        round(found.least * GIB),
-        round(high * GIB),
-        known,
-        f"{found.count} graphs, {layers} layers",
-    )
+    return estimated(architecture, resolved, parallelism, layers, accelerator, constants)
+
+
+def estimated(
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    layers: int,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Term:
+    """What the engine estimates that its graphs will take, from the first few, charged or not."""
+    found = _captured(architecture, resolved, layers, parallelism, accelerator, constants)
+    group = _group(architecture, parallelism, accelerator, constants)
+    return RANGES.of("graphsCharged", group).around(found)
 
 
 def charged(architecture: Architecture, constants: Constants) -> bool:
@@ -174,66 +160,48 @@ def captured(
     accelerator: Accelerator,
     constants: Constants,
 ) -> Term:
-    """What capturing CUDA graphs takes on a rank, as its log says, charged or not.
-
-    Without NVLink more than two GPUs speak by NCCL alone, which keeps buffers for each graph.
-    """
-    if resolved.eager:
-        return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
-    found = _graphs(architecture, resolved, layers, accelerator, constants)
-    number = constants.number
-    wide = constants["captured_hopper" if accelerator.family == "hopper" else "captured_other"]
-    size = found.size
-    high = max(size, found.base * (1 + wide.error)) + found.extra * number("captured_experts")
-    if parallelism.tensor > _OWN_ALL_REDUCE and not _linked(accelerator):
-        figure = constants["graphs_collective"]
-        each = figure.value * found.count * layers / 1024
-        size, high = size + each, high + each * (1 + figure.error)
-    known = Known.MODELLED if accelerator.family == "hopper" else Known.ASSUMED
-    sizes = (round(size * GIB), round(found.least * GIB), round(high * GIB))
-    return Term(TermName.CUDA_GRAPHS, *sizes, known, f"{found.count} graphs, {layers} layers")
+    """What capturing CUDA graphs takes on a rank, as its log says, charged or not."""
+    found = _captured(architecture, resolved, layers, parallelism, accelerator, constants)
+    group = _group(architecture, parallelism, accelerator, constants)
+    return RANGES.of("graphsCaptured", group).around(found)
 
 
-def _linked(accelerator: Accelerator) -> bool:
-    """Whether GPUs of a kind usually speak by NVLink."""
-    name = accelerator.name
-    return accelerator.family == "hopper" or accelerator.compute[0] == _BLACKWELL or "a100" in name
+def ranged(
+    term: Term,
+    architecture: Architecture,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Term:
+    """The activation's term with what start-ups like this one measured beside its own range: what
+    compiling leaves behind at a first start, kernels that nobody modelled."""
+    group = _group(architecture, parallelism, accelerator, constants)
+    return RANGES.of("activation", group).at_least(term)
 
 
-@dataclass(frozen=True, slots=True)
-class _Graphs:
-    """What captured graphs take, in GiB, and how many there are. base, extra: parts of size."""
-
-    base: float
-    extra: float
-    size: float
-    least: float
-    most: float
-    count: int
-
-
-def _graphs(
+def _captured(
     architecture: Architecture,
     resolved: Resolved,
     layers: int,
+    parallelism: Parallelism,
     accelerator: Accelerator,
     constants: Constants,
-) -> _Graphs:
-    number = constants.number
-    sm100 = accelerator.compute[0] == _BLACKWELL
-    most = int(number("graph_size_most_sm100" if sm100 else "graph_size_most"))
-    rule = int(number("graph_sizes"))
-    count = graph_sizes(resolved, most, rule) * int(number("graphs_modes"))
-    share = count / number("graphs_fitted")
-    own = traits(architecture)
-    error = constants["graphs_base"].error
-    base = (number("graphs_base") + number("graphs_per_layer") * layers) * share
-    extra = number("graphs_moe") * share if own.experts or own.latent else 0.0
-    size = max(base + extra, number("graphs_least"))
-    high = max(size, base * (1 + error) + extra * (1 + constants["graphs_moe"].error))
-    if own.states:
-        high = max(high, size * number("graphs_hybrid_factor"))
-    return _Graphs(base, extra, size, min(size, base * (1 - error)), high, count)
+) -> Term:
+    found = sizes(architecture, resolved, accelerator, constants)
+    size = taken(architecture, found, layers, parallelism.tensor, accelerator, constants)
+    words = f"{found.count} graphs, {layers} layers"
+    return Term(TermName.CUDA_GRAPHS, size, size, size, Known.MODELLED, words)
+
+
+def _group(
+    architecture: Architecture,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Group:
+    """What a start-up's graphs are like."""
+    ranks = MANY if _speaking(parallelism) > 1 else ONE
+    return Group(gpu_group(accelerator), ranks, kind(architecture), _release(constants))
 
 
 _MANY_TOKENS: Final = 16384

@@ -66,6 +66,17 @@ def _traits(architecture: Architecture) -> ModelTraits:
     )
 
 
+DENSE, EXPERTS, STATES = "dense", "experts", "states"
+
+
+def kind(architecture: Architecture) -> str:
+    """The kind of model whose graphs are alike: recurrent, with experts or MLA, or neither."""
+    own = traits(architecture)
+    if own.states:
+        return STATES
+    return EXPERTS if own.experts or own.latent else DENSE
+
+
 _NONE, _NAMED_PLAIN, _NAMED, _DENSE, _ALL = range(5)
 """Values of the figure ``second_runner``; its note says what each means."""
 

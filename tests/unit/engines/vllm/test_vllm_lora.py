@@ -106,6 +106,7 @@ def test_graphs_are_captured_with_and_without_adapters() -> None:
     graphs = estimate(LLAMA, "--enable-lora").terms[TermName.CUDA_GRAPHS]
     assert graphs.bytes == 2 * plain.bytes
     assert graphs.low == plain.low
+    assert graphs.high == 2 * plain.high
     assert graphs.known is Known.ASSUMED
 
 
