@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from accuracy.data import ROOT, configs, scored
 from plimsoll.engines.ranges import MANY, ONE, Group, RangeTable, gpu_group
-from plimsoll.engines.vllm.options import RANGES
+from plimsoll.engines.vllm.options import RANGES, TABLE
 from plimsoll.engines.vllm.traits import kind
 from plimsoll.measured.inputs import facts
 from plimsoll.measured.rows import TermId
@@ -88,14 +88,14 @@ def residuals(name: str) -> tuple[Residual, ...]:
         gpus = {gpu_group(accelerator) for accelerator in known.accelerators}
         split = known.splits[0]
         many = split.tensor * (split.data if split.expert else 1) > 1
-        version = known.engine.table.parse(known.versions[-1])
+        version = TABLE.parse(known.versions[-1])
         group = Group(
             gpus.pop() if len(gpus) == 1 else "",
             MANY if many else ONE,
             kind(known.architecture),
             version,
         )
-        era = [e for e in eras if known.engine.table.parse(e) <= version][-1]
+        era = [e for e in eras if TABLE.parse(e) <= version][-1]
         minor = f"{version[0]}.{version[1]}"
         key = (minor, group.gpu, str(split.tensor), row.family or row.model)
         found.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.splits import MOST_GPUS, splits
 from plimsoll.findings import Finding, Rule, finding, path_of
@@ -183,7 +183,7 @@ def beyond_node(
         return [finding(Rule.TENSOR_ACROSS_SLICES, field, tensor)], []
     name = max(most, key=lambda n: (most[n], n))
     certain = all(seen[n] or kinds[n].mig_of for n in kinds) and not ACROSS_NODES & set(kinds)
-    facts: dict[str, int | str] = {"most": most[name], "accelerator": name}
+    facts: dict[str, Any] = {"most": most[name], "accelerator": name}
     beyond, usual = Rule.TENSOR_BEYOND_NODE, Rule.TENSOR_BEYOND_USUAL_NODE
     if alone and engine is not None:
         beyond, usual = Rule.REPLICA_BEYOND_NODE, Rule.REPLICA_BEYOND_USUAL_NODE

@@ -101,7 +101,7 @@ class Option:
 
     @property
     def excess(self) -> int:
-        """Bytes by which the need, error included, exceeds what is usable, or a limit what it has."""
+        """Bytes by which the need, error included, exceeds what is usable or a limit has."""
         over, limit = self.estimate.required_high - self.estimate.usable, self.trial.fit.limit
         if limit is None:
             return over

@@ -49,6 +49,8 @@ class TermName(StrEnum):
     ACTIVATION = "activation"
     NON_TORCH = "nonTorch"
     CUDA_GRAPHS = "cudaGraphs"
+    RUNNER = "runner"
+    """What a model runner keeps beside the weights; only where the engine charges it."""
     LORA = "lora"
     """Slots for LoRA adapters; only where there are some."""
     DRAFT = "draft"

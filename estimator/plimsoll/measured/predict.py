@@ -71,6 +71,9 @@ _TERMS: Final = {
     TermId.NON_TORCH: TermName.NON_TORCH,
 }
 
+_LOADED: Final = (TermName.LORA, TermName.DRAFT)
+"""What is loaded with the weights, so that logs count it there."""
+
 
 ROUNDED: Final = 0.0051
 """GiB by which a log's figure may differ from the truth: it prints two decimals."""
@@ -270,14 +273,13 @@ def _of_term(term: Term) -> Stated:
 
 
 def _of(estimate: Estimate, term: TermId) -> Stated:
-    if term is TermId.WEIGHTS and TermName.LORA in estimate.terms:
-        weights, slots = estimate.terms[TermName.WEIGHTS], estimate.terms[TermName.LORA]
-        size, low, high = (
-            weights.bytes + slots.bytes,
-            weights.low + slots.low,
-            weights.high + slots.high,
+    if term is TermId.WEIGHTS:
+        loaded = [t for t in estimate.terms if t.name in (TermName.WEIGHTS, *_LOADED)]
+        low, size, high = (
+            sum(part) / GIB
+            for part in zip(*((t.low, t.bytes, t.high) for t in loaded), strict=True)
         )
-        return Stated(low / GIB, size / GIB, high / GIB)
+        return Stated(low, size, high)
     if term in _TERMS:
         return _of_term(estimate.terms[_TERMS[term]])
     room = Stated(estimate.kv_capacity_low, estimate.kv_capacity, estimate.kv_capacity_high)

@@ -28,6 +28,7 @@ TERMS: Final = {
     TermName.ACTIVATION: "activation",
     TermName.NON_TORCH: "non-torch",
     TermName.CUDA_GRAPHS: "CUDA graphs",
+    TermName.RUNNER: "runner state",
     TermName.LORA: "LoRA slots",
     TermName.DRAFT: "draft model",
 }

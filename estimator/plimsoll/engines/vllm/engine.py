@@ -32,7 +32,16 @@ from plimsoll.engines.layers.sharding import (
     stage_layers,
     stage_weights,
 )
-from plimsoll.engines.vllm import checks, limits, lora, multimodal, offload, speculative
+from plimsoll.engines.vllm import (
+    checks,
+    experts,
+    limits,
+    lora,
+    multimodal,
+    offload,
+    runner,
+    speculative,
+)
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
@@ -77,6 +86,7 @@ class VLLM(Engine):
     ) -> Estimate:
         """What the worst rank of one replica needs; total for what `problems` lets through."""
         figures = TABLE.or_newest(settings.version)
+        options = VLLMOptions.of(settings)
         pools = is_pooling(architecture, settings)
         architecture = multimodal.loaded(architecture, settings, figures)
         if pools:
@@ -96,10 +106,16 @@ class VLLM(Engine):
             block_size=settings.block_size,
             batched_tokens=resolved.batched_tokens,
             draft=draft,
-            context=VLLMOptions.of(settings).decode_context_parallel_size or 1,
+            context=options.decode_context_parallel_size or 1,
             apart=offload.groups_layers(settings, figures),
+            prefix_caching=options.enable_prefix_caching,
+            state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
-        weights = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
+        padding = experts.padding(architecture, settings, parallelism, accelerator, figures)
+        weights = stage_weights(
+            architecture, resolved.dtype, settings.quantization, parallelism, padding
+        )
+        plain = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
         held = held_at_once(
             workload,
@@ -109,10 +125,12 @@ class VLLM(Engine):
         )
         buffers = non_torch(parallelism, accelerator, figures)
         stages: list[Terms] = []
+        unseen: list[int] = []
         for stage, (start, end) in enumerate(bounds):
             size = (architecture, graphed, parallelism, end - start, accelerator, figures)
+            spared = max(0, weights[stage] - plain[stage])
             loaded = weights[stage] + multimodal.buffers(architecture, resolved)
-            whole = _weights(loaded, figures, settings, resolved, architecture)
+            whole = _weights(loaded, spared, figures, settings, resolved, architecture)
             terms = (
                 offload.kept(architecture, settings, resolved.dtype, parallelism, stage, whole),
                 _kv_term(kv, stage, held, resolved),
@@ -125,13 +143,16 @@ class VLLM(Engine):
                 ),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
+                runner.term(profiled, resolved, parallelism, stage, figures),
                 lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
                 speculative.term(
                     architecture, settings, draft, resolved, parallelism, stage, figures
                 ),
             )
             stages.append(Terms(tuple(term for term in terms if term is not None)))
-        beside = context(architecture, resolved, parallelism, accelerator, figures).middle
+            unseen.append(runner.uncharged(profiled, resolved, parallelism, stage, figures))
+        around = context(architecture, resolved, parallelism, accelerator, figures)
+        beside = around.middle + max(unseen)
         physical = visible_memory(accelerator)
         asked = int(physical * resolved.utilization)
         others = 0 if limits.charges_others(resolved, figures) else accelerator.reserved
@@ -154,7 +175,7 @@ class VLLM(Engine):
                     parallelism,
                     end - start,
                     stages[stage],
-                    physical=physical,
+                    physical=physical - unseen[stage],
                     budget=None if fixed is not None or not kv.pool.groups else asked,
                     last=stage == len(bounds) - 1,
                     accelerator=accelerator,
@@ -224,17 +245,20 @@ def _kv_term(kv: Cache, stage: int, held: Held, resolved: Resolved) -> Term:
 
 def _weights(
     size: int,
+    spared: int,
     figures: Constants,
     settings: EngineSettings,
     resolved: Resolved,
     architecture: Architecture,
 ) -> Term:
+    """The weights of a rank. spared: bytes less if the kernel is not the one that pads."""
     in_force = quantization_in_force(architecture, settings.quantization)
     figure = figures[_weight_band(architecture, in_force)]
     known = Known.EXACT if figure is figures["weight_band"] else figure.known
     low, high = around(size, figure.error)
     rounded = round(figures.number("weight_floor_band") * GIB)
-    band = (min(low, max(0, size - rounded)), max(high, size + rounded))
+    band = (min(max(0, low - spared), max(0, size - rounded)), max(high, size + rounded))
+    known = Known.MODELLED if spared else known
     return weights_term(size, band, known, resolved.dtype, in_force, settings.quantization)
 
 

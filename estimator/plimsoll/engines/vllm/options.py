@@ -25,6 +25,7 @@ class VLLMOptions(Options):
     convert: str | None = None
     decode_context_parallel_size: int | None = None
     enable_moe_shared_loras: bool | None = None
+    enable_prefix_caching: bool | None = None
     fully_sharded_loras: bool | None = None
     kv_transfer_config: str | None = None
     language_model_only: bool | None = None
@@ -32,6 +33,8 @@ class VLLMOptions(Options):
     lora_dtype: str | None = None
     lora_extra_vocab_size: int | None = None
     lora_target_modules: tuple[str, ...] | None = None
+    mamba_cache_dtype: str | None = None
+    mamba_ssm_cache_dtype: str | None = None
     mm_encoder_tp_mode: str | None = None
     mm_processor_kwargs: str | None = None
     num_gpu_blocks_override: int | None = None

@@ -36,6 +36,7 @@ from plimsoll.engines.base import Known, Span, Term, TermName
 from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_group
 from plimsoll.engines.vllm.capture import sizes, taken
+from plimsoll.engines.vllm.compressed import gathered_elements, pass_elements
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
 from plimsoll.engines.vllm.multimodal import encoder
 from plimsoll.engines.vllm.options import RANGES, TABLE
@@ -233,10 +234,14 @@ def activation(
     per_token = own.dense_pass(hidden, parallelism.tensor, constants)
     if not last:
         per_token += number("forward_handover") * hidden
-    forward = per_token * tokens * element
+    latent = pass_elements(architecture, parallelism.tensor)
+    forward = max(per_token, latent) * tokens * element
     if _eight_bits(architecture, settings):
         forward += own.dense / parallelism.tensor * tokens
-    experts = _expert_workspace(architecture, settings, own, tokens, element, parallelism)
+    experts = max(
+        _expert_workspace(architecture, settings, own, tokens, element, parallelism),
+        gathered_elements(architecture, resolved.max_model_len, tokens) * element,
+    )
     if not constants.flag("experts_kept"):
         forward, experts = forward + experts, 0.0
     peak = max(sampler, forward)
@@ -245,7 +250,9 @@ def activation(
         figure.error * peak + constants["forward_hidden"].error * experts,
         number("activation_floor_band") * GIB,
     )
-    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS
+    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS or latent > 0
+    if latent:
+        band = max(band, constants.number("compressed_pass_band") * (peak + experts))
     basis = (
         f"{sequences} sequences x {architecture.vocab_size} logits"
         if sampler >= forward
