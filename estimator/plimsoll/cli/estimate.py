@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from plimsoll.cli.output import Command
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
-    from plimsoll.engines.base import Estimate
+    from plimsoll.engines.base import Estimate, Limit
 
 
 _SPEC_OPTIONS: Final = (
@@ -306,7 +306,23 @@ def _terms(estimate: Estimate) -> Table:
     share = f"{estimate.physical / GIB:.2f} GiB x {estimate.utilization}"
     table.add("has", f"{estimate.usable / GIB:.2f}", "", "", "", share)
     table.add("spare", f"{estimate.spare / GIB:.2f}", "", "", "", _spare(estimate))
+    for limit in estimate.limits:
+        table.add(*_limit(limit))
     return table
+
+
+def _limit(limit: Limit) -> tuple[str, str, str, str, str, str]:
+    """What a start needs beside the budget, and of how much."""
+    from plimsoll.report.arithmetic import LIMITS
+
+    name, known, need, has = LIMITS[limit.name], str(limit.known), limit.need, limit.has
+    if limit.each != 1:
+        of = f"of {has.middle:,} blocks ({has.low:,} – {has.high:,}), {limit.basis}"
+        return name, f"{need.middle:,}", "", known, "", of
+    left = [f"{max(0, size) / GIB:.2f}" for size in (has.middle, has.low, has.high)]
+    between = f"{need.low / GIB:.2f} – {need.high / GIB:.2f}"
+    of = f"of {left[0]} ({left[1]} – {left[2]}): {limit.basis}"
+    return name, f"{need.middle / GIB:.2f}", between, known, "", of
 
 
 def _where(verdict: Verdict, estimate: Estimate) -> str:
