@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from plimsoll.cli.output import Command
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
-    from plimsoll.engines.base import Estimate
+    from plimsoll.engines.base import Estimate, Limit
 
 
 _SPEC_OPTIONS: Final = (
@@ -116,8 +116,8 @@ def command(
     parameters: str | None,
     bits: int | None,
     gpus: tuple[str, ...],
-    gpu_memory: int | None,
     sort: str,
+    gpu_memory: int | None,
     output: str,
     **said: Any,
 ) -> None:
@@ -268,7 +268,7 @@ def _overview(
     sort: str,
 ) -> None:
     """One line for each kind of GPU. asked: what is decided for one kind, with options changed."""
-    from plimsoll.accelerators.catalogue import find
+    from plimsoll.decision.knowledge import shipped
 
     lines = []
     for name, request, verdict in decided:
@@ -278,7 +278,7 @@ def _overview(
         if own and e is not None and e.max_model_len >= FAR_LONGER * COMMON:
             placement = asked(name, **{_parameter("engine.maxModelLen"): COMMON})[1].placement
             common = placement.gpus_per_replica if placement is not None else 0
-        accelerator = find(name)
+        accelerator = shipped().find(name)
         memory = accelerator.memory if accelerator is not None else 0
         lines.append(Line(name, memory, request, verdict, common))
     show_all(lines, sort)
@@ -339,7 +339,23 @@ def _terms(estimate: Estimate) -> Table:
     share = f"{estimate.physical / GIB:.2f} GiB x {estimate.utilization}"
     table.add("has", f"{estimate.usable / GIB:.2f}", "", "", "", share)
     table.add("spare", f"{estimate.spare / GIB:.2f}", "", "", "", _spare(estimate))
+    for limit in estimate.limits:
+        table.add(*_limit(limit))
     return table
+
+
+def _limit(limit: Limit) -> tuple[str, str, str, str, str, str]:
+    """What a start needs beside the budget, and of how much."""
+    from plimsoll.report.arithmetic import LIMITS
+
+    name, known, need, has = LIMITS[limit.name], str(limit.known), limit.need, limit.has
+    if limit.each != 1:
+        of = f"of {has.middle:,} blocks ({has.low:,} – {has.high:,}), {limit.basis}"
+        return name, f"{need.middle:,}", "", known, "", of
+    left = [f"{max(0, size) / GIB:.2f}" for size in (has.middle, has.low, has.high)]
+    between = f"{need.low / GIB:.2f} – {need.high / GIB:.2f}"
+    of = f"of {left[0]} ({left[1]} – {left[2]}): {limit.basis}"
+    return name, f"{need.middle / GIB:.2f}", between, known, "", of
 
 
 def _where(verdict: Verdict, estimate: Estimate) -> str:

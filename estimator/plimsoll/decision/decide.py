@@ -173,6 +173,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
         planned_to=_planned_to(case, planned),
+        limit=trial.fit.limit,
         placement=placement(case, planned, matter.inventory.speaks),
         better=gain,
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
@@ -203,11 +204,6 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
 
-def _may_be_seen_whole(trial: Trial) -> bool:
-    """Whether it would fit if a stated memory were what the engine sees, not the driver."""
-    return trial.fit.short_by <= trial.candidate.accelerator.memory - trial.estimate.physical
-
-
 def _staying(matter: Matter, case: Case, fresh: Choice) -> tuple[Choice, Better | None]:
     """The placement that was there, if it may stay, and what would be better; else the fresh one.
 
@@ -228,6 +224,11 @@ def _planned_to(case: Case, planned: Choice) -> int:
     if miss is None or pinned(wanted):
         return 0
     return splits(wanted, miss.candidate, case.architecture, case.engine).most
+
+
+def _may_be_seen_whole(trial: Trial) -> bool:
+    """Whether it would fit if a stated memory were what the engine sees, not the driver."""
+    return trial.fit.short_by <= trial.candidate.accelerator.memory - trial.estimate.physical
 
 
 def _weights_exceed(trial: Trial) -> bool:

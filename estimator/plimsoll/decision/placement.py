@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.fit import State
 from plimsoll.decision.taints import tolerations
 from plimsoll.decision.verdict import Because, Placement, Why
+from plimsoll.engines.base import State
 from plimsoll.inventory.dialects import asked_for
 
 if TYPE_CHECKING:

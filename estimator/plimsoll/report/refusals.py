@@ -158,6 +158,23 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "",
     ),
     Rule.SHARE_IS_ALL: ("below 1", ""),
+    Rule.SEQUENCES_BEYOND_STATES: (
+        "at most {most} on {gpu} (by the estimate, {low} to {high}): each sequence of this model "
+        "takes a block of the cache for its state, and vLLM refuses to start with more sequences "
+        "than blocks",
+        "lower it, or leave the cache more memory",
+    ),
+    Rule.GRAPHS_BEYOND_STATES: (
+        "at most {most} on {gpu} (by the estimate, {low} to {high}): each sequence of this model "
+        "takes a block of the cache for its state, and this vLLM dies capturing a CUDA graph of "
+        "more sequences than blocks",
+        "lower it, leave the cache more memory, or take vLLM 0.18 or later",
+    ),
+    Rule.NO_ROOM_AFTER_CACHE: (
+        "less: once the cache is taken, {needed} are still needed on {gpu} and {left} are left "
+        "({basis})",
+        "lower it, lower {name_of.max_num_seqs}, or set {name_of.enforce_eager}",
+    ),
     Rule.NO_CACHE_SIZE: (
         "nothing: {engine} has no size of the cache in bytes",
         "set {name_of.utilization}, or {flag} in {at.extra_args}",

@@ -153,8 +153,16 @@ def quantization(
             rule = Rule.QUANTIZATION_OF_OTHER_VERSION
             span = f"from {since} on" if since else f"before {until}"
             shown = table.or_newest(version).version
-            facts = {"engine": engine, "version": shown, "span": span}
-            yield finding(rule, Field.QUANTIZATION, settings.quantization, near=near, **facts)
+            given = settings.quantization
+            yield finding(
+                rule,
+                Field.QUANTIZATION,
+                given,
+                near=near,
+                engine=engine,
+                version=shown,
+                span=span,
+            )
             return
         rule = Rule.UNKNOWN_QUANTIZATION
         yield finding(rule, Field.QUANTIZATION, settings.quantization, engine=engine, near=near)
