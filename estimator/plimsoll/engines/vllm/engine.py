@@ -35,6 +35,7 @@ from plimsoll.engines.layers.sharding import (
 from plimsoll.engines.vllm import (
     checks,
     experts,
+    first,
     limits,
     lora,
     multimodal,
@@ -98,7 +99,7 @@ class VLLM(Engine):
         draft = speculative.draft_of(architecture, settings)
         graphed = speculative.graphed(resolved, draft)
         kv = cache(
-            architecture,
+            first.cached(architecture, resolved, figures),
             parallelism,
             figures,
             dtype=resolved.kv_dtype,
@@ -143,6 +144,7 @@ class VLLM(Engine):
                 ),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
+                first.states(architecture, resolved, parallelism, stage),
                 runner.term(profiled, resolved, parallelism, stage, figures),
                 lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
                 speculative.term(
@@ -300,7 +302,7 @@ def _notes(
             length=resolved.max_model_len,
             most=architecture.max_model_len,
         )
-    if traits(architecture).states:
+    if traits(architecture).states and not resolved.first_engine:
         pages = int(figures.number("state_pages"))
         rule = Rule.STATE_PAGES if pages > 1 else Rule.STATE_PAGE
         yield finding(rule, Field.VERSION, pages=pages)
