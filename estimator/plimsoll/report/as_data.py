@@ -104,6 +104,7 @@ def placement_dict(placement: Placement) -> dict[str, Any]:
             for toleration in placement.tolerations
         ],
         "engineArgs": list(placement.engine_args),
+        "onNodes": placement.on_nodes,
         "reason": placement_reason(placement),
     }
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.splits import tensor_counts
-from plimsoll.decision.verdict import Decision, Reason
+from plimsoll.decision.verdict import Decision, Gain, Reason
 from plimsoll.engines.base import State
 from plimsoll.errors import Problem, clean, shown
 from plimsoll.paths import Field
@@ -33,7 +33,7 @@ from plimsoll.units import count, gib_down, gib_up
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Verdict
+    from plimsoll.decision.verdict import Better, Verdict
     from plimsoll.engines.base import Estimate, Limit
     from plimsoll.models.architecture import Model
 
@@ -65,7 +65,11 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
         field, given = Field.MODEL, shown(name)
     gpus = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     where = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
-    return Problem(verdict.places.path(field), given, f"{clean(name)} does not fit on {where}")
+    said = f"{clean(name)} does not fit on {where}"
+    if verdict.planned_to <= gpus:
+        return Problem(verdict.places.path(field), given, said)
+    most = f"nothing sensible holds it: up to {verdict.planned_to} GPUs a replica were planned"
+    return Problem(verdict.places.path(field), given, said, most)
 
 
 def denial(request: Request, verdict: Verdict) -> str:
@@ -247,6 +251,20 @@ def placement_message(verdict: Verdict) -> str:
         + (nodes if p.nodes_per_replica > 1 else "")
         + f": {placement_reason(p)}"
     )
+
+
+def better_message(better: Better) -> str:
+    """The message of condition BetterPlacement: what would be better, and how it is taken."""
+    there = f"{better.gpus} x {better.accelerator} per replica"
+    match better.gain:
+        case Gain.FEWER_GPUS:
+            fewer = "1 GPU" if better.gpus_saved == 1 else f"{better.gpus_saved} GPUs"
+            said = f"{there} would do: {fewer} fewer"
+        case Gain.LESS_MEMORY:
+            said = f"{there} would do: {gib_down(better.memory_saved)} less GPU memory"
+        case Gain.NODES_TODAY:
+            said = f"nodes for {there} are there today, those of the placement are not"
+    return f"{said}; set spec.placementPolicy to Follow, or change the spec, to have it taken"
 
 
 def model_message(model: Model) -> str:

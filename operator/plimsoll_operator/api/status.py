@@ -148,6 +148,11 @@ class PlacementStatus(Status):
         None, description="Tolerations for the taints of those nodes."
     )
     engine_args: list[str] | None = Field(None, description="The engine's flags.")
+    on_nodes: bool | None = Field(
+        None,
+        description="Whether nodes with these labels were seen when it was chosen. It then "
+        "stays until the spec changes or it no longer fits, whatever nodes come and go.",
+    )
     reason: str | None = Field(None, description="Why this placement.")
 
 

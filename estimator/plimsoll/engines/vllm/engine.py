@@ -10,7 +10,7 @@ KV cache    the larger of one request of max_model_len and the workload on one d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
     FEATURES,
@@ -34,8 +34,8 @@ from plimsoll.engines.layers.sharding import (
 )
 from plimsoll.engines.vllm import (
     checks,
-    experts,
     first,
+    kernels,
     limits,
     lora,
     multimodal,
@@ -48,6 +48,7 @@ from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.options import RANGES, TABLE, VLLMOptions
 from plimsoll.engines.vllm.overheads import activation, context, graphs, non_torch, ranged
+from plimsoll.engines.vllm.releases import model_notes
 from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
@@ -62,6 +63,10 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
+
+
+_FLASHINFER_DELTA: Final = (9, 10, 12)
+"""Compute capabilities on which FlashInfer runs gated delta nets."""
 
 
 class VLLM(Engine):
@@ -110,13 +115,14 @@ class VLLM(Engine):
             context=options.decode_context_parallel_size or 1,
             apart=offload.groups_layers(settings, figures),
             prefix_caching=options.enable_prefix_caching,
+            checkpoints=accelerator.compute[0] in _FLASHINFER_DELTA,
             state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
-        padding = experts.padding(architecture, settings, parallelism, accelerator, figures)
-        weights = stage_weights(
-            architecture, resolved.dtype, settings.quantization, parallelism, padding
-        )
-        plain = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
+        padding = kernels.padding(architecture, settings, parallelism, accelerator, figures)
+        lying = kernels.held(architecture, accelerator, figures)
+        word = settings.quantization
+        weights = stage_weights(lying, resolved.dtype, word, parallelism, padding)
+        plain = stage_weights(lying, resolved.dtype, word, parallelism)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
         held = held_at_once(
             workload,
@@ -287,6 +293,7 @@ def _notes(
 ) -> Iterator[Finding]:
     """What was assumed."""
     yield from newer_version(VLLM.title, figures)
+    yield from model_notes(architecture, settings)
     if capped:
         share = str(resolved.utilization)
         yield finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share)

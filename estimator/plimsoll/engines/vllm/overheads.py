@@ -36,10 +36,11 @@ from plimsoll.engines.base import Known, Span, Term, TermName
 from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_group
 from plimsoll.engines.vllm.capture import sizes, taken
-from plimsoll.engines.vllm.compressed import gathered_elements, pass_elements
+from plimsoll.engines.vllm.compressed import pass_elements
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
 from plimsoll.engines.vllm.multimodal import encoder
 from plimsoll.engines.vllm.options import RANGES, TABLE
+from plimsoll.engines.vllm.sparse import workspace
 from plimsoll.engines.vllm.traits import kind, second_runner, traits
 from plimsoll.units import GIB
 
@@ -238,9 +239,11 @@ def activation(
     forward = max(per_token, latent) * tokens * element
     if _eight_bits(architecture, settings):
         forward += own.dense / parallelism.tensor * tokens
+    sparse = workspace(architecture, resolved, constants)
+    forward += sparse.passing
     experts = max(
         _expert_workspace(architecture, settings, own, tokens, element, parallelism),
-        gathered_elements(architecture, resolved.max_model_len, tokens) * element,
+        float(sparse.kept),
     )
     if not constants.flag("experts_kept"):
         forward, experts = forward + experts, 0.0
