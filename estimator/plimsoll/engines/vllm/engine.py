@@ -174,6 +174,15 @@ class VLLM(Engine):
             room, spans = list(fixed), [Span(size, size, size) for size in fixed]
             flag = offload.fixing_flag(settings)
             usable, stages = _fixed_cache(stages, worst, fixed, most, flag)
+        loaded_first = limits.loading(
+            architecture,
+            settings,
+            resolved,
+            parallelism,
+            physical=physical,
+            accelerator=accelerator,
+            constants=figures,
+        )
         held_states = limits.states(architecture, resolved, kv, spans, accelerator, figures)
         after = min(
             (
@@ -215,7 +224,7 @@ class VLLM(Engine):
             notes=tuple(
                 _notes(architecture, settings, resolved, accelerator, figures, asked > usable)
             ),
-            limits=(after,) if held_states is None else (held_states, after),
+            limits=tuple(one for one in (loaded_first, held_states, after) if one is not None),
         )
 
 
