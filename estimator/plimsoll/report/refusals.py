@@ -170,6 +170,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "more sequences than blocks",
         "lower it, leave the cache more memory, or take vLLM 0.18 or later",
     ),
+    Rule.LOADED_BEFORE_QUANTIZED: (
+        "weights that fit in 16 bits first: this vLLM loads all of them and quantizes then, which "
+        "takes {needed} of {left} on {gpu}",
+        "name a checkpoint that is stored so, or take vLLM 0.16 or later",
+    ),
     Rule.NO_ROOM_AFTER_CACHE: (
         "less: once the cache is taken, {needed} are still needed on {gpu} and {left} are left "
         "({basis})",
