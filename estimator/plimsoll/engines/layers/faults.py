@@ -2,6 +2,7 @@
 
 No version and no flag of an engine is known here.
 
+    heads % kv_heads = 0
     heads % tp = 0                    kv_heads % tp = 0 or tp % kv_heads = 0
     padded vocabulary % tp = 0        pipeline stages <= layers
     fp8 blocks                        experts, and input of a partition: % block = 0
@@ -55,6 +56,7 @@ def problems(
 ) -> Iterator[Finding]:
     """Everything that the layers refuse, each with its field."""
     yield from dtype(settings)
+    yield from groups(architecture)
     if parallelism:
         yield from _split(architecture, settings, parallelism)
     if accelerator:
@@ -86,6 +88,15 @@ def dtype(settings: EngineSettings, known: str = _DTYPES) -> Iterator[Finding]:
     """A dtype of weights that is not known. known: those that the engine takes, as a sentence."""
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
         yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=known)
+
+
+def groups(architecture: Architecture) -> Iterator[Finding]:
+    """Key/value heads that do not divide the heads: none of the kernels groups them so."""
+    for mixer in architecture.mixers():
+        heads, own = mixer.heads, mixer.kv_heads
+        if own > 1 and not mixer.state_elements and heads % own:
+            yield finding(Rule.HEADS_NOT_GROUPED, Field.MODEL, own, heads=heads)
+            return
 
 
 def context_beyond_model(
@@ -127,14 +138,14 @@ class Quantizations:
 def quantization(
     architecture: Architecture, settings: EngineSettings, table: VersionTable, known: Quantizations
 ) -> Iterator[Finding]:
-    """A quantization that cannot be applied to an unquantized checkpoint, or that is unknown.
+    """A quantization that is unknown, or that cannot be applied to an unquantized checkpoint.
 
     An engine newer than its table may know more words than are known here.
     """
     word, engine = settings.quantization, table.title
-    if not word or architecture.quantization is not None:
+    if not word:
         return
-    if word.lower() in known.stored:
+    if word.lower() in known.stored and architecture.quantization is None:
         rule = Rule.QUANTIZATION_NOT_WHILE_LOADING
         yield finding(rule, Field.QUANTIZATION, word, engine=engine, known=known.at_load)
         return
