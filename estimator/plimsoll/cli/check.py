@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.policy import Policy
     from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
@@ -72,6 +75,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 @click.option(
     "--write-baseline", is_flag=True, help="Write what counts now into the --baseline FILE."
 )
+@calibration_option
 @format_option("table", "json", "yaml", *PIPELINES)
 def command(
     sources: tuple[str, ...],
@@ -84,6 +88,7 @@ def command(
     fail_on: str,
     baseline: str | None,
     write_baseline: bool,
+    calibration: Path | None,
     output: str,
 ) -> None:
     """Say of each object in these files and folders that serves an LLM whether its model fits.
@@ -116,10 +121,11 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
+    known = knowledge_of(calibration, output)
     checked = [
         one
         for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policy)
+        for one in judged(manifest, manifests, inventory, policy, known)
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
@@ -166,11 +172,16 @@ def _ignores(manifest: Manifest) -> bool:
 
 
 def judged(
-    manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
+    manifest: Manifest,
+    manifests: Manifests,
+    inventory: Inventory,
+    default: str | None,
+    known: Knowledge | None = None,
 ) -> list[Checked]:
     """What admission decides on each engine of one object.
 
-    default: the policy of namespaces that are not here.
+    default: the policy of namespaces that are not here. known: what to decide by, if not by what
+    we ship.
     """
     from plimsoll.decision.decide import decide
 
@@ -179,7 +190,7 @@ def judged(
         (
             manifest,
             one,
-            decide(one.request, inventory, _policy(one.facts.namespace, manifests, default)),
+            decide(one.request, inventory, _policy(one.facts.namespace, manifests, default), known),
         )
         for one in served
     ]

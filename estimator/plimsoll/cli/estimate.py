@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.engines.registry import NAMES
@@ -95,6 +96,7 @@ def _parameter(field: str) -> str:
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
 @_spec_options
+@calibration_option
 @format_option("table", "json", "yaml")
 def command(
     model: str | None,
@@ -103,6 +105,7 @@ def command(
     parameters: str | None,
     bits: int | None,
     gpus: tuple[str, ...],
+    calibration: Path | None,
     output: str,
     **said: Any,
 ) -> None:
@@ -138,10 +141,11 @@ def command(
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
     documents = _documents(model, config_file, output, hub=from_hub)
     names = gpus or tuple(a.name for a in full_gpus())
+    known = knowledge_of(calibration, output)
     decided: list[tuple[str, Request, Verdict]] = []
     for name in names:
         request = _request(model, documents, (parameters, bits), name, said)
-        decided.append((name, request, decide(request)))
+        decided.append((name, request, decide(request, knowledge=known)))
     _, request, first = decided[0]
     if request.problems:
         bad_input(problems(request.problems, request.places), output)

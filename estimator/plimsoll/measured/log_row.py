@@ -44,7 +44,8 @@ KEYS: Final = (
     "kv_cache_dtype", "block_size", "max_model_len", "max_num_seqs", "max_num_batched_tokens",
     "gpu_memory_utilization", "enforce_eager", "other_args", "weights_gib_per_gpu",
     "activation_peak_gib", "non_torch_gib", "cuda_graph_gib", "cuda_graph_estimate_gib",
-    "kv_cache_gib_per_gpu", "num_gpu_blocks", "kv_cache_tokens", "max_concurrency", "derived_budget_residual_gib",
+    "kv_cache_gib_per_gpu", "num_gpu_blocks", "kv_cache_tokens", "max_concurrency",
+    "derived_budget_residual_gib",
     "derived_kv_bytes_per_token_per_gpu", "outcome", "trust", "inferred_fields", "unit_note",
     "notes", "source_url",
 )  # fmt: skip
@@ -381,9 +382,7 @@ def missing(row: dict[str, Any], architecture: Architecture | None) -> str:
     if architecture is None and row.get("model"):
         model = str(row["model"])
         name = model.rstrip("/").rpartition("/")[2]
-        near = [
-            one for one in catalogue.load().suggest(name) if _sizes(name) <= _sizes(one)
-        ]
+        near = [one for one in catalogue.load().suggest(name) if _sizes(name) <= _sizes(one)]
         like = f" (--model {near[0]}?)" if near else ""
         parts.append(f"the structure of {model} is not known: add {_MODEL}{like}")
     return "; ".join(parts)

@@ -45,7 +45,8 @@ _NEEDLES: Final = re.compile(
     r"took |finished in|blocks: |KV Cache|KV cache|Maximum concurrency|total_gpu_memory"
     r"|model weights take|weights memory|on startup|LLM engine|API server|args: |max model len"
     r"|max_num_batched_tokens=|Resolved architecture|block size to|startup complete|Uvicorn running"
-    r"|is equivalent to|version |cache blocks|serve at least|max seq len|Processed prompts|CUDA graph memory"
+    r"|is equivalent to|version |cache blocks|serve at least|max seq len|Processed prompts"
+    r"|CUDA graph memory"
 )
 """Every line that is read holds one of these words."""
 
@@ -69,8 +70,8 @@ _MEASURED: Final = tuple(
         rf"Graph capturing finished in {_N} secs?, took (?P<graphs>{_N}) GiB",
         rf"torch peak memory increase: (?P<activation>{_N})GiB; non-torch forward increase memory:"
         rf" (?P<non_torch>{_N})GiB; weights memory: (?P<weights>{_N})GiB",
-        rf"torch peak memory increase: (?P<activation>{_N})GiB; total consumed \(from mem_get_info\):"
-        rf" (?P<consumed>{_N})GiB; weights memory: (?P<weights>{_N})GiB",
+        rf"torch peak memory increase: (?P<activation>{_N})GiB; total consumed"
+        rf" \(from mem_get_info\): (?P<consumed>{_N})GiB; weights memory: (?P<weights>{_N})GiB",
         rf"Estimated CUDA graph memory: (?P<graphs_estimate>{_N}) GiB",
         rf"reserved (?P<kv>{_N}) GiB memory for KV Cache",
     )

@@ -75,7 +75,9 @@ def test_what_the_log_lacks_is_said_with_the_option_that_fills_it_in(log: Path) 
 
 def test_a_model_that_is_only_a_path_is_not_guessed_and_a_like_one_is_offered(local: Path) -> None:
     said = read_log(local)
-    assert "the structure of /models/Llama-3.1-8B-mine is not known: add --model or --config" in said
+    assert (
+        "the structure of /models/Llama-3.1-8B-mine is not known: add --model or --config" in said
+    )
     assert "(--model meta-llama/Llama-3.1-8B" in said
     assert "the structure of the model is not known" in said
 
