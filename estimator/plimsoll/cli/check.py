@@ -7,12 +7,14 @@ in admission.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
+from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.policy import Policy
+    from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
     from plimsoll.report.results import CheckReport
@@ -47,6 +50,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
     metavar="FILE",
     help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
 )
+@gpu_memory_option
 @click.option(
     "--policy",
     type=click.Choice(["enforce", "warn", "audit"]),
@@ -81,6 +85,7 @@ def command(
     sources: tuple[str, ...],
     files: tuple[str, ...],
     inventory_file: str | None,
+    gpu_memory: int | None,
     policy: str | None,
     require: bool,
     select: tuple[str, ...],
@@ -125,7 +130,7 @@ def command(
     checked = [
         one
         for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policy, known)
+        for one in judged(manifest, manifests, inventory, policy, gpu_memory, known)
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
@@ -176,12 +181,13 @@ def judged(
     manifests: Manifests,
     inventory: Inventory,
     default: str | None,
+    gpu_memory: int | None = None,
     known: Knowledge | None = None,
 ) -> list[Checked]:
     """What admission decides on each engine of one object.
 
-    default: the policy of namespaces that are not here. known: what to decide by, if not by what
-    we ship.
+    default: the policy of namespaces that are not here. gpu_memory: bytes of one GPU, for objects
+    that state none. known: what to decide by, if not by what we ship.
     """
     from plimsoll.decision.decide import decide
 
@@ -190,10 +196,22 @@ def judged(
         (
             manifest,
             one,
-            decide(one.request, inventory, _policy(one.facts.namespace, manifests, default), known),
+            decide(
+                _on(one.request, gpu_memory),
+                inventory,
+                _policy(one.facts.namespace, manifests, default),
+                known,
+            ),
         )
         for one in served
     ]
+
+
+def _on(request: Request, gpu_memory: int | None) -> Request:
+    """A request on a GPU of that memory, if one is given and it states none itself."""
+    if gpu_memory is None or request.wanted.memory is not None:
+        return request
+    return replace(request, wanted=replace(request.wanted, memory=gpu_memory))
 
 
 def _policy(namespace: str, manifests: Manifests, default: str | None) -> Policy:
@@ -236,6 +254,7 @@ def _show(checked: list[Checked], manifests: Manifests, report: CheckReport | No
         table = Table(
             ("object", "verdict", "GPUs", "accelerator", "need/GPU", "have/GPU", "file"),
             right=frozenset({"GPUs", "need/GPU", "have/GPU"}),
+            drop=("file", "need/GPU", "have/GPU", "accelerator"),
         )
         for index, (manifest, served, verdict) in enumerate(checked):
             asked = served.request
