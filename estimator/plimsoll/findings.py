@@ -210,6 +210,7 @@ class Rule(StrEnum):
     FILE_MIXTURE_ASSUMED = "file-mixture-assumed"
     MAIN_MEMORY_NOT_COUNTED = "main-memory-not-counted"
     TEXT_ONLY = "text-only"
+    CALIBRATED = "calibrated"
 
 
 @dataclass(frozen=True, slots=True)

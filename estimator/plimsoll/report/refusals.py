@@ -356,6 +356,10 @@ ASSUMED: Final[dict[Rule, str]] = {
     Rule.CACHE_SIZE_ASSUMED: "KV cache dtype {dtype} is not known here; its size is assumed",
     Rule.NOMINAL_MEMORY_ASSUMED: "the memory of {gpu} is nominal, not measured",
     Rule.FLAGS_NOT_COUNTED: "not counted: {flags}",
+    Rule.CALIBRATED: (
+        "the ranges of {terms} are narrowed by what start-ups of yours like this one measured "
+        "({count})"
+    ),
     Rule.SHARE_REDUCED: (
         "utilization {share} leaves no room for what vLLM does not count "
         "(CUDA context, NCCL, graphs that are not charged); usable memory is reduced by it"
