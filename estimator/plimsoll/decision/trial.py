@@ -56,8 +56,7 @@ class Seat:
         pool, nodes = self.candidate.pool, self.nodes
         return (
             pool is not None and pool.nodes < nodes,
-            self.gpus,
-            self.gpus * self.candidate.accelerator.memory,
+            *self.candidate.measure(self.gpus),
             pool is not None and pool.ready < nodes,
             *self.candidate.order[1:],
         )

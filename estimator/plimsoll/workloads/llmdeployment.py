@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from pydantic import ValidationError
 
 from plimsoll.api_group import OVERRIDE_ANNOTATION
-from plimsoll.decision.request import Request, Wanted
+from plimsoll.decision.request import Prefer, Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
 from plimsoll.errors import Problem, Unreadable, clean, shown
@@ -331,4 +331,5 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> W
         split=reading.split,
         min_memory=least,
         node_selector=tuple(sorted((spec.node_selector or {}).items())),
+        prefer=Prefer(spec.prefer) if spec.prefer else Prefer.FEWEST_GPUS,
     )

@@ -59,6 +59,7 @@ def test_the_same_share_written_otherwise_is_the_same_request() -> None:
 
 
 OTHER: dict[str, Any] = {
+    "bool": True,
     "bool | None": True,
     "int": 7,
     "int | None": 7,
@@ -72,6 +73,7 @@ OTHER: dict[str, Any] = {
     "tuple[Finding | str, ...]": ("other",),
     "Options": VLLMOptions(convert="embed"),
     "Places": NO_PLACES,
+    "Prefer": Prefer.SMALLEST,
     "Model": SMALL,
 }
 """A value that is no default, for every type that a field of a request has."""
