@@ -50,6 +50,7 @@ class Accelerator:
     products: the product names of GPU Feature Discovery (or the vendor's labeller).
     mig_of: name of the parent for a MIG slice, else empty; mig_profile: ``1g.10gb``, else empty.
     source: where `memory` was seen. certain: False if the figure is nominal or assumed.
+    reserved: bytes of one GPU that others hold, by what a request says.
     """
 
     name: str
@@ -65,3 +66,4 @@ class Accelerator:
     mig_profile: str = ""
     source: str = field(default="", compare=False)
     certain: bool = True
+    reserved: int = 0

@@ -225,6 +225,7 @@ def _show(checked: list[Checked], manifests: Manifests, report: CheckReport | No
         table = Table(
             ("object", "verdict", "GPUs", "accelerator", "need/GPU", "have/GPU", "file"),
             right=frozenset({"GPUs", "need/GPU", "have/GPU"}),
+            drop=("file", "need/GPU", "have/GPU", "accelerator"),
         )
         for index, (manifest, served, verdict) in enumerate(checked):
             asked = served.request

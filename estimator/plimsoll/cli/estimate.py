@@ -13,15 +13,18 @@ import click
 
 from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
+from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
 from plimsoll.engines.registry import NAMES
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plimsoll.cli.documents import FileDocument
     from plimsoll.cli.output import Command
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
-    from plimsoll.engines.base import Estimate
+    from plimsoll.engines.base import Estimate, Limit
 
 
 _SPEC_OPTIONS: Final = (
@@ -95,6 +98,12 @@ def _parameter(field: str) -> str:
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
 @_spec_options
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default=SORTS[0],
+    help="What the overview begins with.  [default: the fewest GPUs]",
+)
 @format_option("table", "json", "yaml")
 def command(
     model: str | None,
@@ -103,6 +112,7 @@ def command(
     parameters: str | None,
     bits: int | None,
     gpus: tuple[str, ...],
+    sort: str,
     output: str,
     **said: Any,
 ) -> None:
@@ -139,9 +149,13 @@ def command(
     documents = _documents(model, config_file, output, hub=from_hub)
     names = gpus or tuple(a.name for a in full_gpus())
     decided: list[tuple[str, Request, Verdict]] = []
+
+    def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
+        request = _request(model, documents, (parameters, bits), name, said | also)
+        return request, decide(request)
+
     for name in names:
-        request = _request(model, documents, (parameters, bits), name, said)
-        decided.append((name, request, decide(request)))
+        decided.append((name, *asked(name)))
     _, request, first = decided[0]
     if request.problems:
         bad_input(problems(request.problems, request.places), output)
@@ -161,7 +175,7 @@ def command(
     elif len(gpus) == 1:
         _show_one(request, first)
     else:
-        _show_all(decided)
+        _overview(decided, asked, sort)
 
 
 def _documents(
@@ -213,6 +227,28 @@ def _request(
             section[last] = value
     metadata = {"name": "estimate", "namespace": "default"}
     return request({"metadata": metadata, "spec": spec}, documents)
+
+
+def _overview(
+    decided: list[tuple[str, Request, Verdict]],
+    asked: Callable[..., tuple[Request, Verdict]],
+    sort: str,
+) -> None:
+    """One line for each kind of GPU. asked: what is decided for one kind, with options changed."""
+    from plimsoll.accelerators.catalogue import find
+
+    lines = []
+    for name, request, verdict in decided:
+        settings, work, e = request.engine, request.workload, verdict.estimate
+        own = settings.max_model_len is None and work.input_tokens is None
+        common = None
+        if own and e is not None and e.max_model_len >= FAR_LONGER * COMMON:
+            placement = asked(name, **{_parameter("engine.maxModelLen"): COMMON})[1].placement
+            common = placement.gpus_per_replica if placement is not None else 0
+        accelerator = find(name)
+        memory = accelerator.memory if accelerator is not None else 0
+        lines.append(Line(name, memory, request, verdict, common))
+    show_all(lines, sort)
 
 
 def _show_one(request: Request, verdict: Verdict) -> None:
@@ -270,7 +306,23 @@ def _terms(estimate: Estimate) -> Table:
     share = f"{estimate.physical / GIB:.2f} GiB x {estimate.utilization}"
     table.add("has", f"{estimate.usable / GIB:.2f}", "", "", "", share)
     table.add("spare", f"{estimate.spare / GIB:.2f}", "", "", "", _spare(estimate))
+    for limit in estimate.limits:
+        table.add(*_limit(limit))
     return table
+
+
+def _limit(limit: Limit) -> tuple[str, str, str, str, str, str]:
+    """What a start needs beside the budget, and of how much."""
+    from plimsoll.report.arithmetic import LIMITS
+
+    name, known, need, has = LIMITS[limit.name], str(limit.known), limit.need, limit.has
+    if limit.each != 1:
+        of = f"of {has.middle:,} blocks ({has.low:,} – {has.high:,}), {limit.basis}"
+        return name, f"{need.middle:,}", "", known, "", of
+    left = [f"{max(0, size) / GIB:.2f}" for size in (has.middle, has.low, has.high)]
+    between = f"{need.low / GIB:.2f} – {need.high / GIB:.2f}"
+    of = f"of {left[0]} ({left[1]} – {left[2]}): {limit.basis}"
+    return name, f"{need.middle / GIB:.2f}", between, known, "", of
 
 
 def _where(verdict: Verdict, estimate: Estimate) -> str:
@@ -293,37 +345,3 @@ def _spare(estimate: Estimate) -> str:
         f"room for {estimate.kv_tokens:,} tokens of KV cache, "
         f"{estimate.max_concurrency:.2f} requests of {estimate.max_model_len:,}"
     )
-
-
-def _show_all(decided: list[tuple[str, Request, Verdict]]) -> None:
-    """One line for each kind of GPU."""
-    from plimsoll.report import messages
-    from plimsoll.units import gib_down, gib_up
-
-    click.echo(messages.model_message(decided[0][2].model))
-    table = Table(
-        ("accelerator", "GPUs", "TP", "PP", "need/GPU", "have/GPU", "KV tokens", "rule", "verdict"),
-        right=frozenset({"GPUs", "TP", "PP", "need/GPU", "have/GPU", "KV tokens", "rule"}),
-    )
-    for name, request, verdict in decided:
-        e, rule = verdict.estimate, verdict.rule_of_thumb
-        placed = verdict.placement is not None
-        thumb = f"{rule.gpus} GPUs" if rule and rule.gpus else ""
-        if e is None:
-            table.add(name, "", "", "", "", "", "", thumb, messages.headline(request, verdict))
-            continue
-        table.add(
-            name,
-            str(e.parallelism.gpus) if placed else "–",
-            str(e.parallelism.tensor),
-            str(e.parallelism.pipeline),
-            gib_up(e.required),
-            gib_down(e.usable),
-            f"{e.kv_tokens:,}" if e.kv_capacity > 0 else "0",
-            thumb,
-            messages.headline(request, verdict),
-        )
-    show(table)
-    rule = decided[0][2].rule_of_thumb
-    if rule is not None:
-        click.echo(f"\nrule of thumb: {rule.needed / 1e9:.0f} GB for the whole replica")

@@ -30,7 +30,7 @@ from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
 from plimsoll.decision.walk import walk
 from plimsoll.engines.base import TermName
-from plimsoll.findings import Rule, finding
+from plimsoll.findings import Finding, Rule, finding
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.paths import Field
 
@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     from plimsoll.decision.verdict import Better
     from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
-    from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
+_MAY_NOT_START: Final = (Rule.MODEL_BY_TRANSFORMERS,)
+"""Notes of an estimate with which nobody can be sure that the engine starts."""
 _CACHE_ASSUMED: Final = (Rule.CACHE_DTYPE_ASSUMED, Rule.CACHE_SIZE_ASSUMED)
 
 
@@ -115,8 +116,11 @@ def decide(
 
 def _as_far_as_read(verdict: Verdict, request: Request) -> Verdict:
     """The verdict, or a warning if it rests on what was not read."""
+    doubted = [
+        one for one in verdict.warnings if isinstance(one, Finding) and one.rule in _MAY_NOT_START
+    ]
     unsure = {
-        Reason.ENOUGH_MEMORY: (*request.unread, *request.open),
+        Reason.ENOUGH_MEMORY: (*request.unread, *request.open, *doubted),
         Reason.NOT_ENOUGH_MEMORY: request.unread,
     }
     if not unsure.get(verdict.reason):
@@ -166,6 +170,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
         planned_to=_planned_to(case, planned),
+        limit=trial.fit.limit,
         placement=placement(case, planned),
         better=gain,
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
@@ -225,7 +230,8 @@ def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     host_memory = case.host_memory(trial)
     if host_memory and not (pool and pool.memory):
         doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
-    doubts += [note for note in trial.estimate.notes if note.rule is Rule.MAIN_MEMORY_NOT_COUNTED]
+    told = (Rule.MAIN_MEMORY_NOT_COUNTED, *_MAY_NOT_START)
+    doubts += [note for note in trial.estimate.notes if note.rule in told]
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:
         doubts.append(finding(Rule.UNREAD_FLAGS, Field.EXTRA_ARGS, flags=flags))

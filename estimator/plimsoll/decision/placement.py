@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.fit import State
 from plimsoll.decision.verdict import Because, Placement, Why
+from plimsoll.engines.base import State
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request

@@ -19,9 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.fit import State
 from plimsoll.decision.splits import on_its_nodes, pinned, splits
-from plimsoll.engines.base import Parallelism, TermName
+from plimsoll.engines.base import Parallelism, State, TermName
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:

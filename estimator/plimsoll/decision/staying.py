@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from plimsoll.accelerators.labels import with_resource
 from plimsoll.decision.candidates import Candidate, from_pools, unfit
-from plimsoll.decision.fit import State
 from plimsoll.decision.verdict import Better, Gain
+from plimsoll.engines.base import State
 from plimsoll.inventory.pools import Pool
 
 if TYPE_CHECKING:

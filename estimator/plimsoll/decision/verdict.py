@@ -14,7 +14,7 @@ from plimsoll.paths import NO_PLACES, Field, Places
 
 if TYPE_CHECKING:
     from plimsoll.decision.walk import Walk
-    from plimsoll.engines.base import Estimate, Parallelism
+    from plimsoll.engines.base import Estimate, Limit, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.inventory.pools import SetAside
@@ -256,6 +256,7 @@ class Verdict:
         is not known well enough. accelerator: the one that `estimate` is for.
     short_by: bytes per GPU that are missing; 0 if it fits.
     planned_to: GPUs up to which replicas were planned and none holds it; 0 if that was not so.
+    limit: what does not hold, or may not, where the budget is not what decides; None else.
     placement: None if nothing fits. alternatives: cheapest first.
     better: what would be better than a placement that stays; None if nothing is.
     nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
@@ -273,6 +274,7 @@ class Verdict:
     accelerator: str = ""
     short_by: int = 0
     planned_to: int = 0
+    limit: Limit | None = None
     placement: Placement | None = None
     alternatives: tuple[Alternative, ...] = ()
     better: Better | None = None

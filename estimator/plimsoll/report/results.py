@@ -151,11 +151,13 @@ def _misfit(subject: str, request: Request, verdict: Verdict, severity: Severity
     detail = messages.summary(request, verdict)
     message = messages.fits_message(request, verdict)
     if verdict.denied:
-        message, detail = f"{misfit.wanted}: {message}", detail[1:]
+        detail = detail[1:]
+        if verdict.limit is None:
+            message = f"{misfit.wanted}: {message}"
     elif verdict.alternatives:
         message += f"; would fit with {fix(verdict.alternatives[0], verdict.places)}"
     return Result(
-        rule_of(verdict.reason),
+        rule_of(verdict.limit.said.rule if verdict.limit else verdict.reason),
         severity,
         subject,
         misfit.path,
