@@ -11,7 +11,7 @@ import pytest
 from decision_builders import A100, BIG, H100, SMALL, PlainEngine, cluster, on, pool, world
 from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Mode, Policy
-from plimsoll.decision.request import Wanted
+from plimsoll.decision.request import Prefer, Wanted
 from plimsoll.decision.request_hash import LEFT_OUT, request_hash
 from plimsoll.engines.base import Lora, Speculative
 from plimsoll.engines.vllm.options import VLLMOptions
