@@ -2,8 +2,8 @@
 
 A case a line: {"id", "device": {"name", "capability", "nvml_bytes", ...}, "config": {...} or
 "folder": path, "files": {name: content}, "arguments": {...} or "command_line": [...], "rank": 0,
-"upto": "config", "available_bytes": n}. Facts a line, with the id. What is decided when the engine is
-imported is decided for one GPU: a process for each, and each case in a fork of it.
+"upto": "config", "available_bytes": n}. Facts a line, with the id. What is decided when the engine
+is imported is decided for one GPU: a process for each, and each case in a fork of it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from plimsoll_drystart import REVISION, environment
 from plimsoll_drystart.card import card_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 EXIT_BAD_INPUT = 2
 
@@ -42,6 +44,10 @@ def main() -> int:
     groups: dict[str, list[dict[str, Any]]] = {}
     for case in cases:
         groups.setdefault(json.dumps(case["device"], sort_keys=True), []).append(case)
+    if len(groups) > 1:
+        from plimsoll_drystart.process import common
+
+        common()
     with given.out.open("a", encoding="utf-8") as out:
         for group in groups.values():
             process = os.fork()
@@ -56,7 +62,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--cases", type=Path, required=True, help="JSON lines of cases")
     parser.add_argument("--out", type=Path, required=True, help="facts are added to this file")
     parser.add_argument("--seconds", type=int, default=300, help="most seconds of one case")
-    parser.add_argument("--memory-gib", type=int, default=0, help="most memory of one case; 0: no limit")
+    parser.add_argument(
+        "--memory-gib", type=int, default=0, help="most memory of one case; 0: no limit"
+    )
     parser.add_argument("--work", type=Path, help="keep what is made for the environment here")
     return parser.parse_args()
 
@@ -107,26 +115,41 @@ def _one_gpu(cases: list[dict[str, Any]], out: IO[str], given: argparse.Namespac
         from plimsoll_drystart import facts
 
         said = {"class": type(error).__name__, "message": facts.message(error)}
-        said_of_all = {"unknown": said | {"places": facts.places(error.__traceback__)}, "reached": "import"}
+        said_of_all = {
+            "unknown": said | {"places": facts.places(error.__traceback__)},
+            "reached": "import",
+        }
         for case in cases:
             _write(out, {"id": case["id"], "harness": REVISION, **said_of_all})
         print(f"import failed: {facts.message(error)}", file=sys.stderr)
         return 1
     for one in moved:
         print(f"vllm {version}: seam not found: {one}", file=sys.stderr)
-    print(f"vllm {version} on {card.name}: {time.monotonic() - before:.0f} s to import", file=sys.stderr)
+    print(
+        f"vllm {version} on {card.name}: {time.monotonic() - before:.0f} s to import",
+        file=sys.stderr,
+    )
     for at, case in enumerate(cases):
         before = time.monotonic()
         said = _forked(case, device, memory, given)
         learn(said.pop("imported", ()))
-        head = {"id": case["id"], "engine": "vllm", "version": version, "harness": REVISION}
+        head: dict[str, Any] = {
+            "id": case["id"],
+            "engine": "vllm",
+            "version": version,
+            "harness": REVISION,
+        }
         if moved:
             head["moved"] = moved
         _write(out, head | said)
         end = next((k for k in ("refused", "unknown") if k in said), said.get("reached"))
-        words = (said.get("refused") or said.get("unknown") or {}).get("message", "")
+        words = str(said.get(end, {}).get("message", "")) if end in said else ""
         spent = time.monotonic() - before
-        print(f"{at + 1}/{len(cases)} {spent:5.1f} s {case['id']}: {end} {words[:200]}", file=sys.stderr, flush=True)
+        print(
+            f"{at + 1}/{len(cases)} {spent:5.1f} s {case['id']}: {end} {words[:200]}",
+            file=sys.stderr,
+            flush=True,
+        )
     return 0
 
 
@@ -142,7 +165,9 @@ def _write(out: IO[str], row: dict[str, Any]) -> None:
     out.flush()
 
 
-def _forked(case: dict[str, Any], device: Any, memory: Any, given: argparse.Namespace) -> dict[str, Any]:
+def _forked(
+    case: dict[str, Any], device: Any, memory: Any, given: argparse.Namespace
+) -> dict[str, Any]:
     """The facts of one case, from a process of its own that has a limit of time and memory."""
     from plimsoll_drystart.vllm_start import Start
 
@@ -172,7 +197,9 @@ def _forked(case: dict[str, Any], device: Any, memory: Any, given: argparse.Name
     shutil.rmtree(folder, ignore_errors=True)
     if text:
         return dict(json.loads(text))
-    ended = "ran out of its time" if os.WTERMSIG(status) == signal.SIGALRM else f"ended with {status}"
+    ended = (
+        "ran out of its time" if os.WTERMSIG(status) == signal.SIGALRM else f"ended with {status}"
+    )
     return {"unknown": {"class": "Killed", "message": f"the process {ended}", "places": []}}
 
 

@@ -3,12 +3,12 @@
 An engine's check at start counts what this allocator took, which is more than the bytes of tensors:
 
     block    a request, rounded up to 512 bytes
-    segment  what is asked of CUDA: 2 MiB for requests up to 1 MiB; 20 MiB for those below 10 MiB;
-             else the request rounded up to 2 MiB
-    split    a free block is cut if more than 1 MiB (small: 512 bytes) would remain and, where a limit
-             is set, the request is below it; else the request is given all of it, and counts so
-    reuse    the smallest free block that holds the request; with a limit, no block of that size or
-             more for a smaller request, nor one that is 20 MiB larger than a larger request
+    segment  what is asked of CUDA: 2 MiB for requests up to 1 MiB; 20 MiB below 10 MiB; else the
+             request rounded up to 2 MiB
+    split    a free block is cut if more than 1 MiB (small: 512 bytes) would remain and, where a
+             limit is set, the request is below it; else the request gets and counts all of it
+    reuse    the smallest free block that holds the request; with a limit, no block of that size
+             or more for a smaller request, nor one 20 MiB larger for a larger request
 
 Source: c10/cuda/CUDACachingAllocator.cpp (round_size, get_allocation_size, get_free_block,
 should_split) as of PyTorch 2.5 to 2.14. Expandable segments and several streams are not modelled.
@@ -36,7 +36,7 @@ class Block:
 
 
 class Allocator:
-    """allocated, reserved: bytes in blocks in use, and in segments; peak: the most allocated so far.
+    """allocated, reserved: bytes in blocks in use, and in segments; peak: the most allocated.
 
     most_reserved: the most reserved so far. max_split: the limit of splitting, in bytes.
     """

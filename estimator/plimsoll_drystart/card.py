@@ -29,7 +29,16 @@ class Card:
 
         Source: CUDA C programming guide, technical specifications per compute capability.
         """
-        kib = {(7, 0): 96, (7, 5): 64, (8, 0): 163, (8, 7): 163, (8, 6): 99, (8, 9): 99, (12, 0): 99, (12, 1): 99}
+        kib = {
+            (7, 0): 96,
+            (7, 5): 64,
+            (8, 0): 163,
+            (8, 7): 163,
+            (8, 6): 99,
+            (8, 9): 99,
+            (12, 0): 99,
+            (12, 1): 99,
+        }
         return kib.get(self.capability, 227) * 1024
 
     @property

@@ -12,15 +12,18 @@ FakeTensor would be lost in them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from plimsoll_drystart.card import MIB, Card
-from plimsoll_drystart.memory import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from plimsoll_drystart.memory import Memory
 
 aten = torch.ops.aten
 META, CPU, GPU = torch.device("meta"), torch.device("cpu"), torch.device("cuda", 0)
@@ -70,7 +73,7 @@ def like(tensor: Any, dtype: Any = None) -> Any:
 
 
 class GPU0(TorchDispatchMode):
-    """Turns every operation on the GPU into one on shapes. busy: how deep in shape functions we are.
+    """Turns every operation on the GPU into one on shapes. busy: how deep in shape functions it is.
 
     bodies: Python bodies of operators by qualified name. results: what a kernel of which only the
     compiled code knows the result gives back, by qualified name or namespace prefix.
@@ -88,7 +91,11 @@ class GPU0(TorchDispatchMode):
         self._workspace: Any = None
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         given = dict(kwargs or {})
         if func.namespace == "aten" and func._can_decompose():
@@ -109,7 +116,11 @@ class GPU0(TorchDispatchMode):
         if answer is not NotImplemented:
             return answer
         if target == "meta":  # a shape that is wanted as such holds nothing
-            return like(args[0], given.get("dtype")) if func is aten._to_copy.default else func(*args, **given)
+            return (
+                like(args[0], given.get("dtype"))
+                if func is aten._to_copy.default
+                else func(*args, **given)
+            )
         if func is aten._to_copy.default:
             answer = self._moved(args[0], given, touched)
             if answer is not NotImplemented:
@@ -122,7 +133,9 @@ class GPU0(TorchDispatchMode):
             args, given = pytree.tree_map(_lifted, (args, given))
         return self._kept(self._run(func, args, given))
 
-    def _read_back(self, func: Any, args: tuple[Any, ...], given: dict[str, Any], target: str | None) -> Any:
+    def _read_back(
+        self, func: Any, args: tuple[Any, ...], given: dict[str, Any], target: str | None
+    ) -> Any:
         """What the host sees of the GPU's values."""
         if func in (aten._local_scalar_dense.default, aten.item.default):
             known = self.memory.recall(args[0])
@@ -136,7 +149,11 @@ class GPU0(TorchDispatchMode):
         if func is aten._to_copy.default and target == "cpu" and on_gpu(args[0]):
             dtype = given.get("dtype") or args[0].dtype
             known = self.memory.recall(args[0])
-            return torch.zeros(args[0].shape, dtype=dtype) if known is None else known.to(dtype, copy=True)
+            return (
+                torch.zeros(args[0].shape, dtype=dtype)
+                if known is None
+                else known.to(dtype, copy=True)
+            )
         if func is aten.copy_.default and in_main_memory(args[0]):
             known = self.memory.recall(args[1])
             if known is not None and known.shape == args[0].shape:
@@ -195,7 +212,9 @@ class GPU0(TorchDispatchMode):
         self.unseen[schema.name] = self.unseen.get(schema.name, 0) + 1
         for prefix, result in self.results.items():
             if schema.name.startswith(prefix):
-                return result(dict(zip([a.name for a in schema.arguments], args, strict=False)) | given)
+                return result(
+                    dict(zip([a.name for a in schema.arguments], args, strict=False)) | given
+                )
         if not schema.returns:
             return None
         written = [
@@ -245,7 +264,7 @@ def _unique(tensor: Any, *_: Any, **__: Any) -> Any:
 
 
 def _masked(tensor: Any, indices: Sequence[Any]) -> Any:
-    first = next((one for one in indices if one is not None), None)
+    first: Any = next((one for one in indices if one is not None), None)
     if not on_gpu(first) or first.dtype not in (torch.bool, torch.uint8):
         return NotImplemented
     rest = tensor.shape[first.dim() :]
@@ -263,7 +282,9 @@ _LARGEST: dict[Any, Callable[..., Any]] = {
     aten._unique2.default: _unique,
     aten.unique_dim.default: _unique,
     aten.unique_consecutive.default: _unique,
-    aten.repeat_interleave.Tensor: lambda t, output_size=None: _flat(output_size or t.numel(), torch.int64),
+    aten.repeat_interleave.Tensor: lambda t, output_size=None: _flat(
+        output_size or t.numel(), torch.int64
+    ),
     aten.index.Tensor: _masked,
     aten.bincount.default: lambda t, *_, minlength=0: _flat(max(minlength, 1), torch.int64),
 }

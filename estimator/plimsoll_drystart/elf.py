@@ -1,8 +1,8 @@
 """A libcuda.so.1 for a machine without a driver: every function answers "no device".
 
 The engine's compiled extensions are linked against the driver's library and register operators,
-schemas and shape functions when they load, which needs no device. Neither a compiler nor binutils are
-needed here: symbols are read from the extensions, and the library is written byte by byte
+schemas and shape functions when they load, which needs no device. Neither a compiler nor binutils
+are needed here: symbols are read from the extensions, and the library is written byte by byte
 (ELF-64, little endian; System V ABI, chapters 4 and 5).
 """
 
@@ -19,7 +19,10 @@ SONAME = "libcuda.so.1"
 _PAGE = 0x1000
 _CODE = {
     "x86_64": (62, b"\xb8" + struct.pack("<I", NO_DEVICE) + b"\xc3"),  # mov eax, 100; ret
-    "aarch64": (183, struct.pack("<II", 0x52800000 | NO_DEVICE << 5, 0xD65F03C0)),  # mov w0, 100; ret
+    "aarch64": (
+        183,
+        struct.pack("<II", 0x52800000 | NO_DEVICE << 5, 0xD65F03C0),
+    ),  # mov w0, 100; ret
 }
 _DYNSYM, _STRTAB_ENTRY = 11, "<IBBHQQ"
 
@@ -38,8 +41,7 @@ def undefined(path: Path) -> set[str]:
         file.seek(offset)
         table = file.read(size * count)
         headers = [
-            struct.unpack_from("<IIQQQQIIQQ", table, at * size)
-            for at in range(len(table) // size)
+            struct.unpack_from("<IIQQQQIIQQ", table, at * size) for at in range(len(table) // size)
         ]
         names: set[str] = set()
         for header in headers:
@@ -64,7 +66,7 @@ def _sections(head: bytes) -> tuple[int, int, int]:
 
 
 def wanted(folder: Path) -> set[str]:
-    """What the extensions below a folder want of the driver. NVIDIA's own libraries ask at run time."""
+    """What the extensions below a folder want of the driver; NVIDIA's own ask at run time."""
     found: set[str] = set()
     for place, folders, files in os.walk(folder):
         folders[:] = [one for one in folders if one not in ("nvidia", "__pycache__")]
@@ -83,7 +85,7 @@ def write_stub(path: Path, names: set[str], machine: str = "") -> None:
 
 
 def stub(names: set[str], machine: str) -> bytes:
-    """The bytes of that shared object: headers, hash, symbols, strings, code; then what is written to."""
+    """The bytes of that shared object: headers, hash, symbols, strings, code, dynamic part."""
     if machine not in _CODE:
         raise UnknownMachine(f"no code for {machine} on {sys.platform}; known: {', '.join(_CODE)}")
     number, code = _CODE[machine]
@@ -101,7 +103,15 @@ def stub(names: set[str], machine: str) -> bytes:
         symbols += struct.pack(_STRTAB_ENTRY, name_at, 0x12, 0, 1, code_at, len(code))
         name_at += len(name) + 1
     dynamic_at = -(-(code_at + len(code)) // _PAGE) * _PAGE
-    tags = (14, 1), (4, hashed), (5, strings_at), (6, symbols_at), (10, len(strings)), (11, 24), (0, 0)
+    tags = (
+        (14, 1),
+        (4, hashed),
+        (5, strings_at),
+        (6, symbols_at),
+        (10, len(strings)),
+        (11, 24),
+        (0, 0),
+    )
     dynamic = b"".join(struct.pack("<QQ", *tag) for tag in tags)
     segments = (
         _segment(1, 5, 0, code_at + len(code)),

@@ -1,4 +1,4 @@
-"""The environment in which an engine is imported: a driver's library that says no, tools that do nothing."""
+"""The environment of an engine: a driver's library that says no, tools that do nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def packages() -> Path:
 
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
-        raise ModuleNotFoundError(f"{sys.executable} has no torch, so no engine that can be dry started")
+        raise ModuleNotFoundError(
+            f"{sys.executable} has no torch, so no engine that can be dry started"
+        )
     return Path(found.origin).parent.parent
 
 

@@ -1,8 +1,8 @@
 """What a dry start says: facts as JSON, and whose failure an exception was.
 
-    refused   the engine said no: the exception was raised by a `raise` or an `assert` with words in
-              the engine's own code, or by its reader of arguments
-    unknown   everything else: the harness met something that it cannot do
+refused   the engine said no: the exception was raised by a `raise` or an `assert` with words in
+          the engine's own code, or by its reader of arguments
+unknown   everything else: the harness met something that it cannot do
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import ast
 import linecache
 import re
 import traceback
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 ENGINES = ("vllm", "transformers", "sglang", "pydantic")
 """Packages whose own "no" is the engine's."""
@@ -81,7 +83,8 @@ def _statement(path: str, line: int) -> str:
     found = [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Raise | ast.Assert) and node.lineno <= line <= (node.end_lineno or 0)
+        if isinstance(node, ast.Raise | ast.Assert)
+        and node.lineno <= line <= (node.end_lineno or 0)
     ]
     if not found:
         return ""
@@ -97,4 +100,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     return str(value).removeprefix("torch.")
-

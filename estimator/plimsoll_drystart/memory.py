@@ -24,6 +24,8 @@ class Memory:
         self.largest: list[tuple[int, str]] = []
         self._blocks: dict[int, tuple[Any, Block | None, int]] = {}
         self._values: dict[int, Any] = {}
+        self._addresses: dict[int, int] = {}
+        self._next_address = 1 << 40
 
     def hold(self, tensor: Any) -> None:
         """Give a tensor's storage a block, if it has none yet; another if it has grown."""
@@ -34,8 +36,14 @@ class Memory:
             if known[2] == size:
                 return
             self._end(key)
-        reference = weakref.ref(storage, lambda _, key=key: self._end(key))
+
+        def ended(_: Any) -> None:
+            self._end(key)
+
+        reference = weakref.ref(storage, ended)
         self._blocks[key] = (reference, self.allocator.take(size), size)
+        self._addresses[key] = self._next_address
+        self._next_address += -(-size // 512) * 512 + 512
 
     def _end(self, key: int) -> None:
         known = self._blocks.pop(key, None)
@@ -43,12 +51,17 @@ class Memory:
         if known is not None and known[1] is not None:
             self.allocator.give_back(known[1])
 
+    def address(self, tensor: Any) -> int:
+        """Where a tensor begins: what it is differs from every other storage's, and that counts."""
+        base = self._addresses.get(tensor.untyped_storage()._cdata, 1 << 40)
+        return base + int(tensor.storage_offset()) * int(tensor.element_size())
+
     def holds(self, tensor: Any) -> bool:
         """Whether the tensor's storage lies on the GPU."""
         return tensor.untyped_storage()._cdata in self._blocks
 
     def remember(self, tensor: Any, source: Any) -> None:
-        """Keep the values of a small tensor that came from main memory: sizes of images, lengths."""
+        """Keep the values of a small tensor that came from main memory: sizes, lengths."""
         if 0 < source.numel() <= FEW:
             self._values[tensor.untyped_storage()._cdata] = source.detach().clone()
 

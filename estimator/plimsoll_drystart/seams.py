@@ -10,16 +10,18 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from plimsoll_drystart.card import Card, nvml, nvml_module
 from plimsoll_drystart.device import GPU0, like
 from plimsoll_drystart.torch_api import STREAM, Silent, nothing, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ def minor(version: str) -> tuple[int, int]:
 
 
 def before_import(card: Card) -> None:
-    """What must hold before the engine finds out on what it runs: NVML, and no process group of NCCL.
+    """What must hold before the engine finds out on what it runs: NVML, and no group of NCCL.
 
-    vLLM carries NVML's Python module inside (`vllm.third_party.pynvml`, seen in 0.8 to 0.33); others
+    vLLM carries NVML's Python module inside (`vllm.third_party.pynvml`, seen in 0.33); others
     import `pynvml`.
     """
     sys.modules["pynvml"] = nvml_module(card)
@@ -85,8 +87,8 @@ def _no_second_process() -> None:
     real = dist.new_group
     names = (
         "all_gather all_gather_into_tensor all_gather_object all_reduce all_to_all_single barrier "
-        "broadcast gather irecv isend recv reduce_scatter reduce_scatter_tensor send _all_gather_base "
-        "monitored_barrier"
+        "broadcast gather irecv isend monitored_barrier recv reduce_scatter reduce_scatter_tensor "
+        "send _all_gather_base"
     )
     core: Any = dist.distributed_c10d
     for name in names.split():
@@ -157,7 +159,7 @@ def _scales(card: Card) -> Callable[[dict[str, Any]], Any]:
         held, rows, width = given["sf"], given["mn"], given["k"]
         if card.capability[0] < 10:
             return held
-        packed = -(-(-(-width // 128)) // 4)
+        packed = (width + 511) // 512
         return torch.empty((*held.shape[:-2], rows, packed), dtype=torch.int32, device="meta")
 
     return scales
@@ -188,6 +190,7 @@ def table(card: Card) -> tuple[Seam, ...]:
         max_smem_size=card.shared_memory,
         l2_cache_size=50 << 20,
     )
+    humming_library = SimpleNamespace(_DeviceInfo=say(humming))
     base = "vllm.model_executor.model_loader"
     launch = "humming.ops.gemm|humming.ops.launcher"
     communicator = classmethod(lambda cls: "plimsoll_drystart.communicator.Communicator")
@@ -201,7 +204,7 @@ def table(card: Card) -> tuple[Seam, ...]:
     ops = "vllm._custom_ops"
     state = "vllm.distributed.parallel_state"
     return (
-        # No second process: the registry looks at a model's class in one, groups speak over a queue.
+        # No second process: the registry looks at a model's class in one, groups have a queue.
         Seam("vllm.model_executor.models.registry", "_run_in_subprocess", lambda f: f(), "0.8"),
         Seam(state, "in_the_same_node_as", lambda pg, *_, **__: [True] * pg.size(), "0.8"),
         Seam(state, "_node_count", say(1), "0.10"),
@@ -212,15 +215,26 @@ def table(card: Card) -> tuple[Seam, ...]:
             "0.8",
         ),
         # No bytes: dummy weights need no values.
-        Seam(f"{base}.weight_utils|{base}.dummy_loader", "initialize_dummy_weights", nothing, "0.8", "0.32"),
-        Seam(f"{base}.weight_utils|{base}.dummy_loader", "initialize_single_dummy_weight", nothing, "0.8"),
+        Seam(
+            f"{base}.weight_utils|{base}.dummy_loader",
+            "initialize_dummy_weights",
+            nothing,
+            "0.8",
+            "0.32",
+        ),
+        Seam(
+            f"{base}.weight_utils|{base}.dummy_loader",
+            "initialize_single_dummy_weight",
+            nothing,
+            "0.8",
+        ),
         # No compiler: FlashInfer and Humming make kernels when they are first asked for.
         Seam("flashinfer.jit.core", "JitSpec.build_and_load", lambda *_, **__: Silent(), "0.11"),
         Seam("flashinfer.sampling", "get_seed_and_offset", say((0, 0)), "0.11"),
-        Seam("humming.device", "DeviceInfo._get_value", lambda _: humming, "0.28"),
-        Seam("humming.jit.runtime", "KernelRuntime.__new__", lambda *_, **__: Silent(), "0.28"),
-        Seam(launch, "launch_kernel", launched, "0.28"),
-        Seam(launch, "init_humming_launcher", nothing, "0.28"),
+        Seam("humming.device", "_get_device_info_extension", say(humming_library), "0.33"),
+        Seam("humming.jit.runtime", "KernelRuntime.__new__", lambda *_, **__: Silent(), "0.33"),
+        Seam(launch, "launch_kernel", launched, "0.33"),
+        Seam(launch, "init_humming_launcher", nothing, "0.33"),
         # Questions about the GPU that compiled code answers by asking the driver.
         Seam(ops, "cutlass_scaled_mm_supports_fp8", supports(89), "0.8"),
         Seam(ops, "cutlass_scaled_mm_supports_block_fp8", supports(90), "0.8"),

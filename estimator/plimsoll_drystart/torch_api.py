@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import _get_current_function_mode_stack
 
 from plimsoll_drystart.card import Card, properties
 from plimsoll_drystart.device import CPU, GPU, GPU0, META, in_main_memory, on_gpu
-from plimsoll_drystart.memory import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from plimsoll_drystart.memory import Memory
 
 
 class Idle:
@@ -43,8 +46,8 @@ class Idle:
     def __enter__(self) -> Idle:
         return self
 
-    def __exit__(self, *_: Any) -> bool:
-        return False
+    def __exit__(self, *_: Any) -> None:
+        return None
 
     def __call__(self, *_: Any, **__: Any) -> Idle:
         return self
@@ -69,18 +72,28 @@ def say(value: Any) -> Callable[..., Any]:
     return lambda *_, **__: value
 
 
-_SILENT = (
-    "empty_cache init ipc_collect manual_seed manual_seed_all reset_accumulated_memory_stats "
-    "set_device set_device_idx set_device_index set_per_process_memory_fraction set_stream synchronize"
-).split()
+_SILENT = [
+    "empty_cache",
+    "init",
+    "ipc_collect",
+    "manual_seed",
+    "manual_seed_all",
+    "reset_accumulated_memory_stats",
+    "set_device",
+    "set_device_idx",
+    "set_device_index",
+    "set_per_process_memory_fraction",
+    "set_stream",
+    "synchronize",
+]
 
 
 def install(card: Card, memory: Memory) -> None:
-    """Let torch answer as if the GPU were there. Once for a process, before the engine is imported."""
+    """Let torch answer as if the GPU were there: once, before the engine is imported."""
     held = memory.allocator
     cuda: Any = torch.cuda
     accelerator: Any = getattr(torch, "accelerator", SimpleNamespace())
-    answers: dict[str, Any] = {name: nothing for name in _SILENT}
+    answers: dict[str, Any] = dict.fromkeys(_SILENT, nothing)
     answers |= {
         "is_available": say(True),
         "is_initialized": say(True),
@@ -130,7 +143,7 @@ def install(card: Card, memory: Memory) -> None:
     cuda.memory._set_allocator_settings = lambda text: held.limit(_limit(text))
     cuda.memory._snapshot = say({"allocator_settings": {"PYTORCH_CUDA_ALLOC_CONF": ""}})
     torch.compile = lambda model=None, **_: model if model is not None else (lambda f: f)
-    _tensors()
+    _tensors(memory)
     _generators(cuda, card)
     torch.get_default_device = _default_device
     logging.Manager._clear_cache = nothing  # type: ignore[attr-defined]  # asked 300 times a case
@@ -151,7 +164,7 @@ def _free(card: Card, memory: Memory) -> tuple[int, int]:
     return card.cuda_bytes - memory.outside - memory.allocator.reserved, card.cuda_bytes
 
 
-def _tensors() -> None:
+def _tensors(memory: Memory) -> None:
     """Meta tensors say that they are on the GPU, but to shape functions."""
     tensor: Any = torch.Tensor
     real = {name: getattr(tensor, name) for name in ("device", "is_cuda", "data_ptr", "to")}
@@ -160,7 +173,7 @@ def _tensors() -> None:
     )
     tensor.is_cuda = property(lambda t: on_gpu(t) or bool(real["is_cuda"].__get__(t)))
     tensor.is_meta = property(lambda t: GPU0.busy > 0 and on_gpu(t))
-    tensor.data_ptr = lambda t: 16 if on_gpu(t) else real["data_ptr"](t)
+    tensor.data_ptr = lambda t: memory.address(t) if on_gpu(t) else real["data_ptr"](t)
     tensor.get_device = lambda t: 0 if on_gpu(t) else -1
     tensor.pin_memory = lambda t, *_: t
     tensor.is_pinned = say(False)
@@ -173,7 +186,12 @@ def _tensors() -> None:
         if args:
             args = (_numbered(args[0]), *args[1:])
         wanted = given.get("device", args[0] if args else None)
-        if isinstance(wanted, str | torch.device) and str(wanted) == "meta" and on_gpu(t) and not GPU0.busy:
+        if (
+            isinstance(wanted, str | torch.device)
+            and str(wanted) == "meta"
+            and on_gpu(t)
+            and not GPU0.busy
+        ):
             return torch.empty_strided(
                 t.size(), t.stride(), dtype=given.get("dtype") or t.dtype, device="meta"
             )
@@ -203,7 +221,7 @@ def _generators(cuda: Any, card: Card) -> None:
         def __new__(cls, device: Any = "cpu") -> Any:
             return real("cpu")
 
-    torch.Generator = Generator  # type: ignore[assignment, misc]
+    torch.Generator = Generator
     cuda.default_generators = tuple(real("cpu") for _ in range(card.count))
 
 

@@ -5,8 +5,9 @@
     EngineCore._initialize_kv_caches                      profile, groups, pages, blocks, checks
     Worker.initialize_from_config                         the cache itself
 
-All of that is the engine's code. One process stands for the whole split: it is rank r of a group of
-which nobody else is there. From the model on, as with --enforce-eager: compilation would want a GPU.
+All of that is the engine's code. One process stands for the whole split: it is rank r of a group
+of which nobody else is there. From the model on, as with --enforce-eager: compilation would want a
+GPU.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import inspect
 import io
 import json
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from plimsoll_drystart import facts
 from plimsoll_drystart.device import GPU0, on_gpu
-from plimsoll_drystart.memory import Memory
 from plimsoll_drystart.seams import start_group
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from plimsoll_drystart.memory import Memory
 
 UNSEEN = (
     "what kernels hold of their own (sorting samplers, grouped GEMM, NCCL, the CUDA context)",
@@ -110,7 +114,7 @@ class Start:
         return made.create_engine_config(UsageContext.OPENAI_API_SERVER)
 
     def _loaded(self, config: Any, rank: int) -> Any:
-        """A worker with its model. Weights are as the engine counts them: what the allocator holds."""
+        """A worker with its model. Weights as the engine counts them: what the allocator holds."""
         from vllm.v1.worker.gpu_worker import Worker
 
         held = self.memory.allocator
@@ -170,7 +174,7 @@ class Start:
 
         start = self
 
-        class Alone(Executor):  # type: ignore[misc, valid-type]
+        class Alone(Executor):
             def _init_executor(self) -> None:
                 pass
 
