@@ -3,7 +3,7 @@
 A case a line: {"id", "device": {"name", "capability", "nvml_bytes", ...}, "config": {...} or
 "folder": path, "files": {name: content}, "arguments": {...} or "command_line": [...], "rank": 0,
 "upto": "config", "available_bytes": n}. Facts a line, with the id. What is decided when the engine
-is imported is decided for one GPU: a process for each, and each case in a fork of it.
+is imported is decided for one compute capability: a process for each, a fork of it for each case.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EXIT_BAD_INPUT = 2
+PREFIX = "PLIMSOLL-FACTS "
+"""Before each line of facts on standard output, among whatever else an engine prints there."""
 
 
 def main() -> int:
@@ -39,16 +41,23 @@ def main() -> int:
     if folder is None:
         return _started(given)
     cases = [json.loads(line) for line in given.cases.read_text("utf-8").splitlines() if line]
+    try:
+        for case in cases:
+            card_of(case["device"])
+    except (KeyError, ValueError) as error:
+        print(f"plimsoll_drystart: {given.cases}: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     done = _done(given.out)
     cases = [case for case in cases if case["id"] not in done]
     groups: dict[str, list[dict[str, Any]]] = {}
     for case in cases:
-        groups.setdefault(json.dumps(case["device"], sort_keys=True), []).append(case)
+        groups.setdefault(str(case["device"].get("capability")), []).append(case)
     if len(groups) > 1:
         from plimsoll_drystart.process import common
 
         common()
-    with given.out.open("a", encoding="utf-8") as out:
+    opened = given.out.open("a", encoding="utf-8") if given.out else contextlib.nullcontext()
+    with opened as out:
         for group in groups.values():
             process = os.fork()
             if not process:
@@ -60,7 +69,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="plimsoll_drystart", description=__doc__)
     parser.add_argument("--cases", type=Path, required=True, help="JSON lines of cases")
-    parser.add_argument("--out", type=Path, required=True, help="facts are added to this file")
+    parser.add_argument("--out", type=Path, help="facts are added to it; none: standard output")
     parser.add_argument("--seconds", type=int, default=300, help="most seconds of one case")
     parser.add_argument(
         "--memory-gib", type=int, default=0, help="most memory of one case; 0: no limit"
@@ -87,10 +96,10 @@ def _started(given: argparse.Namespace) -> int:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _done(out: Path) -> set[str]:
+def _done(out: Path | None) -> set[str]:
     """Ids that the file has facts of; a line that was cut off is none."""
     found = set()
-    if out.exists():
+    if out is not None and out.exists():
         for line in out.read_text("utf-8").splitlines():
             try:
                 found.add(json.loads(line)["id"])
@@ -99,8 +108,8 @@ def _done(out: Path) -> set[str]:
     return found
 
 
-def _one_gpu(cases: list[dict[str, Any]], out: IO[str], given: argparse.Namespace) -> int:
-    """The cases of one kind of GPU: import the engine for it, then a fork for each case."""
+def _one_gpu(cases: list[dict[str, Any]], out: IO[str] | None, given: argparse.Namespace) -> int:
+    """The cases of one capability: import the engine for it, then a fork for each case."""
     card = card_of(cases[0]["device"])
     before = time.monotonic()
     try:
@@ -160,8 +169,12 @@ def learn(modules: Iterable[str]) -> None:
             importlib.import_module(name)
 
 
-def _write(out: IO[str], row: dict[str, Any]) -> None:
-    out.write(json.dumps(row, separators=(",", ":")) + "\n")
+def _write(out: IO[str] | None, row: dict[str, Any]) -> None:
+    text = json.dumps(row, separators=(",", ":"))
+    if out is None:
+        print(f"\n{PREFIX}{text}", flush=True)
+        return
+    out.write(text + "\n")
     out.flush()
 
 
@@ -181,6 +194,7 @@ def _forked(
             most = given.memory_gib << 30
             resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         os.chdir(folder)
+        device.card.become(card_of(case["device"]))
         place = Path(case["folder"]) if case.get("folder") else _files(folder, case)
         known = set(sys.modules)
         said = Start(case, device, memory).run(place)

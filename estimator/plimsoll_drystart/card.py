@@ -9,11 +9,12 @@ from typing import Any
 MIB = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass
 class Card:
     """One kind of GPU. nvml_bytes, cuda_bytes: its memory as NVML and as CUDA show it.
 
-    count: how many of it the machine has. processors: streaming multiprocessors.
+    count: how many of it the machine has. processors: streaming multiprocessors. A process is made
+    ready for one capability; in the fork of a case the card becomes the case's own (`become`).
     """
 
     name: str
@@ -22,6 +23,12 @@ class Card:
     cuda_bytes: int
     processors: int
     count: int = 8
+
+    def become(self, other: Card) -> None:
+        """Be that kind of GPU from here on. Raises ValueError for another capability."""
+        if other.capability != self.capability:
+            raise ValueError(f"ready for {self.capability}, not for {other.capability}")
+        vars(self).update(vars(other))
 
     @property
     def shared_memory(self) -> int:
@@ -101,7 +108,10 @@ class NVMLError(Exception):
 
 def nvml(card: Card) -> dict[str, Any]:
     """NVML's functions and constants by name, for the modules that an engine asks by."""
-    memory = types.SimpleNamespace(total=card.nvml_bytes, free=card.nvml_bytes, used=0)
+
+    def memory(*_: Any, **__: Any) -> types.SimpleNamespace:
+        return types.SimpleNamespace(total=card.nvml_bytes, free=card.nvml_bytes, used=0)
+
     return {
         "NVMLError": NVMLError,
         "NVMLError_NotSupported": NVMLError,
@@ -118,7 +128,7 @@ def nvml(card: Card) -> dict[str, Any]:
         "nvmlDeviceGetCudaComputeCapability": lambda _: card.capability,
         "nvmlDeviceGetName": lambda _: card.name,
         "nvmlDeviceGetUUID": lambda handle: f"GPU-{handle}",
-        "nvmlDeviceGetMemoryInfo": lambda *_, **__: memory,
+        "nvmlDeviceGetMemoryInfo": memory,
         "nvmlDeviceGetP2PStatus": lambda *_: 0,
         "nvmlSystemGetDriverVersion": lambda: "580.95.05",
         "nvmlSystemGetCudaDriverVersion": lambda: 13000,

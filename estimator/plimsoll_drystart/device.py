@@ -38,19 +38,9 @@ _CUBLAS = {True: 32 * MIB, False: 8519680}
 CUBLAS_WORKSPACE_CONFIG (:4096:2:16:8, and 32 MiB for capability 9)."""
 
 
-def on_gpu(value: Any) -> bool:
-    """Whether a value is a tensor on the GPU that is not there."""
+def is_shape(value: Any) -> bool:
+    """Whether a value is a meta tensor: on the GPU that is not there, or asked for as such."""
     return isinstance(value, torch.Tensor) and bool(_KEYS(value).has(_KEY.Meta))
-
-
-def _any_on_gpu(values: Iterable[Any]) -> bool:
-    for one in values:
-        if isinstance(one, torch.Tensor):
-            if on_gpu(one):
-                return True
-        elif isinstance(one, list | tuple) and _any_on_gpu(one):
-            return True
-    return False
 
 
 def in_main_memory(value: Any) -> bool:
@@ -103,12 +93,12 @@ class GPU0(TorchDispatchMode):
                 whole = func.decompose(*args, **given)
             if whole is not NotImplemented:
                 return whole
-        touched = _any_on_gpu(args) or _any_on_gpu(given.values())
+        touched = self._any_on_gpu(args) or self._any_on_gpu(given.values())
         device = given.get("device")
         target = torch.device(device).type if device is not None else None
         if given.get("pin_memory"):
             given["pin_memory"] = False
-        if not touched and target not in ("cuda", "meta"):
+        if not touched and target != "cuda":
             if "view_from_cpu_tensor" in func._schema.name:
                 return like(args[0])  # main memory that the GPU reads: no block
             return func(*args, **given)
@@ -116,11 +106,8 @@ class GPU0(TorchDispatchMode):
         if answer is not NotImplemented:
             return answer
         if target == "meta":  # a shape that is wanted as such holds nothing
-            return (
-                like(args[0], given.get("dtype"))
-                if func is aten._to_copy.default
-                else func(*args, **given)
-            )
+            copied = func is aten._to_copy.default
+            return like(args[0], given.get("dtype")) if copied else self._run(func, args, given)
         if func is aten._to_copy.default:
             answer = self._moved(args[0], given, touched)
             if answer is not NotImplemented:
@@ -132,6 +119,19 @@ class GPU0(TorchDispatchMode):
         if touched and (_any_in_main_memory(args) or _any_in_main_memory(given.values())):
             args, given = pytree.tree_map(_lifted, (args, given))
         return self._kept(self._run(func, args, given))
+
+    def on_gpu(self, value: Any) -> bool:
+        """Whether a value is a tensor on the GPU."""
+        return is_shape(value) and self.memory.holds(value)
+
+    def _any_on_gpu(self, values: Iterable[Any]) -> bool:
+        for one in values:
+            if isinstance(one, torch.Tensor):
+                if self.on_gpu(one):
+                    return True
+            elif isinstance(one, list | tuple) and self._any_on_gpu(one):
+                return True
+        return False
 
     def _read_back(
         self, func: Any, args: tuple[Any, ...], given: dict[str, Any], target: str | None
@@ -146,7 +146,7 @@ class GPU0(TorchDispatchMode):
             return True
         if func is aten.is_nonzero.default:
             return False
-        if func is aten._to_copy.default and target == "cpu" and on_gpu(args[0]):
+        if func is aten._to_copy.default and target == "cpu" and is_shape(args[0]):
             dtype = given.get("dtype") or args[0].dtype
             known = self.memory.recall(args[0])
             return (
@@ -167,7 +167,8 @@ class GPU0(TorchDispatchMode):
         if not touched:
             moved = like(tensor, dtype)
             self.memory.hold(moved)
-            self.memory.remember(moved, tensor)
+            if in_main_memory(tensor):
+                self.memory.remember(moved, tensor)
             return moved
         if dtype == tensor.dtype and given.get("memory_format") in (None, torch.preserve_format):
             return aten.alias.default(tensor)
@@ -228,7 +229,7 @@ class GPU0(TorchDispatchMode):
 
     def _kept(self, result: Any) -> Any:
         if isinstance(result, torch.Tensor):
-            if on_gpu(result):
+            if is_shape(result):
                 self.memory.hold(result)
         elif isinstance(result, list | tuple):
             for one in result:
@@ -250,7 +251,7 @@ def _scalars(func: Any, args: Sequence[Any]) -> list[Any]:
     out = list(args)
     for at, (value, argument) in enumerate(zip(args, func._schema.arguments, strict=False)):
         if isinstance(value, torch.Tensor) and "Tensor" not in str(argument.type):
-            out[at] = 0 if on_gpu(value) else value.item()
+            out[at] = 0 if is_shape(value) else value.item()
     return out
 
 
@@ -265,7 +266,7 @@ def _unique(tensor: Any, *_: Any, **__: Any) -> Any:
 
 def _masked(tensor: Any, indices: Sequence[Any]) -> Any:
     first: Any = next((one for one in indices if one is not None), None)
-    if not on_gpu(first) or first.dtype not in (torch.bool, torch.uint8):
+    if not is_shape(first) or first.dtype not in (torch.bool, torch.uint8):
         return NotImplemented
     rest = tensor.shape[first.dim() :]
     return torch.empty((first.numel(), *rest), dtype=tensor.dtype, device="meta")

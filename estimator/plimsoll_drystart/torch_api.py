@@ -11,7 +11,7 @@ import torch
 from torch.overrides import _get_current_function_mode_stack
 
 from plimsoll_drystart.card import Card, properties
-from plimsoll_drystart.device import CPU, GPU, GPU0, META, in_main_memory, on_gpu
+from plimsoll_drystart.device import CPU, GPU, GPU0, in_main_memory, is_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,14 +97,14 @@ def install(card: Card, memory: Memory) -> None:
     answers |= {
         "is_available": say(True),
         "is_initialized": say(True),
-        "device_count": say(card.count),
-        "_device_count_nvml": say(card.count),
+        "device_count": lambda *_: card.count,
+        "_device_count_nvml": lambda *_: card.count,
         "current_device": say(0),
         "current_device_index": say(0),
         "current_device_idx": say(0),
         "current_accelerator": say(torch.device("cuda")),
-        "get_device_name": say(card.name),
-        "get_device_properties": say(properties(card)),
+        "get_device_name": lambda *_: card.name,
+        "get_device_properties": lambda *_: properties(card),
         "get_arch_list": say([f"sm_{card.number}"]),
         "is_bf16_supported": say(card.capability >= (8, 0)),
         "is_current_stream_capturing": say(False),
@@ -136,8 +136,8 @@ def install(card: Card, memory: Memory) -> None:
     for name in ("Event", "Stream"):
         setattr(torch, name, Idle)
     core: Any = torch._C
-    core._cuda_getDeviceCount = say(card.count)
-    core._cuda_getDeviceProperties = say(properties(card))
+    core._cuda_getDeviceCount = lambda *_: card.count
+    core._cuda_getDeviceProperties = lambda *_: properties(card)
     core._accelerator_getAllocatorSettings = say("")
     core._accelerator_setAllocatorSettings = lambda text: held.limit(_limit(text))
     cuda.memory._set_allocator_settings = lambda text: held.limit(_limit(text))
@@ -168,11 +168,15 @@ def _tensors(memory: Memory) -> None:
     """Meta tensors say that they are on the GPU, but to shape functions."""
     tensor: Any = torch.Tensor
     real = {name: getattr(tensor, name) for name in ("device", "is_cuda", "data_ptr", "to")}
+
+    def on_gpu(t: Any) -> bool:
+        return is_shape(t) and memory.holds(t)
+
     tensor.device = property(
-        lambda t: (META if GPU0.busy else GPU) if on_gpu(t) else real["device"].__get__(t)
+        lambda t: GPU if not GPU0.busy and on_gpu(t) else real["device"].__get__(t)
     )
     tensor.is_cuda = property(lambda t: on_gpu(t) or bool(real["is_cuda"].__get__(t)))
-    tensor.is_meta = property(lambda t: GPU0.busy > 0 and on_gpu(t))
+    tensor.is_meta = property(lambda t: is_shape(t) and (GPU0.busy > 0 or not memory.holds(t)))
     tensor.data_ptr = lambda t: memory.address(t) if on_gpu(t) else real["data_ptr"](t)
     tensor.get_device = lambda t: 0 if on_gpu(t) else -1
     tensor.pin_memory = lambda t, *_: t
@@ -189,7 +193,7 @@ def _tensors(memory: Memory) -> None:
         if (
             isinstance(wanted, str | torch.device)
             and str(wanted) == "meta"
-            and on_gpu(t)
+            and is_shape(t)
             and not GPU0.busy
         ):
             return torch.empty_strided(
@@ -243,7 +247,7 @@ def _made_in_main_memory(real: Any) -> Any:
         given.pop("pin_memory", None)
         if place.type == "cpu":
             return real(data, *args, device="cpu", **given)
-        if on_gpu(data):
+        if is_shape(data):
             return data.to(given["dtype"]) if given.get("dtype") else data
         made = real(data, *args, device="cpu", **given)
         return made.to(place) if in_main_memory(made) else made

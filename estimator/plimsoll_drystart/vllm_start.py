@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from plimsoll_drystart import facts
-from plimsoll_drystart.device import GPU0, on_gpu
+from plimsoll_drystart.device import GPU0, is_shape
 from plimsoll_drystart.seams import start_group
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def tensors_of(model: Any, memory: Memory) -> int:
     sizes: dict[int, int] = {}
     for named in (model.named_parameters, model.named_buffers):
         for _, tensor in named(remove_duplicate=False):
-            if on_gpu(tensor) and memory.holds(tensor):
+            if is_shape(tensor) and memory.holds(tensor):
                 storage = tensor.untyped_storage()
                 sizes[storage._cdata] = storage.nbytes()
     return sum(sizes.values())

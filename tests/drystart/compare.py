@@ -123,7 +123,9 @@ def compared(fact: Fact) -> list[Compared]:
     own = ours(fact.case, fact.release)
     if own is None:
         return []
-    out = [_refusal(fact, own)]
+    out = []
+    if fact.refused or not (fact.case.upto and own.problems):  # more may be refused further on
+        out.append(_refusal(fact, own))
     if fact.refused and fact.said["reached"] == "config":
         return out
     if own.estimate is not None:
@@ -161,7 +163,7 @@ _FILE_WORDS: Final = (
 
 
 def about_files(fact: Fact) -> bool:
-    """Whether the engine missed what lies beside a config: remote code, a processor, a whole config.
+    """Whether the engine missed what lies beside a config: remote code, a processor.
 
     The folder that it was given holds a config.json alone: of the checkpoint that says nothing.
     """
