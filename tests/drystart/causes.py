@@ -1,6 +1,6 @@
 """Why a figure of a fact is off: causes by pattern, each of which must still explain something.
 
-tests/data/drystart/causes.json: a row has the cause in words, the kind of figure, and a pattern that
+tests/data/drystart/causes.json: a row has the cause in words, the kind of figure, a pattern that
 is searched in the line that `Compared` prints (release, case, name of the figure).
 """
 
