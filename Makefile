@@ -11,7 +11,7 @@ TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix fuzz audit control-plane demo bench soak scale accuracy drystart counts rules generate dist release-check clean
+.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts rules generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -104,6 +104,9 @@ scale: $(STAMP) control-plane ## what 1,000, 3,000 and 10,000 objects cost the c
 accuracy: $(STAMP) ## docs/accuracy.md: estimates beside measured start-ups
 	@PYTHONPATH=tests $(BIN)/python -m accuracy
 
+ranges: $(STAMP) ## the ranges of what only a GPU tells, from the measured rows; then `make accuracy`
+	@PYTHONPATH=tests $(BIN)/python -m accuracy.ranges
+
 drystart: $(STAMP) ## ask a release of vLLM itself, without a GPU: VERSION=0.33.0; none: compare what there is
 	@PYTHONPATH=tests $(BIN)/python -m drystart $(VERSION) $(if $(KEEP),--keep) $(if $(DIFFERENCES),--differences)
 
@@ -117,12 +120,14 @@ $(COUNTS_STAMP): requirements/counts.lock
 	@$(COUNTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/counts.lock
 	@touch $@
 
-rules: $(STAMP) ## docs/rules.md, made from the table of rules
+rules: $(STAMP) ## docs/rules.md and docs/gates.md, made from the tables of rules and of gates
 	@$(BIN)/plimsoll explain -o markdown > docs/rules.md
+	@$(BIN)/plimsoll explain --gates -o markdown > docs/gates.md
 
 generate: $(STAMP) control-plane rules ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
 	@$(BIN)/python -m plimsoll_operator.api deploy
 	@PYTHONPATH=tests $(BIN)/python -m chart
+	@PYTHONPATH=tests $(BIN)/python -m gitops
 
 dist: $(STAMP) ## dist/: wheel, sdist and the packaged chart, with locked tools
 	@rm -rf dist

@@ -208,7 +208,7 @@ class PlainEngine(Engine):
             largest_max_model_len=min(held, architecture.max_model_len),
         )
 
-    def problems(
+    def check(
         self,
         architecture: Architecture,
         settings: EngineSettings,

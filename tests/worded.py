@@ -43,7 +43,10 @@ def warnings_in(of: _WithWarnings) -> tuple[str, ...]:
 
 def changes_in(alternative: Alternative) -> str:
     """The changes of an alternative in one line."""
-    return " + ".join(f"{PLACES.path(c.field)}: {c.value}" for c in alternative.changes)
+    return " + ".join(
+        f"{PLACES.path(c.field)}: {c.value}" if c.value else f"without {PLACES.path(c.field)}"
+        for c in alternative.changes
+    )
 
 
 def notes_in(estimate: Estimate) -> tuple[str, ...]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from plimsoll.measured import models, rows, score
-from plimsoll.measured.rows import TermId
 from plimsoll.measured.score import sweep_of
 from plimsoll.models.catalogue import load
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MEASURED: Final = ROOT / "tests" / "data" / "measured.jsonl"
+MODELS: Final = ROOT / "tests" / "data" / "row_models.jsonl"
 REASONS: Final = ROOT / "tests" / "data" / "known_errors.json"
 
 
@@ -36,9 +36,9 @@ def sources() -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def configs() -> models.Configs:
-    """The catalogue's models by the ids that the rows use."""
+    """The models by the ids that the rows use: the catalogue's, else of tests/data/row_models."""
     catalogue = load()
-    found = models.Configs()
+    found = models.read((MODELS,))
     for row in measured():
         entry = catalogue.find(row.config_id) if row.config_id else None
         if entry is not None:
@@ -59,10 +59,10 @@ def sweep() -> frozenset[str]:
 
 
 @lru_cache(maxsize=1)
-def reasons() -> dict[tuple[str, TermId], str]:
-    """What is known about rows that stay wrong, by row and term."""
+def reasons() -> dict[tuple[str, str], str]:
+    """What is known about rows that stay wrong, by row and term, or row and ``outcome``."""
     return {
-        (row, TermId(term)): entry["why"]
+        (row, term): entry["why"]
         for entry in json.loads(REASONS.read_text("utf-8"))
         for row in entry["rows"]
         for term in entry["terms"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from accuracy import ranges
 from accuracy.data import ROOT, measured, reasons, scored, sources, sweep
 from accuracy.peers import PEERS
 from accuracy.pictures import PICTURES
@@ -29,7 +30,7 @@ from plimsoll.measured.score import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from plimsoll.measured.score import Point
 
@@ -39,6 +40,7 @@ TITLES: Final = {
     TermId.ACTIVATION: "activation peak",
     TermId.NON_TORCH: "non-torch",
     TermId.GRAPHS: "CUDA graphs",
+    TermId.GRAPHS_CHARGED: "CUDA graphs, as the engine estimates",
     TermId.KV_GIB: "KV cache, GiB per GPU",
     TermId.KV_TOKENS: "KV cache, tokens",
     TermId.TOKENS_GIVEN_GIB: "tokens in a cache of known size",
@@ -49,6 +51,7 @@ FAR_PCT: Final = {
     TermId.ACTIVATION: 5.0,
     TermId.NON_TORCH: 20.0,
     TermId.GRAPHS: 30.0,
+    TermId.GRAPHS_CHARGED: 60.0,
     TermId.KV_GIB: 1.0,
     TermId.KV_TOKENS: 1.0,
     TermId.TOKENS_GIVEN_GIB: 0.2,
@@ -62,6 +65,7 @@ def page() -> str:
     parts = (
         _head(),
         _terms(),
+        _coverage(),
         _pictures(),
         _cuts(),
         _outcome(),
@@ -113,9 +117,13 @@ def _terms() -> list[str]:
     lines = [
         "## By term",
         "",
+        "The error is to the nearer end of what a row may be; from the middle it is to the middle "
+        "of that. The range is the one that `plimsoll estimate` prints, BETWEEN.",
+        "",
         "| term | rows | median error | 95th percentile | median, absolute | 95th, absolute "
+        "| median from the middle | in the range | its median width "
         "| scored of rows with the inputs |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for term, _, had, n in shares(scored()):
         found = summary(points_of(scored(), term))
@@ -123,9 +131,65 @@ def _terms() -> list[str]:
         lines.append(
             f"| {TITLES[term]} | {found.n} | {percent(found.median_pct)} "
             f"| {percent(found.p95_pct)} | {amount(found.median, gib=term.in_gib)}{unit} "
-            f"| {amount(found.p95, gib=term.in_gib)}{unit} | {n} of {had} |"
+            f"| {amount(found.p95, gib=term.in_gib)}{unit} | {percent(found.middle)} "
+            f"| {found.held} ({percent(found.coverage)}) "
+            f"| {amount(found.width, gib=term.in_gib)}{unit} | {n} of {had} |"
         )
     return lines
+
+
+def _coverage() -> list[str]:
+    """Ranges against rows that they were not made from, and by group."""
+    lines = [
+        "## Ranges, and rows that they were not made from",
+        "",
+        "What only a GPU tells has its range from the rows themselves, by group "
+        "(tests/accuracy/ranges.py, `make ranges`). So each row is also held against ranges that "
+        "were made without it and without every row of the same engine version, GPU family, "
+        "tensor size and class of model: "
+        "**left out**. A group of which nothing was measured is stated one and a half times as "
+        "wide as the widest that was.",
+        "",
+        "| term | rows | in the range | left out, in the range |",
+        "|---|--:|--:|--:|",
+    ]
+    for name, (term, _, _) in ranges.TERMS.items():
+        found, left = summary(points_of(scored(), term)), ranges.left_out(name)[""]
+        lines.append(
+            f"| {TITLES[term]} | {left.rows} | {percent(found.coverage)} | {percent(left.share)} |"
+        )
+    kv = summary(points_of(scored(), TermId.KV_GIB))
+    apart = summary(ranges.caches_left_out())
+    lines += [
+        f"| {TITLES[TermId.KV_GIB]} | {apart.n} | {percent(kv.coverage)} "
+        f"| {percent(apart.coverage)} |",
+        "",
+        "The KV cache by group, left out; a group of fewer than "
+        f"{FEWEST} rows is shown and claims nothing:",
+        "",
+        "| cut | rows | in the range | median error from the middle | median width |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for cut, of in _GROUPS.items():
+        by_value: dict[str, list[Point]] = defaultdict(list)
+        for point in ranges.caches_left_out():
+            by_value[of(point)].append(point)
+        for value, points in sorted(by_value.items()):
+            found = summary(points)
+            lines.append(
+                f"| {cut}: {value or 'not stated'} | {found.n} | {found.held} "
+                f"({percent(found.coverage)}) | {percent(found.middle)} "
+                f"| {amount(found.width, gib=True)} GiB |"
+            )
+    return lines
+
+
+_GROUPS: Final[dict[str, Callable[[Point], str]]] = {
+    "engine": lambda p: f"{p.row.engine} {'.'.join(p.row.version_text.split('.')[:2])}",
+    "GPU": lambda p: p.row.gpu,
+    "tensor size": lambda p: str(p.row.tensor or ""),
+    "class of model": lambda p: p.row.family,
+}
 
 
 def _pictures() -> list[str]:
@@ -196,7 +260,7 @@ def _outcome() -> list[str]:
         f"{found['false_refusals']}. Warned: {found['warned']}. Below: every start-up that failed, "
         "and those that went well and are not plainly allowed.",
         "",
-        "| row | model | what happened | verdict | why none |",
+        "| row | model | what happened | verdict | why none, or why it is wrong |",
         "|---|---|---|---|---|",
     ]
     unsure = [
@@ -206,9 +270,9 @@ def _outcome() -> list[str]:
     ]
     for one in (*failed(scored()), *unsure):
         verdict = one.verdict.value if one.verdict is not None else NONE
+        why = one.left_out.get(OUTCOME) or reasons().get((one.row.id, OUTCOME), "")
         lines.append(
-            f"| {one.row.id} | {cell(one.row.model)} | {one.row.outcome} | {verdict} "
-            f"| {one.left_out.get(OUTCOME, '')} |"
+            f"| {one.row.id} | {cell(one.row.model)} | {one.row.outcome} | {verdict} | {why} |"
         )
     return lines
 

@@ -71,7 +71,7 @@ def _duel(peer: Peer, term: TermId) -> Duel:
         if told is not None and value is not None:
             point = one.points[term]
             ours.append(replace(point, prediction=_given(told.case, told.ours)))
-            said = Prediction(value, value)
+            said = Prediction(value, value, value, value)
             theirs.append(replace(point, prediction=_given(told.case, said)))
     return Duel(peer, term, tuple(ours), tuple(theirs))
 
@@ -81,7 +81,7 @@ def _given(case: Case, said: Prediction) -> Prediction:
     if case.given is None:
         return said
     off = ROUNDED_GIB / 2 / case.given
-    return Prediction(said.low * (1 - off), said.high * (1 + off))
+    return replace(said, low=said.low * (1 - off), high=said.high * (1 + off))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import pytest
 
 from cluster.fixtures_operator import CONTROLLER_ACCOUNT, SYSTEM_NAMESPACE
 from controlplane import Cluster, ControlPlane, ControlPlaneError, ExternalCluster
-from controlplane.build import ETCD, HELM, KUBERNETES, ensure_built
+from controlplane.build import ETCD, GITOPS, HELM, KUBERNETES, ensure_built
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     capture = session.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         try:
-            ensure_built(ETCD, KUBERNETES, HELM)
+            ensure_built(ETCD, KUBERNETES, HELM, GITOPS)
         except ControlPlaneError as error:  # only the tests that need it shall fail
             session.config.stash[BUILD_ERROR] = error
 

@@ -66,6 +66,46 @@ def test_wrong_values_are_refused_by_a_sentence_that_names_them(
         render(given)
 
 
+HARDENED: Mapping[str, Any] = {
+    "securityProfile": "hardened",
+    "image": {"digest": "sha256:" + "a" * 64},
+    "networkPolicy": {
+        "webhookFrom": [{"ipBlock": {"cidr": "10.0.0.1/32"}}],
+        "metricsFrom": [{"podSelector": {}}],
+        "apiServerCidrs": ["10.0.0.1/32"],
+    },
+}
+
+
+def test_the_hardened_profile_names_everything_at_once_that_it_cannot_know() -> None:
+    loose = {
+        "securityProfile": "hardened",
+        "webhook": {"replicas": 1, "failurePolicy": "Ignore", "hostNetwork": True},
+        "floor": {"enabled": False},
+        "networkPolicy": {"enabled": False},
+    }
+    with pytest.raises(HelmError) as refused:
+        render(loose)
+    for value in (
+        "image.digest", "webhook.replicas: 1", "webhook.failurePolicy: Ignore",
+        "webhook.hostNetwork", "floor.enabled=true", "networkPolicy.enabled",
+        "networkPolicy.webhookFrom", "networkPolicy.metricsFrom", "networkPolicy.apiServerCidrs",
+    ):  # fmt: skip
+        assert value in str(refused.value)
+
+
+def test_the_hardened_profile_asks_for_the_api_servers_certificate_and_lets_little_out() -> None:
+    objects = render(HARDENED)
+    pod = one(objects, "Deployment", "plimsoll-webhook")["spec"]["template"]["spec"]
+    environment = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+    assert environment["PLIMSOLL_CLIENT_CA_FILE"] == "/client-ca/ca.crt"
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["client-ca"]["configMap"]["name"] == "plimsoll-client-ca"
+    for policy in (o for o in objects if o["kind"] == "NetworkPolicy"):
+        assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+        assert policy["spec"]["egress"][1]["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+
+
 def test_kube_system_is_no_place_for_a_release() -> None:
     with pytest.raises(HelmError, match="release namespace kube-system"):
         render(namespace="kube-system")

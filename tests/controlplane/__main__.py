@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from controlplane.build import ETCD, HELM, KUBERNETES, ProgramSet, ensure_built
+from controlplane.build import ETCD, GITOPS, HELM, KUBERNETES, ProgramSet, ensure_built
 from controlplane.cluster import ControlPlane
 from controlplane.errors import ControlPlaneError
 
@@ -20,14 +20,16 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code: 1 if something failed, 130 after Ctrl-C before the cluster ran."""
     parser = argparse.ArgumentParser(prog="controlplane", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build etcd, kube-apiserver, kubectl and helm into the cache")
+    commands.add_parser(
+        "build", help="build etcd, kube-apiserver, kubectl, helm and gitops into the cache"
+    )
     run = commands.add_parser("run", help="start an empty cluster and keep it until Ctrl-C")
     run.add_argument("--keep", action="store_true", help="leave its working folder there")
     chosen = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is ended
     try:
         if chosen.command == "build":
-            for path in ensure_built(ETCD, KUBERNETES, HELM).values():
+            for path in ensure_built(ETCD, KUBERNETES, HELM, GITOPS).values():
                 print(path)
         else:
             _run(keep=chosen.keep)

@@ -39,7 +39,5 @@ OPEN: Final = {
     ("flags", "control characters in status"): _RAW_FLAGS,
     ("specs", "control characters in data"): _RAW_FLAGS,
     ("specs", "control characters in status"): _RAW_FLAGS,
-    ("neighbours", "proposed and then refused"): "advice offers spec.model.quantization for a uri "
-    "that the catalogue knows as stored otherwise",
 }
 """Kinds of fault by target, with what is wrong: reported, and no failure. Mended, its line goes."""

@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -116,6 +117,9 @@ async def _kill(kubelet: Kubelet, kills: int, dice: random.Random, outcome: Outc
         victim = main if dice.random() < 0.7 or not others else dice.choice(others)
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
+        done = sum(outcome.kills.values()) + 1
+        if done % 50 == 0:
+            print(f"{done} kills", file=sys.stderr, flush=True)
         outcome.kills[kubelet.command if victim == main else f"a decider of {kubelet.command}"] += 1
         if victim == main:
             await asyncio.to_thread(kubelet.running.process.wait, 10)

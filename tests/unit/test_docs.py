@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob("charts/*/*.md")])
 TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 ESTIMATOR, OPERATOR = ROOT / "estimator" / "plimsoll", ROOT / "operator" / "plimsoll_operator"
-LONG = ("install", "upgrade", "uninstall", "air-gapped", "hardening", "crd-versions")
+LONG = ("install", "upgrade", "uninstall", "air-gapped", "hardening", "mutual-tls", "crd-versions")
 
 
 def squeezed(text: str) -> str:
@@ -204,7 +204,7 @@ def test_every_refusal_of_the_chart_is_explained() -> None:
     text = (ROOT / "charts/plimsoll/templates/validate.yaml").read_text()
     refusals = re.findall(r'fail (?:\(printf )?"(.*?)"', text)
     assert len(refusals) >= 6
-    heads = [re.split(r"; |, | would|: nothing|%v", refusal)[0] for refusal in refusals]
+    heads = [re.split(r"; |, | would|: nothing|%v|\\n", refusal)[0] for refusal in refusals]
     assert [head for head in heads if squeezed(head).strip(" :") not in SAID] == []
 
 
@@ -347,4 +347,7 @@ def test_an_unknown_kubernetes_is_an_error_that_names_the_known_ones() -> None:
         text=True,
         env={"PYTHONPATH": str(ROOT / "tests"), "PLIMSOLL_KUBERNETES": "1.2"},
     )
-    assert "no set of programs 'kubernetes-1.2'; there are: etcd, helm, kubernetes" in run.stderr
+    assert (
+        "no set of programs 'kubernetes-1.2'; there are: etcd, gitops, helm, kubernetes"
+        in run.stderr
+    )

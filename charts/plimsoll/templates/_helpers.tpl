@@ -59,6 +59,11 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 {{- end }}
 
+{{/* The ConfigMap with the authorities of the API server's client certificate; empty: none. */}}
+{{- define "plimsoll.clientCA" -}}
+{{- .Values.webhook.clientCA.configMap | default (ternary "plimsoll-client-ca" "" (eq .Values.securityProfile "hardened")) }}
+{{- end }}
+
 {{- define "plimsoll.tlsSecretName" -}}
 {{- if eq .Values.tls.mode "secret" }}
 {{- .Values.tls.secret.name }}

@@ -79,6 +79,7 @@ def command(
     from plimsoll.decision.decide import decide
     from plimsoll.errors import Problem, shown
     from plimsoll.models.architecture import ModelSource
+    from plimsoll.report.starts import gates_line
     from plimsoll.report.wording import problems, problems_of
 
     if sum(x is not None for x in (model, config_file, parameters)) != 1:
@@ -103,7 +104,7 @@ def command(
         fix += f"{own} for the rule of thumb"
         bad_input(Problem("MODEL", shown(model or ""), "a model of the catalogue", fix), output)
     if gpus and first.problems and all(v.problems for _, _, v in decided):
-        bad_input(problems_of(first), output)
+        bad_input(problems_of(first), output, gates_line(first.walk))
     if output != "table":
         from plimsoll.report.as_data import verdict_dict
 
@@ -119,6 +120,8 @@ def _show_one(request: Request, verdict: Verdict) -> None:
     """Term by term on one kind of GPU."""
     from plimsoll.engines.registry import engine
     from plimsoll.report import messages
+    from plimsoll.report.arithmetic import worst_stage
+    from plimsoll.report.starts import gates_line
     from plimsoll.report.wording import notes_of
 
     click.echo(messages.model_message(verdict.model))
@@ -127,13 +130,15 @@ def _show_one(request: Request, verdict: Verdict) -> None:
         title = engine(request.engine.name).title
         click.echo(f"on {_where(verdict, estimate)}, {title} {estimate.version}".rstrip() + "\n")
         show(_terms(estimate))
-        for note in notes_of(estimate, verdict.places):
+        for note in (*worst_stage(estimate), *notes_of(estimate, verdict.places)):
             click.echo(f"note: {note}")
     if verdict.rule_of_thumb is not None:
         click.echo(f"\n{_rule(verdict.rule_of_thumb)}")
     click.echo("")
     for line in messages.summary(request, verdict):
         click.echo(line)
+    if verdict.walk is not None and not verdict.denied:
+        click.echo(gates_line(verdict.walk))
 
 
 def _rule(rule: RuleOfThumb) -> str:

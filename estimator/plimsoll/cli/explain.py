@@ -22,15 +22,20 @@ WIDTH = 88
 
 @click.command("explain")
 @click.argument("rule", metavar="[RULE]", required=False)
+@click.option("--gates", is_flag=True, help="List why engines refuse to start, by their versions.")
 @format_option("table", "json", "yaml", "markdown")
-def command(rule: str | None, output: str) -> None:
+def command(rule: str | None, gates: bool, output: str) -> None:
     """Say what RULE means and what to do about it; without RULE, list them all.
 
-    RULE is an id such as PL001, or the name of a rule such as NotEnoughMemory.
+    RULE is an id such as PL001, or the name of a rule such as NotEnoughMemory. With --gates, list
+    those for which an engine would not start, in the order of a start.
 
     \b
     Exit code: 0 it is known, 2 it is not.
     """
+    if gates:
+        _list_gates(rule, output)
+        return
     rules = list(table().values()) if rule is None else [_named(rule, output)]
     if output == "markdown":
         click.echo(page() if rule is None else f"**{rules[0].title}**\n\n{rules[0].help}", nl=False)
@@ -43,6 +48,23 @@ def command(rule: str | None, output: str) -> None:
         show(listing)
     else:
         _tell(rules[0])
+
+
+def _list_gates(rule: str | None, output: str) -> None:
+    """All gates in the form that was asked for."""
+    from plimsoll.report import starts
+
+    if rule is not None:
+        raise click.UsageError("--gates goes without RULE: it lists all gates")
+    if output == "markdown":
+        click.echo(starts.page(), nl=False)
+    elif output != "table":
+        dump(starts.every_gate(), output)
+    else:
+        listing = Table(("rule", "stage", "name", "engines"))
+        for one in starts.every_gate():
+            listing.add(one["rule"], one["stage"], one["name"], ", ".join(one["engines"]))
+        show(listing)
 
 
 def _named(rule: str, output: str) -> RuleText:

@@ -118,12 +118,19 @@ def _escaped(text: str) -> str:
     )
 
 
-def bad_input(wrong: Problem | Sequence[Problem], output: str = "table") -> NoReturn:
-    """Say what was wrong with the command's input and leave with exit code 2."""
+def bad_input(
+    wrong: Problem | Sequence[Problem], output: str = "table", also: str = ""
+) -> NoReturn:
+    """Say what was wrong with the command's input and leave with exit code 2.
+
+    also: one more line for people, after the problems.
+    """
     problems = [wrong] if isinstance(wrong, Problem) else wrong
     if output in ("json", "yaml"):
         dump({"problems": [problem_dict(p) for p in problems]}, output)
     else:
         for problem in problems:
             click.echo(f"plimsoll: {problem}", err=True)
+        if also:
+            click.echo(also, err=True)
     sys.exit(2)

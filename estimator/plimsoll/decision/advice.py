@@ -2,45 +2,63 @@
 
 The order, from what costs least. Nothing that needs more GPUs comes before what needs none:
 
-    1  gpuMemoryUtilization   raised, to at most 0.95: nothing lost but headroom
-    2  maxNumSeqs             lowered, never below concurrentSequences: smaller batches at peak
-    3  speculative            none: tokens one at a time
-    4  maxLoras               lowered to as many as fit: others are swapped in
-    5  kvCacheDtype           a little accuracy; fp8 if the GPU computes in it
-    6  maxModelLen            lowered to the longest that fits, not below input + output tokens
-    7  concurrentSequences    lowered to as many as fit
-    8  videosPerPrompt        none, if nothing is said of videos
-    9  imagesPerPrompt        none, if nothing is said of images: for text alone
-    10 another checkpoint     fp8, then 4-bit: needs one to exist
-    11 pairs of 2 to 10       only if fewer than `ENOUGH` of the single ones fit
-    12 more GPUs              the smallest count that fits
-    13 another accelerator    as many of another kind, if the request names its kinds
+    1  kvCacheMemory          taken out: the engine makes the cache as large as its share allows
+    2  gpuMemoryUtilization   raised, to at most 0.95 and what is free: nothing lost but headroom
+    3  maxNumSeqs             lowered, never below concurrentSequences: smaller batches at peak
+    4  maxNumBatchedTokens    lowered: prompts are read in smaller pieces
+    5  speculative            none: tokens one at a time
+    6  maxLoras               lowered to as many as fit: others are swapped in
+    7  kvCacheDtype           a little accuracy; fp8 if the GPU computes in it
+    8  maxModelLen            lowered to the longest that fits, not below input + output tokens
+    9  enforceEager           no CUDA graphs: each step takes longer
+    10 concurrentSequences    lowered to as many as fit
+    11 videosPerPrompt        none, if nothing is said of videos
+    12 imagesPerPrompt        none, if nothing is said of images: for text alone
+    13 another checkpoint     fp8, then 4-bit: the catalogue's; after 16 one that has to be made
+    14 pairs of 2 to 13       only if fewer than `ENOUGH` of the single ones fit
+    15 several of 2 to 13     as few as hold it, only if no single one and no pair does
+    16 maxModelLen            to less than a 16th, only if nothing before fits
+    17 more GPUs              the smallest count that fits
+    18 another accelerator    as many of another kind, if the request names its kinds
 
-At most `MOST` are given, and one of 12 and one of 13 among them if there is one.
+At most `MOST` are given, and one of 17 and one of 18 among them if there is one. Where 1 means
+something it is part of all up to 16; so is what mends a refusal of the engine, where a value does.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
+from itertools import combinations, islice
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.changes import KINDS, ON_TOP, Option, apply
+from plimsoll.decision.changes import apply
+from plimsoll.decision.options import (
+    CHECKPOINTS,
+    KINDS,
+    LAST_RESORT,
+    LOWERED,
+    Option,
+    cache_by_share,
+    unchanged,
+)
 from plimsoll.decision.search import choose, search
-from plimsoll.decision.splits import layout, pinned
-from plimsoll.decision.verdict import Alternative, Change
+from plimsoll.decision.splits import layout, pinned, tensor_counts
+from plimsoll.decision.verdict import Alternative, Change, Note
 from plimsoll.paths import Field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from plimsoll.decision.candidates import Candidate
+    from plimsoll.decision.options import Kind
     from plimsoll.decision.trial import Case, Trial
 
 MOST = 5
 """Alternatives of one verdict."""
 ENOUGH = 2
 """Single changes that fit, that make pairs needless."""
+HOPE = (9, 10)
+"""Share of the excess that two changes save alone, for it to be worth trying them together."""
 
 
 def advise(
@@ -51,33 +69,86 @@ def advise(
     others: accelerators that the request does not allow but might. here: the pools of the
     inventory, to say which alternative could run today.
     """
-    start = Option(case, (), base)
-    tried = [(index, kind(start)) for index, kind in enumerate(KINDS)]
-    singles = [(index, option) for index, option in tried if option is not None]
-    fitting = [option for _, option in singles if option.trial.fit.fits]
-    if len(fitting) < ENOUGH:
-        fitting += islice(_pairs(singles), MOST)
+    fitting = _on_the_same(unchanged(case, base))
     more = [*_more_gpus(case, base), *_other_accelerator(case, base, others)]
     kept = fitting[: MOST - len(more)] + more
     return tuple(_alternative(option, here) for option in kept)
 
 
-def _pairs(singles: Sequence[tuple[int, Option]]) -> Iterator[Option]:
-    """Pairs that fit, of two changes that do not fit alone, each pair once."""
-    alone = {index for index, option in singles if option.trial.fit.fits}
-    tried: set[frozenset[int]] = set()
-    for index, first in singles:
-        for later, kind in enumerate(KINDS):
-            pair = frozenset((index, later))
-            if len(pair) < 2 or pair & alone or pair in tried:
-                continue
-            if later < index and kind not in ON_TOP:
-                continue
-            tried.add(pair)
-            second = kind(first)
-            if second is not None and second.trial.fit.fits:
-                yield second
+def _on_the_same(start: Option) -> list[Option]:
+    """What makes it fit on the GPUs that were asked for."""
+    start = cache_by_share(start) or start
+    if start.changes and start.fits:
+        return [start]
+    if start.weights_exceed:
+        return _with_other_weights(start)
+    tried = [(kind, option) for kind in KINDS if (option := kind(start)) is not None]
+    there = [option for _, option in tried if option.fits and Note.TO_BE_MADE not in option.notes]
+    made = [option for _, option in tried if option.fits and Note.TO_BE_MADE in option.notes]
+    if len(there) >= ENOUGH:
+        return there + made
+    saving = {
+        kind: start.excess - option.excess
+        for kind, option in tried
+        if not option.fits and option.excess < start.excess and Note.TO_BE_MADE not in option.notes
+    }
+    there += islice(_pairs(start, saving), MOST - 1 - len(made))
+    if not there:
+        there += filter(None, (_several(start, saving),))
+    if not there:
+        there += (option for option in (LAST_RESORT(start),) if option and option.fits)
+    return there + made or _with_other_weights(start)
+
+
+def _with_other_weights(start: Option) -> list[Option]:
+    """What makes it fit where only less of the weights can: another checkpoint, with one change on
+    top of it if need be."""
+    fitting: list[Option] = []
+    for checkpoint in CHECKPOINTS:
+        option = checkpoint(start)
+        if option is None or option.fits:
+            fitting += [option] if option else []
+        elif not option.weights_exceed:
+            on_top = (kind(option) for kind in KINDS if kind not in CHECKPOINTS)
+            fitting += islice((more for more in on_top if more and more.fits), ENOUGH)
+    return sorted(fitting, key=lambda option: len(option.changes))
+
+
+def _pairs(start: Option, saving: dict[Kind, int]) -> Iterator[Option]:
+    """Pairs that fit, of two changes that do not fit alone, where both together may be enough."""
+    for pair in combinations(saving, 2):
+        if sum(saving[kind] for kind in pair) * HOPE[1] >= start.excess * HOPE[0]:
+            option = _together(start, pair)
+            if option is not None and option.fits:
+                yield option
+
+
+def _several(start: Option, saving: dict[Kind, int]) -> Option | None:
+    """As few changes as hold it together: from the cheapest on, then without any that can go."""
+    kinds: list[Kind] = []
+    found: Option | None = None
+    for kind in saving:
+        kinds.append(kind)
+        if sum(saving[one] for one in kinds) >= start.excess:
+            found = _together(start, kinds)
+            if found is not None and found.fits:
                 break
+    if found is None or not found.fits:
+        return None
+    for kind in kinds[:-1]:
+        fewer = [one for one in kinds if one is not kind]
+        without = _together(start, fewer)
+        if without is not None and without.fits:
+            kinds, found = fewer, without
+    return found
+
+
+def _together(start: Option, kinds: Sequence[Kind]) -> Option | None:
+    """The changes made one after another, those that can be lowered last."""
+    option: Option | None = start
+    for kind in sorted(kinds, key=lambda kind: kind in LOWERED):
+        option = kind(option) if option is not None else None
+    return option
 
 
 def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
@@ -98,8 +169,9 @@ def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
     stages_said = wanted.split.pipeline is not None or (
         wanted.gpus_per_replica is None and split.pipeline > 1
     )
+    written, own = split.tensor * tensor_counts(case.request), wanted.split.tensor
     fields = (
-        (Field.TENSOR, wanted.split.tensor is not None, wanted.split.tensor, split.tensor),
+        (Field.TENSOR, own is not None, (own or 1) * tensor_counts(case.request), written),
         (Field.PIPELINE, stages_said, wanted.split.pipeline, split.pipeline),
         (Field.GPUS, wanted.gpus_per_replica is not None, wanted.gpus_per_replica, split.gpus),
     )

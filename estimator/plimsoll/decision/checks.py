@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.splits import MOST_GPUS, splits
-from plimsoll.findings import Rule, finding, path_of
+from plimsoll.findings import Finding, Rule, finding, path_of
 from plimsoll.paths import Field
 from plimsoll.units import MAX_BYTES, MAX_COUNT, MAX_PARAMETERS, ceil_div
 
@@ -14,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from plimsoll.decision.candidates import Candidate
-    from plimsoll.decision.request import Request
+    from plimsoll.decision.request import Request, Wanted
     from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
-    from plimsoll.findings import Finding
     from plimsoll.inventory.pools import Inventory
     from plimsoll.models.architecture import Architecture
 
@@ -130,22 +130,44 @@ def split_problems(
 ) -> list[Finding]:
     """A count of GPUs that no split of this model uses on any candidate."""
     gpus = request.wanted.gpus_per_replica
-    if gpus is None or any(
-        splits(request.wanted, c, architecture, engine).ladder for c in candidates
-    ):
+    nodes = candidates
+    if gpus is not None and not engine.stages:
+        nodes = [c if c.accelerator.mig_of else replace(c, per_node=gpus) for c in candidates]
+    if gpus is None or any(splits(request.wanted, c, architecture, engine).ladder for c in nodes):
         return []
     return [finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)]
 
 
+def as_written(problem: Finding | Problem, wanted: Wanted) -> Finding | Problem:
+    """A problem of a split that was planned, at the count that was written and not at its sizes."""
+    sizes = {
+        Field.TENSOR: wanted.split.tensor,
+        Field.PIPELINE: wanted.split.pipeline,
+        Field.DATA: wanted.split.data,
+    }
+    gpus = wanted.gpus_per_replica
+    planned = isinstance(problem, Finding) and sizes.get(problem.field, 0) is None
+    if not planned or gpus is None:
+        return problem
+    return finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)
+
+
 def beyond_node(
-    request: Request, inventory: Inventory, candidates: Sequence[Candidate]
+    request: Request,
+    inventory: Inventory,
+    candidates: Sequence[Candidate],
+    engine: Engine | None = None,
 ) -> tuple[list[Finding], list[Finding]]:
     """A tensor group that is larger than a node: (problems, warnings).
 
     Certain only if the accelerators are slices, or if the inventory has nodes of every
     accelerator allowed and all of them are smaller; the table's node sizes are only the usual.
+    Without stages all GPUs of a replica are one group.
     """
     tensor = request.wanted.split.tensor
+    alone = engine is not None and not engine.stages
+    if tensor is None and alone:
+        tensor = request.wanted.gpus_per_replica
     if tensor is None or not candidates:
         return [], []
     kinds = {c.accelerator.name: c.accelerator for c in candidates}
@@ -156,15 +178,19 @@ def beyond_node(
     }
     if any(tensor <= count for count in most.values()):
         return [], []
+    field = Field.GPUS if request.wanted.split.tensor is None else Field.TENSOR
     if all(kind.mig_of for kind in kinds.values()):
-        return [finding(Rule.TENSOR_ACROSS_SLICES, Field.TENSOR, tensor)], []
+        return [finding(Rule.TENSOR_ACROSS_SLICES, field, tensor)], []
     name = max(most, key=lambda n: (most[n], n))
     certain = all(seen[n] or kinds[n].mig_of for n in kinds) and not ACROSS_NODES & set(kinds)
+    facts: dict[str, Any] = {"most": most[name], "accelerator": name}
+    beyond, usual = Rule.TENSOR_BEYOND_NODE, Rule.TENSOR_BEYOND_USUAL_NODE
+    if alone and engine is not None:
+        beyond, usual = Rule.REPLICA_BEYOND_NODE, Rule.REPLICA_BEYOND_USUAL_NODE
+        facts["engine"] = engine.title
     if certain:
-        rule = Rule.TENSOR_BEYOND_NODE
-        return [finding(rule, Field.TENSOR, tensor, most=most[name], accelerator=name)], []
-    rule = Rule.TENSOR_BEYOND_USUAL_NODE
-    return [], [finding(rule, Field.TENSOR, tensor, most=most[name], accelerator=name)]
+        return [finding(beyond, field, tensor, **facts)], []
+    return [], [finding(usual, field, tensor, **facts)]
 
 
 def _largest(inventory: Inventory, name: str) -> int:

@@ -27,6 +27,7 @@ from plimsoll.decision.search import Choice, choose
 from plimsoll.decision.splits import MOST_GPUS, asked
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
+from plimsoll.decision.walk import walk
 from plimsoll.engines.base import TermName
 from plimsoll.findings import Rule, finding
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
@@ -90,8 +91,10 @@ def decide(
         verdict = _by_size(matter)
     else:
         verdict = _by_estimate(matter, Case(request, architecture, engine))
+    gates = engine.gates(request.engine.version) if engine is not None else ()
     return replace(
         _as_far_as_read(verdict, request),
+        walk=walk(verdict, gates),
         policy=policy,
         warnings=(
             *request.unread,
@@ -131,7 +134,7 @@ def _problems(
     if sizes:
         return checks.deduplicated(found), []
     found += checks.contradictions(request)
-    beyond, warnings = checks.beyond_node(request, inventory, table)
+    beyond, warnings = checks.beyond_node(request, inventory, table, engine)
     found += beyond
     architecture = request.model.architecture
     if engine is not None and architecture is not None:
@@ -239,7 +242,10 @@ def _nowhere(matter: Matter, planned: Choice) -> Verdict:
     """Nothing could be estimated: the engine starts on none of the GPUs, or there are none."""
     if planned.refused:
         first = planned.refused[0][0]
-        problems = checks.deduplicated(p for c, p in planned.refused if c is first)
+        wanted = matter.request.wanted
+        problems = checks.deduplicated(
+            checks.as_written(p, wanted) for c, p in planned.refused if c is first
+        )
         return _verdict(matter, Decision.DENY, Reason.INVALID_SPEC, problems=problems)
     return _verdict(
         matter,

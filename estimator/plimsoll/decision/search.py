@@ -13,7 +13,7 @@ only within the error of the estimate. Then `Choice.within` has it and `Choice.b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.fit import State
@@ -106,6 +106,7 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     beat: a placement found before; splits that could not be preferred to it are not tried.
     above: only splits of more GPUs than this.
     """
+    candidate = _node_of(case, candidate)
     attempt = Attempt(refused=list(case.refusals(candidate, None)))
     if attempt.refused:
         return attempt
@@ -132,6 +133,18 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     if untried is not None and most is None and attempt.miss is attempt.within is None:
         _try(case, candidate, untried, attempt)
     return attempt
+
+
+def _node_of(case: Case, candidate: Candidate) -> Candidate:
+    """The candidate with a node that holds the GPUs asked for, if the engine has no other way.
+
+    The table's node sizes are only the usual ones; those of pools are as they are.
+    """
+    gpus = case.request.wanted.gpus_per_replica or case.request.wanted.split.tensor or 1
+    usual = candidate.pool is None and not candidate.accelerator.mig_of
+    if case.engine.stages or not usual or gpus <= candidate.per_node:
+        return candidate
+    return replace(candidate, per_node=gpus)
 
 
 def _try(case: Case, candidate: Candidate, split: Parallelism, attempt: Attempt) -> bool:

@@ -6,6 +6,7 @@ What is tried, and in which order:
     then whole nodes       tensor = the largest accepted size, pipeline = 2, 3 ... layers
     GPUs given             tensor x pipeline x data = that many, most tensor first
     tensor given           pipeline = 1, unless that tensor fills a usual node already
+    engines without stages never more than one: GPUs given are those of one node, as large as that
     data unset             1; expert unset: no
 """
 
@@ -14,11 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, Parallelism
 
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
-    from plimsoll.decision.request import Wanted
+    from plimsoll.decision.request import Request, Wanted
     from plimsoll.engines.assemble import Engine
     from plimsoll.models.architecture import Architecture
 
@@ -60,11 +62,17 @@ def asked(wanted: Wanted) -> Parallelism | None:
     )
 
 
+def tensor_counts(request: Request) -> int:
+    """By how much the tensor size that the user writes is more than that of one rank's layers."""
+    asked = registry.engine(request.engine.name)
+    return asked.tensor_counts(request.engine, request.wanted.split.data or 1)
+
+
 def splits(
     wanted: Wanted, candidate: Candidate, architecture: Architecture, engine: Engine
 ) -> Splits:
     """The splits of a replica over GPUs like the candidate's that the request leaves open."""
-    layers = max(1, len(architecture.blocks))
+    layers = max(1, len(architecture.blocks)) if engine.stages else 1
     sizes = sorted(engine.tensor_parallel_sizes(architecture, candidate.per_node)) or [1]
     data, expert = wanted.split.data or 1, bool(wanted.split.expert)
     if wanted.gpus_per_replica is not None:
@@ -72,13 +80,14 @@ def splits(
     if wanted.split.tensor is not None:
         single = Parallelism(wanted.split.tensor, wanted.split.pipeline or 1, data, expert)
         fills = wanted.split.tensor >= candidate.accelerator.gpus_per_node
-        if wanted.split.pipeline is None and fills and not candidate.accelerator.mig_of:
+        slices = bool(candidate.accelerator.mig_of)
+        if wanted.split.pipeline is None and fills and engine.stages and not slices:
             return Splits((single,), single, _longest(single, layers))
         return Splits((single,))
     if wanted.split.pipeline is not None:
         return Splits(tuple(Parallelism(t, wanted.split.pipeline, data, expert) for t in sizes))
     ladder = tuple(Parallelism(t, 1, data, expert) for t in sizes)
-    if candidate.accelerator.mig_of:
+    if candidate.accelerator.mig_of or not engine.stages:
         return Splits(ladder)
     return Splits(ladder, ladder[-1], _longest(ladder[-1], layers))
 

@@ -13,6 +13,7 @@ from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.paths import NO_PLACES, Field, Places
 
 if TYPE_CHECKING:
+    from plimsoll.decision.walk import Walk
     from plimsoll.engines.base import Estimate, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
@@ -153,6 +154,8 @@ class Note(StrEnum):
     TEXT_ALONE = "text-alone"
     FP8_CHECKPOINT = "fp8-checkpoint"
     FOUR_BIT_CHECKPOINT = "four-bit-checkpoint"
+    TO_BE_MADE = "to-be-made"
+    NO_GRAPHS = "no-graphs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +234,7 @@ class Verdict:
     nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
     policy: what the namespace wants done with a denial; `plimsoll.decision.policy.outcome` does it.
     request_hash: of spec, resolved model, constants and policy; never of the inventory.
+    walk: how far the engine's start gets; None if it came to none of the engine's gates.
     """
 
     decision: Decision
@@ -248,6 +252,7 @@ class Verdict:
     request_hash: str = ""
     places: Places = NO_PLACES
     policy: Policy = DEFAULT_POLICY
+    walk: Walk | None = None
 
     @property
     def capacity(self) -> Capacity:

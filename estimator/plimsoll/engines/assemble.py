@@ -8,10 +8,12 @@ weights    the size, and a band around it of the figure's error
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, final
 
+from plimsoll.engines import gates
 from plimsoll.engines.base import Reading, Term, TermName
 from plimsoll.engines.layers import faults
 from plimsoll.findings import Finding, Rule, finding
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
         Terms,
         Workload,
     )
+    from plimsoll.engines.gates import Gate
+    from plimsoll.engines.ranges import RangeTable
     from plimsoll.engines.tables import Constants, VersionTable
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
@@ -51,7 +55,8 @@ class Engine(ABC):
     name, title: as a request names it and as people write it. narrow_cache: the KV cache dtype
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty if there is none to offer. features: those of `FEATURES` that this one has.
-    table: its figures by version.
+    table: its figures by version; None for an engine whose versions are not known. stages: whether
+    it has pipeline stages. ranges: of its terms, from measured start-ups; None: it has none.
     """
 
     name: str
@@ -59,7 +64,9 @@ class Engine(ABC):
     narrow_cache: str = ""
     checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
     features: tuple[Field, ...] = ()
-    table: VersionTable
+    stages: bool = True
+    table: VersionTable | None = None
+    ranges: RangeTable | None = None
 
     @abstractmethod
     def estimate(
@@ -73,6 +80,16 @@ class Engine(ABC):
         """What the worst rank of one replica needs; total for what `problems` lets through."""
 
     @abstractmethod
+    def check(
+        self,
+        architecture: Architecture,
+        settings: EngineSettings,
+        parallelism: Parallelism | None,
+        accelerator: Accelerator | None,
+    ) -> tuple[Finding, ...]:
+        """Everything that any release of the engine would refuse, memory aside."""
+
+    @final
     def problems(
         self,
         architecture: Architecture,
@@ -80,7 +97,16 @@ class Engine(ABC):
         parallelism: Parallelism | None,
         accelerator: Accelerator | None,
     ) -> tuple[Finding, ...]:
-        """Why the engine would refuse to start, memory aside (heads not divisible ...)."""
+        """Why the engine's version would refuse to start, memory aside (heads not divisible ...).
+
+        Of what `check` finds that whose gate is in force in that version.
+        """
+        found = self.check(architecture, settings, parallelism, accelerator)
+        return gates.held(found, self.name, self.table, settings.version)
+
+    def gates(self, version: str) -> tuple[Gate, ...]:
+        """All reasons for which a version refuses to start, in the order of a start."""
+        return gates.in_force(self.name, self.table, version)
 
     @abstractmethod
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
@@ -88,7 +114,12 @@ class Engine(ABC):
 
     def constants_digest(self, version: str) -> str:
         """Short hash of the figures in force for a version; of the newest for an unreadable one."""
-        return self.table.or_newest(version).digest
+        if self.table is None:
+            return ""
+        figures = self.table.or_newest(version).digest
+        if self.ranges is None:
+            return figures
+        return hashlib.sha256(f"{figures} {self.ranges.digest}".encode()).hexdigest()[:12]
 
     @abstractmethod
     def read(self, args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
@@ -112,6 +143,13 @@ class Engine(ABC):
         reading = self.read(args, settings, asked)
         refused = (finding(Rule.NO_SUCH_FIELD, field, engine=self.name) for field in strange)
         return replace(reading, problems=(*refused, *reading.problems))
+
+    def tensor_counts(self, settings: EngineSettings, data: int) -> int:
+        """By how much the tensor size that a user writes is more than `Parallelism.tensor`.
+
+        data: data ranks of the replica, which lie inside that size in some engines.
+        """
+        return 1
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
@@ -168,6 +206,14 @@ def around(size: int, error: float) -> tuple[int, int]:
     return int(size * (1 - error)), round(size * (1 + error))
 
 
+def as_asked(
+    architecture: Architecture, in_force: Quantization | None, word: str
+) -> Quantization | None:
+    """A quantization while loading under the engine's own word for it."""
+    at_load = in_force is not None and architecture.quantization is None
+    return replace(in_force, method=word.lower()) if in_force is not None and at_load else in_force
+
+
 def weights_term(
     size: int,
     band: tuple[int, int],
@@ -177,8 +223,9 @@ def weights_term(
     asked: str = "",
 ) -> Term:
     """The weights and how they are stored. asked: the word for a quantization while loading."""
-    method = in_force.method if in_force else asked
-    basis = f"{method}, rest {dtype}" if method else dtype
+    basis = f"{dtype}, {asked} not counted" if asked else dtype
+    if in_force is not None:
+        basis = f"{in_force.method}, rest {dtype}"
     return Term(TermName.WEIGHTS, size, *band, known, basis)
 
 

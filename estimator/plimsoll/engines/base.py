@@ -40,6 +40,8 @@ class TermName(StrEnum):
     ACTIVATION = "activation"
     NON_TORCH = "nonTorch"
     CUDA_GRAPHS = "cudaGraphs"
+    RUNNER = "runner"
+    """What a model runner keeps beside the weights; only where the engine charges it."""
     LORA = "lora"
     """Slots for LoRA adapters; only where there are some."""
     DRAFT = "draft"
@@ -261,6 +263,7 @@ class Estimate:
     """What the worst rank of one replica needs on one kind of GPU.
 
     terms: the first five of `TermName` always. stage: the pipeline stage that needs most (from 0).
+    stage_needs: bytes that a rank of each stage needs, in their order.
     physical, usable: bytes of one GPU, and what the engine may take of it.
     utilization, max_model_len, max_num_seqs, max_num_batched_tokens, kv_cache_dtype, version:
         as resolved from the settings and the engine's defaults.
@@ -287,6 +290,7 @@ class Estimate:
     max_concurrency: float
     largest_max_model_len: int
     notes: tuple[Finding, ...] = ()
+    stage_needs: tuple[int, ...] = ()
 
     @property
     def required(self) -> int:
@@ -307,3 +311,13 @@ class Estimate:
     def spare(self) -> int:
         """Usable less required; negative where it does not fit."""
         return self.usable - self.required
+
+    @property
+    def kv_capacity_low(self) -> int:
+        """The least that may be left for KV cache: where all else needs most."""
+        return self.usable - (self.terms.high - self.terms[TermName.KV_CACHE].high)
+
+    @property
+    def kv_capacity_high(self) -> int:
+        """The most that may be left for KV cache: where all else needs least."""
+        return self.usable - self.terms.low_beside_cache

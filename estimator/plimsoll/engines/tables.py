@@ -134,6 +134,13 @@ class VersionTable:
         except Unreadable:
             return self.constants()
 
+    def number(self, version: str) -> Version:
+        """A version as three numbers; the newest where it is unsaid or `parse` would refuse it."""
+        try:
+            return self.parse(version if version.strip() else self.data["newest"])
+        except Unreadable:
+            return self.parse(self.data["newest"])
+
     def problems(self, version: str) -> Iterator[Finding]:
         """What is wrong with the version that a user says."""
         try:

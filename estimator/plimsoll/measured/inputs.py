@@ -312,6 +312,7 @@ AXES: Final = {
     TermId.ACTIVATION: Axes(_SPLIT, _BATCH | {"gpu"}),
     TermId.NON_TORCH: Axes(_SPLIT, frozenset({"version", "gpu"})),
     TermId.GRAPHS: Axes(_SPLIT, _LEFT | {"gpu"}),
+    TermId.GRAPHS_CHARGED: Axes(_SPLIT, _LEFT | {"gpu"}),
     TermId.KV_GIB: Axes(_SPLIT | _GPU, _LEFT | {"gpu"}),
     TermId.KV_TOKENS: Axes(_SPLIT | _GPU | _CACHE, _LEFT | {"gpu", "block_size"}),
     TermId.CONCURRENCY: Axes(

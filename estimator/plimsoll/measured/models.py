@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.vllm.traits import traits
 from plimsoll.errors import PlimsollError, shown
+from plimsoll.models import pooling
 from plimsoll.models.config import architecture
 from plimsoll.models.quantization import Quantization, Scheme
 
@@ -76,7 +77,8 @@ class Configs:
         except (ValueError, RecursionError):
             return "model: a list in its config is folded and its rest unknown"
         try:
-            return architecture(plain, quant if isinstance(quant, dict) else None)
+            made = architecture(plain, quant if isinstance(quant, dict) else None)
+            return pooling.named(made, name)
         except PlimsollError as error:
             return f"not modelled: config: {shown(str(error))}"
         except Exception as error:

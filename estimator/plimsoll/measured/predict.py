@@ -4,12 +4,15 @@ It must not look at what was measured, except for `TermId.TOKENS_GIVEN_GIB`, whi
 that the measured cache holds: there the measured GiB are an input. It has no rules of its own on
 what fits either; `plimsoll.decision` has.
 
-    weights, peak     of a rank; over all pipeline stages, since a log does not say which it is
-    graphs            what capturing takes, whether or not the version charges it to the budget
+    weights, peak     of a rank; over all pipeline stages, since a log does not say which it is;
+                      slots for adapters count as weights, as in the engine's own line
+    graphs            what capturing takes, and what the engine estimates for it before, whether or
+                      not the version charges that to the budget
     cache, GiB        what the other terms leave of the budget, over all stages likewise
     tokens, requests  of one data-parallel copy, as its engine logs them
 
     range             [low, high]: the least and the most over the variants
+    stated            [least, most]: the same of the ends of the ranges that the estimate states
     predicted         the middle of the range
     error             0 if low <= measured <= high, else the distance to the nearer end
     counts            GiB terms if high - low < 5 % of the GPU's physical memory (if that is
@@ -51,8 +54,10 @@ from plimsoll.report.wording import problem
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from plimsoll.engines.assemble import Engine
-    from plimsoll.engines.base import Estimate
+    from plimsoll.engines.base import EngineSettings, Estimate, Term
     from plimsoll.measured.inputs import Facts
     from plimsoll.measured.rows import Row
 
@@ -66,13 +71,45 @@ _TERMS: Final = {
     TermId.NON_TORCH: TermName.NON_TORCH,
 }
 
+_LOADED: Final = (TermName.LORA, TermName.DRAFT)
+"""What is loaded with the weights, so that logs count it there."""
+
+
+ROUNDED: Final = 0.0051
+"""GiB by which a log's figure may differ from the truth: it prints two decimals."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a term may be. low, high: GiB, tokens or requests."""
+    """What a term may be. low, high: GiB, tokens or requests; least, most: with the ranges that
+    the estimate states around its own figures."""
 
     low: float
     high: float
+    least: float
+    most: float
+
+    @classmethod
+    def over(cls, values: Sequence[Stated]) -> Prediction:
+        """What a term may be over all variants."""
+        return cls(
+            min(v.value for v in values),
+            max(v.value for v in values),
+            min(v.least for v in values),
+            max(v.most for v in values),
+        )
+
+    def holds(self, term: TermId, measured: float) -> bool:
+        """Whether the measured value lies within the stated range."""
+        slack = ROUNDED if term.in_gib else 0.0
+        return self.least - slack <= measured <= self.most + slack
+
+    def residual(self, measured: float, *, ratio: bool) -> float:
+        """The measured value against the nearer end of the variants: over it, or less it."""
+        nearest = min(max(measured, self.low), self.high)
+        if ratio:
+            return measured / nearest if nearest else 1.0
+        return measured - nearest
 
     @property
     def middle(self) -> float:
@@ -98,7 +135,7 @@ def measured(row: Row, term: TermId) -> float | str:
         return NOT_MEASURED
     if derived(row, term):
         return "measured value inferred by the collector"
-    if term is TermId.GRAPHS and value < 0:
+    if term in (TermId.GRAPHS, TermId.GRAPHS_CHARGED) and value < 0:
         return "free memory rose while graphs were captured"
     if term is TermId.TOKENS_GIVEN_GIB:
         given = row.measured.get(str(TermId.KV_GIB))
@@ -115,7 +152,7 @@ def predict(row: Row, known: Facts, term: TermId) -> Prediction | str:
     why = missing(known, axes) or touched(known, term)
     if why:
         return why
-    if term is TermId.GRAPHS and known.engine.name != "vllm":
+    if term in (TermId.GRAPHS, TermId.GRAPHS_CHARGED) and known.engine.name != "vllm":
         return f"{NOT_MODELLED}CUDA graphs as a term of this engine"
     if term is TermId.WEIGHTS and known.engine.name != "vllm" and known.splits[0].pipeline > 1:
         return "which pipeline stage was logged is unknown"
@@ -123,7 +160,7 @@ def predict(row: Row, known: Facts, term: TermId) -> Prediction | str:
     if isinstance(possible, str):
         return possible
     given = row.measured.get(str(TermId.KV_GIB)) if term is TermId.TOKENS_GIVEN_GIB else None
-    values: list[float] = []
+    values: list[Stated] = []
     refused = ""
     for variant in possible:
         problems = known.engine.problems(
@@ -135,35 +172,95 @@ def predict(row: Row, known: Facts, term: TermId) -> Prediction | str:
         values += _values(known.engine, variant, term, given)
     if not values:
         return f"{NOT_MODELLED}the engine would not start: {refused or 'no room for the cache'}"
-    return Prediction(min(values), max(values))
+    return Prediction.over(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A term in one variant, and the ends of the range that is stated for it."""
+
+    least: float
+    value: float
+    most: float
+
+    def times(self, share: float) -> Stated:
+        """All three grown by a share."""
+        return Stated(self.least * share, self.value * share, self.most * share)
 
 
 def _values(
     engine: Engine, variant: Variant, term: TermId, given: float | None
-) -> tuple[float, ...]:
+) -> tuple[Stated, ...]:
     """What a term is in one variant; several if the ranks differ."""
-    if term is TermId.GRAPHS:
-        return (_graphs(variant) / GIB,)
+    if term in (TermId.GRAPHS, TermId.GRAPHS_CHARGED):
+        return (_of_term(_graphs(variant, charged=term is TermId.GRAPHS_CHARGED)),)
     by_stage = engine.name == "vllm" and variant.parallelism.pipeline > 1
-    if by_stage and term is TermId.WEIGHTS:
-        return tuple(size / GIB for size in _stages(variant))
-    if by_stage and term is TermId.ACTIVATION:
-        return tuple(size / GIB for size in _peaks(variant))
     settings = variant.settings
     if given is not None:
         settings = replace(settings, kv_cache_memory=round(given * GIB))
     estimate = engine.estimate(
         variant.architecture, settings, Workload(), variant.parallelism, variant.accelerator
     )
-    if given is not None and estimate.kv_capacity != settings.kv_cache_memory:
-        # An engine without a flag for it: its pools grow with the memory that they are given.
-        room = estimate.kv_capacity / GIB
-        return (_of(estimate, term) * given / room,) if room > 0 else ()
-    if by_stage and given is None and term is TermId.KV_GIB:
-        rest = sum(t.bytes for t in estimate.terms if t.name not in _BY_STAGE)
-        held = zip(_stages(variant), _peaks(variant), strict=True)
-        return tuple((estimate.usable - rest - sum(pair)) / GIB for pair in held)
+    if given is not None:
+        return _given(engine, variant, estimate, settings, given)
+    if by_stage and given is None and term in _STAGED:
+        return _by_stage(variant, estimate, term)
     return (_of(estimate, term),)
+
+
+def _given(
+    engine: Engine, variant: Variant, estimate: Estimate, settings: EngineSettings, given: float
+) -> tuple[Stated, ...]:
+    """The tokens of a cache of known size, which the log prints rounded.
+
+    An engine without a flag for it: its pools grow with the memory that they are given, however
+    much that is; so a larger GPU says the same of it.
+    """
+    room = estimate.kv_capacity
+    if room != settings.kv_cache_memory:
+        larger = variant.accelerator
+        while room <= 0 and larger.memory < _LARGEST:
+            larger = replace(larger, memory=2 * larger.memory)
+            estimate = engine.estimate(
+                variant.architecture, settings, Workload(), variant.parallelism, larger
+            )
+            room = estimate.kv_capacity
+        if room <= 0:
+            return ()
+    tokens = estimate.kv_tokens // max(1, estimate.parallelism.data) * given * GIB / room
+    rounded = ROUNDED / given
+    return (Stated(tokens * (1 - rounded), tokens, tokens * (1 + rounded)),)
+
+
+_LARGEST: Final = 1 << 43
+
+
+def _by_stage(variant: Variant, estimate: Estimate, term: TermId) -> tuple[Stated, ...]:
+    """A term of every pipeline stage: weights with the worst stage's range, and the peaks."""
+    whole = estimate.terms[TermName.WEIGHTS]
+    weights = [
+        Stated(size * whole.low / whole.bytes, size, size * whole.high / whole.bytes)
+        for size in _stages(variant)
+    ]
+    peaks = [Stated(peak.low, peak.bytes, peak.high) for peak in _peaks(variant)]
+    if term is not TermId.KV_GIB:
+        chosen = weights if term is TermId.WEIGHTS else peaks
+        return tuple(one.times(1 / GIB) for one in chosen)
+    rest = [t for t in estimate.terms if t.name not in _BY_STAGE]
+    least = estimate.usable - sum(t.high for t in rest)
+    middle = estimate.usable - sum(t.bytes for t in rest)
+    most = estimate.usable - sum(t.low for t in rest)
+    return tuple(
+        Stated(
+            least - stage.most - peak.most,
+            middle - stage.value - peak.value,
+            most - stage.least - peak.least,
+        ).times(1 / GIB)
+        for stage, peak in zip(weights, peaks, strict=True)
+    )
+
+
+_STAGED: Final = (TermId.WEIGHTS, TermId.ACTIVATION, TermId.KV_GIB)
 
 
 _BY_STAGE: Final = (TermName.WEIGHTS, TermName.KV_CACHE, TermName.ACTIVATION)
@@ -171,15 +268,30 @@ _BY_STAGE: Final = (TermName.WEIGHTS, TermName.KV_CACHE, TermName.ACTIVATION)
 which."""
 
 
-def _of(estimate: Estimate, term: TermId) -> float:
-    copies = max(1, estimate.parallelism.data)
+def _of_term(term: Term) -> Stated:
+    return Stated(term.low / GIB, term.bytes / GIB, term.high / GIB)
+
+
+def _of(estimate: Estimate, term: TermId) -> Stated:
+    if term is TermId.WEIGHTS:
+        loaded = [t for t in estimate.terms if t.name in (TermName.WEIGHTS, *_LOADED)]
+        low, size, high = (
+            sum(part) / GIB
+            for part in zip(*((t.low, t.bytes, t.high) for t in loaded), strict=True)
+        )
+        return Stated(low, size, high)
     if term in _TERMS:
-        return estimate.terms[_TERMS[term]].bytes / GIB
+        return _of_term(estimate.terms[_TERMS[term]])
+    room = Stated(estimate.kv_capacity_low, estimate.kv_capacity, estimate.kv_capacity_high)
     if term is TermId.KV_GIB:
-        return estimate.kv_capacity / GIB
-    if term is TermId.CONCURRENCY:
-        return estimate.max_concurrency / copies
-    return float(estimate.kv_tokens // copies)
+        return room.times(1 / GIB)
+    copies = max(1, estimate.parallelism.data)
+    held = estimate.max_concurrency / copies
+    if term is not TermId.CONCURRENCY:
+        held = float(estimate.kv_tokens // copies)
+    if room.value <= 0:
+        return Stated(0.0, held, held)
+    return Stated(max(0.0, held * room.least / room.value), held, held * room.most / room.value)
 
 
 def _stages(variant: Variant) -> tuple[int, ...]:
@@ -192,8 +304,8 @@ def _stages(variant: Variant) -> tuple[int, ...]:
     return tuple(stage_weights(architecture, dtype, settings.quantization, variant.parallelism))
 
 
-def _peaks(variant: Variant) -> tuple[int, ...]:
-    """vLLM's activation peak on one rank of every pipeline stage, in bytes."""
+def _peaks(variant: Variant) -> tuple[Term, ...]:
+    """vLLM's activation peak on one rank of every pipeline stage."""
     from plimsoll.engines.vllm.defaults import resolve
     from plimsoll.engines.vllm.options import TABLE
     from plimsoll.engines.vllm.overheads import activation
@@ -202,25 +314,28 @@ def _peaks(variant: Variant) -> tuple[int, ...]:
     figures = TABLE.constants(settings.version)
     resolved = resolve(architecture, settings, variant.accelerator, figures)
     return tuple(
-        activation(architecture, settings, resolved, split, stage, figures).bytes
+        activation(architecture, settings, resolved, split, stage, figures)
         for stage in range(split.pipeline)
     )
 
 
-def _graphs(variant: Variant) -> int:
-    """What vLLM's CUDA graphs take, in bytes, even if the version does not charge them."""
+def _graphs(variant: Variant, *, charged: bool) -> Term:
+    """What vLLM's CUDA graphs take, or what it estimates for them, charged or not."""
     from plimsoll.engines.layers.sharding import stage_layers
+    from plimsoll.engines.vllm import lora, speculative
     from plimsoll.engines.vllm.defaults import resolve
     from plimsoll.engines.vllm.options import TABLE
-    from plimsoll.engines.vllm.overheads import captured
+    from plimsoll.engines.vllm.overheads import captured, estimated
 
-    architecture, split = variant.architecture, variant.parallelism
-    figures = TABLE.constants(variant.settings.version)
-    resolved = resolve(architecture, variant.settings, variant.accelerator, figures)
-    layers = max(
-        end - start for start, end in stage_layers(len(architecture.blocks), split.pipeline)
-    )
-    return captured(architecture, resolved, layers, variant.accelerator, figures)
+    architecture, settings, split = variant.architecture, variant.settings, variant.parallelism
+    figures = TABLE.constants(settings.version)
+    resolved = resolve(architecture, settings, variant.accelerator, figures)
+    resolved = speculative.graphed(resolved, speculative.draft_of(architecture, settings))
+    bounds = stage_layers(len(architecture.blocks), split.pipeline)
+    layers = max(end - start for start, end in bounds)
+    found = estimated if charged else captured
+    term = found(architecture, resolved, split, layers, variant.accelerator, figures)
+    return lora.graphs(term, settings, figures)
 
 
 _NAME: Final = "measured"

@@ -32,6 +32,7 @@ class TermId(StrEnum):
     ACTIVATION = "activation_peak_gib"
     NON_TORCH = "non_torch_gib"
     GRAPHS = "cuda_graph_gib"
+    GRAPHS_CHARGED = "cuda_graph_estimate_gib"
     KV_GIB = "kv_cache_gib_per_gpu"
     KV_TOKENS = "kv_cache_tokens"
     TOKENS_GIVEN_GIB = "kv_cache_tokens_given_gib"

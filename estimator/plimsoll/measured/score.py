@@ -3,6 +3,7 @@
     pct        error / |measured| x 100          (a measured 0 has none)
     median     of the absolute errors
     p95        the smallest error that 95 % of the rows do not exceed (nearest rank)
+    coverage   share of the rows whose measured value lies within the range that the estimate states
     scored     rows whose prediction counts (`plimsoll.measured.predict`)
     had        those, and the rows that were measured, have every input, and are not scored
                because something in them is not modelled
@@ -60,6 +61,17 @@ class Point:
         return self.prediction.error(self.measured)
 
     @property
+    def held(self) -> bool:
+        """Whether the stated range holds the measured value."""
+        return self.prediction.holds(self.term, self.measured)
+
+    @property
+    def off(self) -> float | None:
+        """How far the middle is from the measured value, in per cent of it; None if that is 0."""
+        away = abs(self.prediction.middle - self.measured)
+        return 100 * away / abs(self.measured) if self.measured else None
+
+    @property
     def pct(self) -> float | None:
         """The error in per cent of the measured value; None if that is 0."""
         return 100 * self.error / abs(self.measured) if self.measured else None
@@ -81,13 +93,25 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Errors of some points. None if there is no point that has one."""
+    """Errors of some points. None if there is no point that has one.
+
+    held: points whose stated range holds the measured value. width: the median of these ranges'
+    widths, in the term's own unit. middle: the median of how far the middle is off, in per cent.
+    """
 
     n: int
+    held: int
+    width: float | None
+    middle: float | None
     median_pct: float | None
     p95_pct: float | None
     median: float | None
     p95: float | None
+
+    @property
+    def coverage(self) -> float | None:
+        """Per cent of the points that the stated range holds."""
+        return 100 * self.held / self.n if self.n else None
 
 
 def score(rows: Iterable[Row], configs: Configs) -> list[Scored]:
@@ -146,17 +170,34 @@ def _checked(prediction: Prediction | str, known: Facts, term: TermId) -> Predic
 
 def _open(known: Facts, term: TermId) -> str:
     """What leaves the range of a term open, in words."""
-    unknown = sorted((AXES[term].tried & known.unknown) - {"gpu"})
+    unknown = sorted(AXES[term].tried & known.unknown)
     if term is TermId.WEIGHTS or len(known.splits) > 1:
         unknown.append("rank" if len(known.splits) == 1 else "parallelism")
-    return ", ".join(unknown or ["version"])
+    if len(known.versions) > 1:
+        unknown.append("version")
+    return ", ".join(unknown or ["how the weights are stored"])
 
 
 def summary(points: Sequence[Point]) -> Summary:
     """Median and 95th percentile of the errors of some points of one term."""
     shares = sorted(point.pct for point in points if point.pct is not None)
     errors = sorted(point.error for point in points)
-    return Summary(len(points), _median(shares), _p95(shares), _median(errors), _p95(errors))
+    return _summary(points, shares, errors)
+
+
+def _summary(points: Sequence[Point], shares: Sequence[float], errors: Sequence[float]) -> Summary:
+    middles = [point.off for point in points if point.off is not None]
+    widths = [p.prediction.most - p.prediction.least for p in points]
+    return Summary(
+        len(points),
+        sum(point.held for point in points),
+        _median(widths),
+        _median(middles),
+        _median(shares),
+        _p95(shares),
+        _median(errors),
+        _p95(errors),
+    )
 
 
 def of_physical(points: Sequence[Point]) -> Summary:
@@ -164,7 +205,7 @@ def of_physical(points: Sequence[Point]) -> Summary:
     known = [p for p in points if p.physical_gib]
     shares = sorted(100 * p.error / p.physical_gib for p in known if p.physical_gib)
     errors = sorted(p.error for p in known)
-    return Summary(len(known), _median(shares), _p95(shares), _median(errors), _p95(errors))
+    return _summary(known, shares, errors)
 
 
 def _median(values: Sequence[float]) -> float | None:
@@ -220,6 +261,8 @@ def _term_dict(points: Sequence[Point], term: TermId) -> dict[str, float | int |
     gib = term.in_gib
     return {
         "n": errors.n,
+        "coverage_pct": _rounded(errors.coverage),
+        "middle_median_pct": _rounded(errors.middle),
         "median_pct": _rounded(errors.median_pct),
         "p95_pct": _rounded(errors.p95_pct),
         "median_gib": _rounded(errors.median) if gib else None,
@@ -236,6 +279,8 @@ def _row_dict(one: Scored) -> dict[str, Any]:
                 "predicted": _rounded(point.prediction.middle),
                 "low": _rounded(point.prediction.low),
                 "high": _rounded(point.prediction.high),
+                "least": _rounded(point.prediction.least),
+                "most": _rounded(point.prediction.most),
                 "measured": point.measured,
             }
             for term, point in one.points.items()
@@ -340,6 +385,7 @@ def cuts_as_dict(scored: Sequence[Scored]) -> dict[str, Any]:
                 "what": cut.what,
                 "of": cut.unit,
                 "n": cut.summary.n,
+                "coverage_pct": _rounded(cut.summary.coverage),
                 "median_pct": _rounded(cut.summary.median_pct),
                 "p95_pct": _rounded(cut.summary.p95_pct),
             }

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+UNBOUNDED: Final = 1 << 20
+"""The context of a model whose config names none and whose state does not grow with it."""
 _MOST_REMEMBERED: Final = 1024
 """Entries kept per architecture; with more it starts over."""
 
@@ -179,6 +181,8 @@ class Mixer:
         linear attention; 0 for attention.
     state_dtype: dtype of the recurrent state; empty: the model's.
     shares_kv: reads another layer's cache and has none of its own (Gemma 3n and 4).
+    ratio: tokens for which one vector is kept (DeepSeek V4: head_dim and index_dim are that
+        vector's elements for one token then); 0 for the others.
     """
 
     kind: MixerKind
@@ -192,6 +196,7 @@ class Mixer:
     state_elements: int = 0
     state_dtype: str = ""
     shares_kv: bool = False
+    ratio: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +261,7 @@ class Architecture:
     assumed: the model type is not known and was built from the fields that most decoders share.
     stored: the tensors as a GGUF file lists them; empty if no such file was read.
     tower: what its vision tower makes of an image; None if it has none that is known.
+    pools: published to give vectors, whatever its class says (`plimsoll.models.pooling`).
     """
 
     model_type: str
@@ -277,6 +283,7 @@ class Architecture:
     assumed: bool = False
     stored: tuple[HeaderTensor, ...] = ()
     tower: Tower | None = None
+    pools: bool = False
     memo: dict[object, object] = field(init=False, default_factory=dict, repr=False)
     """What `remembered` keeps.
 
@@ -350,6 +357,7 @@ class Model:
     suggestions: catalogue ids near an unknown name.
     certain: False if the catalogue knows more than is believed of it: a revision may differ.
     digest: short hash of the structure that was resolved, for the request hash.
+    uri: where the weights are said to be; empty if nothing says so.
     """
 
     name: str
@@ -361,3 +369,4 @@ class Model:
     suggestions: tuple[str, ...] = ()
     digest: str = ""
     certain: bool = True
+    uri: str = ""

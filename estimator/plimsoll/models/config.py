@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem
-from plimsoll.models.architecture import Architecture, Part, Tensor
+from plimsoll.models.architecture import UNBOUNDED, Architecture, Part, Tensor
 from plimsoll.models.blocks.fields import Fields
 from plimsoll.models.families.by_type import (
     DEFAULTS,
@@ -71,8 +71,6 @@ _OFFSET: Final = frozenset({"roberta", "xlm-roberta", "camembert", "jina_embeddi
 """Types whose first two positions stand for padding; vLLM reads the rest of a tokenizer's file."""
 _DEFAULT_LENGTH: Final = 2048
 """vLLM's length for a model whose config names none."""
-_UNBOUNDED: Final = 1 << 20
-"""Tokens that a model without positions is said to take: its state does not grow with them."""
 _LENGTH_STANDS: Final = frozenset({"default", "su", "longrope", "llama3", "mrope", "proportional"})
 """Kinds of rope scaling that leave the config's length as it is."""
 
@@ -197,7 +195,7 @@ def _length(f: Fields, *, heads: int) -> int:
     """The longest context, with rope scaling as vLLM applies it (vllm/config/model.py)."""
     keys = [_LENGTH_ABOVE_ALL] if f.has(_LENGTH_ABOVE_ALL) else [k for k in _LENGTHS if f.has(k)]
     if not keys:
-        return _DEFAULT_LENGTH if heads else _UNBOUNDED
+        return _DEFAULT_LENGTH if heads else UNBOUNDED
     length = min(f.integer(key, high=10**9) for key in keys)
     if f.text("model_type") in _OFFSET:
         length = max(1, length - 2)

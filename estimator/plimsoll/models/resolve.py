@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, PlimsollError, Problem, Unreadable, shown
 from plimsoll.findings import Rule, finding
-from plimsoll.models import catalogue
+from plimsoll.models import catalogue, pooling
 from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.models.config import architecture
 from plimsoll.models.files import parse_document
@@ -129,11 +129,11 @@ def resolve(
                 suggestions=near,
                 origin=shown(uri)[1:-1],
             )
-    resolved = _stored_as(model, quantization)
+    resolved = _named(_stored_as(model, quantization), repository or name)
     contradiction = _contradiction(repository, entry, resolved, base_model, origin, quantization)
     if contradiction is not None and certain:
         raise Unresolved(contradiction)
-    return replace(resolved, certain=contradiction is None)
+    return replace(resolved, certain=contradiction is None, uri=uri)
 
 
 def _contradiction(
@@ -168,6 +168,13 @@ def _contradiction(
     rule = Rule.NOT_THE_MODEL_AT_URI
     given = origin or base_model
     return finding(rule, field, given, uri=name, bits=bits, parameters=parameters)
+
+
+def known_at(uri: str) -> str:
+    """The catalogue's id of the model at a uri, at whatever revision; empty if it knows none."""
+    repository, _ = _repository(uri)
+    entry = catalogue.load().find(repository) if repository else None
+    return entry.id if entry else ""
 
 
 def checkpoint_like(name: str, word: str) -> catalogue.Entry | None:
@@ -311,6 +318,16 @@ def _digest_of(entry_id: str) -> str:
     assert entry is not None
     text = json.dumps([entry.config, entry.quant], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _named(model: Model, name: str) -> Model:
+    """The model as one of that name; some names say that it gives vectors."""
+    if model.architecture is None:
+        return model
+    architecture = pooling.named(model.architecture, name)
+    if architecture is model.architecture:
+        return model
+    return replace(model, architecture=architecture, digest=f"{model.digest}+pools")
 
 
 def _stored_as(model: Model, quantization: str) -> Model:

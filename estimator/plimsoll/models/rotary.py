@@ -41,6 +41,8 @@ _ROTARY: Final = ("rotary", "rope")
 """What ``position_embedding_type`` says in a type that else has no rope (Jina 3)."""
 _BY_LAYER: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
 _MROPE_LENGTHENS: Final = 4
+_TABLES_OF_V4: Final = 4
+"""DeepSeek V4: a table for layers with a compressor and one for the others, both in 32 bits."""
 _MROPE: Final[Mapping[str, Any]] = {"rope_type": "default", "mrope_section": ()}
 _UNSAID: Final[Mapping[str, Mapping[str, Any]]] = {
     "gemma3": {"rope_type": "linear", "factor": 8.0},
@@ -72,6 +74,8 @@ def rotary_elements(config: Mapping[str, Any], model_type: str = "") -> int:
     positions, width = _number(config, "max_position_embeddings"), _width(config)
     if positions <= 0 or width <= 0:
         return -1
+    if config.get("compress_ratios") or config.get("compress_rates"):
+        return _TABLES_OF_V4 * positions * width
     rope = (
         config.get("rope_scaling") or config.get("rope_parameters") or _UNSAID.get(model_type, {})
     )

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision.verdict import Note
 from plimsoll.engines.base import NO_CACHE, TermName
+from plimsoll.paths import Field
 from plimsoll.units import GB, GIB, ceil_div, count, gib_down, gib_up
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Alternative, Verdict
+    from plimsoll.decision.verdict import Alternative, Change, Verdict
     from plimsoll.engines.base import Estimate, Workload
     from plimsoll.paths import Places
 
@@ -26,6 +27,7 @@ TERMS: Final = {
     TermName.ACTIVATION: "activation",
     TermName.NON_TORCH: "non-torch",
     TermName.CUDA_GRAPHS: "CUDA graphs",
+    TermName.RUNNER: "runner state",
     TermName.LORA: "LoRA slots",
     TermName.DRAFT: "draft model",
 }
@@ -36,8 +38,12 @@ NOTES: Final = {
     Note.TEXT_ALONE: "for text alone",
     Note.FP8_CHECKPOINT: "an fp8 checkpoint of the model",
     Note.FOUR_BIT_CHECKPOINT: "a 4-bit checkpoint of the model",
+    Note.TO_BE_MADE: "which has to be made: the catalogue has none",
+    Note.NO_GRAPHS: "without CUDA graphs",
 }
 """What stands behind an alternative."""
+_TEXTS: Final = (Field.UTILIZATION, Field.VERSION)
+"""Fields of a manifest that are texts and look like numbers: YAML needs quotes around them."""
 
 
 def need(estimate: Estimate) -> str:
@@ -73,9 +79,25 @@ def breakdown(request: Request, verdict: Verdict) -> list[str]:
         return _weights_alone(verdict)
     terms = " + ".join(_term(e, name, tenths) for name, tenths in _tenths(e).items())
     lines = [f"  needs {need(e)} per GPU = {terms}", f"  has   {have(e)} per GPU{_share(e)}"]
+    lines += [f"  {said}" for said in worst_stage(e)]
     if e.required > e.usable:
         return [*lines, f"  short by {shortfall(e)} per GPU; {room(request.workload, e)}"]
     return [*lines, f"  leaves {gib_down(e.spare)} per GPU, the estimate's error is {error(e)}"]
+
+
+def worst_stage(estimate: Estimate) -> list[str]:
+    """Which pipeline stage needs most and by how much, in a sentence; nothing if all need alike."""
+    needs = estimate.stage_needs
+    if not needs:
+        return []
+    least = min(range(len(needs)), key=needs.__getitem__)
+    more = needs[estimate.stage] - needs[least]
+    if more * 10 < GIB:
+        return []
+    return [
+        f"stage {estimate.stage + 1} of {len(needs)} needs most: {gib_up(more)} per GPU more than "
+        f"stage {least + 1}"
+    ]
 
 
 def _share(estimate: Estimate) -> str:
@@ -119,7 +141,7 @@ def room(workload: Workload, estimate: Estimate) -> str:
 def fixes(verdict: Verdict) -> list[str]:
     """The alternatives, aligned, each with what it leaves."""
     if not verdict.alternatives:
-        return ["No change that Plimsoll tries makes it fit: it takes a smaller model."]
+        return [_no_way_out(verdict)]
     said = [fix(alternative, verdict.places) for alternative in verdict.alternatives]
     width = min(72, max(map(len, said)))
     one = "Any one of these fits:" if len(said) > 1 else "This fits:"
@@ -129,12 +151,32 @@ def fixes(verdict: Verdict) -> list[str]:
     ]
 
 
+def _no_way_out(verdict: Verdict) -> str:
+    """What can be said if nothing that is tried makes it fit: a smaller model only if nothing of
+    this one would ever run."""
+    tried = "No change that Plimsoll tries makes it"
+    e = verdict.estimate
+    if e is None:
+        return f"{tried} fit."
+    if e.required_low <= e.usable:
+        return f"{tried} sure to fit: only a start can tell."
+    if e.kv_capacity > 0:
+        return f"{tried} fit: these GPUs have room for less than the workload asks for."
+    return f"{tried} fit: it takes a smaller model, or GPUs with more memory."
+
+
 def fix(alternative: Alternative, places: Places) -> str:
     """One alternative as the fields to write into the manifest."""
-    changed = [(places.path(change.field), change.value) for change in alternative.changes]
-    return " and ".join(
-        f"{path}: {value}" if value else f"without {path}" for path, value in changed
-    )
+    return " and ".join(_written(change, places) for change in alternative.changes)
+
+
+def _written(change: Change, places: Places) -> str:
+    """One change as a line of the manifest, or of the command line where a flag says it."""
+    path = places.path(change.field)
+    if not change.value:
+        return f"without {path}"
+    quoted = change.field in _TEXTS and " -" not in path
+    return f'{path}: "{change.value}"' if quoted else f"{path}: {change.value}"
 
 
 def _leaves(alternative: Alternative, verdict: Verdict) -> str:
@@ -143,7 +185,7 @@ def _leaves(alternative: Alternative, verdict: Verdict) -> str:
     now = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     gpus, kind = alternative.gpus_per_replica, alternative.accelerator
     where = f" on {gpus} x {kind}" if (gpus, kind) != (now, verdict.accelerator) else ""
-    notes = " and ".join(NOTES[note] for note in alternative.notes)
+    notes = ", ".join(NOTES[note] for note in alternative.notes)
     return f"leaves {spare} per GPU{where}" + (f", {notes}" if notes else "")
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from plimsoll.decision.policy import outcome
 from plimsoll.errors import clean
 from plimsoll.report.nodes import nodes_message, placement_reason
+from plimsoll.report.starts import walk_dict
 from plimsoll.report.wording import notes_of, problems_of, warnings_of
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
             "bits": model.bits,
             "suggestions": list(model.suggestions),
         },
+        "gates": walk_dict(verdict.walk),
         "problems": [problem_dict(p) for p in problems_of(verdict)],
         "warnings": list(warnings_of(verdict)),
         "accelerator": verdict.accelerator or None,

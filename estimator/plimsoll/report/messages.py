@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.splits import tensor_counts
 from plimsoll.decision.verdict import Decision, Reason
 from plimsoll.errors import Problem, clean, shown
 from plimsoll.paths import Field
@@ -21,8 +22,10 @@ from plimsoll.report.arithmetic import (
     room,
     rule_of_thumb,
     shortfall,
+    worst_stage,
 )
 from plimsoll.report.nodes import placement_reason
+from plimsoll.report.starts import stop_line
 from plimsoll.report.wording import problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
@@ -49,7 +52,7 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
     """A misfit as a problem at the field that pins the count, else at what was left open."""
     wanted, name = request.wanted, verdict.model.name
     if wanted.split.tensor is not None:
-        field, given = Field.TENSOR, shown(wanted.split.tensor)
+        field, given = Field.TENSOR, shown(wanted.split.tensor * tensor_counts(request))
     elif wanted.gpus_per_replica is not None:
         field, given = Field.GPUS, shown(wanted.gpus_per_replica)
     elif wanted.allowed:
@@ -73,6 +76,8 @@ def denial(request: Request, verdict: Verdict) -> str:
         lines += breakdown(request, verdict)
         lines += fixes(verdict)
         lines += rule_of_thumb(verdict)
+    if stopped := stop_line(verdict.walk):
+        lines.append(stopped)
     lines.append("Reproduce: plimsoll check FILE")
     lines.append(f"Policy: {policy_line(verdict)}")
     return "\n".join(map(_line, lines))
@@ -181,7 +186,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         case Reason.ENOUGH_MEMORY:
             return f"{said} ({gib_down(e.spare)} spare)"
         case Reason.WITHIN_ERROR:
-            return f"{said}: within the estimate's error of {error(e)}"
+            within = f"{said}: within the estimate's error of {error(e)}"
+            return _short("; ".join((within, *worst_stage(e))))
         case Reason.UNREAD_FLAGS:
             flags = _flags(request)
             return _short(f"{said}: short by {shortfall(e)}, but {flags} is not read")

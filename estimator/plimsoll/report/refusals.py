@@ -40,7 +40,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "(it would be {size})",
         _SMALLER,
     ),
-    Rule.NO_EXPERTS: ("false: the model has no experts", ""),
+    Rule.NO_EXPERTS: ("must be false: the model has no experts", ""),
     Rule.FP8_WEIGHTS_NEED_AMPERE: (
         "another quantization: fp8 weights need compute capability 8.0, {gpu} has {compute}",
         "take a 4-bit or 16-bit checkpoint, or a newer GPU",
@@ -51,7 +51,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.NO_BFLOAT16: ("float16: {gpu} has no bfloat16", ""),
     Rule.SLICES_APART: (
-        "1 on {gpu}: MIG slices cannot work together on one model",
+        "must be 1 on {gpu}: MIG slices cannot work together on one model",
         "take a larger slice or whole GPUs",
     ),
     # what an engine refuses
@@ -117,15 +117,18 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "set {name_of.utilization} (the share of free memory), or max_gpu_total_bytes there",
     ),
     Rule.NO_BLOCK_SIZE: ("nothing: TGI takes the block size from its attention kernels", ""),
-    Rule.NO_PIPELINE: ("1: {engine} has no pipeline parallelism", "take tensor parallelism"),
-    Rule.NO_DATA_PARALLELISM: ("1: {engine} has no data parallelism", "run more replicas"),
-    Rule.DATA_AS_REPLICAS: ("1", "run more replicas"),
+    Rule.NO_PIPELINE: (
+        "must be 1: {engine} has no pipeline parallelism",
+        "take tensor parallelism",
+    ),
+    Rule.NO_DATA_PARALLELISM: ("must be 1: {engine} has no data parallelism", "run more replicas"),
+    Rule.DATA_AS_REPLICAS: ("must be 1", "run more replicas"),
     Rule.DATA_AS_REPLICAS_OR_ATTENTION: (
-        "1",
+        "must be 1",
         "run more replicas, or add --enable_attention_dp to {at.extra_args}",
     ),
-    Rule.EXPERTS_ARE_CUT: ("false: {engine} cuts experts over its GPUs", ""),
-    Rule.NO_EXPERT_PARALLELISM: ("false: {engine} has no expert parallelism", ""),
+    Rule.EXPERTS_ARE_CUT: ("must be false: {engine} cuts experts over its GPUs", ""),
+    Rule.NO_EXPERT_PARALLELISM: ("must be false: {engine} has no expert parallelism", ""),
     Rule.EXPERT_RANKS_DO_NOT_DIVIDE: (
         "an expert-parallel size that divides {experts} experts and {ranks} ranks",
         "",
@@ -135,7 +138,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "up to it {sizes} would do",
     ),
     Rule.TENSOR_AS_PIPELINE: (
-        "1: llama.cpp shares a model among GPUs layer by layer",
+        "must be 1: llama.cpp shares a model among GPUs layer by layer",
         "set {at.pipeline} to {given}",
     ),
     Rule.STAGES_OF_BUILT_ENGINE: (
@@ -143,7 +146,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "",
     ),
     Rule.STAGES_BEYOND_OUTPUT: ("at most {most}, layers and output", ""),
-    Rule.STAGES_WITHOUT_SPLIT: ("1 with --split-mode none", ""),
+    Rule.STAGES_WITHOUT_SPLIT: ("must be 1 with --split-mode none", ""),
     Rule.NO_NVIDIA_GPU: ("another engine: {gpu} is no NVIDIA GPU", ""),
     Rule.CACHE_NEEDS_NEWER_GPU: (
         "auto: that cache needs compute capability {needs}, {gpu} has {compute}",
@@ -203,7 +206,12 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "a multiple of --dp-size ({data}), which lies inside it with --enable-dp-attention",
         "",
     ),
-    Rule.ATTENTION_RANKS_CONTRADICT: ("{at.tensor} ({tensor}) x data ({data})", _ONE_PLACE),
+    Rule.ATTENTION_RANKS_CONTRADICT: ("{at.tensor} ({tensor})", _ONE_PLACE),
+    Rule.ATTENTION_RANKS_BESIDE_COPIES: (
+        "no --dp-size ({data}) beside it: SGLang refuses copies of a model whose attention is data "
+        "parallel",
+        "say one of the two",
+    ),
     Rule.NOT_SHARDED: ("true, or no --sharded: {gpus} GPUs are asked for", ""),
     Rule.SHARDED_VALUE: ("true or false", ""),
     Rule.FILE_OF_OTHER_TYPE: (
@@ -256,6 +264,10 @@ ASSUMED: Final[dict[Rule, str]] = {
     Rule.CONTEXT_MAY_BE_LONGER: (
         "vLLM starts this LongRoPE model with {length} tokens; "
         "{name_of.max_model_len} may be up to {most}"
+    ),
+    Rule.SHARED_EXPERTS_WHOLE: (
+        "shared experts are counted whole, as with --moe-a2a-backend: without it SGLang cuts them "
+        "{ranks} ways, which their quantization blocks do not let it"
     ),
     Rule.STATE_PAGE: "recurrent layers keep 1 page of state a sequence",
     Rule.STATE_PAGES: "recurrent layers keep {pages} pages of state a sequence",

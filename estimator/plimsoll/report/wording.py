@@ -73,6 +73,10 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "a node has at most {most} x {accelerator}",
         "set {most} or less and spread over nodes with {end_of.pipeline}",
     ),
+    Rule.REPLICA_BEYOND_NODE: (
+        "a node has at most {most} x {accelerator}, and {engine} spreads a model over no more",
+        "set {most} or less, or allow an accelerator with more memory",
+    ),
     Rule.TOO_LITTLE_HOST_MEMORY: (
         "its nodes have {has:down} of host memory, {name_of.cpu_offload} takes {memory:up}",
         "lower it",
@@ -126,6 +130,10 @@ SENTENCES: Final[dict[Rule, str]] = {
     Rule.TENSOR_BEYOND_USUAL_NODE: (
         "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
         "set {most} or less and spread over nodes with {end_of.pipeline}"
+    ),
+    Rule.REPLICA_BEYOND_USUAL_NODE: (
+        "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
+        "{engine} needs all of them in one node"
     ),
     Rule.HOST_MEMORY: (
         "{path}: takes {memory:up} of host memory on every node, which is not known to be there"

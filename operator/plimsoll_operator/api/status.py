@@ -56,6 +56,9 @@ class PerGPU(Status):
     activation: Size | None = Field(None, description="Peak of activations while profiling.")
     non_torch: Size | None = Field(None, description="Buffers outside the framework's allocator.")
     cuda_graphs: Size | None = Field(None, description="Captured CUDA graphs.")
+    runner: Size | None = Field(
+        None, description="What the engine's model runner keeps beside the weights."
+    )
     lora: Size | None = Field(None, description="Slots for LoRA adapters, where there are some.")
     draft: Size | None = Field(
         None, description="Weights and buffers of a draft model, where there is one."

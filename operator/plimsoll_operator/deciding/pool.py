@@ -385,11 +385,15 @@ class WorkerPool:
         self._fill()
 
     def _template_ended(self) -> None:
-        """The template says nothing but that it is gone. Its workers go on until they are lost."""
+        """The template says nothing but that it is gone. Its workers go on until they are lost.
+
+        One that ends by itself at its start would do so again; one that a signal ended may not.
+        """
         self._forget_control()
         template, self._template = self._template, None
         code = template.wait() if template is not None else None
-        if self._first is not None and not self._first.done():
+        killed = code is not None and code < 0
+        if self._first is not None and not self._first.done() and not killed:
             said = f"the process to decide in ended at its start ({code}); its reason stands above"
             self._first.set_exception(PlimsollError(said))
             return

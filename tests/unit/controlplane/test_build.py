@@ -74,7 +74,7 @@ def test_every_staging_module_is_replaced_by_its_release() -> None:
 
 
 def test_unknown_set_says_which_there_are() -> None:
-    with pytest.raises(ControlPlaneError, match=r"there are: etcd, helm, kubernetes"):
+    with pytest.raises(ControlPlaneError, match=r"there are: etcd, gitops, helm, kubernetes"):
         ProgramSet("kubernetes-0.1")
 
 
@@ -123,7 +123,7 @@ def test_two_builders_at_once_build_each_program_once(go: FakeGo) -> None:
     first, second = (process.communicate(timeout=30)[0] for process in both)
 
     assert first == second
-    assert len(go.built) == 4
+    assert len(go.built) == 5
 
 
 def test_go_that_is_too_old_is_not_used(go: FakeGo, monkeypatch: pytest.MonkeyPatch) -> None:

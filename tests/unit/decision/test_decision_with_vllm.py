@@ -283,7 +283,7 @@ def test_a_draft_that_does_not_fit_beside_the_model_is_advised_away() -> None:
     draft = Speculative("draft_model", "meta-llama/Llama-3.2-1B-Instruct", 3)
     of = serving(EngineSettings(max_model_len=16384, speculative=draft))
     assert decide(of).decision is Decision.DENY
-    assert ways_out(of)[0] == "spec.engine.speculative: null"
+    assert ways_out(of)[0] == "without spec.engine.speculative"
 
 
 def test_a_tower_that_does_not_fit_is_advised_away_only_if_nobody_spoke_of_images() -> None:

@@ -34,23 +34,25 @@ def files(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_a_range_errs_by_nothing_within_and_by_the_distance_to_its_nearer_end() -> None:
-    found = Prediction(2.0, 3.0)
+    found = Prediction(2.0, 3.0, 2.0, 3.0)
     assert [found.error(x) for x in (1.5, 2.0, 2.7, 3.25)] == [0.5, 0.0, 0.0, 0.25]
     assert found.middle == 2.5
 
 
 def test_a_range_counts_if_it_is_narrower_than_five_per_cent_of_the_gpu() -> None:
-    assert Prediction(2.0, 5.9).counts(TermId.KV_GIB, 80.0)
-    assert not Prediction(2.0, 6.0).counts(TermId.KV_GIB, 80.0)
-    assert not Prediction(2.0, 5.9).counts(TermId.KV_GIB, None)
-    assert Prediction(9_600, 10_000).counts(TermId.KV_TOKENS, 80.0)
-    assert not Prediction(9_500, 10_000).counts(TermId.KV_TOKENS, 80.0)
+    assert Prediction(2.0, 5.9, 2.0, 5.9).counts(TermId.KV_GIB, 80.0)
+    assert not Prediction(2.0, 6.0, 2.0, 6.0).counts(TermId.KV_GIB, 80.0)
+    assert not Prediction(2.0, 5.9, 2.0, 5.9).counts(TermId.KV_GIB, None)
+    assert Prediction(9_600, 10_000, 9_600, 10_000).counts(TermId.KV_TOKENS, 80.0)
+    assert not Prediction(9_500, 10_000, 9_500, 10_000).counts(TermId.KV_TOKENS, 80.0)
 
 
 def test_the_95th_percentile_is_the_error_that_95_per_cent_do_not_exceed() -> None:
     row = rows.row_of(made_rows.KNOWN, "x")
     points = [
-        score.Point(row, TermId.WEIGHTS, Prediction(100 + i, 100 + i), 100.0, 80.0)
+        score.Point(
+            row, TermId.WEIGHTS, Prediction(100 + i, 100 + i, 100 + i, 100 + i), 100.0, 80.0
+        )
         for i in range(1, 21)
     ]
     found = score.summary(points)
@@ -64,13 +66,15 @@ def test_json_has_the_shape_that_was_promised(files: tuple[str, str]) -> None:
     assert set(found) == {"terms", "outcome", "left_out", "rows", "summary"}
     assert set(found["terms"]) == {str(term) for term in TermId}
     for term in found["terms"].values():
-        assert set(term) == {"n", "median_pct", "p95_pct", "median_gib", "p95_gib"}
+        assert set(term) >= {"n", "median_pct", "p95_pct", "median_gib", "p95_gib"}
+        assert set(term) >= {"coverage_pct", "middle_median_pct"}
     assert found["outcome"] == {"n": 2, "false_fits": 0, "false_refusals": 0, "warned": 0}
     assert [row["id"] for row in found["rows"]] == ["r1", "=r2", "r3", "line 4"]
     assert [row["verdict"] for row in found["rows"]] == ["allow", None, "deny", None]
     weights = found["rows"][0]["terms"]["weights_gib_per_gpu"]
     assert weights["low"] == weights["predicted"] == weights["high"]
     assert weights["measured"] == 14.99
+    assert weights["least"] < weights["low"] < weights["most"]
     assert found["left_out"]["the line is not JSON"] == 1
 
 

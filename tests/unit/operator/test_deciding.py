@@ -154,7 +154,7 @@ async def test_what_a_task_raises_comes_back_by_name_and_its_worker_goes_on() ->
 
 
 async def test_a_worker_is_replaced_after_enough_jobs_and_when_it_has_grown() -> None:
-    async with pool(size=1, jobs=3, memory=64 << 20) as (running, causes):
+    async with pool(size=1, budget=10.0, jobs=3, memory=64 << 20) as (running, causes):
         processes = [await process_of(running) for _ in range(7)]
         assert [processes.count(process) for process in dict.fromkeys(processes)] == [3, 3, 1]
         await running.run(("grow", 40 << 20))
@@ -173,6 +173,19 @@ async def test_a_template_that_dies_is_started_again_while_its_workers_go_on() -
                 assert await process_of(running) != before
                 return
         raise AssertionError("no worker came back")
+
+
+async def test_a_template_that_is_killed_while_it_starts_is_started_again() -> None:
+    running = WorkerPool("deciding_tasks:work", PoolSettings(size=1))
+    starting = asyncio.create_task(running.start())
+    while not (started := children(os.getpid())):  # noqa: ASYNC110 (a process, not a task)
+        await asyncio.sleep(0.001)
+    os.kill(started[0], signal.SIGKILL)
+    await starting
+    try:
+        assert await process_of(running)
+    finally:
+        await running.stop()
 
 
 async def test_a_task_that_cannot_be_loaded_is_an_error_at_the_start() -> None:

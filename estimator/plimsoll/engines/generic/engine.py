@@ -104,6 +104,7 @@ class Generic(Engine):
             parallelism=parallelism,
             terms=terms[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in terms),
             physical=physical,
             usable=usable,
             utilization=share,
@@ -121,7 +122,7 @@ class Generic(Engine):
             notes=tuple(_notes(settings, accelerator)),
         )
 
-    def problems(
+    def check(
         self,
         architecture: Architecture,
         settings: EngineSettings,

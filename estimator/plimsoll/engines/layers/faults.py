@@ -75,6 +75,13 @@ def tensor_parallel_sizes(architecture: Architecture, most: int) -> tuple[int, .
     )
 
 
+def divides(architecture: Architecture, parallelism: Parallelism) -> bool:
+    """Whether a split divides heads, vocabulary and every linear of a model."""
+    tensor = parallelism.tensor
+    ranks = tensor * parallelism.data
+    return not _tensor_faults(architecture, "", tensor, ranks, parallelism.expert)
+
+
 def dtype(settings: EngineSettings, known: str = _DTYPES) -> Iterator[Finding]:
     """A dtype of weights that is not known. known: those that the engine takes, as a sentence."""
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:

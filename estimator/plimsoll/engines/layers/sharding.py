@@ -10,7 +10,8 @@ The part of every weight that one rank holds:
     embedding        first stage; lm_head: last stage; both where they are tied
     towers           on every stage: each builds and loads them, whichever runs them
     MLA              kv_b_proj once more, in 16 bits, as the decode kernels want it
-    MXFP4 experts    width of a partition padded to 128, hidden size to 256
+    experts          padded as the kernel wants them (`Padding`); MXFP4 where nothing else is
+                     known: width of a partition to 128, hidden size to 256
     rotary tables    positions x rotary dimension, once on every stage
 
 Tensors that vLLM fuses (q, k and v; gate and up; all experts of a layer) are one allocation.
@@ -52,6 +53,48 @@ _FUSED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class Padding:
+    """To which multiples a kernel pads an expert's matrices on a rank.
+
+    scheme: of the experts that it holds for (``mxfp4``, ``fp8``); "" for those in 16 bits.
+    width: of an expert's inner size; hidden: of the model's. scale_rows, scale_groups: of the
+    block scales alone, in rows of the fused matrices and in groups along a row. bias: bytes of an
+    element of a bias; 0: as those in 16 bits.
+    """
+
+    scheme: str
+    width: int = 1
+    hidden: int = 1
+    scale_rows: int = 1
+    scale_groups: int = 1
+    bias: int = 0
+
+    def bytes(
+        self, shape: tuple[int, ...], split: Split, scheme: Scheme | None, element: int
+    ) -> int:
+        """Bytes of one expert's matrix or bias. element: bytes of one in 16 bits."""
+        if len(shape) == 1:
+            return shape[0] * (self.bias or element)
+        column = split is Split.EXPERT_COLUMN
+        out, into = (self.width, self.hidden) if column else (self.hidden, self.width)
+        rows = ceil_div(shape[0], out) * out
+        columns = ceil_div(shape[-1], into) * into
+        if scheme is None:
+            return rows * columns * element
+        if self.scale_rows == self.scale_groups == 1:
+            return scheme.bytes(rows, columns)
+        # Gate and up are one matrix, so each has half of the rows that its scales are padded to.
+        step = self.scale_rows // 2 if column else self.scale_rows
+        groups = ceil_div(ceil_div(columns, scheme.group_in), self.scale_groups)
+        scales = ceil_div(rows, step) * step * groups * self.scale_groups
+        return ceil_div(rows * columns * scheme.bits, 8) + scales * scheme.scale_bytes
+
+
+MARLIN: Final = (Padding("mxfp4", 128, 256),)
+"""How most kernels want MXFP4 experts (Marlin, TRT-LLM)."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Shares:
     """Bytes on one rank of a split. upto: of the first i layers; the others: outside them."""
 
@@ -73,20 +116,29 @@ def stage_layers(layers: int, stages: int) -> tuple[tuple[int, int], ...]:
 
 
 def stage_weights(
-    architecture: Architecture, dtype: str, quantization: str, parallelism: Parallelism
+    architecture: Architecture,
+    dtype: str,
+    quantization: str,
+    parallelism: Parallelism,
+    padding: tuple[Padding, ...] = MARLIN,
 ) -> tuple[int, ...]:
     """Bytes of weights on one rank of each pipeline stage.
 
-    dtype: of the weights that are not quantized; quantization: ``--quantization`` as said.
+    dtype: of the weights that are not quantized; quantization: ``--quantization`` as said;
+    padding: of experts' weights, by scheme.
     """
-    key = ("vllm.stages", dtype, quantization, parallelism)
+    key = ("vllm.stages", dtype, quantization, parallelism, padding)
     return architecture.remembered(
-        key, lambda: _stages(architecture, dtype, quantization, parallelism)
+        key, lambda: _stages(architecture, dtype, quantization, parallelism, padding)
     )
 
 
 def _stages(
-    architecture: Architecture, dtype: str, quantization: str, parallelism: Parallelism
+    architecture: Architecture,
+    dtype: str,
+    quantization: str,
+    parallelism: Parallelism,
+    padding: tuple[Padding, ...],
 ) -> tuple[int, ...]:
     key = (
         "vllm.shares",
@@ -95,9 +147,10 @@ def _stages(
         parallelism.tensor,
         parallelism.tensor * parallelism.data,
         parallelism.expert,
+        padding,
     )
     shares = architecture.remembered(
-        key, lambda: _shares(architecture, dtype, quantization, parallelism)
+        key, lambda: _shares(architecture, dtype, quantization, parallelism, padding)
     )
     bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
     result = []
@@ -156,12 +209,6 @@ def _cut(shape: tuple[int, ...], axis: int, ways: int) -> tuple[int, ...]:
     return (*shape[:axis], ceil_div(shape[axis], ways), *shape[axis + 1 :])
 
 
-def _padded_expert(shape: tuple[int, ...], split: Split) -> tuple[int, ...]:
-    """One MXFP4 expert's matrix as the kernels on most GPUs want it (Marlin, TRT-LLM)."""
-    out, into = (128, 256) if split is Split.EXPERT_COLUMN else (256, 128)
-    return (ceil_div(shape[0], out) * out, *shape[1:-1], ceil_div(shape[-1], into) * into)
-
-
 def _kv_heads(block: Block | None, rows: int) -> int:
     """KV heads of the mixer that a key or value projection of so many rows belongs to."""
     for mixer in block.mixers if block else ():
@@ -185,22 +232,33 @@ def _fused_key(tensor: Tensor) -> str:
 
 
 def _shares(
-    architecture: Architecture, dtype: str, quantization: str, parallelism: Parallelism
+    architecture: Architecture,
+    dtype: str,
+    quantization: str,
+    parallelism: Parallelism,
+    padding: tuple[Padding, ...],
 ) -> _Shares:
     """The bytes of every layer and of what lies outside, once for a model and a split."""
     tp, ranks = parallelism.tensor, parallelism.tensor * parallelism.data
     element = WEIGHT_BYTES[dtype]
     scheme = quantization_in_force(architecture, quantization)
     at_load = architecture.quantization is None
+    padded = {one.scheme: one for one in padding}
+    # A bias is never quantized; it goes with the matrices beside it.
+    experts = {own.name for own in scheme.schemes} & padded.keys() if scheme else set()
+    of_biases = next(iter(experts), "")
 
     def held(tensor: Tensor, block: Block | None) -> int:
         shape, copies = local_shape(tensor, block, tp, ranks, parallelism.expert)
         own = scheme_in_force(scheme, at_load, tensor)
         twice = math.prod(shape) * element if _module(tensor).endswith("kv_b_proj") else 0
+        expert = tensor.split in _EXPERT
+        name = own.name if own else of_biases if len(shape) == 1 else ""
+        kernel = padded.get(name) if expert else None
+        if kernel is not None:
+            return kernel.bytes(shape, tensor.split, own, element) * copies
         if own is None or len(shape) < 2:
             return math.prod(shape) * copies * element + twice
-        if own.name == "mxfp4" and tensor.split in _EXPERT:
-            shape = _padded_expert(shape, tensor.split)
         return own.bytes(math.prod(shape[:-1]), shape[-1]) * copies + twice
 
     def layer(block: Block) -> int:

@@ -69,7 +69,7 @@ class LlamaCpp(Engine):
     narrow_cache = "q8_0"
     checkpoints: tuple[tuple[str, int], ...] = ()
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
 
     def estimate(
@@ -102,6 +102,7 @@ class LlamaCpp(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=usable,
             utilization=Decimal(1),

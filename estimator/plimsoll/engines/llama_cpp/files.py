@@ -430,7 +430,7 @@ def _stored(
     if len(tensor.shape) == 1 or tensor.part in (Part.ROUTER, Part.NORM) or module in _KEPT:
         return ((TensorRole.KEPT, columns, rows, stacked),)
     if module == "kv_b_proj":
-        nope = _nope(tensor, block)
+        nope = keys_without_rotary(tensor, block)
         if nope:
             heads = next(m.heads for m in block.mixers if m.kind is MixerKind.MLA)
             return (
@@ -444,7 +444,7 @@ def _stored(
     return ((role, columns, rows, stacked),)
 
 
-def _nope(tensor: Tensor, block: Block) -> int:
+def keys_without_rotary(tensor: Tensor, block: Block) -> int:
     """Elements of one head's keys without rotary positions, in latent attention; 0: unknown."""
     out = next((t for t in block.tensors if t.name.endswith("o_proj.weight")), None)
     heads = next((m.heads for m in block.mixers if m.kind is MixerKind.MLA), 0)

@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.faults import Quantizations
-from plimsoll.engines.sglang.memory import load_quantization
-from plimsoll.engines.sglang.settings import TABLE, has_attention_ranks
+from plimsoll.engines.layers.parts import part_of
+from plimsoll.engines.sglang.memory import cut_apart, load_quantization
+from plimsoll.engines.sglang.settings import (
+    TABLE,
+    SGLangOptions,
+    expert_ways,
+    has_attention_ranks,
+    spreads_experts,
+)
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 
@@ -56,22 +63,62 @@ def problems(
     accelerator: Accelerator | None,
 ) -> tuple[Finding, ...]:
     """Everything that is wrong, all at once, each with its field."""
-    shared = EngineSettings(
-        dtype=settings.dtype,
-        quantization=load_quantization(settings.quantization),
-        kv_cache_dtype=settings.kv_cache_dtype,
-    )
-    split = parallelism
-    if split is not None and not has_attention_ranks(settings):
-        split = replace(split, data=1)
     return tuple(
         chain(
             TABLE.problems(settings.version),
             _lengths(architecture, settings),
             faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
-            faults.problems(architecture, shared, split, accelerator),
+            _layers(architecture, settings, parallelism, accelerator),
         )
     )
+
+
+def _layers(
+    architecture: Architecture,
+    settings: EngineSettings,
+    parallelism: Parallelism | None,
+    accelerator: Accelerator | None,
+) -> Iterator[Finding]:
+    """What the layers refuse, each cut as it is: attention, experts, and what lies beside them."""
+    shared = EngineSettings(
+        dtype=settings.dtype,
+        quantization=load_quantization(settings.quantization),
+        kv_cache_dtype=settings.kv_cache_dtype,
+    )
+    if parallelism is None:
+        yield from faults.problems(architecture, shared, None, accelerator)
+        return
+    ranks = parallelism.data if has_attention_ranks(settings) else 1
+    split, world = replace(parallelism, data=ranks), parallelism.tensor * ranks
+    parts = [(part_of(architecture, "rest"), replace(split, data=1))]
+    cut = expert_ways(settings, world, parallelism.expert)
+    parts.append((part_of(architecture, "experts"), Parallelism(data=cut)))
+    for part, ways in cut_apart(architecture, settings, split, ranks):
+        parts.append((part, Parallelism(tensor=ways)))
+    found = [*faults.problems(architecture, shared, None, accelerator)]
+    for part, own in parts:
+        found += faults.problems(part, shared, own, None)
+    if accelerator is not None:
+        found += faults.slices(replace(split, tensor=world, data=1), accelerator)
+    found += _experts(architecture, settings, parallelism, world)
+    for problem in dict.fromkeys(found):
+        at_tensor = problem.field is Field.TENSOR
+        yield replace(problem, given=world) if at_tensor else problem
+
+
+def _experts(
+    architecture: Architecture, settings: EngineSettings, parallelism: Parallelism, world: int
+) -> Iterator[Finding]:
+    """Groups of experts that do not divide the ranks or the experts."""
+    counts = [b.feed_forward.experts for b in architecture.blocks if b.feed_forward is not None]
+    most, said = max(counts, default=0), SGLangOptions.of(settings).expert_parallel_size
+    if not parallelism.expert or not most:
+        return
+    ranks = world if spreads_experts(settings) else said or world
+    if ranks > 1 and (world % ranks or most % ranks):
+        field, given = (Field.EXTRA_ARGS, f"--ep-size={said}") if said else (Field.EXPERT, True)
+        rule = Rule.EXPERT_RANKS_DO_NOT_DIVIDE
+        yield finding(rule, field, given, experts=most, ranks=world)
 
 
 def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from plimsoll.engines.assemble import (
     Engine,
     Held,
     around,
+    as_asked,
     held_at_once,
     newer_version,
     uncounted,
@@ -36,23 +37,24 @@ from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Worklo
 from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers
 from plimsoll.engines.sglang import checks
+from plimsoll.engines.sglang.compressed import DEFAULT_REQUESTS, is_compressed
 from plimsoll.engines.sglang.memory import (
-    KNOWN_KV_DTYPES,
     Amount,
-    Pools,
     context,
     forward,
     graphs,
     load_quantization,
-    pools,
     request_table,
+    sends_tokens,
     weights,
 )
+from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
 from plimsoll.engines.sglang.settings import (
     TABLE,
     Resolved,
     read_arguments,
     resolve,
+    tensor_counts,
     write_arguments,
 )
 from plimsoll.findings import Rule, finding
@@ -76,8 +78,9 @@ class SGLang(Engine):
     title = "SGLang"
     narrow_cache = "fp8_e4m3"
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
+    tensor_counts = staticmethod(tensor_counts)
     arguments = staticmethod(write_arguments)
 
     def estimate(
@@ -98,14 +101,12 @@ class SGLang(Engine):
         before = _share(gone, resolved)
         reserve = figures["multimodal_reserve"].bytes() if architecture.multimodal else 0
         slack = figures["weight_slack"].bytes()
-        loaded = [
-            size + slack
-            for size in weights(architecture, settings.quantization, resolved, parallelism)
-        ]
+        loaded = [size + slack for size in weights(architecture, settings, resolved, parallelism)]
         store = pools(architecture, settings, resolved, parallelism, figures)
         room = [usable - before.bytes - reserve - size for size in loaded]
         tokens = store.tokens(room)
-        seqs = _requests(settings, resolved, parallelism, tokens, figures)
+        compressed = is_compressed(architecture)
+        seqs = _requests(settings, resolved, tokens, figures, compressed=compressed)
         asked = held_at_once(
             workload,
             resolved.max_model_len,
@@ -139,6 +140,7 @@ class SGLang(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=usable,
             utilization=resolved.fraction,
@@ -200,7 +202,7 @@ class _Case:
         return _Beside(
             request_table(ceil_div(seqs, r.attention_ranks), r),
             graphs(a, r, self.tensor, layers, f),
-            forward(a, r, self.parallelism, self.tensor, stage, f),
+            forward(a, self.settings, r, self.parallelism, self.tensor, stage, f),
         )
 
 
@@ -212,13 +214,16 @@ def _share(gone: Amount, resolved: Resolved) -> Amount:
 def _requests(
     settings: EngineSettings,
     resolved: Resolved,
-    parallelism: Parallelism,
     tokens: int,
     figures: Constants,
+    *,
+    compressed: bool,
 ) -> int:
     """Requests that run at once: as said, else by the tokens of the pool."""
     ranks = resolved.attention_ranks
     each = min(max(tokens * 512 // resolved.max_model_len, 2048), 4096)
+    if compressed:
+        each = max(1, DEFAULT_REQUESTS // ranks)
     if settings.max_num_seqs is not None:
         each = max(1, settings.max_num_seqs // ranks)
     if figures.flag("requests_halved"):
@@ -246,7 +251,8 @@ def _weights(size: int, case: _Case) -> Term:
     low, high = around(size, figure.error)
     band = (size // 4 if unknown else max(0, min(size - slack, low)), max(size + most, high))
     known = figure.known if wide else Known.EXACT
-    return weights_term(size, band, known, case.resolved.dtype, in_force, settings.quantization)
+    held = as_asked(architecture, in_force, settings.quantization)
+    return weights_term(size, band, known, case.resolved.dtype, held, settings.quantization)
 
 
 def _cache(size: Amount, case: _Case, basis: str) -> Term:
@@ -297,6 +303,8 @@ def _capped(usable: int, terms: Terms, store: Pools, stage: int, asked: Held) ->
 
 def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> Iterator[Finding]:
     yield from newer_version(TABLE.title, case.figures)
+    if sends_tokens(case.architecture, settings, case.parallelism, case.resolved.attention_ranks):
+        yield finding(Rule.SHARED_EXPERTS_WHOLE, Field.EXTRA_ARGS, ranks=case.tensor)
     if case.resolved.kv_dtype not in KNOWN_KV_DTYPES:
         dtype = case.resolved.kv_dtype
         yield finding(Rule.CACHE_SIZE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)

@@ -1,4 +1,4 @@
-"""What lies on a rank under SGLang: weights, the pools of its cache, and the rest.
+"""What lies on a rank under SGLang beside the cache: weights, and what the rest must hold.
 
 Weights are cut as vLLM cuts them, with these differences:
 
@@ -7,25 +7,13 @@ Weights are cut as vLLM cuts them, with these differences:
                   layers/moe, which descend from vLLM's)
     data parallel a replica of its own per rank: experts are not cut over data ranks
     with data-parallel attention (``--enable-dp-attention``): attention is cut by its own ranks
-                  only and experts by all; the embedding is whole on every rank
+                  only, all other layers and the head by all of TP (``--moe-dense-tp-size``: dense
+                  layers by that; ``--enable-dp-lm-head``: the head as attention is); the
+                  embedding is whole on every rank
+    with ``--moe-a2a-backend``: shared experts whole on every rank
     rotary        tables are float32, twice vLLM's
 
-The pools of the cache:
-
-    cell      bytes of one token on one rank: sum over layers of max(1, kv_heads / tp) x (key +
-              value) ; MLA: kv_lora_rank + rope, whole on every rank; an indexer's keys beside it
-    two pools cell = full layers + ratio x sliding layers; tokens are those of the full pool
-    states    bytes of a slot: convolution + recurrent states of every state layer; their pool
-              takes ratio / (1 + ratio) of the memory, or as many slots as are said
-    tokens    floor(floor(memory / cell) / page) x page, at most ``--max-total-tokens``; the least
-              over the pipeline stages. This is what the engine logs as max_total_num_tokens
-
-Source: SGLang 0.5.23, sglang/srt/model_executor/pool_configurator.py and
-sglang/srt/mem_cache/kv_cache_configurator.py; 0.5.9, model_runner_kv_cache_mixin.py. Layers that
-read another layer's keys (Gemma 3n, Gemma 4) are counted as having their own: the pool is made
-for all layers.
-
-Beside weights and pools:
+Beside weights and the pools of the cache:
 
     context     gone before the engine looks at the GPU: CUDA context, NCCL, all-reduce buffers
     in the rest (1 - fraction) of what was there before the weights holds
@@ -42,25 +30,32 @@ Source of the table: `ReqToTokenPool` in sglang/srt/mem_cache/memory_pool.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, state_bytes
-from plimsoll.engines.layers.plain_cache import sequence_state
+from plimsoll.engines.base import EngineSettings, Parallelism
+from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.parts import part_of
 from plimsoll.engines.layers.sharding import rotary_elements, stage_layers, stage_weights, widths
-from plimsoll.engines.sglang.settings import SGLangOptions, sliding_pool
-from plimsoll.models.architecture import MixerKind, Part
-from plimsoll.units import GIB, ceil_div
+from plimsoll.engines.sglang.compressed import (
+    beside_weights,
+    is_compressed,
+)
+from plimsoll.engines.sglang.settings import (
+    SGLangOptions,
+    expert_ways,
+    spreads_experts,
+)
+from plimsoll.models.architecture import Part
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.sglang.settings import Resolved
     from plimsoll.engines.tables import Constants, Figure
-    from plimsoll.models.architecture import Architecture, Mixer
+    from plimsoll.models.architecture import Architecture
 
 _WORDS: Final = MappingProxyType(
     {
@@ -81,222 +76,88 @@ def load_quantization(word: str) -> str:
 
 
 def weights(
-    architecture: Architecture, quantization: str, resolved: Resolved, parallelism: Parallelism
+    architecture: Architecture, settings: EngineSettings, resolved: Resolved, split: Parallelism
 ) -> tuple[int, ...]:
     """Bytes of weights on one rank of each pipeline stage."""
-    key = ("sglang.weights", resolved.dtype, quantization, resolved.attention_ranks, parallelism)
+    options, whole = SGLangOptions.of(settings), spreads_experts(settings)
+    asked = (options.moe_dense_tp_size, bool(options.enable_dp_lm_head))
+    key = ("sglang.weights", resolved.dtype, settings.quantization, whole, asked)
     return architecture.remembered(
-        key, lambda: _weights(architecture, quantization, resolved, parallelism)
+        (*key, resolved.attention_ranks, split),
+        lambda: _weights(architecture, settings, resolved, split),
     )
 
 
 def _weights(
-    architecture: Architecture, quantization: str, resolved: Resolved, parallelism: Parallelism
+    architecture: Architecture, settings: EngineSettings, resolved: Resolved, split: Parallelism
 ) -> tuple[int, ...]:
-    split = parallelism if resolved.attention_ranks > 1 else replace(parallelism, data=1)
-    word = load_quantization(quantization)
-    found = list(stage_weights(architecture, resolved.dtype, word, split))
-    more = max(0, 4 - resolved.element) * rotary_elements(architecture)
-    found = [size + more for size in found]
-    if resolved.attention_ranks > 1 and parallelism.tensor > 1:
+    ranks = resolved.attention_ranks
+    held = split if ranks > 1 else replace(split, data=1)
+    word = load_quantization(settings.quantization)
+
+    def sizes(part: Architecture, ways: int) -> tuple[int, ...]:
+        return stage_weights(part, resolved.dtype, word, replace(held, tensor=ways, data=1))
+
+    found = list(stage_weights(architecture, resolved.dtype, word, held))
+    for part, ways in cut_apart(architecture, settings, split, ranks):
+        if ways == held.tensor:
+            continue
+        changes = zip(sizes(part, ways), sizes(part, held.tensor), strict=True)
+        found = [size + new - old for size, (new, old) in zip(found, changes, strict=True)]
+    found = [
+        size + more
+        for size, more in zip(found, _beside(architecture, resolved, split.pipeline), strict=True)
+    ]
+    if ranks > 1 and split.tensor > 1:
         table = sum(
             t.elements * resolved.element for t in architecture.outside if t.part is Part.EMBEDDING
         )
-        found[0] += table - table // parallelism.tensor
+        found[0] += table - table // split.tensor
     return tuple(found)
 
 
-_SLIDING: Final = (MixerKind.SLIDING, MixerKind.CHUNKED)
-_NAMES: Final = {"fp4_e2m1": "nvfp4", "fp4_mixed": "nvfp4", "mxfp4": "nvfp4"}
-KNOWN_KV_DTYPES: Final = frozenset(
-    {"auto", "bfloat16", "bf16", "float16", "fp8_e5m2", "fp8_e4m3", "fp4_e2m1", "mxfp8"}
-)
-_DSA_FP8: Final = 656
-"""Bytes of a token's latent in one sparse-attention layer with an fp8 cache, scales included."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageCells:
-    """Bytes on one rank of a stage. full, sliding: of one token; slot: of one sequence's state."""
-
-    full: int
-    sliding: int
-    slot: int
-    window: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pools:
-    """The pools of one replica. ratio: sliding tokens per full token, where there are two pools.
-
-    states: bytes of state per byte of token cache; slots: state slots that are said (0: none
-    are); per_request: slots of one running request; most: ``--max-total-tokens`` (0: unsaid).
-    """
-
-    stages: tuple[StageCells, ...]
-    page: int
-    ratio: Fraction
-    states: Fraction
-    slots: int
-    per_request: int
-    most: int
-
-    def _cell(self, stage: StageCells) -> Fraction:
-        if not stage.full:
-            return Fraction(stage.sliding)
-        return stage.full + self.ratio * stage.sliding
-
-    def _full_tokens(self, stage: StageCells, requests: int, tokens: int) -> int:
-        """Tokens of the full pool that so many requests need, the sliding pool's share held."""
-        held = requests * ceil_div(tokens, self.page) * self.page
-        if not stage.sliding or not stage.full or not self.ratio:
-            return held
-        window = requests * (min(tokens, stage.window) + self.page)
-        wanted = max(Fraction(held), window / self.ratio)
-        return ceil_div(-(-wanted.numerator // wanted.denominator), self.page) * self.page
-
-    def need(self, stage: int, requests: int, tokens: int) -> int:
-        """Bytes that a rank of a stage needs to hold so many requests of so many tokens."""
-        own = self.stages[stage]
-        cache = self._full_tokens(own, requests, tokens) * self._cell(own)
-        if not own.slot:
-            return -(-cache.numerator // cache.denominator)
-        slots = requests * self.per_request
-        if self.slots:
-            total = cache + max(slots, self.slots) * own.slot
+def _beside(architecture: Architecture, resolved: Resolved, pipeline: int) -> Iterator[int]:
+    """What every stage loads beside the weights and rotary tables of their own bits."""
+    tables, element = rotary_elements(architecture), resolved.element
+    for start, end in stage_layers(len(architecture.blocks), pipeline):
+        if is_compressed(architecture):
+            blocks = architecture.blocks[start:end]
+            yield beside_weights(architecture, blocks, element) - element * tables
         else:
-            both = 1 + self.states
-            total = max(cache * both, slots * own.slot * both / (self.states or 1))
-        return -(-total.numerator // total.denominator)
-
-    def tokens(self, memory: Sequence[int]) -> int:
-        """Tokens that fit, as the engine logs them; memory in bytes per stage."""
-        counts = []
-        for own, available in zip(self.stages, memory, strict=True):
-            cell = self._cell(own)
-            if not cell:
-                continue
-            rest = Fraction(max(0, available))
-            if own.slot:
-                rest = rest - self._slots(own, available) * own.slot
-            counts.append(int(max(Fraction(0), rest) // cell) // self.page * self.page)
-        found = min(counts, default=0)
-        return min(found, self.most // self.page * self.page) if self.most else found
-
-    def _slots(self, own: StageCells, available: int) -> int:
-        if self.slots:
-            return self.slots
-        return int(max(0, available) * self.states / (1 + self.states) // own.slot)
-
-    def requests(self, memory: Sequence[int], tokens: int, length: int) -> float:
-        """Requests of `length` tokens that a pool of `tokens` holds at once."""
-        found = [tokens / length if length else 0.0]
-        for own, available in zip(self.stages, memory, strict=True):
-            if own.sliding and own.full and self.ratio:
-                window = min(length, own.window) + self.page
-                found.append(float(tokens * self.ratio) / window)
-            if own.slot:
-                found.append(float(self._slots(own, available) // self.per_request))
-        return min(found)
-
-    def longest(self, memory: Sequence[int], most: int) -> int:
-        """The longest request that fits, at most `most` tokens; 0 where not one token does."""
-        if not any(self._cell(own) for own in self.stages):
-            fits = all(self.need(i, 1, 1) <= available for i, available in enumerate(memory))
-            return most if fits else 0
-        if any(self.need(i, 1, 1) > available for i, available in enumerate(memory)):
-            return 0
-        return min(most, self.tokens(memory))
+            yield max(0, 4 - element) * tables
 
 
-def pools(
-    architecture: Architecture,
-    settings: EngineSettings,
-    resolved: Resolved,
-    parallelism: Parallelism,
-    figures: Constants,
-) -> Pools:
-    """The pools of a model under a split, in one version of the engine."""
-    options = SGLangOptions.of(settings)
-    recurrent = options.mamba_ssm_dtype or ""
-    two = not options.disable_hybrid_swa_memory and sliding_pool(
-        figures.version, architecture.class_name
-    )
-    key = (
-        "sglang.cells",
-        parallelism.tensor,
-        parallelism.pipeline,
-        resolved.kv_dtype,
-        resolved.element,
-        two,
-        recurrent,
-    )
-    stages = architecture.remembered(
-        key,
-        lambda: _stages(architecture, resolved, parallelism, two, recurrent),
-    )
-    slots = (options.max_mamba_cache_size or 0) // (resolved.attention_ranks or 1)
-    if not slots and not resolved.radix and settings.max_num_seqs:
-        slots = max(1, settings.max_num_seqs // resolved.attention_ranks)
-    return Pools(
-        stages,
-        max(1, resolved.page),
-        Fraction(options.swa_full_tokens_ratio or str(figures.number("swa_ratio"))),
-        Fraction(options.mamba_full_memory_ratio or str(figures.number("mamba_ratio"))),
-        slots,
-        int(figures.number("mamba_slots" if resolved.radix else "mamba_slots_cut")),
-        options.max_total_tokens or 0,
-    )
+def cut_apart(
+    architecture: Architecture, settings: EngineSettings, split: Parallelism, ranks: int
+) -> Iterator[tuple[Architecture, int]]:
+    """The layers that are not cut as attention is, and into how many parts each of them is.
+
+    ranks: data ranks of attention, which lie inside TP.
+    """
+    options, world = SGLangOptions.of(settings), split.tensor * ranks
+    whole = spreads_experts(settings) or sends_tokens(architecture, settings, split, ranks)
+    ways = {
+        "shared": 1 if whole else world,
+        "dense": min(world, options.moe_dense_tp_size or world),
+        "head": split.tensor if options.enable_dp_lm_head else world,
+    }
+    for name, size in ways.items():
+        yield part_of(architecture, name), size
 
 
-def _stages(
-    architecture: Architecture,
-    resolved: Resolved,
-    parallelism: Parallelism,
-    two: bool,
-    ssm: str,
-) -> tuple[StageCells, ...]:
-    found = []
-    for start, end in stage_layers(len(architecture.blocks), parallelism.pipeline):
-        full = sliding = slot = window = 0
-        for block in architecture.blocks[start:end]:
-            for mixer in block.mixers:
-                if mixer.conv_elements or mixer.state_elements:
-                    slot += _slot(mixer, parallelism.tensor, resolved.element, ssm)
-                elif mixer.kind is MixerKind.ENCODER:
-                    continue
-                elif two and mixer.kind in _SLIDING and mixer.window > 0:
-                    sliding += _token(mixer, parallelism.tensor, resolved)
-                    window = max(window, mixer.window)
-                else:
-                    full += _token(mixer, parallelism.tensor, resolved)
-        found.append(StageCells(full, sliding, slot, window))
-    return tuple(found)
+def sends_tokens(
+    architecture: Architecture, settings: EngineSettings, split: Parallelism, ranks: int
+) -> bool:
+    """Whether experts are said to lie whole on ranks, and only sending tokens to them can be meant.
 
-
-def _token(mixer: Mixer, tensor: int, resolved: Resolved) -> int:
-    """Bytes of one token in one layer on one rank."""
-    dtype, element = resolved.kv_dtype, resolved.element
-    index = mixer.index_dim + mixer.index_dim // 128 * 4
-    if mixer.kind is MixerKind.MLA:
-        if mixer.index_dim and dtype.startswith("fp8"):
-            return _DSA_FP8 + index
-        return _side(mixer.head_dim, dtype, element) + index
-    heads = max(1, ceil_div(mixer.kv_heads, tensor))
-    sides = _side(mixer.head_dim, dtype, element) + _side(mixer.v_head_dim, dtype, element)
-    return heads * sides + index
-
-
-def _side(elements: int, dtype: str, element: int) -> int:
-    if dtype == "mxfp8":
-        return elements + elements // 32
-    return state_bytes(elements, _NAMES.get(dtype, dtype), element)
-
-
-def _slot(mixer: Mixer, tensor: int, element: int, ssm: str) -> int:
-    """Bytes of one sequence's state in one layer on one rank; recurrent states are float32."""
-    recurrent = WEIGHT_BYTES.get(ssm or mixer.state_dtype or "float32", 4)
-    return sequence_state(mixer, tensor, element, recurrent)
+    Without ``--moe-a2a-backend`` shared experts are cut over all of TP, where quantization blocks
+    may not let them be.
+    """
+    if not split.expert or SGLangOptions.of(settings).moe_a2a_backend is not None:
+        return False
+    word = EngineSettings(quantization=load_quantization(settings.quantization))
+    cut = Parallelism(tensor=split.tensor * ranks)
+    return any(faults.problems(part_of(architecture, "shared"), word, cut, None))
 
 
 _FITTED: Final = 52
@@ -361,6 +222,7 @@ def graphs(
 
 def forward(
     architecture: Architecture,
+    settings: EngineSettings,
     resolved: Resolved,
     parallelism: Parallelism,
     tensor: int,
@@ -372,7 +234,7 @@ def forward(
     tokens, hidden = resolved.chunk, architecture.hidden_size
     size = own.dense_pass(hidden, tensor, figures) * tokens * resolved.element
     if own.per_token:
-        ways = 1 if parallelism.expert else tensor
+        ways = expert_ways(settings, tensor, parallelism.expert)
         rows = tokens * resolved.attention_ranks * own.per_token
         size += rows * resolved.element * own.expert_workspaces(hidden, ways)
     figure = figures["forward_hidden"]

@@ -28,8 +28,12 @@ If the user says nothing:
 How flags and the split of a replica go together:
 
     --tp-size --pp-size --dp-size        tensor, pipeline, data; dp replicas have GPUs of their own
-    the same with --enable-dp-attention  dp lies inside tp: tensor = tp / dp, data = dp
-    --ep-size, --enable-ep-moe           experts whole on ranks
+    the same with --enable-dp-attention  dp lies inside tp: tensor = tp / dp, data = dp; the fields
+                                         tensor and data mean the same as these flags. A tensor
+                                         that data does not divide is that of attention alone
+    --attn-dp-size                       both flags in one (0.5.23)
+    --ep-size, --enable-ep-moe           experts whole on ranks, each cut over tp / ep of them
+    --moe-a2a-backend                    all but none: experts and shared experts whole, ep = tp
     --chunked-prefill-size               maxNumBatchedTokens; -1: off, then --max-prefill-tokens
     --mem-fraction-static                gpuMemoryUtilization
 """
@@ -44,7 +48,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines import flags
 from plimsoll.engines.base import Options, Reading
+from plimsoll.engines.flags import is_flag
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.sglang.compressed import PAGE, is_compressed
 from plimsoll.engines.tables import VersionTable
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind, Part
@@ -213,17 +219,22 @@ class SGLangOptions(Options):
     """What only SGLang can be told. chunked_prefill_size: 0 or less switches chunking off."""
 
     attention_backend: str | None = None
+    attn_dp_size: int | None = None
     chunked_prefill_size: int | None = None
     cuda_graph_max_bs: int | None = None
     disable_hybrid_swa_memory: bool | None = None
     disable_piecewise_cuda_graph: bool | None = None
     disable_radix_cache: bool | None = None
     enable_dp_attention: bool | None = None
+    enable_dp_lm_head: bool | None = None
+    expert_parallel_size: int | None = None
     mamba_full_memory_ratio: str | None = None
     mamba_ssm_dtype: str | None = None
     max_mamba_cache_size: int | None = None
     max_prefill_tokens: int | None = None
     max_total_tokens: int | None = None
+    moe_a2a_backend: str | None = None
+    moe_dense_tp_size: int | None = None
     swa_full_tokens_ratio: str | None = None
 
 
@@ -249,7 +260,26 @@ class Resolved:
 
 def has_attention_ranks(settings: EngineSettings) -> bool:
     """Whether attention is data-parallel within the tensor-parallel group."""
-    return bool(SGLangOptions.of(settings).enable_dp_attention)
+    options = SGLangOptions.of(settings)
+    return bool(options.enable_dp_attention) or (options.attn_dp_size or 1) > 1
+
+
+def tensor_counts(settings: EngineSettings, data: int) -> int:
+    """Data ranks that lie inside the tensor size as a user writes it."""
+    return data if has_attention_ranks(settings) else 1
+
+
+def spreads_experts(settings: EngineSettings) -> bool:
+    """Whether tokens are sent to their experts, so that experts and shared experts lie whole."""
+    return (SGLangOptions.of(settings).moe_a2a_backend or "none") != "none"
+
+
+def expert_ways(settings: EngineSettings, world: int, expert: bool) -> int:
+    """Over how many ranks one expert is cut: TP / EP; TP of attention's data ranks included."""
+    if not expert:
+        return world
+    said = SGLangOptions.of(settings).expert_parallel_size
+    return max(1, world // said) if said and not spreads_experts(settings) else 1
 
 
 def resolve(
@@ -296,14 +326,22 @@ def resolve(
         else default_fraction(architecture, asked, figures),
         dtype,
         WEIGHT_BYTES.get(dtype, 2),
-        kv_dtype(architecture, settings.kv_cache_dtype),
+        _kv_dtype(architecture, settings.kv_cache_dtype),
         settings.block_size or _page(architecture, options.attention_backend),
         not options.disable_radix_cache,
         ranks,
     )
 
 
+def _kv_dtype(architecture: Architecture, word: str) -> str:
+    """The cache dtype in force; compressed caches are always of 8 bits."""
+    found = kv_dtype(architecture, word)
+    return "fp8_e4m3" if found == "auto" and is_compressed(architecture) else found
+
+
 def _page(architecture: Architecture, backend: str | None) -> int:
+    if is_compressed(architecture):
+        return PAGE
     if any(m.index_dim for m in architecture.mixers()):
         return 64
     return _PAGES.get(backend or "", 1)
@@ -316,19 +354,23 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     """Read extraArgs beside the typed settings and split. Never raises."""
     if not args:
         return Reading(settings, asked)
-    ranks = has_attention_ranks(settings) or any(
-        a.partition("=")[0] == "--enable-dp-attention" for a in args
-    )
+    ranks = any(_is_for_attention(flag) for flag in args)
     # Data-parallel attention changes what --tp-size means: it is compared once dp is known.
     plain = replace(asked, expert=None, tensor=None if ranks else asked.tensor)
     command = flags.read(GRAMMAR, args, settings, plain)
     options, split, problems = command.options, command.split, command.problems
     settings = _chunk(command.settings, options, problems)
     if ranks:
-        split = replace(split, tensor=_attention_tensor(split, asked, problems))
+        split = _attention_split(split, asked, options, problems)
     split = replace(split, expert=_expert(options, asked, problems))
     settings = replace(settings, options=SGLangOptions(**options).or_none())
     return command.reading(settings, split)
+
+
+def _is_for_attention(flag: str) -> bool:
+    """Whether a flag makes attention data-parallel."""
+    names = {"enable_dp_attention", "attn_dp_size"}
+    return is_flag(flag) and GRAMMAR.find(flag.partition("=")[0])[0].sets in names
 
 
 def _chunk(
@@ -352,32 +394,39 @@ def _chunk(
     return replace(settings, max_num_batched_tokens=chunk)
 
 
-def _attention_tensor(split: AskedSplit, asked: AskedSplit, problems: list[Finding]) -> int | None:
-    """Tensor-parallel size of attention: --tp-size / --dp-size, or the typed one."""
-    said, own, data = split.tensor, asked.tensor, split.data
+def _attention_split(
+    split: AskedSplit, asked: AskedSplit, options: dict[str, Any], problems: list[Finding]
+) -> AskedSplit:
+    """The split with data ranks inside the tensor size: tensor becomes that of attention."""
+    data = split.data
+    if (ways := options.get("attn_dp_size")) is not None:
+        if data not in (None, 1, ways):
+            rule, given = Rule.ATTENTION_RANKS_BESIDE_COPIES, f"--attn-dp-size={ways}"
+            problems.append(finding(rule, Field.EXTRA_ARGS, given, data=data or 1))
+        data = ways if ways > 1 else data
+    said, own = split.tensor, asked.tensor
+    typed = own if own is None or own % (data or 1) else own // (data or 1)
+    split = replace(split, data=data, tensor=typed)
     if said is None:
-        return own
+        return split
     if not data or said % data:
         given, rule = f"--tp-size={said}", Rule.ATTENTION_RANKS_DO_NOT_DIVIDE
         problems.append(finding(rule, Field.EXTRA_ARGS, given, data=str(data or "unsaid")))
-        return own
-    if own is not None and own != said // data:
-        problems.append(
-            finding(
-                Rule.ATTENTION_RANKS_CONTRADICT,
-                Field.EXTRA_ARGS,
-                f"--tp-size={said}",
-                tensor=own,
-                data=data,
-            )
-        )
-    return said // data
+        return split
+    if own not in (None, said, said // data):
+        rule, given = Rule.ATTENTION_RANKS_CONTRADICT, f"--tp-size={said}"
+        problems.append(finding(rule, Field.EXTRA_ARGS, given, tensor=own or 1, data=data))
+    return replace(split, tensor=said // data)
 
 
 def _expert(options: dict[str, Any], asked: AskedSplit, problems: list[Finding]) -> bool | None:
     """Whether experts lie whole on ranks, by the flags or the typed field."""
-    ranks = options.pop("expert_parallel_size", None)
+    ranks = options.get("expert_parallel_size")
+    if ranks == 1:
+        del options["expert_parallel_size"]
     whole = [options.pop(name, None) for name in ("enable_ep_moe", "enable_deepep_moe")]
+    if options.get("moe_a2a_backend", "none") != "none":
+        whole.append(True)
     if ranks is None and not any(whole):
         return asked.expert
     said = (ranks or 1) > 1 or any(whole)
@@ -396,11 +445,14 @@ def _expert(options: dict[str, Any], asked: AskedSplit, problems: list[Finding])
 
 def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
     """The flags of ``sglang.launch_server`` that make it run as estimated, the user's own last."""
-    split = estimate.parallelism
+    split, options = estimate.parallelism, SGLangOptions.of(settings).as_mapping()
     tensor = split.tensor * (split.data if has_attention_ranks(settings) else 1)
     values = flags.values_to_write(estimate, settings) | {"tensor": tensor}
-    options = SGLangOptions.of(settings).as_mapping()
-    options["expert_parallel_size"] = tensor if split.expert else None
+    if options["attn_dp_size"]:
+        values["data"] = None
+    options["expert_parallel_size"] = (
+        options["expert_parallel_size"] or tensor if split.expert else None
+    )
     if settings.max_num_batched_tokens is not None:
         options["chunked_prefill_size"] = settings.max_num_batched_tokens
     return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))

@@ -13,10 +13,13 @@ Source: tensorrt_llm/mapping.py, tensorrt_llm/llmapi/llm_args.py, tensorrt_llm/_
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.engines.base import Parallelism
 from plimsoll.engines.layers import faults
+from plimsoll.engines.layers.parts import part_of
 from plimsoll.engines.tensorrt_llm.settings import TABLE, TensorRTLLMOptions, resolve
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.engines.base import EngineSettings
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
@@ -77,10 +80,10 @@ def _split(
 ) -> Iterator[Finding]:
     resolved = resolve(architecture, settings, TABLE.or_newest(settings.version))
     tensor = parallelism.tensor
-    if not resolved.attention_dp:
-        sizes = faults.tensor_parallel_sizes(architecture, min(tensor, _MOST_RANKS))
-        if tensor not in sizes:
-            yield finding(Rule.TENSOR_SIZE, Field.TENSOR, tensor, sizes=tuple(map(str, sizes)))
+    fits = partial(_divides, architecture, settings, parallelism.expert)
+    if not resolved.attention_dp and not fits(tensor):
+        sizes = tuple(str(size) for size in range(1, min(tensor, _MOST_RANKS)) if fits(size))
+        yield finding(Rule.TENSOR_SIZE, Field.TENSOR, tensor, sizes=sizes)
     if parallelism.data > 1:
         yield finding(Rule.DATA_AS_REPLICAS_OR_ATTENTION, Field.DATA, parallelism.data)
     layers = len(architecture.blocks)
@@ -91,6 +94,20 @@ def _split(
             Rule.STAGES_OF_BUILT_ENGINE, Field.PIPELINE, parallelism.pipeline, layers=layers
         )
     yield from _experts(architecture, settings, parallelism)
+
+
+def _divides(
+    architecture: Architecture, settings: EngineSettings, expert: bool, tensor: int
+) -> bool:
+    """Whether all layers can be cut so: experts by TP / EP, all others by TP."""
+    cut = tensor
+    if expert:
+        cut = max(1, tensor // (TensorRTLLMOptions.of(settings).ep_size or tensor))
+    others = part_of(architecture, "rest", "shared", "dense", "head")
+    experts = part_of(architecture, "experts")
+    return faults.divides(others, Parallelism(tensor)) and faults.divides(
+        experts, Parallelism(data=cut)
+    )
 
 
 def _experts(

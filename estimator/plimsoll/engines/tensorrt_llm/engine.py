@@ -66,7 +66,7 @@ class TensorRTLLM(Engine):
     title = "TensorRT-LLM"
     narrow_cache = "fp8"
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 
@@ -116,6 +116,7 @@ class TensorRTLLM(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=max(0, min(physical, others[worst] + room[worst])),
             utilization=resolved.utilization,

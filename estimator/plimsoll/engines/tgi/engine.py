@@ -24,6 +24,7 @@ from plimsoll.engines.assemble import (
     Engine,
     Held,
     around,
+    as_asked,
     held_at_once,
     newer_version,
     uncounted,
@@ -68,8 +69,9 @@ class TGI(Engine):
 
     name = "tgi"
     title = "TGI"
+    stages = False
     table = TABLE
-    problems = staticmethod(checks.problems)
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 
@@ -120,6 +122,7 @@ class TGI(Engine):
             parallelism=parallelism,
             terms=terms[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in terms),
             physical=physical,
             usable=usable,
             utilization=resolved.share,
@@ -154,7 +157,8 @@ def _weights(
     if settings.quantization and in_force is None:
         low = size // 4
     dtype, word = resolved.dtype, settings.quantization
-    return weights_term(size, (low, high), Known.MODELLED, dtype, in_force, word)
+    held = as_asked(architecture, in_force, word)
+    return weights_term(size, (low, high), Known.MODELLED, dtype, held, word)
 
 
 def _cache(stage: PlainStage, held: Held, architecture: Architecture, resolved: Resolved) -> Term:

@@ -1,7 +1,7 @@
 """What holds where the user says nothing: lengths, batch, utilization and dtypes of one start-up.
 
     max_model_len             the model's own; from 0.11.1 on, of a LongRoPE model, the one from
-                              before it was lengthened
+                              before it was lengthened; 2,048 where the config names none
     batched tokens, seqs      by GPU memory: from 160 GiB, from 70 GiB (A100 excepted), below;
                               0.8 has rules of its own
     batched tokens            at most seqs x max_model_len; without chunked prefill at least
@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
+from plimsoll.engines.vllm.compressed import is_compressed
 from plimsoll.engines.vllm.traits import is_pooling, traits
+from plimsoll.models.architecture import UNBOUNDED
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ _A100_EXCEPTED, _BY_NAME, _FROM_70 = 1, 2, 3
 """Values of the figure ``scheduler_tiers``."""
 SECOND_ENGINE: Final = (8, 0)
 """Compute capability from which 0.8 starts the second engine."""
+_UNNAMED: Final = 2048
+"""The context where the config names none."""
 _LONGEST_FIRST_ENGINE: Final = 32768
 """The first engine chunks prompts by itself where max_model_len is above this."""
 _POOLING: Final = 32768
@@ -99,17 +103,24 @@ def resolve(
         settings.utilization if settings.utilization is not None else constants.utilization,
         dtype,
         WEIGHT_BYTES.get(dtype, 2),
-        kv_dtype(architecture, settings.kv_cache_dtype),
+        _cache_dtype(architecture, settings),
         bool(settings.enforce_eager),
         first,
     )
+
+
+def _cache_dtype(architecture: Architecture, settings: EngineSettings) -> str:
+    """The cache's dtype in force; compressed keys (DeepSeek V4) are in 8 bits whatever is said."""
+    dtype = kv_dtype(architecture, settings.kv_cache_dtype)
+    return "fp8" if dtype == "auto" and is_compressed(architecture) else dtype
 
 
 def default_length(architecture: Architecture, constants: Constants) -> int:
     """The context, in tokens, of a start-up that says none."""
     if architecture.original_model_len and constants.flag("original_length"):
         return architecture.original_model_len
-    return architecture.max_model_len
+    unnamed = not architecture.heads and architecture.max_model_len == UNBOUNDED
+    return _UNNAMED if unnamed else architecture.max_model_len
 
 
 def _first_engine(

@@ -31,15 +31,22 @@ from plimsoll.engines.layers.sharding import (
     stage_layers,
     stage_weights,
 )
-from plimsoll.engines.vllm import checks, lora, multimodal, offload, speculative
+from plimsoll.engines.vllm import checks, experts, lora, multimodal, offload, runner, speculative
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
-from plimsoll.engines.vllm.options import TABLE, VLLMOptions
-from plimsoll.engines.vllm.overheads import activation, graphs, non_torch, outside
+from plimsoll.engines.vllm.options import RANGES, TABLE, VLLMOptions
+from plimsoll.engines.vllm.overheads import (
+    activation,
+    graphs,
+    non_torch,
+    outside,
+    ranged,
+)
 from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +67,8 @@ class VLLM(Engine):
     narrow_cache = "fp8"
     features = FEATURES
     table = TABLE
-    problems = staticmethod(checks.problems)
+    ranges = RANGES
+    check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
 
@@ -74,6 +82,7 @@ class VLLM(Engine):
     ) -> Estimate:
         """What the worst rank of one replica needs; total for what `problems` lets through."""
         figures = TABLE.or_newest(settings.version)
+        options = VLLMOptions.of(settings)
         pools = is_pooling(architecture, settings)
         architecture = multimodal.loaded(architecture, settings, figures)
         if pools:
@@ -93,10 +102,16 @@ class VLLM(Engine):
             block_size=settings.block_size,
             batched_tokens=resolved.batched_tokens,
             draft=draft,
-            context=VLLMOptions.of(settings).decode_context_parallel_size or 1,
+            context=options.decode_context_parallel_size or 1,
             apart=offload.groups_layers(settings, figures),
+            prefix_caching=options.enable_prefix_caching,
+            state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
-        weights = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
+        padding = experts.padding(architecture, settings, parallelism, accelerator, figures)
+        weights = stage_weights(
+            architecture, resolved.dtype, settings.quantization, parallelism, padding
+        )
+        plain = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
         held = held_at_once(
             workload,
@@ -109,21 +124,30 @@ class VLLM(Engine):
         beside = 0
         for stage, (start, end) in enumerate(bounds):
             size = (architecture, graphed, parallelism, end - start, accelerator, figures)
+            spared = max(0, weights[stage] - plain[stage])
             loaded = weights[stage] + multimodal.buffers(architecture, resolved)
-            whole = _weights(loaded, figures, settings, resolved, architecture)
+            whole = _weights(loaded, spared, figures, settings, resolved, architecture)
             terms = (
                 offload.kept(architecture, settings, resolved.dtype, parallelism, stage, whole),
                 _kv_term(kv, stage, held, resolved),
-                activation(profiled, settings, resolved, parallelism, stage, figures),
+                ranged(
+                    activation(profiled, settings, resolved, parallelism, stage, figures),
+                    architecture,
+                    parallelism,
+                    accelerator,
+                    figures,
+                ),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
+                runner.term(profiled, resolved, parallelism, stage, figures),
                 lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
                 speculative.term(
                     architecture, settings, draft, resolved, parallelism, stage, figures
                 ),
             )
             stages.append(Terms(tuple(term for term in terms if term is not None)))
-            beside = max(beside, outside(*size))
+            unseen = runner.uncharged(profiled, resolved, parallelism, stage, figures)
+            beside = max(beside, outside(*size) + unseen)
         physical = visible_memory(accelerator)
         asked = int(physical * resolved.utilization)
         usable = max(0, min(asked, physical - beside))
@@ -140,6 +164,7 @@ class VLLM(Engine):
             parallelism=parallelism,
             terms=stages[worst],
             stage=worst,
+            stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
             usable=usable,
             utilization=resolved.utilization,
@@ -186,15 +211,20 @@ def _kv_term(kv: Cache, stage: int, held: Held, resolved: Resolved) -> Term:
 
 def _weights(
     size: int,
+    spared: int,
     figures: Constants,
     settings: EngineSettings,
     resolved: Resolved,
     architecture: Architecture,
 ) -> Term:
+    """The weights of a rank. spared: bytes less if the kernel is not the one that pads."""
     in_force = quantization_in_force(architecture, settings.quantization)
     figure = figures[_weight_band(architecture, in_force)]
     known = Known.EXACT if figure is figures["weight_band"] else figure.known
-    band = around(size, figure.error)
+    low, high = around(size, figure.error)
+    rounded = round(figures.number("weight_floor_band") * GIB)
+    band = (min(max(0, low - spared), max(0, size - rounded)), max(high, size + rounded))
+    known = Known.MODELLED if spared else known
     return weights_term(size, band, known, resolved.dtype, in_force, settings.quantization)
 
 

@@ -4,7 +4,8 @@ Pages and groups:
 
     attention page   max(1, kv_heads // tp) x block x (key + value bytes)
     MLA page         block x latent bytes, whole on every rank; an indexer's keys beside it
-    state page       (conv + recurrent elements) / tp, in their dtypes
+    state page       (conv + recurrent elements) / tp, in their dtypes (--mamba-cache-dtype,
+                     --mamba-ssm-cache-dtype)
     hybrids          the block grows until an attention page holds a state; states are padded to it
     unequal pages    a smaller page takes as many blocks as divide the largest, else it is padded
     groups           layers by kind and window; group size = fewest layers of a kind, or the most
@@ -12,6 +13,7 @@ Pages and groups:
     pool block       the pages of one group; all groups share one pool of such blocks
     draft            its layers are layers of the last stage
     decode context   over d ranks a block of full attention or MLA stands for d x as many tokens
+    compressed keys  DeepSeek V4: `plimsoll.engines.vllm.compressed`
 
 Source: vLLM 0.33.0, vllm/v1/core/kv_cache_planning.py, vllm/v1/kv_cache_interface.py,
 vllm/platforms/interface.py.
@@ -34,7 +36,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import (
@@ -44,6 +45,8 @@ from plimsoll.engines.layers.dtypes import (
     state_bytes,
 )
 from plimsoll.engines.layers.sharding import stage_layers
+from plimsoll.engines.vllm.compressed import BLOCK, compressed_pool, is_compressed
+from plimsoll.engines.vllm.pool import BlockPool, Group, Keeps
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 
@@ -58,40 +61,27 @@ if TYPE_CHECKING:
 DEFAULT_BLOCK: Final = 16
 _SPARSE_BLOCK: Final = 64
 _MLA_HYBRID_BLOCK: Final = 128
+_NOT_ASKED: Final = -2
+"""The figure ``state_unsaid`` where the engine does not ask the config: always 16 bits."""
 _KERNEL: Final = 4
 """Width of the convolutions before recurrent states: 4 in every model that vLLM serves."""
 
 
-class Keeps(StrEnum):
-    """How many tokens of a sequence a group keeps."""
-
-    ALL = "all"
-    WINDOW = "window"
-    CHUNK = "chunk"
-    STATE = "state"
-    ENCODER = "encoder"
-
-
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Layers that share a block table. block: tokens in one of its blocks."""
+class Elements:
+    """How large what is cached is on one rank. model: bytes of an element of the model's dtype.
 
-    keeps: Keeps
-    window: int
-    block: int
-
-
-@dataclass(frozen=True, slots=True)
-class BlockPool:
-    """The one pool of blocks on every rank.
-
-    groups: a request takes blocks for each. stage_bytes: bytes of one block on a rank of each
-    pipeline stage. block: the engine's block size in tokens.
+    dtype: of keys and values. ahead: tokens that a draft guesses; a convolution's state keeps as
+    many positions more. conv, recurrent: bytes of an element of a state; 0: the model's, and what
+    the mixer says.
     """
 
-    groups: tuple[Group, ...]
-    stage_bytes: tuple[int, ...]
-    block: int
+    tensor: int
+    dtype: str
+    model: int
+    ahead: int = 0
+    conv: int = 0
+    recurrent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,64 +96,42 @@ class _Spec:
 
 def pool(
     architecture: Architecture,
-    tensor: int,
     pipeline: int,
-    dtype: str,
-    model_bytes: int,
+    elements: Elements,
     block_size: int | None,
     hybrid: bool,
     draft: Draft | None = None,
     context: int = 1,
+    compressed: int = 0,
 ) -> BlockPool:
     """The pool of a model under a split. hybrid: the version groups layers by kind.
 
     draft: whose layers lie on the last stage too. context: ranks over which the tokens of a
-    sequence are spread (decode context parallel).
+    sequence are spread (decode context parallel). compressed: the figure ``compressed_pool``.
     """
-    ahead = draft.tokens if draft else 0
     mixers = draft.mixers if draft else ()
     name = draft.words if draft else ""
-    key = (
-        "vllm.pool",
-        tensor,
-        pipeline,
-        dtype,
-        model_bytes,
-        block_size,
-        hybrid,
-        name,
-        context,
-    )
-    return architecture.remembered(
-        key,
-        lambda: _pool(
-            architecture,
-            tensor,
-            pipeline,
-            dtype,
-            model_bytes,
-            block_size,
-            hybrid,
-            mixers,
-            ahead,
-            context,
-        ),
-    )
+    key = ("vllm.pool", pipeline, elements, block_size, hybrid, name, context, compressed)
+
+    def make() -> BlockPool:
+        if is_compressed(architecture):
+            made = compressed_pool(architecture, pipeline, block_size or BLOCK, mixers, compressed)
+        else:
+            made = _pool(architecture, pipeline, elements, block_size, hybrid, mixers)
+        return _spread(made, context) if context > 1 else made
+
+    return architecture.remembered(key, make)
 
 
 def _pool(
     architecture: Architecture,
-    tensor: int,
     pipeline: int,
-    dtype: str,
-    model_bytes: int,
+    elements: Elements,
     block_size: int | None,
     hybrid: bool,
     further: tuple[Mixer, ...],
-    ahead: int,
-    context: int,
 ) -> BlockPool:
-    block = _block_size(architecture, tensor, dtype, model_bytes, block_size, ahead)
+    block = _block_size(architecture, elements, block_size)
     bounds = stage_layers(len(architecture.blocks), pipeline)
     layers: list[tuple[int, _Spec]] = []
     cache: dict[int, tuple[_Spec, ...]] = {}
@@ -173,16 +141,12 @@ def _pool(
             stage += 1
         if id(one) not in cache:
             cache[id(one)] = tuple(
-                spec
-                for mixer in one.mixers
-                for spec in _specs(mixer, tensor, dtype, model_bytes, block, hybrid, ahead)
+                spec for mixer in one.mixers for spec in _specs(mixer, elements, block, hybrid)
             )
         layers.extend((stage, spec) for spec in cache[id(one)])
     for mixer in further:
-        specs = _specs(mixer, tensor, dtype, model_bytes, block, hybrid, ahead)
-        layers.extend((pipeline - 1, spec) for spec in specs)
-    made = _grouped(layers, pipeline, block)
-    return _spread(made, context) if context > 1 else made
+        layers.extend((pipeline - 1, spec) for spec in _specs(mixer, elements, block, hybrid))
+    return _grouped(layers, pipeline, block)
 
 
 def _spread(pool_: BlockPool, context: int) -> BlockPool:
@@ -193,14 +157,7 @@ def _spread(pool_: BlockPool, context: int) -> BlockPool:
     return replace(pool_, groups=groups)
 
 
-def _block_size(
-    architecture: Architecture,
-    tensor: int,
-    dtype: str,
-    model_bytes: int,
-    asked: int | None,
-    ahead: int,
-) -> int:
+def _block_size(architecture: Architecture, elements: Elements, asked: int | None) -> int:
     """Tokens of a block: as asked, else the engine's own, grown until a page holds a state."""
     mixers = tuple(architecture.mixers())
     attention = [m for m in mixers if _is_attention(m) and not m.shares_kv]
@@ -208,8 +165,8 @@ def _block_size(
     block = asked or (_SPARSE_BLOCK if any(m.index_dim for m in attention) else DEFAULT_BLOCK)
     if not attention or not states:
         return block
-    state = max(_state_page(m, tensor, model_bytes, ahead) for m in set(states))
-    token = max(_token_bytes(m, tensor, dtype, model_bytes) for m in set(attention))
+    state = max(_state_page(m, elements) for m in set(states))
+    token = max(_token_bytes(m, elements) for m in set(attention))
     latent = any(m.kind is MixerKind.MLA for m in attention)
     step = max(block, _MLA_HYBRID_BLOCK if latent else DEFAULT_BLOCK)
     return max(block, step * ceil_div(state, step * token))
@@ -219,38 +176,38 @@ def _is_attention(mixer: Mixer) -> bool:
     return not (mixer.conv_elements or mixer.state_elements)
 
 
-def _token_bytes(mixer: Mixer, tensor: int, dtype: str, model_bytes: int) -> int:
+def _token_bytes(mixer: Mixer, elements: Elements) -> int:
     """Bytes of one token in one layer on one rank."""
+    dtype, model = elements.dtype, elements.model
     if mixer.kind is MixerKind.MLA:
         if mixer.index_dim and is_eight_bit_float(dtype):
             dtype = "fp8_ds_mla"
-        return latent_bytes(mixer.head_dim, dtype, model_bytes)
-    heads = max(1, ceil_div(mixer.kv_heads, tensor))
+        return latent_bytes(mixer.head_dim, dtype, model)
+    heads = max(1, ceil_div(mixer.kv_heads, elements.tensor))
     return heads * (
-        state_bytes(mixer.head_dim, dtype, model_bytes)
-        + state_bytes(mixer.v_head_dim, dtype, model_bytes)
+        state_bytes(mixer.head_dim, dtype, model) + state_bytes(mixer.v_head_dim, dtype, model)
     )
 
 
-def _state_page(mixer: Mixer, tensor: int, model_bytes: int, ahead: int) -> int:
-    """Bytes of the state of one sequence in one layer on one rank.
+def _state_page(mixer: Mixer, elements: Elements) -> int:
+    """Bytes of the state of one sequence in one layer on one rank."""
+    own = elements.conv or WEIGHT_BYTES.get(mixer.state_dtype, elements.model)
+    recurrent = elements.recurrent or own
+    conv = mixer.conv_elements * (_KERNEL - 1 + elements.ahead) // (_KERNEL - 1)
+    tp = elements.tensor
+    return (
+        ceil_div(conv, tp) * (elements.conv or elements.model)
+        + ceil_div(mixer.state_elements, tp) * recurrent
+    )
 
-    ahead: tokens that a draft guesses; the convolution keeps as many positions more.
-    """
-    recurrent = WEIGHT_BYTES.get(mixer.state_dtype, model_bytes)
-    conv = mixer.conv_elements * (_KERNEL - 1 + ahead) // (_KERNEL - 1)
-    return ceil_div(conv, tensor) * model_bytes + ceil_div(mixer.state_elements, tensor) * recurrent
 
-
-def _specs(
-    mixer: Mixer, tensor: int, dtype: str, model_bytes: int, block: int, hybrid: bool, ahead: int
-) -> tuple[_Spec, ...]:
+def _specs(mixer: Mixer, elements: Elements, block: int, hybrid: bool) -> tuple[_Spec, ...]:
     """What a mixer asks of the cache: nothing, one cache, or two where it has an indexer."""
     if mixer.shares_kv or mixer.kind is MixerKind.ENCODER:
         return ()
     if not _is_attention(mixer):
-        return (_Spec(Keeps.STATE, 0, block, _state_page(mixer, tensor, model_bytes, ahead)),)
-    page = block * _token_bytes(mixer, tensor, dtype, model_bytes)
+        return (_Spec(Keeps.STATE, 0, block, _state_page(mixer, elements)),)
+    page = block * _token_bytes(mixer, elements)
     keeps = {
         MixerKind.SLIDING: Keeps.WINDOW,
         MixerKind.CHUNKED: Keeps.CHUNK,
@@ -341,16 +298,11 @@ class Cache:
         if not self.pool.groups:
             return 0
         blocks = requests * self.blocks(tokens) + self.held_back
-        return blocks * self.pool.stage_bytes[stage]
+        return blocks * self.pool.asked_bytes[stage]
 
     def holds(self, memory: Sequence[int]) -> int:
         """BlockPool blocks for which there is memory on every stage; memory in bytes per stage."""
-        counts = [
-            max(0, available) // size
-            for available, size in zip(memory, self.pool.stage_bytes, strict=True)
-            if size
-        ]
-        return min(counts, default=0)
+        return _holds(memory, self.pool.stage_bytes)
 
     def concurrency(self, blocks: int, max_model_len: int) -> float:
         """Requests of max_model_len that so many blocks hold, as the engine logs it."""
@@ -367,7 +319,7 @@ class Cache:
 
     def longest(self, memory: Sequence[int], most: int) -> int:
         """The longest request that fits, at most `most` tokens; 0 where not one token does."""
-        usable = self.holds(memory) - self.held_back
+        usable = _holds(memory, self.pool.asked_bytes) - self.held_back
         if not self.pool.groups or self.blocks(most) <= usable:
             return most
         low, high = 0, most
@@ -378,6 +330,47 @@ class Cache:
             else:
                 high = middle
         return low
+
+
+def _states(
+    architecture: Architecture, constants: Constants, cached: bool | None
+) -> tuple[int, bool]:
+    """Pages of state of one sequence, and whether there is one for every block of its tokens.
+
+    cached: prefixes are cached, as flags say it. Models without attention start without.
+    """
+    if cached is None and all(not _is_attention(mixer) for mixer in architecture.mixers()):
+        cached = False
+    named = architecture.model_type
+    if cached is None:
+        pages, each = constants["state_pages"], constants["state_each"]
+        return int(pages.value), named in each.names
+    if not cached:
+        return 1, False
+    pages, each = constants["state_pages_cached"], constants["state_each_cached"]
+    return int(pages.value), named in each.names
+
+
+def _state_unsaid(architecture: Architecture, constants: Constants) -> int:
+    """Bytes of an element of a recurrent state where no flag says them; 0: as the mixer says.
+
+    Nemotron-H: its config was not asked before 0.13; where it says nothing, 16 bits and from 0.20
+    on 32 are taken.
+    """
+    figure = constants["state_unsaid"]
+    if architecture.model_type not in figure.names:
+        return 0
+    said = next((m.state_dtype for m in architecture.mixers() if m.state_elements), "")
+    asked = figure.value != _NOT_ASKED
+    return WEIGHT_BYTES.get(said, 0) if said and asked else int(abs(figure.value))
+
+
+def _holds(memory: Sequence[int], sizes: Sequence[int]) -> int:
+    """Blocks of so many bytes on each stage for which every stage has memory."""
+    counts = [
+        max(0, available) // size for available, size in zip(memory, sizes, strict=True) if size
+    ]
+    return min(counts, default=0)
 
 
 def cache(
@@ -392,32 +385,45 @@ def cache(
     draft: Draft | None = None,
     context: int = 1,
     apart: bool = True,
+    state_dtypes: tuple[str, str] = ("", ""),
+    prefix_caching: bool | None = None,
 ) -> Cache:
     """The cache of a model under a split, in one version of the engine.
 
     dtype: of the cache, as `plimsoll.engines.layers.dtypes.kv_dtype` resolves it; model_bytes: of
     an element where that is ``auto``. draft: whose layers are cached too. context: ranks that
-    share the tokens of a sequence. apart: layers may be grouped by kind.
+    share the tokens of a sequence. apart: layers may be grouped by kind. state_dtypes: of the
+    convolution's and the recurrent state, as flags say; "" where they do not. prefix_caching: as
+    flags say; None where they do not.
     """
-    pages = pool(
-        architecture,
+    conv, recurrent = (WEIGHT_BYTES.get(word, 0) for word in state_dtypes)
+    elements = Elements(
         parallelism.tensor,
-        parallelism.pipeline,
         dtype,
         model_bytes,
+        draft.tokens if draft else 0,
+        conv,
+        recurrent or _state_unsaid(architecture, constants),
+    )
+    pages = pool(
+        architecture,
+        parallelism.pipeline,
+        elements,
         block_size,
         apart and constants.flag("hybrid_cache"),
         draft,
         context,
+        int(constants.number("compressed_pool")),
     )
+    states, each = _states(architecture, constants, prefix_caching)
     more = int(constants.number("in_flight_batches"))
     batches = parallelism.pipeline + more if more else 1
     return Cache(
         pages,
         batched_tokens * batches,
         batched_tokens,
-        int(constants.number("state_pages")) + (draft.tokens if draft else 0),
+        states + (draft.tokens if draft else 0),
         int(constants.number("null_block")),
         constants.flag("tokens_by_concurrency"),
-        architecture.model_type in constants["state_each"].names,
+        each,
     )

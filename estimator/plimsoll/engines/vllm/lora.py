@@ -6,6 +6,7 @@
     experts           from 0.11.2 on, every expert of the rank; shared factors once a layer
     embedding         slots x ((vocabulary + extra) x rank + rank x hidden), whole on every rank
     logits            slots x (rank x hidden + vocabulary x rank), whole on every rank
+    tied head         the embedding once more: it is wrapped under each of its two names
     extra vocabulary  before 0.12, slots x extra x hidden once more for each of the two
     graphs            captured with and without adapters from 0.11.2 on
 
@@ -168,6 +169,8 @@ class _Slots:
         if self._has_embedding():
             found[0] += self._embedding()
             found[-1] += self._head()
+            if architecture.tied:
+                found[-1] += self._embedding()
         return tuple(found)
 
     def _allocated(self, elements: int, width: int = 0) -> int:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import EngineSettings, Parallelism, Term
     from plimsoll.engines.tables import Constants
-    from plimsoll.engines.vllm.kv import BlockPool
+    from plimsoll.engines.vllm.pool import BlockPool
     from plimsoll.models.architecture import Architecture, Block
 
 _ON_HOST: Final = frozenset(

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from plimsoll.engines.base import Options
+from plimsoll.engines.ranges import RangeTable
 from plimsoll.engines.tables import VersionTable
 
-TABLE: Final = VersionTable("vLLM", Path(__file__).parent / "data/constants.json", numbers=2)
+_DATA: Final = Path(__file__).parent / "data"
+TABLE: Final = VersionTable("vLLM", _DATA / "constants.json", numbers=2)
+RANGES: Final = RangeTable.in_file(_DATA / "ranges.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class VLLMOptions(Options):
     convert: str | None = None
     decode_context_parallel_size: int | None = None
     enable_moe_shared_loras: bool | None = None
+    enable_prefix_caching: bool | None = None
     fully_sharded_loras: bool | None = None
     kv_transfer_config: str | None = None
     language_model_only: bool | None = None
@@ -29,6 +33,8 @@ class VLLMOptions(Options):
     lora_dtype: str | None = None
     lora_extra_vocab_size: int | None = None
     lora_target_modules: tuple[str, ...] | None = None
+    mamba_cache_dtype: str | None = None
+    mamba_ssm_cache_dtype: str | None = None
     mm_encoder_tp_mode: str | None = None
     mm_processor_kwargs: str | None = None
     num_gpu_blocks_override: int | None = None

@@ -3,13 +3,12 @@
 Non-torch memory, graphs and the context:
 
     non-torch     by GPUs that speak to one another; charged to the budget
-    graphs        (0.35 + 0.018 x layers of the rank [+ 0.45: experts or MLA]) GiB x graphs / 102,
-                  at least 0.1; with tensor parallelism up to 1.95; charged to the budget from
-                  0.20 on (by the second runner from 0.29 on)
-    graphs' sizes 1, 2, 4, 8 ... 248 by 8, 256 ... by 16, up to min(2 x seqs, 512)
+    graphs        `plimsoll.engines.vllm.capture`; charged to the budget from 0.20 on (by the
+                  second runner from 0.29 on)
     context       outside the budget: the CUDA context and what NCCL takes before vLLM measures
+    ranges        from measured start-ups by group, `plimsoll.engines.ranges`
 
-Figures with sources in data/constants.json; measured on H100 with NVLink only.
+Figures with sources in data/constants.json, ranges in data/ranges.json.
 
 The activation is the peak that vLLM measures when it profiles:
 
@@ -30,29 +29,30 @@ copy is made at the down projection (vllm/_custom_ops.py, scaled_fp8_quant and s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
 from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
+from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_group
+from plimsoll.engines.vllm.capture import sizes, taken
+from plimsoll.engines.vllm.compressed import gathered_elements, pass_elements
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
 from plimsoll.engines.vllm.multimodal import encoder
-from plimsoll.engines.vllm.traits import second_runner, traits
+from plimsoll.engines.vllm.options import RANGES, TABLE
+from plimsoll.engines.vllm.traits import kind, second_runner, traits
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
-    from plimsoll.engines.tables import Constants
+    from plimsoll.engines.tables import Constants, Version
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.models.architecture import Architecture
-
-_BLACKWELL: Final = 10
 
 
 def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Constants) -> Term:
     """Buffers that torch does not hold: NCCL, custom all-reduce, cuBLAS."""
-    tensor = parallelism.tensor * (parallelism.data if parallelism.expert else 1)
+    tensor = _speaking(parallelism)
     if tensor >= 2:
         name = f"non_torch_tensor_{2 if tensor < 4 else 4 if tensor < 8 else 8}"
         basis = f"{tensor} GPUs in tensor or expert parallelism"
@@ -60,17 +60,25 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
         name, basis = "non_torch_pipeline", f"{parallelism.pipeline} pipeline stages"
     else:
         name, basis = "non_torch_single", "one GPU"
-    blackwell = accelerator.compute[0] == _BLACKWELL
-    if accelerator.family != "hopper" and not blackwell:
+    if gpu_group(accelerator) not in (HOPPER, BLACKWELL):
         name = _elsewhere(name, accelerator)
     figure = constants[name]
     size = figure.bytes()
     if constants.flag("context_inside") and accelerator.compute >= SECOND_ENGINE:
         size += constants["context_single"].bytes()
         basis += ", with the CUDA context"
-    band = max(round(size * figure.error), GIB // 10, size // 4 if blackwell else 0)
-    known = Known.ASSUMED if blackwell else figure.known
-    return Term(TermName.NON_TORCH, size, max(0, size - band), size + band, known, basis)
+    term = Term(TermName.NON_TORCH, size, size, size, figure.known, basis)
+    group = Group(gpu_group(accelerator), MANY if tensor > 1 else ONE, "", _release(constants))
+    return RANGES.of("nonTorch", group).around(term)
+
+
+def _speaking(parallelism: Parallelism) -> int:
+    """How many GPUs reduce together."""
+    return parallelism.tensor * (parallelism.data if parallelism.expert else 1)
+
+
+def _release(constants: Constants) -> Version:
+    return TABLE.parse(constants.version)
 
 
 def _elsewhere(name: str, accelerator: Accelerator) -> str:
@@ -80,13 +88,6 @@ def _elsewhere(name: str, accelerator: Accelerator) -> str:
     vendor = "amd" if accelerator.compute == (0, 0) else "other"
     alone = name in ("non_torch_single", "non_torch_pipeline")
     return f"non_torch_{vendor}_{'single' if alone else 'tensor'}"
-
-
-def graph_sizes(seqs: int, most: int) -> int:
-    """How many batch sizes are captured."""
-    limit = min(2 * seqs, most)
-    small = sum(size <= limit for size in (1, 2, 4))
-    return small + len(range(8, min(limit, 248) + 1, 8)) + len(range(256, limit + 1, 16))
 
 
 def graphs(
@@ -107,20 +108,21 @@ def graphs(
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
     if not _charged(architecture, constants):
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "outside the budget")
-    found = _graphs(architecture, resolved, layers, accelerator, constants)
-    size, high = found.size, found.most
-    if parallelism.tensor > 1:  # the engine's own estimate, which is charged, is noisy then
-        share = min(1.0, found.count / constants.number("graphs_fitted"))
-        high = max(high, constants.number("graphs_tensor_most") * share)
-    known = Known.MODELLED if accelerator.family == "hopper" else Known.ASSUMED
-    return Term(
-        TermName.CUDA_GRAPHS,
-        round(size * GIB),
-        round(found.least * GIB),
-        round(high * GIB),
-        known,
-        f"{found.count} graphs, {layers} layers",
-    )
+    return estimated(architecture, resolved, parallelism, layers, accelerator, constants)
+
+
+def estimated(
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    layers: int,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Term:
+    """What the engine estimates that its graphs will take, from the first few, charged or not."""
+    found = _captured(architecture, resolved, layers, parallelism, accelerator, constants)
+    group = _group(architecture, parallelism, accelerator, constants)
+    return RANGES.of("graphsCharged", group).around(found)
 
 
 def _charged(architecture: Architecture, constants: Constants) -> bool:
@@ -143,56 +145,61 @@ def outside(
     else:
         figure = constants["context_moe" if traits(architecture).experts else "context_many"]
     size = figure.bytes()
-    if not resolved.eager and not _charged(architecture, constants):
-        found = _graphs(architecture, resolved, layers, accelerator, constants)
-        size += round(found.least * GIB)
+    if not _charged(architecture, constants):
+        size += captured(architecture, resolved, parallelism, layers, accelerator, constants).low
     return size
 
 
 def captured(
     architecture: Architecture,
     resolved: Resolved,
+    parallelism: Parallelism,
     layers: int,
     accelerator: Accelerator,
     constants: Constants,
-) -> int:
-    """Bytes that capturing CUDA graphs takes on a rank, as its log says, charged or not."""
-    if resolved.eager:
-        return 0
-    return round(_graphs(architecture, resolved, layers, accelerator, constants).size * GIB)
+) -> Term:
+    """What capturing CUDA graphs takes on a rank, as its log says, charged or not."""
+    found = _captured(architecture, resolved, layers, parallelism, accelerator, constants)
+    group = _group(architecture, parallelism, accelerator, constants)
+    return RANGES.of("graphsCaptured", group).around(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Graphs:
-    """What captured graphs take, in GiB, and how many there are."""
+def ranged(
+    term: Term,
+    architecture: Architecture,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Term:
+    """The activation's term with what start-ups like this one measured beside its own range: what
+    compiling leaves behind at a first start, kernels that nobody modelled."""
+    group = _group(architecture, parallelism, accelerator, constants)
+    return RANGES.of("activation", group).at_least(term)
 
-    size: float
-    least: float
-    most: float
-    count: int
 
-
-def _graphs(
+def _captured(
     architecture: Architecture,
     resolved: Resolved,
     layers: int,
+    parallelism: Parallelism,
     accelerator: Accelerator,
     constants: Constants,
-) -> _Graphs:
-    number = constants.number
-    sm100 = accelerator.compute[0] == _BLACKWELL
-    most = int(number("graph_size_most_sm100" if sm100 else "graph_size_most"))
-    count = graph_sizes(resolved.seqs, most) * int(number("graphs_modes"))
-    share = count / number("graphs_fitted")
-    own = traits(architecture)
-    error = constants["graphs_base"].error
-    base = (number("graphs_base") + number("graphs_per_layer") * layers) * share
-    extra = number("graphs_moe") * share if own.experts or own.latent else 0.0
-    size = max(base + extra, number("graphs_least"))
-    high = max(size, base * (1 + error) + extra * (1 + constants["graphs_moe"].error))
-    if own.states:
-        high = max(high, size * number("graphs_hybrid_factor"))
-    return _Graphs(size, min(size, base * (1 - error)), high, count)
+) -> Term:
+    found = sizes(architecture, resolved, accelerator, constants)
+    size = taken(architecture, found, layers, parallelism.tensor, accelerator, constants)
+    words = f"{found.count} graphs, {layers} layers"
+    return Term(TermName.CUDA_GRAPHS, size, size, size, Known.MODELLED, words)
+
+
+def _group(
+    architecture: Architecture,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Group:
+    """What a start-up's graphs are like."""
+    ranks = MANY if _speaking(parallelism) > 1 else ONE
+    return Group(gpu_group(accelerator), ranks, kind(architecture), _release(constants))
 
 
 _MANY_TOKENS: Final = 16384
@@ -227,10 +234,14 @@ def activation(
     per_token = own.dense_pass(hidden, parallelism.tensor, constants)
     if not last:
         per_token += number("forward_handover") * hidden
-    forward = per_token * tokens * element
+    latent = pass_elements(architecture, parallelism.tensor)
+    forward = max(per_token, latent) * tokens * element
     if _eight_bits(architecture, settings):
         forward += own.dense / parallelism.tensor * tokens
-    experts = _expert_workspace(architecture, settings, own, tokens, element, parallelism)
+    experts = max(
+        _expert_workspace(architecture, settings, own, tokens, element, parallelism),
+        gathered_elements(architecture, resolved.max_model_len, tokens) * element,
+    )
     if not constants.flag("experts_kept"):
         forward, experts = forward + experts, 0.0
     peak = max(sampler, forward)
@@ -239,7 +250,9 @@ def activation(
         figure.error * peak + constants["forward_hidden"].error * experts,
         number("activation_floor_band") * GIB,
     )
-    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS
+    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS or latent > 0
+    if latent:
+        band = max(band, constants.number("compressed_pass_band") * (peak + experts))
     basis = (
         f"{sequences} sequences x {architecture.vocab_size} logits"
         if sampler >= forward

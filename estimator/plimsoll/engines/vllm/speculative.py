@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
 from plimsoll.engines.layers.sharding import stage_weights
+from plimsoll.engines.vllm.compressed import is_compressed
 from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.models.architecture import (
     Architecture,
@@ -128,6 +129,9 @@ def _made(architecture: Architecture, method: str, model: str, tokens: int) -> D
         return Draft(tokens, None, (), Known.EXACT, 0.0, said)
     if own is not None and method == "draft_model":
         return Draft(tokens, own, tuple(own.mixers()), Known.EXACT, 0.005, f"{said} {model}")
+    if method == "mtp" and is_compressed(architecture):
+        made = _window_layer(architecture)
+        return Draft(tokens, made, tuple(made.mixers()), Known.MODELLED, _STORED, said)
     if method == "mtp" and architecture.extra:
         made = _stored_layers(architecture)
         return Draft(tokens, made, tuple(made.mixers()), Known.MODELLED, _STORED, said)
@@ -151,11 +155,11 @@ def _part_of(architecture: Architecture, block: Block, outside: tuple[Tensor, ..
 
 
 def _attention(architecture: Architecture) -> Mixer:
-    """The last mixer that caches keys and values, as a full one where it has a window."""
+    """The last mixer that caches keys and values; without compressed keys (DeepSeek V4's MTP)."""
     found = [m for m in architecture.mixers() if not (m.conv_elements or m.state_elements)]
     if not found:
         return Mixer(MixerKind.FULL, architecture.heads or 1, 1, 128, 128)
-    own = [m for m in found if not m.shares_kv and m.kind is not MixerKind.CROSS] or found
+    own = [m for m in found if not (m.shares_kv or m.ratio or m.kind is MixerKind.CROSS)] or found
     return own[-1]
 
 
@@ -166,6 +170,22 @@ def _stored_layers(architecture: Architecture) -> Architecture:
     feed = next((b.feed_forward for b in reversed(architecture.blocks) if b.feed_forward), None)
     mixers = (_attention(architecture),) * number
     return _part_of(architecture, Block(mixers, feed, extra), ())
+
+
+def _window_layer(architecture: Architecture) -> Architecture:
+    """DeepSeek V4's layer for guessing: the model's last without its compressor, and two linears.
+
+    Source: vllm/models/deepseek_v4/nvidia/mtp.py (e_proj, h_proj; a layer beyond the model's has
+    a window alone).
+    """
+    last, h = architecture.blocks[-1], architecture.hidden_size
+    own = tuple(t for t in last.tensors if ".compressor." not in t.name)
+    linears = tuple(
+        Tensor(f"{name}.weight", (h, h), Split.NONE, Part.OTHER, linear=True)
+        for name in ("e_proj", "h_proj")
+    )
+    block = Block((_attention(architecture),), last.feed_forward, (*own, *linears))
+    return _part_of(architecture, block, ())
 
 
 def _one_layer(architecture: Architecture, method: str) -> Architecture:

@@ -12,7 +12,8 @@ Models that embed, classify or rank have no head, no sampler, and, if they are e
 
     who               --runner pooling; --task embed, embedding, classify, score, reward;
                       --convert embed, classify, reward; else by the class: ...EmbeddingModel,
-                      ...ForSequenceClassification, ...RewardModel, a bare decoder; an encoder
+                      ...ForSequenceClassification, ...RewardModel, a bare decoder; an encoder;
+                      a name that says so (`plimsoll.models.pooling`)
     decoders          keep their cache as without; lm_head is not loaded (except if it is tied)
     encoders          are made as such (`plimsoll.models.families.encoders`): nothing is cached
     activation        the pass alone: no logits are made
@@ -66,6 +67,17 @@ def _traits(architecture: Architecture) -> ModelTraits:
     )
 
 
+DENSE, EXPERTS, STATES = "dense", "experts", "states"
+
+
+def kind(architecture: Architecture) -> str:
+    """The kind of model whose graphs are alike: recurrent, with experts or MLA, or neither."""
+    own = traits(architecture)
+    if own.states:
+        return STATES
+    return EXPERTS if own.experts or own.latent else DENSE
+
+
 _NONE, _NAMED_PLAIN, _NAMED, _DENSE, _ALL = range(5)
 """Values of the figure ``second_runner``; its note says what each means."""
 
@@ -94,6 +106,8 @@ _POOLERS: Final = (
     "EmbeddingModel", "ForTextEncoding", "ForSequenceClassification", "ForTokenClassification",
     "ClassificationModel", "ForRewardModeling", "RewardModel", "BidirectionalModel",
 )  # fmt: skip
+_CLASSIFIES: Final = "ForSequenceClassification"
+"""In ``--hf-overrides`` it makes a reranker of a model of another class."""
 _BARE: Final = frozenset(
     {"Gemma2Model", "Gemma3TextModel", "LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
 )
@@ -102,7 +116,8 @@ _BARE: Final = frozenset(
 
 def is_pooling(architecture: Architecture, settings: EngineSettings) -> bool:
     """Whether the model gives vectors or scores, not text."""
-    if not settings.options.said() and architecture.class_name.endswith("ForCausalLM"):
+    plain = architecture.class_name.endswith("ForCausalLM") and not architecture.pools
+    if plain and not settings.options.said() and not settings.unread:
         return False
     options = VLLMOptions.of(settings)
     runner = options.runner or "auto"
@@ -110,6 +125,8 @@ def is_pooling(architecture: Architecture, settings: EngineSettings) -> bool:
         return True
     if runner != "auto" or (options.task or "auto") != "auto":
         return False
+    if architecture.pools or any(_CLASSIFIES in flag for flag in settings.unread):
+        return True
     name = architecture.class_name
     if name.endswith(_POOLERS) or name in _BARE:
         return True

@@ -199,6 +199,7 @@ TEXT: Final[Mapping[str, Builder]] = {
 """The text model, by ``model_type`` of the text config if there is one."""
 VISION: Final[Mapping[str, Callable[[Fields, Fields, int], Tensors]]] = {
     "aria": plain_towers.aria_vision,
+    "dots_ocr": plain_towers.dots_vision,
     "ernie4_5_moe_vl": ernie.ernie_vision,
     "ernie4_5_vl_moe": ernie.ernie_vision,
     "gemma3": gemma.gemma3_vision,

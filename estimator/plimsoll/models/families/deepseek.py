@@ -110,7 +110,15 @@ def deepseek_v4(f: Fields) -> Built:
         if ratio:
             indexed = index_dim // ratio if ratio == _RATIOS[1] else 0
             mixers.append(
-                Mixer(MixerKind.MLA, heads.heads, 1, -(-dim // ratio), 0, index_dim=indexed)
+                Mixer(
+                    MixerKind.MLA,
+                    heads.heads,
+                    1,
+                    -(-dim // ratio),
+                    0,
+                    index_dim=indexed,
+                    ratio=ratio,
+                )
             )
         return Block(tuple(mixers), ff, tensors + feed + streams + layer_norms(t, hidden))
 
@@ -130,13 +138,16 @@ def _streams(
 
 
 def _compressor(ratio: int, hidden: int, dim: int, name: str = "self_attn.compressor") -> Tensors:
-    """What makes one vector of `ratio` tokens; the small ratio looks at two windows at once."""
+    """What makes one vector of `ratio` tokens; the small ratio looks at two windows at once.
+
+    The checkpoint and vLLM keep it in 16 bits (compressor.py: no quantization).
+    """
     if not ratio:
         return ()
     rows = dim * (2 if ratio == _RATIOS[1] else 1)
     return (
-        linear(f"{name}.kv_proj", rows, hidden, Split.NONE, Part.ATTENTION)
-        + linear(f"{name}.gate_proj", rows, hidden, Split.NONE, Part.ATTENTION)
+        loose(f"{name}.kv_proj.weight", (rows, hidden), part=Part.ATTENTION)
+        + loose(f"{name}.gate_proj.weight", (rows, hidden), part=Part.ATTENTION)
         + loose(f"{name}.position_bias", (ratio, rows), part=Part.ATTENTION)
         + norm(f"{name}.kv_norm", dim)
     )
@@ -147,5 +158,5 @@ def _indexer(ratio: int, hidden: int, dim: int, heads: int, rank: int) -> Tensor
     return (
         _compressor(ratio, hidden, dim, name)
         + linear(f"{name}.q_b_proj", heads * dim, rank, Split.NONE, Part.ATTENTION)
-        + linear(f"{name}.weights_proj", heads, hidden, Split.NONE, Part.ATTENTION)
+        + loose(f"{name}.weights_proj.weight", (heads, hidden), part=Part.ATTENTION)
     )

@@ -1,8 +1,8 @@
 """Vision towers in front of other makers' text models, and Whisper with what hears with it.
 
-LLaVA, Phi-3-V, InternVL, Idefics 3, Aria; Whisper, and Ultravox, which hears with its encoder. A
-vision tower that nobody here knows is built as a plain vision transformer from the fields that all
-of them share.
+LLaVA, Phi-3-V, InternVL, Idefics 3, Aria, dots.ocr; Whisper, and Ultravox, which hears with its
+encoder. A vision tower that nobody here knows is built as a plain vision transformer from the
+fields that all of them share.
 
     ViT layer       4 x h x h (q, k, v, o) + 2 or 3 x h x intermediate + norms, with biases or not
     tiles           the whole image is one more; a tile has the tower's own size
@@ -11,7 +11,7 @@ of them share.
     outside         of Whisper: the encoder; embedding (tied head), positions, the last norm
 
 Sources: transformers' modeling files and preprocessor_config.json of each model type; vLLM 0.33.0,
-vllm/model_executor/models/whisper.py. Ultravox's projector was not read from code.
+vllm/model_executor/models/whisper.py and dots_ocr.py. Ultravox's projector was not read from code.
 """
 
 from __future__ import annotations
@@ -152,6 +152,22 @@ def aria_vision(top: Fields, v: Fields, text: int) -> Tensors:
         tensors += projector_norm(name, h)
     tensors += linear("projector.linear_in", text, h, Split.NONE, P)
     return tensors + linear("projector.linear_out", text, text, Split.NONE, P)
+
+
+def dots_vision(top: Fields, v: Fields, text: int) -> Tensors:
+    """dots.ocr: gated layers without biases, patches with norm, two wide linears to merge four."""
+    h, width = v.integer("embed_dim", "hidden_size"), v.integer("intermediate_size")
+    count = v.integer("num_hidden_layers", high=1000)
+    bias = v.flag("use_bias")
+    layer = vit_layer(h, width, bias=bias, mlp_bias=bias, gated=True, norm_bias=False)
+    tensors = patches(v, h, bias=True) + vit_norm("patch_norm", h, bias=False)
+    tensors += copies(layer, count) + vit_norm("post_trunk_norm", h, bias=False)
+    merge = v.integer("spatial_merge_size", default=2, high=64)
+    wide = h * merge * merge
+    tensors += projector_norm("ln_q", h)
+    tensors += linear("projector.linear_1", wide, wide, Split.COLUMN, P, bias=True)
+    out = v.integer("hidden_size", default=text)
+    return tensors + linear("projector.linear_2", out, wide, Split.ROW, P, bias=True)
 
 
 def plain_vision(top: Fields, v: Fields, text: int) -> Tensors:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from architectures import H100, L4, LLAMA_8B, LLAMA_70B, moe, windows
+from architectures import A100, H100, L4, LLAMA_8B, LLAMA_70B, latent, moe, windows
 from plimsoll.engines.base import (
     NOTHING_ASKED,
     EngineSettings,
@@ -21,7 +21,8 @@ from plimsoll.engines.base import (
 )
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
 from plimsoll.models.catalogue import load
-from plimsoll.units import GIB
+from plimsoll.models.files import HeaderTensor
+from plimsoll.units import GIB, MIB
 from worded import notes_in, worded
 
 if TYPE_CHECKING:
@@ -131,6 +132,26 @@ def test_a_sliding_layer_keeps_its_window_and_a_micro_batch() -> None:
     assert whole == cell * 12 * 32768
     old = estimate(model, replace(said, version="b5000")).terms[TermName.KV_CACHE].bytes
     assert old == whole
+
+
+def test_latent_attention_kept_whole_heads_before_april_2025() -> None:
+    # https://github.com/abetlen/llama-cpp-python/issues/1944: 204,800 MiB on the first of four GPUs
+    said = replace(SAID, version="b4700", quantization="q2_k", max_model_len=163840)
+    entry = load().find("deepseek-ai/DeepSeek-V3")
+    assert entry is not None
+    found = estimate(entry.architecture, said, gpus=4, accelerator=A100)
+    assert found.terms[TermName.KV_CACHE].bytes == 204_800 * MIB
+
+
+def test_a_file_that_holds_kv_b_whole_keeps_whole_heads_on_every_build() -> None:
+    def cache(part: str) -> int:
+        row = HeaderTensor(f"blk.0.{part}.weight", (512, 4096), "Q8_0", 1 << 21)
+        file = replace(latent(heads=16), stored=(row,))
+        said = replace(SAID, version="b9000", max_model_len=4096)
+        return estimate(file, said).terms[TermName.KV_CACHE].bytes
+
+    assert cache("attn_k_b") == 27 * 576 * 2 * 4096
+    assert cache("attn_kv_b") == 27 * 16 * (192 + 128) * 2 * 4096
 
 
 def test_latent_attention_kept_its_values_before_b7833() -> None:

@@ -21,9 +21,10 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
+from plimsoll.engines.llama_cpp.cache import cells
 from plimsoll.engines.llama_cpp.engine import LlamaCpp
 from plimsoll.engines.llama_cpp.files import weights
-from plimsoll.engines.llama_cpp.memory import cells, loads
+from plimsoll.engines.llama_cpp.memory import loads
 from plimsoll.engines.llama_cpp.settings import TABLE, resolve
 from plimsoll.models.catalogue import load
 from plimsoll.units import MIB

@@ -72,6 +72,37 @@ def test_data_parallel_attention_lies_inside_the_tensor_parallel_size() -> None:
     assert found.problems == ()
 
 
+@pytest.mark.parametrize(
+    ("typed", "split"),
+    [
+        ({"tensor": 16, "data": 16}, (1, 16)),
+        ({"tensor": 8, "data": 2}, (4, 2)),
+        ({"tensor": 1, "data": 16}, (1, 16)),
+        ({"data": 8}, (None, 8)),
+    ],
+)
+def test_with_data_parallel_attention_the_fields_mean_what_the_flags_do(
+    typed: dict[str, Any], split: tuple[int | None, int]
+) -> None:
+    found = read("--enable-dp-attention", **typed)
+    assert (found.split.tensor, found.split.data) == split
+    assert found.problems == ()
+
+
+def test_attention_ranks_said_in_one_flag_lie_inside_the_tensor_size() -> None:
+    found = read("--tp-size=8", "--attn-dp-size=8")
+    assert (found.split.tensor, found.split.data) == (1, 8)
+    (problem,) = problems_in(read("--tp=8", "--attn-dp-size=4", "--dp-size=2"))
+    assert "--dp-size (2)" in str(problem)
+
+
+def test_groups_of_experts_are_written_as_they_were_read() -> None:
+    found = read("--tp-size=8", "--ep-size=4")
+    split = Parallelism(8, expert=True)
+    e = ENGINE.estimate(moe(number=64, per_token=8), found.settings, Workload(), split, H100)
+    assert "--ep-size=4" in ENGINE.arguments(e, found.settings)
+
+
 def test_data_parallel_attention_that_does_not_divide_is_a_problem() -> None:
     (problem,) = problems_in(read("--tp-size=8", "--dp-size=3", "--enable-dp-attention"))
     assert "a multiple of --dp-size (3)" in str(problem)
@@ -131,8 +162,8 @@ def test_a_file_of_settings_may_say_anything() -> None:
         (
             ("--tp-size=8", "--dp-size=4", "--enable-dp-attention"),
             {},
-            {"tensor": 8},
-            "parallelism.tensor (8) x data (4)",
+            {"tensor": 4},
+            "parallelism.tensor (4)",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from architectures import H100, build, dense, hybrid, latent, windows
 from plimsoll.engines.base import NO_OPTIONS, EngineSettings, Options, Parallelism
-from plimsoll.engines.sglang.memory import Pools, StageCells, pools
+from plimsoll.engines.sglang.pools import Pools, StageCells, pools
 from plimsoll.engines.sglang.settings import TABLE, SGLangOptions, resolve
 from plimsoll.models.architecture import Architecture, Block, FeedForward, Mixer, MixerKind
 from plimsoll.units import GIB

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from architectures import A100, B200, H100, LLAMA_8B, LLAMA_70B, dense, hybrid, latent, moe
+from architectures import A100, B200, H100, LLAMA_8B, LLAMA_70B, dense, hybrid, moe
 from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.options import TABLE
-from plimsoll.engines.vllm.overheads import activation, graph_sizes, graphs, non_torch, outside
+from plimsoll.engines.vllm.overheads import activation, graphs, non_torch, outside
 from plimsoll.engines.vllm.traits import second_runner
 from plimsoll.models.quantization import Quantization, Scheme
 from plimsoll.units import GIB
@@ -198,17 +198,8 @@ def test_with_tensor_parallelism_the_charge_for_graphs_is_less_certain() -> None
     one, two = (
         graphs(LLAMA_8B, own, Parallelism(n), 32, H100, TABLE.constants("0.21")) for n in (1, 2)
     )
-    assert one.bytes == two.bytes
+    assert two.bytes < one.bytes
     assert two.high > one.high
-
-
-@pytest.mark.parametrize(
-    ("seqs", "most", "sizes"), [(1024, 512, 51), (256, 512, 51), (128, 512, 35), (1, 512, 2)]
-)
-def test_graphs_are_captured_for_the_sizes_that_the_batch_can_reach(
-    seqs: int, most: int, sizes: int
-) -> None:
-    assert graph_sizes(seqs, most) == sizes
 
 
 def test_graphs_are_charged_from_0_20_on_and_lie_outside_before() -> None:
@@ -269,15 +260,3 @@ def test_eager_mode_captures_nothing() -> None:
     eager = resolved(LLAMA_8B, "0.33", enforce_eager=True)
     term = graphs(LLAMA_8B, eager, Parallelism(), 32, H100, TABLE.constants("0.33"))
     assert (term.bytes, term.high, term.known) == (0, 0, Known.EXACT)
-
-
-def test_experts_and_latent_attention_and_states_widen_the_graphs() -> None:
-    def size(model: Architecture) -> Term:
-        layers = len(model.blocks)
-        own = resolved(model, "0.33")
-        return graphs(model, own, Parallelism(), layers, H100, TABLE.constants("0.33"))
-
-    assert size(latent(layers=4)).bytes > size(dense(layers=4)).bytes
-    assert size(moe(layers=4)).bytes > size(dense(layers=4)).bytes
-    states = hybrid(attending=1, recurrent=3)
-    assert size(states).high > 2 * size(dense(layers=4)).high

@@ -116,8 +116,7 @@ def test_a_flag_that_touches_memory_and_is_not_read_is_named(args: list[str]) ->
     [
         ["--port", "8000"],
         ["--swap-space=16"],
-        ["--enable-prefix-caching"],
-        ["--no-enable-prefix-caching"],
+        ["--enable-log-requests"],
         ["--disable-log-requests"],
         ["--load-format=safetensors"],
         ["--served-model-name", "a", "b"],

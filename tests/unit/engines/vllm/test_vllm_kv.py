@@ -18,7 +18,9 @@ from plimsoll.engines.base import Parallelism
 from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.options import TABLE
 from plimsoll.models.catalogue import load
+from plimsoll.models.config import architecture
 from plimsoll.units import GIB
+from vllm_features import estimate
 
 if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
@@ -231,3 +233,92 @@ def test_whisper_takes_blocks_for_what_it_says_and_for_what_it_hears() -> None:
     assert len(made.pool.groups) == 2
     assert made.pool.stage_bytes == (32 * 16 * 20 * 64 * 2 * 2,)
     assert made.blocks(448) == 448 // 16 + 8192 // 16
+
+
+@pytest.mark.parametrize(
+    ("version", "words", "bytes_"),
+    [
+        pytest.param("0.12", ("", ""), 2, id="0.12 asks nothing"),
+        pytest.param("0.13", ("", ""), 2, id="0.13 takes 16 bits"),
+        pytest.param("0.20", ("", ""), 4, id="0.20 takes 32 bits"),
+        pytest.param("0.33", ("", "bfloat16"), 2, id="a flag says 16 bits"),
+        pytest.param("0.12", ("", "float32"), 4, id="a flag says 32 bits"),
+    ],
+)
+def test_the_state_of_nemotron_h_is_as_wide_as_its_release_takes_it(
+    version: str, words: tuple[str, str], bytes_: int
+) -> None:
+    nemotron = _entry("nvidia/Nemotron-H-8B-Base-8K")
+    found = cache(
+        nemotron,
+        Parallelism(1),
+        TABLE.constants(version),
+        dtype="auto",
+        model_bytes=2,
+        block_size=None,
+        batched_tokens=8192,
+        state_dtypes=words,
+    )
+    mixer = next(m for m in nemotron.mixers() if m.state_elements)
+    state = mixer.conv_elements * 2 + mixer.state_elements * bytes_
+    token = 2 * 8 * 128 * 2
+    assert found.pool.block == 16 * -(-state // (16 * token))
+
+
+def test_a_config_that_says_32_bits_was_not_asked_before_0_13() -> None:
+    nano = "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"
+    old, new = (held(_entry(nano), version=version).pool.block for version in ("0.12", "0.13"))
+    assert new > 1.9 * old
+
+
+def _entry(name: str) -> Architecture:
+    entry = load().find(name)
+    assert entry is not None
+    return entry.architecture
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "cached", "pages", "each"),
+    [
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.25", None, 1, False, id="off in 0.25"),
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.25", True, 2, False, id="said in 0.25"),
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.26", None, 2, False, id="on in 0.26"),
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.33", None, 3, False, id="on in 0.33"),
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.33", False, 1, False, id="said off"),
+        pytest.param("ai21labs/Jamba-v0.1", "0.19", True, 2, True, id="a page for every block"),
+        pytest.param("ai21labs/Jamba-v0.1", "0.33", True, 3, False, id="no longer so"),
+    ],
+)
+def test_prefix_caching_decides_how_many_states_a_sequence_keeps(
+    name: str, version: str, cached: bool | None, pages: int, each: bool
+) -> None:
+    found = cache(
+        _entry(name),
+        Parallelism(1),
+        TABLE.constants(version),
+        dtype="auto",
+        model_bytes=2,
+        block_size=None,
+        batched_tokens=8192,
+        prefix_caching=cached,
+    )
+    assert (found.state_pages, found.state_each) == (pages, each)
+
+
+def test_a_model_without_attention_starts_without_prefix_caching() -> None:
+    mamba = architecture(
+        {
+            "model_type": "mamba",
+            "architectures": ["MambaForCausalLM"],
+            "hidden_size": 1024,
+            "num_hidden_layers": 48,
+            "state_size": 16,
+            "conv_kernel": 4,
+            "intermediate_size": 2048,
+            "time_step_rank": 64,
+            "vocab_size": 50280,
+        }
+    )
+    found = estimate(mamba, version="0.33", gpu="nvidia-h100-80gb")
+    assert found.max_model_len == 2048
+    assert found.kv_capacity // found.max_concurrency == pytest.approx(1824 * 2048, rel=0.001)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from plimsoll.engines.base import Known, TermName
 from plimsoll.engines.layers.gpu_memory import allocated
+from plimsoll.units import GIB
 from vllm_features import RANKS, estimate, extra, read
 from worded import warnings_in
 
@@ -39,6 +40,17 @@ def test_a_model_without_embedding_modules_has_none_on_embedding_and_head() -> N
     linears = [(h, h), (h, kv), (h, kv), (h, h), (h, i), (h, i), (i, h)]
     expected = 28 * sum(16 * (into + out) * 2 for into, out in linears)
     assert extra(estimate(qwen, "--enable-lora"), TermName.LORA) == expected
+
+
+@pytest.mark.parametrize(
+    ("slots", "gib"), [(1, 7.63), (8, 8.17), (64, 12.49)], ids=["one", "eight", "sixty-four"]
+)
+def test_a_tied_head_has_slots_under_both_its_names(slots: int, gib: float) -> None:
+    # Qwen3-4B, 0.27.1, RTX 4090: "Model loading took", adapters of rank 16 on all modules
+    flags = ("--enable-lora", f"--max-loras={slots}")
+    found = estimate("Qwen/Qwen3-4B", *flags, version="0.27.1", gpu="nvidia-rtx-4090")
+    loaded = found.terms[TermName.WEIGHTS].bytes + extra(found, TermName.LORA)
+    assert loaded / GIB == pytest.approx(gib, abs=0.01)
 
 
 def test_a_is_whole_if_the_output_is_cut_and_b_if_the_input_is() -> None:
@@ -106,6 +118,7 @@ def test_graphs_are_captured_with_and_without_adapters() -> None:
     graphs = estimate(LLAMA, "--enable-lora").terms[TermName.CUDA_GRAPHS]
     assert graphs.bytes == 2 * plain.bytes
     assert graphs.low == plain.low
+    assert graphs.high == 2 * plain.high
     assert graphs.known is Known.ASSUMED
 
 

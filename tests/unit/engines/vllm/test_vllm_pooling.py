@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from plimsoll.engines.base import EngineSettings, TermName
 from plimsoll.engines.vllm.traits import is_pooling
 from plimsoll.models.config import architecture
+from plimsoll.models.resolve import resolve
+from plimsoll.units import GIB
 from vllm_features import estimate, model, read
 
 QWEN = "Qwen/Qwen3-8B"
@@ -111,3 +114,52 @@ def test_an_encoder_pools_whatever_its_class(name: str) -> None:
     assert found.terms[TermName.KV_CACHE].bytes == 0
     weights = made.parameters * 2
     assert found.terms[TermName.WEIGHTS].bytes == pytest.approx(weights, rel=0.02)
+
+
+QWEN3_EMBEDDING = {
+    "model_type": "qwen3",
+    "architectures": ["Qwen3ForCausalLM"],
+    "hidden_size": 4096,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 12288,
+    "vocab_size": 151665,
+    "max_position_embeddings": 40960,
+    "torch_dtype": "bfloat16",
+}
+
+
+def test_a_model_that_is_named_for_embedding_pools_without_being_told() -> None:
+    # Qwen3-Embedding-8B, 0.12.0, H100: 56.24 GiB for the cache, weights of 14.1062
+    settings = EngineSettings(version="0.12.0", max_model_len=8192)
+    document = json.dumps(QWEN3_EMBEDDING)
+    found = resolve(uri="hf://Qwen/Qwen3-Embedding-8B", document=document).architecture
+    assert found is not None
+    estimated = estimate(found, settings=settings, gpu="nvidia-h100-80gb")
+    assert estimated.terms[TermName.WEIGHTS].bytes / GIB == pytest.approx(14.106, abs=0.01)
+    assert estimated.kv_capacity / GIB == pytest.approx(56.24, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "pools"),
+    [
+        ("Qwen/Qwen3-Embedding-8B", True),
+        ("./weights/Qwen3-Embedding-0.6B", True),
+        ("Alibaba-NLP/gte-Qwen2-7B-instruct", True),
+        ("Qwen/Qwen3-Reranker-8B", False),
+        ("Qwen/Qwen3-8B", False),
+        ("EleutherAI/gpt-neox-20b", False),
+    ],
+)
+def test_a_name_says_whether_a_decoder_gives_vectors(name: str, pools: bool) -> None:
+    found = resolve(uri=name, document=json.dumps(QWEN3_EMBEDDING)).architecture
+    assert found is not None
+    assert is_pooling(found, EngineSettings()) is pools
+    assert not is_pooling(found, read("--runner=generate").settings)
+
+
+def test_a_reranker_pools_once_its_class_is_overridden() -> None:
+    flag = '--hf-overrides={"architectures":["Qwen3ForSequenceClassification"]}'
+    assert is_pooling(model(QWEN), read(flag).settings)

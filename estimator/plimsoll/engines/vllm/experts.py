@@ -1,0 +1,60 @@
+"""How vLLM's kernels pad experts' weights: by GPU, scheme and release.
+
+    MXFP4 of gpt-oss
+      Hopper, from 0.22      Triton: width to 64; scales of the fused matrix to 256 rows, and to
+                             2 groups of 32 (from 0.26 on 4); biases in 32 bits
+      data-center Blackwell  TRT-LLM: width to 256 (from 0.27 on 128), hidden size to 256
+      all others             Marlin: width to 128, hidden size to 256
+    16 bits, data-center Blackwell, from 0.22: TRT-LLM: width to 128
+    8 bits in blocks, from 0.31, tensor parallelism alone: width to whole blocks
+
+The width is an expert's inner size on one rank. Before 0.22 Hopper had Triton with values padded
+otherwise: gpt-oss-20b took 13.64 GiB on an H100 (0.19.0), by Marlin's rule 13.70.
+
+Source: vLLM 0.19.1 to 0.33.0, vllm/model_executor/layers: fused_moe/oracle (mxfp4.py,
+unquantized.py, fp8.py), quantization/utils/mxfp4_utils.py (_swizzle_mxfp4),
+third_party/triton_kernels (hopper_scale.py; hopper_value.py changed between 0.20 and
+0.22). Its own start-up, run with GPUs that are not there
+(0.33): gpt-oss-120b on H100 61.07 GiB, on A100 65.93, GLM-4.6 on 8 B200 108.5.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.layers.sharding import MARLIN, Padding, quantization_in_force
+
+if TYPE_CHECKING:
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.engines.tables import Constants
+    from plimsoll.models.architecture import Architecture
+
+_BLACKWELL: Final = 10
+_HOPPER: Final = (9, 0)
+
+
+def padding(
+    architecture: Architecture,
+    settings: EngineSettings,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> tuple[Padding, ...]:
+    """What the kernels of this GPU and release pad experts' weights to."""
+    held = quantization_in_force(architecture, settings.quantization)
+    blackwell = accelerator.compute[0] == _BLACKWELL
+    found = list(MARLIN)
+    if held is not None and held.method == "mxfp4":
+        groups = int(constants.number("mxfp4_hopper"))
+        if blackwell:
+            found = [Padding("mxfp4", int(constants.number("mxfp4_blackwell")), 256)]
+        elif accelerator.compute == _HOPPER and groups:
+            found = [Padding("mxfp4", 64, 1, 256, groups, 4)]
+    if blackwell and constants.flag("experts_blackwell"):
+        found.append(Padding("", 128))
+    block = held.default.group_out if held is not None and held.default is not None else 0
+    alone = parallelism.tensor > 1 and not parallelism.expert
+    if block > 1 and alone and constants.flag("blocks_padded"):
+        found.append(Padding("fp8", block))
+    return tuple(found)

@@ -1,0 +1,59 @@
+"""How kernels pad experts' weights, against vLLM's own start-up with GPUs that are not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from plimsoll.engines.base import TermName
+from plimsoll.units import GIB
+from vllm_features import estimate
+
+SMALL, LARGE = "openai/gpt-oss-20b", "openai/gpt-oss-120b"
+NANO = "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "tp", "version", "gib"),
+    [
+        pytest.param(SMALL, "nvidia-h100-80gb", 1, "0.33", 12.893, id="Hopper"),
+        pytest.param(SMALL, "nvidia-h100-80gb", 2, "0.33", 6.581, id="Hopper TP 2"),
+        pytest.param(LARGE, "nvidia-h100-80gb", 1, "0.33", 61.074, id="Hopper, the large one"),
+        pytest.param(LARGE, "nvidia-h100-80gb", 4, "0.33", 16.278, id="Hopper TP 4"),
+        pytest.param(LARGE, "nvidia-a100-80gb", 1, "0.33", 65.929, id="Ampere"),
+        pytest.param(SMALL, "nvidia-h100-80gb", 1, "0.19", 13.64, id="Hopper, measured at 0.19"),
+        pytest.param("zai-org/GLM-4.6", "nvidia-b200", 8, "0.33", 108.5, id="16 bits on Blackwell"),
+        pytest.param(NANO, "nvidia-b200", 2, "0.33", 32.2, id="a state model on Blackwell"),
+    ],
+)
+def test_experts_are_as_large_as_their_kernel_makes_them(
+    name: str, gpu: str, tp: int, version: str, gib: float
+) -> None:
+    term = estimate(name, tensor=tp, gpu=gpu, version=version).terms[TermName.WEIGHTS]
+    assert term.bytes / GIB == pytest.approx(gib, rel=0.005)
+    assert term.low / GIB <= gib <= term.high / GIB
+
+
+@pytest.mark.parametrize("version", ["0.26", "0.27"])
+def test_gpt_oss_on_blackwell_is_padded_to_what_its_release_wants(version: str) -> None:
+    term = estimate(LARGE, tensor=8, gpu="nvidia-b200", version=version).terms[TermName.WEIGHTS]
+    width = 512 if version == "0.26" else 384  # 2880 / 8 = 360
+    experts = 36 * 128 * 3 * width * 3072 * 17 // 32
+    assert term.bytes == pytest.approx(experts, rel=0.1)
+    assert term.bytes > experts
+
+
+def test_where_the_kernel_may_be_another_the_range_begins_at_the_plain_size() -> None:
+    padded = estimate("zai-org/GLM-4.6", tensor=8, gpu="nvidia-b200", version="0.33")
+    plain = estimate("zai-org/GLM-4.6", tensor=8, gpu="nvidia-h200-141gb", version="0.33")
+    assert padded.terms[TermName.WEIGHTS].low < plain.terms[TermName.WEIGHTS].bytes
+    assert padded.terms[TermName.WEIGHTS].bytes > 1.3 * plain.terms[TermName.WEIGHTS].bytes
+
+
+def test_fp8_blocks_that_a_split_would_cut_are_padded_from_0_31_on() -> None:
+    # Qwen3-30B-A3B: 768 / 8 = 96, of blocks of 128
+    name = "Qwen/Qwen3-30B-A3B-FP8"
+    old, new = (
+        estimate(name, tensor=8, version=v).terms[TermName.WEIGHTS].bytes for v in ("0.30", "0.31")
+    )
+    experts = 48 * 128 * 3 * 2048 * (128 - 96)
+    assert new - old == pytest.approx(experts, rel=0.05)
