@@ -6,6 +6,7 @@ It must not know an engine's inside: the harness does, which runs where the engi
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -34,6 +35,8 @@ _SLACK: Final = 120
 _JSON_FILES: Final = ("hf_quant_config.json", "preprocessor_config.json", "processor_config.json")
 _MOST: Final = 1 << 20
 _PRINTED: Final = 64 << 20
+_HINT: Final = re.compile(r"\s*(Run '|See ')")
+"""Lines of docker's errors that say where to read on."""
 
 
 @click.command("dry-start")
@@ -220,7 +223,8 @@ def _json(path: Path, output: str) -> dict[str, Any]:
 def _print_objects(objects: list[dict[str, Any]]) -> None:
     import yaml
 
-    click.echo(yaml.safe_dump_all(objects, sort_keys=False).rstrip())
+    apart = json.loads(json.dumps(objects))  # what two of them share is said twice, not referred to
+    click.echo(yaml.safe_dump_all(apart, sort_keys=False).rstrip())
 
 
 def _files(what: Asked, folder: Path) -> None:
@@ -284,9 +288,10 @@ def _run(words: list[str], seconds: int, output: str) -> str:
         text = out.read(_PRINTED).decode("utf-8", "replace")
         if process.returncode and "PLIMSOLL-FACTS" not in text:
             error.seek(0)
-            last = error.read(_PRINTED).decode("utf-8", "replace").strip().splitlines()[-1:]
-            given = shown(last[0] if last else f"exit code {process.returncode}")
-            wanted = "an environment in which vLLM is installed"
+            lines = error.read(_PRINTED).decode("utf-8", "replace").splitlines()
+            said = [line.strip() for line in lines if line.strip() and not _HINT.match(line)]
+            given = shown(said[-1] if said else f"exit code {process.returncode}")
+            wanted = "an environment in which vLLM is installed, and that can be run here"
             bad_input(Problem("the dry start", given, wanted), output)
         return text
 

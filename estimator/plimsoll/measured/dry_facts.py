@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from plimsoll.engines.base import Estimate
 
+END: Final = "end"
+"""How far a start-up came that ended well."""
 MOST: Final = 1 << 20
 """Letters of a line of facts; a longer one is none."""
 _NEAR: Final = 0.02
@@ -64,9 +66,10 @@ def read(printed: str) -> Answer:
         facts = json.loads(text) if len(text) <= MOST else None
     except (ValueError, RecursionError):
         facts = None
-    if not isinstance(facts, dict):
-        raise Unreadable("a line of facts that is no JSON object", "the harness's own output")
-    outcome = next((word for word in ("refused", "unknown") if word in facts), "starts")
+    if not isinstance(facts, dict) or not isinstance(facts.get("reached"), str):
+        raise Unreadable("a line of facts of another shape", "the harness's own output")
+    ended = "starts" if facts["reached"] == END else "unknown"
+    outcome = next((word for word in ("refused", "unknown") if word in facts), ended)
     said = facts.get(outcome)
     said = said if isinstance(said, dict) else {}
     places = said.get("places")
