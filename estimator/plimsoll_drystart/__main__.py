@@ -123,9 +123,9 @@ def _one_gpu(cases: list[dict[str, Any]], out: IO[str] | None, given: argparse.N
     except BaseException as error:  # a broken wheel, a seam that moved: said for every case
         from plimsoll_drystart import facts
 
-        said = {"class": type(error).__name__, "message": facts.message(error)}
+        what = {"class": type(error).__name__, "message": facts.message(error)}
         said_of_all = {
-            "unknown": said | {"places": facts.places(error.__traceback__)},
+            "unknown": what | {"places": facts.places(error.__traceback__)},
             "reached": "import",
         }
         for case in cases:
@@ -152,7 +152,7 @@ def _one_gpu(cases: list[dict[str, Any]], out: IO[str] | None, given: argparse.N
             head["moved"] = moved
         _write(out, head | said)
         end = next((k for k in ("refused", "unknown") if k in said), said.get("reached"))
-        words = str(said.get(end, {}).get("message", "")) if end in said else ""
+        words = (said.get("refused") or said.get("unknown") or {}).get("message", "")
         spent = time.monotonic() - before
         print(
             f"{at + 1}/{len(cases)} {spent:5.1f} s {case['id']}: {end} {words[:200]}",

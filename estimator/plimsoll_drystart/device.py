@@ -94,6 +94,8 @@ class GPU0(TorchDispatchMode):
             if whole is not NotImplemented:
                 return whole
         touched = self._any_on_gpu(args) or self._any_on_gpu(given.values())
+        if not touched and func.namespace not in ("aten", "prims"):  # kernels run on a GPU alone
+            touched = any(map(is_shape, args))
         device = given.get("device")
         target = torch.device(device).type if device is not None else None
         if given.get("pin_memory"):

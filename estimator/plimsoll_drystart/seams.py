@@ -193,6 +193,7 @@ def table(card: Card) -> tuple[Seam, ...]:
     humming_library = SimpleNamespace(_DeviceInfo=say(humming))
     base = "vllm.model_executor.model_loader"
     launch = "humming.ops.gemm|humming.ops.launcher"
+    begin = "humming.ops.utils|humming.ops.gemm|humming.ops.launcher"
     communicator = classmethod(lambda cls: "plimsoll_drystart.communicator.Communicator")
 
     def launched(*_: Any, outputs: Any = None, inputs: Any = None, **__: Any) -> Any:
@@ -228,13 +229,15 @@ def table(card: Card) -> tuple[Seam, ...]:
             nothing,
             "0.8",
         ),
-        # No compiler: FlashInfer and Humming make kernels when they are first asked for.
+        # No compiler: FlashInfer, TileLang, Humming make kernels when they are first asked for.
         Seam("flashinfer.jit.core", "JitSpec.build_and_load", lambda *_, **__: Silent(), "0.11"),
         Seam("flashinfer.sampling", "get_seed_and_offset", say((0, 0)), "0.11"),
+        Seam("tilelang.jit", "JITImpl.__call__", lambda *_, **__: Silent(), "0.33"),
         Seam("humming.device", "_get_device_info_extension", say(humming_library), "0.33"),
         Seam("humming.jit.runtime", "KernelRuntime.__new__", lambda *_, **__: Silent(), "0.33"),
         Seam(launch, "launch_kernel", launched, "0.33"),
-        Seam(launch, "init_humming_launcher", nothing, "0.33"),
+        Seam(begin, "init_humming_launcher", nothing, "0.33"),
+        Seam("humming.ops.gemm", "_should_use_torch_op", say(True), "0.33"),
         # Questions about the GPU that compiled code answers by asking the driver.
         Seam(ops, "cutlass_scaled_mm_supports_fp8", supports(89), "0.8"),
         Seam(ops, "cutlass_scaled_mm_supports_block_fp8", supports(90), "0.8"),

@@ -10,9 +10,12 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from accuracy.data import measured
 from drystart.models import QUANTIZATIONS, config_of, configs
 from plimsoll.accelerators import catalogue
 from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.measured.gpus import named
+from plimsoll.measured.rows import TermId
 
 H100: Final = "nvidia-h100-80gb"
 _PROCESSORS: Final = {
@@ -190,8 +193,32 @@ def settings(number: int, seed: int) -> list[Case]:
     return out
 
 
-def everything() -> list[Case]:
+def beside_measured(release: str) -> list[Case]:
+    """Start-ups that were measured on a GPU with a release of the same minor version."""
+    minor = ".".join(release.split(".")[:2])
+    out = []
+    for row in measured():
+        stated = row.version_text.startswith(f"{minor}.") and row.tensor and row.seqs
+        whole = (row.pipeline or 1) == (row.data or 1) == 1 and not row.quantization
+        if row.engine != "vllm" or not stated or not whole or row.config_id not in configs():
+            continue
+        gpu = named(row.gpu)
+        if gpu is None or gpu.name not in GPUS or TermId.WEIGHTS.measured_as not in row.measured:
+            continue
+        arguments = {
+            "gpu_memory_utilization": float(row.utilization) if row.utilization else None,
+            "max_model_len": row.max_model_len,
+            "max_num_batched_tokens": row.batched_tokens,
+            "max_num_seqs": row.seqs,
+            "tensor_parallel_size": row.tensor if row.tensor and row.tensor > 1 else None,
+        }
+        said = {key: value for key, value in arguments.items() if value is not None}
+        out.append(Case(row.config_id, gpu.name, layers="", arguments=said))
+    return out
+
+
+def everything(release: str) -> list[Case]:
     """All cases of a release, each once, what is worth most first."""
     whole = architectures()
-    lists = (whole[:110], by_gpu(), settings(300, 7), whole[110:])
+    lists = (beside_measured(release), whole[:110], by_gpu(), settings(300, 7), whole[110:])
     return list({case.id: case for cases in lists for case in cases}.values())

@@ -173,7 +173,8 @@ def about_files(fact: Fact) -> bool:
 
 def _refusal(fact: Fact, own: Ours) -> Compared:
     theirs = bool(fact.refused) and not about_memory(fact)
-    return Compared("refusals", "refused", fact, theirs, bool(own.problems))
+    words = (fact.refused or {}).get("message", "")
+    return Compared("refusals", f"refused ({words[:100]})", fact, theirs, bool(own.problems))
 
 
 def _defaults(fact: Fact, own: Ours, estimate: Estimate) -> list[Compared]:

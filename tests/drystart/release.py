@@ -70,7 +70,7 @@ def install(release: str) -> None:
 
 def run(release: str, python: Path, most: int | None) -> None:
     """Run the cases that have no facts yet, at the lowest priority."""
-    cases = everything()[:most]
+    cases = everything(release)[:most]
     BUILD.mkdir(parents=True, exist_ok=True)
     asked, out = BUILD / f"{release}.cases.jsonl", BUILD / f"{release}.facts.jsonl"
     asked.write_text("".join(json.dumps(case.asked()) + "\n" for case in cases), "utf-8")
@@ -86,7 +86,7 @@ def write(release: str) -> int:
     out = BUILD / f"{release}.facts.jsonl"
     path = path_of(release)
     path.parent.mkdir(parents=True, exist_ok=True)
-    return pack(everything(), out.read_text("utf-8").splitlines(), path)
+    return pack(everything(release), out.read_text("utf-8").splitlines(), path)
 
 
 def remove(release: str) -> None:

@@ -40,7 +40,7 @@ was freed while the model was made is given whole to the next tensor, up to 20 M
 
 
 def near(one: Compared) -> bool:
-    """Whether a figure is reproduced; of a model cut to a few layers within what all models have."""
+    """Whether a figure is reproduced; of a cut model within what the allocator may add."""
     if (
         one.kind == "weights"
         and one.fact.case.layers
