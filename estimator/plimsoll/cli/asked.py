@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from plimsoll.cli.output import bad_input
+from plimsoll.decision.stated import NAME as STATED
 from plimsoll.engines.registry import NAMES
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ SPEC_OPTIONS: Final = (
         "Unset: the engine's default.",
     ),
     ("--enforce-eager", "engine.enforceEager", "", None),
+    ("--compute-capability", "accelerator.computeCapability", "X.Y", "Of a stated GPU, as 8.9."),
     ("--engine", "engine.name", "ENGINE", "Unset: vllm."),
     ("--engine-version", "engine.version", "VERSION", "Unset: the newest that is known."),
 )
@@ -93,7 +95,8 @@ def request_of(
     """
     from plimsoll.workloads.llmdeployment import request
 
-    spec: dict[str, Any] = {"accelerator": {"allowed": [gpu]}, "model": {}}
+    allowed = {} if gpu == STATED else {"allowed": [gpu]}
+    spec: dict[str, Any] = {"accelerator": allowed, "model": {}}
     if documents.text is not None:
         reference = documents.reference
         spec["model"] |= {"uri": f"file://{reference['name']}", "configMapRef": reference}
@@ -102,8 +105,8 @@ def request_of(
     else:
         parameters, bits = size
         spec["model"] |= {"parameters": parameters, "bits": 16 if bits is None else bits}
-    for _, field, _, _ in SPEC_OPTIONS:
-        value = said[parameter_of(field)]
+    for field in (*(field for _, field, _, _ in SPEC_OPTIONS), "accelerator.memory"):
+        value = said.get(parameter_of(field))
         if value is not None:
             *sections, last = field.split(".")
             section = spec

@@ -55,7 +55,9 @@ def problems(
 
 def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     yield from faults.dtype(settings, _DTYPES)
-    if settings.quantization and architecture.quantization is None:
+    held, word = architecture.quantization, settings.quantization.lower()
+    stored = {held.method, held.default.name if held.default else ""} if held else set()
+    if word and word not in stored:
         yield finding(
             Rule.QUANTIZATION_OF_CHECKPOINT_ALONE,
             Field.QUANTIZATION,

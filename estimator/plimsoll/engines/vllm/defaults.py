@@ -38,6 +38,8 @@ _HUGE: Final = 160 * GIB
 _LARGE: Final = 70 * GIB
 _A100_EXCEPTED, _BY_NAME, _FROM_70 = 1, 2, 3
 """Values of the figure ``scheduler_tiers``."""
+BFLOAT16_FROM: Final = (8, 0)
+"""Compute capability from which a GPU has bfloat16; (0, 0) is another vendor's."""
 SECOND_ENGINE: Final = (8, 0)
 """Compute capability from which 0.8 starts the second engine."""
 _UNNAMED: Final = 2048
@@ -95,7 +97,7 @@ def resolve(
         tokens = min(tokens, seqs * length)
     if settings.max_num_seqs is None:
         seqs = min(seqs, tokens)
-    dtype = weight_dtype(architecture, settings.dtype)
+    dtype = started_dtype(architecture, settings, accelerator, constants)
     return Resolved(
         length,
         seqs,
@@ -107,6 +109,28 @@ def resolve(
         bool(settings.enforce_eager),
         first,
     )
+
+
+def started_dtype(
+    architecture: Architecture,
+    settings: EngineSettings,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> str:
+    """The dtype of what is not quantized: as said, else the config's if the GPU has it.
+
+    A GPU without bfloat16 starts in float16, and models whose numbers are too large for that in
+    float32; before 0.9 the config's dtype holds whatever the GPU has.
+    """
+    dtype, rule = weight_dtype(architecture, settings.dtype), constants["auto_dtype"]
+    if settings.dtype in WEIGHT_BYTES or not rule.value:
+        return dtype
+    has = ["float16", "float32"]
+    if architecture.model_type in rule.names:
+        has.remove("float16")
+    if accelerator.compute >= BFLOAT16_FROM or accelerator.compute == (0, 0):
+        has.insert(0, "bfloat16")
+    return dtype if dtype in has else has[0]
 
 
 def _cache_dtype(architecture: Architecture, settings: EngineSettings) -> str:
