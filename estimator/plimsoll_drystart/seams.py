@@ -174,9 +174,18 @@ def results(card: Card) -> dict[str, Callable[[dict[str, Any]], Any]]:
     }
 
 
+class _Figures(SimpleNamespace):
+    """Figures of a GPU by which kernels are chosen; those that are not said are 1."""
+
+    def __getattr__(self, name: str) -> int:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return 1
+
+
 def table(card: Card) -> tuple[Seam, ...]:
     """vLLM's seams. Seen: 0.33.0 where until is ""."""
-    humming = SimpleNamespace(
+    humming = _Figures(
         index=0,
         name=card.name,
         is_ppu=False,

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from drystart import release
+from drystart.causes import comparable_shares
 from drystart.report import differences, table
 
 
@@ -29,6 +30,8 @@ def main() -> None:
         if not (given.keep or given.pack or given.python or given.most):
             release.remove(given.version)
     print(table())
+    for kind, (good, whole) in comparable_shares().items():
+        print(f"{kind}: {good} of {whole} that a dry start can see, {good / whole:.1%}")
     if given.differences:
         print("\n".join(differences()))
 

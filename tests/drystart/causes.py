@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from accuracy.data import ROOT
-from drystart.report import all_compared, near
+from drystart.report import all_compared, near, shares
 
 if TYPE_CHECKING:
     from drystart.compare import Compared
@@ -42,6 +42,21 @@ def cause_of(one: Compared) -> Cause | None:
     """The cause of a difference, if one is known."""
     text = str(one)
     return next((c for c in causes() if c.kind == one.kind and re.search(c.pattern, text)), None)
+
+
+def comparable_shares() -> dict[str, tuple[int, int]]:
+    """By kind: figures that are reproduced, of those that a dry start can see.
+
+    Left out is what differs by a cause that is not ours: what a file would have said that the dry
+    start lacks, and what measured rows contradict.
+    """
+    by_cause, _ = explained()
+    out = shares()
+    for cause, found in by_cause.items():
+        if not cause.ours:
+            good, whole = out[cause.kind]
+            out[cause.kind] = (good, whole - len(found))
+    return out
 
 
 def explained() -> tuple[dict[Cause, list[Compared]], list[Compared]]:

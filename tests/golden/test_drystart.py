@@ -9,28 +9,28 @@ from __future__ import annotations
 import pytest
 
 from drystart.cases import everything
-from drystart.causes import causes, explained
+from drystart.causes import causes, comparable_shares, explained
 from drystart.compare import KINDS
 from drystart.files import FOLDER, facts
-from drystart.report import AIMS, all_compared, shares, table
+from drystart.report import AIMS, all_compared, table
 from plimsoll_drystart import REVISION
 
 MOST_BYTES = 5_000_000
 HELD = {
-    "weights": 0.90,
-    "cache": 0.93,
-    "defaults": 0.985,
-    "refusals": 0.92,
-    "activation": 0.86,
+    "weights": 0.93,
+    "cache": 0.975,
+    "defaults": 0.995,
+    "refusals": 0.96,
+    "activation": 0.87,
 }
-"""Shares of figures that were reproduced when this was last looked at."""
+"""Shares of figures that a dry start can see and we reproduce, when this was last looked at."""
 STEP = 0.02
 """How far a share may be above what is held before that must be raised."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_share_of_figures_that_we_reproduce_does_not_fall(kind: str) -> None:
-    good, whole = shares()[kind]
+    good, whole = comparable_shares()[kind]
     share = good / whole
     assert share >= HELD[kind], table()
     assert share <= HELD[kind] + STEP, f"{kind}: {share:.3f}: raise what is held"

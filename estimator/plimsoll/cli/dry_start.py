@@ -189,6 +189,7 @@ def _case(
     from plimsoll.models import catalogue
 
     folder = Path(target)
+    files: dict[str, Any]
     if config_file is None and (folder / "config.json").is_file():
         names = [name for name in _JSON_FILES if (folder / name).is_file()]
         files = {name: _json(folder / name, output) for name in names}
@@ -201,7 +202,7 @@ def _case(
             fix = "give --config FILE, its config.json, or a folder that holds it"
             bad_input(Problem("MODEL", shown(request.model.name), "a known config", fix), output)
         config = dict(entry.config)
-        files = {"hf_quant_config.json": entry.quant} if entry.quant else {}
+        files = {"hf_quant_config.json": dict(entry.quant)} if entry.quant else {}
         text = "config: what the catalogue has of it; if the engine misses a field, give --config"
         click.echo(f"note: {text}", err=True)
     return asked(request, verdict.estimate, accelerator, config=config, files=files)
