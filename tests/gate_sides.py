@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from architectures import A100, H100, L4, LLAMA_8B, T4, dense, moe
+from architectures import A100, H100, L4, LLAMA_8B, T4, dense, hybrid, moe
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism
 from plimsoll.engines.registry import engine
 from plimsoll.models.quantization import Quantization, Scheme
@@ -34,6 +34,11 @@ def _gptq(head_dim: int) -> Architecture:
     return replace(model, quantization=stored("gptq"))
 
 
+def _stored(method: str, scheme: str, bits: int) -> Architecture:
+    """A model whose linears are all stored so."""
+    return replace(dense(), quantization=Quantization(method, Scheme(scheme, bits)))
+
+
 MODELS: Final = {
     "": LLAMA_8B,
     "moe": moe(),
@@ -47,12 +52,29 @@ MODELS: Final = {
     "small-vocabulary": dense(heads=24, kv_heads=24, vocab=64),
     "odd-width": dense(width=4100),
     "odd-width-8": dense(kv_heads=8, width=4100),
+    "four-of-twenty": dense(heads=20, kv_heads=4, head_dim=64),
+    "three-of-twenty": dense(heads=20, kv_heads=3, head_dim=64),
+    "gemma2": replace(dense(), model_type="gemma2"),
+    "gemma3": replace(
+        dense(), class_name="Gemma3ForConditionalGeneration", multimodal=True, dtype="float16"
+    ),
+    "qwen3": replace(dense(), class_name="Qwen3ForCausalLM"),
+    "mamba2": replace(hybrid(), class_name="Mamba2ForCausalLM"),
+    "baichuan": replace(dense(), class_name="BaichuanForCausalLM"),
+    "awq": replace(dense(), quantization=stored("awq")),
+    "mxfp4": replace(moe(), quantization=stored("mxfp4")),
+    "ct-w4a16": _stored("compressed-tensors", "w4a16", 4),
+    "ct-int8": _stored("compressed-tensors", "int8", 8),
+    "ct-fp8": _stored("compressed-tensors", "fp8", 8),
+    "modelopt-nvfp4": _stored("modelopt", "nvfp4", 4),
 }
 GPUS: Final = {
     "h100": H100,
     "a100": A100,
     "l4": L4,
     "t4": T4,
+    "v100": replace(T4, name="nvidia-v100-32gb", title="NVIDIA V100", compute=(7, 0)),
+    "p100": replace(T4, name="nvidia-p100-16gb", title="NVIDIA P100", compute=(6, 0)),
     "slice": replace(H100, mig_of=H100.name, mig_profile="3g.40gb", memory=40448 << 20),
     "amd": replace(H100, resource="amd.com/gpu", title="AMD MI300X"),
 }

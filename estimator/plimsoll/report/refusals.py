@@ -54,6 +54,32 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "must be 1 on {gpu}: MIG slices cannot work together on one model",
         "take a larger slice or whole GPUs",
     ),
+    Rule.HEADS_NOT_GROUPED: (
+        "a divisor of the model's {heads} attention heads as its number of key/value heads",
+        "check num_key_value_heads in its config",
+    ),
+    Rule.GPU_TOO_OLD_FOR_QUANTIZATION: (
+        "another quantization: {method} weights need compute capability {needs}, "
+        "{gpu} has {compute}",
+        "take another checkpoint, or a newer GPU",
+    ),
+    Rule.NO_FLOAT16: (
+        "float32 on {gpu}: this model's numbers are too large for float16, and it has no bfloat16",
+        "leave it out, or take a newer GPU",
+    ),
+    Rule.AUTO_IS_BFLOAT16: (
+        "float16: vLLM {version} starts this model in bfloat16, which {gpu} does not have",
+        "set {name_of.dtype} to float16, or take vLLM 0.9 or later",
+    ),
+    Rule.GPU_TOO_OLD: (
+        "a GPU of compute capability {needs} or more: {gpu} has {compute}, "
+        "for which {engine} has no kernels",
+        "",
+    ),
+    Rule.DTYPE_WITHOUT_KERNELS: (
+        "{known:or}: {method} weights have no kernels for {dtype} on {gpu}",
+        "set {name_of.dtype}, or take another checkpoint",
+    ),
     # what an engine refuses
     Rule.UNKNOWN_STRUCTURE: (
         "a model whose structure is known",
@@ -66,6 +92,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.CONTEXT_BEYOND_FIXED_MODEL: (_LONGEST, ""),
     Rule.BATCH_BELOW_SEQUENCES: ("at least {name_of.max_num_seqs} ({sequences})", ""),
+    Rule.BATCH_BELOW_DEFAULT_SEQUENCES: (
+        "at least {sequences}, the sequences with which vLLM {version} starts on {gpu} "
+        "if none are said",
+        "raise it, or set {name_of.max_num_seqs} to {given} or less",
+    ),
     Rule.SEQUENCES_BEYOND_BATCH: (
         "at most {tokens}, the batched tokens with which vLLM starts on {gpu} if none are said",
         "lower it, or set {name_of.max_num_batched_tokens} to {given} or more",
@@ -76,6 +107,10 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.BATCH_IS_NO_MULTIPLE_OF_PAGES: ("a multiple of the page size ({page})", ""),
     Rule.UNKNOWN_QUANTIZATION: ("a quantization that {engine} knows", "{engine} has {near}"),
+    Rule.QUANTIZATION_OF_OTHER_VERSION: (
+        "a quantization that {engine} {version} knows: it has this one {span}",
+        "take such a version of {engine}, or {near:or}",
+    ),
     Rule.QUANTIZATION_NOT_WHILE_LOADING: (
         "a quantization that {engine} applies while it loads: {known}",
         "if the checkpoint is stored as {given}, say so in {at.stored}",
@@ -83,6 +118,30 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     Rule.QUANTIZATION_OF_CHECKPOINT_ALONE: (
         "unset: {engine} takes a quantization from the checkpoint alone",
         "name a checkpoint that is stored so, or say it in {at.stored}",
+    ),
+    Rule.QUANTIZATION_OF_LATER_RELEASE: (
+        "a quantization that vLLM {version} knows",
+        "take vLLM {release} or later, or {near:or}",
+    ),
+    Rule.QUANTIZATION_OF_EARLIER_RELEASE: (
+        "a quantization that vLLM {version} knows",
+        "take a vLLM before {release}, or {near:or}",
+    ),
+    Rule.QUANTIZATION_DEPRECATED: (
+        "a quantization that vLLM {version} still takes",
+        "add {flag} to {at.extra_args}, or take another",
+    ),
+    Rule.QUANTIZATION_OF_OTHER_CHECKPOINT: (
+        "unset: the checkpoint is stored as {method}",
+        "leave it out: vLLM reads it from the checkpoint",
+    ),
+    Rule.MODEL_OF_LATER_RELEASE: (
+        "vLLM {release} or later: {name} is not in {version}",
+        "",
+    ),
+    Rule.MODEL_OF_EARLIER_RELEASE: (
+        "a vLLM before {release}: {name} was removed from it",
+        "",
     ),
     Rule.LORA_RANK: ("one of {known}", "take {near}: adapters of a smaller rank go into it"),
     Rule.DRAFT_WITHOUT_TOKENS: (
@@ -108,6 +167,28 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "",
     ),
     Rule.SHARE_IS_ALL: ("below 1", ""),
+    Rule.SEQUENCES_BEYOND_STATES: (
+        "at most {most} on {gpu} (by the estimate, {low} to {high}): each sequence of this model "
+        "takes a block of the cache for its state, and vLLM refuses to start with more sequences "
+        "than blocks",
+        "lower it, or leave the cache more memory",
+    ),
+    Rule.GRAPHS_BEYOND_STATES: (
+        "at most {most} on {gpu} (by the estimate, {low} to {high}): each sequence of this model "
+        "takes a block of the cache for its state, and this vLLM dies capturing a CUDA graph of "
+        "more sequences than blocks",
+        "lower it, leave the cache more memory, or take vLLM 0.18 or later",
+    ),
+    Rule.LOADED_BEFORE_QUANTIZED: (
+        "weights that fit in 16 bits first: this vLLM loads all of them and quantizes then, which "
+        "takes {needed} of {left} on {gpu}",
+        "name a checkpoint that is stored so, or take vLLM 0.16 or later",
+    ),
+    Rule.NO_ROOM_AFTER_CACHE: (
+        "less: once the cache is taken, {needed} are still needed on {gpu} and {left} are left "
+        "({basis})",
+        "lower it, lower {name_of.max_num_seqs}, or set {name_of.enforce_eager}",
+    ),
     Rule.NO_CACHE_SIZE: (
         "nothing: {engine} has no size of the cache in bytes",
         "set {name_of.utilization}, or {flag} in {at.extra_args}",
@@ -169,6 +250,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "f16 values: a quantized cache of values needs flash attention",
         "add --flash-attn on to {at.extra_args}",
     ),
+    Rule.SLOTS_BEYOND_MOST: ("at most {most}: llama.cpp keeps no more slots", ""),
     Rule.CONTEXT_BEYOND_SLOT: (
         "at most {most}, what --ctx-size {context} leaves each of {slots} slots",
         "raise --ctx-size, or leave it out",
@@ -200,6 +282,14 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "no flag beside {at.lora} that switches it off",
         "remove one of the two",
     ),
+    Rule.FLAG_OF_LATER_RELEASE: (
+        "no {flag}: vLLM {version} does not have it yet",
+        "take vLLM {release} or later, or leave it out",
+    ),
+    Rule.FLAG_OF_EARLIER_RELEASE: (
+        "no {flag}: vLLM {version} no longer has it",
+        "leave it out, or take a vLLM before {release}",
+    ),
     Rule.DRAFT_CONFIG: ("{key} as {wanted}", ""),
     Rule.ITEM_LIMIT: ("a whole number of items", ""),
     Rule.ATTENTION_RANKS_DO_NOT_DIVIDE: (
@@ -214,6 +304,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.NOT_SHARDED: ("true, or no --sharded: {gpus} GPUs are asked for", ""),
     Rule.SHARDED_VALUE: ("true or false", ""),
+    Rule.FILE_OF_OTHER_MODEL: (
+        "a file of the model in {at.model}: by its name this is {other}",
+        "name the same model in both places",
+    ),
+    Rule.UNPRINTABLE: ("characters that can be printed", "type the argument anew"),
     Rule.FILE_OF_OTHER_TYPE: (
         "a file of the type in {at.quantization} ({quantization})",
         _ONE_PLACE,
@@ -253,10 +348,18 @@ ASSUMED: Final[dict[Rule, str]] = {
         "{engine} {version} is newer than the builds known here; "
         "the figures of the newest of them are assumed"
     ),
+    Rule.MODEL_BY_TRANSFORMERS: (
+        "{name} is in vLLM from {release} on: {version} starts it only if the transformers "
+        "beside it knows the model and can run it"
+    ),
     Rule.CACHE_DTYPE_ASSUMED: "KV cache dtype {dtype} is not known here; 16 bits are assumed",
     Rule.CACHE_SIZE_ASSUMED: "KV cache dtype {dtype} is not known here; its size is assumed",
     Rule.NOMINAL_MEMORY_ASSUMED: "the memory of {gpu} is nominal, not measured",
     Rule.FLAGS_NOT_COUNTED: "not counted: {flags}",
+    Rule.CALIBRATED: (
+        "the ranges of {terms} are narrowed by what start-ups of yours like this one measured "
+        "({count})"
+    ),
     Rule.SHARE_REDUCED: (
         "utilization {share} leaves no room for what vLLM does not count "
         "(CUDA context, NCCL, graphs that are not charged); usable memory is reduced by it"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -27,21 +27,25 @@ from decision_builders import (
     request,
     world,
 )
-from plimsoll.accelerators.types import Dialect
+from plimsoll.accelerators.types import Dialect, Labels
 from plimsoll.decision.decide import decide
+from plimsoll.decision.request import Prefer
 from plimsoll.decision.splits import layout
-from plimsoll.decision.verdict import Capacity, Placement, Verdict
+from plimsoll.decision.verdict import Capacity, Decision, Placement, Reason, Verdict
 from plimsoll.engines.base import Parallelism
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory, NodeFacts, Offer, SetAside, pools
 from plimsoll.report.nodes import nodes_message, placement_reason
 from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.request import Request
 
 
-def verdict(of: Request, inventory: Inventory = NO_INVENTORY) -> Verdict:
-    return decide(of, inventory, knowledge=world())
+def verdict(
+    of: Request, inventory: Inventory = NO_INVENTORY, knowledge: Knowledge | None = None
+) -> Verdict:
+    return decide(of, inventory, knowledge=knowledge or world())
 
 
 def placed(of: Request, inventory: Inventory = NO_INVENTORY) -> Placement:
@@ -72,6 +76,63 @@ def test_a_model_too_large_for_a_node_is_spread_over_whole_nodes() -> None:
 def test_fewest_gpus_win_and_then_least_memory() -> None:
     assert placed(request(max_model_len=32768)).accelerator == "nvidia-h200"
     assert placed(request(SMALL, max_model_len=8192)).accelerator == "nvidia-l4"
+
+
+def test_what_a_request_prefers_chooses_among_placements_that_fit() -> None:
+    nodes = cluster(pool(A100, 2), pool(H200, 2), pool(L4, 2))
+    of = on(A100, H200, L4)
+    fewest = placed(of, nodes)
+    assert (fewest.gpus_per_replica, fewest.accelerator) == (2, "nvidia-h200")
+    smallest = placed(replace(of, wanted=replace(of.wanted, prefer=Prefer.SMALLEST)), nodes)
+    assert (smallest.gpus_per_replica, smallest.accelerator) == (8, "nvidia-l4")
+    for first in (A100, H200, L4):
+        names = (first.name, *(a.name for a in (H200, L4, A100) if a is not first))
+        wanted = replace(of.wanted, prefer=Prefer.FIRST_AVAILABLE, allowed=names)
+        assert placed(replace(of, wanted=wanted), nodes).accelerator == first.name
+        gone = cluster(*(pool(a, 2) for a in (A100, H200, L4) if a is not first))
+        assert placed(replace(of, wanted=wanted), gone).accelerator == names[1]
+
+
+def test_the_order_of_names_is_in_the_hash_only_if_it_means_something() -> None:
+    def hashed(prefer: Prefer, *names: str) -> str:
+        of = on(*names)
+        wanted = replace(of.wanted, prefer=prefer)
+        return verdict(replace(of, wanted=wanted)).request_hash
+
+    both = (A100.name, H200.name)
+    assert hashed(Prefer.SMALLEST, *both) == hashed(Prefer.SMALLEST, *reversed(both))
+    first = Prefer.FIRST_AVAILABLE
+    assert hashed(first, *both) != hashed(first, *reversed(both))
+
+
+@given(
+    st.sampled_from(Prefer),
+    st.lists(st.sampled_from([A100, H100, H200, L4]), min_size=1, max_size=4, unique=True),
+    st.integers(1, 400),
+    st.integers(1024, 65536),
+)
+def test_no_other_candidate_is_better_by_what_is_preferred(
+    prefer: Prefer, kinds: list[Any], billions: int, length: int
+) -> None:
+    of = on(*kinds, model=model(parameters=billions * 10**9), max_model_len=length)
+    of = replace(of, wanted=replace(of.wanted, prefer=prefer))
+    chosen = verdict(of).placement
+    if chosen is None:
+        return
+    memory = {a.name: a.memory for a in kinds}
+    ranks = {a.name: n for n, a in enumerate(kinds)}
+
+    def cost(p: Placement) -> tuple[int, ...]:
+        total = p.gpus_per_replica * memory[p.accelerator]
+        if prefer is Prefer.SMALLEST:
+            return (total, p.gpus_per_replica)
+        first = (ranks[p.accelerator],) if prefer is Prefer.FIRST_AVAILABLE else ()
+        return (*first, p.gpus_per_replica, total)
+
+    for kind in kinds:
+        alone = verdict(replace(of, wanted=replace(of.wanted, allowed=(kind.name,))))
+        if alone.decision == "allow" and alone.placement is not None:
+            assert cost(chosen) <= cost(alone.placement)
 
 
 def test_pools_win_over_accelerators_that_the_cluster_does_not_have() -> None:
@@ -151,7 +212,8 @@ def test_taints_of_trouble_and_preference_are_not_tolerated_and_values_are_kept(
         ("soft", "", "PreferNoSchedule"),
         ("nvidia.com/gpu", "true", "NoExecute"),
     )
-    p = placed(on(A100), cluster(pool(A100, taints=taints)))
+    asked = (("dedicated", "Equal", "llm", ""),)
+    p = placed(on(A100, tolerations=asked), cluster(pool(A100, taints=taints)))
     assert p.tolerations == (
         ("dedicated", "Equal", "llm", "NoSchedule"),
         ("nvidia.com/gpu", "Exists", "", "NoExecute"),
@@ -219,7 +281,7 @@ def test_an_accelerator_on_which_the_engine_does_not_start_is_left_out() -> None
 
 def test_no_pipeline_is_planned_for_an_engine_that_has_none() -> None:
     large = on(L4, model=model(parameters=180_000_000_000))
-    found = decide(large, knowledge=world(PlainEngine(pipelines=False)))
+    found = decide(large, knowledge=world(PlainEngine(stages=False)))
     assert found.decision == "deny"
     assert found.short_by > 0
 
@@ -299,7 +361,68 @@ def test_more_memory_never_turns_an_allowed_request_into_a_refused_one(
 def test_pools_of_an_accelerator_that_the_table_does_not_know_are_planned_on() -> None:
     new = gpu("nvidia-n1", 200_000)
     assert placed(on("nvidia-n1"), cluster(pool(new))).accelerator == "nvidia-n1"
-    assert problems_in(verdict(on("nvidia-n1")))[0].path == "spec.accelerator.allowed[0]"
+    for nodes in (cluster(), cluster(pool(new)), cluster(pool(A100))):
+        found = verdict(on("nvidia-n1"), nodes)
+        assert (found.decision, found.reason) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+    short = verdict(on("nvidia-n1", gpus_per_replica=1), cluster(pool(gpu("nvidia-n1", 20_000))))
+    assert short.decision is Decision.WARN
+
+
+TEAM = ("dedicated", "team-a", "NoSchedule")
+SPOT = ("cloud.google.com/gke-spot", "true", "NoSchedule")
+
+
+@pytest.mark.parametrize(
+    "taint",
+    [
+        ("nvidia.com/gpu", "present", "NoSchedule"),
+        ("sku", "gpu", "NoSchedule"),
+        ("dedicated", "gpu", "NoSchedule"),
+        ("example.com/gpu", "true", "NoExecute"),
+    ],
+)
+def test_a_taint_that_keeps_pods_without_a_gpu_off_is_tolerated(
+    taint: tuple[str, str, str],
+) -> None:
+    p = placed(on(A100), cluster(pool(A100, taints=(taint,))))
+    assert [key for key, *_ in p.tolerations] == [taint[0]]
+
+
+@pytest.mark.parametrize("taint", [TEAM, SPOT, ("tritonOnly", "true", "NoExecute")])
+def test_a_taint_for_others_is_never_tolerated_unasked(taint: tuple[str, str, str]) -> None:
+    found = verdict(on(A100), cluster(pool(A100, taints=(taint,))))
+    assert found.placement is not None
+    assert found.placement.tolerations == ()
+    assert found.capacity is Capacity.NO_NODES
+    assert f"has the taint {taint[0]}={taint[1]}:{taint[2]}" in nodes_message(found)
+    key, value, effect = taint
+    for asked in ((key, "Equal", value, effect), (key, "Exists", "", ""), ("", "Exists", "", "")):
+        p = placed(on(A100, tolerations=(asked,)), cluster(pool(A100, taints=(taint,))))
+        assert p.tolerations == ((key, "Equal", value, effect),)
+
+
+def test_nodes_that_are_ready_come_before_better_ones_that_are_not() -> None:
+    cordoned, ready = pool(H100, 2, ready=0), pool(A100, 2)
+    assert placed(on(), cluster(cordoned, ready)).accelerator == "nvidia-a100-80gb"
+    assert placed(on(), cluster(cordoned)).accelerator == "nvidia-h100-80gb"
+
+
+def test_nodes_that_stay_come_before_spot_nodes_of_fewer_gpus() -> None:
+    spot = pool(H100, 2, labels=frozenset({("karpenter.sh/capacity-type", "spot")}))
+    assert placed(on(), cluster(spot, pool(A100, 2))).accelerator == "nvidia-a100-80gb"
+    assert placed(on(), cluster(spot)).accelerator == "nvidia-h100-80gb"
+
+
+def test_nodes_to_come_are_asked_for_in_the_dialect_of_those_that_are_there() -> None:
+    labels = (Labels(Dialect.GKE, (("cloud.google.com/gke-accelerator", "nvidia-a100-80gb"),)),)
+    known = world(table=(replace(A100, labels=labels),))
+    gke = replace(cluster(), speaks=Dialect.GKE)
+    found = verdict(on(A100), gke, knowledge=known)
+    assert found.placement is not None
+    assert dict(found.placement.node_selector) == dict(labels[0].selector)
+    elsewhere = verdict(on(A100), replace(cluster(), speaks=Dialect.EKS_AUTO), knowledge=known)
+    assert elsewhere.placement is not None
+    assert elsewhere.placement.node_selector == ()
 
 
 def test_the_order_of_pools_and_names_changes_nothing() -> None:

@@ -21,6 +21,7 @@ from plimsoll.engines import flags
 from plimsoll.engines.base import Lora, Reading, Speculative
 from plimsoll.engines.vllm import multimodal, offload, speculative
 from plimsoll.engines.vllm.options import TABLE, VLLMOptions
+from plimsoll.engines.vllm.releases import flag_faults
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import GIB
@@ -258,6 +259,7 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     """Read extraArgs beside the typed settings and split. Never raises."""
     command = flags.read(GRAMMAR, args, settings, asked)
     settings = with_features(command) if args else settings
+    command.problems.extend(flag_faults(GRAMMAR.uses(args), settings.version))
     return command.reading(without_unmodelled(settings))
 
 

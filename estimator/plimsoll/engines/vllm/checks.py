@@ -17,9 +17,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers import faults
-from plimsoll.engines.layers.faults import Quantizations
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
 from plimsoll.engines.layers.gpu_memory import visible_memory
-from plimsoll.engines.vllm.defaults import NOT_CHUNKED, default_length, resolve
+from plimsoll.engines.vllm import quantization, releases
+from plimsoll.engines.vllm.defaults import (
+    BFLOAT16_FROM,
+    NOT_CHUNKED,
+    default_sequences,
+    resolve,
+    started_dtype,
+)
 from plimsoll.engines.vllm.lora import RANKS
 from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.engines.vllm.speculative import method_of
@@ -36,24 +43,8 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
-_QUANTIZATIONS: Final = Quantizations(
-    at_load=(
-        "fp8", "bitsandbytes", "experts_int8", "fp8_per_tensor", "fp8_per_block", "mxfp8",
-        "int8_per_channel_weight_only", "ptpc_fp8", "rtn", "mxfp4", "deepspeedfp", "tpu_int8",
-    ),
-    stored=(
-        "awq", "awq_marlin", "gptq", "gptq_marlin", "gptq_marlin_24", "gptq_bitblas", "marlin",
-        "bitblas", "aqlm", "squeezellm", "gguf", "compressed-tensors", "modelopt", "modelopt_fp4",
-        "modelopt_mxfp8", "auto-round", "qqq", "hqq", "petit_nvfp4",
-    ),
-    others=(
-        "torchao", "ipex", "inc", "quark", "moe_wna16", "fp_quant", "fbgemm_fp8", "deepgemm_fp8",
-        "cpu_awq",
-        "neuron_quant", "humming", "modelopt_mixed", "online",
-    ),
-)  # fmt: skip
-"""The words of QUANTIZATION_METHODS since 0.6. A stored one ends with "Cannot find the config file"
-(get_quant_config, vllm/model_executor/model_loader/weight_utils.py)."""
+_KERNELS_FROM: Final = (7, 0)
+"""Compute capability from which kernels were ever built: CUDA_SUPPORTED_ARCHS, CMakeLists.txt."""
 _NEED_TOKENS: Final = ("ngram", "draft_model", "eagle", "eagle3")
 _LONGER_FLAGS: Final = ("--hf-overrides", "--rope-scaling", "--rope-theta")
 
@@ -69,7 +60,10 @@ def problems(
         TABLE.problems(settings.version),
         _lengths(architecture, settings),
         _batch(architecture, settings, accelerator) if accelerator else (),
-        faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
+        releases.model_faults(architecture, settings),
+        quantization.word_faults(architecture, settings),
+        faults.quantization(architecture, settings, TABLE, quantization.known(settings.version)),
+        _gpu(architecture, settings, accelerator) if accelerator else (),
         _adapters(settings),
         _draft(settings),
         _context(architecture, settings, parallelism) if parallelism else (),
@@ -85,28 +79,66 @@ def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[F
         architecture, settings, "--hf-overrides", lengthened=lengthened
     )
     yield from faults.batch_below_sequences(settings)
-    whole, tokens = NOT_CHUNKED in settings.flags, settings.max_num_batched_tokens
-    longest = settings.max_model_len or default_length(
-        architecture, TABLE.or_newest(settings.version)
-    )
-    if whole and tokens is not None and tokens < longest:
-        yield finding(
-            Rule.BATCH_BELOW_CONTEXT, Field.MAX_NUM_BATCHED_TOKENS, tokens, length=longest
-        )
 
 
 def _batch(
     architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
 ) -> Iterator[Finding]:
-    """More sequences than the batch has tokens if the engine chooses the batch."""
-    seqs = settings.max_num_seqs
-    if seqs is None or settings.max_num_batched_tokens is not None:
-        return
+    """A batch that is smaller than the sequences or the prompts, of which one is not said."""
+    seqs, tokens, gpu = settings.max_num_seqs, settings.max_num_batched_tokens, accelerator.title
     figures = TABLE.or_newest(settings.version)
-    tokens = resolve(architecture, settings, accelerator, figures).batched_tokens
-    if tokens < seqs:
-        gpu, rule = accelerator.title, Rule.SEQUENCES_BEYOND_BATCH
-        yield finding(rule, Field.MAX_NUM_SEQS, seqs, tokens=tokens, gpu=gpu)
+    resolved = resolve(architecture, settings, accelerator, figures)
+    if tokens is None:
+        if seqs is not None and resolved.batched_tokens < seqs:
+            own, rule = resolved.batched_tokens, Rule.SEQUENCES_BEYOND_BATCH
+            yield finding(rule, Field.MAX_NUM_SEQS, seqs, tokens=own, gpu=gpu)
+        return
+    if (resolved.whole_prompts or NOT_CHUNKED in settings.flags) and (
+        tokens < resolved.max_model_len
+    ):
+        length, rule = resolved.max_model_len, Rule.BATCH_BELOW_CONTEXT
+        yield finding(rule, Field.MAX_NUM_BATCHED_TOKENS, tokens, length=length)
+    default = default_sequences(accelerator, figures, first=resolved.first_engine)
+    if seqs is None and tokens < default:
+        yield finding(
+            Rule.BATCH_BELOW_DEFAULT_SEQUENCES,
+            Field.MAX_NUM_BATCHED_TOKENS,
+            tokens,
+            sequences=default,
+            gpu=gpu,
+            version=figures.version,
+        )
+
+
+def _gpu(
+    architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
+) -> Iterator[Finding]:
+    """A GPU that is older than the kernels, or a dtype that model, GPU or kernels do not have."""
+    if accelerator.compute == (0, 0):
+        return
+    gpu, compute = accelerator.title, ".".join(map(str, accelerator.compute))
+    figures = TABLE.or_newest(settings.version)
+    if accelerator.compute < _KERNELS_FROM:
+        needs = ".".join(map(str, _KERNELS_FROM))
+        yield finding(
+            Rule.GPU_TOO_OLD,
+            Field.ALLOWED,
+            gpu,
+            needs=needs,
+            gpu=gpu,
+            compute=compute,
+            engine=TABLE.title,
+        )
+        return
+    dtype = started_dtype(architecture, settings, accelerator, figures)
+    said = settings.dtype in WEIGHT_BYTES
+    if said and dtype == "float16" and architecture.model_type in figures["auto_dtype"].names:
+        yield finding(Rule.NO_FLOAT16, Field.DTYPE, settings.dtype, gpu=gpu)
+    elif not said and dtype == "bfloat16" and accelerator.compute < BFLOAT16_FROM:
+        version = figures.version
+        yield finding(Rule.AUTO_IS_BFLOAT16, Field.DTYPE, "auto", gpu=gpu, version=version)
+    else:
+        yield from quantization.gpu_faults(architecture, settings, accelerator, dtype)
 
 
 def _adapters(settings: EngineSettings) -> Iterator[Finding]:

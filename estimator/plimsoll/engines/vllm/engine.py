@@ -3,7 +3,8 @@
 per stage   weights + KV cache + activation + non-torch + CUDA graphs [+ LoRA slots + draft]
 reported    the stage with the largest sum
 physical    what a process sees of the GPU, a little less than its label says
-usable      floor(physical x utilization), at most physical - what lies outside the budget
+usable      floor(physical x utilization), at most physical - the CUDA context and what others hold
+limits      what a start must hold beside that: `plimsoll.engines.vllm.limits`
 KV cache    the larger of one request of max_model_len and the workload on one data rank
 """
 
@@ -22,7 +23,7 @@ from plimsoll.engines.assemble import (
     weights_term,
     worst_stage,
 )
-from plimsoll.engines.base import NO_CACHE, Estimate, Known, Term, TermName, Terms, Workload
+from plimsoll.engines.base import NO_CACHE, Estimate, Known, Span, Term, TermName, Terms, Workload
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
 from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.sharding import (
@@ -31,18 +32,23 @@ from plimsoll.engines.layers.sharding import (
     stage_layers,
     stage_weights,
 )
-from plimsoll.engines.vllm import checks, kernels, lora, multimodal, offload, runner, speculative
+from plimsoll.engines.vllm import (
+    checks,
+    first,
+    kernels,
+    limits,
+    lora,
+    multimodal,
+    offload,
+    runner,
+    speculative,
+)
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.options import RANGES, TABLE, VLLMOptions
-from plimsoll.engines.vllm.overheads import (
-    activation,
-    graphs,
-    non_torch,
-    outside,
-    ranged,
-)
+from plimsoll.engines.vllm.overheads import activation, context, graphs, non_torch, ranged
+from plimsoll.engines.vllm.releases import model_notes
 from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
@@ -98,7 +104,7 @@ class VLLM(Engine):
         draft = speculative.draft_of(architecture, settings)
         graphed = speculative.graphed(resolved, draft)
         kv = cache(
-            architecture,
+            first.cached(architecture, resolved, figures),
             parallelism,
             figures,
             dtype=resolved.kv_dtype,
@@ -126,7 +132,7 @@ class VLLM(Engine):
         )
         buffers = non_torch(parallelism, accelerator, figures)
         stages: list[Terms] = []
-        beside = 0
+        unseen: list[int] = []
         for stage, (start, end) in enumerate(bounds):
             size = (architecture, graphed, parallelism, end - start, accelerator, figures)
             spared = max(0, weights[stage] - plain[stage])
@@ -144,6 +150,7 @@ class VLLM(Engine):
                 ),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
+                first.states(architecture, resolved, parallelism, stage),
                 runner.term(profiled, resolved, parallelism, stage, figures),
                 lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
                 speculative.term(
@@ -151,18 +158,50 @@ class VLLM(Engine):
                 ),
             )
             stages.append(Terms(tuple(term for term in terms if term is not None)))
-            unseen = runner.uncharged(profiled, resolved, parallelism, stage, figures)
-            beside = max(beside, outside(*size) + unseen)
+            unseen.append(runner.uncharged(profiled, resolved, parallelism, stage, figures))
+        around = context(architecture, resolved, parallelism, accelerator, figures)
+        beside = around.middle + max(unseen)
         physical = visible_memory(accelerator)
         asked = int(physical * resolved.utilization)
-        usable = max(0, min(asked, physical - beside))
+        others = 0 if limits.charges_others(resolved, figures) else accelerator.reserved
+        most = max(0, physical - beside - others)
+        usable = min(asked, most)
         worst = worst_stage(stages)
         room = room_for_cache(usable, stages)
+        spans = [Span(usable - t.beside_cache, *_band(usable, t)) for t in stages]
         fixed = offload.fixed_cache(settings, kv.pool)
         if fixed is not None:
-            room = list(fixed)
+            room, spans = list(fixed), [Span(size, size, size) for size in fixed]
             flag = offload.fixing_flag(settings)
-            usable, stages = _fixed_cache(stages, worst, fixed, max(0, physical - beside), flag)
+            usable, stages = _fixed_cache(stages, worst, fixed, most, flag)
+        loaded_first = limits.loading(
+            architecture,
+            settings,
+            resolved,
+            parallelism,
+            physical=physical,
+            accelerator=accelerator,
+            constants=figures,
+        )
+        held_states = limits.states(architecture, resolved, kv, spans, accelerator, figures)
+        after = min(
+            (
+                limits.after_cache(
+                    architecture,
+                    resolved,
+                    parallelism,
+                    end - start,
+                    stages[stage],
+                    physical=physical - unseen[stage],
+                    budget=None if fixed is not None or not kv.pool.groups else asked,
+                    last=stage == len(bounds) - 1,
+                    accelerator=accelerator,
+                    constants=figures,
+                )
+                for stage, (start, end) in enumerate(bounds)
+            ),
+            key=lambda limit: limit.has.middle - limit.need.middle,
+        )
         blocks = kv.holds(room)
         longest = kv.longest(room, max(resolved.max_model_len, architecture.max_model_len))
         return Estimate(
@@ -185,7 +224,14 @@ class VLLM(Engine):
             notes=tuple(
                 _notes(architecture, settings, resolved, accelerator, figures, asked > usable)
             ),
+            limits=tuple(one for one in (loaded_first, held_states, after) if one is not None),
         )
+
+
+def _band(usable: int, terms: Terms) -> tuple[int, int]:
+    """The least and the most that a stage has for its cache."""
+    cache = terms[TermName.KV_CACHE]
+    return usable - (terms.high - cache.high), usable - terms.low_beside_cache
 
 
 def _fixed_cache(
@@ -256,6 +302,7 @@ def _notes(
 ) -> Iterator[Finding]:
     """What was assumed."""
     yield from newer_version(VLLM.title, figures)
+    yield from model_notes(architecture, settings)
     if capped:
         share = str(resolved.utilization)
         yield finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share)
@@ -271,7 +318,7 @@ def _notes(
             length=resolved.max_model_len,
             most=architecture.max_model_len,
         )
-    if traits(architecture).states:
+    if traits(architecture).states and not resolved.first_engine:
         pages = int(figures.number("state_pages"))
         rule = Rule.STATE_PAGES if pages > 1 else Rule.STATE_PAGE
         yield finding(rule, Field.VERSION, pages=pages)

@@ -235,7 +235,11 @@ def test_the_engines_are_found_by_name() -> None:
         ("spec.engine.dtype", "one of auto", {"dtype": "int3"}),
         ("spec.engine.dtype", "no bfloat16", {"dtype": "bfloat16", "on": T4}),
         ("spec.engine.kvCacheDtype", "compute capability 8.0", {"kv_cache_dtype": "fp8", "on": T4}),
-        ("spec.engine.quantization", "compute capability 8.0", {"quantization": "fp8", "on": T4}),
+        (
+            "spec.engine.quantization",
+            "compute capability 8.0",
+            {"quantization": "fp8", "on": T4, "version": "0.13"},
+        ),
     ],
 )
 def test_what_vllm_refuses_is_a_problem_with_its_field(
@@ -306,18 +310,29 @@ def test_4_bit_kernels_want_64_outputs_and_whole_groups_per_gpu() -> None:
     assert "a multiple of 128" in str(gptq(1024, 128)[0])
 
 
-@pytest.mark.parametrize("word", ["awq", "gptq", "AWQ", "modelopt_fp4", "compressed-tensors"])
-def test_a_quantization_that_must_be_stored_is_not_applied_while_loading(word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "method"),
+    [
+        ("awq", "awq"),
+        ("gptq", "gptq"),
+        ("AWQ", "awq"),
+        ("modelopt_fp4", "modelopt"),
+        ("compressed-tensors", "compressed-tensors"),
+    ],
+)
+def test_a_quantization_that_must_be_stored_is_not_applied_while_loading(
+    word: str, method: str
+) -> None:
     (problem,) = problems(LLAMA_8B, quantization=word)
     assert problem.path == "spec.engine.quantization"
     assert problem.wanted.startswith("a quantization that vLLM applies while it loads: fp8, ")
     assert problem.fix.endswith("say so in spec.model.quantization")
-    kept = replace(LLAMA_8B, quantization=stored("awq"))
+    kept = replace(LLAMA_8B, quantization=Quantization(method, Scheme("w4a16", 4, 128)))
     assert problems(kept, quantization=word) == ()
 
 
 def test_a_quantization_that_vllm_does_not_know_is_refused_with_the_near_ones() -> None:
-    (problem,) = problems(LLAMA_8B, quantization="bitsandbyte")
+    (problem,) = problems(LLAMA_8B, quantization="bitsandbyte", version="0.27")
     assert problem.wanted == "a quantization that vLLM knows"
     assert problem.fix == "vLLM has bitsandbytes"
     assert problems(LLAMA_8B, quantization="of-next-year", version="0.99") == ()

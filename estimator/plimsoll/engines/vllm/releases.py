@@ -1,0 +1,116 @@
+"""Which models and which flags a release of vLLM has.
+
+    model   a class of the registry, from its first release on until it was removed; one that a
+            release does not have yet it may still run by transformers' own code: a decoder of text
+            from 0.7.2 on, one that sees or hears from 0.10 on, none with recurrent layers
+    flag    of the engine, from its first release on until it was removed
+
+Nothing is refused where no version is said: nobody knows then which release it will be.
+
+Source: data/architectures.json and data/flag_releases.json, from
+vllm/model_executor/models/registry.py and vllm/engine/arg_utils.py of every release; the classes
+Transformers... of the registry.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from plimsoll.engines.vllm.options import TABLE
+from plimsoll.engines.vllm.traits import traits
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from plimsoll.engines.base import EngineSettings
+    from plimsoll.engines.flags import Use
+    from plimsoll.findings import Finding
+    from plimsoll.models.architecture import Architecture
+
+_TEXT_FROM: Final = "0.7.2"
+_MULTIMODAL_FROM: Final = "0.10"
+"""Releases from which models run by transformers' own code: of text, and those that see or hear."""
+_OTHER_CODE: Final = ("--model-impl", "--hf-overrides", "--model-class-overrides")
+"""Flags that may name other code for a model."""
+
+
+def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
+    """A model that a release surely does not have: not yet, or no more."""
+    name, version = architecture.class_name, settings.version
+    if not version.strip() or _other_code(settings):
+        return
+    running = TABLE.or_newest(version).version
+    gone = _releases("architectures", "removed").get(name)
+    if gone and TABLE.parse(gone) <= TABLE.number(version):
+        rule = Rule.MODEL_OF_EARLIER_RELEASE
+        yield finding(rule, Field.VERSION, version, name=name, release=gone, version=running)
+    elif _missing(architecture, version) and not _by_transformers(architecture, version):
+        since = _releases("architectures", "since")[name]
+        rule = Rule.MODEL_OF_LATER_RELEASE
+        yield finding(rule, Field.VERSION, version, name=name, release=since, version=running)
+
+
+def model_notes(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
+    """A model that a release does not have, and may still run by transformers' own code."""
+    version = settings.version
+    if not version.strip() or not _missing(architecture, version):
+        return
+    yield finding(
+        Rule.MODEL_BY_TRANSFORMERS,
+        Field.VERSION,
+        version,
+        name=architecture.class_name,
+        release=_releases("architectures", "since")[architecture.class_name],
+        version=TABLE.or_newest(version).version,
+    )
+
+
+def flag_faults(uses: Iterable[Use | tuple[int, str]], version: str) -> Iterator[Finding]:
+    """Flags that a release does not have yet, or no more: its parser refuses them."""
+    if not version.strip():
+        return
+    own, running = TABLE.number(version), TABLE.or_newest(version).version
+    later, gone = _releases("flag_releases", "since"), _releases("flag_releases", "removed")
+    for use in uses:
+        if isinstance(use, tuple):
+            continue
+        name, written = use.flag.name, " ".join(use.written)
+        since, until = later.get(name), gone.get(name)
+        if since and own < TABLE.parse(since):
+            rule = Rule.FLAG_OF_LATER_RELEASE
+            yield use.finding(rule, written, flag=name, release=since, version=running)
+        elif until and TABLE.parse(until) <= own:
+            rule = Rule.FLAG_OF_EARLIER_RELEASE
+            yield use.finding(rule, written, flag=name, release=until, version=running)
+
+
+def _missing(architecture: Architecture, version: str) -> bool:
+    """Whether a release does not have the class yet."""
+    since = _releases("architectures", "since").get(architecture.class_name)
+    return since is not None and TABLE.number(version) < TABLE.parse(since)
+
+
+def _by_transformers(architecture: Architecture, version: str) -> bool:
+    """Whether a release may run a model that it does not have."""
+    own = traits(architecture)
+    if own.states or own.crosses or own.encoder:
+        return False
+    first = _MULTIMODAL_FROM if architecture.multimodal else _TEXT_FROM
+    return TABLE.number(version) >= TABLE.parse(first)
+
+
+def _other_code(settings: EngineSettings) -> bool:
+    return any(flag.startswith(_OTHER_CODE) for flag in (*settings.unread, *settings.flags))
+
+
+@cache
+def _releases(file: str, which: str) -> dict[str, str]:
+    """The release of every name of a table."""
+    text = (Path(__file__).parent / f"data/{file}.json").read_text("utf-8")
+    data: dict[str, dict[str, Any]] = json.loads(text)
+    return {name: release for release, names in data[which].items() for name in names}
