@@ -38,6 +38,7 @@ from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_gro
 from plimsoll.engines.vllm.capture import sizes, taken
 from plimsoll.engines.vllm.compressed import pass_elements
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
+from plimsoll.engines.vllm.mixing import mixing_elements
 from plimsoll.engines.vllm.multimodal import encoder
 from plimsoll.engines.vllm.options import RANGES, TABLE
 from plimsoll.engines.vllm.sparse import workspace
@@ -236,7 +237,8 @@ def activation(
     if not last:
         per_token += number("forward_handover") * hidden
     latent = pass_elements(architecture, parallelism.tensor)
-    forward = max(per_token, latent) * tokens * element
+    mixing = mixing_elements(architecture, parallelism, stage)
+    forward = max(per_token, latent, mixing) * tokens * element
     if _eight_bits(architecture, settings):
         forward += own.dense / parallelism.tensor * tokens
     sparse = workspace(architecture, resolved, constants)

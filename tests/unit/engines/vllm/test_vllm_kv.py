@@ -280,7 +280,9 @@ def _entry(name: str) -> Architecture:
 @pytest.mark.parametrize(
     ("name", "version", "cached", "pages", "each"),
     [
-        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.27.1", None, 1, False, id="off in 0.27"),
+        pytest.param(
+            "Qwen/Qwen3-Next-80B-A3B-Instruct", "0.27.1", None, 1, False, id="off in 0.27"
+        ),
         pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.25", True, 2, False, id="said in 0.25"),
         pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.28", None, 2, False, id="on in 0.28"),
         pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.33", None, 3, False, id="on in 0.33"),
