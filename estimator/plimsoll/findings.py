@@ -120,6 +120,7 @@ class Rule(StrEnum):
     CONTEXT_SPLIT_WITHOUT_COPIES = "context-split-without-copies"
     SHARE_NEVER_FREE = "share-never-free"
     SHARE_NEVER_FREE_TOGETHER = "share-never-free-together"
+    SHARE_HELD_BY_OTHERS = "share-held-by-others"
     SHARE_IS_ALL = "share-is-all"
     SEQUENCES_BEYOND_STATES = "sequences-beyond-states"
     GRAPHS_BEYOND_STATES = "graphs-beyond-states"

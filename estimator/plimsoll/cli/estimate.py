@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from plimsoll.cli.completion import complete_gpu, complete_model
-from plimsoll.cli.memory import gpu_memory_option
+from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
 from plimsoll.decision.stated import NAME as STATED
@@ -101,6 +101,7 @@ def _parameter(field: str) -> str:
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
 @gpu_memory_option
+@in_use_option
 @_spec_options
 @click.option(
     "--sort",
@@ -118,6 +119,7 @@ def command(
     gpus: tuple[str, ...],
     sort: str,
     gpu_memory: int | None,
+    in_use: int | None,
     output: str,
     **said: Any,
 ) -> None:
@@ -154,6 +156,8 @@ def command(
     if from_hub and model is None:
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
     documents = _documents(model, config_file, output, hub=from_hub)
+    if in_use is not None:
+        said["accelerator_reserved"] = f"{in_use // MIB}Mi"
     if gpu_memory is not None:
         said["accelerator_memory"] = f"{gpu_memory // MIB}Mi"
         names = gpus or (STATED,)
@@ -250,7 +254,11 @@ def _request(
     else:
         parameters, bits = size
         spec["model"] |= {"parameters": parameters, "bits": 16 if bits is None else bits}
-    for field in (*(field for _, field, _, _ in _SPEC_OPTIONS), "accelerator.memory"):
+    for field in (
+        *(field for _, field, _, _ in _SPEC_OPTIONS),
+        "accelerator.memory",
+        "accelerator.reserved",
+    ):
         value = said.get(_parameter(field))
         if value is not None:
             *sections, last = field.split(".")

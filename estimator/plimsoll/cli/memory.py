@@ -1,4 +1,4 @@
-"""``--gpu-memory``: the memory of a card that no table has, as people write it."""
+"""``--gpu-memory`` and ``--in-use``: memory of a card, and what others hold, as people write it."""
 
 from __future__ import annotations
 
@@ -54,3 +54,12 @@ def gpu_memory_option(command: Command) -> Command:
         "is in no table, or has another memory than its name says."
     )
     return click.option("--gpu-memory", type=GpuMemory(), metavar="SIZE", help=text)(command)
+
+
+def in_use_option(command: Command) -> Command:
+    """Add ``--in-use`` to a command."""
+    text = (
+        "Memory of each GPU that others hold while the engine starts: another engine on the same "
+        "card, a desktop."
+    )
+    return click.option("--in-use", type=GpuMemory(), metavar="SIZE", help=text)(command)

@@ -157,6 +157,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "and the CUDA context and NCCL take about {context} first",
         "",
     ),
+    Rule.SHARE_HELD_BY_OTHERS: (
+        "at most {most} on {gpu}: vLLM starts only where that share is free; others hold {held}, "
+        "and the CUDA context takes about {context}",
+        "lower it, or {at.reserved} if less is held",
+    ),
     Rule.SHARE_IS_ALL: ("below 1", ""),
     Rule.SEQUENCES_BEYOND_STATES: (
         "at most {most} on {gpu} (by the estimate, {low} to {high}): each sequence of this model "
