@@ -196,6 +196,7 @@ class Rule(StrEnum):
     SHARE_REDUCED = "share-reduced"
     CONTEXT_MAY_BE_LONGER = "context-may-be-longer"
     SHARED_EXPERTS_WHOLE = "shared-experts-whole"
+    CONTEXT_FITTED = "context-fitted"
     STATE_PAGE = "state-page"
     STATE_PAGES = "state-pages"
     IMAGES_NOT_PROFILED = "images-not-profiled"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from plimsoll.cli.completion import complete_gpu, complete_model
-from plimsoll.cli.memory import gpu_memory_option, in_use_option
+from plimsoll.cli.memory import AUTO, Length, gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
 from plimsoll.decision.stated import NAME as STATED
@@ -35,7 +35,12 @@ _SPEC_OPTIONS: Final = (
     ("--pp", "engine.parallelism.pipeline", "N", "Pipeline parallel size."),
     ("--dp", "engine.parallelism.data", "N", "Data parallel size."),
     ("--ep", "engine.parallelism.expert", "", "Expert parallel."),
-    ("--max-model-len", "engine.maxModelLen", "TOKENS", "Unset: the model's maximum."),
+    (
+        "--max-model-len",
+        "engine.maxModelLen",
+        "TOKENS",
+        "Unset: the model's maximum; auto: what fits.",
+    ),
     ("--max-num-seqs", "engine.maxNumSeqs", "N", None),
     ("--max-num-batched-tokens", "engine.maxNumBatchedTokens", "TOKENS", None),
     ("--concurrent", "workload.concurrentSequences", "N", "Sequences that must be held at once."),
@@ -63,6 +68,8 @@ def _spec_options(command: Command) -> Command:
     """Add every option of `_SPEC_OPTIONS` to a command."""
     for option, field, takes, text in reversed(_SPEC_OPTIONS):
         kind: dict[str, Any] = {"type": int if takes in ("N", "TOKENS") else str, "metavar": takes}
+        if option == "--max-model-len":
+            kind["type"] = Length()
         if not takes:
             kind = {"is_flag": True, "default": None}
         elif takes == "ENGINE":
@@ -260,6 +267,9 @@ def _request(
         "accelerator.reserved",
     ):
         value = said.get(_parameter(field))
+        if value == AUTO:
+            spec.setdefault("engine", {})["extraArgs"] = ["--max-model-len", AUTO]
+            continue
         if value is not None:
             *sections, last = field.split(".")
             section = spec

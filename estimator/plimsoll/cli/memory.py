@@ -1,4 +1,4 @@
-"""``--gpu-memory`` and ``--in-use``: memory of a card, and what others hold, as people write it."""
+"""Sizes as people write them on the command line: of a card, of what others hold, of a context."""
 
 from __future__ import annotations
 
@@ -45,6 +45,27 @@ class GpuMemory(click.ParamType[int]):
         if not MIB <= size <= MAX_BYTES:
             self.fail(f"{value!r} is not between 1MiB and {MAX_BYTES // GIB}GiB", param, ctx)
         return size
+
+
+AUTO: Final = "auto"
+
+
+class Length(click.ParamType[int | str]):
+    """A context: tokens, or ``auto`` (as vLLM also has it, -1) for what fits."""
+
+    name = "tokens"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """A number of tokens, or `AUTO`."""
+        text = str(value).strip()
+        if text.lower() in (AUTO, "-1"):
+            return AUTO
+        try:
+            return int(text)
+        except ValueError:
+            self.fail(f"{value!r} is no number of tokens and not {AUTO}", param, ctx)
 
 
 def gpu_memory_option(command: Command) -> Command:

@@ -273,6 +273,7 @@ class EngineSettings:
     lora, speculative: adapters and a draft model; None where there are none.
     cpu_offload: bytes of weights per GPU that are held in host memory instead.
     images, videos: most of each in one prompt; both 0 for a model served with text alone.
+    fitted_length: the engine takes the longest context that fits, whatever max_model_len is.
     options: what only this engine can be told.
     """
 
@@ -297,6 +298,7 @@ class EngineSettings:
     cpu_offload: int | None = None
     images: int | None = None
     videos: int | None = None
+    fitted_length: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -397,6 +397,10 @@ ASSUMED: Final[dict[Rule, str]] = {
         "the mixture of {file} is taken to be llama-quantize's own; "
         "files of other makers differ by some per cent"
     ),
+    Rule.CONTEXT_FITTED: (
+        "it starts with a context of {length} tokens or a little more, not {most}: "
+        "--max-model-len auto takes what fits"
+    ),
     Rule.MAIN_MEMORY_NOT_COUNTED: (
         "what stays in main memory is not counted: the node must have room for it"
     ),
