@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
@@ -77,6 +80,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 @click.option(
     "--write-baseline", is_flag=True, help="Write what counts now into the --baseline FILE."
 )
+@calibration_option
 @format_option("table", "json", "yaml", *PIPELINES)
 def command(
     sources: tuple[str, ...],
@@ -91,6 +95,7 @@ def command(
     fail_on: str,
     baseline: str | None,
     write_baseline: bool,
+    calibration: Path | None,
     output: str,
 ) -> None:
     """Say of each object in these files and folders that serves an LLM whether its model fits.
@@ -123,10 +128,11 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
+    known = knowledge_of(calibration, output)
     checked = [
         one
         for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policy, gpu_memory, in_use)
+        for one in judged(manifest, manifests, inventory, policy, gpu_memory, in_use, known)
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
@@ -179,11 +185,13 @@ def judged(
     default: str | None,
     gpu_memory: int | None = None,
     in_use: int | None = None,
+    known: Knowledge | None = None,
 ) -> list[Checked]:
     """What admission decides on each engine of one object.
 
     default: the policy of namespaces that are not here. gpu_memory, in_use: bytes of one GPU, and
-    what others hold of it, for objects that state none.
+    what others hold of it, for objects that state none. known: what to decide by, if not by what
+    we ship.
     """
     from plimsoll.decision.decide import decide
 
@@ -196,6 +204,7 @@ def judged(
                 _on(one.request, gpu_memory, in_use),
                 inventory,
                 _policy(one.facts.namespace, manifests, default),
+                known,
             ),
         )
         for one in served

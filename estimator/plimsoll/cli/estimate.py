@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.memory import AUTO, Length, gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
@@ -110,6 +111,7 @@ def _parameter(field: str) -> str:
 @gpu_memory_option
 @in_use_option
 @_spec_options
+@calibration_option
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
@@ -124,6 +126,7 @@ def command(
     parameters: str | None,
     bits: int | None,
     gpus: tuple[str, ...],
+    calibration: Path | None,
     sort: str,
     gpu_memory: int | None,
     in_use: int | None,
@@ -171,11 +174,12 @@ def command(
     else:
         _known(gpus, output)
         names = gpus or tuple(a.name for a in shipped().usual)
+    known = knowledge_of(calibration, output)
     decided: list[tuple[str, Request, Verdict]] = []
 
     def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
         request = _request(model, documents, (parameters, bits), name, said | also)
-        return request, decide(request)
+        return request, decide(request, knowledge=known)
 
     for name in names:
         decided.append((name, *asked(name)))

@@ -58,7 +58,7 @@ CHUNKED, NOT_CHUNKED = "--enable-chunked-prefill", "--no-enable-chunked-prefill"
 class Resolved:
     """One start-up with everything said. dtype: of unquantized weights; element: its bytes.
 
-    first_engine: vLLM's first engine runs it.
+    first_engine: vLLM's first engine runs it. whole_prompts: prompts are not cut in chunks.
     """
 
     max_model_len: int
@@ -70,6 +70,7 @@ class Resolved:
     kv_dtype: str
     eager: bool
     first_engine: bool
+    whole_prompts: bool
 
 
 def resolve(
@@ -85,10 +86,11 @@ def resolve(
     tokens, seqs = _batch(accelerator, constants, first=first)
     if settings.max_num_seqs is not None:
         seqs = max(1, settings.max_num_seqs)
+    whole = _whole_prompts(architecture, settings, length, constants, first=first, pools=pools)
     if settings.max_num_batched_tokens is not None:
         tokens = max(1, settings.max_num_batched_tokens)
     else:
-        if _whole_prompts(architecture, settings, length, constants, first=first, pools=pools):
+        if whole:
             floor = first or constants.flag("whole_prompts_floor")
             tokens = max(tokens, length) if floor else length
             if first:
@@ -108,6 +110,7 @@ def resolve(
         _cache_dtype(architecture, settings),
         bool(settings.enforce_eager),
         first,
+        whole,
     )
 
 
@@ -179,6 +182,11 @@ def _whole_prompts(
         chunked = CHUNKED in settings.flags or (length > _LONGEST_FIRST_ENGINE and not pools)
         return NOT_CHUNKED in settings.flags or not chunked
     return NOT_CHUNKED in settings.flags and constants.flag("whole_prompts_floor")
+
+
+def default_sequences(accelerator: Accelerator, constants: Constants, *, first: bool) -> int:
+    """Sequences that the API server starts with on a GPU if none are said."""
+    return _batch(accelerator, constants, first=first)[1]
 
 
 def _batch(accelerator: Accelerator, constants: Constants, *, first: bool) -> tuple[int, int]:

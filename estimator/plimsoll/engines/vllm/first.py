@@ -59,8 +59,14 @@ def _cached(architecture: Architecture, *, apart: bool, whole: bool) -> Architec
 
 def _whole(mixer: Mixer) -> Mixer:
     """A latent mixer as one that caches every head."""
-    size = {"head_dim": _PADDED_HEAD, "v_head_dim": _PADDED_HEAD}
-    return replace(mixer, kind=MixerKind.FULL, kv_heads=mixer.heads, index_dim=0, **size)
+    return replace(
+        mixer,
+        kind=MixerKind.FULL,
+        kv_heads=mixer.heads,
+        index_dim=0,
+        head_dim=_PADDED_HEAD,
+        v_head_dim=_PADDED_HEAD,
+    )
 
 
 def states(
