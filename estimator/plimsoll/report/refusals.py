@@ -367,7 +367,7 @@ ASSUMED: Final[dict[Rule, str]] = {
     ),
     Rule.SHARE_REDUCED: (
         "utilization {share} leaves no room for what vLLM does not count "
-        "(CUDA context, NCCL, graphs that are not charged); usable memory is reduced by it"
+        "(CUDA context, NCCL, what others hold); usable memory is reduced by it"
     ),
     Rule.CONTEXT_MAY_BE_LONGER: (
         "vLLM starts this LongRoPE model with {length} tokens; "
