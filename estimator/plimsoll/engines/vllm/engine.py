@@ -152,8 +152,8 @@ class VLLM(Engine):
                 ),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
-                first.states(architecture, resolved, parallelism, stage),
                 runner.term(profiled, resolved, parallelism, stage, figures),
+                first.states(architecture, resolved, parallelism, stage),
                 lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
                 speculative.term(
                     architecture, settings, draft, resolved, parallelism, stage, figures
@@ -162,7 +162,7 @@ class VLLM(Engine):
             stages.append(Terms(tuple(term for term in terms if term is not None)))
             unseen.append(runner.uncharged(profiled, resolved, parallelism, stage, figures))
         around = context(architecture, resolved, parallelism, accelerator, figures)
-        beside = around.middle + max(unseen)
+        beside = around.high + max(unseen)
         physical = visible_memory(accelerator)
         asked = int(physical * resolved.utilization)
         others = 0 if limits.charges_others(resolved, figures) else accelerator.reserved
