@@ -243,7 +243,7 @@ def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     host_memory = case.host_memory(trial)
     if host_memory and not (pool and pool.memory):
         doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
-    told = (Rule.MAIN_MEMORY_NOT_COUNTED, *_MAY_NOT_START)
+    told = (Rule.MAIN_MEMORY_NOT_COUNTED, Rule.CONTEXT_FITTED, *_MAY_NOT_START)
     doubts += [note for note in trial.estimate.notes if note.rule in told]
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:

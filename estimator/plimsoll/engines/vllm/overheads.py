@@ -69,8 +69,9 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
     figure = constants[name]
     size = figure.bytes()
     if constants.flag("context_inside") and accelerator.compute >= SECOND_ENGINE:
-        size += constants["context_single"].bytes()
+        size += constants["context_single"].bytes() + accelerator.reserved
         basis += ", with the CUDA context"
+        basis += " and what others hold" if accelerator.reserved else ""
     term = Term(TermName.NON_TORCH, size, size, size, figure.known, basis)
     group = Group(gpu_group(accelerator), MANY if tensor > 1 else ONE, "", _release(constants))
     return RANGES.of("nonTorch", group).around(term)
