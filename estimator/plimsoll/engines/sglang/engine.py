@@ -160,6 +160,14 @@ class SGLang(Engine):
             notes=tuple(_notes(case, accelerator, settings)),
         )
 
+    def shortened(self, estimate: Estimate, settings: EngineSettings) -> int:
+        """It starts with any pool, if the rest holds all beside it; longer requests are refused."""
+        beside = estimate.terms[TermName.ACTIVATION]
+        reserve = TABLE.or_newest(settings.version)["multimodal_reserve"].bytes()
+        if settings.max_model_len is not None or beside.high > reserve:
+            return 0
+        return estimate.largest_max_model_len
+
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
