@@ -136,7 +136,7 @@ class PlainEngine(Engine):
     features: tuple[Field, ...] = FEATURES
     error: float = 0.02
     calls: int = 0
-    pipelines: bool = True
+    stages: bool = True
     refuses: frozenset[str] = frozenset()
 
     def estimate(
@@ -223,7 +223,7 @@ class PlainEngine(Engine):
             found.append(
                 finding(Rule.HEADS_DO_NOT_DIVIDE, Field.TENSOR, size, heads=heads, near=near)
             )
-        if parallelism is not None and parallelism.pipeline > 1 and not self.pipelines:
+        if parallelism is not None and parallelism.pipeline > 1 and not self.stages:
             found.append(
                 finding(Rule.NO_PIPELINE, Field.PIPELINE, parallelism.pipeline, engine="it")
             )

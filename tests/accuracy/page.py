@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from accuracy import ranges
+from accuracy import ranges, recipes
 from accuracy.data import ROOT, measured, reasons, scored, sources, sweep
 from accuracy.peers import PEERS
 from accuracy.pictures import PICTURES
@@ -28,6 +28,7 @@ from plimsoll.measured.score import (
     shares,
     summary,
 )
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -69,6 +70,7 @@ def page() -> str:
         _pictures(),
         _cuts(),
         _outcome(),
+        _recipes(),
         _peers(),
         _far(),
         _left_out(),
@@ -274,6 +276,44 @@ def _outcome() -> list[str]:
         lines.append(
             f"| {one.row.id} | {cell(one.row.model)} | {one.row.outcome} | {verdict} | {why} |"
         )
+    return lines
+
+
+def _recipes() -> list[str]:
+    """Published recipes: all start, so what is not allowed is our fault or the guide's."""
+    said = recipes.answers()
+    known = [one for one in said if one.decision is not None]
+    counts = {d: sum(one.decision is d for one in known) for d in Decision}
+    unknown = sorted({str(one.recipe["model"]) for one in said if one.decision is None})
+    lines = [
+        "## Published recipes",
+        "",
+        f"{len(said)} serving recipes of vendors' guides (tests/data/recipes.jsonl: model, GPUs, "
+        "flags, each with its source), under the newest release that is known, since guides name "
+        f"the oldest alone. All start. Of {len(known)} whose model and GPU are known, "
+        f"{counts[Decision.ALLOW]} are allowed, {counts[Decision.WARN]} warned of and "
+        f"{counts[Decision.DENY]} denied.",
+        "",
+        "| recipe | model | GPUs | we say | GiB of a GPU: needs | has | source |",
+        "|---|---|---|---|--:|--:|---|",
+    ]
+    for one in known:
+        if one.decision is Decision.ALLOW:
+            continue
+        recipe, estimate = one.recipe, one.estimate
+        needs = (
+            f"{estimate.required_low / GIB:.1f} to {estimate.required_high / GIB:.1f} "
+            f"| {estimate.usable / GIB:.1f}"
+            if estimate is not None
+            else f"{NONE} | {NONE}"
+        )
+        doubt = f" {recipe['doubt']}" if "doubt" in recipe else ""
+        lines.append(
+            f"| {one.id} | {recipe['model']} | {recipe['gpus']} x {recipe['gpu']} "
+            f"| {one.decision} | {needs} | [guide]({recipe['source']}){doubt} |"
+        )
+    if unknown:
+        lines += ["", f"Models that the catalogue does not have: {', '.join(unknown)}."]
     return lines
 
 

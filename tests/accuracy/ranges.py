@@ -4,7 +4,8 @@
                   inputs are not all known, from the nearer end of what it may be
     one start-up  rows of one model, version, GPU and split count once, with their median
     group         `GROUPINGS`, from the narrowest to the widest; a group with fewer
-                  start-ups than `FEWEST` has no line of its own
+                  start-ups than `FEWEST` has no line of its own; a line that names no kind of
+                  model holds for the kinds that it was made from
     range         from the least to the largest residual (without one in twenty on either side),
                   and `WIDENED` / n of its width further on either side
     elsewhere     for a group of which nothing was measured: `BEYOND` x the widest ends of all
@@ -52,8 +53,8 @@ LEAST: Final = 0.05
 TERMS: Final = {
     "activation": (TermId.ACTIVATION, "GiB", ("0.6", "0.17", "0.22")),
     "nonTorch": (TermId.NON_TORCH, "GiB", ("0.6", "0.18")),
-    "graphsCharged": (TermId.GRAPHS_CHARGED, "ratio", ("0.6",)),
-    "graphsCaptured": (TermId.GRAPHS, "ratio", ("0.6",)),
+    "graphsCharged": (TermId.GRAPHS_CHARGED, "GiB", ("0.6",)),
+    "graphsCaptured": (TermId.GRAPHS, "GiB", ("0.6",)),
 }
 """Name in the file, term, unit, and the versions at which what it depends on changes."""
 WITH_OWN: Final = frozenset({"activation"})
@@ -162,6 +163,8 @@ def _lines(
         if len(distinct) >= FEWEST[len(names)]:
             low, high = _ends(distinct)
             line: dict[str, Any] = dict(zip(names, values, strict=True))
+            if "kind" not in names:
+                line["kinds"] = sorted({one.group.kind for one in rows})
             line |= {"since": era, "until": until, "rows": len(distinct)}
             yield line | {"low": round(low, 3), "high": round(high, 3)}
 

@@ -268,7 +268,7 @@ def test_a_bad_spec_that_slipped_past_admission_is_stalled_with_the_field(
     condition_is(plane, space, "Ready", "False")
 
 
-def test_a_placement_moves_when_the_nodes_change(
+def test_a_placement_stays_when_the_nodes_change_and_moves_if_it_is_to_follow(
     plane: ControlPlane, controller: OperatorProcess, space: str
 ) -> None:
     either = {"accelerator": {"allowed": ["nvidia-h100-80gb", "nvidia-h200-141gb"]}}
@@ -284,6 +284,10 @@ def test_a_placement_moves_when_the_nodes_change(
     until(lambda: at("nvidia-h200-141gb"), SOON, "on the nodes that there are")
     plane.create([gpu_node("h100-0", "h100-80gb")])
     plane.kubectl("delete", "node", "h200-0")
+    condition_is(plane, space, "BetterPlacement", "True", "NodesToday")
+    at("nvidia-h200-141gb")
+    follow = '{"spec": {"placementPolicy": "Follow"}}'
+    plane.kubectl("-n", space, "patch", "llmd", "model", "--type=merge", "-p", follow)
     until(lambda: at("nvidia-h100-80gb"), SOON, "on the other nodes")
     until(lambda: ("Normal", "PlacementChanged") in events(plane, space), SOON, "an Event says so")
     plane.kubectl("delete", "node", "h100-0")

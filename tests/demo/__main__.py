@@ -242,8 +242,8 @@ def put(obj: dict[str, Any], path: str, value: Any) -> None:
 
 
 def move(cluster: Cluster, parts: Parts) -> None:
-    """When nodes change, placements follow."""
-    parts.start("Nodes change: the placement follows")
+    """When nodes go, a placement stays, and moves if it is told to follow."""
+    parts.start("Nodes go: the placement stays, a better one is told of, and taken when asked for")
     before = until(lambda: on_nodes(cluster, "smallest"), "smallest is placed on nodes")
     say(f"smallest runs on {before['gpusPerReplica']} x {before['accelerator']}")
     gone = [
@@ -252,8 +252,20 @@ def move(cluster: Cluster, parts: Parts) -> None:
         if before["nodeSelector"].items() <= node["metadata"]["labels"].items()
     ]
     command(f"kubectl delete node {' '.join(gone)}")
-    started = time.monotonic()
     output(cluster.kubectl("delete", "node", *gone).stdout)
+
+    def better() -> dict[str, Any] | None:
+        conditions = cluster.get("llmd", "smallest", "-n", NAMESPACE)["status"]["conditions"]
+        return next((c for c in conditions if c["type"] == "BetterPlacement"), None)
+
+    told = until(better, "a better placement is told of")
+    say(f"BetterPlacement: {told['message']}")
+    now = until(lambda: on_nodes(cluster, "smallest"), "smallest is where it was")
+    claim(now["nodeSelector"] == before["nodeSelector"], "the placement stays")
+    follow = '{"spec": {"placementPolicy": "Follow"}}'
+    command(f"kubectl patch llmd smallest --type=merge -p '{follow}'")
+    started = time.monotonic()
+    output(kubectl(cluster, "patch", "llmd", "smallest", "--type=merge", "-p", follow))
 
     def moved() -> dict[str, Any] | None:
         now = on_nodes(cluster, "smallest")
@@ -276,7 +288,7 @@ def move(cluster: Cluster, parts: Parts) -> None:
             "custom-columns=TYPE:.type,REASON:.reason,MESSAGE:.message",
         )
     )
-    parts.end("a node change moves a placement")
+    parts.end("a placement stays, and follows when it is told to")
 
 
 def stay(cluster: Cluster) -> None:

@@ -29,15 +29,5 @@ TARGETS: Final[dict[str, Target[Any]]] = {
     )
 }
 
-_RAW_FLAGS: Final = (
-    "extraArgs with control characters are passed on in engineArgs instead of refused"
-)
-OPEN: Final = {
-    ("arguments", "sglang reads in silence what argparse refuses"): "a flag is taken as the value "
-    "of the flag before it",
-    ("flags", "control characters in data"): _RAW_FLAGS,
-    ("flags", "control characters in status"): _RAW_FLAGS,
-    ("specs", "control characters in data"): _RAW_FLAGS,
-    ("specs", "control characters in status"): _RAW_FLAGS,
-}
+OPEN: Final[dict[tuple[str, str], str]] = {}
 """Kinds of fault by target, with what is wrong: reported, and no failure. Mended, its line goes."""

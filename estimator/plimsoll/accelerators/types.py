@@ -19,9 +19,15 @@ class Dialect(StrEnum):
     GFD = "gpu-feature-discovery"
     GKE = "gke"
     KARPENTER_AWS = "karpenter-aws"
+    EKS_AUTO = "eks-auto-mode"
     KARPENTER_AZURE = "karpenter-azure"
     AKS = "aks"
     AMD = "amd"
+    COREWEAVE = "coreweave"
+    ALIBABA = "alibaba"
+    INSTANCE_TYPE = "instance-type"
+    NODE_LABEL = "node-label"
+    DRA = "dynamic-resource-allocation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class Accelerator:
     products: the product names of GPU Feature Discovery (or the vendor's labeller).
     mig_of: name of the parent for a MIG slice, else empty; mig_profile: ``1g.10gb``, else empty.
     source: where `memory` was seen. certain: False if the figure is nominal or assumed.
+    reserved: bytes of one GPU that others hold, by what a request says.
+    usual: whether clouds offer it, so that a request which names none is planned on it.
     """
 
     name: str
@@ -65,3 +73,5 @@ class Accelerator:
     mig_profile: str = ""
     source: str = field(default="", compare=False)
     certain: bool = True
+    reserved: int = 0
+    usual: bool = True

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def command(mig: bool, output: str) -> None:
     """The GPUs that are known, by the names that spec.accelerator.allowed takes.
 
-    MEMORY is what the driver reports for one GPU, which is what counts; the nominal size in the
-    name is up to 7 % more.
+    MIB and GIB are what the driver reports for one GPU, which is what counts; the size in the
+    name is what it is sold as.
     """
     from plimsoll.accelerators.catalogue import everything, full_gpus
     from plimsoll.units import GIB, MIB
@@ -34,6 +34,7 @@ def command(mig: bool, output: str) -> None:
     table = Table(
         ("name", "title", "MiB", "GiB", "family", "resource", "per node", "memory from"),
         right=frozenset({"MiB", "GiB", "per node"}),
+        drop=("title", "memory from", "family", "per node", "resource", "MiB"),
     )
     for a in known:
         table.add(

@@ -7,11 +7,13 @@ in admission.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION
+from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from plimsoll.decision.policy import Policy
+    from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
     from plimsoll.report.results import CheckReport
@@ -44,6 +47,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
     metavar="FILE",
     help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
 )
+@gpu_memory_option
 @click.option(
     "--policy",
     type=click.Choice(["enforce", "warn", "audit"]),
@@ -77,6 +81,7 @@ def command(
     sources: tuple[str, ...],
     files: tuple[str, ...],
     inventory_file: str | None,
+    gpu_memory: int | None,
     policy: str | None,
     require: bool,
     select: tuple[str, ...],
@@ -119,7 +124,7 @@ def command(
     checked = [
         one
         for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policy)
+        for one in judged(manifest, manifests, inventory, policy, gpu_memory)
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
@@ -166,11 +171,16 @@ def _ignores(manifest: Manifest) -> bool:
 
 
 def judged(
-    manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
+    manifest: Manifest,
+    manifests: Manifests,
+    inventory: Inventory,
+    default: str | None,
+    gpu_memory: int | None = None,
 ) -> list[Checked]:
     """What admission decides on each engine of one object.
 
-    default: the policy of namespaces that are not here.
+    default: the policy of namespaces that are not here. gpu_memory: bytes of one GPU, for objects
+    that state none.
     """
     from plimsoll.decision.decide import decide
 
@@ -179,10 +189,21 @@ def judged(
         (
             manifest,
             one,
-            decide(one.request, inventory, _policy(one.facts.namespace, manifests, default)),
+            decide(
+                _on(one.request, gpu_memory),
+                inventory,
+                _policy(one.facts.namespace, manifests, default),
+            ),
         )
         for one in served
     ]
+
+
+def _on(request: Request, gpu_memory: int | None) -> Request:
+    """A request on a GPU of that memory, if one is given and it states none itself."""
+    if gpu_memory is None or request.wanted.memory is not None:
+        return request
+    return replace(request, wanted=replace(request.wanted, memory=gpu_memory))
 
 
 def _policy(namespace: str, manifests: Manifests, default: str | None) -> Policy:
@@ -225,6 +246,7 @@ def _show(checked: list[Checked], manifests: Manifests, report: CheckReport | No
         table = Table(
             ("object", "verdict", "GPUs", "accelerator", "need/GPU", "have/GPU", "file"),
             right=frozenset({"GPUs", "need/GPU", "have/GPU"}),
+            drop=("file", "need/GPU", "have/GPU", "accelerator"),
         )
         for index, (manifest, served, verdict) in enumerate(checked):
             asked = served.request

@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
+from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
+from plimsoll.decision.stated import NAME as STATED
 from plimsoll.engines.registry import NAMES
-from plimsoll.units import GIB
+from plimsoll.units import GIB, MIB
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from plimsoll.cli.documents import FileDocument
     from plimsoll.cli.output import Command
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
-    from plimsoll.engines.base import Estimate
+    from plimsoll.engines.base import Estimate, Limit
 
 
 _SPEC_OPTIONS: Final = (
@@ -47,6 +52,7 @@ _SPEC_OPTIONS: Final = (
         "Unset: the engine's default.",
     ),
     ("--enforce-eager", "engine.enforceEager", "", None),
+    ("--compute-capability", "accelerator.computeCapability", "X.Y", "Of a stated GPU, as 8.9."),
     ("--engine", "engine.name", "ENGINE", "Unset: vllm."),
     ("--engine-version", "engine.version", "VERSION", "Unset: the newest that is known."),
 )
@@ -94,7 +100,14 @@ def _parameter(field: str) -> str:
     metavar="NAME",
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
+@gpu_memory_option
 @_spec_options
+@click.option(
+    "--sort",
+    type=click.Choice(SORTS),
+    default=SORTS[0],
+    help="What the overview begins with.  [default: the fewest GPUs]",
+)
 @format_option("table", "json", "yaml")
 def command(
     model: str | None,
@@ -103,6 +116,8 @@ def command(
     parameters: str | None,
     bits: int | None,
     gpus: tuple[str, ...],
+    sort: str,
+    gpu_memory: int | None,
     output: str,
     **said: Any,
 ) -> None:
@@ -113,18 +128,20 @@ def command(
     With --from-hub it is an id on a hub, whose headers are fetched.
 
     With --gpu: term by term, on the smallest count that fits or on the one that you give.
-    Without: one line for each kind of GPU.
+    Without: one line for each kind of GPU that clouds offer. With --gpu-memory: on a card of that
+    memory, whether or not it is in a table.
 
     \b
     plimsoll estimate meta-llama/Llama-3.3-70B-Instruct --gpu nvidia-a100-80gb
     plimsoll estimate Qwen/Qwen3-32B --max-model-len 32768 --concurrent 16
     plimsoll estimate --config ./config.json --gpu nvidia-h100-80gb --tp 2
     plimsoll estimate ./my-model --gpu nvidia-l40s
+    plimsoll estimate Qwen/Qwen3-32B --gpu-memory 47.5GiB --compute-capability 8.9
     plimsoll estimate --from-hub Qwen/Qwen3-32B-AWQ --gpu nvidia-l4
     plimsoll estimate --parameters 70B --bits 16
     """
-    from plimsoll.accelerators.catalogue import full_gpus
     from plimsoll.decision.decide import decide
+    from plimsoll.decision.knowledge import shipped
     from plimsoll.errors import Problem, shown
     from plimsoll.models.architecture import ModelSource
     from plimsoll.report.starts import gates_line
@@ -137,11 +154,20 @@ def command(
     if from_hub and model is None:
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
     documents = _documents(model, config_file, output, hub=from_hub)
-    names = gpus or tuple(a.name for a in full_gpus())
+    if gpu_memory is not None:
+        said["accelerator_memory"] = f"{gpu_memory // MIB}Mi"
+        names = gpus or (STATED,)
+    else:
+        _known(gpus, output)
+        names = gpus or tuple(a.name for a in shipped().usual)
     decided: list[tuple[str, Request, Verdict]] = []
+
+    def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
+        request = _request(model, documents, (parameters, bits), name, said | also)
+        return request, decide(request)
+
     for name in names:
-        request = _request(model, documents, (parameters, bits), name, said)
-        decided.append((name, request, decide(request)))
+        decided.append((name, *asked(name)))
     _, request, first = decided[0]
     if request.problems:
         bad_input(problems(request.problems, request.places), output)
@@ -151,17 +177,37 @@ def command(
         own = "a model of your own: its folder, --from-hub, --config FILE, or --parameters COUNT"
         fix += f"{own} for the rule of thumb"
         bad_input(Problem("MODEL", shown(model or ""), "a model of the catalogue", fix), output)
-    if gpus and first.problems and all(v.problems for _, _, v in decided):
+    if (gpus or gpu_memory) and first.problems and all(v.problems for _, _, v in decided):
         bad_input(problems_of(first), output, gates_line(first.walk))
     if output != "table":
         from plimsoll.report.as_data import verdict_dict
 
         answers = [verdict_dict(r, v) | {"accelerator": name} for name, r, v in decided]
-        dump(answers[0] if len(gpus) == 1 else answers, output)
-    elif len(gpus) == 1:
+        dump(answers[0] if len(names) == 1 else answers, output)
+    elif len(names) == 1:
         _show_one(request, first)
     else:
-        _show_all(decided)
+        _overview(decided, asked, sort)
+        if not gpus:
+            click.echo("\nothers: --gpu NAME (see `plimsoll accelerators`), or --gpu-memory SIZE")
+
+
+def _known(names: tuple[str, ...], output: str) -> None:
+    """Leave with exit code 2 if a GPU is in no table: an estimate needs its memory."""
+    from plimsoll.decision.knowledge import shipped
+    from plimsoll.errors import Problem, shown
+    from plimsoll.units import gib_down
+
+    found, problems = shipped(), []
+    for name in names:
+        if found.find(name) is not None:
+            continue
+        near = [f"{a.name} ({gib_down(a.memory)})" for a in map(found.find, found.near(name)) if a]
+        like = f"did you mean {' or '.join(near)}? " if near else ""
+        fix = f"{like}`plimsoll accelerators` lists all names; state another with --gpu-memory SIZE"
+        problems.append(Problem("--gpu", shown(name), "a known accelerator", fix))
+    if problems:
+        bad_input(problems, output)
 
 
 def _documents(
@@ -194,7 +240,8 @@ def _request(
     """
     from plimsoll.workloads.llmdeployment import request
 
-    spec: dict[str, Any] = {"accelerator": {"allowed": [gpu]}, "model": {}}
+    allowed = {} if gpu == STATED else {"allowed": [gpu]}
+    spec: dict[str, Any] = {"accelerator": allowed, "model": {}}
     if documents.text is not None:
         reference = documents.reference
         spec["model"] |= {"uri": f"file://{reference['name']}", "configMapRef": reference}
@@ -203,8 +250,8 @@ def _request(
     else:
         parameters, bits = size
         spec["model"] |= {"parameters": parameters, "bits": 16 if bits is None else bits}
-    for _, field, _, _ in _SPEC_OPTIONS:
-        value = said[_parameter(field)]
+    for field in (*(field for _, field, _, _ in _SPEC_OPTIONS), "accelerator.memory"):
+        value = said.get(_parameter(field))
         if value is not None:
             *sections, last = field.split(".")
             section = spec
@@ -213,6 +260,28 @@ def _request(
             section[last] = value
     metadata = {"name": "estimate", "namespace": "default"}
     return request({"metadata": metadata, "spec": spec}, documents)
+
+
+def _overview(
+    decided: list[tuple[str, Request, Verdict]],
+    asked: Callable[..., tuple[Request, Verdict]],
+    sort: str,
+) -> None:
+    """One line for each kind of GPU. asked: what is decided for one kind, with options changed."""
+    from plimsoll.decision.knowledge import shipped
+
+    lines = []
+    for name, request, verdict in decided:
+        settings, work, e = request.engine, request.workload, verdict.estimate
+        own = settings.max_model_len is None and work.input_tokens is None
+        common = None
+        if own and e is not None and e.max_model_len >= FAR_LONGER * COMMON:
+            placement = asked(name, **{_parameter("engine.maxModelLen"): COMMON})[1].placement
+            common = placement.gpus_per_replica if placement is not None else 0
+        accelerator = shipped().find(name)
+        memory = accelerator.memory if accelerator is not None else 0
+        lines.append(Line(name, memory, request, verdict, common))
+    show_all(lines, sort)
 
 
 def _show_one(request: Request, verdict: Verdict) -> None:
@@ -270,7 +339,23 @@ def _terms(estimate: Estimate) -> Table:
     share = f"{estimate.physical / GIB:.2f} GiB x {estimate.utilization}"
     table.add("has", f"{estimate.usable / GIB:.2f}", "", "", "", share)
     table.add("spare", f"{estimate.spare / GIB:.2f}", "", "", "", _spare(estimate))
+    for limit in estimate.limits:
+        table.add(*_limit(limit))
     return table
+
+
+def _limit(limit: Limit) -> tuple[str, str, str, str, str, str]:
+    """What a start needs beside the budget, and of how much."""
+    from plimsoll.report.arithmetic import LIMITS
+
+    name, known, need, has = LIMITS[limit.name], str(limit.known), limit.need, limit.has
+    if limit.each != 1:
+        of = f"of {has.middle:,} blocks ({has.low:,} – {has.high:,}), {limit.basis}"
+        return name, f"{need.middle:,}", "", known, "", of
+    left = [f"{max(0, size) / GIB:.2f}" for size in (has.middle, has.low, has.high)]
+    between = f"{need.low / GIB:.2f} – {need.high / GIB:.2f}"
+    of = f"of {left[0]} ({left[1]} – {left[2]}): {limit.basis}"
+    return name, f"{need.middle / GIB:.2f}", between, known, "", of
 
 
 def _where(verdict: Verdict, estimate: Estimate) -> str:
@@ -293,37 +378,3 @@ def _spare(estimate: Estimate) -> str:
         f"room for {estimate.kv_tokens:,} tokens of KV cache, "
         f"{estimate.max_concurrency:.2f} requests of {estimate.max_model_len:,}"
     )
-
-
-def _show_all(decided: list[tuple[str, Request, Verdict]]) -> None:
-    """One line for each kind of GPU."""
-    from plimsoll.report import messages
-    from plimsoll.units import gib_down, gib_up
-
-    click.echo(messages.model_message(decided[0][2].model))
-    table = Table(
-        ("accelerator", "GPUs", "TP", "PP", "need/GPU", "have/GPU", "KV tokens", "rule", "verdict"),
-        right=frozenset({"GPUs", "TP", "PP", "need/GPU", "have/GPU", "KV tokens", "rule"}),
-    )
-    for name, request, verdict in decided:
-        e, rule = verdict.estimate, verdict.rule_of_thumb
-        placed = verdict.placement is not None
-        thumb = f"{rule.gpus} GPUs" if rule and rule.gpus else ""
-        if e is None:
-            table.add(name, "", "", "", "", "", "", thumb, messages.headline(request, verdict))
-            continue
-        table.add(
-            name,
-            str(e.parallelism.gpus) if placed else "–",
-            str(e.parallelism.tensor),
-            str(e.parallelism.pipeline),
-            gib_up(e.required),
-            gib_down(e.usable),
-            f"{e.kv_tokens:,}" if e.kv_capacity > 0 else "0",
-            thumb,
-            messages.headline(request, verdict),
-        )
-    show(table)
-    rule = decided[0][2].rule_of_thumb
-    if rule is not None:
-        click.echo(f"\nrule of thumb: {rule.needed / 1e9:.0f} GB for the whole replica")

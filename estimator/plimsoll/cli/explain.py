@@ -42,7 +42,9 @@ def command(rule: str | None, gates: bool, output: str) -> None:
     elif output != "table":
         dump([asdict(one) | {"severity": str(one.severity)} for one in rules], output)
     elif rule is None:
-        listing = Table(("rule", "severity", "name", "meaning"))
+        listing = Table(
+            ("rule", "severity", "name", "meaning"), drop=("name",), wrap=frozenset({"meaning"})
+        )
         for one in rules:
             listing.add(one.id, str(one.severity), one.name, one.title)
         show(listing)
@@ -61,7 +63,7 @@ def _list_gates(rule: str | None, output: str) -> None:
     elif output != "table":
         dump(starts.every_gate(), output)
     else:
-        listing = Table(("rule", "stage", "name", "engines"))
+        listing = Table(("rule", "stage", "name", "engines"), drop=("engines",))
         for one in starts.every_gate():
             listing.add(one["rule"], one["stage"], one["name"], ", ".join(one["engines"]))
         show(listing)

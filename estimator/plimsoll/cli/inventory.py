@@ -124,6 +124,8 @@ def show_inventory(inventory: Inventory) -> None:
         table = Table(
             ("accelerator", "nodes", "ready", "GPUs/node", "MiB/GPU", "selector", "taints"),
             right=frozenset({"nodes", "ready", "GPUs/node", "MiB/GPU"}),
+            drop=("taints", "ready", "MiB/GPU"),
+            wrap=frozenset({"selector", "taints"}),
         )
         for pool in inventory.pools:
             table.add(

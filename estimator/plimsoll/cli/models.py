@@ -57,6 +57,7 @@ def list_models(filter_text: str, output: str) -> None:
     table = Table(
         ("id", "parameters", "type", "layers", "context"),
         right=frozenset({"parameters", "layers", "context"}),
+        drop=("layers", "type", "parameters"),
     )
     for e in found:
         a = e.architecture

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 import click
 
@@ -33,15 +33,33 @@ def format_option(*formats: str) -> Callable[[Command], Command]:
 
 @dataclass
 class Table:
-    """Rows of text under columns. right: names of the columns that are set flush right."""
+    """Rows of text under columns.
+
+    right: names of the columns that are set flush right. drop: those that a narrow terminal does
+    without, the first to go first. wrap: those whose text may go on in the next line; every other
+    cell stands whole, in a line of its own, however narrow the terminal is.
+    """
 
     columns: Sequence[str]
     rows: list[Sequence[str]] = field(default_factory=list)
     right: frozenset[str] = frozenset()
+    drop: Sequence[str] = ()
+    wrap: frozenset[str] = frozenset()
 
     def add(self, *cells: str) -> None:
         """Add one row, a cell for each column."""
         self.rows.append(cells)
+
+    def width(self, column: str) -> int:
+        """Characters of the widest cell of a column, its name included."""
+        index = list(self.columns).index(column)
+        return max(map(len, (column, *(row[index] for row in self.rows))))
+
+
+GAP: Final = 3
+"""Blanks between two columns."""
+NARROWEST: Final = 20
+"""Characters of a column whose text goes on in the next line, at least."""
 
 
 def in_terminal() -> bool:
@@ -49,20 +67,40 @@ def in_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def shown_columns(table: Table, width: int) -> tuple[str, ...]:
+    """The columns that are shown in a terminal of so many characters, in their order."""
+    left = list(table.columns)
+    needed = {
+        name: min(NARROWEST, table.width(name)) if name in table.wrap else table.width(name)
+        for name in left
+    }
+    for name in table.drop:
+        if sum(needed[each] + GAP for each in left) - GAP <= width:
+            break
+        left.remove(name)
+    return tuple(left)
+
+
 def show(table: Table) -> None:
-    """Print a table: with rich in a terminal, as aligned columns in a pipe."""
+    """Print a table: with rich in a terminal, as wide as that is; as aligned columns in a pipe."""
     if in_terminal():
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table as RichTable
         from rich.text import Text
 
+        console = Console(highlight=False)
+        columns = shown_columns(table, console.width)
         rich = RichTable(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for name in table.columns:
-            rich.add_column(name, justify="right" if name in table.right else "left")
+        for name in columns:
+            side: Literal["right", "left"] = "right" if name in table.right else "left"
+            whole = name not in table.wrap
+            least = table.width(name) if whole else None
+            rich.add_column(name, justify=side, no_wrap=whole, min_width=least, overflow="fold")
+        kept = [list(table.columns).index(name) for name in columns]
         for row in table.rows:
-            rich.add_row(*(Text.from_ansi(cell) for cell in row))
-        Console(highlight=False).print(rich)
+            rich.add_row(*(Text.from_ansi(row[index]) for index in kept))
+        console.print(rich)
         return
     for line in plain(table):
         click.echo(line)

@@ -174,7 +174,7 @@ def _show(row: dict[str, Any], scored: Scored, log: Log, lacking: str) -> None:
     if len(log.start_ups) + log.earlier > 1:
         number = len(log.start_ups) + log.earlier
         click.echo(f"{number} start-ups in {log.lines:,} lines; this is the last that measured\n")
-    table = Table(("read", "value"))
+    table = Table(("read", "value"), wrap=frozenset({"value"}))
     for label, key in _READ:
         if row[key] is not None:
             table.add(label, _value(row[key]))

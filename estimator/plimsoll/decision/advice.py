@@ -3,7 +3,8 @@
 The order, from what costs least. Nothing that needs more GPUs comes before what needs none:
 
     1  kvCacheMemory          taken out: the engine makes the cache as large as its share allows
-    2  gpuMemoryUtilization   raised, to at most 0.95 and what is free: nothing lost but headroom
+    2  gpuMemoryUtilization   raised, to at most 0.95 and what is free: nothing lost but headroom;
+                              lowered, where what comes after the cache lacks memory
     3  maxNumSeqs             lowered, never below concurrentSequences: smaller batches at peak
     4  maxNumBatchedTokens    lowered: prompts are read in smaller pieces
     5  speculative            none: tokens one at a time

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request, Wanted
     from plimsoll.engines.assemble import Engine
+    from plimsoll.engines.base import Parallelism
     from plimsoll.errors import Problem
-    from plimsoll.inventory.pools import Inventory
     from plimsoll.models.architecture import Architecture
 
 MOST_PARALLEL: Final = 1024
@@ -36,6 +35,7 @@ def sizes(request: Request) -> list[Finding]:
         (Field.DATA, want.split.data, MOST_PARALLEL),
         (Field.GPUS, want.gpus_per_replica, MOST_GPUS),
         (Field.MIN_MEMORY, want.min_memory, MAX_BYTES),
+        (Field.MEMORY, want.memory, MAX_BYTES),
         (Field.MAX_MODEL_LEN, e.max_model_len, MAX_COUNT),
         (Field.MAX_NUM_SEQS, e.max_num_seqs, MAX_COUNT),
         (Field.MAX_NUM_BATCHED_TOKENS, e.max_num_batched_tokens, MAX_COUNT),
@@ -130,12 +130,25 @@ def split_problems(
 ) -> list[Finding]:
     """A count of GPUs that no split of this model uses on any candidate."""
     gpus = request.wanted.gpus_per_replica
-    nodes = candidates
-    if gpus is not None and not engine.stages:
-        nodes = [c if c.accelerator.mig_of else replace(c, per_node=gpus) for c in candidates]
-    if gpus is None or any(splits(request.wanted, c, architecture, engine).ladder for c in nodes):
+    if gpus is None or not candidates:
+        return []
+    if any(splits(request.wanted, c, architecture, engine).ladder for c in candidates):
         return []
     return [finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)]
+
+
+def across_slices(request: Request, candidates: Sequence[Candidate]) -> list[Finding]:
+    """A tensor group of MIG slices, which have no way to one another.
+
+    One that is larger than a node is no problem: engines run it over nodes, at a cost that
+    `over_nodes` tells.
+    """
+    tensor = request.wanted.split.tensor
+    if tensor is None or tensor == 1 or not candidates:
+        return []
+    if not all(c.accelerator.mig_of for c in candidates):
+        return []
+    return [finding(Rule.TENSOR_ACROSS_SLICES, Field.TENSOR, tensor)]
 
 
 def as_written(problem: Finding | Problem, wanted: Wanted) -> Finding | Problem:
@@ -152,51 +165,17 @@ def as_written(problem: Finding | Problem, wanted: Wanted) -> Finding | Problem:
     return finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)
 
 
-def beyond_node(
-    request: Request,
-    inventory: Inventory,
-    candidates: Sequence[Candidate],
-    engine: Engine | None = None,
-) -> tuple[list[Finding], list[Finding]]:
-    """A tensor group that is larger than a node: (problems, warnings).
-
-    Certain only if the accelerators are slices, or if the inventory has nodes of every
-    accelerator allowed and all of them are smaller; the table's node sizes are only the usual.
-    Without stages all GPUs of a replica are one group.
-    """
-    tensor = request.wanted.split.tensor
-    alone = engine is not None and not engine.stages
-    if tensor is None and alone:
-        tensor = request.wanted.gpus_per_replica
-    if tensor is None or not candidates:
-        return [], []
-    kinds = {c.accelerator.name: c.accelerator for c in candidates}
-    seen = {name: _largest(inventory, name) for name in kinds}
-    most = {
-        name: max(seen[name], 1 if kind.mig_of else kind.gpus_per_node)
-        for name, kind in kinds.items()
-    }
-    if any(tensor <= count for count in most.values()):
-        return [], []
-    field = Field.GPUS if request.wanted.split.tensor is None else Field.TENSOR
-    if all(kind.mig_of for kind in kinds.values()):
-        return [finding(Rule.TENSOR_ACROSS_SLICES, field, tensor)], []
-    name = max(most, key=lambda n: (most[n], n))
-    certain = all(seen[n] or kinds[n].mig_of for n in kinds) and not ACROSS_NODES & set(kinds)
-    facts: dict[str, Any] = {"most": most[name], "accelerator": name}
-    beyond, usual = Rule.TENSOR_BEYOND_NODE, Rule.TENSOR_BEYOND_USUAL_NODE
-    if alone and engine is not None:
-        beyond, usual = Rule.REPLICA_BEYOND_NODE, Rule.REPLICA_BEYOND_USUAL_NODE
-        facts["engine"] = engine.title
-    if certain:
-        return [finding(beyond, field, tensor, **facts)], []
-    return [], [finding(usual, field, tensor, **facts)]
-
-
-def _largest(inventory: Inventory, name: str) -> int:
-    """GPUs of the largest node with that accelerator, 0 if there is none."""
-    pools = [p for p in inventory.pools if p.accelerator.name == name]
-    return max((1 if p.accelerator.mig_of else p.gpus_per_node for p in pools), default=0)
+def over_nodes(candidate: Candidate, split: Parallelism, engine: Engine) -> list[Finding]:
+    """That a tensor group is larger than a node is, or usually is, and what that costs."""
+    accelerator, pool, tensor = candidate.accelerator, candidate.pool, split.tensor
+    most = pool.gpus_per_node if pool else accelerator.gpus_per_node
+    if tensor <= most or accelerator.name in ACROSS_NODES:
+        return []
+    rule = Rule.TENSOR_OVER_NODES if pool else Rule.TENSOR_BEYOND_USUAL_NODE
+    rule = rule if engine.stages else Rule.REPLICA_BEYOND_USUAL_NODE
+    name, title = accelerator.name, engine.title
+    facts: dict[str, Any] = {"tensor": tensor, "most": most, "accelerator": name, "engine": title}
+    return [finding(rule, Field.TENSOR, tensor, **facts)]
 
 
 def deduplicated(problems: Iterable[Finding | Problem]) -> tuple[Finding | Problem, ...]:

@@ -17,14 +17,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision import by_size, candidates, checks
+from plimsoll.decision import by_size, candidates, checks, stated
 from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
-from plimsoll.decision.search import Choice, choose
-from plimsoll.decision.splits import MOST_GPUS, asked
+from plimsoll.decision.search import Choice, choose, smaller_than
+from plimsoll.decision.splits import MOST_GPUS, MOST_PLANNED, asked, pinned, splits
+from plimsoll.decision.staying import better, held
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
 from plimsoll.decision.walk import walk
@@ -36,6 +37,8 @@ from plimsoll.paths import Field
 if TYPE_CHECKING:
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
+    from plimsoll.decision.staying import Kept
+    from plimsoll.decision.verdict import Better
     from plimsoll.engines.assemble import Engine
     from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
@@ -50,7 +53,7 @@ class Matter:
     """Everything that one decision is made of.
 
     nodes: the part of the inventory that carries the request's labels. table, pools: where it
-    may run, see `plimsoll.decision.candidates`.
+    may run, see `plimsoll.decision.candidates`. kept: where it ran before.
     """
 
     request: Request
@@ -59,6 +62,7 @@ class Matter:
     knowledge: Knowledge
     table: tuple[Candidate, ...]
     pools: tuple[Candidate, ...]
+    kept: Kept | None = None
 
 
 def decide(
@@ -66,11 +70,13 @@ def decide(
     inventory: Inventory = NO_INVENTORY,
     policy: Policy = DEFAULT_POLICY,
     knowledge: Knowledge | None = None,
+    kept: Kept | None = None,
 ) -> Verdict:
     """The verdict on a request. Pure and total: the same arguments give the same verdict.
 
     policy: what is done with a denial; it changes nothing of the verdict but its hash.
     knowledge: engines and accelerators to decide by; left out, the ones that we ship.
+    kept: where the same request was placed before: it stays there if it still fits.
     """
     known = knowledge or shipped()
     engine = known.engines.get(request.engine.name)
@@ -81,10 +87,11 @@ def decide(
         inventory,
         nodes,
         known,
-        candidates.from_table(request.wanted, inventory, known),
+        candidates.from_table(request.wanted, known),
         candidates.from_pools(request.wanted, nodes) if inventory.known else (),
+        None if request.follow else kept,
     )
-    problems, warnings = _problems(matter, engine)
+    problems = _problems(matter, engine)
     architecture = request.model.architecture
     if problems or engine is None:
         verdict = _verdict(matter, Decision.DENY, Reason.INVALID_SPEC, problems=problems)
@@ -101,7 +108,8 @@ def decide(
             *request.unread,
             *request.open,
             *request.warnings,
-            *warnings,
+            *candidates.unlisted(request.wanted, known),
+            *stated.doubts(request.wanted, known),
             *verdict.warnings,
         ),
         request_hash=request_hash(request, policy, known, engine),
@@ -122,38 +130,37 @@ def _as_far_as_read(verdict: Verdict, request: Request) -> Verdict:
     return replace(verdict, decision=Decision.WARN, reason=Reason.NOT_ALL_READ)
 
 
-def _problems(
-    matter: Matter, engine: Engine | None
-) -> tuple[tuple[Finding | Problem, ...], list[Finding]]:
-    """Everything that is wrong with the request, and warnings about what may be."""
+def _problems(matter: Matter, engine: Engine | None) -> tuple[Finding | Problem, ...]:
+    """Everything that is wrong with the request."""
     request, inventory, table = matter.request, matter.inventory, matter.table
     sizes = checks.sizes(request)
     found: list[Finding | Problem] = [*request.problems, *sizes]
     found += candidates.problems(request.wanted, inventory, matter.knowledge)
+    found += stated.problems(request.wanted)
     if engine is None:
         engines = tuple(sorted(matter.knowledge.engines))
         found.append(
             finding(Rule.UNKNOWN_ENGINE, Field.ENGINE, request.engine.name, engines=engines)
         )
     if sizes:
-        return checks.deduplicated(found), []
+        return checks.deduplicated(found)
     found += checks.contradictions(request)
-    beyond, warnings = checks.beyond_node(request, inventory, table, engine)
-    found += beyond
+    found += checks.across_slices(request, table)
     architecture = request.model.architecture
     if engine is not None and architecture is not None:
         found += engine.problems(architecture, request.engine, asked(request.wanted), None)
         if not found:
             found += checks.split_problems(request, architecture, engine, table)
-    return checks.deduplicated(found), warnings
+    return checks.deduplicated(found)
 
 
 def _by_estimate(matter: Matter, case: Case) -> Verdict:
     """The decision on a model whose structure is known."""
     on_pools = choose(case, matter.pools) if matter.pools else None
     planned = on_pools if on_pools and on_pools.best else choose(case, matter.table)
-    if planned.best is None and on_pools and on_pools.within:
+    if planned.best is None and on_pools and (on_pools.within or not matter.table):
         planned = on_pools
+    planned, gain = _staying(matter, case, planned)
     trial = planned.chosen or planned.miss
     if trial is None:
         return _nowhere(matter, planned)
@@ -165,10 +172,16 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         estimate=trial.estimate,
         accelerator=accelerator.name,
         short_by=trial.fit.short_by,
-        placement=placement(case, planned),
+        planned_to=_planned_to(case, planned),
+        limit=trial.fit.limit,
+        placement=placement(case, planned, matter.inventory.speaks),
+        better=gain,
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
         nodes=nodes,
     )
+    unlisted = candidates.unlisted(matter.request.wanted, matter.knowledge)
+    if planned.best is not None and unlisted and not matter.table:
+        return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
     if planned.best is not None and matter.request.model.certain:
         return found
     if planned.best is not None:
@@ -182,11 +195,40 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     settings = matter.request.engine
     if settings.unread and (settings.shrinking or not _weights_exceed(trial)):
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
-    if not all(c.accelerator.certain for c in matter.table):
+    if unlisted or not all(c.accelerator.certain for c in matter.table):
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
+    if matter.request.wanted.memory and _may_be_seen_whole(trial):
+        return replace(found, decision=Decision.WARN, reason=Reason.WITHIN_ERROR)
     if case.architecture.assumed or not matter.request.model.certain:
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
+
+
+def _staying(matter: Matter, case: Case, fresh: Choice) -> tuple[Choice, Better | None]:
+    """The placement that was there, if it may stay, and what would be better; else the fresh one.
+
+    One that may only fit gives way to one that surely does.
+    """
+    stays = held(case, matter.kept, matter.nodes, matter.knowledge) if matter.kept else None
+    if stays is None:
+        return fresh, None
+    if not stays.fit.fits:
+        return (fresh if fresh.best else Choice(within=stays, idle=fresh.idle)), None
+    choice = Choice(best=stays, smaller=smaller_than(case, stays), idle=fresh.idle)
+    return choice, better(fresh.best, stays)
+
+
+def _planned_to(case: Case, planned: Choice) -> int:
+    """GPUs of the largest replica that was considered, if it was planned and none holds."""
+    wanted, miss = case.request.wanted, planned.miss
+    if miss is None or pinned(wanted):
+        return 0
+    return splits(wanted, miss.candidate, case.architecture, case.engine).most
+
+
+def _may_be_seen_whole(trial: Trial) -> bool:
+    """Whether it would fit if a stated memory were what the engine sees, not the driver."""
+    return trial.fit.short_by <= trial.candidate.accelerator.memory - trial.estimate.physical
 
 
 def _weights_exceed(trial: Trial) -> bool:
@@ -197,7 +239,7 @@ def _weights_exceed(trial: Trial) -> bool:
 def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     """What a user should know of a decision though it may well be right."""
     request, pool = case.request, trial.candidate.pool
-    doubts: list[Finding] = []
+    doubts = checks.over_nodes(trial.candidate, trial.parallelism, case.engine)
     host_memory = case.host_memory(trial)
     if host_memory and not (pool and pool.memory):
         doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
@@ -262,13 +304,14 @@ def _nowhere(matter: Matter, planned: Choice) -> Verdict:
 
 def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
     """Accelerators that the request does not allow, and all pools that its labels do."""
-    wanted = replace(matter.request.wanted, allowed=())
+    asked = matter.request.wanted
+    wanted = replace(asked, allowed=())
     here = candidates.from_pools(wanted, matter.nodes) if matter.inventory.known else ()
-    allowed = matter.request.wanted.allowed
-    if not allowed:
+    allowed = asked.allowed
+    if not allowed or asked.memory or candidates.selected(asked):
         return [], list(here)
     others: dict[str, Candidate] = {}
-    for candidate in (*here, *candidates.from_table(wanted, matter.inventory, matter.knowledge)):
+    for candidate in (*here, *candidates.from_table(wanted, matter.knowledge)):
         name = candidate.accelerator.name
         if name not in allowed and candidate.accelerator.certain:
             others.setdefault(name, candidate)
@@ -288,18 +331,21 @@ def _by_size(matter: Matter) -> Verdict:
     if sized is None:
         return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,))
     accelerator = sized.seat.candidate.accelerator
-    holds = not sized.short_by and not sized.over and sized.seat.gpus <= MOST_GPUS
+    most = MOST_GPUS if pinned(request.wanted) else MOST_PLANNED
+    holds = not sized.short_by and not sized.over and sized.seat.gpus <= most
     seat = sized.seat if holds else None
     why = Why(Because.RULE_OF_THUMB)
     found = replace(
         _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,)),
         accelerator=accelerator.name,
         short_by=sized.short_by,
-        placement=seated(request, sized.seat, (), why) if holds else None,
+        placement=seated(request, sized.seat, (), why, matter.inventory.speaks) if holds else None,
         rule_of_thumb=by_size.rule(request.model, accelerator),
         nodes=nodes_today(request, matter.inventory, matter.nodes, seat, None),
     )
-    certain = all(c.accelerator.certain for c in matter.table)
+    certain = all(c.accelerator.certain for c in matter.table) and not candidates.unlisted(
+        request.wanted, matter.knowledge
+    )
     engine = request.engine
     elsewhere = engine.unread or engine.options.said() or engine.cpu_offload
     if sized.short_by and certain and not elsewhere:

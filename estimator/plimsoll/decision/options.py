@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.decision.changes import apply
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Change, Note
-from plimsoll.engines.base import TermName
+from plimsoll.engines.base import LimitName, TermName
 from plimsoll.findings import Finding, Rule
 from plimsoll.models.architecture import ModelSource
 from plimsoll.models.resolve import checkpoint_like, known_at
@@ -101,8 +101,11 @@ class Option:
 
     @property
     def excess(self) -> int:
-        """Bytes by which the need, error included, exceeds what is usable."""
-        return self.estimate.required_high - self.estimate.usable
+        """Bytes by which the need, error included, exceeds what is usable or a limit has."""
+        over, limit = self.estimate.required_high - self.estimate.usable, self.trial.fit.limit
+        if limit is None:
+            return over
+        return max(over, (limit.need.high - limit.has.low) * limit.each, 1)
 
     @property
     def weights_exceed(self) -> bool:
@@ -177,6 +180,16 @@ def _utilization(start: Option) -> Option | None:
     return option
 
 
+def _smaller_share(start: Option) -> Option | None:
+    """A smaller share of the memory, where what comes after the cache lacks it: just as small."""
+    limit, e = start.trial.fit.limit, start.estimate
+    if limit is None or limit.name is not LimitName.AFTER_CACHE:
+        return None
+    share = e.utilization - Decimal(start.excess) / Decimal(max(1, e.physical))
+    share = share.quantize(HUNDREDTH, rounding=ROUND_FLOOR)
+    return start.then(Field.UTILIZATION, share) if share > 0 else None
+
+
 def _most_share(start: Option) -> Decimal:
     """The largest share that is free on that GPU, as the engine checks it, and that is advised."""
     request = apply(start.case.request, (Change(Field.UTILIZATION, str(UTILIZATION_MOST)),))
@@ -228,8 +241,10 @@ def _fewer_adapters(start: Option) -> Option | None:
 
 
 def _no_graphs(start: Option) -> Option | None:
-    """No CUDA graphs, where they are charged."""
-    if start.case.request.engine.enforce_eager or not _graphs(start.estimate):
+    """No CUDA graphs, where they are charged or lack memory after the cache is taken."""
+    limit = start.trial.fit.limit
+    after = limit is not None and limit.name is LimitName.AFTER_CACHE
+    if start.case.request.engine.enforce_eager or not (after or _graphs(start.estimate)):
         return None
     return start.then(Field.ENFORCE_EAGER, "true", Note.NO_GRAPHS)
 
@@ -389,6 +404,7 @@ CHECKPOINTS: Final[tuple[Kind, ...]] = (
 )
 KINDS: Final[tuple[Kind, ...]] = (
     _utilization,
+    _smaller_share,
     _fewer_seqs,
     _smaller_batch,
     _no_draft,

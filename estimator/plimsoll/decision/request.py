@@ -22,6 +22,9 @@ class Wanted:
     split: the same, for how the replica is spread.
     min_memory: bytes of physical memory that a GPU must have at least.
     node_selector: labels that the nodes must carry, too.
+    memory: bytes of one GPU as its driver reports them, for a card that is stated by hand;
+    compute, family: its compute capability and its family, as far as they are said.
+    tolerations: taints that may be on the nodes, as (key, operator, value, effect).
     """
 
     allowed: tuple[str, ...] = ()
@@ -29,6 +32,10 @@ class Wanted:
     split: AskedSplit = NOTHING_ASKED
     min_memory: int | None = None
     node_selector: tuple[tuple[str, str], ...] = ()
+    memory: int | None = None
+    compute: tuple[int, int] | None = None
+    family: str = ""
+    tolerations: tuple[tuple[str, str, str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class Request:
     warnings: what the user should read though nothing is wrong; a text is a sentence already.
     unread: what the object says and nobody could read, or what was assumed of it, as sentences:
         the verdict is a warning then, whether it fits or not.
+    follow: whether its placement follows what is best today, rather than stay where it is.
     open: what the object leaves to chance, as sentences: that it fits is a warning then.
     """
 
@@ -56,3 +64,4 @@ class Request:
     places: Places = NO_PLACES
     unread: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
+    follow: bool = False

@@ -3,8 +3,11 @@
     per candidate   the smallest split whose need, error included, fits, in the order of `splits`
     lower bound     GPUs >= (weights + KV cache of the whole model) / usable, so smaller splits
                     are not tried: a rank's share is never below the mean
-    among them      pools with nodes enough for a replica, then pools with too few; of those
-                    fewest GPUs, then least total memory, then nodes that are ready, then by name
+    nearest miss    if nothing holds it: a whole node, if the cache has some room there, so that
+                    ways out are for what people have; else the least short
+    among them      pools with nodes enough for a replica before pools with too few, ready ones
+                    before others, those that stay before spot; of those fewest GPUs, then least
+                    total memory, then by name
     no pool holds   the table's accelerators in the same order, without labels to select by
 
 The numbers that a request gives are checked as they stand; it may then be that a placement fits
@@ -13,12 +16,11 @@ only within the error of the estimate. Then `Choice.within` has it and `Choice.b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.fit import State
-from plimsoll.decision.splits import pinned, splits
-from plimsoll.engines.base import Parallelism, TermName
+from plimsoll.decision.splits import on_its_nodes, pinned, splits
+from plimsoll.engines.base import Parallelism, State, TermName
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def choose(case: Case, candidates: Sequence[Candidate]) -> Choice:
         best=best,
         within=within,
         miss=misses[0] if misses and best is within is None else None,
-        smaller=_smaller(case, best) if best else None,
+        smaller=smaller_than(case, best) if best else None,
         misses=tuple(misses),
         refused=tuple(refused),
         idle=idle,
@@ -106,7 +108,7 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     beat: a placement found before; splits that could not be preferred to it are not tried.
     above: only splits of more GPUs than this.
     """
-    candidate = _node_of(case, candidate)
+    candidate = on_its_nodes(case.request.wanted, candidate, case.engine)
     attempt = Attempt(refused=list(case.refusals(candidate, None)))
     if attempt.refused:
         return attempt
@@ -114,7 +116,8 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     attempt.idle = choice.idle
     planned = not pinned(case.request.wanted)
     least = case.fewest_ranks(candidate) if planned or choice.tail else 1
-    most = beat.gpus if beat is not None and not beat.preference[0] else None
+    beaten = beat is not None and candidate.standing(1) >= beat.candidate.standing(beat.nodes)
+    most = beat.gpus if beat is not None and beaten else None
     untried: Parallelism | None = None
     for split in choice.ladder:
         if split.gpus <= above or (most is not None and split.gpus > most):
@@ -130,21 +133,20 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
             high = min(high, most // (choice.tail.tensor * choice.tail.data))
         if low <= high and _lengthen(case, candidate, choice.tail, low, high, attempt):
             return attempt
-    if untried is not None and most is None and attempt.miss is attempt.within is None:
-        _try(case, candidate, untried, attempt)
+    if untried is not None and most is None and attempt.within is None:
+        _on_a_node(case, candidate, untried, attempt)
     return attempt
 
 
-def _node_of(case: Case, candidate: Candidate) -> Candidate:
-    """The candidate with a node that holds the GPUs asked for, if the engine has no other way.
-
-    The table's node sizes are only the usual ones; those of pools are as they are.
-    """
-    gpus = case.request.wanted.gpus_per_replica or case.request.wanted.split.tensor or 1
-    usual = candidate.pool is None and not candidate.accelerator.mig_of
-    if case.engine.stages or not usual or gpus <= candidate.per_node:
-        return candidate
-    return replace(candidate, per_node=gpus)
+def _on_a_node(case: Case, candidate: Candidate, split: Parallelism, attempt: Attempt) -> None:
+    """Report the miss on a whole node, where nothing holds it and the cache has some room there."""
+    whole = Attempt()
+    _try(case, candidate, split, whole)
+    miss = whole.miss
+    if attempt.miss is None or (miss is not None and miss.estimate.kv_capacity > 0):
+        attempt.miss = miss or attempt.miss
+    attempt.fits, attempt.within = whole.fits, whole.within
+    attempt.refused += whole.refused
 
 
 def _try(case: Case, candidate: Candidate, split: Parallelism, attempt: Attempt) -> bool:
@@ -202,7 +204,7 @@ def _guess(estimate: Estimate, stages: int, high: int) -> int:
     return min(high, max(stages + 1, wanted))
 
 
-def _smaller(case: Case, best: Trial) -> Trial | None:
+def smaller_than(case: Case, best: Trial) -> Trial | None:
     """The next smaller count on the best placement's accelerator, if it was planned."""
     wanted = case.request.wanted
     split = best.estimate.parallelism

@@ -3,16 +3,20 @@
 What is tried, and in which order:
 
     within a node first    tensor = a size that the engine accepts, pipeline = 1
-    then whole nodes       tensor = the largest accepted size, pipeline = 2, 3 ... layers
+    then whole nodes       tensor = the largest accepted size, pipeline = 2, 3 ... `MOST_STAGES`
+    no stages              an engine that has none runs on one node: one that has the GPUs asked
+                           for, if nothing is known of the nodes
     GPUs given             tensor x pipeline x data = that many, most tensor first
     tensor given           pipeline = 1, unless that tensor fills a usual node already
-    engines without stages never more than one: GPUs given are those of one node, as large as that
     data unset             1; expert unset: no
+
+Nothing is planned that nobody would build: no more than `MOST_PLANNED` GPUs of one replica, unless
+the request itself asks for more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines import registry
@@ -25,7 +29,11 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 MOST_GPUS: Final = 4096
-"""GPUs of one replica: more are neither asked for nor planned."""
+"""GPUs of one replica: more are not asked for."""
+MOST_PLANNED: Final = 64
+"""GPUs of one replica that are planned unasked: eight usual nodes, a bound of ours."""
+MOST_STAGES: Final = 8
+"""Pipeline stages that are planned unasked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,12 @@ class Splits:
     tail: Parallelism | None = None
     longest: int = 1
     idle: int = 0
+
+    @property
+    def most(self) -> int:
+        """GPUs of the largest of them."""
+        longest = self.tail.tensor * self.tail.data * self.longest if self.tail else 0
+        return max(longest, max((split.gpus for split in self.ladder), default=0))
 
 
 def pinned(wanted: Wanted) -> bool:
@@ -73,15 +87,16 @@ def splits(
 ) -> Splits:
     """The splits of a replica over GPUs like the candidate's that the request leaves open."""
     layers = max(1, len(architecture.blocks)) if engine.stages else 1
-    sizes = sorted(engine.tensor_parallel_sizes(architecture, candidate.per_node)) or [1]
+    most = on_its_nodes(wanted, candidate, engine).per_node
+    sizes = sorted(engine.tensor_parallel_sizes(architecture, most)) or [1]
     data, expert = wanted.split.data or 1, bool(wanted.split.expert)
     if wanted.gpus_per_replica is not None:
         return _exactly(wanted, wanted.gpus_per_replica, sizes, layers)
     if wanted.split.tensor is not None:
         single = Parallelism(wanted.split.tensor, wanted.split.pipeline or 1, data, expert)
         fills = wanted.split.tensor >= candidate.accelerator.gpus_per_node
-        slices = bool(candidate.accelerator.mig_of)
-        if wanted.split.pipeline is None and fills and engine.stages and not slices:
+        open_ended = wanted.split.pipeline is None and engine.stages
+        if open_ended and fills and not candidate.accelerator.mig_of:
             return Splits((single,), single, _longest(single, layers))
         return Splits((single,))
     if wanted.split.pipeline is not None:
@@ -89,12 +104,27 @@ def splits(
     ladder = tuple(Parallelism(t, 1, data, expert) for t in sizes)
     if candidate.accelerator.mig_of or not engine.stages:
         return Splits(ladder)
-    return Splits(ladder, ladder[-1], _longest(ladder[-1], layers))
+    return Splits(ladder, ladder[-1], _longest(ladder[-1], layers, most))
 
 
-def _longest(split: Parallelism, layers: int) -> int:
-    """Pipeline stages that a split may have: one for each layer, and no more GPUs than may be."""
-    return min(layers, max(1, MOST_GPUS // (split.tensor * split.data)))
+def on_its_nodes(wanted: Wanted, candidate: Candidate, engine: Engine) -> Candidate:
+    """The candidate with nodes as large as an engine that runs on one node must have.
+
+    Only where no node is known; those of a pool are as large as they are.
+    """
+    if engine.stages or candidate.pool is not None or candidate.accelerator.mig_of:
+        return candidate
+    asked = wanted.split.tensor or wanted.gpus_per_replica or 1
+    return replace(candidate, per_node=max(candidate.per_node, asked))
+
+
+def _longest(split: Parallelism, layers: int, per_node: int = 1) -> int:
+    """Pipeline stages that a split may have: one for each layer, and no more than anybody builds.
+
+    On one node there may be as many as it has GPUs.
+    """
+    stages = max(MOST_STAGES, per_node // (split.tensor * split.data))
+    return min(layers, stages, max(1, MOST_PLANNED // (split.tensor * split.data)))
 
 
 def layout(parallelism: Parallelism, per_node: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plimsoll.decision.fit import Fit, fit
 from plimsoll.decision.splits import layout
@@ -53,12 +53,10 @@ class Seat:
     @property
     def preference(self) -> tuple[object, ...]:
         """Sorts the seats that hold a model: the best first. See `plimsoll.decision.search`."""
-        pool, nodes = self.candidate.pool, self.nodes
         return (
-            pool is not None and pool.nodes < nodes,
+            *self.candidate.standing(self.nodes),
             self.gpus,
             self.gpus * self.candidate.accelerator.memory,
-            pool is not None and pool.ready < nodes,
             *self.candidate.order[1:],
         )
 
@@ -107,6 +105,13 @@ class Case:
         problems = self.engine.problems(
             self.architecture, self.request.engine, parallelism, candidate.accelerator
         )
+        if parallelism is not None and not self.engine.stages and candidate.pool is not None:
+            most, tensor = candidate.per_node, parallelism.tensor
+            if tensor > most:
+                name, title = candidate.accelerator.name, self.engine.title
+                facts: dict[str, Any] = {"most": most, "accelerator": name, "engine": title}
+                beyond = finding(Rule.REPLICA_BEYOND_NODE, Field.TENSOR, tensor, **facts)
+                problems = (*problems, beyond)
         has = candidate.pool.memory if candidate.pool else 0
         if parallelism is None or not has:
             return problems

@@ -14,7 +14,7 @@ from plimsoll.paths import NO_PLACES, Field, Places
 
 if TYPE_CHECKING:
     from plimsoll.decision.walk import Walk
-    from plimsoll.engines.base import Estimate, Parallelism
+    from plimsoll.engines.base import Estimate, Limit, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.inventory.pools import SetAside
@@ -72,6 +72,7 @@ class Unfit(StrEnum):
     NOT_ALLOWED = "not-allowed"
     TOO_LITTLE_MEMORY = "too-little-memory"
     LACKS_LABELS = "lacks-labels"
+    TAINTED = "tainted"
     SHORT = "short"
     REFUSED = "refused"
     WITHIN_ERROR = "within-error"
@@ -82,7 +83,8 @@ class NearPool:
     """A pool that comes near to what was looked for. node: its first; nodes: how many there are.
 
     why: what is against it. memory: bytes that its GPUs have, wanted: that were asked for.
-    missing: labels that it does not carry. gpus, estimate: what did not fit on it.
+    missing: labels that it does not carry, or taints (with their effect) that are not tolerated.
+    gpus, estimate: what did not fit on it.
     problem: what the engine said of it.
     """
 
@@ -167,6 +169,7 @@ class Placement:
     node_selector: labels, empty if no node was there to read a dialect from.
     tolerations: of the taints on those nodes, as (key, operator, value, effect).
     engine_args: the engine's flags. why: what it was chosen by.
+    on_nodes: whether nodes were seen when it was chosen, so that it stays there.
     """
 
     accelerator: str
@@ -180,6 +183,7 @@ class Placement:
     tolerations: tuple[tuple[str, str, str, str], ...]
     engine_args: tuple[str, ...]
     why: Why
+    on_nodes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,28 @@ class Alternative:
     notes: tuple[Note, ...] = ()
 
 
+class Gain(StrEnum):
+    """Why another placement would be better."""
+
+    FEWER_GPUS = "FewerGPUs"
+    LESS_MEMORY = "LessMemory"
+    NODES_TODAY = "NodesToday"
+
+
+@dataclass(frozen=True, slots=True)
+class Better:
+    """A placement that is better than the one that stays. gpus: of a replica.
+
+    gpus_saved, memory_saved: of a replica, the memory in bytes; negative if it takes more.
+    """
+
+    gain: Gain
+    accelerator: str
+    gpus: int
+    gpus_saved: int
+    memory_saved: int
+
+
 @dataclass(frozen=True, slots=True)
 class RuleOfThumb:
     """The corrected rule of thumb for comparison. needed: bytes for the whole replica.
@@ -230,7 +256,10 @@ class Verdict:
     estimate: of the placement, or of the nearest miss if nothing fits; None if the model
         is not known well enough. accelerator: the one that `estimate` is for.
     short_by: bytes per GPU that are missing; 0 if it fits.
+    planned_to: GPUs up to which replicas were planned and none holds it; 0 if that was not so.
+    limit: what does not hold, or may not, where the budget is not what decides; None else.
     placement: None if nothing fits. alternatives: cheapest first.
+    better: what would be better than a placement that stays; None if nothing is.
     nodes: what the cluster has today for it, in figures; `capacity` says it in one word.
     policy: what the namespace wants done with a denial; `plimsoll.decision.policy.outcome` does it.
     request_hash: of spec, resolved model, constants and policy; never of the inventory.
@@ -245,8 +274,11 @@ class Verdict:
     estimate: Estimate | None = None
     accelerator: str = ""
     short_by: int = 0
+    planned_to: int = 0
+    limit: Limit | None = None
     placement: Placement | None = None
     alternatives: tuple[Alternative, ...] = ()
+    better: Better | None = None
     rule_of_thumb: RuleOfThumb | None = None
     nodes: Nodes | Lacking | Unseen = Unseen.NOT_DECIDED
     request_hash: str = ""
@@ -258,6 +290,8 @@ class Verdict:
     def capacity(self) -> Capacity:
         """What the cluster has today for the placement, in one word."""
         match self.nodes:
+            case Nodes(there=0):
+                return Capacity.NO_NODES
             case Nodes(needed=needed, ready=ready):
                 return Capacity.AVAILABLE if ready >= needed else Capacity.TOO_FEW
             case Lacking():

@@ -55,5 +55,6 @@ def _rules(verdict: Verdict) -> set[str]:
     rules = {str(one.rule) if isinstance(one, Finding) else "" for one in verdict.problems}
     short = verdict.reason in _DOUBTS_MEMORY and verdict.placement is None
     if short or verdict.reason in (Reason.NOT_ENOUGH_MEMORY, Reason.WITHIN_ERROR):
-        rules.add(str(Reason.NOT_ENOUGH_MEMORY))
+        limit = verdict.limit
+        rules.add(str(limit.said.rule if limit else Reason.NOT_ENOUGH_MEMORY))
     return rules

@@ -144,6 +144,10 @@ class Engine(ABC):
         refused = (finding(Rule.NO_SUCH_FIELD, field, engine=self.name) for field in strange)
         return replace(reading, problems=(*refused, *reading.problems))
 
+    def named_models(self, settings: EngineSettings) -> tuple[tuple[str, str], ...]:
+        """Flags that name the file of a model beside the request's own, each with that name."""
+        return ()
+
     def tensor_counts(self, settings: EngineSettings, data: int) -> int:
         """By how much the tensor size that a user writes is more than `Parallelism.tensor`.
 

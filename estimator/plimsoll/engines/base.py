@@ -6,6 +6,7 @@ It must not compute anything: an engine's own package does, from its own constan
     usable    = floor(physical memory x utilization)
     spare     = usable - required
     band      = [required - sum(term - low), required + sum(high - term)], see `Estimate`
+    limits    what a start has to hold beside that: need <= has, each with a band, see `Limit`
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from plimsoll.findings import Finding
+
+
+class State(StrEnum):
+    """What can be said of a need against what there is."""
+
+    FITS = "fits"
+    WITHIN_ERROR = "within_error"
+    DOES_NOT_FIT = "does_not_fit"
 
 
 class Known(StrEnum):
@@ -115,6 +124,63 @@ class Terms:
     def replaced(self, term: Term) -> Terms:
         """The same with another term of a name that is there."""
         return Terms(tuple(term if one.name is term.name else one for one in self.each))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A figure with the band in which the truth lies: low <= middle <= high."""
+
+    middle: int
+    low: int
+    high: int
+
+
+class LimitName(StrEnum):
+    """What a start has to hold beside the budget, in the order of a start."""
+
+    LOADING = "loading"
+    """The peak of memory while weights are loaded, against the whole GPU."""
+    STATES = "states"
+    """Sequences against the blocks of the cache, each of which holds one recurrent state."""
+    AFTER_CACHE = "afterCache"
+    """What is taken once the cache is there, against what the budget leaves of the GPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One comparison beside the budget's: a start needs `need` <= `has`.
+
+    need, has: in bytes per GPU, or in things of `each` bytes. known: how the two are known.
+    basis: what the need is made of, in one short phrase for people. said: what is said of it
+    where it does not hold, at the field that a user would change.
+    """
+
+    name: LimitName
+    need: Span
+    has: Span
+    said: Finding
+    known: Known
+    basis: str = ""
+    each: int = 1
+
+    @property
+    def state(self) -> State:
+        """Whether it certainly holds, certainly does not, or neither.
+
+        The errors of the two sides have nothing to do with each other: they add up as squares.
+        """
+        spare = self.has.middle - self.need.middle
+        up, down = self.need.high - self.need.middle, self.has.middle - self.has.low
+        if spare >= 0 and spare * spare >= up * up + down * down:
+            return State.FITS
+        up, down = self.has.high - self.has.middle, self.need.middle - self.need.low
+        certain = spare < 0 and spare * spare > up * up + down * down
+        return State.DOES_NOT_FIT if certain else State.WITHIN_ERROR
+
+    @property
+    def short_by(self) -> int:
+        """Bytes per GPU that are missing by the middle figures."""
+        return max(0, self.need.middle - self.has.middle) * self.each
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +337,7 @@ class Estimate:
     kv_tokens: tokens of cache that those bytes hold over the whole replica, as the engine
         reports it. max_concurrency: requests of max_model_len that they hold.
     largest_max_model_len: the longest max_model_len of which one request fits; 0 for none.
-    notes: what was assumed.
+    notes: what was assumed. limits: what a start must hold beside the budget, in its order.
     """
 
     parallelism: Parallelism
@@ -291,6 +357,7 @@ class Estimate:
     largest_max_model_len: int
     notes: tuple[Finding, ...] = ()
     stage_needs: tuple[int, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
     @property
     def required(self) -> int:

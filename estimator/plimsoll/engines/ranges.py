@@ -1,8 +1,8 @@
 """How far a measured term lies from its estimate: ranges by group, read from a file.
 
     low, high     what is added to the estimate (``GiB``) or multiplies it (``ratio``)
-    group         GPU family, one rank or many that speak to one another, kind of model, and the
-                  version from which it holds; what a line does not name is any
+    group         GPU family, one rank or many that speak to one another, kind of model (one, or
+                  several in ``kinds``), and the version from which it holds
     lookup        the first line that matches; lines stand from the narrowest group to the widest
     elsewhere     for a group of which nothing was measured: wider than any that was
 
@@ -118,6 +118,8 @@ class RangeTable:
 
 def _matches(line: dict[str, Any], group: Group) -> bool:
     named = all(line.get(key, "") in ("", getattr(group, key)) for key in ("gpu", "ranks", "kind"))
+    kinds = line.get("kinds", ())
+    named = named and (not group.kind or not kinds or group.kind in kinds)
     since, until = line.get("since", ""), line.get("until", "")
     after = not since or _numbers(since) <= group.version
     return named and after and (not until or group.version < _numbers(until))

@@ -6,6 +6,8 @@ It must not guess: a value is in the log, given by the user, or follows from the
                        it did not print is the most that another printed (the least, for the cache)
     activation         peak_torch_memory - weights, if the log has only the peak (0.6.4)
     non-torch          consumed memory - weights, if the log has only the sum (0.25 on)
+    GPU memory         graphs' estimate / (utilization - the one that the engine's advice says is
+                       the same without it), if one kind of GPU alone has that much
     block size, V0     the power of two at which blocks x size / length is the concurrency printed
     tokens, V0         blocks x block size
     weights_format     ``none`` if the log says that nothing is quantized, or if the config that is
@@ -19,10 +21,13 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.accelerators import catalogue as accelerators
+from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.measured import log_vllm, rows, score
 from plimsoll.measured.models import Configs
 from plimsoll.measured.printed import number, whole, yes_or_no
 from plimsoll.models import catalogue
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +43,9 @@ KEYS: Final = (
     "data_parallel", "expert_parallel", "dtype", "quantization", "quant_group", "weights_format",
     "kv_cache_dtype", "block_size", "max_model_len", "max_num_seqs", "max_num_batched_tokens",
     "gpu_memory_utilization", "enforce_eager", "other_args", "weights_gib_per_gpu",
-    "activation_peak_gib", "non_torch_gib", "cuda_graph_gib", "kv_cache_gib_per_gpu",
-    "num_gpu_blocks", "kv_cache_tokens", "max_concurrency", "derived_budget_residual_gib",
+    "activation_peak_gib", "non_torch_gib", "cuda_graph_gib", "cuda_graph_estimate_gib",
+    "kv_cache_gib_per_gpu", "num_gpu_blocks", "kv_cache_tokens", "max_concurrency",
+    "derived_budget_residual_gib",
     "derived_kv_bytes_per_token_per_gpu", "outcome", "trust", "inferred_fields", "unit_note",
     "notes", "source_url",
 )  # fmt: skip
@@ -103,7 +109,6 @@ def row_of(start_up: StartUp, name: str, filled: Filled = Filled()) -> dict[str,
         "config_id": filled.config_id or hub_name(model) or None,
         "architecture_family": stated.get("architecture_family"),
         "gpu": filled.gpu or stated.get("gpu"),
-        "gpu_total_gib": number(stated.get("gpu_total_gib")),
         "dtype": _word(stated.get("dtype")),
         "quantization": _word(quantization),
         "weights_format": "none" if filled.as_config or unquantized else None,
@@ -123,17 +128,52 @@ def row_of(start_up: StartUp, name: str, filled: Filled = Filled()) -> dict[str,
     row |= {key: whole(stated.get(key)) for key in (*_SIZES, *_SPLIT)}
     _split(row)
     row |= _measured(start_up, row)
+    row["gpu_total_gib"] = _total(stated, row["cuda_graph_estimate_gib"])
     _derived(row)
     row["notes"] = "; ".join(_notes(start_up)) or None
     return row
 
 
 def hub_name(model: str) -> str:
-    """The id on a hub that a model's name or path says; empty for any other path."""
+    """The id on a hub that a model's name or path says: a hub's cache, an id, or a path that ends
+    in one that is known, or in the name of one alone; empty for any other path.
+    """
     cached = _HUB_CACHE.search(model)
     if cached:
         return f"{cached[1]}/{cached[2]}"
-    return model if _HUB_NAME.fullmatch(model) and not model.startswith(".") else ""
+    known = catalogue.load()
+    # ModelScope writes a point as three underscores.
+    parts = [part for part in model.replace("___", ".").split("/") if part not in ("", ".", "..")]
+    ending = "/".join(parts[-2:])
+    if known.find(ending) is not None:
+        return ending
+    if _HUB_NAME.fullmatch(model) and not model.startswith("."):
+        return model
+    alike = known.named(parts[-1]) if parts else None
+    return alike.id if alike is not None else ""
+
+
+def _total(stated: dict[str, Any], estimate: float | None) -> float | None:
+    """GiB of one GPU: as printed, else the one amount that GPUs have and the advice allows."""
+    printed = number(stated.get("gpu_total_gib"))
+    share = stated.get("share_of_graphs")
+    if printed is not None or not estimate or not share:
+        return printed
+    off = _ROUNDED_GIB / estimate + _ROUNDED_SHARE / share
+    known = {round(visible_memory(a) / GIB, 2) for a in accelerators.full_gpus()}
+    near = [total for total in known if abs(total * share / estimate - 1) <= off]
+    return near[0] if len(near) == 1 else None
+
+
+_ROUNDED_GIB: Final = 0.005
+_ROUNDED_SHARE: Final = 0.0001
+"""By how much the two figures of the engine's advice are rounded, at most."""
+_SIZE: Final = re.compile(r"(?<![a-z0-9.])(?:\d+x)?(\d+(?:\.\d+)?)([bmt])(?![a-z0-9])")
+
+
+def _sizes(name: str) -> frozenset[str]:
+    """The numbers of parameters in a model's name (``30b`` of ``Qwen3-30B-A3B``)."""
+    return frozenset(match[0] for match in _SIZE.finditer(name.lower()))
 
 
 def _version(stated: dict[str, Any]) -> str | None:
@@ -230,6 +270,7 @@ def _measured(start_up: StartUp, row: dict[str, Any]) -> dict[str, Any]:
         "activation_peak_gib": activation,
         "non_torch_gib": non_torch,
         "cuda_graph_gib": of("graphs"),
+        "cuda_graph_estimate_gib": of("graphs_estimate"),
         "kv_cache_gib_per_gpu": kv,
         "num_gpu_blocks": None if blocks is None else int(blocks),
         "kv_cache_tokens": None if tokens is None else int(tokens),
@@ -340,7 +381,8 @@ def missing(row: dict[str, Any], architecture: Architecture | None) -> str:
         parts.append(f"the log does not say {words}{add}")
     if architecture is None and row.get("model"):
         model = str(row["model"])
-        near = catalogue.load().suggest(model.rstrip("/").rpartition("/")[2], 1)
+        name = model.rstrip("/").rpartition("/")[2]
+        near = [one for one in catalogue.load().suggest(name) if _sizes(name) <= _sizes(one)]
         like = f" (--model {near[0]}?)" if near else ""
         parts.append(f"the structure of {model} is not known: add {_MODEL}{like}")
     return "; ".join(parts)

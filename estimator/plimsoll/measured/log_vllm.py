@@ -14,6 +14,8 @@ What the versions print, one line each (GB and GiB are both 2**30 bytes):
     Available KV cache memory: 43.61 GiB                                             0.8 on (V1)
     GPU KV cache size: 123,456 tokens                                                0.8 on (V1)
     Graph capturing finished in 20 secs, took 0.56 GiB                               0.6.3 on
+    Estimated CUDA graph memory: 0.79 GiB total                                      0.19 on
+    The current --gpu-memory-utilization=0.9000 is equivalent to ...=0.8667 without  0.20 on
     Free memory on device (78.6/79.2 GiB) on startup. ... Actual usage is ...        0.10.2 on
     ... weights memory: 2.32GiB                                                      V1, debug
 
@@ -43,7 +45,8 @@ _NEEDLES: Final = re.compile(
     r"took |finished in|blocks: |KV Cache|KV cache|Maximum concurrency|total_gpu_memory"
     r"|model weights take|weights memory|on startup|LLM engine|API server|args: |max model len"
     r"|max_num_batched_tokens=|Resolved architecture|block size to|startup complete|Uvicorn running"
-    r"|version |cache blocks|serve at least|max seq len|Processed prompts|CUDA graph memory"
+    r"|is equivalent to|version |cache blocks|serve at least|max seq len|Processed prompts"
+    r"|CUDA graph memory"
 )
 """Every line that is read holds one of these words."""
 
@@ -67,6 +70,9 @@ _MEASURED: Final = tuple(
         rf"Graph capturing finished in {_N} secs?, took (?P<graphs>{_N}) GiB",
         rf"torch peak memory increase: (?P<activation>{_N})GiB; non-torch forward increase memory:"
         rf" (?P<non_torch>{_N})GiB; weights memory: (?P<weights>{_N})GiB",
+        rf"torch peak memory increase: (?P<activation>{_N})GiB; total consumed"
+        rf" \(from mem_get_info\): (?P<consumed>{_N})GiB; weights memory: (?P<weights>{_N})GiB",
+        rf"Estimated CUDA graph memory: (?P<graphs_estimate>{_N}) GiB",
         rf"reserved (?P<kv>{_N}) GiB memory for KV Cache",
     )
 )
@@ -98,7 +104,10 @@ _ENGINE: Final = re.compile(
 )
 _SERVER: Final = re.compile(r"vLLM (?:\w+ )?API server version (?P<version>[\w.+\-]{3,64})")
 _BANNER: Final = re.compile(r"[█▀▄].*\bversion (?P<version>\d+\.\d+\.\d+[\w.+\-]{0,48})")
-_ESTIMATE: Final = re.compile(rf"Estimated CUDA graph memory: (?P<gib>{_N}) GiB")
+_ADVICE: Final = re.compile(
+    rf"--gpu-memory-utilization=(?P<said>{_N}) is equivalent to"
+    rf" --gpu-memory-utilization=(?P<without>{_N}) without CUDA graph memory profiling"
+)
 _SAID: Final = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
@@ -217,9 +226,9 @@ def _inputs(line: Line, start_up: StartUp) -> bool:
     if args:
         _arguments(start_up, args["what"], args["text"])
         return True
-    estimate = _ESTIMATE.search(text)
-    if estimate:
-        start_up.note(f"CUDA graph estimate {estimate['gib']} GiB")
+    advice = _ADVICE.search(text)
+    if advice:
+        start_up.say("share_of_graphs", float(advice["said"]) - float(advice["without"]))
         return True
     known = False
     for name, pattern in _SAID:

@@ -35,16 +35,20 @@ class Scheme:
     scale_bytes: int = 4
     zero_bits: int = 0
 
-    def bytes(self, rows: int, columns: int) -> int:
-        """Bytes of a linear of `rows` outputs and `columns` inputs, with scales and zeros."""
+    def parts(self, rows: int, columns: int) -> tuple[int, int, int]:
+        """Bytes of a linear, its values, scales and zeros. rows: outputs, columns: inputs."""
         groups = -(-columns // (self.group_in or columns or 1)) * -(
             -rows // (self.group_out or rows or 1)
         )
         return (
-            -(-rows * columns * self.bits // 8)
-            + groups * self.scale_bytes
-            + -(-groups * self.zero_bits // 8)
+            -(-rows * columns * self.bits // 8),
+            groups * self.scale_bytes,
+            -(-groups * self.zero_bits // 8),
         )
+
+    def bytes(self, rows: int, columns: int) -> int:
+        """Bytes of a linear of `rows` outputs and `columns` inputs in all."""
+        return sum(self.parts(rows, columns))
 
 
 @dataclass(frozen=True)

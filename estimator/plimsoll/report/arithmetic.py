@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.decision.fit import fit
 from plimsoll.decision.verdict import Note
-from plimsoll.engines.base import NO_CACHE, TermName
+from plimsoll.engines.base import NO_CACHE, LimitName, TermName
 from plimsoll.paths import Field
 from plimsoll.units import GB, GIB, ceil_div, count, gib_down, gib_up
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Alternative, Change, Verdict
-    from plimsoll.engines.base import Estimate, Workload
+    from plimsoll.engines.base import Estimate, Limit, Workload
     from plimsoll.paths import Places
 
 TERMS: Final = {
@@ -32,6 +33,12 @@ TERMS: Final = {
     TermName.DRAFT: "draft model",
 }
 """What a term is called in a sentence."""
+LIMITS: Final = {
+    LimitName.LOADING: "loading peak",
+    LimitName.STATES: "sequences",
+    LimitName.AFTER_CACHE: "after the cache",
+}
+"""What a limit is called at the head of a line."""
 NOTES: Final = {
     Note.NO_DRAFT: "one token at a time",
     Note.NO_VIDEOS: "for images and text",
@@ -81,8 +88,36 @@ def breakdown(request: Request, verdict: Verdict) -> list[str]:
     lines = [f"  needs {need(e)} per GPU = {terms}", f"  has   {have(e)} per GPU{_share(e)}"]
     lines += [f"  {said}" for said in worst_stage(e)]
     if e.required > e.usable:
-        return [*lines, f"  short by {shortfall(e)} per GPU; {room(request.workload, e)}"]
-    return [*lines, f"  leaves {gib_down(e.spare)} per GPU, the estimate's error is {error(e)}"]
+        lines.append(f"  short by {shortfall(e)} per GPU; {room(request.workload, e)}")
+    else:
+        lines.append(f"  leaves {gib_down(e.spare)} per GPU, the estimate's error is {error(e)}")
+    return lines + [f"  {LIMITS[limit.name]}: {limit_line(limit)}" for limit in e.limits]
+
+
+def limit_line(limit: Limit) -> str:
+    """What a limit needs and has, with both bands and what the need is made of."""
+    if limit.each != 1:
+        has = limit.has
+        return (
+            f"{limit.need.middle} of {has.middle} blocks ({has.low} to {has.high}), {limit.basis}"
+        )
+    needed, left = limit.need, limit.has
+    return (
+        f"needs {gib_up(needed.middle)} ({gib_up(needed.low)} to {gib_up(needed.high)}) of "
+        f"{gib_down(max(0, left.middle))} ({gib_down(max(0, left.low))} to "
+        f"{gib_down(max(0, left.high))}): {limit.basis}"
+    )
+
+
+def short_of(estimate: Estimate) -> str:
+    """What is missing: memory of the budget, or what the first limit that fails lacks."""
+    limit = fit(estimate).limit
+    if limit is None:
+        return f"short by {shortfall(estimate)} per GPU"
+    if limit.each != 1:
+        return f"short of blocks of state for {limit.need.middle} sequences"
+    when = "while loading" if limit.name is LimitName.LOADING else "after the cache is taken"
+    return f"short by {gib_up(limit.short_by)} per GPU {when}"
 
 
 def worst_stage(estimate: Estimate) -> list[str]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Alternative, Placement, RuleOfThumb, Verdict
-    from plimsoll.engines.base import Estimate, Parallelism
+    from plimsoll.engines.base import Estimate, Limit, Parallelism, Span
     from plimsoll.errors import Problem
     from plimsoll.paths import Places
 
@@ -54,6 +54,7 @@ def estimate_dict(estimate: Estimate, places: Places) -> dict[str, Any]:
             }
             for term in estimate.terms
         ],
+        "limits": [_limit_dict(limit) for limit in estimate.limits],
         "gpuMemoryUtilization": str(estimate.utilization),
         "maxModelLen": estimate.max_model_len,
         "maxNumSeqs": estimate.max_num_seqs,
@@ -65,6 +66,23 @@ def estimate_dict(estimate: Estimate, places: Places) -> dict[str, Any]:
         "largestMaxModelLen": estimate.largest_max_model_len,
         "notes": list(notes_of(estimate, places)),
     }
+
+
+def _limit_dict(limit: Limit) -> dict[str, Any]:
+    """What a start holds beside the budget: in bytes per GPU, or in blocks."""
+    return {
+        "name": str(limit.name),
+        "unit": "bytes" if limit.each == 1 else "blocks",
+        "state": str(limit.state),
+        "needs": _span_dict(limit.need),
+        "has": _span_dict(limit.has),
+        "known": str(limit.known),
+        "basis": limit.basis,
+    }
+
+
+def _span_dict(span: Span) -> dict[str, int]:
+    return {"middle": span.middle, "low": span.low, "high": span.high}
 
 
 def placement_dict(placement: Placement) -> dict[str, Any]:
@@ -86,6 +104,7 @@ def placement_dict(placement: Placement) -> dict[str, Any]:
             for toleration in placement.tolerations
         ],
         "engineArgs": list(placement.engine_args),
+        "onNodes": placement.on_nodes,
         "reason": placement_reason(placement),
     }
 

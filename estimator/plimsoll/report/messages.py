@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.splits import tensor_counts
-from plimsoll.decision.verdict import Decision, Reason
+from plimsoll.decision.verdict import Decision, Gain, Reason
+from plimsoll.engines.base import State
 from plimsoll.errors import Problem, clean, shown
 from plimsoll.paths import Field
 from plimsoll.report.arithmetic import (
@@ -21,18 +22,19 @@ from plimsoll.report.arithmetic import (
     need,
     room,
     rule_of_thumb,
+    short_of,
     shortfall,
     worst_stage,
 )
 from plimsoll.report.nodes import placement_reason
 from plimsoll.report.starts import stop_line
-from plimsoll.report.wording import problems_of, warnings_of
+from plimsoll.report.wording import problem, problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Verdict
-    from plimsoll.engines.base import Estimate
+    from plimsoll.decision.verdict import Better, Verdict
+    from plimsoll.engines.base import Estimate, Limit
     from plimsoll.models.architecture import Model
 
 LONGEST = 1000
@@ -51,6 +53,8 @@ MOST_PROBLEMS = 20
 def misfit(request: Request, verdict: Verdict) -> Problem:
     """A misfit as a problem at the field that pins the count, else at what was left open."""
     wanted, name = request.wanted, verdict.model.name
+    if verdict.limit is not None:
+        return problem(verdict.limit.said, verdict.places)
     if wanted.split.tensor is not None:
         field, given = Field.TENSOR, shown(wanted.split.tensor * tensor_counts(request))
     elif wanted.gpus_per_replica is not None:
@@ -61,7 +65,11 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
         field, given = Field.MODEL, shown(name)
     gpus = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     where = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
-    return Problem(verdict.places.path(field), given, f"{clean(name)} does not fit on {where}")
+    said = f"{clean(name)} does not fit on {where}"
+    if verdict.planned_to <= gpus:
+        return Problem(verdict.places.path(field), given, said)
+    most = f"nothing sensible holds it: up to {verdict.planned_to} GPUs a replica were planned"
+    return Problem(verdict.places.path(field), given, said, most)
 
 
 def denial(request: Request, verdict: Verdict) -> str:
@@ -111,7 +119,10 @@ def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
     if verdict.decision is Decision.DENY:
         lines += [f"{name}: {one}" for one in problems_of(verdict)[:MOST_PROBLEMS]]
     if verdict.decision is not Decision.ALLOW and verdict.estimate is not None:
-        lines.append(f"{name}: {_need_and_have(verdict.estimate, verdict.accelerator)}")
+        said = _need_and_have(verdict.estimate, verdict.accelerator)
+        if verdict.limit is not None:
+            said = _limited(verdict.limit, verdict)
+        lines.append(f"{name}: {said}")
         if verdict.alternatives:
             lines.append(f"{name}: would fit with {fix(verdict.alternatives[0], verdict.places)}")
     lines += [f"{name}: {sentence}" for sentence in warnings_of(verdict)]
@@ -126,10 +137,20 @@ def _need_and_have(estimate: Estimate, accelerator: str) -> str:
     return f"{said}: within the estimate's error of {error(estimate)}"
 
 
+def _limited(limit: Limit, verdict: Verdict) -> str:
+    """What a start does not hold beside the budget, or may not."""
+    said = str(problem(limit.said, verdict.places))
+    if limit.state is State.DOES_NOT_FIT:
+        return said
+    return f"{said}: within the estimate's error"
+
+
 def headline(request: Request, verdict: Verdict) -> str:
     """The verdict in a few words, for a column of a table."""
     e = verdict.estimate
-    short = shortfall(e) if e is not None else gib_up(verdict.short_by)
+    short = f"short by {shortfall(e) if e is not None else gib_up(verdict.short_by)}"
+    if verdict.limit is not None and e is not None:
+        short = short_of(e)
     match verdict.reason:
         case Reason.ENOUGH_MEMORY if e is not None:
             return f"fits, {gib_down(e.spare)} spare"
@@ -142,11 +163,11 @@ def headline(request: Request, verdict: Verdict) -> str:
         case Reason.RULE_OF_THUMB:
             return "by the rule of thumb only"
         case Reason.UNREAD_FLAGS:
-            return f"short by {short}, but {_flags(request)} may change that"
+            return f"{short}, but {_flags(request)} may change that"
         case Reason.NOT_ALL_READ:
             return "not everything is known"
         case _:
-            return f"short by {short}"
+            return short
 
 
 def _flags(request: Request) -> str:
@@ -182,6 +203,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         return _short("; ".join(warnings_of(verdict)) or str(verdict.reason))
     where = f"{e.parallelism.gpus} x {verdict.accelerator}"
     said = f"needs {need(e)} of {have(e)} usable per GPU on {where}"
+    if verdict.limit is not None:
+        return _limit_message(request, verdict, verdict.limit)
     match verdict.reason:
         case Reason.ENOUGH_MEMORY:
             return f"{said} ({gib_down(e.spare)} spare)"
@@ -203,6 +226,16 @@ def fits_message(request: Request, verdict: Verdict) -> str:
             return _short(f"{said}: short by {shortfall(e)}; {room(request.workload, e)}{hint}")
 
 
+def _limit_message(request: Request, verdict: Verdict, limit: Limit) -> str:
+    """The message of condition Fits where the budget is enough and something else is not."""
+    said = _limited(limit, verdict)
+    if verdict.reason is Reason.UNREAD_FLAGS:
+        return _short(f"{said}, but {_flags(request)} is not read")
+    if verdict.reason is not Reason.NOT_ENOUGH_MEMORY or not verdict.alternatives:
+        return _short(said)
+    return _short(f"{said}; would fit with {fix(verdict.alternatives[0], verdict.places)}")
+
+
 def placement_message(verdict: Verdict) -> str:
     """The message of condition Ready for something that is placed."""
     p = verdict.placement
@@ -218,6 +251,20 @@ def placement_message(verdict: Verdict) -> str:
         + (nodes if p.nodes_per_replica > 1 else "")
         + f": {placement_reason(p)}"
     )
+
+
+def better_message(better: Better) -> str:
+    """The message of condition BetterPlacement: what would be better, and how it is taken."""
+    there = f"{better.gpus} x {better.accelerator} per replica"
+    match better.gain:
+        case Gain.FEWER_GPUS:
+            fewer = "1 GPU" if better.gpus_saved == 1 else f"{better.gpus_saved} GPUs"
+            said = f"{there} would do: {fewer} fewer"
+        case Gain.LESS_MEMORY:
+            said = f"{there} would do: {gib_down(better.memory_saved)} less GPU memory"
+        case Gain.NODES_TODAY:
+            said = f"nodes for {there} are there today, those of the placement are not"
+    return f"{said}; set spec.placementPolicy to Follow, or change the spec, to have it taken"
 
 
 def model_message(model: Model) -> str:

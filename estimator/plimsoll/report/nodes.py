@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from plimsoll.decision.verdict import Because, Lacking, NearPool, Nodes, Unfit, Unseen
 from plimsoll.errors import clean
 from plimsoll.paths import Field
-from plimsoll.report.arithmetic import shortfall
+from plimsoll.report.arithmetic import short_of
 from plimsoll.report.wording import problem
 from plimsoll.units import ceil_mib, floor_mib, gib_down
 
@@ -36,8 +36,7 @@ def placement_reason(placement: Placement) -> str:
         case Because.LESS_IS_WITHIN_ERROR:
             less = f"{why.less} is within the estimate's error"
         case Because.LESS_IS_SHORT:
-            short_by = shortfall(why.estimate) if why.estimate else ""
-            less = f"{why.less} is short by {short_by} per GPU"
+            less = f"{why.less} is {short_of(why.estimate)}" if why.estimate else ""
     return f"smallest count that fits: {less}, {gpus} fits"
 
 
@@ -118,13 +117,15 @@ def _unfit(pool: NearPool, places: Places) -> str:
         case Unfit.TOO_LITTLE_MEMORY:
             least = f"{places.path(Field.MIN_MEMORY)} is {ceil_mib(pool.wanted)}"
             return f"has {floor_mib(pool.memory)} per GPU, {least}"
+        case Unfit.TAINTED:
+            taints = ", ".join(f"{taint.rstrip('=')}:{effect}" for taint, effect in pool.missing)
+            return f"has the taint {taints}, which {places.path(Field.TOLERATIONS)} does not name"
         case Unfit.LACKS_LABELS if pool.missing:
             return f"lacks the label {_labels(pool.missing, ', ')}"
         case Unfit.LACKS_LABELS:
             return "lacks the labels asked for"
         case Unfit.SHORT:
-            short_by = shortfall(pool.estimate) if pool.estimate else ""
-            return f"{pool.gpus} GPUs are short by {short_by} per GPU"
+            return f"{pool.gpus} GPUs are {short_of(pool.estimate)}" if pool.estimate else ""
         case Unfit.REFUSED:
             return problem(pool.problem, places).wanted if pool.problem else ""
         case Unfit.WITHIN_ERROR:

@@ -107,6 +107,10 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.BATCH_IS_NO_MULTIPLE_OF_PAGES: ("a multiple of the page size ({page})", ""),
     Rule.UNKNOWN_QUANTIZATION: ("a quantization that {engine} knows", "{engine} has {near}"),
+    Rule.QUANTIZATION_OF_OTHER_VERSION: (
+        "a quantization that {engine} {version} knows: it has this one {span}",
+        "take such a version of {engine}, or {near:or}",
+    ),
     Rule.QUANTIZATION_NOT_WHILE_LOADING: (
         "a quantization that {engine} applies while it loads: {known}",
         "if the checkpoint is stored as {given}, say so in {at.stored}",
@@ -163,6 +167,23 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "",
     ),
     Rule.SHARE_IS_ALL: ("below 1", ""),
+    Rule.SEQUENCES_BEYOND_STATES: (
+        "at most {most} on {gpu} (by the estimate, {low} to {high}): each sequence of this model "
+        "takes a block of the cache for its state, and vLLM refuses to start with more sequences "
+        "than blocks",
+        "lower it, or leave the cache more memory",
+    ),
+    Rule.GRAPHS_BEYOND_STATES: (
+        "at most {most} on {gpu} (by the estimate, {low} to {high}): each sequence of this model "
+        "takes a block of the cache for its state, and this vLLM dies capturing a CUDA graph of "
+        "more sequences than blocks",
+        "lower it, leave the cache more memory, or take vLLM 0.18 or later",
+    ),
+    Rule.NO_ROOM_AFTER_CACHE: (
+        "less: once the cache is taken, {needed} are still needed on {gpu} and {left} are left "
+        "({basis})",
+        "lower it, lower {name_of.max_num_seqs}, or set {name_of.enforce_eager}",
+    ),
     Rule.NO_CACHE_SIZE: (
         "nothing: {engine} has no size of the cache in bytes",
         "set {name_of.utilization}, or {flag} in {at.extra_args}",
@@ -224,6 +245,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "f16 values: a quantized cache of values needs flash attention",
         "add --flash-attn on to {at.extra_args}",
     ),
+    Rule.SLOTS_BEYOND_MOST: ("at most {most}: llama.cpp keeps no more slots", ""),
     Rule.CONTEXT_BEYOND_SLOT: (
         "at most {most}, what --ctx-size {context} leaves each of {slots} slots",
         "raise --ctx-size, or leave it out",
@@ -277,6 +299,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.NOT_SHARDED: ("true, or no --sharded: {gpus} GPUs are asked for", ""),
     Rule.SHARDED_VALUE: ("true or false", ""),
+    Rule.FILE_OF_OTHER_MODEL: (
+        "a file of the model in {at.model}: by its name this is {other}",
+        "name the same model in both places",
+    ),
+    Rule.UNPRINTABLE: ("characters that can be printed", "type the argument anew"),
     Rule.FILE_OF_OTHER_TYPE: (
         "a file of the type in {at.quantization} ({quantization})",
         _ONE_PLACE,

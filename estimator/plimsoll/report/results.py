@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 _SAID_BY: Final = {
     Reason.UNKNOWN_MODEL: {Rule.UNKNOWN_MODEL, Rule.UNKNOWN_MODEL_LIKE, Rule.MODEL_TYPE_ASSUMED},
-    Reason.UNKNOWN_ACCELERATOR: {Rule.NOMINAL_MEMORY, Rule.NOTHING_TO_PLAN_ON},
+    Reason.UNKNOWN_ACCELERATOR: {
+        Rule.NOMINAL_MEMORY,
+        Rule.NOTHING_TO_PLAN_ON,
+        Rule.UNKNOWN_ACCELERATOR,
+        Rule.UNKNOWN_ACCELERATOR_LIKE,
+    },
     Reason.RULE_OF_THUMB: {Rule.RULE_OF_THUMB_ALONE},
     Reason.UNREAD_FLAGS: {Rule.UNREAD_FLAGS},
 }
@@ -151,11 +156,13 @@ def _misfit(subject: str, request: Request, verdict: Verdict, severity: Severity
     detail = messages.summary(request, verdict)
     message = messages.fits_message(request, verdict)
     if verdict.denied:
-        message, detail = f"{misfit.wanted}: {message}", detail[1:]
+        detail = detail[1:]
+        if verdict.limit is None:
+            message = f"{misfit.wanted}: {message}"
     elif verdict.alternatives:
         message += f"; would fit with {fix(verdict.alternatives[0], verdict.places)}"
     return Result(
-        rule_of(verdict.reason),
+        rule_of(verdict.limit.said.rule if verdict.limit else verdict.reason),
         severity,
         subject,
         misfit.path,

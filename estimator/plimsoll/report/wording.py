@@ -69,10 +69,6 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "there is no tensor parallelism across MIG slices",
         "set 1, or allow a whole GPU",
     ),
-    Rule.TENSOR_BEYOND_NODE: (
-        "a node has at most {most} x {accelerator}",
-        "set {most} or less and spread over nodes with {end_of.pipeline}",
-    ),
     Rule.REPLICA_BEYOND_NODE: (
         "a node has at most {most} x {accelerator}, and {engine} spreads a model over no more",
         "set {most} or less, or allow an accelerator with more memory",
@@ -82,13 +78,18 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "lower it",
     ),
     Rule.UNKNOWN_ENGINE: ("unknown engine", "use {engines:or}"),
-    Rule.UNKNOWN_ACCELERATOR: (
-        "unknown accelerator",
-        "`plimsoll accelerators` lists all names",
+    Rule.STATED_WITHOUT_MEMORY: (
+        "{name_of.memory} beside it: it says something of a card that is stated by its memory",
+        "state that, or leave it out",
     ),
-    Rule.UNKNOWN_ACCELERATOR_LIKE: (
-        "unknown accelerator",
-        "did you mean {near:or}? `plimsoll accelerators` lists all names",
+    Rule.STATED_FOR_SEVERAL: (
+        "at most one name in {at.allowed}: the memory is stated of one kind of card",
+        "leave one name there, or none",
+    ),
+    Rule.SELECTOR_NAMES_ANOTHER: (
+        "labels of nodes with {allowed:or}, which {at.allowed} names; these are labels of "
+        "{named:or}",
+        "change one of the two",
     ),
     Rule.NO_SUCH_MEMORY: (
         "no accelerator that this request allows has so much memory",
@@ -128,12 +129,18 @@ SENTENCES: Final[dict[Rule, str]] = {
     **refusals.VAIN,
     **refusals.ASSUMED,
     Rule.TENSOR_BEYOND_USUAL_NODE: (
-        "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
-        "set {most} or less and spread over nodes with {end_of.pipeline}"
+        "{path} is {tensor}, and a node usually has {most} x {accelerator}: over two nodes every "
+        "layer waits for the network between them (InfiniBand or RoCE); {most} with "
+        "{end_of.pipeline} needs less of it"
+    ),
+    Rule.TENSOR_OVER_NODES: (
+        "{path} is {tensor}, and these nodes have {most} x {accelerator}: every layer waits for "
+        "the network between them (InfiniBand or RoCE); {most} with {end_of.pipeline} needs less "
+        "of it"
     ),
     Rule.REPLICA_BEYOND_USUAL_NODE: (
-        "{path} is {given}, but usually a node has at most {most} x {accelerator}; "
-        "{engine} needs all of them in one node"
+        "{engine} runs on one node, so this takes one with {tensor} x {accelerator}; usually a "
+        "node has {most}"
     ),
     Rule.HOST_MEMORY: (
         "{path}: takes {memory:up} of host memory on every node, which is not known to be there"
@@ -147,6 +154,18 @@ SENTENCES: Final[dict[Rule, str]] = {
     ),
     Rule.NOMINAL_MEMORY: (
         "{accelerator}: its memory is the nominal figure, not one seen on a node"
+    ),
+    Rule.UNKNOWN_ACCELERATOR: (
+        "{path}: {given} is not in the table of accelerators: nothing was checked on it; state its "
+        "memory in {name_of.memory} (`plimsoll accelerators` lists all names)"
+    ),
+    Rule.UNKNOWN_ACCELERATOR_LIKE: (
+        "{path}: {given} is not in the table of accelerators: nothing was checked on it; did you "
+        "mean {near:or}? If it is another card, state its memory in {name_of.memory}"
+    ),
+    Rule.STATED_CAPABILITY_ASSUMED: (
+        "{path}: nobody says what the stated GPU can compute; it is taken for one of NVIDIA's of "
+        "compute capability {given}"
     ),
     Rule.MODEL_TYPE_ASSUMED: (
         "{model}: its model type is not known in all its parts; "

@@ -13,11 +13,14 @@ from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
 from plimsoll.errors import Problem, Unreadable, clean, shown
+from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import Model, ModelSource
+from plimsoll.models.catalogue import load
 from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.paths import Field, Places
 from plimsoll.report import wording
 from plimsoll.units import parse_count, parse_fraction, parse_memory
+from plimsoll.workloads.model_names import meant
 from plimsoll.workloads.spec import (
     AcceleratorSpec,
     EngineSpec,
@@ -29,7 +32,7 @@ from plimsoll.workloads.spec import (
 from plimsoll.workloads.spec_errors import problems_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from plimsoll.engines.base import Reading
     from plimsoll.findings import Finding
@@ -82,6 +85,10 @@ PLACES: Final = Places(
         Field.GPUS: "spec.accelerator.gpusPerReplica",
         Field.MIN_MEMORY: "spec.accelerator.minMemory",
         Field.NODE_SELECTOR: "spec.accelerator.nodeSelector",
+        Field.MEMORY: "spec.accelerator.memory",
+        Field.COMPUTE: "spec.accelerator.computeCapability",
+        Field.FAMILY: "spec.accelerator.family",
+        Field.TOLERATIONS: "spec.accelerator.tolerations",
     }
 )
 """Where an LLMDeployment keeps each field."""
@@ -206,9 +213,12 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
     asked = AskedSplit(split.tensor, split.pipeline, split.data, split.expert)
     reading = engine(settings.name).read_arguments(engine_spec.extra_args or (), settings, asked)
     collected.problems += reading.problems
+    collected.problems += _unprintable(engine_spec.extra_args or ())
     collected.warnings += reading.warnings
+    model = _model(spec.model, namespace, documents, collected)
+    collected.problems += _other_models(model, reading.settings)
     return Request(
-        model=_model(spec.model, namespace, documents, collected),
+        model=model,
         engine=reading.settings,
         workload=Workload(
             workload.concurrent_sequences, workload.input_tokens, workload.output_tokens
@@ -219,7 +229,25 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
         problems=tuple(collected.problems),
         warnings=tuple(collected.warnings),
         places=PLACES,
+        follow=spec.placement_policy == "Follow",
     )
+
+
+def _unprintable(args: Sequence[str]) -> Iterator[Finding]:
+    """Arguments with characters that cannot be printed: they are written into the status."""
+    for index, text in enumerate(args):
+        if not all(character.isprintable() or character == "\n" for character in text):
+            yield finding(Rule.UNPRINTABLE, Field.EXTRA_ARGS, text, index)
+
+
+def _other_models(model: Model, settings: EngineSettings) -> Iterator[Finding]:
+    """Flags that name the file of a model of another size than the one of the request."""
+    own = model.architecture
+    for flag, name in engine(settings.name).named_models(settings):
+        entry = load().find(meant(name).uri.removeprefix("hf://"))
+        if entry is None or own is None or entry.architecture.parameters == own.parameters:
+            continue
+        yield finding(Rule.FILE_OF_OTHER_MODEL, Field.EXTRA_ARGS, flag, other=entry.id)
 
 
 def _settings(spec: EngineSpec, collected: _Collector) -> EngineSettings:
@@ -330,4 +358,19 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> W
         split=reading.split,
         min_memory=least,
         node_selector=tuple(sorted((spec.node_selector or {}).items())),
+        memory=collected.read(Field.MEMORY, spec.memory, parse_memory),
+        compute=_capability(spec.compute_capability),
+        family=spec.family or "",
+        tolerations=tuple(
+            (one.key or "", one.operator or "Equal", one.value or "", one.effect or "")
+            for one in spec.tolerations or ()
+        ),
     )
+
+
+def _capability(text: str | None) -> tuple[int, int] | None:
+    """Major and minor of a compute capability, whose form the spec has checked."""
+    if text is None:
+        return None
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)

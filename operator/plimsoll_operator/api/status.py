@@ -63,6 +63,17 @@ class PerGPU(Status):
     draft: Size | None = Field(
         None, description="Weights and buffers of a draft model, where there is one."
     )
+    after_cache: Size | None = Field(
+        None,
+        description="Not in the sum: what is needed once the cache is taken, such as CUDA graphs "
+        "that the engine does not count.",
+    )
+    left_after_cache: Size | None = Field(
+        None, description="What the engine's share and its cache leave for that."
+    )
+    loading: Size | None = Field(
+        None, description="Not in the sum: the peak while weights are loaded, if it may be more."
+    )
 
 
 class EstimateStatus(Status):
@@ -77,6 +88,11 @@ class EstimateStatus(Status):
     model_source: str | None = Field(None, description="What the model was resolved from.")
     max_concurrent_sequences: int | None = Field(
         None, description="Sequences of maxModelLen that the KV cache can hold at once."
+    )
+    state_blocks: int | None = Field(
+        None,
+        description="Blocks of the cache, where a model with recurrent layers needs one for each "
+        "of maxNumSeqs sequences.",
     )
     kv_cache_tokens: int | None = Field(
         None, description="Tokens that the KV cache of a replica can hold."
@@ -127,6 +143,11 @@ class PlacementStatus(Status):
         None, description="Tolerations for the taints of those nodes."
     )
     engine_args: list[str] | None = Field(None, description="The engine's flags.")
+    on_nodes: bool | None = Field(
+        None,
+        description="Whether nodes with these labels were seen when it was chosen. It then "
+        "stays until the spec changes or it no longer fits, whatever nodes come and go.",
+    )
     reason: str | None = Field(None, description="Why this placement.")
 
 

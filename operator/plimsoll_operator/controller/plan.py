@@ -6,6 +6,7 @@ It must not read a clock, a cache or the cluster, and it must not write: it is a
     CapacityAvailable  whether the cluster has nodes for the placement today
     ModelResolved      whether anything is known of the model
     Overridden         only if the annotation claims an override of what is refused
+    BetterPlacement    only if another placement would be better than the one that stays
     Ready              there is a placement; never waits for capacity
     Stalled            only if Ready is False: nothing changes until somebody changes something
     Reconciling        only after an error of our own, which is tried again
@@ -29,6 +30,7 @@ from plimsoll.paths import Field
 from plimsoll.report import messages
 from plimsoll.report.nodes import nodes_message
 from plimsoll.report.wording import problems_of
+from plimsoll_operator.controller.snapshot import kept
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
 from plimsoll_operator.deciding.errors import NotDecided, TaskFault
 
@@ -83,7 +85,9 @@ class StatusPlan:
 
 def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> StatusPlan:
     """Decide on the inputs and say what to write. knowledge: to decide by, else what we ship."""
-    verdict = decide(inputs.request, inputs.inventory, inputs.policy, knowledge)
+    verdict = decide(
+        inputs.request, inputs.inventory, inputs.policy, knowledge, kept(inputs.identity)
+    )
     before = inputs.identity.previous
     conditions = list(_conditions(inputs, verdict))
     status = {
@@ -160,6 +164,9 @@ def _conditions(inputs: Inputs, verdict: Verdict) -> list[PlannedCondition]:
             f"override before it lets one in; nobody asks here): {shown(inputs.override)}"
         )
         conditions.append(PlannedCondition("Overridden", "True", "Annotation", said))
+    if verdict.better is not None and verdict.placement is not None:
+        gain, said = verdict.better.gain, messages.better_message(verdict.better)
+        conditions.append(PlannedCondition("BetterPlacement", "True", str(gain), said))
     if ready.status == "False":
         conditions.append(PlannedCondition("Stalled", "True", ready.reason, ready.message))
     return conditions
@@ -244,6 +251,8 @@ def _events(
             found.append(Event(NORMAL if c.status == "True" else WARNING, c.reason, c.message))
         elif c.type == "Overridden":
             found.append(Event(WARNING, "Overridden", c.message))
+        elif c.type == "BetterPlacement":
+            found.append(Event(NORMAL, "BetterPlacement", c.message))
     moved = _moved(before.get("placement"), status.get("placement"))
     if moved:
         found.append(Event(NORMAL, "PlacementChanged", moved))
@@ -255,4 +264,11 @@ def _moved(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> str:
     if not old or not new:
         return ""
     said = [f"{p.get('gpusPerReplica')} x {p.get('accelerator')}" for p in (old, new)]
-    return f"from {said[0]} to {said[1]} per replica" if said[0] != said[1] else ""
+    if said[0] != said[1]:
+        return f"from {said[0]} to {said[1]} per replica"
+    labels = [_labels(p.get("nodeSelector") or {}) for p in (old, new)]
+    return f"from nodes with {labels[0]} to {labels[1]}" if labels[0] != labels[1] else ""
+
+
+def _labels(selector: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(selector.items())) or "no label"

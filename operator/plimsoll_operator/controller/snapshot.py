@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.decision.staying import Kept
+from plimsoll.engines.base import Parallelism
 from plimsoll.workloads import llmdeployment
 from plimsoll.workloads.llmdeployment import Missing, override_reason
 from plimsoll_operator.cluster.documents import ABSENT, Document, read
@@ -98,3 +100,35 @@ def snapshot(
         policy=policy,
         override=override_reason(obj),
     )
+
+
+def kept(identity: Identity) -> Kept | None:
+    """The placement in the status, if it is one of this very spec, on nodes that were seen.
+
+    A status of an older release does not say whether nodes were seen: then its labels tell.
+    """
+    previous = identity.previous
+    placement = previous.get("placement")
+    if not placement or previous.get("observedGeneration") != identity.generation:
+        return None
+    selector = placement.get("nodeSelector") or {}
+    if not placement.get("onNodes", bool(selector)):
+        return None
+    try:
+        split = placement["parallelism"]
+        ((resource, count),) = placement["resources"].items()
+        return Kept(
+            accelerator=str(placement["accelerator"]),
+            parallelism=Parallelism(
+                split["tensor"], split["pipeline"], split["data"], bool(split["expert"])
+            ),
+            per_node=int(count),
+            selector=tuple(sorted(selector.items())),
+            taints=tuple(
+                (one.get("key", ""), one.get("value", ""), one.get("effect", ""))
+                for one in placement.get("tolerations") or ()
+            ),
+            resource=resource,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None  # somebody else's, or another release's: it is planned anew

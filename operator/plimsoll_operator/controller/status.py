@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import plimsoll
-from plimsoll.engines.base import TermName
+from plimsoll.engines.base import LimitName, TermName
 from plimsoll.report.as_data import alternative_dict, placement_dict
 from plimsoll.units import GB, ceil_div, ceil_mib, floor_mib
 
@@ -49,7 +49,16 @@ def estimate_fields(verdict: Verdict) -> dict[str, Any]:
 
 def _of_one_gpu(estimate: Estimate) -> dict[str, Any]:
     terms = {term.name: term for term in estimate.terms}
+    limits = {limit.name: limit for limit in estimate.limits}
+    beside: dict[str, str] = {}
+    if loading := limits.get(LimitName.LOADING):
+        beside["loading"] = ceil_mib(loading.need.middle)
+    if after := limits.get(LimitName.AFTER_CACHE):
+        beside["afterCache"] = ceil_mib(after.need.middle)
+        beside["leftAfterCache"] = floor_mib(max(0, after.has.middle))
+    states = limits.get(LimitName.STATES)
     return {
+        **({"stateBlocks": states.has.middle} if states else {}),
         "maxConcurrentSequences": int(estimate.max_concurrency),
         "kvCacheTokens": max(0, estimate.kv_tokens),
         "perGPU": {
@@ -57,6 +66,7 @@ def _of_one_gpu(estimate: Estimate) -> dict[str, Any]:
             "usable": floor_mib(estimate.usable),
             "required": ceil_mib(estimate.required),
             **{str(name): ceil_mib(terms[name].bytes) for name in TermName if name in terms},
+            **beside,
         },
     }
 

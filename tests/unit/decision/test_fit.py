@@ -7,8 +7,8 @@ from decimal import Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.decision.fit import State, fit
-from plimsoll.engines.base import Estimate, Known, Parallelism, Term, TermName, Terms
+from plimsoll.decision.fit import fit
+from plimsoll.engines.base import Estimate, Known, Parallelism, State, Term, TermName, Terms
 from plimsoll.units import GIB
 
 

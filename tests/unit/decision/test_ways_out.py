@@ -144,7 +144,7 @@ def test_another_checkpoint_is_named_or_said_to_have_to_be_made() -> None:
 class Picky(PlainEngine):
     """Refuses a share of memory above 0.905 for a split on a GPU."""
 
-    def problems(
+    def check(
         self, architecture: Any, settings: Any, parallelism: Any, accelerator: Any
     ) -> tuple[Finding, ...]:
         """See the class."""
@@ -155,7 +155,7 @@ class Picky(PlainEngine):
             if parallelism and accelerator and share is not None and share > Decimal("0.905")
             else ()
         )
-        return (*super().problems(architecture, settings, parallelism, accelerator), *own)
+        return (*super().check(architecture, settings, parallelism, accelerator), *own)
 
 
 def test_what_the_engine_refuses_already_is_mended_in_every_way_out() -> None:
@@ -215,7 +215,7 @@ def single_values(of: Request) -> list[Request]:
     settings, work = of.engine, of.workload
     length, seqs = settings.max_model_len or 131072, settings.max_num_seqs or 256
     sequence = (work.input_tokens or 0) + (work.output_tokens or 0)
-    changed = [{"utilization": Decimal(share) / 100} for share in (93, 94)]
+    changed: list[dict[str, Any]] = [{"utilization": Decimal(share) / 100} for share in (93, 94)]
     changed += [{"utilization": UTILIZATION_MOST}]
     changed += [
         {"max_model_len": shorter}

@@ -46,7 +46,7 @@ def log(tmp_path: Path) -> Path:
 def local(tmp_path: Path) -> Path:
     """The same, served from a folder of its own name."""
     file = tmp_path / "local.log"
-    file.write_text(LOG.replace("MODEL", "/models/Llama-3.1-8B"))
+    file.write_text(LOG.replace("MODEL", "/models/Llama-3.1-8B-mine"))
     return file
 
 
@@ -75,9 +75,55 @@ def test_what_the_log_lacks_is_said_with_the_option_that_fills_it_in(log: Path) 
 
 def test_a_model_that_is_only_a_path_is_not_guessed_and_a_like_one_is_offered(local: Path) -> None:
     said = read_log(local)
-    assert "the structure of /models/Llama-3.1-8B is not known: add --model or --config" in said
-    assert f"(--model {MODEL}?)" in said
+    assert (
+        "the structure of /models/Llama-3.1-8B-mine is not known: add --model or --config" in said
+    )
+    assert "(--model meta-llama/Llama-3.1-8B" in said
     assert "the structure of the model is not known" in said
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/models/Llama-3.1-8B",
+        "./weights/meta-llama/Llama-3.1-8B/",
+        "/cache/hub/LLM-Research/Llama-3___1-8B",
+        "/root/.cache/huggingface/hub/models--meta-llama--Llama-3.1-8B/snapshots/0e9e39f",
+    ],
+)
+def test_a_path_that_ends_in_a_known_name_is_that_model(tmp_path: Path, path: str) -> None:
+    file = tmp_path / "known.log"
+    file.write_text(LOG.replace("MODEL", path))
+    row = json.loads(read_log(file, "-o", "row"))
+    found, wanted = catalogue.load().find(row["config_id"]), catalogue.load().find(MODEL)
+    assert found is not None
+    assert found is wanted
+    assert row["model"] == path
+
+
+def test_no_model_of_another_size_is_offered(tmp_path: Path) -> None:
+    file = tmp_path / "small.log"
+    file.write_text(LOG.replace("MODEL", "/models/Qwen3-5B"))
+    said = read_log(file)
+    assert "the structure of /models/Qwen3-5B is not known: add --model or --config" in said
+    assert "?)" not in said
+
+
+def test_the_total_of_the_gpu_follows_from_the_advice_on_graphs(tmp_path: Path) -> None:
+    lines = [line for line in LOG.splitlines() if "Free memory on device" not in line]
+    estimated = "INFO [gpu_model_runner.py:3] Estimated CUDA graph memory: 1.89 GiB total"
+    advice = (
+        "INFO [gpu_worker.py:4] CUDA graph memory profiling is enabled (default since v0.21.0). "
+        "The current --gpu-memory-utilization=0.9500 is equivalent to "
+        "--gpu-memory-utilization=0.9395 without CUDA graph memory profiling."
+    )
+    file = tmp_path / "advice.log"
+    file.write_text("\n".join([*lines, estimated, advice]))
+    row = json.loads(read_log(file, "-o", "row"))
+    assert row["cuda_graph_estimate_gib"] == 1.89
+    assert row["gpu_total_gib"] == pytest.approx(179, abs=5)
+    file.write_text("\n".join([*lines, estimated.replace("1.89", "0.05"), advice]))
+    assert json.loads(read_log(file, "-o", "row"))["gpu_total_gib"] is None
 
 
 def test_model_and_config_fill_in_what_a_path_stands_for(local: Path, tmp_path: Path) -> None:
@@ -89,7 +135,7 @@ def test_model_and_config_fill_in_what_a_path_stands_for(local: Path, tmp_path: 
     given = json.loads(read_log(local, "--config", config, "-o", "json"))
     assert named["comparison"]["terms"] == given["comparison"]["terms"]
     assert named["row"]["config_id"] == MODEL
-    assert named["row"]["model"] == "/models/Llama-3.1-8B"
+    assert named["row"]["model"] == "/models/Llama-3.1-8B-mine"
     assert abs(named["comparison"]["terms"]["weights_gib_per_gpu"]["error_pct"]) < 0.5
 
 

@@ -275,7 +275,8 @@ tokens per request: 180.79x
 
 def test_0_19_takes_its_version_from_the_banner_and_the_stage_that_has_least_left() -> None:
     found = row(V1_0_19)
-    assert found["notes"] == "2 ranks, weights 29.43 to 30.1 GiB; CUDA graph estimate 0.44 GiB"
+    assert found["notes"] == "2 ranks, weights 29.43 to 30.1 GiB"
+    assert found["cuda_graph_estimate_gib"] == 0.44
     has(
         found,
         engine_version="0.19.0",

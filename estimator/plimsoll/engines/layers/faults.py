@@ -16,8 +16,9 @@ vllm/model_executor/layers/linear.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, is_eight_bit_float, kv_dtype
@@ -33,7 +34,7 @@ from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
@@ -128,11 +129,20 @@ def cache_size(settings: EngineSettings, engine: str, flag: str) -> Iterator[Fin
 class Quantizations:
     """An engine's words for quantizations. at_load: it can quantize so while it loads; stored: the
     checkpoint must be stored so; others: it knows them, and what they need is not known here.
+
+    spans: of words that not every version knows, the first that does and the first that does no
+    more; "" for no end.
     """
 
     at_load: tuple[str, ...]
     stored: tuple[str, ...]
     others: tuple[str, ...] = ()
+    spans: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def known_in(self, table: VersionTable, version: str) -> tuple[str, ...]:
+        """The words that a version knows; all of them for one that is newer than the table."""
+        words = (*self.at_load, *self.stored, *self.others)
+        return tuple(word for word in words if _knows(self.spans, word, table, version))
 
 
 def quantization(
@@ -142,17 +152,60 @@ def quantization(
 
     An engine newer than its table may know more words than are known here.
     """
-    word, engine = settings.quantization, table.title
+    word, engine, version = settings.quantization.lower(), table.title, settings.version
     if not word:
         return
-    if word.lower() in known.stored and architecture.quantization is None:
+    words = known.known_in(table, version)
+    at_load = tuple(name for name in known.at_load if name in words)
+    near = tuple(get_close_matches(word, words)) or at_load
+    if word not in words and not table.or_newest(version).newer:
+        since, until = known.spans.get(word, ("", ""))
+        if since or until:
+            rule = Rule.QUANTIZATION_OF_OTHER_VERSION
+            span = f"from {since} on" if since else f"before {until}"
+            shown = table.or_newest(version).version
+            given = settings.quantization
+            yield finding(
+                rule,
+                Field.QUANTIZATION,
+                given,
+                near=near,
+                engine=engine,
+                version=shown,
+                span=span,
+            )
+            return
+        rule = Rule.UNKNOWN_QUANTIZATION
+        yield finding(rule, Field.QUANTIZATION, settings.quantization, engine=engine, near=near)
+    elif word in known.stored and architecture.quantization is None:
         rule = Rule.QUANTIZATION_NOT_WHILE_LOADING
-        yield finding(rule, Field.QUANTIZATION, word, engine=engine, known=known.at_load)
+        yield finding(rule, Field.QUANTIZATION, word, engine=engine, known=at_load)
+
+
+def words(table: VersionTable, name: str) -> Mapping[str, tuple[str, str]]:
+    """Words and their versions, by the name of their table in an engine's data file."""
+    found: Mapping[str, list[str]] = table.data[name]["words"]
+    return MappingProxyType({word: (span[0], span[1]) for word, span in found.items()})
+
+
+def cache_words(
+    settings: EngineSettings, table: VersionTable, spans: Mapping[str, tuple[str, str]]
+) -> Iterator[Finding]:
+    """A cache dtype that the engine's command line does not take. spans: as in `Quantizations`."""
+    word, version = settings.kv_cache_dtype, settings.version
+    known = tuple(name for name in spans if _knows(spans, name, table, version))
+    if not word or word.lower() in ("auto", *known) or table.or_newest(version).newer:
         return
-    words = (*known.at_load, *known.stored, *known.others)
-    if word.lower() not in words and not table.or_newest(settings.version).newer:
-        near = tuple(get_close_matches(word.lower(), words)) or known.at_load
-        yield finding(Rule.UNKNOWN_QUANTIZATION, Field.QUANTIZATION, word, engine=engine, near=near)
+    yield finding(Rule.UNKNOWN_CACHE_TYPE, Field.KV_CACHE_DTYPE, word, known=("auto", *known))
+
+
+def _knows(
+    spans: Mapping[str, tuple[str, str]], word: str, table: VersionTable, version: str
+) -> bool:
+    """Whether a version knows a word."""
+    since, until = spans.get(word, ("", ""))
+    own = table.number(version)
+    return (not since or table.parse(since) <= own) and (not until or own < table.parse(until))
 
 
 def _split(
@@ -312,9 +365,9 @@ def slices(parallelism: Parallelism, accelerator: Accelerator) -> Iterator[Findi
     """MIG slices have no way to one another: NCCL refuses them."""
     if not accelerator.mig_of:
         return
-    for field, size in (
+    for place, size in (
         (Field.TENSOR, parallelism.tensor),
         (Field.PIPELINE, parallelism.pipeline),
     ):
         if size > 1:
-            yield finding(Rule.SLICES_APART, field, size, gpu=accelerator.title)
+            yield finding(Rule.SLICES_APART, place, size, gpu=accelerator.title)

@@ -14,7 +14,8 @@ The part of every weight that one rank holds:
                      known: width of a partition to 128, hidden size to 256
     rotary tables    positions x rotary dimension, once on every stage
 
-Tensors that vLLM fuses (q, k and v; gate and up; all experts of a layer) are one allocation.
+Tensors that vLLM fuses (q, k and v; gate and up; all experts of a layer) are one allocation, and so
+are their scales, and their zero points.
 Sources: vllm/model_executor/layers/{linear,vocab_parallel_embedding,fused_moe}.py,
 vllm/distributed/utils.py (get_pp_indices) of vLLM 0.33.0.
 """
@@ -69,25 +70,25 @@ class Padding:
     scale_groups: int = 1
     bias: int = 0
 
-    def bytes(
+    def parts(
         self, shape: tuple[int, ...], split: Split, scheme: Scheme | None, element: int
-    ) -> int:
-        """Bytes of one expert's matrix or bias. element: bytes of one in 16 bits."""
+    ) -> tuple[int, ...]:
+        """Bytes of one expert's matrix or bias, each tensor of it. element: of one in 16 bits."""
         if len(shape) == 1:
-            return shape[0] * (self.bias or element)
+            return (shape[0] * (self.bias or element),)
         column = split is Split.EXPERT_COLUMN
         out, into = (self.width, self.hidden) if column else (self.hidden, self.width)
         rows = ceil_div(shape[0], out) * out
         columns = ceil_div(shape[-1], into) * into
         if scheme is None:
-            return rows * columns * element
+            return (rows * columns * element,)
         if self.scale_rows == self.scale_groups == 1:
-            return scheme.bytes(rows, columns)
+            return scheme.parts(rows, columns)
         # Gate and up are one matrix, so each has half of the rows that its scales are padded to.
         step = self.scale_rows // 2 if column else self.scale_rows
         groups = ceil_div(ceil_div(columns, scheme.group_in), self.scale_groups)
         scales = ceil_div(rows, step) * step * groups * self.scale_groups
-        return ceil_div(rows * columns * scheme.bits, 8) + scales * scheme.scale_bytes
+        return ceil_div(rows * columns * scheme.bits, 8), scales * scheme.scale_bytes
 
 
 MARLIN: Final = (Padding("mxfp4", 128, 256),)
@@ -248,30 +249,35 @@ def _shares(
     experts = {own.name for own in scheme.schemes} & padded.keys() if scheme else set()
     of_biases = next(iter(experts), "")
 
-    def held(tensor: Tensor, block: Block | None) -> int:
+    def held(tensor: Tensor, block: Block | None) -> tuple[int, ...]:
+        """Bytes of a tensor on the rank: its values, and what else lies there for it."""
         shape, copies = local_shape(tensor, block, tp, ranks, parallelism.expert)
         own = scheme_in_force(scheme, at_load, tensor)
-        twice = math.prod(shape) * element if _module(tensor).endswith("kv_b_proj") else 0
         expert = tensor.split in _EXPERT
         name = own.name if own else of_biases if len(shape) == 1 else ""
         kernel = padded.get(name) if expert else None
         if kernel is not None:
-            return kernel.bytes(shape, tensor.split, own, element) * copies
-        if own is None or len(shape) < 2:
-            return math.prod(shape) * copies * element + twice
-        return own.bytes(math.prod(shape[:-1]), shape[-1]) * copies + twice
+            parts = kernel.parts(shape, tensor.split, own, element)
+        elif own is None or len(shape) < 2:
+            parts = (math.prod(shape) * element,)
+        else:
+            parts = own.parts(math.prod(shape[:-1]), shape[-1])
+        twice = math.prod(shape) * element if _module(tensor).endswith("kv_b_proj") else 0
+        return *(part * copies for part in parts), twice
 
     def layer(block: Block) -> int:
-        sizes: defaultdict[str, int] = defaultdict(int)
+        sizes: defaultdict[tuple[str, int], int] = defaultdict(int)
         for tensor in block.tensors:
-            sizes[_fused_key(tensor)] += held(tensor, block)
+            key = _fused_key(tensor)
+            for number, size in enumerate(held(tensor, block)):
+                sizes[key, number] += size
         return sum(map(allocated, sizes.values()))
 
     layers = {id(block): layer(block) for block in {id(b): b for b in architecture.blocks}.values()}
     outside = dict.fromkeys(Stage, 0)
     embedding = 0
     for tensor in architecture.outside:
-        size = allocated(held(tensor, None))
+        size = sum(map(allocated, held(tensor, None)))
         outside[Stage.EVERY if tensor.part in _TOWERS else tensor.stage] += size
         if tensor.part is Part.EMBEDDING and tensor.split is Split.VOCAB:
             embedding += size

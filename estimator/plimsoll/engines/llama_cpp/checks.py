@@ -5,6 +5,7 @@ What llama.cpp only warns about is not refused.
     tensor, data, expert    no such split: GPUs share a model by layers (pipeline)
     pipeline                <= layers + 1; 1 with --split-mode none and on MIG slices
     a quantized V cache     needs flash attention
+    slots                   <= 256 (64 in some builds of 2025, which is not told apart)
     max_model_len           <= the model's; <= what --ctx-size leaves each slot
     fields without meaning  utilization, KV bytes, block size, eager mode, dtype
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 _PLAIN_TYPES: Final = ("auto", "float16", "bfloat16", "float32")
+_MOST_SLOTS: Final = 256
+"""LLAMA_MAX_SEQ of src/llama-cparams.h: 64 at first, 256 later."""
 _MEANINGLESS: Final = {
     Field.UTILIZATION: Rule.NO_MEMORY_SHARE,
     Field.KV_CACHE_MEMORY: Rule.NO_CACHE_BYTES,
@@ -99,6 +102,9 @@ def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[F
     yield from faults.context_beyond_model(
         architecture, settings, "--rope-scaling", lengthened=lengthened
     )
+    slots = settings.max_num_seqs
+    if slots is not None and slots > _MOST_SLOTS:
+        yield finding(Rule.SLOTS_BEYOND_MOST, Field.MAX_NUM_SEQS, slots, most=_MOST_SLOTS)
     length, context = settings.max_model_len, LlamaCppOptions.of(settings).ctx_size
     if length is None or not context:
         return

@@ -25,6 +25,7 @@ from plimsoll.engines.llama_cpp.memory import PLAIN_FILES, Gpu, Graph, loads, sh
 from plimsoll.engines.llama_cpp.settings import (
     ALL_LAYERS,
     TABLE,
+    named_models,
     read_arguments,
     resolve,
     write_arguments,
@@ -71,6 +72,7 @@ class LlamaCpp(Engine):
     table = TABLE
     check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
+    named_models = staticmethod(named_models)
 
     def estimate(
         self,

@@ -286,13 +286,24 @@ def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSp
     return command.reading(made)
 
 
+_MODELS: Final = ("--model", "--hf-file", "--hf-repo", "--model-url")
+
+
+def named_models(settings: EngineSettings) -> tuple[tuple[str, str], ...]:
+    """The flags that name a model's file, each with the name."""
+    pairs = ((flag, flag.partition(" ")) for flag in settings.flags)
+    return tuple(
+        (flag, value) for flag, (name, _, value) in pairs if GRAMMAR.find(name)[0].name in _MODELS
+    )
+
+
 def named_file(texts: Sequence[str]) -> tuple[str, str]:
     """The flag that names the model's file, and the file type in that name; empty for none."""
     default = "", ""
     for flag in texts:
         name, _, value = flag.partition(" ")
         kind = GRAMMAR.find(name)[0].name
-        if kind not in ("--model", "--hf-file", "--hf-repo", "--model-url"):
+        if kind not in _MODELS:
             continue
         found = _FILE.findall(value[-_LONGEST_NAME:])
         if found:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
-from plimsoll.engines.layers.faults import Quantizations
+from plimsoll.engines.layers.faults import Quantizations, words
 from plimsoll.engines.layers.parts import part_of
 from plimsoll.engines.sglang.memory import cut_apart, load_quantization
 from plimsoll.engines.sglang.settings import (
@@ -40,20 +40,21 @@ if TYPE_CHECKING:
 
 _QUANTIZATIONS: Final = Quantizations(
     at_load=(
-        "fp8", "bitsandbytes", "w8a8_fp8", "w8a8_int8", "mxfp4", "mxfp8", "torchao",
-        "quark_int4fp8_moe",
+        "fp8", "bitsandbytes", "w8a8_fp8", "w8a8_int8", "mxfp4", "mxfp8", "quark_int4fp8_moe",
     ),
     stored=(
         "awq", "awq_marlin", "gptq", "gptq_marlin", "marlin", "gguf", "compressed-tensors", "qoq",
-        "w4afp8", "petit_nvfp4", "auto-round", "blockwise_int8", "fbgemm_fp8",
+        "w4afp8", "petit_nvfp4", "auto-round",
     ),
     others=(
         "modelopt", "modelopt_fp8", "modelopt_fp4", "modelopt_mixed", "moe_wna16", "quark",
-        "unquant", "auto-round-int8", "bitblas", "experts_int8", "nvfp4_online", "quark_mxfp4",
-        "modelslim", "mxfp_w4a8", "mlx_q4", "mlx_q8", "humming",
+        "unquant", "auto-round-int8", "nvfp4_online", "quark_mxfp4", "modelslim", "mxfp_w4a8",
+        "mlx_q4", "mlx_q8", "humming",
     ),
+    spans=words(TABLE, "quantizations"),
 )  # fmt: skip
-"""QUANTIZATION_CHOICES of sglang/srt/server_args.py."""
+"""What argparse takes: QUANTIZATION_CHOICES of sglang/srt/server_args.py."""
+_CACHE_WORDS: Final = words(TABLE, "cache_dtypes")
 
 
 def problems(
@@ -68,6 +69,7 @@ def problems(
             TABLE.problems(settings.version),
             _lengths(architecture, settings),
             faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
+            faults.cache_words(settings, TABLE, _CACHE_WORDS),
             _layers(architecture, settings, parallelism, accelerator),
         )
     )

@@ -250,7 +250,7 @@ def _weights(size: int, case: _Case) -> Term:
     most = case.figures["weight_slack_most"].bytes() - slack
     low, high = around(size, figure.error)
     band = (size // 4 if unknown else max(0, min(size - slack, low)), max(size + most, high))
-    known = figure.known if wide else Known.EXACT
+    known = figure.known if wide else Known.MODELLED
     held = as_asked(architecture, in_force, settings.quantization)
     return weights_term(size, band, known, case.resolved.dtype, held, settings.quantization)
 
@@ -270,7 +270,7 @@ def _activation(short: Amount, beside: _Beside, rest: int, reserve: int) -> Term
         short.bytes + reserve,
         short.low + reserve,
         short.high + reserve,
-        Known.ASSUMED if short.high else Known.EXACT,
+        Known.ASSUMED if short.high else Known.MODELLED if reserve else Known.EXACT,
         basis,
     )
 

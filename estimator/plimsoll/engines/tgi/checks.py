@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
-from plimsoll.engines.layers.faults import Quantizations
+from plimsoll.engines.layers.faults import Quantizations, words
 from plimsoll.engines.tgi.settings import TABLE, TGIOptions, load_quantization
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 _QUANTIZATIONS: Final = Quantizations(
     at_load=("fp8", "bitsandbytes", "bitsandbytes-nf4", "bitsandbytes-fp4", "eetq"),
     stored=("awq", "gptq", "marlin", "exl2", "compressed-tensors"),
+    spans=words(TABLE, "quantizations"),
 )
 """``Quantization`` of launcher/src/main.rs."""
+_CACHE_WORDS: Final = words(TABLE, "cache_dtypes")
 
 
 def problems(
@@ -51,6 +53,7 @@ def problems(
             TABLE.problems(settings.version),
             _lengths(settings),
             faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
+            faults.cache_words(settings, TABLE, _CACHE_WORDS),
             _split(parallelism) if parallelism else (),
             faults.problems(architecture, shared, split, accelerator),
         )

@@ -171,7 +171,7 @@ def _cache(stage: PlainStage, held: Held, architecture: Architecture, resolved: 
         for m in architecture.mixers()
     )
     basis = f"{held}, {resolved.dtype if resolved.kv_dtype == 'auto' else resolved.kv_dtype}"
-    known = Known.EXACT if plain else Known.ASSUMED
+    known = Known.MODELLED if plain else Known.ASSUMED
     return Term(TermName.KV_CACHE, size, size if plain else 0, size, known, basis)
 
 

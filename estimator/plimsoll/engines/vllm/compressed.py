@@ -25,7 +25,7 @@ A pass over T tokens, beside what every model needs:
 
     for one token    2 x n x h (n streams, before and after they are mixed) + h + 2 x padded x d
                      (queries and outputs, of heads padded to 64 or 128) + heads / tp x d elements
-    gathered keys    4 x (ceil(L / 4) + W + T) x d elements, in the workspace that experts share
+    gathered keys    `plimsoll.engines.vllm.sparse`
 
 Sources: vLLM 0.20.0 to 0.33.0: vllm/v1/core/kv_cache_utils.py (group_and_unify_kv_cache_specs,
 _pool_bytes_per_block, _max_memory_usage_bytes_from_groups), from 0.30 on kv_cache_planning.py

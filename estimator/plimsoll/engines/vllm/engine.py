@@ -3,13 +3,14 @@
 per stage   weights + KV cache + activation + non-torch + CUDA graphs [+ LoRA slots + draft]
 reported    the stage with the largest sum
 physical    what a process sees of the GPU, a little less than its label says
-usable      floor(physical x utilization), at most physical - what lies outside the budget
+usable      floor(physical x utilization), at most physical - the CUDA context and what others hold
+limits      what a start must hold beside that: `plimsoll.engines.vllm.limits`
 KV cache    the larger of one request of max_model_len and the workload on one data rank
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
     FEATURES,
@@ -22,7 +23,7 @@ from plimsoll.engines.assemble import (
     weights_term,
     worst_stage,
 )
-from plimsoll.engines.base import NO_CACHE, Estimate, Known, Term, TermName, Terms, Workload
+from plimsoll.engines.base import NO_CACHE, Estimate, Known, Span, Term, TermName, Terms, Workload
 from plimsoll.engines.layers.dtypes import KNOWN_KV_DTYPES
 from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.engines.layers.sharding import (
@@ -31,18 +32,21 @@ from plimsoll.engines.layers.sharding import (
     stage_layers,
     stage_weights,
 )
-from plimsoll.engines.vllm import checks, experts, lora, multimodal, offload, runner, speculative
+from plimsoll.engines.vllm import (
+    checks,
+    kernels,
+    limits,
+    lora,
+    multimodal,
+    offload,
+    runner,
+    speculative,
+)
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.options import RANGES, TABLE, VLLMOptions
-from plimsoll.engines.vllm.overheads import (
-    activation,
-    graphs,
-    non_torch,
-    outside,
-    ranged,
-)
+from plimsoll.engines.vllm.overheads import activation, context, graphs, non_torch, ranged
 from plimsoll.engines.vllm.releases import model_notes
 from plimsoll.engines.vllm.traits import is_pooling, traits, without_head, without_logits
 from plimsoll.findings import Rule, finding
@@ -58,6 +62,10 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
+
+
+_FLASHINFER_DELTA: Final = (9, 10, 12)
+"""Compute capabilities on which FlashInfer runs gated delta nets."""
 
 
 class VLLM(Engine):
@@ -106,13 +114,14 @@ class VLLM(Engine):
             context=options.decode_context_parallel_size or 1,
             apart=offload.groups_layers(settings, figures),
             prefix_caching=options.enable_prefix_caching,
+            checkpoints=accelerator.compute[0] in _FLASHINFER_DELTA,
             state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
-        padding = experts.padding(architecture, settings, parallelism, accelerator, figures)
-        weights = stage_weights(
-            architecture, resolved.dtype, settings.quantization, parallelism, padding
-        )
-        plain = stage_weights(architecture, resolved.dtype, settings.quantization, parallelism)
+        padding = kernels.padding(architecture, settings, parallelism, accelerator, figures)
+        lying = kernels.held(architecture, accelerator, figures)
+        word = settings.quantization
+        weights = stage_weights(lying, resolved.dtype, word, parallelism, padding)
+        plain = stage_weights(lying, resolved.dtype, word, parallelism)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
         held = held_at_once(
             workload,
@@ -122,7 +131,7 @@ class VLLM(Engine):
         )
         buffers = non_torch(parallelism, accelerator, figures)
         stages: list[Terms] = []
-        beside = 0
+        unseen: list[int] = []
         for stage, (start, end) in enumerate(bounds):
             size = (architecture, graphed, parallelism, end - start, accelerator, figures)
             spared = max(0, weights[stage] - plain[stage])
@@ -147,18 +156,41 @@ class VLLM(Engine):
                 ),
             )
             stages.append(Terms(tuple(term for term in terms if term is not None)))
-            unseen = runner.uncharged(profiled, resolved, parallelism, stage, figures)
-            beside = max(beside, outside(*size) + unseen)
+            unseen.append(runner.uncharged(profiled, resolved, parallelism, stage, figures))
+        around = context(architecture, resolved, parallelism, accelerator, figures)
+        beside = around.middle + max(unseen)
         physical = visible_memory(accelerator)
         asked = int(physical * resolved.utilization)
-        usable = max(0, min(asked, physical - beside))
+        others = 0 if limits.charges_others(resolved, figures) else accelerator.reserved
+        most = max(0, physical - beside - others)
+        usable = min(asked, most)
         worst = worst_stage(stages)
         room = room_for_cache(usable, stages)
+        spans = [Span(usable - t.beside_cache, *_band(usable, t)) for t in stages]
         fixed = offload.fixed_cache(settings, kv.pool)
         if fixed is not None:
-            room = list(fixed)
+            room, spans = list(fixed), [Span(size, size, size) for size in fixed]
             flag = offload.fixing_flag(settings)
-            usable, stages = _fixed_cache(stages, worst, fixed, max(0, physical - beside), flag)
+            usable, stages = _fixed_cache(stages, worst, fixed, most, flag)
+        held_states = limits.states(architecture, resolved, kv, spans, accelerator, figures)
+        after = min(
+            (
+                limits.after_cache(
+                    architecture,
+                    resolved,
+                    parallelism,
+                    end - start,
+                    stages[stage],
+                    physical=physical - unseen[stage],
+                    budget=None if fixed is not None or not kv.pool.groups else asked,
+                    last=stage == len(bounds) - 1,
+                    accelerator=accelerator,
+                    constants=figures,
+                )
+                for stage, (start, end) in enumerate(bounds)
+            ),
+            key=lambda limit: limit.has.middle - limit.need.middle,
+        )
         blocks = kv.holds(room)
         longest = kv.longest(room, max(resolved.max_model_len, architecture.max_model_len))
         return Estimate(
@@ -181,7 +213,14 @@ class VLLM(Engine):
             notes=tuple(
                 _notes(architecture, settings, resolved, accelerator, figures, asked > usable)
             ),
+            limits=(after,) if held_states is None else (held_states, after),
         )
+
+
+def _band(usable: int, terms: Terms) -> tuple[int, int]:
+    """The least and the most that a stage has for its cache."""
+    cache = terms[TermName.KV_CACHE]
+    return usable - (terms.high - cache.high), usable - terms.low_beside_cache
 
 
 def _fixed_cache(

@@ -6,7 +6,8 @@ Pages and groups:
     MLA page         block x latent bytes, whole on every rank; an indexer's keys beside it
     state page       (conv + recurrent elements) / tp, in their dtypes (--mamba-cache-dtype,
                      --mamba-ssm-cache-dtype)
-    hybrids          the block grows until an attention page holds a state; states are padded to it
+    hybrids          the block grows until an attention page holds a state, by 16 tokens (by 64
+                     where delta nets hand out states within a prompt); states are padded to it
     unequal pages    a smaller page takes as many blocks as divide the largest, else it is padded
     groups           layers by kind and window; group size = fewest layers of a kind, or the most
                      where that is under 1.5 x the fewest; layer i of a kind goes to group i mod n
@@ -61,6 +62,10 @@ if TYPE_CHECKING:
 DEFAULT_BLOCK: Final = 16
 _SPARSE_BLOCK: Final = 64
 _MLA_HYBRID_BLOCK: Final = 128
+_CHECKPOINTED: Final = 3
+"""Pages of state of a sequence where one of them is a checkpoint of its prompt."""
+_DELTA_STEP: Final = 64
+"""Tokens between the states that gated delta nets hand out (gdn_attn.py)."""
 _NOT_ASKED: Final = -2
 """The figure ``state_unsaid`` where the engine does not ask the config: always 16 bits."""
 _KERNEL: Final = 4
@@ -73,7 +78,7 @@ class Elements:
 
     dtype: of keys and values. ahead: tokens that a draft guesses; a convolution's state keeps as
     many positions more. conv, recurrent: bytes of an element of a state; 0: the model's, and what
-    the mixer says.
+    the mixer says. step: tokens of which a block with states beside it is a multiple.
     """
 
     tensor: int
@@ -82,6 +87,7 @@ class Elements:
     ahead: int = 0
     conv: int = 0
     recurrent: int = 0
+    step: int = DEFAULT_BLOCK
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +174,7 @@ def _block_size(architecture: Architecture, elements: Elements, asked: int | Non
     state = max(_state_page(m, elements) for m in set(states))
     token = max(_token_bytes(m, elements) for m in set(attention))
     latent = any(m.kind is MixerKind.MLA for m in attention)
-    step = max(block, _MLA_HYBRID_BLOCK if latent else DEFAULT_BLOCK)
+    step = max(block, _MLA_HYBRID_BLOCK if latent else elements.step)
     return max(block, step * ceil_div(state, step * token))
 
 
@@ -333,22 +339,32 @@ class Cache:
 
 
 def _states(
-    architecture: Architecture, constants: Constants, cached: bool | None
+    architecture: Architecture, constants: Constants, cached: bool | None, checkpoints: bool
 ) -> tuple[int, bool]:
     """Pages of state of one sequence, and whether there is one for every block of its tokens.
 
-    cached: prefixes are cached, as flags say it. Models without attention start without.
+    cached: prefixes are cached, as flags say it. Models without attention start without. From
+    0.33 on mamba 2 has one more, and so have gated delta nets where their kernel hands it out.
     """
     if cached is None and all(not _is_attention(mixer) for mixer in architecture.mixers()):
         cached = False
     named = architecture.model_type
     if cached is None:
-        pages, each = constants["state_pages"], constants["state_each"]
-        return int(pages.value), named in each.names
-    if not cached:
+        figure, each = constants["state_pages"], constants["state_each"]
+    elif cached:
+        figure, each = constants["state_pages_cached"], constants["state_each_cached"]
+    else:
         return 1, False
-    pages, each = constants["state_pages_cached"], constants["state_each_cached"]
-    return int(pages.value), named in each.names
+    pages = int(figure.value)
+    if pages == _CHECKPOINTED:
+        two = any(mixer.kind is MixerKind.MAMBA2 for mixer in architecture.mixers())
+        pages -= not (two or (checkpoints and _is_delta(architecture)))
+    return pages, named in each.names
+
+
+def _is_delta(architecture: Architecture) -> bool:
+    """Whether its states are those of delta nets (gated, or Kimi's)."""
+    return any(m.kind is MixerKind.LINEAR and m.conv_elements for m in architecture.mixers())
 
 
 def _state_unsaid(architecture: Architecture, constants: Constants) -> int:
@@ -387,6 +403,7 @@ def cache(
     apart: bool = True,
     state_dtypes: tuple[str, str] = ("", ""),
     prefix_caching: bool | None = None,
+    checkpoints: bool = True,
 ) -> Cache:
     """The cache of a model under a split, in one version of the engine.
 
@@ -394,8 +411,10 @@ def cache(
     an element where that is ``auto``. draft: whose layers are cached too. context: ranks that
     share the tokens of a sequence. apart: layers may be grouped by kind. state_dtypes: of the
     convolution's and the recurrent state, as flags say; "" where they do not. prefix_caching: as
-    flags say; None where they do not.
+    flags say; None where they do not. checkpoints: this GPU's kernel for gated delta nets hands
+    out states within a prompt.
     """
+    states, each = _states(architecture, constants, prefix_caching, checkpoints)
     conv, recurrent = (WEIGHT_BYTES.get(word, 0) for word in state_dtypes)
     elements = Elements(
         parallelism.tensor,
@@ -404,6 +423,7 @@ def cache(
         draft.tokens if draft else 0,
         conv,
         recurrent or _state_unsaid(architecture, constants),
+        _DELTA_STEP if states == _CHECKPOINTED and _is_delta(architecture) else DEFAULT_BLOCK,
     )
     pages = pool(
         architecture,
@@ -415,7 +435,6 @@ def cache(
         context,
         int(constants.number("compressed_pool")),
     )
-    states, each = _states(architecture, constants, prefix_caching)
     more = int(constants.number("in_flight_batches"))
     batches = parallelism.pipeline + more if more else 1
     return Cache(

@@ -8,6 +8,7 @@ Non-torch memory, graphs and the context:
     context       outside the budget: the CUDA context and what NCCL takes before vLLM measures
     ranges        from measured start-ups by group, `plimsoll.engines.ranges`
 
+What lies outside the budget is compared in `plimsoll.engines.vllm.limits`.
 Figures with sources in data/constants.json, ranges in data/ranges.json.
 
 The activation is the peak that vLLM measures when it profiles:
@@ -31,14 +32,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.engines.base import Known, Term, TermName
+from plimsoll.engines.base import Known, Span, Term, TermName
 from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_group
 from plimsoll.engines.vllm.capture import sizes, taken
-from plimsoll.engines.vllm.compressed import gathered_elements, pass_elements
+from plimsoll.engines.vllm.compressed import pass_elements
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
 from plimsoll.engines.vllm.multimodal import encoder
 from plimsoll.engines.vllm.options import RANGES, TABLE
+from plimsoll.engines.vllm.sparse import workspace
 from plimsoll.engines.vllm.traits import kind, second_runner, traits
 from plimsoll.units import GIB
 
@@ -101,12 +103,12 @@ def graphs(
     """What captured CUDA graphs take on a rank of `layers` layers; 0 in eager mode.
 
     The engine charges its own estimate to the budget, not what capturing then takes. Before 0.20,
-    and before 0.29 with the second runner, it charges nothing: `outside` says what lies beside the
+    and before 0.29 with the second runner, it charges nothing: `captured` says what lies beside the
     budget then.
     """
     if resolved.eager:
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
-    if not _charged(architecture, constants):
+    if not charged(architecture, constants):
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "outside the budget")
     return estimated(architecture, resolved, parallelism, layers, accelerator, constants)
 
@@ -125,29 +127,31 @@ def estimated(
     return RANGES.of("graphsCharged", group).around(found)
 
 
-def _charged(architecture: Architecture, constants: Constants) -> bool:
+def charged(architecture: Architecture, constants: Constants) -> bool:
     """Whether CUDA graphs count towards the budget."""
     second = second_runner(architecture, constants)
     return constants.flag("second_graphs_charged" if second else "graphs_charged")
 
 
-def outside(
+def context(
     architecture: Architecture,
     resolved: Resolved,
     parallelism: Parallelism,
-    layers: int,
     accelerator: Accelerator,
     constants: Constants,
-) -> int:
-    """Bytes that the budget does not count and the GPU must have: context, uncharged graphs."""
-    if parallelism.tensor * parallelism.pipeline * parallelism.data == 1:
-        figure = constants["context_single"]
-    else:
-        figure = constants["context_moe" if traits(architecture).experts else "context_many"]
+) -> Span:
+    """Bytes that the budget does not count and the GPU must have: the CUDA context, and NCCL."""
+    if constants.flag("context_inside") and not resolved.first_engine:
+        return Span(0, 0, 0)
+    alone = parallelism.gpus == 1 or not constants.flag("context_with_nccl")
+    name = "context_single"
+    if not alone:
+        name = "context_moe" if traits(architecture).experts else "context_many"
+    if accelerator.family != "hopper":
+        name = "context_other_single" if alone else "context_other_many"
+    figure = constants[name]
     size = figure.bytes()
-    if not _charged(architecture, constants):
-        size += captured(architecture, resolved, parallelism, layers, accelerator, constants).low
-    return size
+    return Span(size, int(size * (1 - figure.error)), round(size * (1 + figure.error)))
 
 
 def captured(
@@ -224,13 +228,10 @@ def activation(
     last = stage == parallelism.pipeline - 1
     sampler = 0.0
     sequences = min(resolved.seqs, tokens)
-    logit = "sampler_bytes_per_logit"
-    if second_runner(architecture, constants):
-        logit = "second_sampler_bytes_per_logit"
+    logit = _bytes_per_logit(architecture, constants)
     if last and architecture.vocab_size:
-        sampler = (number(logit) + element - 2) * sequences * architecture.vocab_size
+        sampler = sampling(architecture, resolved, constants)
         sampler += number("sampler_hidden_factor") * tokens * hidden * element
-        sampler += number("sampler_base") * GIB
     per_token = own.dense_pass(hidden, parallelism.tensor, constants)
     if not last:
         per_token += number("forward_handover") * hidden
@@ -238,9 +239,11 @@ def activation(
     forward = max(per_token, latent) * tokens * element
     if _eight_bits(architecture, settings):
         forward += own.dense / parallelism.tensor * tokens
+    sparse = workspace(architecture, resolved, constants)
+    forward += sparse.passing
     experts = max(
         _expert_workspace(architecture, settings, own, tokens, element, parallelism),
-        gathered_elements(architecture, resolved.max_model_len, tokens) * element,
+        float(sparse.kept),
     )
     if not constants.flag("experts_kept"):
         forward, experts = forward + experts, 0.0
@@ -277,6 +280,19 @@ def activation(
         Known.ASSUMED if assumed else Known.MODELLED,
         basis,
     )
+
+
+def sampling(architecture: Architecture, resolved: Resolved, constants: Constants) -> float:
+    """Bytes in which the last stage samples for all sequences at once, logits and all."""
+    logit = constants.number(_bytes_per_logit(architecture, constants)) + resolved.element - 2
+    sequences = min(resolved.seqs, resolved.batched_tokens)
+    return logit * sequences * architecture.vocab_size + constants.number("sampler_base") * GIB
+
+
+def _bytes_per_logit(architecture: Architecture, constants: Constants) -> str:
+    """The name of the figure."""
+    second = second_runner(architecture, constants)
+    return "second_sampler_bytes_per_logit" if second else "sampler_bytes_per_logit"
 
 
 def _eight_bits(architecture: Architecture, settings: EngineSettings) -> bool:

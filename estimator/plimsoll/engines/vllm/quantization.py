@@ -48,7 +48,8 @@ def known(version: str) -> Quantizations:
     for word, (how, since, until) in _data()["words"].items():
         if not version.strip() or _within(version, since, until):
             words[how].append(word)
-    return Quantizations(*(tuple(words[how]) for how in ("at load", "stored", "other")))
+    at_load, stored, others = (tuple(words[how]) for how in ("at load", "stored", "other"))
+    return Quantizations(at_load, stored, others)
 
 
 def word_faults(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:

@@ -217,3 +217,16 @@ def test_whatever_flags_say_is_estimated(args: list[str]) -> None:
     split = Parallelism(found.split.tensor or 1, 1, found.split.data or 1, False)
     e = ENGINE.estimate(LLAMA_8B, found.settings, Workload(), split, H100)
     assert e.required > 0
+
+
+def test_a_flag_is_no_value_of_the_flag_before_it() -> None:
+    found = read("--context-length", "--tp-size=2")
+    assert found.split.tensor == 2
+    assert any("--context-length" in str(problem) for problem in problems_in(found))
+
+
+@pytest.mark.parametrize("version", ["0.4.5", "0.5.9", "0.5.23"])
+def test_a_billion_requests_are_bounded_by_the_pool_or_do_not_fit(version: str) -> None:
+    said = EngineSettings("sglang", version, max_num_seqs=1_000_000_000, max_model_len=4096)
+    e = ENGINE.estimate(LLAMA_8B, said, Workload(), Parallelism(), H100)
+    assert e.required > e.usable or e.max_num_seqs < e.kv_tokens

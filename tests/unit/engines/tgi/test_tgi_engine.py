@@ -108,7 +108,7 @@ def test_prefill_tokens_follow_from_the_speed_of_the_gpu() -> None:
 
 def test_nothing_but_the_cache_is_said_to_be_exact() -> None:
     e = run()
-    assert e.terms[TermName.KV_CACHE].known is Known.EXACT
+    assert e.terms[TermName.KV_CACHE].known is Known.MODELLED
     assert e.terms[TermName.ACTIVATION].known is Known.ASSUMED
     assert any("maintenance mode" in note for note in notes_in(e))
 

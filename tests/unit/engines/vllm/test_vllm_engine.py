@@ -69,14 +69,14 @@ def problems(
 def test_llama_70b_on_two_h100_leaves_little_for_the_cache() -> None:
     result = run(LLAMA_70B, Parallelism(2))
     assert result.utilization == Decimal("0.92")
-    assert result.kv_capacity / GIB == pytest.approx(0.86, abs=0.05)
-    assert 5400 < result.largest_max_model_len < 5900
+    assert result.kv_capacity / GIB == pytest.approx(1.08, abs=0.05)
+    assert 6800 < result.largest_max_model_len < 7400
 
 
-def test_llama_70b_on_four_h100_leaves_33_gib_and_a_half() -> None:
+def test_llama_70b_on_four_h100_leaves_34_gib() -> None:
     result = run(LLAMA_70B, Parallelism(4))
-    assert result.kv_capacity / GIB == pytest.approx(33.6, abs=0.2)
-    assert result.kv_tokens == pytest.approx(440_000, rel=0.01)
+    assert result.kv_capacity / GIB == pytest.approx(34.0, abs=0.2)
+    assert result.kv_tokens == pytest.approx(446_000, rel=0.01)
     assert result.largest_max_model_len == 131072
 
 

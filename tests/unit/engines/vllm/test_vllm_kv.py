@@ -286,7 +286,8 @@ def _entry(name: str) -> Architecture:
         pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.33", None, 3, False, id="on in 0.33"),
         pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "0.33", False, 1, False, id="said off"),
         pytest.param("ai21labs/Jamba-v0.1", "0.19", True, 2, True, id="a page for every block"),
-        pytest.param("ai21labs/Jamba-v0.1", "0.33", True, 3, False, id="no longer so"),
+        pytest.param("ai21labs/Jamba-v0.1", "0.33", True, 2, False, id="no longer so"),
+        pytest.param("nvidia/Nemotron-H-8B-Base-8K", "0.33", None, 3, False, id="mamba 2"),
     ],
 )
 def test_prefix_caching_decides_how_many_states_a_sequence_keeps(
@@ -322,3 +323,28 @@ def test_a_model_without_attention_starts_without_prefix_caching() -> None:
     found = estimate(mamba, version="0.33", gpu="nvidia-h100-80gb")
     assert found.max_model_len == 2048
     assert found.kv_capacity // found.max_concurrency == pytest.approx(1824 * 2048, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "tp", "version", "block"),
+    [
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "nvidia-h100-80gb", 1, "0.33", 576),
+        pytest.param("Qwen/Qwen3-Next-80B-A3B-Instruct", "nvidia-h100-80gb", 1, "0.32", 544),
+        pytest.param("Qwen/Qwen3.5-27B", "nvidia-h100-80gb", 1, "0.33", 832),
+        pytest.param("Qwen/Qwen3.5-27B", "nvidia-a100-80gb", 1, "0.33", 784),
+    ],
+)
+def test_delta_nets_that_hand_out_states_have_blocks_of_64(
+    name: str, gpu: str, tp: int, version: str, block: int
+) -> None:
+    found = cache(
+        _entry(name),
+        Parallelism(tp),
+        TABLE.constants(version),
+        dtype="auto",
+        model_bytes=2,
+        block_size=None,
+        batched_tokens=8192,
+        checkpoints=gpu == "nvidia-h100-80gb",
+    )
+    assert found.pool.block == block

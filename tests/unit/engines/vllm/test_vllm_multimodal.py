@@ -127,3 +127,11 @@ def test_what_changes_images_otherwise_than_in_size_is_named_as_not_estimated(
     text: str, unread: int
 ) -> None:
     assert len(read("--mm-processor-kwargs", text).settings.unread) == unread
+
+
+def test_the_rotary_table_of_qwen3_vl_is_no_longer_four_contexts_long() -> None:
+    name = "Qwen/Qwen3-VL-30B-A3B-Instruct"
+    old, new = (
+        estimate(name, version=v).terms[TermName.WEIGHTS].bytes for v in ("0.31.0", "0.32.0")
+    )
+    assert old - new == 3 * 262144 * 128 * 2

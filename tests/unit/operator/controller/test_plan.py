@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from decision_builders import A100, BIG, H100, PlainEngine, cluster, on, pool, request, world
+from decision_builders import (
+    A100,
+    BIG,
+    H100,
+    H200,
+    PlainEngine,
+    cluster,
+    model,
+    on,
+    pool,
+    request,
+    world,
+)
 from plimsoll.decision.policy import Mode, Policy
 from plimsoll.engines.base import EngineSettings
 from plimsoll.errors import Problem
@@ -202,12 +214,76 @@ def test_events_tell_of_transitions() -> None:
 
 
 def test_an_event_tells_that_a_placement_moved_to_other_gpus() -> None:
-    either = on(A100, H100)
+    either = replace(on(A100, H100), follow=True)
     before = status_after(inputs(either, cluster(pool(H100, 2))))
     moved = planned(inputs(either, cluster(pool(A100, 2)), previous=before), LATER)
     assert ("PlacementChanged", f"from 4 x {H100.name} to 4 x {A100.name} per replica") in [
         (e.reason, e.message) for e in moved.events
     ]
+
+
+def test_a_placement_stays_where_it_was_while_its_pool_sleeps_and_others_are_there() -> None:
+    either = on(A100, H100)
+    before = status_after(inputs(either, cluster(pool(H100, 2))))
+    for nodes in (cluster(), cluster(pool(A100, 2)), cluster(pool(H100, 2, ready=0), pool(A100))):
+        after = status_after(inputs(either, nodes, previous=before), LATER)
+        assert after["placement"] == before["placement"]
+    asleep = by_type(status_after(inputs(either, cluster(pool(A100, 2)), previous=before), LATER))
+    assert asleep["CapacityAvailable"]["reason"] == "NoNodesMatch"
+    better = asleep["BetterPlacement"]
+    assert (better["status"], better["reason"]) == ("True", "NodesToday")
+    assert "nodes for 4 x nvidia-a100-80gb per replica are there today" in better["message"]
+    awake = status_after(inputs(either, cluster(pool(H100, 2)), previous=before), LATER)
+    assert "BetterPlacement" not in by_type(awake)
+
+
+def test_nothing_is_written_when_a_pool_that_is_no_better_joins() -> None:
+    before = status_after(inputs(on(A100, H200, tensor=4), cluster(pool(A100, 2))))
+    joined = cluster(pool(A100, 2), pool(H200))
+    assert not planned(inputs(on(A100, H200, tensor=4), joined, previous=before)).patch
+
+
+def test_a_placement_moves_when_the_spec_changes_or_when_it_was_made_before_any_node() -> None:
+    either = on(A100, H100)
+    on_h100 = status_after(inputs(either, cluster(pool(H100, 2))))
+    a100 = cluster(pool(A100, 2))
+    changed = status_after(inputs(either, a100, previous=on_h100, generation=4), LATER)
+    assert changed["placement"]["accelerator"] == A100.name
+    guessed = status_after(inputs(either, cluster()))
+    assert guessed["placement"]["onNodes"] is False
+    joined = status_after(inputs(either, a100, previous=guessed), LATER)
+    assert joined["placement"]["accelerator"] == A100.name
+    assert joined["placement"]["onNodes"] is True
+
+
+def test_a_better_placement_is_told_with_what_it_saves_and_taken_by_follow() -> None:
+    either = on(A100, H200)
+    before = status_after(inputs(either, cluster(pool(A100, 2))))
+    both = cluster(pool(A100, 2), pool(H200))
+    after = status_after(inputs(either, both, previous=before), LATER)
+    assert after["placement"] == before["placement"]
+    better = by_type(after)["BetterPlacement"]
+    assert better["reason"] == "FewerGPUs"
+    assert better["message"].startswith("2 x nvidia-h200 per replica would do: 2 GPUs fewer; ")
+    taken = status_after(inputs(replace(either, follow=True), both, previous=before), LATER)
+    assert taken["placement"]["accelerator"] == H200.name
+
+
+def test_a_placement_that_no_longer_fits_moves() -> None:
+    before = status_after(inputs(FITS))
+    larger = replace(FITS, model=model(parameters=200_000_000_000))
+    after = status_after(inputs(larger, previous=before), LATER)
+    assert after["placement"]["gpusPerReplica"] > before["placement"]["gpusPerReplica"]
+
+
+@pytest.mark.parametrize("field", ["parallelism", "resources", "accelerator"])
+def test_a_placement_in_a_form_that_is_not_known_is_planned_anew(field: str) -> None:
+    before = status_after(inputs(FITS))
+    values: tuple[Any, ...] = (None, {}, 7)
+    for value in values:
+        broken = {**before, "placement": {**before["placement"], field: value}}
+        after = status_after(inputs(FITS, previous=broken), LATER)
+        assert after["placement"] == before["placement"]
 
 
 def test_an_override_is_recorded_with_its_reason() -> None:

@@ -1,4 +1,12 @@
-"""How vLLM's kernels pad experts' weights: by GPU, scheme and release.
+"""How vLLM's kernels hold weights: what is padded and repacked, by GPU, scheme and release.
+
+Repacked while loading:
+
+    AWQ, Hopper, from 0.18   Machete: zero points in 16 bits (Marlin: packed in 4)
+    fp8 in blocks, before    Marlin: a scale in 16 bits for every output and block of inputs,
+    compute capability 8.9   not one in 32 for a square
+
+Padded, experts alone:
 
     MXFP4 of gpt-oss
       Hopper, from 0.22      Triton: width to 64; scales of the fused matrix to 256 rows, and to
@@ -12,14 +20,15 @@ The width is an expert's inner size on one rank. Before 0.22 Hopper had Triton w
 otherwise: gpt-oss-20b took 13.64 GiB on an H100 (0.19.0), by Marlin's rule 13.70.
 
 Source: vLLM 0.19.1 to 0.33.0, vllm/model_executor/layers: fused_moe/oracle (mxfp4.py,
-unquantized.py, fp8.py), quantization/utils/mxfp4_utils.py (_swizzle_mxfp4),
-third_party/triton_kernels (hopper_scale.py; hopper_value.py changed between 0.20 and
-0.22). Its own start-up, run with GPUs that are not there
-(0.33): gpt-oss-120b on H100 61.07 GiB, on A100 65.93, GLM-4.6 on 8 B200 108.5.
+unquantized.py, fp8.py), quantization/utils/mxfp4_utils.py (_swizzle_mxfp4), and
+third_party/triton_kernels (hopper_scale.py; hopper_value.py changed between 0.20 and 0.22). Its own
+start-up, run with GPUs that are not there (0.33): gpt-oss-120b on H100 61.07 GiB, on A100 65.93,
+GLM-4.6 on 8 B200 108.5; Llama-3.1-8B as AWQ on H100 5.44, as GPTQ 5.37; Qwen3-8B-FP8 on A100 8.90.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.sharding import MARLIN, Padding, quantization_in_force
@@ -29,9 +38,44 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture
+    from plimsoll.models.quantization import Quantization, Scheme
 
 _BLACKWELL: Final = 10
 _HOPPER: Final = (9, 0)
+_MARLIN_FROM: Final = (7, 5)
+_NATIVE_FP8: Final = (8, 9)
+"""From here on kernels multiply fp8 themselves."""
+
+
+def held(
+    architecture: Architecture, accelerator: Accelerator, constants: Constants
+) -> Architecture:
+    """The model with its weights as they lie on this GPU, not as the checkpoint stores them."""
+    stored = architecture.quantization
+    if stored is None:
+        return architecture
+    machete = constants.flag("awq_machete") and accelerator.compute == _HOPPER
+    plain = _MARLIN_FROM <= accelerator.compute < _NATIVE_FP8
+    key = ("vllm.held", machete, plain)
+    return architecture.remembered(
+        key,
+        lambda: replace(architecture, quantization=_repacked(stored, machete=machete, plain=plain)),
+    )
+
+
+def _repacked(stored: Quantization, *, machete: bool, plain: bool) -> Quantization:
+    def one(scheme: Scheme) -> Scheme:
+        if scheme.name == "fp8" and scheme.group_out > 1 and plain:
+            return replace(scheme, group_out=1, scale_bytes=2)
+        if scheme.zero_bits and stored.method == "awq" and machete:
+            return replace(scheme, zero_bits=16)
+        return scheme
+
+    return replace(
+        stored,
+        default=one(stored.default) if stored.default else None,
+        special=tuple((pattern, one(scheme)) for pattern, scheme in stored.special),
+    )
 
 
 def padding(

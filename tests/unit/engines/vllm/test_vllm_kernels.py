@@ -1,10 +1,11 @@
-"""How kernels pad experts' weights, against vLLM's own start-up with GPUs that are not there."""
+"""How kernels hold weights' weights, against vLLM's own start-up with GPUs that are not there."""
 
 from __future__ import annotations
 
 import pytest
 
-from plimsoll.engines.base import TermName
+from plimsoll.engines.base import EngineSettings, TermName
+from plimsoll.models.resolve import resolve
 from plimsoll.units import GIB
 from vllm_features import estimate
 
@@ -57,3 +58,38 @@ def test_fp8_blocks_that_a_split_would_cut_are_padded_from_0_31_on() -> None:
     )
     experts = 48 * 128 * 3 * 2048 * (128 - 96)
     assert new - old == pytest.approx(experts, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("word", "gpu", "version", "gib"),
+    [
+        pytest.param("awq", "nvidia-h100-80gb", "0.33", 5.442, id="AWQ in Machete"),
+        pytest.param("gptq", "nvidia-h100-80gb", "0.33", 5.366, id="GPTQ"),
+    ],
+)
+def test_four_bit_weights_lie_as_their_kernel_wants_them(
+    word: str, gpu: str, version: str, gib: float
+) -> None:
+    llama = resolve(base_model="meta-llama/Llama-3.1-8B-Instruct", quantization=word).architecture
+    assert llama is not None
+    term = estimate(llama, gpu=gpu, version=version).terms[TermName.WEIGHTS]
+    assert term.bytes / GIB == pytest.approx(gib, rel=0.002)
+
+
+def test_fp8_blocks_have_more_scales_where_marlin_runs_them() -> None:
+    name = "Qwen/Qwen3-30B-A3B-FP8"
+    ampere, hopper = (
+        estimate(name, gpu=gpu, version="0.33").terms[TermName.WEIGHTS].bytes
+        for gpu in ("nvidia-a100-80gb", "nvidia-h100-80gb")
+    )
+    linears = 29.9e9  # parameters that are quantized
+    assert ampere - hopper == pytest.approx(linears * 2 / 128 - linears * 4 / 128**2, rel=0.12)
+
+
+def test_each_tensor_of_a_quantized_linear_is_an_allocation_of_its_own() -> None:
+    # Qwen2.5-Coder-32B-Instruct-AWQ, 0.13.0, A100 40GB: "Model loading took 18.1425 GiB"
+    coder = resolve(base_model="Qwen/Qwen2.5-32B-Instruct", quantization="awq").architecture
+    assert coder is not None
+    settings = EngineSettings(version="0.13.0", max_model_len=4096, dtype="float16")
+    term = estimate(coder, gpu="nvidia-a100-40gb", settings=settings).terms[TermName.WEIGHTS]
+    assert term.bytes / GIB == pytest.approx(18.1425, rel=0.001)

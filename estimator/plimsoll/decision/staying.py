@@ -1,0 +1,119 @@
+"""Whether a placement stays where it was, and what would be better.
+
+It stays as long as its spec says the same and it still fits, whatever nodes come and go:
+
+    nodes there      those of its pool today
+    pool asleep      as it is remembered: accelerator, labels, taints, GPUs of a node; no node of it
+    moves            only if it no longer fits, or was planned before any node was seen
+
+    better           fits, error included, on nodes that are ready today, and takes fewer GPUs, or
+                     as many with less memory; or has nodes while those of the placement are gone
+
+What is better is advice: nothing moves by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from plimsoll.accelerators.labels import with_resource
+from plimsoll.decision.candidates import Candidate, from_pools, unfit
+from plimsoll.decision.verdict import Better, Gain
+from plimsoll.engines.base import State
+from plimsoll.inventory.pools import Pool
+
+if TYPE_CHECKING:
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.decision.knowledge import Knowledge
+    from plimsoll.decision.trial import Case, Trial
+    from plimsoll.engines.base import Parallelism
+    from plimsoll.inventory.pools import Inventory, Pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A placement that was decided on for the same spec, on nodes that were there.
+
+    per_node: GPUs of each of its nodes that it uses. selector: the labels of its nodes, the user's
+    own among them. taints: those that it tolerates, as (key, value, effect). resource: as in
+    `Accelerator`.
+    """
+
+    accelerator: str
+    parallelism: Parallelism
+    per_node: int
+    selector: Pairs
+    taints: tuple[tuple[str, str, str], ...] = ()
+    resource: str = ""
+
+
+def held(case: Case, kept: Kept, nodes: Inventory, knowledge: Knowledge) -> Trial | None:
+    """The placement that was there, tried again on its own nodes; None if it may not stay."""
+    candidate = _seen(case, kept, nodes) or _remembered(case, kept, knowledge)
+    if candidate is None or case.refusals(candidate, None):
+        return None
+    trial = case.trial(candidate, kept.parallelism)
+    if trial.fit.state is State.DOES_NOT_FIT or case.refusals(candidate, kept.parallelism):
+        return None
+    return trial
+
+
+def _seen(case: Case, kept: Kept, nodes: Inventory) -> Candidate | None:
+    """The pool of today whose nodes it runs on; if several have its labels, the largest."""
+    labels = set(kept.selector)
+    own = [
+        candidate
+        for candidate in from_pools(case.request.wanted, nodes)
+        if candidate.pool is not None
+        and candidate.accelerator.name == kept.accelerator
+        and labels.issuperset(candidate.pool.selector)
+        and candidate.per_node >= kept.per_node
+    ]
+    return max(own, key=lambda one: one.pool is not None and one.pool.ready, default=None)
+
+
+def _remembered(case: Case, kept: Kept, knowledge: Knowledge) -> Candidate | None:
+    """Its pool without a node; None if the table does not know what GPUs it had."""
+    known = knowledge.find(kept.accelerator)
+    if known is None or kept.per_node < 1:
+        return None
+    accelerator: Accelerator = with_resource(known, kept.resource or known.resource)
+    dialect = next((entry.dialect for entry in known.labels), None)
+    if dialect is None:
+        return None
+    pool = Pool(
+        accelerator=accelerator,
+        gpus_per_node=kept.per_node,
+        nodes=0,
+        node_names=(),
+        selector=kept.selector,
+        dialect=dialect,
+        taints=kept.taints,
+    )
+    if unfit(pool, case.request.wanted) is not None:
+        return None
+    return Candidate(accelerator, kept.per_node, pool)
+
+
+def better(fresh: Trial | None, stays: Trial) -> Better | None:
+    """What a fresh plan has over the placement that stays; None if that is as good."""
+    pool = fresh.candidate.pool if fresh is not None else None
+    if fresh is None or pool is None or not fresh.fit.fits or pool.ready < fresh.nodes:
+        return None
+    gpus = stays.gpus - fresh.gpus
+    memory = _memory(stays) - _memory(fresh)
+    if gpus > 0:
+        gain = Gain.FEWER_GPUS
+    elif gpus == 0 and memory > 0:
+        gain = Gain.LESS_MEMORY
+    elif stays.candidate.pool is not None and stays.candidate.pool.nodes < stays.nodes:
+        gain = Gain.NODES_TODAY
+    else:
+        return None
+    return Better(gain, fresh.candidate.accelerator.name, fresh.gpus, gpus, memory)
+
+
+def _memory(trial: Trial) -> int:
+    """Bytes of all GPUs of a replica."""
+    return trial.gpus * trial.candidate.accelerator.memory

@@ -1,0 +1,233 @@
+"""What a start of vLLM has to hold beside its budget.
+
+The blocks of recurrent state, for models that have one and decode in full CUDA graphs:
+
+    sequences   max_num_seqs <= blocks of the pool, from 0.20 on; before, and only for layers whose
+                convolution asserts it (0.11 to 0.17), the largest decode batch that is captured
+    blocks      floor(KV memory / bytes of a block), at both ends of what KV memory can be
+
+Source: vllm/config/compilation.py of 0.20.0 to 0.33.0 (resolve_cudagraph_mode_and_sizes; before,
+vllm/v1/worker/gpu_model_runner.py); vllm/model_executor/layers/mamba/ops/causal_conv1d.py of 0.11.0
+to 0.17.0 and https://github.com/vllm-project/vllm/pull/34571.
+
+What comes after the cache is taken, against what the budget leaves of the GPU:
+
+    need        CUDA graphs as they are captured, then one pass of the sampler for all sequences
+    has         physical - budget - context - what others hold + activation peak + graphs charged
+    budget      physical x utilization; where the cache is of a fixed size or there is none, the sum
+                of the terms
+    sampler     the second runner warms it with every sampling parameter (vllm/v1/worker/gpu/
+                warmup.py), the first engine not at all
+    slack       up to 150 MiB, which vLLM itself leaves (redundancy_buffer_memory)
+
+The activation peak was measured before the cache and is free again; so a peak that is the sampler's
+own pays for its warm-up, and only the graphs are left to be held. Where graphs are charged, by
+the engine's own estimate, what they take beyond it is left.
+
+Source: vllm/v1/worker/gpu_worker.py (determine_available_memory, compile_or_warm_up_model).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.engines.base import Known, Limit, LimitName, Span, Term, TermName
+from plimsoll.engines.ranges import BLACKWELL, HOPPER, gpu_group
+from plimsoll.engines.vllm.capture import sizes
+from plimsoll.engines.vllm.overheads import captured, charged, context, sampling
+from plimsoll.engines.vllm.traits import second_runner, traits
+from plimsoll.findings import Rule, finding
+from plimsoll.paths import Field
+from plimsoll.units import MIB, gib
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import Parallelism, Terms
+    from plimsoll.engines.tables import Constants
+    from plimsoll.engines.vllm.defaults import Resolved
+    from plimsoll.engines.vllm.kv import Cache
+    from plimsoll.models.architecture import Architecture
+
+_NOT_COMPARED, _CAPTURED, _ALL_SEQUENCES = range(3)
+"""Values of the figure ``state_blocks``; its note says what each means."""
+_SLACK: Final = 150 * MIB
+_OWN_ALL_REDUCE: Final = 2
+"""GPUs without NVLink up to which vLLM's own all-reduce serves (custom_all_reduce.py)."""
+
+
+def states(
+    architecture: Architecture,
+    resolved: Resolved,
+    cache: Cache,
+    room: Sequence[Span],
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Limit | None:
+    """Sequences against the blocks of the cache; None where nothing compares them.
+
+    room: bytes that each stage has for its cache.
+    """
+    figure = constants["state_blocks"]
+    rule = int(figure.value)
+    if rule == _NOT_COMPARED or resolved.eager or not traits(architecture).states:
+        return None
+    if rule == _CAPTURED and architecture.model_type not in figure.names:
+        return None
+    number = resolved.seqs
+    if rule == _CAPTURED:
+        number = min(number, int(constants.number("capture_most")))
+    blocks = Span(
+        cache.holds([span.middle for span in room]),
+        cache.holds([span.low for span in room]),
+        cache.holds([span.high for span in room]),
+    )
+    has = blocks
+    if figure.known is Known.ASSUMED:  # not every build of it refuses
+        has = Span(blocks.middle, blocks.low, max(blocks.high, number))
+    return Limit(
+        name=LimitName.STATES,
+        need=Span(number, number, number),
+        has=has,
+        each=max(cache.pool.stage_bytes),
+        known=Known.ASSUMED if figure.known is Known.ASSUMED else Known.MODELLED,
+        basis=f"{cache.pool.block} tokens or one state each",
+        said=finding(
+            Rule.SEQUENCES_BEYOND_STATES if rule == _ALL_SEQUENCES else Rule.GRAPHS_BEYOND_STATES,
+            Field.MAX_NUM_SEQS,
+            resolved.seqs,
+            most=blocks.middle,
+            low=blocks.low,
+            high=blocks.high,
+            gpu=accelerator.title,
+        ),
+    )
+
+
+def after_cache(
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    layers: int,
+    terms: Terms,
+    *,
+    physical: int,
+    budget: int | None,
+    last: bool,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Limit:
+    """What one stage takes once its cache is there, against what is left of the GPU.
+
+    terms: of the stage. budget: bytes that the engine fills; None: its terms and no more.
+    last: it is the stage that samples.
+    """
+    if budget is None:
+        taken = Span(terms.bytes, terms.low, terms.high)
+    else:
+        taken = Span(budget, budget, budget)
+    beside = context(architecture, resolved, parallelism, accelerator, constants)
+    held = 0 if charges_others(resolved, constants) else accelerator.reserved
+    left = physical - held
+    free, beyond = _freed(terms[TermName.ACTIVATION], architecture, resolved, constants, last=last)
+    made = _graphs(architecture, resolved, parallelism, layers, accelerator, constants)
+    taking, basis = Span(made.bytes, made.low, made.high), made.basis
+    if charged(architecture, constants) and not resolved.eager:
+        figure = constants["graphs_beyond_charge"]
+        taking = Span(figure.bytes(), 0, round(figure.bytes() * (1 + figure.error)))
+        basis = f"{basis}, beyond what is charged"
+    if beyond.middle:
+        basis = f"{basis}, sampler of {resolved.seqs} sequences"
+    need = Span(
+        taking.middle + beyond.middle,
+        taking.low + beyond.low,
+        taking.high + beyond.high + _SLACK,
+    )
+    has = Span(
+        left - taken.middle - beside.middle + free.middle,
+        left - taken.high - beside.high + free.low,
+        left - taken.low - beside.low + free.high,
+    )
+    return Limit(
+        name=LimitName.AFTER_CACHE,
+        need=need,
+        has=has,
+        known=made.known,
+        basis=basis,
+        said=finding(
+            Rule.NO_ROOM_AFTER_CACHE,
+            Field.UTILIZATION,
+            str(resolved.utilization),
+            gpu=accelerator.title,
+            needed=gib(need.middle),
+            left=gib(max(0, has.middle)),
+            basis=basis,
+        ),
+    )
+
+
+def _graphs(
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    layers: int,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Term:
+    """What capturing graphs takes.
+
+    More than two GPUs without NVLink speak by NCCL alone, which keeps buffers for each graph.
+    """
+    if resolved.eager:
+        return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
+    made = captured(architecture, resolved, parallelism, layers, accelerator, constants)
+    high = min(made.high, round(made.bytes * constants.number("captured_most")))
+    made = replace(made, high=max(made.bytes, high))
+    if parallelism.tensor <= _OWN_ALL_REDUCE or _linked(accelerator):
+        return made
+    figure = constants["graphs_collective"]
+    count = sizes(architecture, resolved, accelerator, constants).count
+    each = round(figure.value * count * layers * MIB)
+    most = round(each * (1 + figure.error))
+    return replace(made, bytes=made.bytes + each, high=made.high + most, known=Known.ASSUMED)
+
+
+def _linked(accelerator: Accelerator) -> bool:
+    """Whether GPUs of a kind usually speak by NVLink."""
+    return gpu_group(accelerator) in (HOPPER, BLACKWELL) or "a100" in accelerator.name
+
+
+def charges_others(resolved: Resolved, constants: Constants) -> bool:
+    """Whether what other processes hold counts towards the budget."""
+    return constants.flag("context_inside") and not resolved.first_engine
+
+
+def _freed(
+    peak: Term,
+    architecture: Architecture,
+    resolved: Resolved,
+    constants: Constants,
+    *,
+    last: bool,
+) -> tuple[Span, Span]:
+    """What a peak that is over leaves beside the sampler, and what the sampler takes beyond it."""
+    none = Span(0, 0, 0)
+    sampled, error = 0.0, 0.0
+    own = second_runner(architecture, constants)
+    if last and architecture.vocab_size and not resolved.first_engine:
+        sampled = sampling(architecture, resolved, constants)
+        if own:
+            figure = constants["second_warm_bytes_per_logit"]
+            sequences = min(resolved.seqs, resolved.batched_tokens)
+            sampled, error = figure.value * sequences * architecture.vocab_size, figure.error
+    rest = Span(
+        peak.bytes - round(sampled),
+        peak.low - round(sampled * (1 + error)),
+        peak.high - round(sampled * (1 - error)),
+    )
+    free = Span(max(0, rest.middle), max(0, rest.low), max(0, rest.high))
+    if not own:  # the sampler's pass is part of the peak that was measured
+        return free, none
+    return free, Span(max(0, -rest.middle), max(0, -rest.high), max(0, -rest.low))
