@@ -67,6 +67,10 @@ class Field(StrEnum):
     GPUS = "gpus_per_replica"
     MIN_MEMORY = "min_memory"
     NODE_SELECTOR = "node_selector"
+    MEMORY = "memory"
+    COMPUTE = "compute_capability"
+    FAMILY = "family"
+    TOLERATIONS = "tolerations"
     SHARED_MEMORY = "shared_memory"
 
 

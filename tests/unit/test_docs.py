@@ -176,8 +176,12 @@ def test_every_warning_and_every_note_that_is_collected_is_explained() -> None:
 @pytest.mark.parametrize(
     ("module", "function"),
     [
-        ("inventory/nodes.py", "_offers"),
+        ("inventory/nodes.py", "_counted"),
+        ("inventory/nodes.py", "_too_many"),
+        ("inventory/nodes.py", "_cut_up"),
         ("inventory/nodes.py", "_foreign_resource"),
+        ("inventory/others.py", "told_of"),
+        ("inventory/others.py", "unnamed"),
         ("inventory/nodes.py", "_contradiction"),
         ("report/nodes.py", "nodes_message"),
         ("report/nodes.py", "_lacking"),

@@ -12,43 +12,82 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from plimsoll.accelerators.machines import machines
 from plimsoll.accelerators.types import Accelerator, Dialect, Labels
 from plimsoll.units import MIB
 
 MAX_NAME: Final = 128
 """Characters of a name that are looked at."""
+PRODUCT: Final = "nvidia.com/gpu.product"
+MEMORY: Final = "nvidia.com/gpu.memory"
+_PREFIX: Final = {
+    Dialect.KARPENTER_AWS: "karpenter.k8s.aws/",
+    Dialect.EKS_AUTO: "eks.amazonaws.com/",
+}
+"""Whose labels name GPUs as EC2 does."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All accelerators. full: whole GPUs, in the table's order; slices: their MIG slices."""
+    """All accelerators. full: whole GPUs, in the table's order; slices: their MIG slices.
+
+    names: by every name and alias, in lower case. products: by the product in a node's label, in
+    lower case; more than one where a maker gave one name to cards of different memory.
+    """
 
     full: tuple[Accelerator, ...]
     slices: tuple[Accelerator, ...]
     names: dict[str, Accelerator]
+    products: dict[str, tuple[Accelerator, ...]]
 
     def find(self, name: str) -> Accelerator | None:
         """The accelerator of that name, alias or product name, in any case, spaces for dashes."""
         return self.names.get("-".join(name.lower().split())) if len(name) <= MAX_NAME else None
 
 
-def _accelerator(row: dict[str, Any]) -> Accelerator:
+def _accelerator(row: dict[str, Any], alone: set[str]) -> Accelerator:
+    """A row of the table. alone: products that no other row has."""
     return Accelerator(
         name=row["name"],
         title=row["title"],
         memory=row["mib"] * MIB,
-        resource=row["resource"],
+        resource=row.get("resource", "nvidia.com/gpu"),
         family=row["family"],
         compute=(row["compute"][0], row["compute"][1]),
-        gpus_per_node=row["gpusPerNode"],
-        labels=tuple(
-            Labels(Dialect(entry["dialect"]), tuple(sorted(entry["selector"].items())))
-            for entry in row["labels"]
-        ),
+        gpus_per_node=row.get("gpusPerNode", 8),
+        labels=tuple(_labels(row, alone)),
         products=tuple(row["products"]),
         source=row["source"],
-        certain=row["certain"],
+        certain=row.get("certain", True),
+        usual=row.get("usual", False),
     )
+
+
+def _labels(row: dict[str, Any], alone: set[str]) -> list[Labels]:
+    """How nodes with a card are labelled, dialect by dialect."""
+    amd = row.get("resource") == "amd.com/gpu"
+    found: list[tuple[Dialect, dict[str, str]]] = []
+    for product in row["products"]:
+        if amd:
+            found.append((Dialect.AMD, {"amd.com/gpu.product-name": product}))
+        elif product in alone:
+            found.append((Dialect.GFD, {PRODUCT: product}))
+        else:
+            found.append((Dialect.GFD, {PRODUCT: product, MEMORY: str(row["mib"])}))
+    found += [(Dialect.GKE, {"cloud.google.com/gke-accelerator": v}) for v in row.get("gke", ())]
+    for dialect, prefix in _PREFIX.items():
+        for name, memory in row.get("ec2", ()):
+            keys = (f"{prefix}instance-gpu-name", f"{prefix}instance-gpu-memory")
+            found.append((dialect, dict(zip(keys, (name, memory), strict=True))))
+    found += [(Dialect.COREWEAVE, {"gpu.nvidia.com/class": v}) for v in row.get("coreweave", ())]
+    found += [(Dialect.AMD, {"amd.com/gpu.device-id": v}) for v in row.get("ids", ())]
+    for name, machine in machines().items():
+        if machine.accelerator != row["name"]:
+            continue
+        found.append((machine.dialect, {"node.kubernetes.io/instance-type": name}))
+        if machine.dialect is Dialect.AKS:
+            found.append((Dialect.KARPENTER_AZURE, {"karpenter.azure.com/sku-name": name}))
+    return [Labels(dialect, tuple(sorted(pairs.items()))) for dialect, pairs in found]
 
 
 def mig_slice(
@@ -66,9 +105,7 @@ def mig_slice(
         memory=memory,
         resource=f"nvidia.com/mig-{profile.replace('+', '.')}",
         gpus_per_node=1,
-        labels=tuple(
-            Labels(Dialect.GFD, (("nvidia.com/gpu.product", product),)) for product in products
-        ),
+        labels=tuple(Labels(Dialect.GFD, ((PRODUCT, product),)) for product in products),
         products=products,
         mig_of=parent.name,
         mig_profile=profile,
@@ -81,7 +118,13 @@ def mig_slice(
 def load() -> Catalogue:
     """The table, read once."""
     data = json.loads((Path(__file__).parent / "data" / "accelerators.json").read_text("utf-8"))
-    full = tuple(_accelerator(row) for row in data["accelerators"])
+    rows = data["accelerators"]
+    by_product: dict[str, list[str]] = {}
+    for row in rows:
+        for product in row["products"]:
+            by_product.setdefault(product, []).append(row["name"])
+    alone = {product for product, owners in by_product.items() if len(owners) == 1}
+    full = tuple(_accelerator(row, alone) for row in rows)
     by_name = {a.name: a for a in full}
     slices = tuple(
         mig_slice(
@@ -93,17 +136,33 @@ def load() -> Catalogue:
         )
         for row in data["mig"]
     )
-    names: dict[str, Accelerator] = {}
-    for row, accelerator in zip(data["accelerators"], full, strict=True):
-        for alias in (*row["aliases"], *row["products"]):
-            names[alias.lower()] = accelerator
+    products = {
+        product.lower(): tuple(by_name[name] for name in owners)
+        for product, owners in by_product.items()
+    }
+    # a product's name alone means the card of less memory
+    names = {p: min(cards, key=lambda a: a.memory) for p, cards in products.items()}
+    for row, accelerator in zip(rows, full, strict=True):
+        names |= {alias.lower(): accelerator for alias in row["aliases"]}
     names |= {a.name: a for a in (*full, *slices)}
-    return Catalogue(full, slices, names)
+    return Catalogue(full, slices, names, products)
 
 
 def find(name: str) -> Accelerator | None:
     """The accelerator of that name, alias or product name, in any case; None if none is."""
     return load().find(name)
+
+
+def of_product(product: str, memory: int | None) -> Accelerator | None:
+    """The card of a product in a node's label: of several the one whose memory is the nearest.
+
+    memory: bytes that the node reports; None: the card of least memory, which is not certain then.
+    """
+    cards = load().products.get("-".join(product.lower().split()), ())
+    if memory is None:
+        least = min(cards, key=lambda a: a.memory, default=None)
+        return least if least is None or len(cards) == 1 else replace(least, certain=False)
+    return min(cards, key=lambda a: abs(a.memory - memory), default=None)
 
 
 def full_gpus() -> tuple[Accelerator, ...]:

@@ -19,9 +19,15 @@ class Dialect(StrEnum):
     GFD = "gpu-feature-discovery"
     GKE = "gke"
     KARPENTER_AWS = "karpenter-aws"
+    EKS_AUTO = "eks-auto-mode"
     KARPENTER_AZURE = "karpenter-azure"
     AKS = "aks"
     AMD = "amd"
+    COREWEAVE = "coreweave"
+    ALIBABA = "alibaba"
+    INSTANCE_TYPE = "instance-type"
+    NODE_LABEL = "node-label"
+    DRA = "dynamic-resource-allocation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,7 @@ class Accelerator:
     mig_of: name of the parent for a MIG slice, else empty; mig_profile: ``1g.10gb``, else empty.
     source: where `memory` was seen. certain: False if the figure is nominal or assumed.
     reserved: bytes of one GPU that others hold, by what a request says.
+    usual: whether clouds offer it, so that a request which names none is planned on it.
     """
 
     name: str
@@ -67,3 +74,4 @@ class Accelerator:
     source: str = field(default="", compare=False)
     certain: bool = True
     reserved: int = 0
+    usual: bool = True

@@ -7,18 +7,24 @@ in admission.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
+from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.policy import Policy
+    from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
     from plimsoll.report.results import CheckReport
@@ -44,6 +50,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
     metavar="FILE",
     help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
 )
+@gpu_memory_option
 @click.option(
     "--policy",
     type=click.Choice(["enforce", "warn", "audit"]),
@@ -72,11 +79,13 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 @click.option(
     "--write-baseline", is_flag=True, help="Write what counts now into the --baseline FILE."
 )
+@calibration_option
 @format_option("table", "json", "yaml", *PIPELINES)
 def command(
     sources: tuple[str, ...],
     files: tuple[str, ...],
     inventory_file: str | None,
+    gpu_memory: int | None,
     policy: str | None,
     require: bool,
     select: tuple[str, ...],
@@ -84,6 +93,7 @@ def command(
     fail_on: str,
     baseline: str | None,
     write_baseline: bool,
+    calibration: Path | None,
     output: str,
 ) -> None:
     """Say of each object in these files and folders that serves an LLM whether its model fits.
@@ -116,10 +126,11 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
+    known = knowledge_of(calibration, output)
     checked = [
         one
         for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policy)
+        for one in judged(manifest, manifests, inventory, policy, gpu_memory, known)
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
@@ -166,11 +177,17 @@ def _ignores(manifest: Manifest) -> bool:
 
 
 def judged(
-    manifest: Manifest, manifests: Manifests, inventory: Inventory, default: str | None
+    manifest: Manifest,
+    manifests: Manifests,
+    inventory: Inventory,
+    default: str | None,
+    gpu_memory: int | None = None,
+    known: Knowledge | None = None,
 ) -> list[Checked]:
     """What admission decides on each engine of one object.
 
-    default: the policy of namespaces that are not here.
+    default: the policy of namespaces that are not here. gpu_memory: bytes of one GPU, for objects
+    that state none. known: what to decide by, if not by what we ship.
     """
     from plimsoll.decision.decide import decide
 
@@ -179,10 +196,22 @@ def judged(
         (
             manifest,
             one,
-            decide(one.request, inventory, _policy(one.facts.namespace, manifests, default)),
+            decide(
+                _on(one.request, gpu_memory),
+                inventory,
+                _policy(one.facts.namespace, manifests, default),
+                known,
+            ),
         )
         for one in served
     ]
+
+
+def _on(request: Request, gpu_memory: int | None) -> Request:
+    """A request on a GPU of that memory, if one is given and it states none itself."""
+    if gpu_memory is None or request.wanted.memory is not None:
+        return request
+    return replace(request, wanted=replace(request.wanted, memory=gpu_memory))
 
 
 def _policy(namespace: str, manifests: Manifests, default: str | None) -> Policy:

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
+from plimsoll.decision.stated import NAME as STATED
 from plimsoll.engines.registry import NAMES
-from plimsoll.units import GIB
+from plimsoll.units import GIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +53,7 @@ _SPEC_OPTIONS: Final = (
         "Unset: the engine's default.",
     ),
     ("--enforce-eager", "engine.enforceEager", "", None),
+    ("--compute-capability", "accelerator.computeCapability", "X.Y", "Of a stated GPU, as 8.9."),
     ("--engine", "engine.name", "ENGINE", "Unset: vllm."),
     ("--engine-version", "engine.version", "VERSION", "Unset: the newest that is known."),
 )
@@ -97,7 +101,9 @@ def _parameter(field: str) -> str:
     metavar="NAME",
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
+@gpu_memory_option
 @_spec_options
+@calibration_option
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
@@ -112,7 +118,9 @@ def command(
     parameters: str | None,
     bits: int | None,
     gpus: tuple[str, ...],
+    calibration: Path | None,
     sort: str,
+    gpu_memory: int | None,
     output: str,
     **said: Any,
 ) -> None:
@@ -123,18 +131,20 @@ def command(
     With --from-hub it is an id on a hub, whose headers are fetched.
 
     With --gpu: term by term, on the smallest count that fits or on the one that you give.
-    Without: one line for each kind of GPU.
+    Without: one line for each kind of GPU that clouds offer. With --gpu-memory: on a card of that
+    memory, whether or not it is in a table.
 
     \b
     plimsoll estimate meta-llama/Llama-3.3-70B-Instruct --gpu nvidia-a100-80gb
     plimsoll estimate Qwen/Qwen3-32B --max-model-len 32768 --concurrent 16
     plimsoll estimate --config ./config.json --gpu nvidia-h100-80gb --tp 2
     plimsoll estimate ./my-model --gpu nvidia-l40s
+    plimsoll estimate Qwen/Qwen3-32B --gpu-memory 47.5GiB --compute-capability 8.9
     plimsoll estimate --from-hub Qwen/Qwen3-32B-AWQ --gpu nvidia-l4
     plimsoll estimate --parameters 70B --bits 16
     """
-    from plimsoll.accelerators.catalogue import full_gpus
     from plimsoll.decision.decide import decide
+    from plimsoll.decision.knowledge import shipped
     from plimsoll.errors import Problem, shown
     from plimsoll.models.architecture import ModelSource
     from plimsoll.report.starts import gates_line
@@ -147,12 +157,18 @@ def command(
     if from_hub and model is None:
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
     documents = _documents(model, config_file, output, hub=from_hub)
-    names = gpus or tuple(a.name for a in full_gpus())
+    if gpu_memory is not None:
+        said["accelerator_memory"] = f"{gpu_memory // MIB}Mi"
+        names = gpus or (STATED,)
+    else:
+        _known(gpus, output)
+        names = gpus or tuple(a.name for a in shipped().usual)
+    known = knowledge_of(calibration, output)
     decided: list[tuple[str, Request, Verdict]] = []
 
     def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
         request = _request(model, documents, (parameters, bits), name, said | also)
-        return request, decide(request)
+        return request, decide(request, knowledge=known)
 
     for name in names:
         decided.append((name, *asked(name)))
@@ -165,17 +181,37 @@ def command(
         own = "a model of your own: its folder, --from-hub, --config FILE, or --parameters COUNT"
         fix += f"{own} for the rule of thumb"
         bad_input(Problem("MODEL", shown(model or ""), "a model of the catalogue", fix), output)
-    if gpus and first.problems and all(v.problems for _, _, v in decided):
+    if (gpus or gpu_memory) and first.problems and all(v.problems for _, _, v in decided):
         bad_input(problems_of(first), output, gates_line(first.walk))
     if output != "table":
         from plimsoll.report.as_data import verdict_dict
 
         answers = [verdict_dict(r, v) | {"accelerator": name} for name, r, v in decided]
-        dump(answers[0] if len(gpus) == 1 else answers, output)
-    elif len(gpus) == 1:
+        dump(answers[0] if len(names) == 1 else answers, output)
+    elif len(names) == 1:
         _show_one(request, first)
     else:
         _overview(decided, asked, sort)
+        if not gpus:
+            click.echo("\nothers: --gpu NAME (see `plimsoll accelerators`), or --gpu-memory SIZE")
+
+
+def _known(names: tuple[str, ...], output: str) -> None:
+    """Leave with exit code 2 if a GPU is in no table: an estimate needs its memory."""
+    from plimsoll.decision.knowledge import shipped
+    from plimsoll.errors import Problem, shown
+    from plimsoll.units import gib_down
+
+    found, problems = shipped(), []
+    for name in names:
+        if found.find(name) is not None:
+            continue
+        near = [f"{a.name} ({gib_down(a.memory)})" for a in map(found.find, found.near(name)) if a]
+        like = f"did you mean {' or '.join(near)}? " if near else ""
+        fix = f"{like}`plimsoll accelerators` lists all names; state another with --gpu-memory SIZE"
+        problems.append(Problem("--gpu", shown(name), "a known accelerator", fix))
+    if problems:
+        bad_input(problems, output)
 
 
 def _documents(
@@ -208,7 +244,8 @@ def _request(
     """
     from plimsoll.workloads.llmdeployment import request
 
-    spec: dict[str, Any] = {"accelerator": {"allowed": [gpu]}, "model": {}}
+    allowed = {} if gpu == STATED else {"allowed": [gpu]}
+    spec: dict[str, Any] = {"accelerator": allowed, "model": {}}
     if documents.text is not None:
         reference = documents.reference
         spec["model"] |= {"uri": f"file://{reference['name']}", "configMapRef": reference}
@@ -217,8 +254,8 @@ def _request(
     else:
         parameters, bits = size
         spec["model"] |= {"parameters": parameters, "bits": 16 if bits is None else bits}
-    for _, field, _, _ in _SPEC_OPTIONS:
-        value = said[_parameter(field)]
+    for field in (*(field for _, field, _, _ in _SPEC_OPTIONS), "accelerator.memory"):
+        value = said.get(_parameter(field))
         if value is not None:
             *sections, last = field.split(".")
             section = spec
@@ -235,7 +272,7 @@ def _overview(
     sort: str,
 ) -> None:
     """One line for each kind of GPU. asked: what is decided for one kind, with options changed."""
-    from plimsoll.accelerators.catalogue import find
+    from plimsoll.decision.knowledge import shipped
 
     lines = []
     for name, request, verdict in decided:
@@ -245,7 +282,7 @@ def _overview(
         if own and e is not None and e.max_model_len >= FAR_LONGER * COMMON:
             placement = asked(name, **{_parameter("engine.maxModelLen"): COMMON})[1].placement
             common = placement.gpus_per_replica if placement is not None else 0
-        accelerator = find(name)
+        accelerator = shipped().find(name)
         memory = accelerator.memory if accelerator is not None else 0
         lines.append(Line(name, memory, request, verdict, common))
     show_all(lines, sort)

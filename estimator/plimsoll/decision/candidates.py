@@ -12,12 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from plimsoll.accelerators.labels import named_by
 from plimsoll.accelerators.types import MAX_GPUS
 from plimsoll.decision.request import Prefer
+from plimsoll.decision.stated import alike, stated
+from plimsoll.decision.taints import kept_off, may_be_taken_away
 from plimsoll.decision.verdict import Unfit
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
-from plimsoll.units import ceil_mib
+from plimsoll.units import ceil_mib, gib_down
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -69,21 +72,46 @@ class Candidate:
         place = (pool.selector, pool.gpus_per_node, pool.node_names) if pool else ()
         return (-self.accelerator.memory, self.accelerator.name, place)
 
+    def standing(self, nodes: int) -> tuple[bool, bool, bool]:
+        """What speaks against its pool for a replica on so many nodes, the worst first.
+
+        Too few nodes; too few that are ready; nodes that may be taken away.
+        """
+        pool = self.pool
+        if pool is None:
+            return (False, False, False)
+        return (pool.nodes < nodes, pool.ready < nodes, may_be_taken_away(pool))
+
 
 def canonical(wanted: Wanted, knowledge: Knowledge) -> Wanted:
-    """The request with Plimsoll's own names for the accelerators that the table knows."""
+    """The request with Plimsoll's own names for the accelerators that the table knows.
+
+    Labels that the nodes must carry and that name accelerators leave no others of those allowed.
+    """
     found = ((name, knowledge.find(name)) for name in wanted.allowed)
-    return replace(wanted, allowed=tuple(known.name if known else name for name, known in found))
+    allowed = tuple(known.name if known else name for name, known in found)
+    named = tuple(name for name in selected(wanted) if knowledge.find(name))
+    if named and wanted.memory is None:
+        both = tuple(name for name in allowed if name in named)
+        allowed = both or allowed or named
+    return replace(wanted, allowed=allowed)
 
 
-def from_table(wanted: Wanted, inventory: Inventory, knowledge: Knowledge) -> tuple[Candidate, ...]:
+def selected(wanted: Wanted) -> tuple[str, ...]:
+    """The names of the accelerators that the labels asked for name; empty if they name none."""
+    return named_by(dict(wanted.node_selector)) if wanted.node_selector else ()
+
+
+def from_table(wanted: Wanted, knowledge: Knowledge) -> tuple[Candidate, ...]:
     """What the request allows: the named accelerators, or every whole GPU of certain memory.
 
-    A name that only the inventory knows is taken from there. Names that nobody knows are left
-    out; `problems` says so.
+    A stated card stands for itself. Names that the table lacks are left out; `unlisted` says so.
     """
-    if wanted.allowed:
-        named = (_named(name, inventory, knowledge) for name in dict.fromkeys(wanted.allowed))
+    card = stated(wanted, knowledge)
+    if card is not None:
+        kinds = [card]
+    elif wanted.allowed:
+        named = (knowledge.find(name) for name in dict.fromkeys(wanted.allowed))
         kinds = [a for a in named if a is not None]
     else:
         kinds = list(knowledge.plannable)
@@ -130,6 +158,10 @@ def unfit(pool: Pool, wanted: Wanted) -> Unfit | None:
         return Unfit.NOT_ALLOWED
     if wanted.min_memory and accelerator.memory < wanted.min_memory:
         return Unfit.TOO_LITTLE_MEMORY
+    if not alike(accelerator.memory, wanted):
+        return Unfit.NOT_ALLOWED
+    if kept_off(pool, wanted.tolerations):
+        return Unfit.TAINTED
     return None
 
 
@@ -140,48 +172,73 @@ def missing_labels(pool: Pool, wanted: Wanted) -> tuple[tuple[str, str], ...]:
 
 
 def problems(wanted: Wanted, inventory: Inventory, knowledge: Knowledge) -> list[Finding]:
-    """Names that nobody knows, and a memory that no allowed accelerator has."""
-    unknown = [
-        _unknown(index, name, knowledge)
-        for index, name in enumerate(wanted.allowed)
-        if _named(name, inventory, knowledge) is None
-    ]
-    if unknown or not wanted.min_memory:
-        return unknown
+    """A memory that no allowed accelerator has, and labels that name none of those allowed."""
+    found = _another_selected(wanted, knowledge)
+    if unlisted(wanted, knowledge) or not wanted.min_memory:
+        return found
     free = replace(wanted, min_memory=None)
-    any_size = from_table(free, inventory, knowledge) + from_pools(free, inventory)
+    any_size = from_table(free, knowledge) + from_pools(free, inventory)
     largest = max((c.accelerator for c in any_size), key=lambda a: (a.memory, a.name), default=None)
     given = ceil_mib(wanted.min_memory)
     if largest is None:
-        return [finding(Rule.NO_SUCH_MEMORY_IN_ANY, Field.MIN_MEMORY, given)]
+        return [*found, finding(Rule.NO_SUCH_MEMORY_IN_ANY, Field.MIN_MEMORY, given)]
     if largest.memory >= wanted.min_memory:
-        return []
+        return found
     return [
+        *found,
         finding(
             Rule.NO_SUCH_MEMORY,
             Field.MIN_MEMORY,
             given,
             largest=largest.name,
             memory=largest.memory,
+        ),
+    ]
+
+
+def _another_selected(wanted: Wanted, knowledge: Knowledge) -> list[Finding]:
+    """Labels that name an accelerator which is not among the allowed ones."""
+    named = selected(wanted)
+    known = [name for name in wanted.allowed if knowledge.find(name)]
+    if not named or len(known) < len(wanted.allowed) or wanted.memory is not None:
+        return []
+    if not wanted.allowed or set(named) & set(wanted.allowed):
+        return []
+    labels = ", ".join(f"{key}={value}" for key, value in wanted.node_selector)
+    return [
+        finding(
+            Rule.SELECTOR_NAMES_ANOTHER,
+            Field.NODE_SELECTOR,
+            labels,
+            named=named,
+            allowed=wanted.allowed,
         )
     ]
 
 
+def unlisted(wanted: Wanted, knowledge: Knowledge) -> list[Finding]:
+    """Names that the table lacks, each with those that are like it and their memory.
+
+    Whether a node has such a card today changes nothing of that.
+    """
+    if wanted.memory is not None:
+        return []
+    return [
+        _unknown(index, name, knowledge)
+        for index, name in enumerate(wanted.allowed)
+        if knowledge.find(name) is None
+    ]
+
+
 def _unknown(index: int, name: str, knowledge: Knowledge) -> Finding:
-    """A name that neither the table nor a node has, with the names that are like it."""
-    near = tuple(knowledge.near(name))
+    near = tuple(
+        f"{like} ({gib_down(known.memory)})"
+        for like in knowledge.near(name)
+        if (known := knowledge.find(like)) is not None
+    )
     if near:
         return finding(Rule.UNKNOWN_ACCELERATOR_LIKE, Field.ALLOWED, name, index, near=near)
     return finding(Rule.UNKNOWN_ACCELERATOR, Field.ALLOWED, name, index)
-
-
-def _named(name: str, inventory: Inventory, knowledge: Knowledge) -> Accelerator | None:
-    """The accelerator of that name: the table's, or the one of a pool (its smallest memory)."""
-    known = knowledge.find(name)
-    if known is not None:
-        return known
-    pools = [p.accelerator for p in inventory.pools if p.accelerator.name == name]
-    return min(pools, key=lambda a: a.memory, default=None)
 
 
 def _per_node(accelerator: Accelerator, count: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from plimsoll.decision.candidates import missing_labels, unfit
-from plimsoll.decision.placement import tolerations
+from plimsoll.decision.taints import kept_off, tolerations
 from plimsoll.decision.verdict import Lacking, NearPool, Nodes, Unfit, Unseen
 from plimsoll.units import ceil_div
 
@@ -40,7 +40,7 @@ def nodes_today(
         return Unseen.NOTHING_TO_PLACE
     if seat.candidate.pool is None:
         return _lacking(request, inventory, nodes, seat, on_pools)
-    pools = _alike(nodes, seat.candidate.pool)
+    pools = _alike(request, nodes, seat.candidate.pool)
     return Nodes(
         needed=_nodes_needed(seat, request.replicas),
         there=sum(p.nodes for p in pools),
@@ -56,16 +56,18 @@ def _nodes_needed(seat: Seat, replicas: int) -> int:
     return ceil_div(groups, max(1, seat.candidate.per_node // seat.per_node))
 
 
-def _alike(nodes: Inventory, chosen: Pool) -> list[Pool]:
+def _alike(request: Request, nodes: Inventory, chosen: Pool) -> list[Pool]:
     """The pools on whose nodes the placement's pods could be scheduled."""
-    tolerated = set(tolerations(chosen))
+    asked = request.wanted.tolerations
+    tolerated = set(tolerations(chosen, asked))
     return [
         p
         for p in nodes.pools
         if p.accelerator.name == chosen.accelerator.name
         and p.selector == chosen.selector
         and p.gpus_per_node == chosen.gpus_per_node
-        and set(tolerations(p)) <= tolerated
+        and not kept_off(p, asked)
+        and set(tolerations(p, asked)) <= tolerated
     ]
 
 
@@ -108,6 +110,9 @@ def _near(pool: Pool, request: Request, on_pools: Choice | None) -> NearPool:
     if why is Unfit.TOO_LITTLE_MEMORY:
         has, wanted = pool.accelerator.memory, request.wanted.min_memory
         return _near_pool(pool, why, memory=has, wanted=wanted)
+    if why is Unfit.TAINTED:
+        taints = kept_off(pool, request.wanted.tolerations)
+        return _near_pool(pool, why, missing=tuple((f"{k}={v}", e) for k, v, e in taints))
     if why is not None:
         return _near_pool(pool, why)
     for trial in on_pools.misses if on_pools else ():

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision import by_size, candidates, checks
+from plimsoll.decision import by_size, candidates, checks, stated
 from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
@@ -87,7 +87,7 @@ def decide(
         inventory,
         nodes,
         known,
-        candidates.from_table(request.wanted, inventory, known),
+        candidates.from_table(request.wanted, known),
         candidates.from_pools(request.wanted, nodes) if inventory.known else (),
         None if request.follow else kept,
     )
@@ -108,6 +108,8 @@ def decide(
             *request.unread,
             *request.open,
             *request.warnings,
+            *candidates.unlisted(request.wanted, known),
+            *stated.doubts(request.wanted, known),
             *verdict.warnings,
         ),
         request_hash=request_hash(request, policy, known, engine),
@@ -134,6 +136,7 @@ def _problems(matter: Matter, engine: Engine | None) -> tuple[Finding | Problem,
     sizes = checks.sizes(request)
     found: list[Finding | Problem] = [*request.problems, *sizes]
     found += candidates.problems(request.wanted, inventory, matter.knowledge)
+    found += stated.problems(request.wanted)
     if engine is None:
         engines = tuple(sorted(matter.knowledge.engines))
         found.append(
@@ -155,7 +158,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     """The decision on a model whose structure is known."""
     on_pools = choose(case, matter.pools) if matter.pools else None
     planned = on_pools if on_pools and on_pools.best else choose(case, matter.table)
-    if planned.best is None and on_pools and on_pools.within:
+    if planned.best is None and on_pools and (on_pools.within or not matter.table):
         planned = on_pools
     planned, gain = _staying(matter, case, planned)
     trial = planned.chosen or planned.miss
@@ -171,11 +174,14 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         short_by=trial.fit.short_by,
         planned_to=_planned_to(case, planned),
         limit=trial.fit.limit,
-        placement=placement(case, planned),
+        placement=placement(case, planned, matter.inventory.speaks),
         better=gain,
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
         nodes=nodes,
     )
+    unlisted = candidates.unlisted(matter.request.wanted, matter.knowledge)
+    if planned.best is not None and unlisted and not matter.table:
+        return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
     if planned.best is not None and matter.request.model.certain:
         return found
     if planned.best is not None:
@@ -189,8 +195,10 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     settings = matter.request.engine
     if settings.unread and (settings.shrinking or not _weights_exceed(trial)):
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
-    if not all(c.accelerator.certain for c in matter.table):
+    if unlisted or not all(c.accelerator.certain for c in matter.table):
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
+    if matter.request.wanted.memory and _may_be_seen_whole(trial):
+        return replace(found, decision=Decision.WARN, reason=Reason.WITHIN_ERROR)
     if case.architecture.assumed or not matter.request.model.certain:
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_MODEL)
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
@@ -216,6 +224,11 @@ def _planned_to(case: Case, planned: Choice) -> int:
     if miss is None or pinned(wanted):
         return 0
     return splits(wanted, miss.candidate, case.architecture, case.engine).most
+
+
+def _may_be_seen_whole(trial: Trial) -> bool:
+    """Whether it would fit if a stated memory were what the engine sees, not the driver."""
+    return trial.fit.short_by <= trial.candidate.accelerator.memory - trial.estimate.physical
 
 
 def _weights_exceed(trial: Trial) -> bool:
@@ -291,13 +304,14 @@ def _nowhere(matter: Matter, planned: Choice) -> Verdict:
 
 def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
     """Accelerators that the request does not allow, and all pools that its labels do."""
-    wanted = replace(matter.request.wanted, allowed=())
+    asked = matter.request.wanted
+    wanted = replace(asked, allowed=())
     here = candidates.from_pools(wanted, matter.nodes) if matter.inventory.known else ()
-    allowed = matter.request.wanted.allowed
-    if not allowed:
+    allowed = asked.allowed
+    if not allowed or asked.memory or candidates.selected(asked):
         return [], list(here)
     others: dict[str, Candidate] = {}
-    for candidate in (*here, *candidates.from_table(wanted, matter.inventory, matter.knowledge)):
+    for candidate in (*here, *candidates.from_table(wanted, matter.knowledge)):
         name = candidate.accelerator.name
         if name not in allowed and candidate.accelerator.certain:
             others.setdefault(name, candidate)
@@ -325,11 +339,13 @@ def _by_size(matter: Matter) -> Verdict:
         _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,)),
         accelerator=accelerator.name,
         short_by=sized.short_by,
-        placement=seated(request, sized.seat, (), why) if holds else None,
+        placement=seated(request, sized.seat, (), why, matter.inventory.speaks) if holds else None,
         rule_of_thumb=by_size.rule(request.model, accelerator),
         nodes=nodes_today(request, matter.inventory, matter.nodes, seat, None),
     )
-    certain = all(c.accelerator.certain for c in matter.table)
+    certain = all(c.accelerator.certain for c in matter.table) and not candidates.unlisted(
+        request.wanted, matter.knowledge
+    )
     engine = request.engine
     elsewhere = engine.unread or engine.options.said() or engine.cpu_offload
     if sized.short_by and certain and not elsewhere:

@@ -55,14 +55,22 @@ class Knowledge:
     def plannable(self) -> tuple[Accelerator, ...]:
         """What a request that names nothing is planned on without nodes.
 
-        Whole GPUs of certain memory that compute in bfloat16, as nearly all models are stored;
-        older ones are planned on if they are named or if a cluster has them.
+        Whole GPUs of certain memory that clouds offer and that compute in bfloat16, as nearly all
+        models are stored; others are planned on if they are named or if a cluster has them.
         """
         return tuple(
             a
             for a in self.accelerators
-            if a.certain and not a.mig_of and (a.compute >= BF16_FROM or a.compute == (0, 0))
+            if a.certain
+            and a.usual
+            and not a.mig_of
+            and (a.compute >= BF16_FROM or a.compute == (0, 0))
         )
+
+    @cached_property
+    def usual(self) -> tuple[Accelerator, ...]:
+        """The whole GPUs that clouds offer: what a list of all is short enough with."""
+        return tuple(a for a in self.accelerators if a.usual and not a.mig_of)
 
     @cached_property
     def digest(self) -> str:

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from plimsoll.decision.taints import tolerations
 from plimsoll.decision.verdict import Because, Placement, Why
 from plimsoll.engines.base import State
+from plimsoll.inventory.dialects import asked_for
 
 if TYPE_CHECKING:
+    from plimsoll.accelerators.types import Dialect
     from plimsoll.decision.request import Request
     from plimsoll.decision.search import Choice
     from plimsoll.decision.trial import Case, Seat
-    from plimsoll.inventory.pools import Pool
 
 
-def placement(case: Case, choice: Choice) -> Placement | None:
+def placement(case: Case, choice: Choice, speaks: Dialect | None) -> Placement | None:
     """The chosen trial as a placement with all that is needed to run it; None without one."""
     trial = choice.chosen
     if trial is None:
         return None
     arguments = case.engine.arguments(trial.estimate, case.request.engine)
-    return seated(case.request, trial, arguments, why_chosen(choice))
+    return seated(case.request, trial, arguments, why_chosen(choice), speaks)
 
 
-def seated(request: Request, seat: Seat, arguments: tuple[str, ...], why: Why) -> Placement:
-    """A seat as a placement. Without nodes there is no selector but the user's own labels."""
-    pool = seat.candidate.pool
-    selector = dict(pool.selector) if pool else {}
+def seated(
+    request: Request, seat: Seat, arguments: tuple[str, ...], why: Why, speaks: Dialect | None
+) -> Placement:
+    """A seat as a placement.
+
+    Without nodes it is selected in the dialect that the cluster's other nodes speak; where they
+    speak none, there is no selector but the user's own labels.
+    """
+    pool, asked = seat.candidate.pool, request.wanted.tolerations
+    to_come = asked_for(seat.candidate.accelerator, speaks)
+    selector = dict(pool.selector if pool else to_come)
     selector.update(request.wanted.node_selector)
     return Placement(
         accelerator=seat.candidate.accelerator.name,
@@ -37,25 +46,10 @@ def seated(request: Request, seat: Seat, arguments: tuple[str, ...], why: Why) -
         parallelism=seat.parallelism,
         resource=seat.candidate.accelerator.resource,
         node_selector=tuple(sorted(selector.items())),
-        tolerations=tolerations(pool) if pool else (),
+        tolerations=tolerations(pool, asked) if pool else asked,
         engine_args=arguments,
         why=why,
         on_nodes=pool is not None,
-    )
-
-
-def tolerations(pool: Pool) -> tuple[tuple[str, str, str, str], ...]:
-    """What a pod must tolerate to run on the pool, as (key, operator, value, effect).
-
-    A taint that names the GPU resource is tolerated whatever its value. Taints that Kubernetes
-    puts on nodes in trouble, and those that only express a preference, are left alone.
-    """
-    return tuple(
-        (key, "Exists", "", effect)
-        if key == pool.accelerator.resource or not value
-        else (key, "Equal", value, effect)
-        for key, value, effect in sorted(pool.taints)
-        if effect != "PreferNoSchedule" and not key.startswith("node.kubernetes.io/")
     )
 
 

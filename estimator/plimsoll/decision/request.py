@@ -34,6 +34,9 @@ class Wanted:
     split: the same, for how the replica is spread.
     min_memory: bytes of physical memory that a GPU must have at least.
     node_selector: labels that the nodes must carry, too.
+    memory: bytes of one GPU as its driver reports them, for a card that is stated by hand;
+    compute, family: its compute capability and its family, as far as they are said.
+    tolerations: taints that may be on the nodes, as (key, operator, value, effect).
     prefer: which of several placements that fit is taken.
     """
 
@@ -42,6 +45,10 @@ class Wanted:
     split: AskedSplit = NOTHING_ASKED
     min_memory: int | None = None
     node_selector: tuple[tuple[str, str], ...] = ()
+    memory: int | None = None
+    compute: tuple[int, int] | None = None
+    family: str = ""
+    tolerations: tuple[tuple[str, str, str, str], ...] = ()
     prefer: Prefer = Prefer.FEWEST_GPUS
 
 

@@ -53,11 +53,9 @@ class Seat:
     @property
     def preference(self) -> tuple[object, ...]:
         """Sorts the seats that hold a model: the best first. See `plimsoll.decision.search`."""
-        pool, nodes = self.candidate.pool, self.nodes
         return (
-            pool is not None and pool.nodes < nodes,
+            *self.candidate.standing(self.nodes),
             *self.candidate.measure(self.gpus),
-            pool is not None and pool.ready < nodes,
             *self.candidate.order[1:],
         )
 

@@ -72,6 +72,7 @@ class Unfit(StrEnum):
     NOT_ALLOWED = "not-allowed"
     TOO_LITTLE_MEMORY = "too-little-memory"
     LACKS_LABELS = "lacks-labels"
+    TAINTED = "tainted"
     SHORT = "short"
     REFUSED = "refused"
     WITHIN_ERROR = "within-error"
@@ -82,7 +83,8 @@ class NearPool:
     """A pool that comes near to what was looked for. node: its first; nodes: how many there are.
 
     why: what is against it. memory: bytes that its GPUs have, wanted: that were asked for.
-    missing: labels that it does not carry. gpus, estimate: what did not fit on it.
+    missing: labels that it does not carry, or taints (with their effect) that are not tolerated.
+    gpus, estimate: what did not fit on it.
     problem: what the engine said of it.
     """
 

@@ -3,8 +3,9 @@
 It must not fetch a node, and it never guesses: a node whose labels contradict its capacity, or
 whose GPUs are shared, is set aside with the reason.
 
-    capacity     what the machine has; a label that counts GPUs must agree with it
+    capacity     what the machine has; no label that counts GPUs may say less
     allocatable  what pods may have of it; less if a GPU is unhealthy: what is planned with
+    slices       with the whole GPUs beside them no more than the machine has
 """
 
 from __future__ import annotations
@@ -12,25 +13,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.accelerators.labels import (
+from plimsoll.accelerators.catalogue import PRODUCT
+from plimsoll.accelerators.counts import (
     GPU,
-    PRODUCT,
-    Found,
-    Unclear,
-    mig_resource,
-    recognise,
+    gpus_cut_up,
+    machine_gpus,
     shared_by,
-    with_resource,
+    slices_of_one,
 )
+from plimsoll.accelerators.found import Found, Unclear, pairs
+from plimsoll.accelerators.labels import mig_resource, recognise, with_resource
 from plimsoll.accelerators.types import MAX_GPUS
 from plimsoll.errors import Unreadable, shown
+from plimsoll.inventory import others
+from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, pools
 from plimsoll.units import parse_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+
+    from plimsoll.accelerators.types import Dialect
 
 _MIG: Final = "nvidia.com/mig-"
 _AMD: Final = "amd.com/gpu"
@@ -59,8 +65,10 @@ _PASSING: Final = (
 
 _NO_PLUGIN: Final = (
     "its labels name GPUs and its capacity has none: the device plugin has not started, or has "
-    "failed"
+    "failed, or its GPUs are given out by DRA (its ResourceSlices are read where they are listed "
+    "beside the nodes)"
 )
+_ALONE: Final = "no model can count on the memory of one"
 
 
 def kept_labels(labels: Mapping[str, str], name: str = "") -> frozenset[tuple[str, str]]:
@@ -90,18 +98,21 @@ def _same(offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
     return offers
 
 
-def read_node(node: Mapping[str, Any]) -> NodeFacts | SetAside | None:
-    """What to keep of a Node object; None if it has no GPU to do with us. Total."""
+def read_node(
+    node: Mapping[str, Any], given_out: tuple[Offer, ...] = ()
+) -> NodeFacts | SetAside | None:
+    """What to keep of a Node object; None if it has no accelerator to do with us. Total.
+
+    given_out: its devices in ResourceSlices, for a node whose device plugin has none.
+    """
     metadata, status = _mapping(node.get("metadata")), _mapping(node.get("status"))
     spec = _mapping(node.get("spec"))
     name, labels = _name(metadata), _labels(metadata)
-    allocatable = _counts(status.get("allocatable"))
-    capacity = _counts(status.get("capacity")) or allocatable
-    offers = _offers(labels, capacity, allocatable)
-    if isinstance(offers, str):
-        return SetAside(name, offers)
+    offers, asides = _offers(labels, _annotations(metadata), status)
+    if given_out and not offers:
+        offers, asides = given_out, ()
     if not offers:
-        return None
+        return SetAside(name, "; ".join(asides)) if asides else None
     taints, passing = _taints(spec.get("taints"))
     return NodeFacts(
         name=name,
@@ -113,6 +124,8 @@ def read_node(node: Mapping[str, Any]) -> NodeFacts | SetAside | None:
         and spec.get("unschedulable") is not True
         and metadata.get("deletionTimestamp") is None,
         memory=_memory(status.get("allocatable")),
+        asides=asides,
+        speaks=spoken(labels),
     )
 
 
@@ -123,6 +136,8 @@ def trimmed(node: Mapping[str, Any]) -> dict[str, Any]:
     labels = _labels(metadata)
     name = _name(metadata)
     kept: dict[str, Any] = {"name": name, "labels": dict(sorted(kept_labels(labels, name)))}
+    if annotations := _annotations(metadata):
+        kept["annotations"] = annotations
     if metadata.get("deletionTimestamp") is not None:
         kept["deletionTimestamp"] = str(metadata["deletionTimestamp"])
     return {
@@ -132,7 +147,10 @@ def trimmed(node: Mapping[str, Any]) -> dict[str, Any]:
             key: spec[key] for key in ("taints", "unschedulable") if spec.get(key) is not None
         },
         "status": {
-            "capacity": _gpus(status.get("capacity")),
+            "capacity": {
+                **_gpus(status.get("capacity")),
+                **_gpus(status.get("capacity"), others.is_accelerator),
+            },
             "allocatable": {
                 **_gpus(status.get("allocatable")),
                 **_said_memory(status.get("allocatable")),
@@ -143,14 +161,39 @@ def trimmed(node: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _offers(
-    labels: Mapping[str, str], capacity: Mapping[str, int], allocatable: Mapping[str, int]
-) -> tuple[Offer, ...] | str:
-    """What a node has to give, or why it cannot be said."""
+    labels: Mapping[str, str], annotations: Mapping[str, str], status: Mapping[str, Any]
+) -> tuple[tuple[Offer, ...], tuple[str, ...]]:
+    """What a node has to give, and why something of it is set aside."""
+    allocatable = _counts(status.get("allocatable"))
+    capacity = _counts(status.get("capacity")) or allocatable
+    asides = others.set_aside(_counts(status.get("capacity"), others.is_accelerator))
+    counted = any(capacity.values())
     recognised = recognise(labels)
-    if recognised is None and not any(capacity.values()):
-        return ()
-    if sharing := shared_by(labels):
-        return f"its GPUs are {sharing}: no model can count on the memory of one"
+    if not counted and (asides or recognised is None):
+        told = others.told_of(labels)
+        return (), asides or ((told,) if told else ())
+    offers = _counted(labels, annotations, capacity, allocatable, recognised)
+    if isinstance(offers, str):
+        return (), (offers, *asides)
+    whole = [offer for offer in offers if offer.accelerator.resource == GPU]
+    if whole and (why := _cut_up(labels, capacity, offers)):
+        offers = tuple(offer for offer in offers if offer not in whole)
+        asides = (why, *asides)
+    return offers, asides
+
+
+def _counted(
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    capacity: Mapping[str, int],
+    allocatable: Mapping[str, int],
+    recognised: Found | Unclear | None,
+) -> tuple[Offer, ...] | str:
+    """The GPUs and slices of a node, or why they cannot be said."""
+    if isinstance(recognised, Unclear) and not any(capacity.values()):
+        return recognised.why
+    if sharing := shared_by(labels) or others.shared_by_hami(annotations):
+        return f"its GPUs are {sharing}: {_ALONE}"
     if not capacity:
         return _NO_PLUGIN
     partitioned = any(capacity[r] > 0 for r in capacity if r.startswith(_MIG))
@@ -163,13 +206,12 @@ def _offers(
             return why
         one = mig_resource(labels, resource) if resource.startswith(_MIG) else recognised
         if one is None:
-            return (
-                f"no label says which GPU it has: {PRODUCT} (GPU Feature Discovery) or a "
-                "cloud's own label is wanted"
-            )
+            return others.unnamed(labels, PRODUCT)
         if isinstance(one, Unclear):
             return one.why
-        if why := _foreign_resource(one, resource):
+        if why := _foreign_resource(one, resource) or _too_many(
+            labels, one, resource, capacity[resource]
+        ):
             return why
         if count:
             offers.append(_offer(one, resource, count))
@@ -186,9 +228,44 @@ def _foreign_resource(recognised: Found, resource: str) -> str:
     """Why a resource cannot be what the labels name; empty if it can."""
     if (resource == _AMD) == (recognised.accelerator.resource == _AMD):
         return ""
-    named = ", ".join(f"{key}={value}" for key, value in recognised.selector)
+    named = pairs(recognised.selector)
     return (
         f"its capacity has {resource} and its labels name {recognised.accelerator.title} ({named})"
+    )
+
+
+def _too_many(labels: Mapping[str, str], one: Found, resource: str, capacity: int) -> str:
+    """Why there are more of a resource than the machine can have; empty if there are not."""
+    machine, label = machine_gpus(labels)
+    if not machine or capacity <= machine * slices_of_one(one.accelerator):
+        return ""
+    gpus = f"{machine} GPU{'s' if machine > 1 else ''}"
+    how = "partitioned or shared" if resource == _AMD else "shared (time-slicing or MPS)"
+    return (
+        f"its capacity of {capacity} {resource} is more than a machine of {gpus} has ({label}): "
+        f"they are {how}, and {_ALONE}"
+    )
+
+
+def _cut_up(
+    labels: Mapping[str, str], capacity: Mapping[str, int], offers: tuple[Offer, ...]
+) -> str:
+    """Why the whole GPUs beside slices are not counted: the machine has not so many; or empty."""
+    slices = {r.removeprefix(_MIG): count for r, count in capacity.items() if r.startswith(_MIG)}
+    physical, label = machine_gpus(labels)
+    count = labels.get(f"{GPU}.count", "")
+    if count.isascii() and count.isdecimal() and len(count) < 5:
+        physical, label = int(count), f"{GPU}.count={count}"
+    parent = next((o.accelerator.mig_of for o in offers if o.accelerator.mig_of), "")
+    if not slices or not physical or not parent:
+        return ""
+    used = gpus_cut_up(parent, slices)
+    if capacity.get(GPU, 0) + used <= physical:
+        return ""
+    told = ", ".join(f"{count} x {profile}" for profile, count in sorted(slices.items()))
+    return (
+        f"its {capacity.get(GPU, 0)} whole GPUs are not counted: the slices ({told}) take "
+        f"{used} of {physical} ({label})"
     )
 
 
@@ -205,7 +282,7 @@ def _contradiction(
     if resource == GPU and capacity == 0:
         return _NO_PLUGIN
     if resource.startswith(_MIG) and (sharing := shared_by(labels, resource)):
-        return f"its {resource} are {sharing}: no model can count on the memory of one"
+        return f"its {resource} are {sharing}: {_ALONE}"
     count = labels.get(f"{resource}.count")
     if count is None or resource == _AMD:
         return ""
@@ -214,7 +291,10 @@ def _contradiction(
     # beside slices, the label counts the GPUs that were cut up too
     if int(count) == capacity or (partitioned and resource == GPU and int(count) > capacity):
         return ""
-    return f"label {resource}.count={count} contradicts its capacity of {capacity} {resource}"
+    why = f"label {resource}.count={count} contradicts its capacity of {capacity} {resource}"
+    if resource == GPU and int(count) < capacity:
+        why += f": they are shared (time-slicing or MPS) or of several kinds, and {_ALONE}"
+    return why
 
 
 def _name(metadata: Mapping[str, Any]) -> str:
@@ -226,12 +306,25 @@ def _labels(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {k: v for k, v in pairs if isinstance(k, str) and isinstance(v, str)}
 
 
-def _gpus(resources: object) -> dict[str, str]:
+def _annotations(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """The annotations that are read."""
+    written = _mapping(metadata.get("annotations"))
+    return {key: str(written[key])[: others.LONGEST] for key in others.REGISTERED if key in written}
+
+
+def _is_counted(resource: str) -> bool:
+    """Whether a resource is one that is planned on."""
+    return resource in (GPU, _AMD) or (
+        resource.startswith(_MIG) and not resource.endswith(".shared")
+    )
+
+
+def _gpus(resources: object, of_kind: Callable[[str], bool] = _is_counted) -> dict[str, str]:
     """The GPU resources among a node's, and their quantities as written."""
     return {
         key: str(value)
         for key, value in _mapping(resources).items()
-        if key in (GPU, _AMD) or (isinstance(key, str) and key.startswith(_MIG))
+        if isinstance(key, str) and of_kind(key)
     }
 
 
@@ -249,11 +342,11 @@ def _memory(resources: object) -> int:
         return 0
 
 
-def _counts(resources: object) -> dict[str, int]:
+def _counts(resources: object, of_kind: Callable[[str], bool] = _is_counted) -> dict[str, int]:
     """GPU resources and how many; -1 if the quantity is no whole number."""
     counts = {
         key: int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
-        for key, text in _gpus(resources).items()
+        for key, text in _gpus(resources, of_kind).items()
     }
     # a node that was partitioned once keeps the old profiles at 0
     return {key: count for key, count in counts.items() if count or key == GPU}
@@ -285,7 +378,23 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def read_nodes(nodes: Iterable[Mapping[str, Any]], set_aside: Iterable[SetAside] = ()) -> Inventory:
-    """The inventory of these Node objects, beside nodes that were set aside before."""
-    read = (read_node(node) for node in nodes)
-    return pools([facts for facts in read if facts is not None], set_aside)
+def read_nodes(
+    nodes: Iterable[Mapping[str, Any]],
+    set_aside: Iterable[SetAside] = (),
+    given_out: Mapping[str, tuple[Offer, ...]] = MappingProxyType({}),
+) -> Inventory:
+    """The inventory of these Node objects, beside nodes that were set aside before.
+
+    given_out: devices in ResourceSlices, by node (see `plimsoll.inventory.devices`).
+    """
+    facts: list[NodeFacts | SetAside] = []
+    speak: set[Dialect] = set()
+    for node in nodes:
+        metadata = _mapping(node.get("metadata"))
+        read = read_node(node, given_out.get(_name(metadata), ()))
+        said = spoken(_labels(metadata))
+        if read is not None:
+            facts.append(read)
+        elif said is not None:
+            speak.add(said)
+    return pools(facts, set_aside, speak=speak)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.inventory.dialects import of_cluster
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -41,6 +43,8 @@ class NodeFacts:
     offers: usually one; one per MIG profile with the mixed strategy. labels: those that a user's
     node selector may ask for (see `nodes.kept_labels`). ready: Ready and schedulable.
     memory: bytes of the host that pods may use; 0 if the node does not say.
+    asides: why some of its accelerators are not among the offers. speaks: see
+        `plimsoll.inventory.dialects`.
     """
 
     name: str
@@ -49,6 +53,8 @@ class NodeFacts:
     taints: tuple[tuple[str, str, str], ...]
     ready: bool
     memory: int = 0
+    asides: tuple[str, ...] = ()
+    speaks: Dialect | None = None
 
     def carries(self, selector: Mapping[str, str]) -> bool:
         """Whether the node has every one of those labels."""
@@ -87,7 +93,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A node with GPUs that is not counted, and why, in words that its owner can act on."""
+    """Accelerators of a node that are not counted, and why, in words that its owner can act on."""
 
     node: str
     why: str
@@ -98,12 +104,14 @@ class Inventory:
     """The GPU nodes of a cluster. known: False if nobody looked (a check without a cluster).
 
     facts: the nodes themselves, for selectors that cut through a pool.
+    speaks: the dialect in which nodes to come are asked for; None if no node tells.
     """
 
     pools: tuple[Pool, ...] = ()
     set_aside: tuple[SetAside, ...] = ()
     known: bool = False
     facts: tuple[NodeFacts, ...] = field(default=(), repr=False)
+    speaks: Dialect | None = None
 
     @cached_property
     def gpus(self) -> dict[str, tuple[int, int]]:
@@ -128,7 +136,8 @@ class Inventory:
         part = self._matching.get(asked)
         if part is None:
             kept = [f for f in self.facts if f.carries(selector)]
-            part = pools(kept, self.set_aside, carried=asked)
+            speak = (self.speaks,)
+            part = pools(kept, self.set_aside, carried=asked, speak=speak)
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
             self._matching[asked] = part
@@ -148,10 +157,12 @@ def pools(
     set_aside: Iterable[SetAside] = (),
     *,
     carried: frozenset[tuple[str, str]] = frozenset(),
+    speak: Iterable[Dialect | None] = (),
 ) -> Inventory:
     """Group nodes into pools, in a fixed order: most memory first, then by name.
 
-    carried: labels that every one of these nodes is known to have.
+    carried: labels that every one of these nodes is known to have. speak: the dialects of nodes
+    that are not among them.
     """
     kept: list[NodeFacts] = []
     aside = set(set_aside)
@@ -160,6 +171,7 @@ def pools(
             aside.add(fact)
         else:
             kept.append(fact)
+            aside.update(SetAside(fact.name, why) for why in fact.asides)
     kept.sort(key=lambda f: f.name)
     groups: dict[tuple[object, ...], list[tuple[NodeFacts, Offer]]] = {}
     for fact in kept:
@@ -179,7 +191,8 @@ def pools(
         )
     )
     ordered = sorted(aside, key=lambda s: (s.node, s.why))
-    return Inventory(tuple(grouped), tuple(ordered), True, tuple(kept))
+    speaks = of_cluster({*(fact.speaks for fact in kept), *speak})
+    return Inventory(tuple(grouped), tuple(ordered), True, tuple(kept), speaks)
 
 
 def _pool(members: list[tuple[NodeFacts, Offer]], carried: frozenset[tuple[str, str]]) -> Pool:

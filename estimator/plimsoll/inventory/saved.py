@@ -112,8 +112,13 @@ def _stood_for(data: dict[str, Any]) -> list[dict[str, Any]]:
                 data["accelerators"][offer["accelerator"]]["resource"]: str(offer["count"])
                 for offer in node["offers"]
             }
-            # What the machine has was not kept, and its labels count that.
-            capacity = {name: labels.get(f"{name}.count", count) for name, count in counts.items()}
+            # What the machine has was not kept, and its labels count that; but beside slices, the
+            # label counts the GPUs that were cut up too.
+            beside = len(counts) > 1
+            capacity = {
+                name: count if beside else labels.get(f"{name}.count", count)
+                for name, count in counts.items()
+            }
             ready = [{"type": "Ready", "status": str(node["ready"])}]
             nodes.append(
                 {

@@ -43,6 +43,8 @@ LONGEST_LINE = 4000
 """Characters of one line of a denial, a warning or a summary."""
 MAX_REASON = 200
 """Characters of an override's reason that are repeated."""
+USUAL_NODE = 8
+"""GPUs of a usual node; that no more than these were planned needs no word."""
 MOST_PROBLEMS = 20
 """Problems that one message lists."""
 
@@ -66,7 +68,7 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
     gpus = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     where = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
     said = f"{clean(name)} does not fit on {where}"
-    if verdict.planned_to <= gpus:
+    if verdict.planned_to <= USUAL_NODE:
         return Problem(verdict.places.path(field), given, said)
     most = f"nothing sensible holds it: up to {verdict.planned_to} GPUs a replica were planned"
     return Problem(verdict.places.path(field), given, said, most)

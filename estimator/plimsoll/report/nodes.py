@@ -117,6 +117,9 @@ def _unfit(pool: NearPool, places: Places) -> str:
         case Unfit.TOO_LITTLE_MEMORY:
             least = f"{places.path(Field.MIN_MEMORY)} is {ceil_mib(pool.wanted)}"
             return f"has {floor_mib(pool.memory)} per GPU, {least}"
+        case Unfit.TAINTED:
+            taints = ", ".join(f"{taint.rstrip('=')}:{effect}" for taint, effect in pool.missing)
+            return f"has the taint {taints}, which {places.path(Field.TOLERATIONS)} does not name"
         case Unfit.LACKS_LABELS if pool.missing:
             return f"lacks the label {_labels(pool.missing, ', ')}"
         case Unfit.LACKS_LABELS:

@@ -78,13 +78,18 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "lower it",
     ),
     Rule.UNKNOWN_ENGINE: ("unknown engine", "use {engines:or}"),
-    Rule.UNKNOWN_ACCELERATOR: (
-        "unknown accelerator",
-        "`plimsoll accelerators` lists all names",
+    Rule.STATED_WITHOUT_MEMORY: (
+        "{name_of.memory} beside it: it says something of a card that is stated by its memory",
+        "state that, or leave it out",
     ),
-    Rule.UNKNOWN_ACCELERATOR_LIKE: (
-        "unknown accelerator",
-        "did you mean {near:or}? `plimsoll accelerators` lists all names",
+    Rule.STATED_FOR_SEVERAL: (
+        "at most one name in {at.allowed}: the memory is stated of one kind of card",
+        "leave one name there, or none",
+    ),
+    Rule.SELECTOR_NAMES_ANOTHER: (
+        "labels of nodes with {allowed:or}, which {at.allowed} names; these are labels of "
+        "{named:or}",
+        "change one of the two",
     ),
     Rule.NO_SUCH_MEMORY: (
         "no accelerator that this request allows has so much memory",
@@ -149,6 +154,18 @@ SENTENCES: Final[dict[Rule, str]] = {
     ),
     Rule.NOMINAL_MEMORY: (
         "{accelerator}: its memory is the nominal figure, not one seen on a node"
+    ),
+    Rule.UNKNOWN_ACCELERATOR: (
+        "{path}: {given} is not in the table of accelerators: nothing was checked on it; state its "
+        "memory in {name_of.memory} (`plimsoll accelerators` lists all names)"
+    ),
+    Rule.UNKNOWN_ACCELERATOR_LIKE: (
+        "{path}: {given} is not in the table of accelerators: nothing was checked on it; did you "
+        "mean {near:or}? If it is another card, state its memory in {name_of.memory}"
+    ),
+    Rule.STATED_CAPABILITY_ASSUMED: (
+        "{path}: nobody says what the stated GPU can compute; it is taken for one of NVIDIA's of "
+        "compute capability {given}"
     ),
     Rule.MODEL_TYPE_ASSUMED: (
         "{model}: its model type is not known in all its parts; "

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
-from plimsoll.accelerators.labels import Found, recognise
+from plimsoll.accelerators.found import Found
+from plimsoll.accelerators.labels import recognise
 from plimsoll.decision.splits import MOST_GPUS
 from plimsoll.errors import shown
 

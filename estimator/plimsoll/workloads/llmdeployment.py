@@ -85,6 +85,10 @@ PLACES: Final = Places(
         Field.GPUS: "spec.accelerator.gpusPerReplica",
         Field.MIN_MEMORY: "spec.accelerator.minMemory",
         Field.NODE_SELECTOR: "spec.accelerator.nodeSelector",
+        Field.MEMORY: "spec.accelerator.memory",
+        Field.COMPUTE: "spec.accelerator.computeCapability",
+        Field.FAMILY: "spec.accelerator.family",
+        Field.TOLERATIONS: "spec.accelerator.tolerations",
     }
 )
 """Where an LLMDeployment keeps each field."""
@@ -354,5 +358,20 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> W
         split=reading.split,
         min_memory=least,
         node_selector=tuple(sorted((spec.node_selector or {}).items())),
+        memory=collected.read(Field.MEMORY, spec.memory, parse_memory),
+        compute=_capability(spec.compute_capability),
+        family=spec.family or "",
+        tolerations=tuple(
+            (one.key or "", one.operator or "Equal", one.value or "", one.effect or "")
+            for one in spec.tolerations or ()
+        ),
         prefer=Prefer(spec.prefer) if spec.prefer else Prefer.FEWEST_GPUS,
     )
+
+
+def _capability(text: str | None) -> tuple[int, int] | None:
+    """Major and minor of a compute capability, whose form the spec has checked."""
+    if text is None:
+        return None
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)

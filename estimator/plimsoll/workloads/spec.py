@@ -277,6 +277,23 @@ class WorkloadSpec(Spec):
     )
 
 
+class TolerationSpec(Spec):
+    """One taint that is tolerated, or several, as a pod says it."""
+
+    key: Annotated[str, Field(strict=True, min_length=1, max_length=317)] | None = Field(
+        None, description="Key of the taint. Unset, with operator Exists: every key."
+    )
+    operator: Literal["Exists", "Equal"] | None = Field(
+        None, description="How the value is compared. Unset: Equal."
+    )
+    value: Annotated[str, Field(strict=True, max_length=63)] | None = Field(
+        None, description="Value of the taint, with operator Equal."
+    )
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Effect of the taint. Unset: every effect."
+    )
+
+
 class AcceleratorSpec(Spec):
     """Which GPUs may be used, and how many. What is unset is planned; what is set is checked."""
 
@@ -312,7 +329,39 @@ class AcceleratorSpec(Spec):
             Field(max_length=32),
         ]
         | None
-    ) = Field(None, description="Further labels that the nodes must carry.")
+    ) = Field(
+        None,
+        description="Further labels that the nodes must carry. Labels that name a GPU leave no "
+        "other of those allowed.",
+    )
+    memory: Quantity | None = Field(
+        None,
+        description="Memory of one GPU as its driver reports it, e.g. 48640Mi: for a card, a MIG "
+        "slice or a vGPU profile that Plimsoll does not know, or that has another memory than the "
+        "one of its name. At most one name in allowed then. Unset: the table's.",
+    )
+    compute_capability: (
+        Annotated[
+            str,
+            Field(strict=True, max_length=5, pattern=r"^[1-9][0-9]?\.[0-9]$"),
+            Form('a compute capability as a string, such as "8.9"'),
+        ]
+        | None
+    ) = Field(
+        None,
+        description='Compute capability of a GPU whose memory is stated, e.g. "8.9". Unset: the '
+        "table's, or assumed with a warning.",
+    )
+    family: Word | None = Field(
+        None,
+        description="Family of a GPU whose memory is stated: ampere, hopper, blackwell, cdna3, "
+        "rdna4 ... Unset: follows from computeCapability.",
+    )
+    tolerations: Annotated[list[TolerationSpec], Field(max_length=16)] | None = Field(
+        None,
+        description="Taints that nodes may have, as in a pod. Those that only keep pods without a "
+        "GPU off (nvidia.com/gpu, sku=gpu) need not be named. Unset: no other taint is tolerated.",
+    )
 
 
 class LLMDeploymentSpec(Spec):

@@ -126,8 +126,37 @@ def test_names_that_people_use_are_the_same_request() -> None:
 
 def test_an_unknown_accelerator_is_answered_with_names_that_are_near() -> None:
     found = decide(asking(LLAMA, allowed=("nvidia-h100-80g",)))
-    assert found.reason is Reason.INVALID_SPEC
-    assert "nvidia-h100-80gb" in problems_in(found)[0].fix
+    assert (found.decision, found.reason) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+    assert "did you mean nvidia-h100-80gb (79.6 GiB)" in " ".join(warnings_in(found))
+
+
+@pytest.mark.parametrize(
+    ("selector", "gpu"),
+    [
+        ({"cloud.google.com/gke-accelerator": "nvidia-l4"}, "nvidia-l4"),
+        ({"nvidia.com/gpu.product": "NVIDIA-L4"}, "nvidia-l4"),
+        (
+            {
+                "karpenter.k8s.aws/instance-gpu-name": "l4",
+                "karpenter.k8s.aws/instance-gpu-memory": "22888",
+            },
+            "nvidia-l4",
+        ),
+        ({"node.kubernetes.io/instance-type": "Standard_NC64as_T4_v3"}, "nvidia-t4"),
+        ({"node.kubernetes.io/instance-type": "g6.12xlarge"}, "nvidia-l4"),
+    ],
+)
+def test_a_selector_that_names_a_gpu_means_that_gpu(selector: dict[str, str], gpu: str) -> None:
+    labels = tuple(selector.items())
+    found = decide(asking(LLAMA, length=8192, gpus_per_replica=2, node_selector=labels))
+    assert found.decision is Decision.DENY
+    assert found.accelerator == gpu
+    assert all(a.accelerator == gpu for a in found.alternatives)
+
+
+def test_a_selector_that_names_no_gpu_narrows_nothing() -> None:
+    free = asking(LLAMA, length=8192, node_selector=(("topology.kubernetes.io/zone", "a"),))
+    assert decide(free).accelerator == decide(asking(LLAMA, length=8192)).accelerator
 
 
 def test_heads_that_do_not_divide_are_a_problem_at_the_field() -> None:
@@ -139,8 +168,9 @@ def test_heads_that_do_not_divide_are_a_problem_at_the_field() -> None:
 def test_every_accelerator_of_the_table_is_answered_for() -> None:
     for accelerator in catalogue.everything():
         found = decide(asking(LLAMA, length=4096, allowed=(accelerator.name,)))
-        assert found.decision is not Decision.DENY or accelerator.mig_of, accelerator.name
-        assert found.accelerator == accelerator.name
+        small = accelerator.mig_of or not accelerator.usual
+        assert found.decision is not Decision.DENY or small, accelerator.name
+        assert found.accelerator == accelerator.name or found.problems, accelerator.name
 
 
 def test_advice_names_the_uri_of_another_checkpoint_if_the_catalogue_has_one() -> None:

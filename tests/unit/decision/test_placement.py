@@ -27,22 +27,25 @@ from decision_builders import (
     request,
     world,
 )
-from plimsoll.accelerators.types import Dialect
+from plimsoll.accelerators.types import Dialect, Labels
 from plimsoll.decision.decide import decide
 from plimsoll.decision.request import Prefer
 from plimsoll.decision.splits import layout
-from plimsoll.decision.verdict import Capacity, Placement, Verdict
+from plimsoll.decision.verdict import Capacity, Decision, Placement, Reason, Verdict
 from plimsoll.engines.base import Parallelism
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory, NodeFacts, Offer, SetAside, pools
 from plimsoll.report.nodes import nodes_message, placement_reason
 from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.request import Request
 
 
-def verdict(of: Request, inventory: Inventory = NO_INVENTORY) -> Verdict:
-    return decide(of, inventory, knowledge=world())
+def verdict(
+    of: Request, inventory: Inventory = NO_INVENTORY, knowledge: Knowledge | None = None
+) -> Verdict:
+    return decide(of, inventory, knowledge=knowledge or world())
 
 
 def placed(of: Request, inventory: Inventory = NO_INVENTORY) -> Placement:
@@ -209,7 +212,8 @@ def test_taints_of_trouble_and_preference_are_not_tolerated_and_values_are_kept(
         ("soft", "", "PreferNoSchedule"),
         ("nvidia.com/gpu", "true", "NoExecute"),
     )
-    p = placed(on(A100), cluster(pool(A100, taints=taints)))
+    asked = (("dedicated", "Equal", "llm", ""),)
+    p = placed(on(A100, tolerations=asked), cluster(pool(A100, taints=taints)))
     assert p.tolerations == (
         ("dedicated", "Equal", "llm", "NoSchedule"),
         ("nvidia.com/gpu", "Exists", "", "NoExecute"),
@@ -357,7 +361,68 @@ def test_more_memory_never_turns_an_allowed_request_into_a_refused_one(
 def test_pools_of_an_accelerator_that_the_table_does_not_know_are_planned_on() -> None:
     new = gpu("nvidia-n1", 200_000)
     assert placed(on("nvidia-n1"), cluster(pool(new))).accelerator == "nvidia-n1"
-    assert problems_in(verdict(on("nvidia-n1")))[0].path == "spec.accelerator.allowed[0]"
+    for nodes in (cluster(), cluster(pool(new)), cluster(pool(A100))):
+        found = verdict(on("nvidia-n1"), nodes)
+        assert (found.decision, found.reason) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
+    short = verdict(on("nvidia-n1", gpus_per_replica=1), cluster(pool(gpu("nvidia-n1", 20_000))))
+    assert short.decision is Decision.WARN
+
+
+TEAM = ("dedicated", "team-a", "NoSchedule")
+SPOT = ("cloud.google.com/gke-spot", "true", "NoSchedule")
+
+
+@pytest.mark.parametrize(
+    "taint",
+    [
+        ("nvidia.com/gpu", "present", "NoSchedule"),
+        ("sku", "gpu", "NoSchedule"),
+        ("dedicated", "gpu", "NoSchedule"),
+        ("example.com/gpu", "true", "NoExecute"),
+    ],
+)
+def test_a_taint_that_keeps_pods_without_a_gpu_off_is_tolerated(
+    taint: tuple[str, str, str],
+) -> None:
+    p = placed(on(A100), cluster(pool(A100, taints=(taint,))))
+    assert [key for key, *_ in p.tolerations] == [taint[0]]
+
+
+@pytest.mark.parametrize("taint", [TEAM, SPOT, ("tritonOnly", "true", "NoExecute")])
+def test_a_taint_for_others_is_never_tolerated_unasked(taint: tuple[str, str, str]) -> None:
+    found = verdict(on(A100), cluster(pool(A100, taints=(taint,))))
+    assert found.placement is not None
+    assert found.placement.tolerations == ()
+    assert found.capacity is Capacity.NO_NODES
+    assert f"has the taint {taint[0]}={taint[1]}:{taint[2]}" in nodes_message(found)
+    key, value, effect = taint
+    for asked in ((key, "Equal", value, effect), (key, "Exists", "", ""), ("", "Exists", "", "")):
+        p = placed(on(A100, tolerations=(asked,)), cluster(pool(A100, taints=(taint,))))
+        assert p.tolerations == ((key, "Equal", value, effect),)
+
+
+def test_nodes_that_are_ready_come_before_better_ones_that_are_not() -> None:
+    cordoned, ready = pool(H100, 2, ready=0), pool(A100, 2)
+    assert placed(on(), cluster(cordoned, ready)).accelerator == "nvidia-a100-80gb"
+    assert placed(on(), cluster(cordoned)).accelerator == "nvidia-h100-80gb"
+
+
+def test_nodes_that_stay_come_before_spot_nodes_of_fewer_gpus() -> None:
+    spot = pool(H100, 2, labels=frozenset({("karpenter.sh/capacity-type", "spot")}))
+    assert placed(on(), cluster(spot, pool(A100, 2))).accelerator == "nvidia-a100-80gb"
+    assert placed(on(), cluster(spot)).accelerator == "nvidia-h100-80gb"
+
+
+def test_nodes_to_come_are_asked_for_in_the_dialect_of_those_that_are_there() -> None:
+    labels = (Labels(Dialect.GKE, (("cloud.google.com/gke-accelerator", "nvidia-a100-80gb"),)),)
+    known = world(table=(replace(A100, labels=labels),))
+    gke = replace(cluster(), speaks=Dialect.GKE)
+    found = verdict(on(A100), gke, knowledge=known)
+    assert found.placement is not None
+    assert dict(found.placement.node_selector) == dict(labels[0].selector)
+    elsewhere = verdict(on(A100), replace(cluster(), speaks=Dialect.EKS_AUTO), knowledge=known)
+    assert elsewhere.placement is not None
+    assert elsewhere.placement.node_selector == ()
 
 
 def test_the_order_of_pools_and_names_changes_nothing() -> None:

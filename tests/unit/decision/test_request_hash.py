@@ -67,6 +67,8 @@ OTHER: dict[str, Any] = {
     "Decimal | None": Decimal("0.5"),
     "tuple[str, ...]": ("other",),
     "tuple[tuple[str, str], ...]": (("other", "other"),),
+    "tuple[tuple[str, str, str, str], ...]": (("other", "Exists", "", ""),),
+    "tuple[int, int] | None": (8, 9),
     "Lora | None": Lora(),
     "Speculative | None": Speculative(),
     "tuple[Finding | Problem, ...]": (Problem("other", "", "otherwise"),),

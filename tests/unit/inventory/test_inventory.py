@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parents[2] / "data"
 ZONE = "topology.kubernetes.io/zone"
+MACHINE = "node.kubernetes.io/instance-type"
 AMD_LABELS = amd_node("n")["metadata"]["labels"]
 
 
@@ -125,7 +126,10 @@ def test_an_unhealthy_gpu_is_not_planned_with() -> None:
         (gpu_node("n", labels={"nvidia.com/gpu.count": "many"}), '"many" is not a number'),
         (gpu_node("n", labels={"nvidia.com/gpu.memory": "40960"}), "memory=40960 contradicts"),
         (gpu_node("n", labels={"nvidia.com/gpu.memory": "80Gi"}), "not a number of MiB"),
-        (gpu_node("n", labels={"nvidia.com/gpu.product": None}), "no label says which GPU"),
+        (
+            gpu_node("n", labels={"nvidia.com/gpu.product": None, MACHINE: "mine.large"}),
+            'no label says which GPU it has (node.kubernetes.io/instance-type="mine.large"',
+        ),
         (gpu_node("n", count=0), "the device plugin has not started"),
         (bare_node("n", {}, {"nvidia.com/gpu": "8"}), "no label says which GPU"),
         (bare_node("n", {}, {"nvidia.com/gpu": "8"}, {"nvidia.com/gpu": "9"}), "9 nvidia.com/gpu"),

@@ -82,9 +82,8 @@ def test_the_path_of_a_misfit_is_the_field_that_pins_the_count() -> None:
 
 
 def test_every_problem_is_a_line_of_the_denial() -> None:
-    lines = denial(on("nvidia-a100-80", tensor=3)).splitlines()
-    assert lines[0].startswith('spec.accelerator.allowed[0]: Invalid value: "nvidia-a100-80": ')
-    assert "did you mean nvidia-a100-80gb" in lines[0]
+    lines = denial(on(A100, tensor=3, gpus_per_replica=4)).splitlines()
+    assert lines[0].startswith("spec.accelerator.gpusPerReplica: Invalid value: 4: ")
     assert lines[1].startswith("spec.engine.parallelism.tensor: Invalid value: 3: a divisor")
     assert lines[2].startswith("Gate: heads-do-not-divide (PL203: heads, experts and groups ")
     assert lines[3] == "Reproduce: plimsoll check FILE"
@@ -121,9 +120,12 @@ def test_a_namespace_that_warns_lists_the_denial_and_one_that_audits_is_silent()
     warned = messages.warning(of, verdict(of, Policy(Mode.WARN, "namespace chat")))
     assert warned[0] == "big: needs 142.4 GiB per GPU, 1 x nvidia-h100-80gb has 73.2 GiB usable"
     assert messages.warning(of, verdict(of, Policy(Mode.AUDIT, "namespace chat"))) == ()
-    wrong = on("nope")
+    wrong = on(A100, gpus_per_replica=0)
     (line,) = messages.warning(wrong, verdict(wrong, Policy(Mode.WARN)))
-    assert line.startswith('big: spec.accelerator.allowed[0]: Invalid value: "nope"')
+    assert line.startswith("big: spec.accelerator.gpusPerReplica: Invalid value: 0")
+    unlisted = on("nope")
+    told = " ".join(messages.warning(unlisted, verdict(unlisted)))
+    assert 'spec.accelerator.allowed[0]: "nope" is not in the table of accelerators' in told
 
 
 def test_nothing_is_warned_about_if_all_is_well() -> None:

@@ -290,7 +290,7 @@ WITHOUT_FORM = {
         "cpuOffload": "?",
         "speculative": {"method": "?"},
     },
-    "accelerator": {"minMemory": "?"},
+    "accelerator": {"minMemory": "?", "memory": "?", "computeCapability": "?", "family": "?"},
 }
 """Every field that must have a form, with a text that has none."""
 
@@ -440,7 +440,15 @@ def test_an_exact_count_of_parameters_can_be_given_as_it_is_shown() -> None:
             "spec.accelerator.gpusPerReplica",
         ),
         ({"engine": {"parallelism": {"tensor": 3}}}, "spec.engine.parallelism.tensor"),
-        ({"accelerator": {"allowed": ["nvidia-gtx-9000"]}}, "spec.accelerator.allowed[0]"),
+        (
+            {
+                "accelerator": {
+                    "allowed": ["nvidia-t4"],
+                    "nodeSelector": {"cloud.google.com/gke-accelerator": "nvidia-l4"},
+                }
+            },
+            "spec.accelerator.nodeSelector",
+        ),
     ],
 )
 def test_fields_that_contradict_each_other_or_the_model_are_denied(

@@ -2,8 +2,9 @@
 
 A process sees less than node labels say, by what the driver keeps:
 
-    known GPU     the smaller of its label and what ``cudaMemGetInfo`` was seen to report
-    other NVIDIA  label - (300 MiB + 0.25 %)
+    known GPU     the smaller of its label and what ``cudaMemGetInfo`` was seen to report, if they
+                  lie within 5 %: else it is a card of other memory under that name
+    other NVIDIA  label - (450 MiB + 0.2 %)
     MIG slices    as labelled; other vendors: as labelled
 
 A label is NVML's total (81,559 MiB for an H100 80GB = 79.65 GiB); the share that an engine takes
@@ -40,9 +41,12 @@ def visible_memory(accelerator: Accelerator) -> int:
         return memory
     known, fixed, share = _table()
     seen = known.get(accelerator.name)
-    if seen is not None:
+    if seen is not None and memory <= seen * _SAME_CARD:
         return min(memory, seen)
     return max(0, memory - fixed - int(memory * share))
+
+
+_SAME_CARD: Final = 1.05
 
 
 @lru_cache(maxsize=1)
