@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.verdict import Better, Verdict
     from plimsoll.engines.base import Estimate, Limit
     from plimsoll.models.architecture import Model
+    from plimsoll.paths import Places
 
 LONGEST = 1000
 """Characters of a condition's message, so that it stays under 1 KiB."""
@@ -255,7 +256,7 @@ def placement_message(verdict: Verdict) -> str:
     )
 
 
-def better_message(better: Better) -> str:
+def better_message(better: Better, places: Places) -> str:
     """The message of condition BetterPlacement: what would be better, and how it is taken."""
     there = f"{better.gpus} x {better.accelerator} per replica"
     match better.gain:
@@ -268,7 +269,8 @@ def better_message(better: Better) -> str:
             said = f"{there} would do, which is preferred"
         case Gain.NODES_TODAY:
             said = f"nodes for {there} are there today, those of the placement are not"
-    return f"{said}; set spec.placementPolicy to Follow, or change the spec, to have it taken"
+    policy = places.path(Field.PLACEMENT_POLICY)
+    return f"{said}; set {policy} to Follow, or change the spec, to have it taken"
 
 
 def model_message(model: Model) -> str:
