@@ -15,6 +15,7 @@ import click
 from plimsoll.api_group import IGNORE_ANNOTATION
 from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, dump, format_option, show
+from plimsoll.cli.own_accelerators import accelerators_option, read_own
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
     help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
 )
 @gpu_memory_option
+@accelerators_option
 @click.option(
     "--policy",
     type=click.Choice(["enforce", "warn", "audit"]),
@@ -82,6 +84,7 @@ def command(
     files: tuple[str, ...],
     inventory_file: str | None,
     gpu_memory: int | None,
+    own_file: str | None,
     policy: str | None,
     require: bool,
     select: tuple[str, ...],
@@ -108,7 +111,7 @@ def command(
     to check: 0, and 1 with --require.
     """
     from plimsoll.decision.policy import outcome
-    from plimsoll.inventory.pools import NO_INVENTORY
+    from plimsoll.inventory.pools import NO_INVENTORY, with_own
     from plimsoll.workloads.files import load
 
     if not sources and not files:
@@ -121,6 +124,7 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
+    inventory = with_own(inventory, read_own(own_file, output))
     checked = [
         one
         for manifest in manifests.deployments

@@ -15,6 +15,7 @@ from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
+from plimsoll.cli.own_accelerators import accelerators_option, read_own
 from plimsoll.decision.stated import NAME as STATED
 from plimsoll.engines.registry import NAMES
 from plimsoll.units import GIB, MIB
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from plimsoll.cli.documents import FileDocument
     from plimsoll.cli.output import Command
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate, Limit
@@ -101,6 +103,7 @@ def _parameter(field: str) -> str:
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
 @gpu_memory_option
+@accelerators_option
 @_spec_options
 @click.option(
     "--sort",
@@ -118,6 +121,7 @@ def command(
     gpus: tuple[str, ...],
     sort: str,
     gpu_memory: int | None,
+    own_file: str | None,
     output: str,
     **said: Any,
 ) -> None:
@@ -141,7 +145,7 @@ def command(
     plimsoll estimate --parameters 70B --bits 16
     """
     from plimsoll.decision.decide import decide
-    from plimsoll.decision.knowledge import shipped
+    from plimsoll.decision.knowledge import with_own
     from plimsoll.errors import Problem, shown
     from plimsoll.models.architecture import ModelSource
     from plimsoll.report.starts import gates_line
@@ -154,17 +158,19 @@ def command(
     if from_hub and model is None:
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
     documents = _documents(model, config_file, output, hub=from_hub)
+    own = read_own(own_file, output)
+    knowledge = with_own(own)
     if gpu_memory is not None:
         said["accelerator_memory"] = f"{gpu_memory // MIB}Mi"
         names = gpus or (STATED,)
     else:
-        _known(gpus, output)
-        names = gpus or tuple(a.name for a in shipped().usual)
+        _known(gpus, knowledge, output)
+        names = gpus or tuple(a.name for a in (*knowledge.usual, *own))
     decided: list[tuple[str, Request, Verdict]] = []
 
     def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
         request = _request(model, documents, (parameters, bits), name, said | also)
-        return request, decide(request)
+        return request, decide(request, knowledge=knowledge)
 
     for name in names:
         decided.append((name, *asked(name)))
@@ -192,13 +198,12 @@ def command(
             click.echo("\nothers: --gpu NAME (see `plimsoll accelerators`), or --gpu-memory SIZE")
 
 
-def _known(names: tuple[str, ...], output: str) -> None:
+def _known(names: tuple[str, ...], found: Knowledge, output: str) -> None:
     """Leave with exit code 2 if a GPU is in no table: an estimate needs its memory."""
-    from plimsoll.decision.knowledge import shipped
     from plimsoll.errors import Problem, shown
     from plimsoll.units import gib_down
 
-    found, problems = shipped(), []
+    problems = []
     for name in names:
         if found.find(name) is not None:
             continue

@@ -7,8 +7,8 @@ own, can decide with other tables; everybody else leaves it out and gets the one
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -80,6 +80,16 @@ class Knowledge:
             for a in self.accelerators
         )
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=8)
+def with_own(own: tuple[Accelerator, ...]) -> Knowledge:
+    """What we ship, and accelerators that somebody added to the table."""
+    base = shipped()
+    if not own:
+        return base
+    names = {product.lower(): card for card in own for product in card.products}
+    return replace(base, accelerators=(*base.accelerators, *own), names={**base.names, **names})
 
 
 @cache
