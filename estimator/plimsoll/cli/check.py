@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
@@ -20,7 +21,9 @@ from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
@@ -78,6 +81,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 @click.option(
     "--write-baseline", is_flag=True, help="Write what counts now into the --baseline FILE."
 )
+@calibration_option
 @format_option("table", "json", "yaml", *PIPELINES)
 def command(
     sources: tuple[str, ...],
@@ -92,6 +96,7 @@ def command(
     fail_on: str,
     baseline: str | None,
     write_baseline: bool,
+    calibration: Path | None,
     output: str,
 ) -> None:
     """Say of each object in these files and folders that serves an LLM whether its model fits.
@@ -125,10 +130,11 @@ def command(
 
         inventory = read_inventory(inventory_file, output)
     inventory = with_own(inventory, read_own(own_file, output))
+    known = knowledge_of(calibration, output)
     checked = [
         one
         for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policy, gpu_memory)
+        for one in judged(manifest, manifests, inventory, policy, gpu_memory, known)
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
@@ -180,11 +186,12 @@ def judged(
     inventory: Inventory,
     default: str | None,
     gpu_memory: int | None = None,
+    known: Knowledge | None = None,
 ) -> list[Checked]:
     """What admission decides on each engine of one object.
 
     default: the policy of namespaces that are not here. gpu_memory: bytes of one GPU, for objects
-    that state none.
+    that state none. known: what to decide by, if not by what we ship.
     """
     from plimsoll.decision.decide import decide
 
@@ -197,6 +204,7 @@ def judged(
                 _on(one.request, gpu_memory),
                 inventory,
                 _policy(one.facts.namespace, manifests, default),
+                known,
             ),
         )
         for one in served

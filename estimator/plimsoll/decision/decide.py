@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision import by_size, candidates, checks, stated
 from plimsoll.decision.capacity import nodes_today
-from plimsoll.decision.knowledge import Knowledge, with_own
+from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
 from plimsoll.decision.request_hash import request_hash
@@ -75,11 +75,11 @@ def decide(
     """The verdict on a request. Pure and total: the same arguments give the same verdict.
 
     policy: what is done with a denial; it changes nothing of the verdict but its hash.
-    knowledge: engines and accelerators to decide by; left out, the ones that we ship and those
-    that the cluster adds (`Inventory.own`).
+    knowledge: engines and accelerators to decide by; left out, the ones that we ship. Those
+    that the cluster adds (`Inventory.own`) come on top.
     kept: where the same request was placed before: it stays there if it still fits.
     """
-    known = knowledge or with_own(inventory.own)
+    known = (knowledge or shipped()).adding(inventory.own)
     engine = known.engines.get(request.engine.name)
     request = replace(request, wanted=candidates.canonical(request.wanted, known))
     nodes = candidates.nodes_for(request.wanted, inventory)

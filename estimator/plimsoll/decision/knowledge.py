@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -81,15 +81,23 @@ class Knowledge:
         )
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
+    def adding(self, own: tuple[Accelerator, ...]) -> Knowledge:
+        """The same, with accelerators that somebody added to the table."""
+        if not own:
+            return self
+        added = self._added.get(own)
+        if added is None:
+            names = {product.lower(): card for card in own for product in card.products}
+            accelerators = (*self.accelerators, *own)
+            added = replace(self, accelerators=accelerators, names={**self.names, **names})
+            self._added.clear()
+            self._added[own] = added
+        return added
 
-@lru_cache(maxsize=8)
-def with_own(own: tuple[Accelerator, ...]) -> Knowledge:
-    """What we ship, and accelerators that somebody added to the table."""
-    base = shipped()
-    if not own:
-        return base
-    names = {product.lower(): card for card in own for product in card.products}
-    return replace(base, accelerators=(*base.accelerators, *own), names={**base.names, **names})
+    @cached_property
+    def _added(self) -> dict[tuple[Accelerator, ...], Knowledge]:
+        """The last that was added: the same is added again and again."""
+        return {}
 
 
 @cache
