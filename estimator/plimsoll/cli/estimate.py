@@ -112,14 +112,14 @@ def command(
     if from_hub and model is None:
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
     documents = documents_of(model, config_file, output, hub=from_hub)
-    own = read_own(own_file, output)
-    knowledge = (knowledge_of(calibration, output) or shipped()).adding(own)
+    added = read_own(own_file, output)
+    knowledge = (knowledge_of(calibration, output) or shipped()).adding(added)
     if gpu_memory is not None:
         said["accelerator_memory"] = f"{gpu_memory // MIB}Mi"
         names = gpus or (STATED,)
     else:
         _known(gpus, knowledge, output)
-        names = gpus or tuple(a.name for a in (*knowledge.usual, *own))
+        names = gpus or tuple(a.name for a in (*knowledge.usual, *added))
     decided: list[tuple[str, Request, Verdict]] = []
 
     def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
