@@ -143,7 +143,7 @@ def _gpu(
     parallelism: Parallelism | None,
     accelerator: Accelerator,
 ) -> Iterator[Finding]:
-    if not accelerator.resource.startswith("nvidia.com/"):
+    if not accelerator.resource.startswith(("nvidia.com/", "gpu.nvidia.com", "mig.nvidia.com")):
         yield finding(Rule.NO_NVIDIA_GPU, Field.ENGINE, engine=settings.name, gpu=accelerator.title)
         return
     yield from faults.too_old(accelerator, _OLDEST, TABLE.title)
