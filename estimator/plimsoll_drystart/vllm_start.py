@@ -23,7 +23,7 @@ import torch
 
 from plimsoll_drystart import facts
 from plimsoll_drystart.device import GPU0, is_shape
-from plimsoll_drystart.seams import start_group
+from plimsoll_drystart.seams import serve_parser, start_group
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -237,13 +237,7 @@ def parsed(command_line: list[str]) -> Any:
     """Engine arguments as `vllm serve` reads them. Raises SystemExit, with the parser's words."""
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    try:
-        from vllm.utils.argparse_utils import FlexibleArgumentParser
-    except ImportError:
-        from vllm.utils import FlexibleArgumentParser
-    from vllm.entrypoints.openai.cli_args import make_arg_parser
-
-    parser = make_arg_parser(FlexibleArgumentParser())
+    parser = serve_parser()
     words = io.StringIO()
     try:
         with contextlib.redirect_stderr(words):

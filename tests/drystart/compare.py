@@ -2,8 +2,8 @@
 
 weights     bytes that the engine counts as the model's, its own figure: what the allocator
             holds for it, not the bytes of parameters
-cache       blocks and tokens of the bytes that the engine itself found left, bytes of a block,
-            tokens of a page by group: exact
+cache       tokens of a block by group; blocks, and requests of the longest, that the bytes hold
+            which the engine itself found left: exact
 defaults    what the engine made of what was not said: exact
 refusals    refused by both, or by neither; memory aside
 activation  the peak of the profile run above what was held before
@@ -159,11 +159,13 @@ _FILE_WORDS: Final = (
     "Can't load",
     "Missing required keys in `rope_parameters`",
     "trust_remote_code",
+    "skip_tokenizer_init",
+    "requires DeepGEMM to be installed",
 )
 
 
 def about_files(fact: Fact) -> bool:
-    """Whether the engine missed what lies beside a config: remote code, a processor.
+    """Whether the engine missed what is not in a config: remote code, a processor, a package.
 
     The folder that it was given holds a config.json alone: of the checkpoint that says nothing.
     """
@@ -230,9 +232,9 @@ def _cache(fact: Fact, own: Ours) -> list[Compared]:
     blocks = pages.holds([available])
     theirs = sorted(group["block_size"] for group in said["groups"])
     mine = sorted(group.block for group in pages.pool.groups)
-    length = said["max_model_len"]
+    requests = pages.concurrency(blocks, said["max_model_len"])
     return [
         Compared("cache", "groups", fact, theirs, mine),
         Compared("cache", "blocks", fact, said["blocks"], blocks),
-        Compared("cache", "tokens", fact, said["tokens"], pages.tokens(blocks, length)),
+        Compared("cache", "requests", fact, round(said["concurrency"], 3), round(requests, 3)),
     ]
