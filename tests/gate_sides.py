@@ -52,6 +52,8 @@ MODELS: Final = {
     "small-vocabulary": dense(heads=24, kv_heads=24, vocab=64),
     "odd-width": dense(width=4100),
     "odd-width-8": dense(kv_heads=8, width=4100),
+    "four-of-twenty": dense(heads=20, kv_heads=4, head_dim=64),
+    "three-of-twenty": dense(heads=20, kv_heads=3, head_dim=64),
     "gemma2": replace(dense(), model_type="gemma2"),
     "gemma3": replace(
         dense(), class_name="Gemma3ForConditionalGeneration", multimodal=True, dtype="float16"

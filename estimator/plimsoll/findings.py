@@ -89,6 +89,7 @@ class Rule(StrEnum):
     FP8_CACHE_NEEDS_AMPERE = "fp8-cache-needs-ampere"
     NO_BFLOAT16 = "no-bfloat16"
     SLICES_APART = "slices-apart"
+    HEADS_NOT_GROUPED = "heads-not-grouped"
     GPU_TOO_OLD_FOR_QUANTIZATION = "gpu-too-old-for-quantization"
     NO_FLOAT16 = "no-float16"
     AUTO_IS_BFLOAT16 = "auto-is-bfloat16"
@@ -101,6 +102,7 @@ class Rule(StrEnum):
     CONTEXT_BEYOND_MODEL = "context-beyond-model"
     CONTEXT_BEYOND_FIXED_MODEL = "context-beyond-fixed-model"
     BATCH_BELOW_SEQUENCES = "batch-below-sequences"
+    BATCH_BELOW_DEFAULT_SEQUENCES = "batch-below-default-sequences"
     SEQUENCES_BEYOND_BATCH = "sequences-beyond-batch"
     BATCH_BELOW_CONTEXT = "batch-below-context"
     BATCH_IS_NO_MULTIPLE_OF_PAGES = "batch-is-no-multiple-of-pages"
@@ -124,6 +126,7 @@ class Rule(StrEnum):
     SEQUENCES_BEYOND_STATES = "sequences-beyond-states"
     GRAPHS_BEYOND_STATES = "graphs-beyond-states"
     NO_ROOM_AFTER_CACHE = "no-room-after-cache"
+    LOADED_BEFORE_QUANTIZED = "loaded-before-quantized"
     NO_CACHE_SIZE = "no-cache-size"
     CACHE_SIZE_IN_OPTIONS_FILE = "cache-size-in-options-file"
     NO_BLOCK_SIZE = "no-block-size"
@@ -207,6 +210,7 @@ class Rule(StrEnum):
     FILE_MIXTURE_ASSUMED = "file-mixture-assumed"
     MAIN_MEMORY_NOT_COUNTED = "main-memory-not-counted"
     TEXT_ONLY = "text-only"
+    CALIBRATED = "calibrated"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plimsoll.cli.asked import documents_of, parameter_of, request_of, spec_options
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 )
 @gpu_memory_option
 @spec_options
+@calibration_option
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
@@ -67,6 +69,7 @@ def command(
     parameters: str | None,
     bits: int | None,
     gpus: tuple[str, ...],
+    calibration: Path | None,
     sort: str,
     gpu_memory: int | None,
     output: str,
@@ -111,11 +114,12 @@ def command(
     else:
         _known(gpus, output)
         names = gpus or tuple(a.name for a in shipped().usual)
+    known = knowledge_of(calibration, output)
     decided: list[tuple[str, Request, Verdict]] = []
 
     def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
         request = request_of(model, documents, (parameters, bits), name, said | also)
-        return request, decide(request)
+        return request, decide(request, knowledge=known)
 
     for name in names:
         decided.append((name, *asked(name)))

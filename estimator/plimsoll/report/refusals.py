@@ -54,6 +54,10 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "must be 1 on {gpu}: MIG slices cannot work together on one model",
         "take a larger slice or whole GPUs",
     ),
+    Rule.HEADS_NOT_GROUPED: (
+        "a divisor of the model's {heads} attention heads as its number of key/value heads",
+        "check num_key_value_heads in its config",
+    ),
     Rule.GPU_TOO_OLD_FOR_QUANTIZATION: (
         "another quantization: {method} weights need compute capability {needs}, "
         "{gpu} has {compute}",
@@ -88,6 +92,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.CONTEXT_BEYOND_FIXED_MODEL: (_LONGEST, ""),
     Rule.BATCH_BELOW_SEQUENCES: ("at least {name_of.max_num_seqs} ({sequences})", ""),
+    Rule.BATCH_BELOW_DEFAULT_SEQUENCES: (
+        "at least {sequences}, the sequences with which vLLM {version} starts on {gpu} "
+        "if none are said",
+        "raise it, or set {name_of.max_num_seqs} to {given} or less",
+    ),
     Rule.SEQUENCES_BEYOND_BATCH: (
         "at most {tokens}, the batched tokens with which vLLM starts on {gpu} if none are said",
         "lower it, or set {name_of.max_num_batched_tokens} to {given} or more",
@@ -169,6 +178,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "takes a block of the cache for its state, and this vLLM dies capturing a CUDA graph of "
         "more sequences than blocks",
         "lower it, leave the cache more memory, or take vLLM 0.18 or later",
+    ),
+    Rule.LOADED_BEFORE_QUANTIZED: (
+        "weights that fit in 16 bits first: this vLLM loads all of them and quantizes then, which "
+        "takes {needed} of {left} on {gpu}",
+        "name a checkpoint that is stored so, or take vLLM 0.16 or later",
     ),
     Rule.NO_ROOM_AFTER_CACHE: (
         "less: once the cache is taken, {needed} are still needed on {gpu} and {left} are left "
@@ -342,6 +356,10 @@ ASSUMED: Final[dict[Rule, str]] = {
     Rule.CACHE_SIZE_ASSUMED: "KV cache dtype {dtype} is not known here; its size is assumed",
     Rule.NOMINAL_MEMORY_ASSUMED: "the memory of {gpu} is nominal, not measured",
     Rule.FLAGS_NOT_COUNTED: "not counted: {flags}",
+    Rule.CALIBRATED: (
+        "the ranges of {terms} are narrowed by what start-ups of yours like this one measured "
+        "({count})"
+    ),
     Rule.SHARE_REDUCED: (
         "utilization {share} leaves no room for what vLLM does not count "
         "(CUDA context, NCCL, graphs that are not charged); usable memory is reduced by it"

@@ -130,10 +130,10 @@ class Generic(Engine):
         accelerator: Accelerator | None,
     ) -> tuple[Finding, ...]:
         """What no engine would accept: more pipeline stages than layers, MIG slices together."""
-        if parallelism is None:
-            return ()
-        found = [*faults.stages(architecture, parallelism)]
-        if accelerator is not None:
+        found = [*faults.groups(architecture)]
+        if parallelism is not None:
+            found += faults.stages(architecture, parallelism)
+        if parallelism is not None and accelerator is not None:
             found += faults.slices(parallelism, accelerator)
         return tuple(found)
 

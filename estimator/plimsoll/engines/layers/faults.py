@@ -2,6 +2,7 @@
 
 No version and no flag of an engine is known here.
 
+    heads % kv_heads = 0
     heads % tp = 0                    kv_heads % tp = 0 or tp % kv_heads = 0
     padded vocabulary % tp = 0        pipeline stages <= layers
     fp8 blocks                        experts, and input of a partition: % block = 0
@@ -56,6 +57,7 @@ def problems(
 ) -> Iterator[Finding]:
     """Everything that the layers refuse, each with its field."""
     yield from dtype(settings)
+    yield from groups(architecture)
     if parallelism:
         yield from _split(architecture, settings, parallelism)
     if accelerator:
@@ -87,6 +89,15 @@ def dtype(settings: EngineSettings, known: str = _DTYPES) -> Iterator[Finding]:
     """A dtype of weights that is not known. known: those that the engine takes, as a sentence."""
     if settings.dtype and settings.dtype != "auto" and settings.dtype not in WEIGHT_BYTES:
         yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=known)
+
+
+def groups(architecture: Architecture) -> Iterator[Finding]:
+    """Key/value heads that do not divide the heads: none of the kernels groups them so."""
+    for mixer in architecture.mixers():
+        heads, own = mixer.heads, mixer.kv_heads
+        if own > 1 and not mixer.state_elements and heads % own:
+            yield finding(Rule.HEADS_NOT_GROUPED, Field.MODEL, own, heads=heads)
+            return
 
 
 def context_beyond_model(
@@ -137,12 +148,12 @@ class Quantizations:
 def quantization(
     architecture: Architecture, settings: EngineSettings, table: VersionTable, known: Quantizations
 ) -> Iterator[Finding]:
-    """A quantization that cannot be applied to an unquantized checkpoint, or that is unknown.
+    """A quantization that is unknown, or that cannot be applied to an unquantized checkpoint.
 
     An engine newer than its table may know more words than are known here.
     """
     word, engine, version = settings.quantization.lower(), table.title, settings.version
-    if not word or (architecture.quantization is not None and not known.spans):
+    if not word:
         return
     words = known.known_in(table, version)
     at_load = tuple(name for name in known.at_load if name in words)

@@ -56,6 +56,7 @@ def problems(
         _fields(settings),
         _cache(architecture, settings),
         _lengths(architecture, settings),
+        faults.groups(architecture),
         _split(architecture, settings, parallelism) if parallelism else (),
         faults.slices(parallelism, accelerator) if parallelism and accelerator else (),
     )

@@ -23,7 +23,7 @@ from plimsoll.engines.vllm import quantization, releases
 from plimsoll.engines.vllm.defaults import (
     BFLOAT16_FROM,
     NOT_CHUNKED,
-    default_length,
+    default_sequences,
     resolve,
     started_dtype,
 )
@@ -79,28 +79,35 @@ def _lengths(architecture: Architecture, settings: EngineSettings) -> Iterator[F
         architecture, settings, "--hf-overrides", lengthened=lengthened
     )
     yield from faults.batch_below_sequences(settings)
-    whole, tokens = NOT_CHUNKED in settings.flags, settings.max_num_batched_tokens
-    longest = settings.max_model_len or default_length(
-        architecture, TABLE.or_newest(settings.version)
-    )
-    if whole and tokens is not None and tokens < longest:
-        yield finding(
-            Rule.BATCH_BELOW_CONTEXT, Field.MAX_NUM_BATCHED_TOKENS, tokens, length=longest
-        )
 
 
 def _batch(
     architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
 ) -> Iterator[Finding]:
-    """More sequences than the batch has tokens if the engine chooses the batch."""
-    seqs = settings.max_num_seqs
-    if seqs is None or settings.max_num_batched_tokens is not None:
-        return
+    """A batch that is smaller than the sequences or the prompts, of which one is not said."""
+    seqs, tokens, gpu = settings.max_num_seqs, settings.max_num_batched_tokens, accelerator.title
     figures = TABLE.or_newest(settings.version)
-    tokens = resolve(architecture, settings, accelerator, figures).batched_tokens
-    if tokens < seqs:
-        gpu, rule = accelerator.title, Rule.SEQUENCES_BEYOND_BATCH
-        yield finding(rule, Field.MAX_NUM_SEQS, seqs, tokens=tokens, gpu=gpu)
+    resolved = resolve(architecture, settings, accelerator, figures)
+    if tokens is None:
+        if seqs is not None and resolved.batched_tokens < seqs:
+            own, rule = resolved.batched_tokens, Rule.SEQUENCES_BEYOND_BATCH
+            yield finding(rule, Field.MAX_NUM_SEQS, seqs, tokens=own, gpu=gpu)
+        return
+    if (resolved.whole_prompts or NOT_CHUNKED in settings.flags) and (
+        tokens < resolved.max_model_len
+    ):
+        length, rule = resolved.max_model_len, Rule.BATCH_BELOW_CONTEXT
+        yield finding(rule, Field.MAX_NUM_BATCHED_TOKENS, tokens, length=length)
+    default = default_sequences(accelerator, figures, first=resolved.first_engine)
+    if seqs is None and tokens < default:
+        yield finding(
+            Rule.BATCH_BELOW_DEFAULT_SEQUENCES,
+            Field.MAX_NUM_BATCHED_TOKENS,
+            tokens,
+            sequences=default,
+            gpu=gpu,
+            version=figures.version,
+        )
 
 
 def _gpu(

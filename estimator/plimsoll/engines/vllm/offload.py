@@ -138,6 +138,11 @@ def _measured(
     return tuple(sizes[id(block)] for block in architecture.blocks)
 
 
+def offloads(settings: EngineSettings) -> bool:
+    """Whether weights are held in host memory."""
+    return bool(settings.cpu_offload or VLLMOptions.of(settings).offload_group_size)
+
+
 def fixed_cache(settings: EngineSettings, pool: BlockPool) -> Sequence[int] | None:
     """Bytes of cache on each stage where its size is fixed by flag; None where it is not."""
     blocks = VLLMOptions.of(settings).num_gpu_blocks_override
