@@ -194,12 +194,22 @@ def _chosen(given: dict[str, Any]) -> Any:
     return weights, torch.empty(size, dtype=torch.int32, device="meta")
 
 
+def _multiplied(given: dict[str, Any]) -> Any:
+    """Experts in 4 bits by Marlin: what it was given to write to, else a row for each choice."""
+    out = next((given[n] for n in ("c_or_none", "output") if given.get(n) is not None), None)
+    if out is not None:
+        return out
+    size = (given["size_m"] * given["top_k"], given["size_n"])
+    return torch.empty(size, dtype=given["a"].dtype, device="meta")
+
+
 def results(card: Card) -> dict[str, Callable[[dict[str, Any]], Any]]:
     """What kernels without a shape function give back, by the start of their names."""
     return {
         "_vllm_fa3_C::": _attention3,
         "_vllm_fa2_C::": _attention,
         "_moe_C::grouped_topk": _chosen,
+        "_moe_C::moe_wna16_marlin_gemm": _multiplied,
         "deep_gemm::transform_sf_into_required_layout": _scales(card),
     }
 

@@ -100,9 +100,7 @@ class Start:
             "disable_custom_all_reduce": True,
         }
         if self.case.get("command_line"):
-            made = parsed(list(self.case["command_line"]))
-            for key, value in given.items():
-                setattr(made, key, value)
+            made = parsed(list(self.case["command_line"]), given)
         else:
             known = inspect.signature(EngineArgs).parameters
             given |= self.case.get("arguments") or {}
@@ -233,8 +231,11 @@ class Start:
         self.out["cache"]["reserved_in_all"] = held.reserved
 
 
-def parsed(command_line: list[str]) -> Any:
-    """Engine arguments as `vllm serve` reads them. Raises SystemExit, with the parser's words."""
+def parsed(command_line: list[str], given: dict[str, Any]) -> Any:
+    """Engine arguments as `vllm serve` reads them, with those that are given set over them.
+
+    Raises SystemExit, with the parser's words.
+    """
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     parser = serve_parser()
@@ -244,6 +245,8 @@ def parsed(command_line: list[str]) -> Any:
             read = parser.parse_args(command_line)
     except SystemExit as error:
         raise SystemExit(words.getvalue().strip().splitlines()[-1:] or error.code) from None
+    for key, value in given.items():
+        setattr(read, key, value)
     return AsyncEngineArgs.from_cli_args(read)
 
 
