@@ -21,10 +21,11 @@ from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, TermName, Workload
 from plimsoll.engines.layers.dtypes import weight_dtype
 from plimsoll.engines.layers.sharding import stage_weights
-from plimsoll.engines.vllm import multimodal, offload
+from plimsoll.engines.vllm import first, multimodal, offload
 from plimsoll.engines.vllm.defaults import resolve
+from plimsoll.engines.vllm.engine import _FLASHINFER_DELTA
 from plimsoll.engines.vllm.kv import Cache, cache
-from plimsoll.engines.vllm.options import TABLE
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.errors import PlimsollError
 from plimsoll.models.config import architecture
 
@@ -211,8 +212,9 @@ def _pages(own: Ours, gpu: str) -> Cache:
     assert accelerator is not None
     figures = TABLE.or_newest(own.settings.version)
     resolved = resolve(own.architecture, own.settings, accelerator, figures)
+    options = VLLMOptions.of(own.settings)
     return cache(
-        own.architecture,
+        first.cached(own.architecture, resolved, figures),
         own.split,
         figures,
         dtype=resolved.kv_dtype,
@@ -220,6 +222,8 @@ def _pages(own: Ours, gpu: str) -> Cache:
         block_size=own.settings.block_size,
         batched_tokens=resolved.batched_tokens,
         apart=offload.groups_layers(own.settings, figures),
+        prefix_caching=options.enable_prefix_caching,
+        checkpoints=accelerator.compute[0] in _FLASHINFER_DELTA,
     )
 
 
@@ -232,6 +236,8 @@ def _cache(fact: Fact, own: Ours) -> list[Compared]:
     blocks = pages.holds([available])
     theirs = sorted(group["block_size"] for group in said["groups"])
     mine = sorted(group.block for group in pages.pool.groups)
+    if all(group["kind"] == "MambaSpec" for group in said["groups"]):  # one state, whatever length
+        theirs, mine = [0 for _ in theirs], [0 for _ in mine]
     requests = pages.concurrency(blocks, said["max_model_len"])
     return [
         Compared("cache", "groups", fact, theirs, mine),

