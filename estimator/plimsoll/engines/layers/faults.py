@@ -366,8 +366,15 @@ def too_old(accelerator: Accelerator, oldest: tuple[int, int], engine: str) -> I
     own, gpu = accelerator.compute, accelerator.title
     if (0, 0) != own < oldest:
         needs, compute = f"{oldest[0]}.{oldest[1]}", f"{own[0]}.{own[1]}"
-        facts = {"needs": needs, "gpu": gpu, "compute": compute, "engine": engine}
-        yield finding(Rule.GPU_TOO_OLD, Field.ALLOWED, gpu, **facts)
+        yield finding(
+            Rule.GPU_TOO_OLD,
+            Field.ALLOWED,
+            gpu,
+            needs=needs,
+            gpu=gpu,
+            compute=compute,
+            engine=engine,
+        )
 
 
 def slices(parallelism: Parallelism, accelerator: Accelerator) -> Iterator[Finding]:
