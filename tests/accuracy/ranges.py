@@ -4,7 +4,7 @@
                   end of what it may be
     one start-up  rows of one model, version, GPU and split count once, with their median
     group         `GROUPINGS`, from the narrowest to the widest; a group with fewer
-                  start-ups than `Measured.fewest` has no line of its own; a line that names no kind of
+                  start-ups than `fewest` has no line of its own; a line that names no kind of
                   model holds for the kinds that it was made from
     range         from the least to the largest residual (without `TRIMMED` of them),
                   and `WIDENED` / n of its width further on either side

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Workload
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Model
 
 
+class Prefer(StrEnum):
+    """Which of several placements that fit is taken, of those that have nodes alike."""
+
+    FEWEST_GPUS = "FewestGPUs"
+    """Fewest GPUs, then least memory."""
+    SMALLEST = "Smallest"
+    """Least memory of all GPUs of a replica, then fewest GPUs."""
+    FIRST_AVAILABLE = "FirstAvailable"
+    """The first of the accelerators that are allowed, in the order in which they are named."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a request says about GPUs; None and () mean unsaid: to be planned.
@@ -21,21 +33,25 @@ class Wanted:
     allowed: accelerator names, as written. gpus_per_replica: unset: computed; set: checked.
     split: the same, for how the replica is spread.
     min_memory: bytes of physical memory that a GPU must have at least.
+    reserved: bytes of each GPU that other processes hold, such as a second engine.
     node_selector: labels that the nodes must carry, too.
     memory: bytes of one GPU as its driver reports them, for a card that is stated by hand;
     compute, family: its compute capability and its family, as far as they are said.
     tolerations: taints that may be on the nodes, as (key, operator, value, effect).
+    prefer: which of several placements that fit is taken.
     """
 
     allowed: tuple[str, ...] = ()
     gpus_per_replica: int | None = None
     split: AskedSplit = NOTHING_ASKED
     min_memory: int | None = None
+    reserved: int | None = None
     node_selector: tuple[tuple[str, str], ...] = ()
     memory: int | None = None
     compute: tuple[int, int] | None = None
     family: str = ""
     tolerations: tuple[tuple[str, str, str, str], ...] = ()
+    prefer: Prefer = Prefer.FEWEST_GPUS
 
 
 @dataclass(frozen=True, slots=True)

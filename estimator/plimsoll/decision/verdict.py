@@ -41,6 +41,7 @@ class Reason(StrEnum):
     RULE_OF_THUMB = "RuleOfThumb"
     UNREAD_FLAGS = "UnreadFlags"
     NOT_ALL_READ = "NotAllRead"
+    SHORTER_CONTEXT = "ShorterContext"
 
 
 class Capacity(StrEnum):
@@ -216,6 +217,7 @@ class Gain(StrEnum):
     FEWER_GPUS = "FewerGPUs"
     LESS_MEMORY = "LessMemory"
     NODES_TODAY = "NodesToday"
+    PREFERRED = "Preferred"
 
 
 @dataclass(frozen=True, slots=True)

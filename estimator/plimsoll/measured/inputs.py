@@ -333,7 +333,7 @@ _CACHE: Final = frozenset({"kv_cache_dtype"})
 _GPU: Final = frozenset({"physical", "gpu_memory_utilization"})
 
 AXES: Final = {
-    TermId.WEIGHTS: Axes(_SPLIT, frozenset()),
+    TermId.WEIGHTS: Axes(_SPLIT, frozenset({"version", "gpu"})),
     TermId.ACTIVATION: Axes(_SPLIT, _BATCH | {"gpu"}),
     TermId.NON_TORCH: Axes(_SPLIT, frozenset({"version", "gpu"})),
     TermId.GRAPHS: Axes(_SPLIT, _LEFT | {"gpu"}),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from pydantic import ValidationError
 
 from plimsoll.api_group import OVERRIDE_ANNOTATION
-from plimsoll.decision.request import Request, Wanted
+from plimsoll.decision.request import Prefer, Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
 from plimsoll.errors import Problem, Unreadable, clean, shown
@@ -44,6 +44,7 @@ PLACES: Final = Places(
     {
         Field.REQUEST: "spec",
         Field.REPLICAS: "spec.replicas",
+        Field.PLACEMENT_POLICY: "spec.placementPolicy",
         Field.MODEL: "spec.model",
         Field.URI: "spec.model.uri",
         Field.BASE_MODEL: "spec.model.baseModel",
@@ -86,6 +87,7 @@ PLACES: Final = Places(
         Field.MIN_MEMORY: "spec.accelerator.minMemory",
         Field.NODE_SELECTOR: "spec.accelerator.nodeSelector",
         Field.MEMORY: "spec.accelerator.memory",
+        Field.RESERVED: "spec.accelerator.reserved",
         Field.COMPUTE: "spec.accelerator.computeCapability",
         Field.FAMILY: "spec.accelerator.family",
         Field.TOLERATIONS: "spec.accelerator.tolerations",
@@ -357,6 +359,7 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> W
         gpus_per_replica=spec.gpus_per_replica,
         split=reading.split,
         min_memory=least,
+        reserved=collected.read(Field.RESERVED, spec.reserved, parse_memory) or None,
         node_selector=tuple(sorted((spec.node_selector or {}).items())),
         memory=collected.read(Field.MEMORY, spec.memory, parse_memory),
         compute=_capability(spec.compute_capability),
@@ -365,6 +368,7 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> W
             (one.key or "", one.operator or "Equal", one.value or "", one.effect or "")
             for one in spec.tolerations or ()
         ),
+        prefer=Prefer(spec.prefer) if spec.prefer else Prefer.FEWEST_GPUS,
     )
 
 

@@ -39,6 +39,7 @@ from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_gro
 from plimsoll.engines.vllm.capture import sizes, taken
 from plimsoll.engines.vllm.compressed import pass_elements
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
+from plimsoll.engines.vllm.mixing import mixing_elements
 from plimsoll.engines.vllm.multimodal import encoder
 from plimsoll.engines.vllm.options import RANGES, TABLE
 from plimsoll.engines.vllm.sparse import workspace
@@ -68,8 +69,9 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
     figure = constants[name]
     size = figure.bytes()
     if constants.flag("context_inside") and accelerator.compute >= SECOND_ENGINE:
-        size += constants["context_single"].bytes()
+        size += constants["context_single"].bytes() + accelerator.reserved
         basis += ", with the CUDA context"
+        basis += " and what others hold" if accelerator.reserved else ""
     term = Term(TermName.NON_TORCH, size, size, size, figure.known, basis)
     group = Group(gpu_group(accelerator), MANY if tensor > 1 else ONE, "", _release(constants))
     return RANGES.of("nonTorch", group).around(term)
@@ -237,7 +239,8 @@ def activation(
     if not last:
         per_token += number("forward_handover") * hidden
     latent = pass_elements(architecture, parallelism.tensor)
-    forward = max(per_token, latent) * tokens * element
+    mixing = mixing_elements(architecture, parallelism, stage)
+    forward = max(per_token, latent, mixing) * tokens * element
     if _eight_bits(architecture, settings):
         forward += own.dense / parallelism.tensor * tokens
     sparse = workspace(architecture, resolved, constants)
