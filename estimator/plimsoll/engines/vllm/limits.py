@@ -41,6 +41,7 @@ Source: vllm/v1/worker/gpu_worker.py (determine_available_memory, compile_or_war
 from __future__ import annotations
 
 from dataclasses import replace
+from math import hypot
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Limit, LimitName, Span, Term, TermName
@@ -196,7 +197,11 @@ def after_cache(
     need = Span(
         taking.middle + beyond.middle,
         taking.low + beyond.low,
-        taking.high + beyond.high + slack,
+        taking.middle
+        + beyond.middle
+        + _together(taking.high - taking.middle, slack)
+        + beyond.high
+        - beyond.middle,
     )
     has = Span(
         left - taken.middle - beside.middle + free.middle,
@@ -219,6 +224,11 @@ def after_cache(
             basis=basis,
         ),
     )
+
+
+def _together(one: int, other: int) -> int:
+    """Two errors that have nothing to do with each other."""
+    return round(hypot(one, other))
 
 
 def _graphs(
