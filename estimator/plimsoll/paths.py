@@ -19,6 +19,7 @@ class Field(StrEnum):
 
     REQUEST = "request"
     REPLICAS = "replicas"
+    PLACEMENT_POLICY = "placement_policy"
 
     MODEL = "model"
     URI = "uri"

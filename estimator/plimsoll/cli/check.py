@@ -16,6 +16,7 @@ from plimsoll.api_group import IGNORE_ANNOTATION
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, dump, format_option, show
+from plimsoll.cli.own_accelerators import accelerators_option, read_own
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 )
 @gpu_memory_option
 @in_use_option
+@accelerators_option
 @click.option(
     "--policy",
     type=click.Choice(["enforce", "warn", "audit"]),
@@ -88,6 +90,7 @@ def command(
     inventory_file: str | None,
     gpu_memory: int | None,
     in_use: int | None,
+    own_file: str | None,
     policy: str | None,
     require: bool,
     select: tuple[str, ...],
@@ -115,7 +118,7 @@ def command(
     to check: 0, and 1 with --require.
     """
     from plimsoll.decision.policy import outcome
-    from plimsoll.inventory.pools import NO_INVENTORY
+    from plimsoll.inventory.pools import NO_INVENTORY, with_own
     from plimsoll.workloads.files import load
 
     if not sources and not files:
@@ -128,6 +131,7 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
+    inventory = with_own(inventory, read_own(own_file, output))
     known = knowledge_of(calibration, output)
     checked = [
         one

@@ -136,7 +136,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "leave it out: vLLM reads it from the checkpoint",
     ),
     Rule.MODEL_OF_LATER_RELEASE: (
-        "vLLM {release} or later: {name} is not in {version}",
+        "{engine} {release} or later: {name} is not in {version}",
         "",
     ),
     Rule.MODEL_OF_EARLIER_RELEASE: (
@@ -354,7 +354,7 @@ ASSUMED: Final[dict[Rule, str]] = {
         "the figures of the newest of them are assumed"
     ),
     Rule.MODEL_BY_TRANSFORMERS: (
-        "{name} is in vLLM from {release} on: {version} starts it only if the transformers "
+        "{name} is in {engine} from {release} on: {version} starts it only if the transformers "
         "beside it knows the model and can run it"
     ),
     Rule.CACHE_DTYPE_ASSUMED: "KV cache dtype {dtype} is not known here; 16 bits are assumed",

@@ -44,6 +44,7 @@ PLACES: Final = Places(
     {
         Field.REQUEST: "spec",
         Field.REPLICAS: "spec.replicas",
+        Field.PLACEMENT_POLICY: "spec.placementPolicy",
         Field.MODEL: "spec.model",
         Field.URI: "spec.model.uri",
         Field.BASE_MODEL: "spec.model.baseModel",

@@ -25,6 +25,7 @@ from plimsoll.engines.llama_cpp.memory import PLAIN_FILES, Gpu, Graph, loads, sh
 from plimsoll.engines.llama_cpp.settings import (
     ALL_LAYERS,
     TABLE,
+    LlamaCppOptions,
     named_models,
     read_arguments,
     resolve,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 _LONGEST = 1 << 27
+_LEAST = 4096
+"""Tokens below which ``--fit`` lowers no context (fit_params_min_ctx of common/common.h)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +124,13 @@ class LlamaCpp(Engine):
             context=resolved.context,
             unified=resolved.unified,
         )
+
+    def shortened(self, estimate: Estimate, settings: EngineSettings) -> int:
+        """From b7410 ``--fit`` shortens a context that nobody said, to 4096 tokens at least."""
+        options, figures = LlamaCppOptions.of(settings), TABLE.or_newest(settings.version)
+        said = settings.max_model_len or options.ctx_size or options.fit == "off"
+        longest = estimate.largest_max_model_len
+        return longest if figures.flag("fits_itself") and not said and longest >= _LEAST else 0
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Only 1: several GPUs share a model layer by layer, as pipeline stages."""

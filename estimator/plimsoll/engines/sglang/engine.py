@@ -49,6 +49,7 @@ from plimsoll.engines.sglang.memory import (
     weights,
 )
 from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
+from plimsoll.engines.sglang.releases import model_notes
 from plimsoll.engines.sglang.settings import (
     TABLE,
     Resolved,
@@ -159,6 +160,14 @@ class SGLang(Engine):
             ),
             notes=tuple(_notes(case, accelerator, settings)),
         )
+
+    def shortened(self, estimate: Estimate, settings: EngineSettings) -> int:
+        """It starts with any pool, if the rest holds all beside it; longer requests are refused."""
+        beside = estimate.terms[TermName.ACTIVATION]
+        reserve = TABLE.or_newest(settings.version)["multimodal_reserve"].bytes()
+        if settings.max_model_len is not None or beside.high > reserve:
+            return 0
+        return estimate.largest_max_model_len
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +312,7 @@ def _capped(usable: int, terms: Terms, store: Pools, stage: int, asked: Held) ->
 
 def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> Iterator[Finding]:
     yield from newer_version(TABLE.title, case.figures)
+    yield from model_notes(case.architecture, settings)
     if sends_tokens(case.architecture, settings, case.parallelism, case.resolved.attention_ranks):
         yield finding(Rule.SHARED_EXPERTS_WHOLE, Field.EXTRA_ARGS, ranks=case.tensor)
     if case.resolved.kv_dtype not in KNOWN_KV_DTYPES:

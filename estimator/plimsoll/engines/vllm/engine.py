@@ -123,8 +123,9 @@ class VLLM(Engine):
         padding = kernels.padding(architecture, settings, parallelism, accelerator, figures)
         lying = kernels.held(architecture, accelerator, figures)
         word = settings.quantization
-        weights = stage_weights(lying, resolved.dtype, word, parallelism, padding)
-        plain = stage_weights(lying, resolved.dtype, word, parallelism)
+        views = figures.flag("kv_b_read_as_is")
+        weights = stage_weights(lying, resolved.dtype, word, parallelism, padding, views=views)
+        plain = stage_weights(lying, resolved.dtype, word, parallelism, views=views)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
         held = held_at_once(
             workload,
