@@ -279,13 +279,14 @@ def _freed(
     """What a peak that is over leaves beside the sampler, and what the sampler takes beyond it."""
     none = Span(0, 0, 0)
     sampled, error = 0.0, 0.0
+    warm = constants["second_warm_bytes_per_logit"]
     own = second_runner(architecture, constants)
+    own = own and constants.number("second_sampler_bytes_per_logit") < warm.value
     if last and architecture.vocab_size and not resolved.first_engine:
         sampled = sampling(architecture, resolved, constants)
         if own:
-            figure = constants["second_warm_bytes_per_logit"]
             sequences = min(resolved.seqs, resolved.batched_tokens)
-            sampled, error = figure.value * sequences * architecture.vocab_size, figure.error
+            sampled, error = warm.value * sequences * architecture.vocab_size, warm.error
     rest = Span(
         peak.bytes - round(sampled),
         peak.low - round(sampled * (1 + error)),
