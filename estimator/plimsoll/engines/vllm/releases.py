@@ -52,7 +52,8 @@ def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterat
     elif _missing(architecture, version) and not _by_transformers(architecture, version):
         since = _releases("architectures", "since")[name]
         rule = Rule.MODEL_OF_LATER_RELEASE
-        facts = {"engine": TABLE.title, "name": name, "release": since, "version": running}
+        facts: dict[str, Any] = {"engine": TABLE.title, "name": name, "release": since}
+        facts["version"] = running
         yield finding(rule, Field.VERSION, version, **facts)
 
 
