@@ -170,7 +170,9 @@ def _weights(
     unsure = architecture.assumed or architecture.multimodal
     unsure = unsure or (held is not None and architecture.quantization is None)
     padded = held is not None and is_padded(held)
-    name = "weight_band_padded" if padded else "weight_band"
+    experts = any(b.feed_forward and b.feed_forward.experts for b in architecture.blocks)
+    name = "weight_band_experts" if experts else "weight_band"
+    name = "weight_band_padded" if padded else name
     figure = figures["weight_band_assumed" if unsure else name]
     band, dtype, word = around(size, figure.error), resolved.dtype, settings.quantization
     return weights_term(size, band, figure.known, dtype, held, word)
