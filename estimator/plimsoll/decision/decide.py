@@ -75,10 +75,11 @@ def decide(
     """The verdict on a request. Pure and total: the same arguments give the same verdict.
 
     policy: what is done with a denial; it changes nothing of the verdict but its hash.
-    knowledge: engines and accelerators to decide by; left out, the ones that we ship.
+    knowledge: engines and accelerators to decide by; left out, the ones that we ship. Those
+    that the cluster adds (`Inventory.own`) come on top.
     kept: where the same request was placed before: it stays there if it still fits.
     """
-    known = knowledge or shipped()
+    known = (knowledge or shipped()).adding(inventory.own)
     engine = known.engines.get(request.engine.name)
     request = replace(request, wanted=candidates.canonical(request.wanted, known))
     nodes = candidates.nodes_for(request.wanted, inventory)
@@ -256,7 +257,7 @@ def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     host_memory = case.host_memory(trial)
     if host_memory and not (pool and pool.memory):
         doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
-    told = (Rule.MAIN_MEMORY_NOT_COUNTED, *_MAY_NOT_START)
+    told = (Rule.MAIN_MEMORY_NOT_COUNTED, Rule.CONTEXT_FITTED, *_MAY_NOT_START)
     doubts += [note for note in trial.estimate.notes if note.rule in told]
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:

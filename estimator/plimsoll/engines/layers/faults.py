@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, is_eight_bit_float, kv_dtype
 from plimsoll.engines.layers.sharding import (
@@ -366,8 +366,15 @@ def too_old(accelerator: Accelerator, oldest: tuple[int, int], engine: str) -> I
     own, gpu = accelerator.compute, accelerator.title
     if (0, 0) != own < oldest:
         needs, compute = f"{oldest[0]}.{oldest[1]}", f"{own[0]}.{own[1]}"
-        facts: dict[str, Any] = {"needs": needs, "compute": compute, "engine": engine}
-        yield finding(Rule.GPU_TOO_OLD, Field.ALLOWED, gpu, gpu=gpu, **facts)
+        yield finding(
+            Rule.GPU_TOO_OLD,
+            Field.ALLOWED,
+            gpu,
+            needs=needs,
+            gpu=gpu,
+            compute=compute,
+            engine=engine,
+        )
 
 
 def slices(parallelism: Parallelism, accelerator: Accelerator) -> Iterator[Finding]:

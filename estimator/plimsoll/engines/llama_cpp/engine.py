@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll.engines.assemble import Engine, sequence_tokens, uncounted, worst_stage
 from plimsoll.engines.base import Estimate, TermName, Terms
-from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.layers.gpu_memory import free_memory
 from plimsoll.engines.llama_cpp import checks
 from plimsoll.engines.llama_cpp.files import has_header
 from plimsoll.engines.llama_cpp.memory import PLAIN_FILES, Gpu, Graph, loads, shape, terms
@@ -96,7 +96,7 @@ class LlamaCpp(Engine):
         context = max(resolved.context, asked) if resolved.fixed else resolved.context
         stages = [terms(architecture, gpu, context, resolved, figures) for gpu in gpus]
         worst = worst_stage(stages)
-        usable = physical = visible_memory(accelerator)
+        usable = physical = free_memory(accelerator)
         if resolved.fixed and asked > resolved.context:
             held = gpus[worst].cache(resolved.context)
             usable = min(physical, stages[worst].low_beside_cache + held)

@@ -34,7 +34,7 @@ from plimsoll.engines.assemble import (
     worst_stage,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
-from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.layers.gpu_memory import free_memory
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers
 from plimsoll.engines.sglang import checks
 from plimsoll.engines.sglang.compressed import DEFAULT_REQUESTS, is_compressed
@@ -96,7 +96,7 @@ class SGLang(Engine):
         figures = TABLE.or_newest(settings.version)
         resolved = resolve(architecture, settings, parallelism, accelerator, figures)
         case = _Case(architecture, settings, parallelism, resolved, figures)
-        physical = visible_memory(accelerator)
+        physical = free_memory(accelerator)
         usable = int(physical * resolved.fraction)
         gone = context(parallelism, case.tensor, accelerator, figures)
         before = _share(gone, resolved)

@@ -59,8 +59,8 @@ def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Fi
     yield from faults.dtype(settings, _DTYPES)
     yield from faults.groups(architecture)
     held, word = architecture.quantization, settings.quantization.lower()
-    names = {"", held.method, *(scheme.name for scheme in held.schemes)} if held else {""}
-    if word not in names:
+    stored = {held.method, held.default.name if held.default else ""} if held else set()
+    if word and word not in stored:
         yield finding(
             Rule.QUANTIZATION_OF_CHECKPOINT_ALONE,
             Field.QUANTIZATION,
@@ -143,7 +143,7 @@ def _gpu(
     parallelism: Parallelism | None,
     accelerator: Accelerator,
 ) -> Iterator[Finding]:
-    if not accelerator.resource.startswith("nvidia.com/"):
+    if not accelerator.resource.startswith(("nvidia.com/", "gpu.nvidia.com", "mig.nvidia.com")):
         yield finding(Rule.NO_NVIDIA_GPU, Field.ENGINE, engine=settings.name, gpu=accelerator.title)
         return
     yield from faults.too_old(accelerator, _OLDEST, TABLE.title)

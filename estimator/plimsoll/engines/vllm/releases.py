@@ -52,9 +52,16 @@ def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterat
     elif _missing(architecture, version) and not _by_transformers(architecture, version):
         since = _releases("architectures", "since")[name]
         rule = Rule.MODEL_OF_LATER_RELEASE
-        facts: dict[str, Any] = {"engine": TABLE.title, "name": name, "release": since}
-        facts["version"] = running
-        yield finding(rule, Field.VERSION, version, **facts)
+        engine = TABLE.title
+        yield finding(
+            rule,
+            Field.VERSION,
+            version,
+            engine=engine,
+            name=name,
+            release=since,
+            version=running,
+        )
 
 
 def model_notes(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
