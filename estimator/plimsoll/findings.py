@@ -126,6 +126,7 @@ class Rule(StrEnum):
     SEQUENCES_BEYOND_STATES = "sequences-beyond-states"
     GRAPHS_BEYOND_STATES = "graphs-beyond-states"
     NO_ROOM_AFTER_CACHE = "no-room-after-cache"
+    LOADED_BEFORE_QUANTIZED = "loaded-before-quantized"
     NO_CACHE_SIZE = "no-cache-size"
     CACHE_SIZE_IN_OPTIONS_FILE = "cache-size-in-options-file"
     NO_BLOCK_SIZE = "no-block-size"
@@ -209,6 +210,7 @@ class Rule(StrEnum):
     FILE_MIXTURE_ASSUMED = "file-mixture-assumed"
     MAIN_MEMORY_NOT_COUNTED = "main-memory-not-counted"
     TEXT_ONLY = "text-only"
+    CALIBRATED = "calibrated"
 
 
 @dataclass(frozen=True, slots=True)

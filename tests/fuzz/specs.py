@@ -62,6 +62,8 @@ USUAL: Final[dict[str, tuple[Any, ...]]] = {
     "accelerator.gpusPerReplica": (1, 2, 4, 8, 16),
     "accelerator.minMemory": ("24Gi", "80Gi"),
     "accelerator.nodeSelector": ({"zone": "a"}, {"nvidia.com/gpu.product": "NVIDIA-L4"}),
+    "accelerator.prefer": ("FewestGPUs", "Smallest", "FirstAvailable"),
+    "placementPolicy": ("Stay", "Follow"),
     "replicas": (0, 1, 3),
     "model.quantization": ("fp8", "awq", "none", "int8"),
 }

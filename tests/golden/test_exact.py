@@ -1,5 +1,4 @@
-"""Nothing is called exact without a check: a measured row, a test
-against logs, or an engine's code.
+"""Nothing is called exact without a check: a measured row, a test on logs, or an engine's code.
 
 tests/data/exact_terms.json lists, by engine and term, what holds it. A term of which nothing is
 there is modelled or assumed.

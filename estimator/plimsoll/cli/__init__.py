@@ -27,6 +27,8 @@ COMMANDS: Final = {
     "accelerators": ("plimsoll.cli.accelerators", "The GPUs that are known, with real memory."),
     "accuracy": ("plimsoll.cli.accuracy", "Compare estimates with measured start-ups."),
     "read-log": ("plimsoll.cli.read_log", "An engine's start-up log, beside its prediction."),
+    "calibrate": ("plimsoll.cli.calibrate", "Keep measured start-ups, to narrow ranges by."),
+    "dry-start": ("plimsoll.cli.dry_start", "Let the engine itself say it, without a GPU."),
     "completion": ("plimsoll.cli.completion", "Print the shell completion script."),
 }
 """Command: the module that holds it (its attribute `command`), and its line in --help."""

@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.policy import Policy
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
@@ -76,6 +79,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 @click.option(
     "--write-baseline", is_flag=True, help="Write what counts now into the --baseline FILE."
 )
+@calibration_option
 @format_option("table", "json", "yaml", *PIPELINES)
 def command(
     sources: tuple[str, ...],
@@ -89,6 +93,7 @@ def command(
     fail_on: str,
     baseline: str | None,
     write_baseline: bool,
+    calibration: Path | None,
     output: str,
 ) -> None:
     """Say of each object in these files and folders that serves an LLM whether its model fits.
@@ -121,10 +126,11 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
+    known = knowledge_of(calibration, output)
     checked = [
         one
         for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policy, gpu_memory)
+        for one in judged(manifest, manifests, inventory, policy, gpu_memory, known)
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
@@ -176,11 +182,12 @@ def judged(
     inventory: Inventory,
     default: str | None,
     gpu_memory: int | None = None,
+    known: Knowledge | None = None,
 ) -> list[Checked]:
     """What admission decides on each engine of one object.
 
     default: the policy of namespaces that are not here. gpu_memory: bytes of one GPU, for objects
-    that state none.
+    that state none. known: what to decide by, if not by what we ship.
     """
     from plimsoll.decision.decide import decide
 
@@ -193,6 +200,7 @@ def judged(
                 _on(one.request, gpu_memory),
                 inventory,
                 _policy(one.facts.namespace, manifests, default),
+                known,
             ),
         )
         for one in served

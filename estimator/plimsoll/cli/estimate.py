@@ -7,73 +7,25 @@ become a manifest and go the manifest's way.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from plimsoll.cli.asked import documents_of, parameter_of, request_of, spec_options
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.memory import gpu_memory_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
 from plimsoll.decision.stated import NAME as STATED
-from plimsoll.engines.registry import NAMES
 from plimsoll.units import GIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll.cli.documents import FileDocument
-    from plimsoll.cli.output import Command
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate, Limit
-
-
-_SPEC_OPTIONS: Final = (
-    ("--gpus", "accelerator.gpusPerReplica", "N", "GPUs per replica."),
-    ("--tp", "engine.parallelism.tensor", "N", "Tensor parallel size."),
-    ("--pp", "engine.parallelism.pipeline", "N", "Pipeline parallel size."),
-    ("--dp", "engine.parallelism.data", "N", "Data parallel size."),
-    ("--ep", "engine.parallelism.expert", "", "Expert parallel."),
-    ("--max-model-len", "engine.maxModelLen", "TOKENS", "Unset: the model's maximum."),
-    ("--max-num-seqs", "engine.maxNumSeqs", "N", None),
-    ("--max-num-batched-tokens", "engine.maxNumBatchedTokens", "TOKENS", None),
-    ("--concurrent", "workload.concurrentSequences", "N", "Sequences that must be held at once."),
-    ("--input-tokens", "workload.inputTokens", "TOKENS", "Of one of them."),
-    ("--output-tokens", "workload.outputTokens", "TOKENS", "Of one of them."),
-    ("--dtype", "engine.dtype", "DTYPE", None),
-    ("--quantization", "engine.quantization", "METHOD", "Applied when the engine loads the model."),
-    ("--stored-quantization", "model.quantization", "METHOD", "How the checkpoint is stored."),
-    ("--kv-cache-dtype", "engine.kvCacheDtype", "DTYPE", None),
-    (
-        "--gpu-memory-utilization",
-        "engine.gpuMemoryUtilization",
-        "SHARE",
-        "Unset: the engine's default.",
-    ),
-    ("--enforce-eager", "engine.enforceEager", "", None),
-    ("--compute-capability", "accelerator.computeCapability", "X.Y", "Of a stated GPU, as 8.9."),
-    ("--engine", "engine.name", "ENGINE", "Unset: vllm."),
-    ("--engine-version", "engine.version", "VERSION", "Unset: the newest that is known."),
-)
-"""Options that each stand for one field of a manifest's spec: the field, what it takes, help."""
-
-
-def _spec_options(command: Command) -> Command:
-    """Add every option of `_SPEC_OPTIONS` to a command."""
-    for option, field, takes, text in reversed(_SPEC_OPTIONS):
-        kind: dict[str, Any] = {"type": int if takes in ("N", "TOKENS") else str, "metavar": takes}
-        if not takes:
-            kind = {"is_flag": True, "default": None}
-        elif takes == "ENGINE":
-            kind = {"type": click.Choice(NAMES)}
-        command = click.option(option, _parameter(field), help=text, **kind)(command)
-    return command
-
-
-def _parameter(field: str) -> str:
-    """The name of the parameter that holds the value of a field's option."""
-    return field.replace(".", "_").lower()
 
 
 @click.command("estimate")
@@ -101,7 +53,8 @@ def _parameter(field: str) -> str:
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
 @gpu_memory_option
-@_spec_options
+@spec_options
+@calibration_option
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
@@ -116,6 +69,7 @@ def command(
     parameters: str | None,
     bits: int | None,
     gpus: tuple[str, ...],
+    calibration: Path | None,
     sort: str,
     gpu_memory: int | None,
     output: str,
@@ -153,18 +107,19 @@ def command(
         raise click.UsageError("--bits goes with --parameters; a model's own bits are known")
     if from_hub and model is None:
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
-    documents = _documents(model, config_file, output, hub=from_hub)
+    documents = documents_of(model, config_file, output, hub=from_hub)
     if gpu_memory is not None:
         said["accelerator_memory"] = f"{gpu_memory // MIB}Mi"
         names = gpus or (STATED,)
     else:
         _known(gpus, output)
         names = gpus or tuple(a.name for a in shipped().usual)
+    known = knowledge_of(calibration, output)
     decided: list[tuple[str, Request, Verdict]] = []
 
     def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
-        request = _request(model, documents, (parameters, bits), name, said | also)
-        return request, decide(request)
+        request = request_of(model, documents, (parameters, bits), name, said | also)
+        return request, decide(request, knowledge=known)
 
     for name in names:
         decided.append((name, *asked(name)))
@@ -210,58 +165,6 @@ def _known(names: tuple[str, ...], output: str) -> None:
         bad_input(problems, output)
 
 
-def _documents(
-    model: str | None, config_file: Path | None, output: str, *, hub: bool
-) -> FileDocument:
-    """What stands in the place of a ConfigMap: a file, or what a checkpoint's headers say."""
-    from plimsoll.cli.documents import FileDocument
-    from plimsoll.models.checkpoint.source import is_local
-
-    if model is not None and (hub or is_local(model)):
-        from plimsoll.cli.documents import document_from
-
-        return document_from(model, output, hub=hub)
-    documents = FileDocument(config_file)
-    if documents.problem is not None:
-        bad_input([documents.problem], output)
-    return documents
-
-
-def _request(
-    model: str | None,
-    documents: FileDocument,
-    size: tuple[str | None, int | None],
-    gpu: str,
-    said: dict[str, Any],
-) -> Request:
-    """The manifest that the options stand for, read the manifest's way.
-
-    size: parameters and bits, if there is no model. said: the options of `_SPEC_OPTIONS`.
-    """
-    from plimsoll.workloads.llmdeployment import request
-
-    allowed = {} if gpu == STATED else {"allowed": [gpu]}
-    spec: dict[str, Any] = {"accelerator": allowed, "model": {}}
-    if documents.text is not None:
-        reference = documents.reference
-        spec["model"] |= {"uri": f"file://{reference['name']}", "configMapRef": reference}
-    elif model is not None:
-        spec["model"]["uri"] = model if "://" in model else f"hf://{model}"
-    else:
-        parameters, bits = size
-        spec["model"] |= {"parameters": parameters, "bits": 16 if bits is None else bits}
-    for field in (*(field for _, field, _, _ in _SPEC_OPTIONS), "accelerator.memory"):
-        value = said.get(_parameter(field))
-        if value is not None:
-            *sections, last = field.split(".")
-            section = spec
-            for name in sections:
-                section = section.setdefault(name, {})
-            section[last] = value
-    metadata = {"name": "estimate", "namespace": "default"}
-    return request({"metadata": metadata, "spec": spec}, documents)
-
-
 def _overview(
     decided: list[tuple[str, Request, Verdict]],
     asked: Callable[..., tuple[Request, Verdict]],
@@ -276,7 +179,7 @@ def _overview(
         own = settings.max_model_len is None and work.input_tokens is None
         common = None
         if own and e is not None and e.max_model_len >= FAR_LONGER * COMMON:
-            placement = asked(name, **{_parameter("engine.maxModelLen"): COMMON})[1].placement
+            placement = asked(name, **{parameter_of("engine.maxModelLen"): COMMON})[1].placement
             common = placement.gpus_per_replica if placement is not None else 0
         accelerator = shipped().find(name)
         memory = accelerator.memory if accelerator is not None else 0

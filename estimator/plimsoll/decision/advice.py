@@ -88,14 +88,14 @@ def _on_the_same(start: Option) -> list[Option]:
     made = [option for _, option in tried if option.fits and Note.TO_BE_MADE in option.notes]
     if len(there) >= ENOUGH:
         return there + made
-    saving = {
-        kind: start.excess - option.excess
+    partly = {
+        kind: option
         for kind, option in tried
         if not option.fits and option.excess < start.excess and Note.TO_BE_MADE not in option.notes
     }
-    there += islice(_pairs(start, saving), MOST - 1 - len(made))
+    there += islice(_pairs(start, partly), MOST - 1 - len(made))
     if not there:
-        there += filter(None, (_several(start, saving),))
+        there += filter(None, (_several(start, partly),))
     if not there:
         there += (option for option in (LAST_RESORT(start),) if option and option.fits)
     return there + made or _with_other_weights(start)
@@ -115,39 +115,46 @@ def _with_other_weights(start: Option) -> list[Option]:
     return sorted(fitting, key=lambda option: len(option.changes))
 
 
-def _pairs(start: Option, saving: dict[Kind, int]) -> Iterator[Option]:
-    """Pairs that fit, of two changes that do not fit alone, where both together may be enough."""
-    for pair in combinations(saving, 2):
-        if sum(saving[kind] for kind in pair) * HOPE[1] >= start.excess * HOPE[0]:
-            option = _together(start, pair)
+def _pairs(start: Option, partly: dict[Kind, Option]) -> Iterator[Option]:
+    """Pairs that fit, of two changes that do not fit alone, where both together may be enough.
+
+    partly: what each change that saves something comes to alone.
+    """
+    for pair in combinations(partly, 2):
+        saved = sum(start.excess - partly[kind].excess for kind in pair)
+        if saved * HOPE[1] >= start.excess * HOPE[0]:
+            option = _together(pair, partly)
             if option is not None and option.fits:
                 yield option
 
 
-def _several(start: Option, saving: dict[Kind, int]) -> Option | None:
+def _several(start: Option, partly: dict[Kind, Option]) -> Option | None:
     """As few changes as hold it together: from the cheapest on, then without any that can go."""
     kinds: list[Kind] = []
     found: Option | None = None
-    for kind in saving:
+    saved = 0
+    for kind, option in partly.items():
         kinds.append(kind)
-        if sum(saving[one] for one in kinds) >= start.excess:
-            found = _together(start, kinds)
+        saved += start.excess - option.excess
+        if saved >= start.excess and len(kinds) > 2:
+            found = _together(kinds, partly)
             if found is not None and found.fits:
                 break
     if found is None or not found.fits:
         return None
     for kind in kinds[:-1]:
         fewer = [one for one in kinds if one is not kind]
-        without = _together(start, fewer)
+        without = _together(fewer, partly)
         if without is not None and without.fits:
             kinds, found = fewer, without
     return found
 
 
-def _together(start: Option, kinds: Sequence[Kind]) -> Option | None:
+def _together(kinds: Sequence[Kind], alone: dict[Kind, Option]) -> Option | None:
     """The changes made one after another, those that can be lowered last."""
-    option: Option | None = start
-    for kind in sorted(kinds, key=lambda kind: kind in LOWERED):
+    first, *others = sorted(kinds, key=lambda kind: kind in LOWERED)
+    option: Option | None = alone[first]
+    for kind in others:
         option = kind(option) if option is not None else None
     return option
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll.accelerators.labels import named_by
 from plimsoll.accelerators.types import MAX_GPUS
+from plimsoll.decision.request import Prefer
 from plimsoll.decision.stated import alike, stated
 from plimsoll.decision.taints import kept_off, may_be_taken_away
 from plimsoll.decision.verdict import Unfit
@@ -31,11 +32,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A kind of GPU with the size of its nodes. pool: the nodes, None for the table's own."""
+    """A kind of GPU with the size of its nodes. pool: the nodes, None for the table's own.
+
+    prefer: by what placements on it are measured; rank: its place among those that are allowed.
+    """
 
     accelerator: Accelerator
     per_node: int
     pool: Pool | None = None
+    prefer: Prefer = Prefer.FEWEST_GPUS
+    rank: int = 0
+
+    def measure(self, gpus: int) -> tuple[int, ...]:
+        """What a replica on so many of its GPUs costs, by what is preferred; less is better."""
+        memory = gpus * self.accelerator.memory
+        match self.prefer:
+            case Prefer.SMALLEST:
+                return (memory, gpus)
+            case Prefer.FIRST_AVAILABLE:
+                return (self.rank, gpus, memory)
+        return (gpus, memory)
+
+    def most_gpus(self, other: Candidate, gpus: int) -> int | None:
+        """GPUs above which a replica cannot be better than one on so many of another's GPUs.
+
+        None if any number of its own is better.
+        """
+        match self.prefer:
+            case Prefer.SMALLEST:
+                return gpus * other.accelerator.memory // max(1, self.accelerator.memory)
+            case Prefer.FIRST_AVAILABLE if self.rank != other.rank:
+                return 0 if self.rank > other.rank else None
+        return gpus
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -88,7 +116,7 @@ def from_table(wanted: Wanted, knowledge: Knowledge) -> tuple[Candidate, ...]:
     else:
         kinds = list(knowledge.plannable)
     least = wanted.min_memory or 0
-    found = {a.name: Candidate(a, _per_node(a, a.gpus_per_node)) for a in kinds}
+    found = {a.name: _candidate(wanted, a, a.gpus_per_node) for a in kinds}
     enough = [c for c in found.values() if c.accelerator.memory >= least]
     return tuple(sorted(enough, key=lambda c: c.order))
 
@@ -107,11 +135,20 @@ def nodes_for(wanted: Wanted, inventory: Inventory) -> Inventory:
 def from_pools(wanted: Wanted, nodes: Inventory) -> tuple[Candidate, ...]:
     """The pools of `nodes_for` that a request may run on, whether or not they have enough nodes."""
     found = (
-        Candidate(p.accelerator, _per_node(p.accelerator, p.gpus_per_node), p)
+        _candidate(wanted, p.accelerator, p.gpus_per_node, p)
         for p in nodes.pools
         if unfit(p, wanted) is None
     )
     return tuple(sorted(found, key=lambda c: c.order))
+
+
+def _candidate(
+    wanted: Wanted, accelerator: Accelerator, count: int, pool: Pool | None = None
+) -> Candidate:
+    """A kind of GPU with nodes of that count, as the request measures it."""
+    named = accelerator.name in wanted.allowed
+    rank = wanted.allowed.index(accelerator.name) if named else len(wanted.allowed)
+    return Candidate(accelerator, _per_node(accelerator, count), pool, wanted.prefer, rank)
 
 
 def unfit(pool: Pool, wanted: Wanted) -> Unfit | None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
 
-MOST_TRIALS: Final = 36
+MOST_TRIALS: Final = 28
 """Changed requests that one verdict's advice may try on the GPUs that were asked for."""
 MOST_GUESSES: Final = 5
 """Values between the least and the one that was asked for that are tried."""

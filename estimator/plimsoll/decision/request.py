@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Workload
@@ -12,6 +13,17 @@ if TYPE_CHECKING:
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Model
+
+
+class Prefer(StrEnum):
+    """Which of several placements that fit is taken, of those that have nodes alike."""
+
+    FEWEST_GPUS = "FewestGPUs"
+    """Fewest GPUs, then least memory."""
+    SMALLEST = "Smallest"
+    """Least memory of all GPUs of a replica, then fewest GPUs."""
+    FIRST_AVAILABLE = "FirstAvailable"
+    """The first of the accelerators that are allowed, in the order in which they are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +37,7 @@ class Wanted:
     memory: bytes of one GPU as its driver reports them, for a card that is stated by hand;
     compute, family: its compute capability and its family, as far as they are said.
     tolerations: taints that may be on the nodes, as (key, operator, value, effect).
+    prefer: which of several placements that fit is taken.
     """
 
     allowed: tuple[str, ...] = ()
@@ -36,6 +49,7 @@ class Wanted:
     compute: tuple[int, int] | None = None
     family: str = ""
     tolerations: tuple[tuple[str, str, str, str], ...] = ()
+    prefer: Prefer = Prefer.FEWEST_GPUS
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.request import Request
+from plimsoll.decision.request import Prefer, Request, Wanted
 
 if TYPE_CHECKING:
     from plimsoll.decision.knowledge import Knowledge
@@ -32,7 +32,7 @@ LEFT_OUT: Final[dict[type, dict[str, str]]] = {
 }
 """Fields that the hash does not see, by class, each with the reason."""
 UNORDERED: Final = frozenset({"allowed", "node_selector"})
-"""Fields whose order means nothing."""
+"""Fields whose order means nothing; that of names does if the first available one is preferred."""
 
 
 def request_hash(
@@ -56,8 +56,9 @@ def _plain(value: object) -> object:
     """A value as nested tuples of texts and numbers, the same however it was written."""
     if is_dataclass(value):
         left_out = LEFT_OUT.get(type(value), {})
+        ordered = isinstance(value, Wanted) and value.prefer is Prefer.FIRST_AVAILABLE
         return tuple(
-            (field.name, _unordered(field.name, _plain(getattr(value, field.name))))
+            (field.name, _unordered(field.name, _plain(getattr(value, field.name)), ordered))
             for field in fields(value)
             if field.name not in left_out and getattr(value, field.name) != field.default
         )
@@ -70,9 +71,9 @@ def _plain(value: object) -> object:
     return value
 
 
-def _unordered(name: str, value: object) -> object:
-    """The elements of an `UNORDERED` field in one order, each once."""
-    if name in UNORDERED and isinstance(value, tuple):
+def _unordered(name: str, value: object, ordered: bool) -> object:
+    """The elements of an `UNORDERED` field in one order, each once. ordered: its names have one."""
+    if name in UNORDERED and not (ordered and name == "allowed") and isinstance(value, tuple):
         return tuple(sorted(set(value)))
     return value
 

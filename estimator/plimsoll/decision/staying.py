@@ -6,8 +6,8 @@ It stays as long as its spec says the same and it still fits, whatever nodes com
     pool asleep      as it is remembered: accelerator, labels, taints, GPUs of a node; no node of it
     moves            only if it no longer fits, or was planned before any node was seen
 
-    better           fits, error included, on nodes that are ready today, and takes fewer GPUs, or
-                     as many with less memory; or has nodes while those of the placement are gone
+    better           fits, error included, on nodes that are ready today, and costs less by what
+                     the request prefers; or has nodes while those of the placement are gone
 
 What is better is advice: nothing moves by itself.
 """
@@ -93,7 +93,9 @@ def _remembered(case: Case, kept: Kept, knowledge: Knowledge) -> Candidate | Non
     )
     if unfit(pool, case.request.wanted) is not None:
         return None
-    return Candidate(accelerator, kept.per_node, pool)
+    named = kept.accelerator in case.request.wanted.allowed
+    rank = case.request.wanted.allowed.index(kept.accelerator) if named else 0
+    return Candidate(accelerator, kept.per_node, pool, case.request.wanted.prefer, rank)
 
 
 def better(fresh: Trial | None, stays: Trial) -> Better | None:
@@ -103,10 +105,9 @@ def better(fresh: Trial | None, stays: Trial) -> Better | None:
         return None
     gpus = stays.gpus - fresh.gpus
     memory = _memory(stays) - _memory(fresh)
-    if gpus > 0:
-        gain = Gain.FEWER_GPUS
-    elif gpus == 0 and memory > 0:
-        gain = Gain.LESS_MEMORY
+    if fresh.candidate.measure(fresh.gpus) < stays.candidate.measure(stays.gpus):
+        saves = Gain.LESS_MEMORY if memory > 0 else Gain.PREFERRED
+        gain = Gain.FEWER_GPUS if gpus > 0 else saves
     elif stays.candidate.pool is not None and stays.candidate.pool.nodes < stays.nodes:
         gain = Gain.NODES_TODAY
     else:

@@ -55,8 +55,7 @@ class Seat:
         """Sorts the seats that hold a model: the best first. See `plimsoll.decision.search`."""
         return (
             *self.candidate.standing(self.nodes),
-            self.gpus,
-            self.gpus * self.candidate.accelerator.memory,
+            *self.candidate.measure(self.gpus),
             *self.candidate.order[1:],
         )
 

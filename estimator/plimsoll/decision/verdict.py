@@ -216,6 +216,7 @@ class Gain(StrEnum):
     FEWER_GPUS = "FewerGPUs"
     LESS_MEMORY = "LessMemory"
     NODES_TODAY = "NodesToday"
+    PREFERRED = "Preferred"
 
 
 @dataclass(frozen=True, slots=True)

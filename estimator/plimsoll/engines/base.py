@@ -49,6 +49,8 @@ class TermName(StrEnum):
     ACTIVATION = "activation"
     NON_TORCH = "nonTorch"
     CUDA_GRAPHS = "cudaGraphs"
+    STATES = "states"
+    """Recurrent states of all sequences, where they lie beside the pool of the cache."""
     RUNNER = "runner"
     """What a model runner keeps beside the weights; only where the engine charges it."""
     LORA = "lora"

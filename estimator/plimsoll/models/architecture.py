@@ -36,7 +36,7 @@ class Tower:
     """A vision tower, as far as a pass over its largest item goes.
 
     kind: how its layers are run (``qwen2``, ``qwen2_5``, ``qwen3``, ``siglip``, ``clip``,
-        ``pixtral``, ``llama4``, ``intern``, ``moonvit``, ``gemma4``).
+        ``pixtral``, ``llama4``, ``intern``, ``moonvit``, ``gemma4``, ``mllama``).
     hidden, intermediate: elements of a patch in its layers and in their feed-forwards.
     patch: elements of a patch as the processor hands it over.
     width: elements of a token of its output, with what deepstack adds.

@@ -28,6 +28,7 @@ TERMS: Final = {
     TermName.ACTIVATION: "activation",
     TermName.NON_TORCH: "non-torch",
     TermName.CUDA_GRAPHS: "CUDA graphs",
+    TermName.STATES: "recurrent states",
     TermName.RUNNER: "runner state",
     TermName.LORA: "LoRA slots",
     TermName.DRAFT: "draft model",

@@ -262,6 +262,8 @@ def better_message(better: Better) -> str:
             said = f"{there} would do: {fewer} fewer"
         case Gain.LESS_MEMORY:
             said = f"{there} would do: {gib_down(better.memory_saved)} less GPU memory"
+        case Gain.PREFERRED:
+            said = f"{there} would do, which is preferred"
         case Gain.NODES_TODAY:
             said = f"nodes for {there} are there today, those of the placement are not"
     return f"{said}; set spec.placementPolicy to Follow, or change the spec, to have it taken"

@@ -179,6 +179,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "more sequences than blocks",
         "lower it, leave the cache more memory, or take vLLM 0.18 or later",
     ),
+    Rule.LOADED_BEFORE_QUANTIZED: (
+        "weights that fit in 16 bits first: this vLLM loads all of them and quantizes then, which "
+        "takes {needed} of {left} on {gpu}",
+        "name a checkpoint that is stored so, or take vLLM 0.16 or later",
+    ),
     Rule.NO_ROOM_AFTER_CACHE: (
         "less: once the cache is taken, {needed} are still needed on {gpu} and {left} are left "
         "({basis})",
@@ -351,6 +356,10 @@ ASSUMED: Final[dict[Rule, str]] = {
     Rule.CACHE_SIZE_ASSUMED: "KV cache dtype {dtype} is not known here; its size is assumed",
     Rule.NOMINAL_MEMORY_ASSUMED: "the memory of {gpu} is nominal, not measured",
     Rule.FLAGS_NOT_COUNTED: "not counted: {flags}",
+    Rule.CALIBRATED: (
+        "the ranges of {terms} are narrowed by what start-ups of yours like this one measured "
+        "({count})"
+    ),
     Rule.SHARE_REDUCED: (
         "utilization {share} leaves no room for what vLLM does not count "
         "(CUDA context, NCCL, graphs that are not charged); usable memory is reduced by it"

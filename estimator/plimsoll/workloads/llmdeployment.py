@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from pydantic import ValidationError
 
 from plimsoll.api_group import OVERRIDE_ANNOTATION
-from plimsoll.decision.request import Request, Wanted
+from plimsoll.decision.request import Prefer, Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
 from plimsoll.errors import Problem, Unreadable, clean, shown
@@ -365,6 +365,7 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> W
             (one.key or "", one.operator or "Equal", one.value or "", one.effect or "")
             for one in spec.tolerations or ()
         ),
+        prefer=Prefer(spec.prefer) if spec.prefer else Prefer.FEWEST_GPUS,
     )
 
 

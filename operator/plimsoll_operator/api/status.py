@@ -56,6 +56,11 @@ class PerGPU(Status):
     activation: Size | None = Field(None, description="Peak of activations while profiling.")
     non_torch: Size | None = Field(None, description="Buffers outside the framework's allocator.")
     cuda_graphs: Size | None = Field(None, description="Captured CUDA graphs.")
+    states: Size | None = Field(
+        None,
+        description="Recurrent states of all sequences, where the engine keeps them beside its "
+        "cache.",
+    )
     runner: Size | None = Field(
         None, description="What the engine's model runner keeps beside the weights."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -29,6 +29,7 @@ from decision_builders import (
 )
 from plimsoll.accelerators.types import Dialect, Labels
 from plimsoll.decision.decide import decide
+from plimsoll.decision.request import Prefer
 from plimsoll.decision.splits import layout
 from plimsoll.decision.verdict import Capacity, Decision, Placement, Reason, Verdict
 from plimsoll.engines.base import Parallelism
@@ -75,6 +76,63 @@ def test_a_model_too_large_for_a_node_is_spread_over_whole_nodes() -> None:
 def test_fewest_gpus_win_and_then_least_memory() -> None:
     assert placed(request(max_model_len=32768)).accelerator == "nvidia-h200"
     assert placed(request(SMALL, max_model_len=8192)).accelerator == "nvidia-l4"
+
+
+def test_what_a_request_prefers_chooses_among_placements_that_fit() -> None:
+    nodes = cluster(pool(A100, 2), pool(H200, 2), pool(L4, 2))
+    of = on(A100, H200, L4)
+    fewest = placed(of, nodes)
+    assert (fewest.gpus_per_replica, fewest.accelerator) == (2, "nvidia-h200")
+    smallest = placed(replace(of, wanted=replace(of.wanted, prefer=Prefer.SMALLEST)), nodes)
+    assert (smallest.gpus_per_replica, smallest.accelerator) == (8, "nvidia-l4")
+    for first in (A100, H200, L4):
+        names = (first.name, *(a.name for a in (H200, L4, A100) if a is not first))
+        wanted = replace(of.wanted, prefer=Prefer.FIRST_AVAILABLE, allowed=names)
+        assert placed(replace(of, wanted=wanted), nodes).accelerator == first.name
+        gone = cluster(*(pool(a, 2) for a in (A100, H200, L4) if a is not first))
+        assert placed(replace(of, wanted=wanted), gone).accelerator == names[1]
+
+
+def test_the_order_of_names_is_in_the_hash_only_if_it_means_something() -> None:
+    def hashed(prefer: Prefer, *names: str) -> str:
+        of = on(*names)
+        wanted = replace(of.wanted, prefer=prefer)
+        return verdict(replace(of, wanted=wanted)).request_hash
+
+    both = (A100.name, H200.name)
+    assert hashed(Prefer.SMALLEST, *both) == hashed(Prefer.SMALLEST, *reversed(both))
+    first = Prefer.FIRST_AVAILABLE
+    assert hashed(first, *both) != hashed(first, *reversed(both))
+
+
+@given(
+    st.sampled_from(Prefer),
+    st.lists(st.sampled_from([A100, H100, H200, L4]), min_size=1, max_size=4, unique=True),
+    st.integers(1, 400),
+    st.integers(1024, 65536),
+)
+def test_no_other_candidate_is_better_by_what_is_preferred(
+    prefer: Prefer, kinds: list[Any], billions: int, length: int
+) -> None:
+    of = on(*kinds, model=model(parameters=billions * 10**9), max_model_len=length)
+    of = replace(of, wanted=replace(of.wanted, prefer=prefer))
+    chosen = verdict(of).placement
+    if chosen is None:
+        return
+    memory = {a.name: a.memory for a in kinds}
+    ranks = {a.name: n for n, a in enumerate(kinds)}
+
+    def cost(p: Placement) -> tuple[int, ...]:
+        total = p.gpus_per_replica * memory[p.accelerator]
+        if prefer is Prefer.SMALLEST:
+            return (total, p.gpus_per_replica)
+        first = (ranks[p.accelerator],) if prefer is Prefer.FIRST_AVAILABLE else ()
+        return (*first, p.gpus_per_replica, total)
+
+    for kind in kinds:
+        alone = verdict(replace(of, wanted=replace(of.wanted, allowed=(kind.name,))))
+        if alone.decision == "allow" and alone.placement is not None:
+            assert cost(chosen) <= cost(alone.placement)
 
 
 def test_pools_win_over_accelerators_that_the_cluster_does_not_have() -> None:

@@ -11,7 +11,7 @@ import pytest
 from decision_builders import A100, BIG, H100, SMALL, PlainEngine, cluster, on, pool, world
 from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Mode, Policy
-from plimsoll.decision.request import Wanted
+from plimsoll.decision.request import Prefer, Wanted
 from plimsoll.decision.request_hash import LEFT_OUT, request_hash
 from plimsoll.engines.base import Lora, Speculative
 from plimsoll.engines.vllm.options import VLLMOptions
@@ -59,6 +59,7 @@ def test_the_same_share_written_otherwise_is_the_same_request() -> None:
 
 
 OTHER: dict[str, Any] = {
+    "bool": True,
     "bool | None": True,
     "int": 7,
     "int | None": 7,
@@ -74,6 +75,7 @@ OTHER: dict[str, Any] = {
     "tuple[Finding | str, ...]": ("other",),
     "Options": VLLMOptions(convert="embed"),
     "Places": NO_PLACES,
+    "Prefer": Prefer.SMALLEST,
     "Model": SMALL,
 }
 """A value that is no default, for every type that a field of a request has."""

@@ -57,8 +57,8 @@ def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Fi
     yield from faults.dtype(settings, _DTYPES)
     yield from faults.groups(architecture)
     held, word = architecture.quantization, settings.quantization.lower()
-    stored = {held.method, held.default.name if held.default else ""} if held else set()
-    if word and word not in stored:
+    names = {"", held.method, *(scheme.name for scheme in held.schemes)} if held else {""}
+    if word not in names:
         yield finding(
             Rule.QUANTIZATION_OF_CHECKPOINT_ALONE,
             Field.QUANTIZATION,

@@ -98,7 +98,7 @@ def _batch(
     ):
         length, rule = resolved.max_model_len, Rule.BATCH_BELOW_CONTEXT
         yield finding(rule, Field.MAX_NUM_BATCHED_TOKENS, tokens, length=length)
-    default = default_sequences(accelerator, figures)
+    default = default_sequences(accelerator, figures, first=resolved.first_engine)
     if seqs is None and tokens < default:
         yield finding(
             Rule.BATCH_BELOW_DEFAULT_SEQUENCES,

@@ -81,9 +81,9 @@ def resolve(
 ) -> Resolved:
     """The settings with the engine's defaults filled in for one kind of GPU."""
     length = max(1, settings.max_model_len or default_length(architecture, constants))
-    tokens, seqs = _batch(accelerator, constants)
     pools = is_pooling(architecture, settings)
     first = _first_engine(architecture, accelerator, constants, pools=pools)
+    tokens, seqs = _batch(accelerator, constants, first=first)
     if settings.max_num_seqs is not None:
         seqs = max(1, settings.max_num_seqs)
     whole = _whole_prompts(architecture, settings, length, constants, first=first, pools=pools)
@@ -158,6 +158,9 @@ def _first_engine(
         return True
     if constants.flag("first_engine_too") and accelerator.compute < SECOND_ENGINE:
         return True
+    figure = constants["first_engine_models"]
+    if architecture.model_type in figure.names or (figure.value and traits(architecture).states):
+        return True
     which = int(constants.number("pooling_first_engine")) if pools else 0
     return which == _ALL_POOLING or (which == _ENCODERS and traits(architecture).encoder)
 
@@ -181,15 +184,15 @@ def _whole_prompts(
     return NOT_CHUNKED in settings.flags and constants.flag("whole_prompts_floor")
 
 
-def default_sequences(accelerator: Accelerator, constants: Constants) -> int:
+def default_sequences(accelerator: Accelerator, constants: Constants, *, first: bool) -> int:
     """Sequences that the API server starts with on a GPU if none are said."""
-    return _batch(accelerator, constants)[1]
+    return _batch(accelerator, constants, first=first)[1]
 
 
-def _batch(accelerator: Accelerator, constants: Constants) -> tuple[int, int]:
+def _batch(accelerator: Accelerator, constants: Constants, *, first: bool) -> tuple[int, int]:
     """Batched tokens and sequences that the API server starts with on a GPU."""
     tier, rule = "small", int(constants.number("scheduler_tiers"))
-    if rule in (_BY_NAME, _FROM_70) and accelerator.compute < SECOND_ENGINE:
+    if first:
         rule = 0
     if rule == _BY_NAME:
         tier = "large" if accelerator.family == "hopper" else "small"

@@ -34,6 +34,7 @@ from plimsoll.engines.layers.sharding import (
 )
 from plimsoll.engines.vllm import (
     checks,
+    first,
     kernels,
     limits,
     lora,
@@ -103,7 +104,7 @@ class VLLM(Engine):
         draft = speculative.draft_of(architecture, settings)
         graphed = speculative.graphed(resolved, draft)
         kv = cache(
-            architecture,
+            first.cached(architecture, resolved, figures),
             parallelism,
             figures,
             dtype=resolved.kv_dtype,
@@ -149,6 +150,7 @@ class VLLM(Engine):
                 ),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
+                first.states(architecture, resolved, parallelism, stage),
                 runner.term(profiled, resolved, parallelism, stage, figures),
                 lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
                 speculative.term(
@@ -172,6 +174,15 @@ class VLLM(Engine):
             room, spans = list(fixed), [Span(size, size, size) for size in fixed]
             flag = offload.fixing_flag(settings)
             usable, stages = _fixed_cache(stages, worst, fixed, most, flag)
+        loaded_first = limits.loading(
+            architecture,
+            settings,
+            resolved,
+            parallelism,
+            physical=physical,
+            accelerator=accelerator,
+            constants=figures,
+        )
         held_states = limits.states(architecture, resolved, kv, spans, accelerator, figures)
         after = min(
             (
@@ -213,7 +224,7 @@ class VLLM(Engine):
             notes=tuple(
                 _notes(architecture, settings, resolved, accelerator, figures, asked > usable)
             ),
-            limits=(after,) if held_states is None else (held_states, after),
+            limits=tuple(one for one in (loaded_first, held_states, after) if one is not None),
         )
 
 
@@ -307,7 +318,7 @@ def _notes(
             length=resolved.max_model_len,
             most=architecture.max_model_len,
         )
-    if traits(architecture).states:
+    if traits(architecture).states and not resolved.first_engine:
         pages = int(figures.number("state_pages"))
         rule = Rule.STATE_PAGES if pages > 1 else Rule.STATE_PAGE
         yield finding(rule, Field.VERSION, pages=pages)

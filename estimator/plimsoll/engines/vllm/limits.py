@@ -1,5 +1,16 @@
 """What a start of vLLM has to hold beside its budget.
 
+What loading takes at its peak, where the engine quantizes while it loads:
+
+    need        before 0.16, by fp8: all weights in 16 bits, which are made first and quantized
+                layer by layer once they are all there; else no more than what stays
+    has         physical - context - what others hold
+
+Source: vllm/model_executor/layers/quantization/fp8.py of 0.6.6 to 0.14.0 (create_weights makes
+params_dtype, process_weights_after_loading quantizes; from 0.16.0 weights are made on the meta
+device, one layer at a time). experts_int8.py makes 8 bits from the start, and bitsandbytes
+quantizes tensor by tensor (model_loader/bitsandbytes_loader.py).
+
 The blocks of recurrent state, for models that have one and decode in full CUDA graphs:
 
     sequences   max_num_seqs <= blocks of the pool, from 0.20 on; before, and only for layers whose
@@ -33,19 +44,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Limit, LimitName, Span, Term, TermName
+from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, gpu_group
 from plimsoll.engines.vllm.capture import sizes
+from plimsoll.engines.vllm.offload import offloads
 from plimsoll.engines.vllm.overheads import captured, charged, context, sampling
 from plimsoll.engines.vllm.traits import second_runner, traits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
-from plimsoll.units import MIB, gib
+from plimsoll.units import MIB, gib, gib_down, gib_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import Parallelism, Terms
+    from plimsoll.engines.base import EngineSettings, Parallelism, Terms
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.engines.vllm.kv import Cache
@@ -102,6 +115,44 @@ def states(
             low=blocks.low,
             high=blocks.high,
             gpu=accelerator.title,
+        ),
+    )
+
+
+def loading(
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    *,
+    physical: int,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Limit | None:
+    """The peak of loading on the stage that is loaded most; None where nothing more is held."""
+    figure = constants["whole_before_quantized"]
+    stored = architecture.quantization
+    at_load = settings.quantization in figure.names and stored is None
+    if not figure.value or not at_load or offloads(settings):
+        return None
+    peak = max(stage_weights(architecture, resolved.dtype, "", parallelism))
+    beside = context(architecture, resolved, parallelism, accelerator, constants)
+    left = physical - accelerator.reserved
+    need = Span(peak, int(peak * (1 - figure.error)), round(peak * (1 + figure.error)))
+    has = Span(left - beside.middle, left - beside.high, left - beside.low)
+    return Limit(
+        name=LimitName.LOADING,
+        need=need,
+        has=has,
+        known=figure.known,
+        basis=f"{resolved.dtype}, before {settings.quantization}",
+        said=finding(
+            Rule.LOADED_BEFORE_QUANTIZED,
+            Field.QUANTIZATION,
+            settings.quantization,
+            gpu=accelerator.title,
+            needed=gib_up(need.middle),
+            left=gib_down(max(0, has.middle)),
         ),
     )
 

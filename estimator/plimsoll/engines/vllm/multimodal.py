@@ -39,8 +39,14 @@ The encoder's pass while vLLM profiles:
 Sources: vLLM 0.8.0 to 0.33.0: vllm/v1/worker/gpu_model_runner.py (profile_run),
 vllm/multimodal/encoder_budget.py (before 0.16 vllm/v1/worker/utils.py), and of
 vllm/model_executor/models the file of each family: ProcessingInfo for sizes, and for live
-elements the tensors that forward() and its callers refer to at once. The first engine (before
-0.8) runs whole prompts of items; of it this pass is only the upper end of a band.
+elements the tensors that forward() and its callers refer to at once.
+
+The first engine runs an image (as many as a prompt may have, one if nothing is said) for each of
+min(max_num_seqs, batched tokens // tokens of a prompt's images) prompts in one pass; a model with
+cross attention (mllama) one for each of max_num_seqs. Source: vllm/worker/model_runner.py and
+enc_dec_model_runner.py of 0.6.3 (profile_run); for 256 sequences 256 images were logged:
+https://github.com/vllm-project/vllm/issues/9445. Of mllama 5 outputs of layers and the mask of a
+patch against the 6432 of its image are alive beside the layer's own tensors.
 """
 
 from __future__ import annotations
@@ -50,8 +56,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.vllm.options import TABLE, VLLMOptions
-from plimsoll.engines.vllm.traits import second_runner
+from plimsoll.engines.vllm.options import VLLMOptions
+from plimsoll.engines.vllm.traits import second_runner, traits
 from plimsoll.models.architecture import Part, Split
 from plimsoll.units import GIB, ceil_div
 
@@ -64,12 +70,8 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture, Tower
 
 _TOWERS: Final = (Part.VISION, Part.AUDIO, Part.PROJECTOR)
-_NOT_LOADED_FROM: Final = (0, 16, 0)
-_SOME_FROM: Final = (0, 11, 0)
-_LEFT_OUT_EARLY: Final = frozenset(
-    {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "mistral3", "llava", "llama4"}
-)
-"""Model types whose classes left the tower out before all did."""
+_ALL_LEFT_OUT: Final = 2
+"""The figure ``towers_left_out`` if no model loads the towers that it is not asked for."""
 _SIZES: Final = frozenset({"min_pixels", "max_pixels"})
 _EDGES: Final = frozenset({"shortest_edge", "longest_edge"})
 
@@ -129,9 +131,8 @@ def loaded(
             lambda: replace(architecture, rotary_elements=architecture.rotary_elements // 4),
         )
     if text_only(architecture, settings):
-        version = TABLE.parse(constants.version)
-        since = _SOME_FROM if architecture.model_type in _LEFT_OUT_EARLY else _NOT_LOADED_FROM
-        if version >= since:
+        rule = constants["towers_left_out"]
+        if rule.value == _ALL_LEFT_OUT or architecture.model_type in rule.names:
             return architecture.remembered(("vllm.text",), lambda: _without_towers(architecture))
         return architecture
     if VLLMOptions.of(settings).mm_encoder_tp_mode == "data":
@@ -193,11 +194,13 @@ _LIVE: Final[Mapping[str, tuple[int, int, int, int]]] = {
     "intern": (5, 5, 5, 2),
     "moonvit": (4, 12, 4, 2),
     "gemma4": (5, 12, 5, 3),
+    "mllama": (12, 4, 12, 2),
 }
 """Elements alive per patch at the two widest points of a layer: in attention a x hidden whole and
 b x hidden cut, in the feed-forward c x hidden whole and d x intermediate cut."""
-_MEASURED: Final = frozenset({"qwen2_5", "qwen3"})
-"""Kinds whose pass was read off logs."""
+_MEASURED: Final = frozenset({"qwen2_5", "qwen3", "mllama"})
+"""Kinds whose pass was read off logs; mllama's ran out with 256 images and started with 32, and the
+end of its pass alone (16 x hidden for each patch) is four fifths of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +251,10 @@ def encoder(
         return NONE
     item = max(items, key=lambda one: one.tokens)
     budget = max(resolved.batched_tokens, item.tokens)
-    count = _count(item, budget, _limit(limits, item.modality), resolved, constants)
+    if resolved.first_engine:
+        count = _in_one_pass(architecture, item, limits, resolved)
+    else:
+        count = _count(item, budget, _limit(limits, item.modality), resolved, constants)
     element = resolved.element
     by_data = options.mm_encoder_tp_mode == "data"
     ways = parallelism.tensor if tower.cut and not by_data else 1
@@ -270,8 +276,6 @@ def encoder(
     peak = at_once * live * element + inputs + count * item.embeds * early * element
     figure = constants["encoder_pass" if tower.kind in _MEASURED else "encoder_pass_unmeasured"]
     peak *= figure.value
-    if resolved.first_engine:
-        return replace(_allowance(constants), high=peak * (1 + figure.error))
     padded = _PADDED_MOST if rows > count * item.embeds else 1.0
     return Encoder(
         peak,
@@ -280,7 +284,7 @@ def encoder(
         held,
         held,
         held * padded,
-        figure.known if padded == 1 else Known.ASSUMED,
+        figure.known if padded == 1 and not resolved.first_engine else Known.ASSUMED,
         f"{count} {item.modality}{'s' * (count > 1)} of {item.tokens} tokens in the encoder",
     )
 
@@ -302,9 +306,9 @@ def _limits(settings: EngineSettings, options: VLLMOptions) -> dict[str, Any]:
     return limits
 
 
-def _limit(limits: Mapping[str, Any], modality: str) -> int:
-    found = limits.get(modality, _UNLIMITED)
-    return int(found.get("count", _UNLIMITED) if isinstance(found, dict) else found)
+def _limit(limits: Mapping[str, Any], modality: str, unsaid: int = _UNLIMITED) -> int:
+    found = limits.get(modality, unsaid)
+    return int(found.get("count", unsaid) if isinstance(found, dict) else found)
 
 
 def _size(limits: Mapping[str, Any], modality: str, key: str) -> int | None:
@@ -339,6 +343,19 @@ def _count(item: _Item, budget: int, limit: int, resolved: Resolved, constants: 
     return max(1, min(budget // item.tokens, resolved.seqs * of_prompt))
 
 
+def _in_one_pass(
+    architecture: Architecture, item: _Item, limits: Mapping[str, Any], resolved: Resolved
+) -> int:
+    """Items that the first engine runs at once: those of all prompts that its batch holds.
+
+    Prompts to which a model attends from its own layers are not in the batch: one a sequence.
+    """
+    each = max(1, min(_limit(limits, item.modality, unsaid=1), _MOST))
+    if traits(architecture).crosses:
+        return each * resolved.seqs
+    return each * max(1, min(resolved.seqs, resolved.batched_tokens // (each * item.tokens)))
+
+
 def _items(
     tower: Tower,
     options: VLLMOptions,
@@ -348,6 +365,7 @@ def _items(
 ) -> list[_Item]:
     """The largest item of every modality that may come."""
     images, videos = (_limit(limits, name) > 0 for name in (_IMAGE, _VIDEO))
+    videos = videos and not (resolved.first_engine and images)
     found = []
     square = tower.edge * tower.edge
     marks = constants.flag("encoder_counts_marks")

@@ -246,6 +246,7 @@ LARGEST: Final[Mapping[str, Callable[[Fields, Fields, int], Tower]]] = {
     "llava": plain_towers.llava_largest,
     "llava_next": plain_towers.llava_next_largest,
     "mistral3": mistral.mistral3_largest,
+    "mllama": llama.mllama_largest,
     "paligemma": gemma.paligemma_largest,
     "phi3_v": plain_towers.phi3_v_largest,
     "qwen2_5_vl": qwen.qwen2_5_largest,

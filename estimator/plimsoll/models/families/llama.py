@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.models.architecture import Block, MixerKind, Part, Split
+from plimsoll.models.architecture import Block, MixerKind, Part, Split, Tower
 from plimsoll.models.blocks.decoder import Built, Moe, Traits, decoder, shape
 from plimsoll.models.blocks.family import all_sliding, attention_biases
 from plimsoll.models.blocks.parts import Tensors, linear, loose, norm
 from plimsoll.models.blocks.towers import (
+    CHANNELS,
     P,
     V,
     basics,
@@ -29,7 +30,6 @@ from plimsoll.models.blocks.towers import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll.models.architecture import Tower
     from plimsoll.models.blocks.fields import Fields
 
 LLAMA4_VISION: Final = {
@@ -139,6 +139,14 @@ def mllama_vision(top: Fields, v: Fields, text: int) -> Tensors:
     tensors += copies(layer, count) + copies(layer + gates, deep)
     out = v.integer("vision_output_dim", default=7680)
     return tensors + linear("projector.linear", text, out, Split.NONE, P, bias=True)
+
+
+def mllama_largest(top: Fields, v: Fields, text: int) -> Tower:
+    """Llama 3.2 Vision: the tower and its largest item, all tiles, rows padded to 8."""
+    size, patch = v.integer("image_size", default=448), v.integer("patch_size", default=14)
+    h, width = v.integer("hidden_size", default=1280), v.integer("intermediate_size", default=5120)
+    rows = -(-((size // patch) ** 2 + 1) // 8) * 8 * v.integer("max_num_tiles", default=4, high=64)
+    return Tower("mllama", h, width, CHANNELS * patch * patch, text, rows, rows)
 
 
 def llama4_vision(top: Fields, v: Fields, text: int) -> Tensors:

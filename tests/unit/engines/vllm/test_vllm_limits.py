@@ -98,6 +98,36 @@ def test_without_graphs_and_without_states_nothing_is_compared() -> None:
     assert states("0.20", model="Qwen/Qwen3-8B") is None
 
 
+# -- loading --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu", "state"),
+    [
+        ("0.12", "nvidia-l40s", State.DOES_NOT_FIT),  # 61 GiB in 16 bits on 44.4
+        ("0.12", "nvidia-h100-80gb", State.FITS),
+        ("0.14", "nvidia-l40s", State.DOES_NOT_FIT),
+        ("0.16", "nvidia-l40s", None),
+    ],
+)
+def test_before_0_16_weights_are_loaded_in_16_bits_before_they_are_quantized(
+    version: str, gpu: str, state: State | None
+) -> None:
+    flags = ("--max-model-len", "8192", "--quantization", "fp8")
+    found = limit(estimate("Qwen/Qwen3-32B", *flags, version=version, gpu=gpu), LimitName.LOADING)
+    assert (found.state if found else None) is state
+
+
+def test_what_is_stored_in_8_bits_or_quantized_as_it_comes_needs_no_more() -> None:
+    flags = ("--max-model-len", "8192")
+    stored = estimate("Qwen/Qwen3-32B-FP8", *flags, version="0.12", gpu="nvidia-l40s")
+    by_tensor = estimate(
+        "Qwen/Qwen3-32B", *flags, "--quantization", "bitsandbytes", version="0.12", gpu=H100
+    )
+    assert limit(stored, LimitName.LOADING) is None
+    assert limit(by_tensor, LimitName.LOADING) is None
+
+
 # -- after the cache ------------------------------------------------------------------------------
 
 

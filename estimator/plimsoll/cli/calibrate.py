@@ -1,0 +1,149 @@
+"""`plimsoll calibrate`: keep measured start-ups in a file by which `--calibration` narrows ranges.
+
+It must not compute: `plimsoll.measured.calibration` does.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.output import bad_input
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from plimsoll.decision.knowledge import Knowledge
+    from plimsoll.measured.calibration import Calibration
+    from plimsoll.measured.rows import Row
+
+_FILE: Final = click.Path(path_type=Path)
+
+
+def calibration_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option ``--calibration`` of commands that decide."""
+    return click.option(
+        "--calibration",
+        type=_FILE,
+        metavar="FILE",
+        help="Start-ups kept by `plimsoll calibrate`, to narrow the ranges of like ones.",
+    )(command)
+
+
+def knowledge_of(file: Path | None, output: str) -> Knowledge | None:
+    """What to decide by with a calibration file; None without one: what we ship."""
+    if file is None:
+        return None
+    from plimsoll.measured.calibration import knowledge
+
+    return knowledge(_read(file, output))
+
+
+def _read(file: Path, output: str) -> Calibration:
+    from plimsoll.errors import Problem, Unreadable, shown
+    from plimsoll.measured.calibration import read
+
+    try:
+        return read(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = str(getattr(error, "strerror", "") or "it is no text")
+        bad_input(Problem("FILE", shown(str(file)), "a file that can be read", why), output)
+    except Unreadable as error:
+        bad_input(Problem("FILE", shown(str(file)), error.wanted), output)
+
+
+@click.command("calibrate")
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="ROWS.jsonl|LOG...")
+@click.option(
+    "--models",
+    "model_files",
+    type=_FILE,
+    multiple=True,
+    metavar="MODELS.jsonl",
+    help="Configs of models that the catalogue lacks, one a line with _model_id.",
+)
+@click.option(
+    "--model",
+    shell_complete=complete_model,
+    metavar="MODEL",
+    help="The catalogue's model that a log was of, where the log has only a path.",
+)
+@click.option("--gpu", shell_complete=complete_gpu, metavar="NAME", help="The kind of GPU of logs.")
+@click.option(
+    "--to",
+    type=_FILE,
+    metavar="FILE",
+    help="Add to what this file keeps, and write it again.  [default: standard output]",
+)
+def command(
+    files: tuple[Path, ...],
+    model_files: tuple[Path, ...],
+    model: str | None,
+    gpu: str | None,
+    to: Path | None,
+) -> None:
+    """Keep what start-ups of your own measured, to narrow the ranges of start-ups like them.
+
+    Each file is a log of vLLM or SGLang, or rows as `plimsoll read-log -o row` writes them. Of each
+    start-up is kept how far its terms were from our estimate, and what it was like: engine and
+    release, structure of the model, family of GPUs, split. What cannot be kept is named with the
+    reason on standard error.
+
+    \b
+    plimsoll calibrate vllm.log --gpu nvidia-l4 --to calibration.json
+    plimsoll calibrate rows.jsonl --models models.jsonl > calibration.json
+    plimsoll check ./manifests --calibration calibration.json
+    """
+    from plimsoll.measured import calibration, models
+    from plimsoll.models.catalogue import load
+
+    kept = calibration.Calibration()
+    if to is not None and to.exists():
+        kept = _read(to, "table")
+    try:
+        configs = models.read(model_files)
+        found = [one for file in files for one in _rows(file, model, gpu)]
+    except OSError as error:
+        from plimsoll.errors import Problem, shown
+
+        why = str(error.strerror)
+        wanted = "a file that can be read"
+        bad_input(Problem("FILE", shown(str(error.filename)), wanted, why), "table")
+    more = []
+    for row in found:
+        if row.config_id and row.config_id not in configs.by_id:
+            entry = load().find(row.config_id)
+            if entry is not None:
+                configs.made[row.config_id] = entry.architecture
+        one = calibration.kept_of(row, configs)
+        if isinstance(one, str):
+            click.echo(f"{row.id}: not kept: {one}", err=True)
+        else:
+            more.append(one)
+    kept = kept.with_more(more)
+    click.echo(f"{len(more)} of {len(found)} start-ups kept, {len(kept.kept)} in all", err=True)
+    if to is not None:
+        to.write_text(calibration.written(kept), "utf-8")
+    else:
+        click.echo(calibration.written(kept), nl=False)
+
+
+def _rows(file: Path, model: str | None, gpu: str | None) -> Iterator[Row]:
+    """The rows of a file of rows, or those of a log's start-ups."""
+    from plimsoll.measured import log_row, logs, rows
+
+    with file.open("rb") as stream:
+        if stream.read(1) == b"{":
+            yield from rows.read(file)
+            return
+        stream.seek(0)
+        log = logs.read(stream)
+    if log.last is None:
+        click.echo(f"{file.name}: not kept: no start-up in it; {logs.LOOKED_FOR}", err=True)
+        return
+    name = model or log_row.hub_name(str(log.last.said.get("model") or ""))
+    filled = log_row.Filled(model or "", name, gpu or "", as_config=bool(name))
+    yield rows.row_of(log_row.row_of(log.last, file.stem, filled), file.stem)

@@ -1,0 +1,224 @@
+"""What is asked of a release: architectures, defaults and refusals by GPU, settings that are drawn.
+
+A case is small: model, how it is cut and quantized, GPU, arguments, rank, how far. Its id says all
+of that, so that the same case of two releases has the same id.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from accuracy.data import measured
+from drystart.models import QUANTIZATIONS, config_of, configs
+from plimsoll.accelerators import catalogue
+from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.measured.gpus import named
+from plimsoll.measured.rows import TermId
+
+H100: Final = "nvidia-h100-80gb"
+_PROCESSORS: Final = {
+    "nvidia-a100-40gb": 108,
+    "nvidia-a100-80gb": 108,
+    "nvidia-a10g": 80,
+    "nvidia-b200": 148,
+    "nvidia-h200-141gb": 132,
+    "nvidia-l4": 58,
+    "nvidia-l40s": 142,
+    "nvidia-rtx-4090": 128,
+    "nvidia-rtx-pro-6000": 188,
+    "nvidia-t4": 40,
+    "nvidia-v100-16gb": 80,
+    H100: 132,
+}
+"""Streaming multiprocessors: NVIDIA's data sheets. Some workspaces have a part for each."""
+GPUS: Final = tuple(_PROCESSORS)
+_ODD: Final = ("mistralai/Mistral-7B-v0.1", "mistralai/Ministral-8B-Instruct-2410")
+"""Models whose config in the catalogue is not the published one: it lacks their window."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One dry start. layers: "cut" or "" for all; arguments: the engine's, by its own names."""
+
+    model: str
+    gpu: str = H100
+    layers: str = "cut"
+    quantization: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    rank: int = 0
+    upto: str = ""
+
+    @property
+    def id(self) -> str:
+        """Everything that it asks, in one line."""
+        said = [f"{key}={value}" for key, value in sorted(self.arguments.items())]
+        parts = [self.model, self.gpu, self.layers, self.quantization, *said]
+        parts += [f"rank={self.rank}"] if self.rank else []
+        return " ".join(part for part in [*parts, self.upto] if part)
+
+    def data(self) -> dict[str, Any]:
+        """As it is kept with its facts."""
+        out: dict[str, Any] = {"model": self.model, "gpu": self.gpu, "layers": self.layers}
+        out |= {"quantization": self.quantization, "arguments": self.arguments}
+        out |= {"rank": self.rank, "upto": self.upto}
+        return {key: value for key, value in out.items() if value}
+
+    def asked(self) -> dict[str, Any]:
+        """As the harness reads it."""
+        config = config_of(self.model, layers=self.layers, quantization=self.quantization)
+        return {
+            "id": self.id,
+            "device": device(self.gpu),
+            "config": config,
+            "arguments": {"skip_mm_profiling": True} | self.arguments,
+            "rank": self.rank,
+            "upto": self.upto,
+        }
+
+
+def device(gpu: str) -> dict[str, Any]:
+    """A GPU of our table, as the harness reads it."""
+    found = catalogue.find(gpu)
+    assert found is not None, gpu
+    return {
+        "name": found.title,
+        "capability": list(found.compute),
+        "nvml_bytes": found.memory,
+        "cuda_bytes": visible_memory(found),
+        "processors": _PROCESSORS.get(gpu, 132),
+    }
+
+
+_PREFERRED: Final = (
+    "meta-llama/Llama-3.1-8B-Instruct",
+    "Qwen/Qwen3-8B",
+    "Qwen/Qwen2.5-7B-Instruct",
+    "Qwen/Qwen3-30B-A3B",
+    "deepseek-ai/DeepSeek-V3",
+    "openai/gpt-oss-20b",
+    "google/gemma-3-27b-it",
+)
+
+
+def by_architecture() -> list[str]:
+    """One model of each architecture; what is served most comes first."""
+    chosen: dict[str, str] = {}
+    for model in (*_PREFERRED, *sorted(configs())):
+        if model in configs() and model not in _ODD:
+            names = configs()[model].get("architectures") or ["?"]
+            chosen.setdefault(str(names[0]), model)
+    return list(chosen.values())
+
+
+def _is_moe(model: str) -> bool:
+    text = str(config_of(model))
+    return any(word in text for word in ("num_experts", "n_routed_experts", "num_local_experts"))
+
+
+def architectures() -> list[Case]:
+    """(a) Every architecture, split or not, and quantized as published checkpoints are."""
+    models = by_architecture()
+    out = [Case(model) for model in models]
+    llama, moe = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen3-30B-A3B"
+    for name in QUANTIZATIONS:
+        out += [Case(llama, quantization=name)]
+        out += [Case(moe, quantization=name)] if name not in ("fp8", "w8a8") else []
+    out += [Case(model, arguments={"tensor_parallel_size": 2}) for model in models]
+    out += [Case(model, arguments={"tensor_parallel_size": 8}) for model in models[:30]]
+    both = {"tensor_parallel_size": 4, "enable_expert_parallel": True}
+    out += [Case(model, arguments=both) for model in models if _is_moe(model)]
+    for model in models[:12]:
+        for rank in (0, 1):
+            out.append(Case(model, arguments={"pipeline_parallel_size": 2}, rank=rank))
+    out += [Case(model, layers="") for model in models[:24]]
+    return out
+
+
+_SHOWN: Final = (
+    ("meta-llama/Llama-3.1-8B-Instruct", ""),
+    ("meta-llama/Llama-3.1-8B-Instruct", "fp8-dynamic"),
+    ("meta-llama/Llama-3.1-8B-Instruct", "gptq"),
+    ("meta-llama/Llama-3.1-8B-Instruct", "awq"),
+    ("meta-llama/Llama-3.1-8B-Instruct", "w4a16"),
+    ("meta-llama/Llama-3.1-8B-Instruct", "w8a8"),
+    ("meta-llama/Llama-3.1-8B-Instruct", "nvfp4"),
+    ("openai/gpt-oss-20b", ""),
+    ("Qwen/Qwen3-30B-A3B", "fp8-block"),
+    ("deepseek-ai/DeepSeek-V2-Lite", ""),
+    ("google/gemma-3-27b-it", ""),
+    ("ibm-granite/granite-4.0-h-small", ""),
+)
+
+
+def by_gpu() -> list[Case]:
+    """(b) Defaults and refusals of every kind of GPU."""
+    return [
+        Case(model, gpu, quantization=quantization, upto=upto)
+        for upto in ("config", "")
+        for gpu in GPUS
+        for model, quantization in _SHOWN
+        if model in configs() and (upto or gpu != H100)
+    ]
+
+
+def settings(number: int, seed: int) -> list[Case]:
+    """(c) Settings drawn by a seed, for models of every kind; what is resolved and refused."""
+    draw = random.Random(seed)
+    models = by_architecture()
+    out = []
+    for _ in range(number):
+        wanted: dict[str, Any] = {}
+        choices: tuple[tuple[str, tuple[Any, ...]], ...] = (
+            ("max_model_len", (2048, 8192, 32768, 131072)),
+            ("max_num_seqs", (1, 16, 128, 512, 2048)),
+            ("max_num_batched_tokens", (512, 2048, 8192, 32768)),
+            ("kv_cache_dtype", ("auto", "fp8", "fp8_e4m3", "bfloat16")),
+            ("block_size", (16, 32, 64, 128)),
+            ("enable_prefix_caching", (True, False)),
+            ("enable_chunked_prefill", (True, False)),
+            ("gpu_memory_utilization", (0.5, 0.8, 0.95)),
+            ("dtype", ("bfloat16", "float16", "float32")),
+            ("tensor_parallel_size", (2, 3, 4, 8)),
+            ("pipeline_parallel_size", (2,)),
+            ("quantization", ("fp8",)),
+        )
+        for name, values in choices:
+            if draw.random() < 0.22:
+                wanted[name] = draw.choice(values)
+        if wanted.get("tensor_parallel_size", 1) * wanted.get("pipeline_parallel_size", 1) > 8:
+            del wanted["pipeline_parallel_size"]
+        out.append(Case(draw.choice(models), arguments=wanted, upto="config"))
+    return out
+
+
+def beside_measured(release: str) -> list[Case]:
+    """Start-ups that were measured on a GPU with a release of the same minor version."""
+    minor = ".".join(release.split(".")[:2])
+    out = []
+    for row in measured():
+        stated = row.version_text.startswith(f"{minor}.") and row.tensor and row.seqs
+        whole = (row.pipeline or 1) == (row.data or 1) == 1 and not row.quantization
+        if row.engine != "vllm" or not stated or not whole or row.config_id not in configs():
+            continue
+        gpu = named(row.gpu)
+        if gpu is None or gpu.name not in GPUS or TermId.WEIGHTS.measured_as not in row.measured:
+            continue
+        arguments = {
+            "gpu_memory_utilization": float(row.utilization) if row.utilization else None,
+            "max_model_len": row.max_model_len,
+            "max_num_batched_tokens": row.batched_tokens,
+            "max_num_seqs": row.seqs,
+            "tensor_parallel_size": row.tensor if row.tensor and row.tensor > 1 else None,
+        }
+        said = {key: value for key, value in arguments.items() if value is not None}
+        out.append(Case(row.config_id, gpu.name, layers="", arguments=said))
+    return out
+
+
+def everything(release: str) -> list[Case]:
+    """All cases of a release, each once, what is worth most first."""
+    whole = architectures()
+    lists = (beside_measured(release), whole[:110], by_gpu(), settings(300, 7), whole[110:])
+    return list({case.id: case for cases in lists for case in cases}.values())

@@ -1,0 +1,87 @@
+"""The facts' files: a line a fact, with the case that it answers; gzip without a date."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from accuracy.data import ROOT
+from drystart.cases import Case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+FOLDER: Final = ROOT / "tests" / "data" / "drystart"
+_LEFT_OUT: Final = ("id", "seconds", "engine")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What a release said to a case. said: as the harness wrote it."""
+
+    case: Case
+    said: dict[str, Any]
+
+    @property
+    def release(self) -> str:
+        """The engine's version, as it says it itself."""
+        return str(self.said["version"])
+
+    @property
+    def refused(self) -> dict[str, Any] | None:
+        """Why the engine said no; None where it did not."""
+        found = self.said.get("refused")
+        return dict(found) if found else None
+
+    @property
+    def known(self) -> bool:
+        """Whether the dry start ended in an answer of the engine."""
+        return "unknown" not in self.said
+
+
+def path_of(release: str) -> Path:
+    """The file of a release: one for each minor version."""
+    return FOLDER / f"vllm-{'.'.join(release.split('.')[:2])}.jsonl.gz"
+
+
+def pack(cases: Iterable[Case], lines: Iterable[str], path: Path) -> int:
+    """Write the facts of those cases; of two of one case, the later. Returns how many."""
+    by_id = {case.id: case for case in cases}
+    rows: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # cut off when the run was ended
+            continue
+        if row.get("id") in by_id and "version" in row:
+            rows[row["id"]] = row
+    out = []
+    for name in by_id:
+        if name in rows:
+            said = {key: value for key, value in rows[name].items() if key not in _LEFT_OUT}
+            out.append({"case": by_id[name].data(), **_smaller(said)})
+    text = "".join(json.dumps(row, separators=(",", ":"), sort_keys=True) + "\n" for row in out)
+    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    return len(out)
+
+
+def _smaller(said: dict[str, Any]) -> dict[str, Any]:
+    """Without what every fact repeats."""
+    if "profile" in said:
+        said = said | {"profile": {k: v for k, v in said["profile"].items() if k != "unseen"}}
+    return {key: value for key, value in said.items() if value not in ({}, [], None)}
+
+
+@lru_cache(maxsize=1)
+def facts() -> tuple[Fact, ...]:
+    """Every fact that is kept, by release and in the order of its cases."""
+    out = []
+    for path in sorted(FOLDER.glob("*.jsonl.gz")):
+        for line in gzip.decompress(path.read_bytes()).decode().splitlines():
+            row = json.loads(line)
+            out.append(Fact(Case(**row.pop("case")), row))
+    return tuple(out)

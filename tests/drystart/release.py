@@ -1,0 +1,95 @@
+"""An environment of one release, made outside the tree of sources, and its cases run in it.
+
+packages   as of two days after the release: what a user got who installed it then
+folder     build/drystart/<release>, which git ignores; some 10 GB, removed when all is written
+cases      those that have no facts yet: stop it at any time, and go on with the same command
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import urllib.request
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from accuracy.data import ROOT
+from drystart.cases import everything
+from drystart.files import pack, path_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BUILD: Final = ROOT / "build" / "drystart"
+_INDEX: Final = "https://pypi.org/pypi/vllm/{}/json"
+_SETTLED: Final = timedelta(days=2)
+_REPAIRS: Final[dict[str, tuple[str, ...]]] = {"0.19": ("transformers==4.57.6",)}
+"""Packages pinned beside the engine, by minor release, where the newest of the day breaks it."""
+
+
+def date_of(release: str) -> str:
+    """The day until which packages count. Raises URLError, ValueError for what is no release."""
+    with urllib.request.urlopen(_INDEX.format(release), timeout=60) as answer:
+        files = json.load(answer)["urls"]
+    if not files:
+        raise ValueError(f"vllm {release} has no files")
+    newest = max(datetime.fromisoformat(file["upload_time_iso_8601"]) for file in files)
+    return f"{newest + _SETTLED:%Y-%m-%d}"
+
+
+def python_of(release: str) -> Path:
+    """The environment's Python."""
+    return BUILD / release / "bin" / "python"
+
+
+def install(release: str) -> None:
+    """Make the environment, with uv where it is, else with venv and pip."""
+    folder, python = BUILD / release, python_of(release)
+    if (folder / "complete").exists():
+        return
+    day = date_of(release)
+    packages = [f"vllm=={release}", *_REPAIRS.get(".".join(release.split(".")[:2]), ())]
+    print(f"installing {' '.join(packages)} as of {day} into {folder}: some 10 GB", file=sys.stderr)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    uv = shutil.which("uv")
+    if uv is not None:
+        subprocess.run([uv, "venv", "--quiet", "--python", "3.11", str(folder)], check=True)
+        command = [uv, "pip", "install", "--quiet", "--python", str(python)]
+        command += ["--exclude-newer", day]
+    else:
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        command = [str(python), "-m", "pip", "install", "--quiet"]
+        print(
+            "uv is not installed: pip takes today's packages, not those of the day", file=sys.stderr
+        )
+    subprocess.run([*command, *packages], check=True)
+    (folder / "complete").touch()
+
+
+def run(release: str, python: Path, most: int | None) -> None:
+    """Run the cases that have no facts yet, at the lowest priority."""
+    cases = everything(release)[:most]
+    BUILD.mkdir(parents=True, exist_ok=True)
+    asked, out = BUILD / f"{release}.cases.jsonl", BUILD / f"{release}.facts.jsonl"
+    asked.write_text("".join(json.dumps(case.asked()) + "\n" for case in cases), "utf-8")
+    command = ["nice", "-n", "10", str(python), "-m", "plimsoll_drystart", "--cases", str(asked)]
+    command += ["--out", str(out), "--work", str(BUILD / f"{release}.work")]
+    subprocess.run(
+        command, check=False, env={"PYTHONPATH": str(ROOT / "estimator"), "PATH": "/usr/bin:/bin"}
+    )
+
+
+def write(release: str) -> int:
+    """Pack what there is into the facts' file. Returns how many facts."""
+    out = BUILD / f"{release}.facts.jsonl"
+    path = path_of(release)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return pack(everything(release), out.read_text("utf-8").splitlines(), path)
+
+
+def remove(release: str) -> None:
+    """Remove the environment and what was made for it; the facts stay."""
+    for folder in (BUILD / release, BUILD / f"{release}.work"):
+        shutil.rmtree(folder, ignore_errors=True)

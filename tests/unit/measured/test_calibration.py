@@ -1,0 +1,171 @@
+"""Claims about `calibrate`: what is kept of measured start-ups, and what it makes of ranges."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import made_rows
+from commands import run
+from plimsoll.engines.base import EngineSettings, Known, Parallelism, TermName, Workload
+from plimsoll.errors import Unreadable
+from plimsoll.measured import rows
+from plimsoll.measured.calibration import (
+    Calibrated,
+    Calibration,
+    Kept,
+    kept_of,
+    read,
+    written,
+)
+from plimsoll.measured.models import Configs
+from plimsoll.models import catalogue
+from plimsoll.units import GIB
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from plimsoll.engines.base import Estimate
+
+from plimsoll.accelerators import catalogue as accelerators
+from plimsoll.engines import registry
+
+MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+
+
+def kept(**changes: Any) -> Kept | str:
+    entry = catalogue.load().find(MODEL)
+    assert entry is not None
+    configs = Configs(made={MODEL: entry.architecture})
+    row = {**made_rows.KNOWN, "config_id": MODEL, "model": MODEL, **changes}
+    return kept_of(rows.row_of(row, "r"), configs)
+
+
+def calibrated(
+    *found: Kept | str, version: str = "0.19.0", gpu: str = "nvidia-h100-80gb"
+) -> Estimate:
+    entry, accelerator = catalogue.load().find(MODEL), accelerators.find(gpu)
+    assert entry is not None
+    assert accelerator is not None
+    calibration = Calibration(tuple(one for one in found if isinstance(one, Kept)))
+    engine = Calibrated(registry.engine("vllm"), calibration)
+    return engine.estimate(
+        entry.architecture,
+        EngineSettings(version=version, max_model_len=8192),
+        Workload(),
+        Parallelism(),
+        accelerator,
+    )
+
+
+def test_a_start_up_like_one_that_is_kept_has_narrower_ranges_and_the_same_estimate() -> None:
+    one = kept(activation_peak_gib=1.95)
+    assert isinstance(one, Kept)
+    plain, narrow = calibrated(), calibrated(one)
+    before, after = plain.terms[TermName.ACTIVATION], narrow.terms[TermName.ACTIVATION]
+    assert after.bytes == before.bytes
+    assert after.high - after.low < before.high - before.low
+    assert after.low <= 1.95 * GIB <= after.high
+    assert narrow.kv_tokens == plain.kv_tokens
+
+
+def test_more_start_ups_narrow_more_and_the_note_says_how_many() -> None:
+    new = {"engine_version": "0.33.0", "gpu_memory_utilization": 0.9}
+    some = [kept(id=f"r{i}", activation_peak_gib=1.8, **new) for i in range(5)]
+    one, five = calibrated(*some[:1], version="0.33"), calibrated(*some, version="0.33")
+    first, last = one.terms[TermName.ACTIVATION], five.terms[TermName.ACTIVATION]
+    assert last.high - last.low < first.high - first.low
+    facts = [dict(note.facts) for note in five.notes]
+    assert any(fact.get("count") == 5 and "activation" in str(fact["terms"]) for fact in facts)
+
+
+def test_a_start_up_that_measured_more_than_we_say_widens_the_range() -> None:
+    found = calibrated(kept(activation_peak_gib=4.0)).terms[TermName.ACTIVATION]
+    assert found.low <= found.bytes < 4.0 * GIB <= found.high
+
+
+@pytest.mark.parametrize(
+    "other", [{"version": "0.20.0"}, {"gpu": "nvidia-l4"}], ids=["release", "GPU"]
+)
+def test_another_release_or_gpu_is_not_alike(other: dict[str, str]) -> None:
+    assert calibrated(kept(), **other).terms == calibrated(**other).terms
+
+
+def test_what_is_assumed_is_modelled_once_it_was_measured() -> None:
+    found = calibrated(kept(cuda_graph_estimate_gib=0.9))
+    assert found.terms[TermName.ACTIVATION].known is not Known.ASSUMED
+
+
+def test_what_cannot_be_kept_says_why() -> None:
+    assert kept(engine_version="") == "unknown: version"
+    assert kept(config_id=None) == "model: no config_id"
+    nothing = dict.fromkeys(made_rows.MEASURED)
+    assert "nothing" in str(kept(**nothing))
+
+
+def test_a_file_reads_back_as_it_was_written() -> None:
+    one = kept()
+    assert isinstance(one, Kept)
+    calibration = Calibration((one,))
+    assert read(written(calibration)) == calibration
+    again = calibration.with_more([one])
+    assert again.kept == (one,)
+    assert again.digest == calibration.digest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"calibration": 2, "start_ups": []}',
+        '{"calibration": 1, "start_ups": [1]}',
+        '{"calibration": 1, "start_ups": [{"id": "a"}]}',
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_file_of_ours_is_refused(text: str) -> None:
+    with pytest.raises(Unreadable, match="calibrate"):
+        read(text)
+
+
+def test_another_calibration_is_another_decision() -> None:
+    engine = registry.engine("vllm")
+    one = kept()
+    assert isinstance(one, Kept)
+    with_one = Calibrated(engine, Calibration((one,))).constants_digest("")
+    assert with_one != Calibrated(engine, Calibration()).constants_digest("")
+    assert len(with_one) == 12
+
+
+def test_the_command_keeps_rows_and_estimate_and_check_narrow_by_them(tmp_path: Path) -> None:
+    file, to = tmp_path / "rows.jsonl", tmp_path / "calibration.json"
+    row = {**made_rows.KNOWN, "config_id": MODEL, "model": MODEL, "activation_peak_gib": 1.95}
+    file.write_text(json.dumps(row) + "\nnot a row\n")
+    result = run("calibrate", file, "--to", to)
+    assert result.exit_code == 0
+    assert "1 of 2 start-ups kept, 1 in all" in result.stderr
+    assert "line 2: not kept: the line is not JSON" in result.stderr
+    said = ("estimate", MODEL, "--gpu", "h100-80gb", "--engine-version", "0.19.0")
+    plain, narrow = run(*said), run(*said, "--calibration", to)
+    assert "note: the ranges of weights, activation" not in plain.stdout
+    assert "are narrowed by what start-ups of yours like this one measured (1)" in narrow.stdout
+    manifest = tmp_path / "it.yaml"
+    manifest.write_text(
+        "apiVersion: plimsoll.dev/v1alpha1\nkind: LLMDeployment\nmetadata: {name: a}\n"
+        f"spec: {{model: {{uri: 'hf://{MODEL}'}}, engine: {{version: 0.19.0}}, "
+        "accelerator: {allowed: [nvidia-h100-80gb]}}\n"
+    )
+    hashes = [
+        json.loads(run("check", manifest, *more, "-o", "json").stdout)["results"][0]["requestHash"]
+        for more in ((), ("--calibration", to))
+    ]
+    assert hashes[0] != hashes[1]
+
+
+def test_a_calibration_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    result = run("estimate", MODEL, "--calibration", tmp_path / "none.json")
+    assert result.exit_code == 2
+    assert "none.json" in result.stderr
