@@ -63,6 +63,7 @@ SHORTENED_MOST: Final = 16
 _REPAIRS: Final[dict[Rule, tuple[Field, str]]] = {
     Rule.SHARE_NEVER_FREE: (Field.UTILIZATION, "most"),
     Rule.SHARE_NEVER_FREE_TOGETHER: (Field.UTILIZATION, "most"),
+    Rule.SHARE_HELD_BY_OTHERS: (Field.UTILIZATION, "most"),
     Rule.SEQUENCES_BEYOND_BATCH: (Field.MAX_NUM_SEQS, "tokens"),
 }
 """Refusals that one value settles: of which field, and the fact of the refusal that holds it."""

@@ -169,6 +169,8 @@ def headline(request: Request, verdict: Verdict) -> str:
             return f"{short}, but {_flags(request)} may change that"
         case Reason.NOT_ALL_READ:
             return "not everything is known"
+        case Reason.SHORTER_CONTEXT if e is not None:
+            return f"starts, and serves {e.largest_max_model_len} tokens, not {e.max_model_len}"
         case _:
             return short
 
@@ -221,6 +223,9 @@ def fits_message(request: Request, verdict: Verdict) -> str:
             return f"{said}, if the model is as it is described"
         case Reason.NOT_ALL_READ:
             return f"{said}, if what is not known changes nothing"
+        case Reason.SHORTER_CONTEXT:
+            served = f"starts, and serves {e.largest_max_model_len} tokens, not {e.max_model_len}"
+            return f"{said} for its whole context: {served}"
         case Reason.UNKNOWN_ACCELERATOR:
             return f"{said}: short by {shortfall(e)}, but that memory is not certain"
         case _:
