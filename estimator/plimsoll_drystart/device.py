@@ -12,6 +12,7 @@ FakeTensor would be lost in them.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +34,8 @@ _MATMULS = {
     for name in ("mm", "addmm", "bmm", "baddbmm", "_addmm_activation", "_scaled_mm", "linear")
     if hasattr(aten, name)
 }
+_HUGE = 1 << 30
+"""Elements of a tensor in main memory that is only its shape here."""
 _CUBLAS = {True: 32 * MIB, False: 8519680}
 """cuBLAS' workspace in torch's allocator, from Hopper on and before: at::cuda's parse of
 CUBLAS_WORKSPACE_CONFIG (:4096:2:16:8, and 32 MiB for capability 9)."""
@@ -103,6 +106,8 @@ class GPU0(TorchDispatchMode):
         if not touched and target != "cuda":
             if "view_from_cpu_tensor" in func._schema.name:
                 return like(args[0])  # main memory that the GPU reads: no block
+            if func is aten.empty.memory_format and math.prod(args[0]) > _HUGE:
+                given["device"] = META  # made to be asked for its strides; no such memory is here
             return func(*args, **given)
         answer = self._read_back(func, args, given, target)
         if answer is not NotImplemented:

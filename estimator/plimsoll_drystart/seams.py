@@ -7,6 +7,7 @@ then nothing holds there any more, and what follows may be untrue.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import re
 import sys
@@ -116,6 +117,27 @@ def start_group(rank: int, world: int) -> None:
     dist.init_process_group("fake", rank=rank, world_size=world, store=FakeStore())
 
 
+_PARSERS = ("vllm.entrypoints.common.cli_args", "vllm.entrypoints.openai.cli_args")
+"""Where the parser of `vllm serve` is: seen in 0.33.0, and in 0.19.1."""
+_READERS = ("vllm.utils.argparse_utils", "vllm.utils")
+"""Where its class is: seen in 0.19.1 and 0.33.0, and in 0.10.2."""
+
+
+def first_of(modules: tuple[str, ...], name: str) -> Any:
+    """An attribute of the first of these modules that has it. Raises ImportError for none."""
+    for module in modules:
+        with contextlib.suppress(ImportError):
+            found = getattr(importlib.import_module(module), name, None)
+            if found is not None:
+                return found
+    raise ImportError(f"no {name} in {' or '.join(modules)}: this release has moved it")
+
+
+def serve_parser() -> Any:
+    """The engine's own parser of the flags of `vllm serve`."""
+    return first_of(_PARSERS, "make_arg_parser")(first_of(_READERS, "FlexibleArgumentParser")())
+
+
 class Bodies:
     """Collects the Python bodies of operators while an engine registers them."""
 
@@ -165,11 +187,29 @@ def _scales(card: Card) -> Callable[[dict[str, Any]], Any]:
     return scales
 
 
+def _chosen(given: dict[str, Any]) -> Any:
+    """Experts chosen by group: their weights and their numbers, for each token."""
+    size = (given["scores"].shape[0], given["topk"])
+    weights = torch.empty(size, dtype=torch.float32, device="meta")
+    return weights, torch.empty(size, dtype=torch.int32, device="meta")
+
+
+def _multiplied(given: dict[str, Any]) -> Any:
+    """Experts in 4 bits by Marlin: what it was given to write to, else a row for each choice."""
+    out = next((given[n] for n in ("c_or_none", "output") if given.get(n) is not None), None)
+    if out is not None:
+        return out
+    size = (given["size_m"] * given["top_k"], given["size_n"])
+    return torch.empty(size, dtype=given["a"].dtype, device="meta")
+
+
 def results(card: Card) -> dict[str, Callable[[dict[str, Any]], Any]]:
     """What kernels without a shape function give back, by the start of their names."""
     return {
         "_vllm_fa3_C::": _attention3,
         "_vllm_fa2_C::": _attention,
+        "_moe_C::grouped_topk": _chosen,
+        "_moe_C::moe_wna16_marlin_gemm": _multiplied,
         "deep_gemm::transform_sf_into_required_layout": _scales(card),
     }
 
@@ -184,7 +224,7 @@ class _Figures(SimpleNamespace):
 
 
 def table(card: Card) -> tuple[Seam, ...]:
-    """vLLM's seams. Seen: 0.33.0 where until is ""."""
+    """vLLM's seams. Seen: 0.19.1 and 0.33.0 where until is ""."""
     humming = _Figures(
         index=0,
         name=card.name,

@@ -23,7 +23,7 @@ import torch
 
 from plimsoll_drystart import facts
 from plimsoll_drystart.device import GPU0, is_shape
-from plimsoll_drystart.seams import start_group
+from plimsoll_drystart.seams import serve_parser, start_group
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,9 +100,7 @@ class Start:
             "disable_custom_all_reduce": True,
         }
         if self.case.get("command_line"):
-            made = parsed(list(self.case["command_line"]))
-            for key, value in given.items():
-                setattr(made, key, value)
+            made = parsed(list(self.case["command_line"]), given)
         else:
             known = inspect.signature(EngineArgs).parameters
             given |= self.case.get("arguments") or {}
@@ -233,23 +231,22 @@ class Start:
         self.out["cache"]["reserved_in_all"] = held.reserved
 
 
-def parsed(command_line: list[str]) -> Any:
-    """Engine arguments as `vllm serve` reads them. Raises SystemExit, with the parser's words."""
+def parsed(command_line: list[str], given: dict[str, Any]) -> Any:
+    """Engine arguments as `vllm serve` reads them, with those that are given set over them.
+
+    Raises SystemExit, with the parser's words.
+    """
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    try:
-        from vllm.utils.argparse_utils import FlexibleArgumentParser
-    except ImportError:
-        from vllm.utils import FlexibleArgumentParser
-    from vllm.entrypoints.openai.cli_args import make_arg_parser
-
-    parser = make_arg_parser(FlexibleArgumentParser())
+    parser = serve_parser()
     words = io.StringIO()
     try:
         with contextlib.redirect_stderr(words):
             read = parser.parse_args(command_line)
     except SystemExit as error:
         raise SystemExit(words.getvalue().strip().splitlines()[-1:] or error.code) from None
+    for key, value in given.items():
+        setattr(read, key, value)
     return AsyncEngineArgs.from_cli_args(read)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from accuracy.data import measured
 from drystart.models import QUANTIZATIONS, config_of, configs
@@ -16,6 +16,9 @@ from plimsoll.accelerators import catalogue
 from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.measured.gpus import named
 from plimsoll.measured.rows import TermId
+
+if TYPE_CHECKING:
+    from plimsoll.measured.rows import Row
 
 H100: Final = "nvidia-h100-80gb"
 _PROCESSORS: Final = {
@@ -40,7 +43,7 @@ _ODD: Final = ("mistralai/Mistral-7B-v0.1", "mistralai/Ministral-8B-Instruct-241
 
 @dataclass(frozen=True)
 class Case:
-    """One dry start. layers: "cut" or "" for all; arguments: the engine's, by its own names."""
+    """One dry start. layers: "cut" or "whole"; arguments: the engine's, by its own names."""
 
     model: str
     gpu: str = H100
@@ -54,7 +57,8 @@ class Case:
     def id(self) -> str:
         """Everything that it asks, in one line."""
         said = [f"{key}={value}" for key, value in sorted(self.arguments.items())]
-        parts = [self.model, self.gpu, self.layers, self.quantization, *said]
+        cut = "cut" if self.layers == "cut" else ""
+        parts = [self.model, self.gpu, cut, self.quantization, *said]
         parts += [f"rank={self.rank}"] if self.rank else []
         return " ".join(part for part in [*parts, self.upto] if part)
 
@@ -132,7 +136,7 @@ def architectures() -> list[Case]:
     for model in models[:12]:
         for rank in (0, 1):
             out.append(Case(model, arguments={"pipeline_parallel_size": 2}, rank=rank))
-    out += [Case(model, layers="") for model in models[:24]]
+    out += [Case(model, layers="whole") for model in models[:24]]
     return out
 
 
@@ -193,19 +197,25 @@ def settings(number: int, seed: int) -> list[Case]:
     return out
 
 
-def beside_measured(release: str) -> list[Case]:
-    """Start-ups that were measured on a GPU with a release of the same minor version."""
+_STORED_WHOLE: Final = ("none", "mxfp4")
+"""Formats of measured rows that are those of the model's own config."""
+
+
+def beside_measured(release: str) -> list[tuple[Row, Case]]:
+    """Start-ups measured on a GPU with a release of the same minor version, as cases."""
     minor = ".".join(release.split(".")[:2])
     out = []
     for row in measured():
         stated = row.version_text.startswith(f"{minor}.") and row.tensor and row.seqs
         whole = (row.pipeline or 1) == (row.data or 1) == 1 and not row.quantization
+        whole = whole and (row.weights_format or "none") in _STORED_WHOLE
         if row.engine != "vllm" or not stated or not whole or row.config_id not in configs():
             continue
         gpu = named(row.gpu)
         if gpu is None or gpu.name not in GPUS or TermId.WEIGHTS.measured_as not in row.measured:
             continue
         arguments = {
+            "dtype": row.dtype if row.dtype not in ("", "auto", "bfloat16") else None,
             "gpu_memory_utilization": float(row.utilization) if row.utilization else None,
             "max_model_len": row.max_model_len,
             "max_num_batched_tokens": row.batched_tokens,
@@ -213,12 +223,13 @@ def beside_measured(release: str) -> list[Case]:
             "tensor_parallel_size": row.tensor if row.tensor and row.tensor > 1 else None,
         }
         said = {key: value for key, value in arguments.items() if value is not None}
-        out.append(Case(row.config_id, gpu.name, layers="", arguments=said))
+        out.append((row, Case(row.config_id, gpu.name, layers="whole", arguments=said)))
     return out
 
 
 def everything(release: str) -> list[Case]:
     """All cases of a release, each once, what is worth most first."""
     whole = architectures()
-    lists = (beside_measured(release), whole[:110], by_gpu(), settings(300, 7), whole[110:])
+    first = [case for _, case in beside_measured(release)]
+    lists = (first, whole[:110], by_gpu(), settings(300, 7), whole[110:])
     return list({case.id: case for cases in lists for case in cases}.values())

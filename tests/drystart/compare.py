@@ -2,8 +2,8 @@
 
 weights     bytes that the engine counts as the model's, its own figure: what the allocator
             holds for it, not the bytes of parameters
-cache       blocks and tokens of the bytes that the engine itself found left, bytes of a block,
-            tokens of a page by group: exact
+cache       tokens of a block by group; blocks, and requests of the longest, that the bytes hold
+            which the engine itself found left: exact
 defaults    what the engine made of what was not said: exact
 refusals    refused by both, or by neither; memory aside
 activation  the peak of the profile run above what was held before
@@ -21,10 +21,11 @@ from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, TermName, Workload
 from plimsoll.engines.layers.dtypes import weight_dtype
 from plimsoll.engines.layers.sharding import stage_weights
-from plimsoll.engines.vllm import multimodal, offload
+from plimsoll.engines.vllm import first, multimodal, offload
 from plimsoll.engines.vllm.defaults import resolve
+from plimsoll.engines.vllm.engine import _FLASHINFER_DELTA
 from plimsoll.engines.vllm.kv import Cache, cache
-from plimsoll.engines.vllm.options import TABLE
+from plimsoll.engines.vllm.options import TABLE, VLLMOptions
 from plimsoll.errors import PlimsollError
 from plimsoll.models.config import architecture
 
@@ -159,11 +160,13 @@ _FILE_WORDS: Final = (
     "Can't load",
     "Missing required keys in `rope_parameters`",
     "trust_remote_code",
+    "skip_tokenizer_init",
+    "requires DeepGEMM to be installed",
 )
 
 
 def about_files(fact: Fact) -> bool:
-    """Whether the engine missed what lies beside a config: remote code, a processor.
+    """Whether the engine missed what is not in a config: remote code, a processor, a package.
 
     The folder that it was given holds a config.json alone: of the checkpoint that says nothing.
     """
@@ -209,8 +212,9 @@ def _pages(own: Ours, gpu: str) -> Cache:
     assert accelerator is not None
     figures = TABLE.or_newest(own.settings.version)
     resolved = resolve(own.architecture, own.settings, accelerator, figures)
+    options = VLLMOptions.of(own.settings)
     return cache(
-        own.architecture,
+        first.cached(own.architecture, resolved, figures),
         own.split,
         figures,
         dtype=resolved.kv_dtype,
@@ -218,6 +222,8 @@ def _pages(own: Ours, gpu: str) -> Cache:
         block_size=own.settings.block_size,
         batched_tokens=resolved.batched_tokens,
         apart=offload.groups_layers(own.settings, figures),
+        prefix_caching=options.enable_prefix_caching,
+        checkpoints=accelerator.compute[0] in _FLASHINFER_DELTA,
     )
 
 
@@ -230,9 +236,11 @@ def _cache(fact: Fact, own: Ours) -> list[Compared]:
     blocks = pages.holds([available])
     theirs = sorted(group["block_size"] for group in said["groups"])
     mine = sorted(group.block for group in pages.pool.groups)
-    length = said["max_model_len"]
+    if all(group["kind"] == "MambaSpec" for group in said["groups"]):  # one state, whatever length
+        theirs, mine = [0 for _ in theirs], [0 for _ in mine]
+    requests = pages.concurrency(blocks, said["max_model_len"])
     return [
         Compared("cache", "groups", fact, theirs, mine),
         Compared("cache", "blocks", fact, said["blocks"], blocks),
-        Compared("cache", "tokens", fact, said["tokens"], pages.tokens(blocks, length)),
+        Compared("cache", "requests", fact, round(said["concurrency"], 3), round(requests, 3)),
     ]

@@ -166,7 +166,7 @@ QUANTIZATIONS: Final[dict[str, dict[str, Any]]] = {
 
 
 def config_of(model: str, *, layers: str = "", quantization: str = "") -> dict[str, Any]:
-    """A model's config. layers: "cut", or "" for all. quantization: a key of `QUANTIZATIONS`."""
+    """A model's config. layers: "cut", or all of them. quantization: a key of `QUANTIZATIONS`."""
     config = configs()[model]
     if layers == "cut":
         config = cut(config)

@@ -43,7 +43,7 @@ def near(one: Compared) -> bool:
     """Whether a figure is reproduced; of a cut model within what the allocator may add."""
     if (
         one.kind == "weights"
-        and one.fact.case.layers
+        and one.fact.case.layers == "cut"
         and abs(one.theirs - one.ours) <= _WHOLE_BLOCKS
     ):
         return True

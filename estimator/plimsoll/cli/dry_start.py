@@ -120,7 +120,9 @@ def command(
         text = _by_python(what, python, seconds, output)
     else:
         text = _by_image(what, image or "", seconds, output, only_show=show)
-    _say(_answer(text, output), verdict, request, output)
+    answer = _answer(text, output)
+    request, verdict = _of_release(request, verdict, answer.version)
+    _say(answer, verdict, request, output)
 
 
 def _asked_for(
@@ -147,7 +149,8 @@ def _asked_for(
         request = request_of(model, documents, (None, None), accelerator.name, said)
     if request.problems:
         bad_input(problems(request.problems, request.places), output)
-    return request, decide(_on(request, accelerator.name)), accelerator
+    request = _on(request, accelerator.name)
+    return request, decide(request), accelerator
 
 
 def _on(request: Request, gpu: str) -> Request:
@@ -155,6 +158,18 @@ def _on(request: Request, gpu: str) -> Request:
     from dataclasses import replace
 
     return replace(request, wanted=replace(request.wanted, allowed=(gpu,)))
+
+
+def _of_release(request: Request, verdict: Verdict, version: str) -> tuple[Request, Verdict]:
+    """What we predict of the release that answered, if it is one that we know."""
+    from dataclasses import replace
+
+    from plimsoll.decision.decide import decide
+
+    asked = replace(request, engine=replace(request.engine, version=version))
+    decided = decide(asked)
+    known = decided.estimate is not None and not decided.problems
+    return (asked, decided) if known else (request, verdict)
 
 
 def _of_manifest(path: str, output: str) -> Request:

@@ -14,7 +14,7 @@ import click
 from plimsoll.cli.asked import documents_of, parameter_of, request_of, spec_options
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.completion import complete_gpu, complete_model
-from plimsoll.cli.memory import gpu_memory_option
+from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
 @gpu_memory_option
+@in_use_option
 @accelerators_option
 @spec_options
 @calibration_option
@@ -75,6 +76,7 @@ def command(
     calibration: Path | None,
     sort: str,
     gpu_memory: int | None,
+    in_use: int | None,
     own_file: str | None,
     output: str,
     **said: Any,
@@ -112,6 +114,8 @@ def command(
     if from_hub and model is None:
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
     documents = documents_of(model, config_file, output, hub=from_hub)
+    if in_use is not None:
+        said["accelerator_reserved"] = f"{in_use // MIB}Mi"
     added = read_own(own_file, output)
     knowledge = (knowledge_of(calibration, output) or shipped()).adding(added)
     if gpu_memory is not None:

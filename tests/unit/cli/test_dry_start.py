@@ -95,6 +95,15 @@ def test_the_engine_is_asked_with_the_flags_the_config_and_the_gpu(
         assert {"__main__.py", "plimsoll_drystart/seams.py"} <= set(archive.namelist())
 
 
+def test_what_we_predict_is_of_the_release_that_answered() -> None:
+    older = STARTED | {"version": "0.19.1"}
+    older["resolved"] = STARTED["resolved"] | {"gpu_memory_utilization": 0.9}
+    for facts in (older, STARTED, STARTED | {"version": "nightly"}):
+        result = run("--read", "-", given=printed(facts))
+        line = next(x for x in result.output.splitlines() if x.startswith("gpu_memory"))
+        assert "differs" not in line
+
+
 def test_a_refusal_is_said_in_the_engines_words_with_its_place_and_ends_with_one() -> None:
     result = run("--read", "-", given=printed(REFUSED))
     assert result.exit_code == 1

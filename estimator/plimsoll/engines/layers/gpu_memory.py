@@ -46,6 +46,11 @@ def visible_memory(accelerator: Accelerator) -> int:
     return max(0, memory - fixed - int(memory * share))
 
 
+def free_memory(accelerator: Accelerator) -> int:
+    """Bytes of it that nobody else holds, by what the request says."""
+    return max(0, visible_memory(accelerator) - accelerator.reserved)
+
+
 _SAME_CARD: Final = 1.05
 _NVIDIA: Final = ("nvidia.com/", "gpu.nvidia.com")
 """Beginnings of resources and DeviceClasses of NVIDIA's GPUs."""

@@ -6,11 +6,13 @@
                  where graphs are captured, for as many sequences as the largest graph
                  (MiniMax-Text-01: max_num_seqs). Charged to the budget like weights
     latents      before 0.7.1 a model with MLA caches whole heads, keys and values padded to 256
-                 elements each
+                 elements each; MiniCPM3 does in every version, values padded to its keys
 
 Source: vllm/model_executor/models/mamba_cache.py, minimax_cache.py and minimax_text_01.py of 0.8.5
-(0.6.3: jamba.py), deepseek_v2.py of 0.6.3 and 0.7.0. MiniMax-Text-01 at TP 8 loaded 62.53 GiB where
-its weights are 58.13: https://github.com/MiniMax-AI/MiniMax-01/issues/42.
+(0.6.3: jamba.py), deepseek_v2.py of 0.6.3 and 0.7.0, minicpm3.py of 0.33.0 (and its list of types
+with MLA: vllm/transformers_utils/model_arch_config_convertor.py, is_deepseek_mla).
+MiniMax-Text-01 at TP 8 loaded 62.53 GiB where its weights are 58.13:
+https://github.com/MiniMax-AI/MiniMax-01/issues/42.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture, Mixer
 
 _PADDED_HEAD: Final = 256
+_WHOLE_HEADS: Final = frozenset({"minicpm3"})
+"""Model types whose latent attention vLLM computes from every head's keys and values."""
+_QUERIES: Final = ("q_b_proj.weight", "q_proj.weight")
 _STEP: Final = 8
 _AS_SAID: Final = frozenset({"minimax_text_01", "minimax"})
 """Model types whose states are made for max_num_seqs, whatever graphs there are."""
@@ -40,7 +45,8 @@ def cached(architecture: Architecture, resolved: Resolved, constants: Constants)
     """The model as its cache is made."""
     own = traits(architecture)
     apart = resolved.first_engine and own.states
-    whole = own.latent and not constants.flag("latent_cache")
+    heads = architecture.model_type in _WHOLE_HEADS
+    whole = own.latent and (heads or not constants.flag("latent_cache"))
     if not apart and not whole:
         return architecture
     return architecture.remembered(
@@ -51,21 +57,33 @@ def cached(architecture: Architecture, resolved: Resolved, constants: Constants)
 def _cached(architecture: Architecture, *, apart: bool, whole: bool) -> Architecture:
     def kept(mixers: tuple[Mixer, ...]) -> tuple[Mixer, ...]:
         found = (m for m in mixers if not (apart and (m.state_elements or m.conv_elements)))
-        return tuple(_whole(m) if whole and m.kind is MixerKind.MLA else m for m in found)
+        return tuple(_whole(m, width) if whole and m.kind is MixerKind.MLA else m for m in found)
 
+    width = _width(architecture) if architecture.model_type in _WHOLE_HEADS else _PADDED_HEAD
     made = {id(b): replace(b, mixers=kept(b.mixers)) for b in architecture.blocks}
     return replace(architecture, blocks=tuple(made[id(b)] for b in architecture.blocks))
 
 
-def _whole(mixer: Mixer) -> Mixer:
-    """A latent mixer as one that caches every head."""
+def _width(architecture: Architecture) -> int:
+    """Elements of a query head, and so of a key head, of the first latent layer."""
+    for block in architecture.blocks:
+        heads = next((m.heads for m in block.mixers if m.kind is MixerKind.MLA), 0)
+        rows = (t.shape[0] for t in block.tensors if t.name.endswith(_QUERIES))
+        found = next(rows, 0)
+        if heads and found:
+            return found // heads
+    return _PADDED_HEAD
+
+
+def _whole(mixer: Mixer, width: int) -> Mixer:
+    """A latent mixer as one that caches every head, of that width."""
     return replace(
         mixer,
         kind=MixerKind.FULL,
         kv_heads=mixer.heads,
         index_dim=0,
-        head_dim=_PADDED_HEAD,
-        v_head_dim=_PADDED_HEAD,
+        head_dim=width,
+        v_head_dim=width,
     )
 
 

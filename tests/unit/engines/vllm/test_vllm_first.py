@@ -89,3 +89,15 @@ def test_other_models_run_as_many_images_as_the_batch_holds_prompts() -> None:
     assert seen("--max-num-batched-tokens", "100") == "1 image of 576 tokens in the encoder"
     assert seen("--limit-mm-per-prompt", "image=2").startswith("8 images")
     assert not seen("--limit-mm-per-prompt", "image=0")
+
+
+@pytest.mark.parametrize("version", ["0.8.5", "0.19", "0.33"])
+def test_minicpm3_caches_every_heads_keys_and_values_though_its_attention_is_latent(
+    version: str,
+) -> None:
+    # vLLM 0.33.0, dry start: 40 heads of 96 for keys and as many for values, 245760 bytes for 16
+    def held(tokens: int) -> int:
+        found = estimate("openbmb/MiniCPM3-4B", "--max-model-len", str(tokens), version=version)
+        return found.terms[TermName.KV_CACHE].bytes
+
+    assert held(1600) - held(800) == 50 * 62 * 245760
