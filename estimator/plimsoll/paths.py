@@ -19,6 +19,7 @@ class Field(StrEnum):
 
     REQUEST = "request"
     REPLICAS = "replicas"
+    PLACEMENT_POLICY = "placement_policy"
 
     MODEL = "model"
     URI = "uri"
@@ -66,6 +67,8 @@ class Field(StrEnum):
     ALLOWED = "allowed"
     GPUS = "gpus_per_replica"
     MIN_MEMORY = "min_memory"
+    RESERVED = "reserved"
+    """Memory of each GPU that others hold."""
     NODE_SELECTOR = "node_selector"
     MEMORY = "memory"
     COMPUTE = "compute_capability"

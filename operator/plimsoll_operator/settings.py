@@ -40,6 +40,12 @@ class Settings:
         "0.0.0.0", BOTH, "Address of the plain HTTP server for /metrics, /healthz and /readyz."
     )
     metrics_port: int = _setting(8080, BOTH, "Its port.")
+    accelerators: str = _setting(
+        "",
+        BOTH,
+        "ConfigMap, as namespace/name, whose key accelerators.yaml adds accelerators to the table; "
+        "it is read at start and whenever it changes. Unset: none. The same for both processes.",
+    )
     decision_seconds: float = _setting(
         2.0,
         BOTH,

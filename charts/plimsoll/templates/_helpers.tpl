@@ -167,6 +167,10 @@ readinessProbe:
   value: {{ $root.Values.logging.level }}
 - name: PLIMSOLL_LOG_FORMAT
   value: {{ $root.Values.logging.format }}
+{{- if $root.Values.accelerators }}
+- name: PLIMSOLL_ACCELERATORS
+  value: {{ printf "%s/%s-accelerators" $root.Release.Namespace (include "plimsoll.fullname" $root) }}
+{{- end }}
 - name: PLIMSOLL_METRICS_PORT
   value: {{ $values.metricsPort | quote }}
 {{- end }}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from plimsoll.cli.memory import AUTO, Length
 from plimsoll.cli.output import bad_input
 from plimsoll.decision.stated import NAME as STATED
 from plimsoll.engines.registry import NAMES
@@ -26,7 +27,12 @@ SPEC_OPTIONS: Final = (
     ("--pp", "engine.parallelism.pipeline", "N", "Pipeline parallel size."),
     ("--dp", "engine.parallelism.data", "N", "Data parallel size."),
     ("--ep", "engine.parallelism.expert", "", "Expert parallel."),
-    ("--max-model-len", "engine.maxModelLen", "TOKENS", "Unset: the model's maximum."),
+    (
+        "--max-model-len",
+        "engine.maxModelLen",
+        "TOKENS",
+        "Unset: the model's maximum; auto: what fits.",
+    ),
     ("--max-num-seqs", "engine.maxNumSeqs", "N", None),
     ("--max-num-batched-tokens", "engine.maxNumBatchedTokens", "TOKENS", None),
     ("--concurrent", "workload.concurrentSequences", "N", "Sequences that must be held at once."),
@@ -54,6 +60,8 @@ def spec_options(command: Command) -> Command:
     """Add every option of `SPEC_OPTIONS` to a command."""
     for option, field, takes, text in reversed(SPEC_OPTIONS):
         kind: dict[str, Any] = {"type": int if takes in ("N", "TOKENS") else str, "metavar": takes}
+        if option == "--max-model-len":
+            kind["type"] = Length()
         if not takes:
             kind = {"is_flag": True, "default": None}
         elif takes == "ENGINE":
@@ -105,9 +113,12 @@ def request_of(
     else:
         parameters, bits = size
         spec["model"] |= {"parameters": parameters, "bits": 16 if bits is None else bits}
-    for field in (*(field for _, field, _, _ in SPEC_OPTIONS), "accelerator.memory"):
+    beside = ("accelerator.memory", "accelerator.reserved")
+    for field in (*(field for _, field, _, _ in SPEC_OPTIONS), *beside):
         value = said.get(parameter_of(field))
-        if value is not None:
+        if value == AUTO:
+            spec.setdefault("engine", {})["extraArgs"] = ["--max-model-len", AUTO]
+        elif value is not None:
             *sections, last = field.split(".")
             section = spec
             for name in sections:

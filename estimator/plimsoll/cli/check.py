@@ -14,8 +14,9 @@ import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
-from plimsoll.cli.memory import gpu_memory_option
+from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, dump, format_option, show
+from plimsoll.cli.own_accelerators import accelerators_option, read_own
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ Checked = tuple["Manifest", "Served", "Verdict"]
     help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
 )
 @gpu_memory_option
+@in_use_option
+@accelerators_option
 @click.option(
     "--policy",
     type=click.Choice(["enforce", "warn", "audit"]),
@@ -86,6 +89,8 @@ def command(
     files: tuple[str, ...],
     inventory_file: str | None,
     gpu_memory: int | None,
+    in_use: int | None,
+    own_file: str | None,
     policy: str | None,
     require: bool,
     select: tuple[str, ...],
@@ -113,7 +118,7 @@ def command(
     to check: 0, and 1 with --require.
     """
     from plimsoll.decision.policy import outcome
-    from plimsoll.inventory.pools import NO_INVENTORY
+    from plimsoll.inventory.pools import NO_INVENTORY, with_own
     from plimsoll.workloads.files import load
 
     if not sources and not files:
@@ -126,11 +131,12 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
+    inventory = with_own(inventory, read_own(own_file, output))
     known = knowledge_of(calibration, output)
     checked = [
         one
         for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policy, gpu_memory, known)
+        for one in judged(manifest, manifests, inventory, policy, gpu_memory, in_use, known)
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
@@ -182,12 +188,14 @@ def judged(
     inventory: Inventory,
     default: str | None,
     gpu_memory: int | None = None,
+    in_use: int | None = None,
     known: Knowledge | None = None,
 ) -> list[Checked]:
     """What admission decides on each engine of one object.
 
-    default: the policy of namespaces that are not here. gpu_memory: bytes of one GPU, for objects
-    that state none. known: what to decide by, if not by what we ship.
+    default: the policy of namespaces that are not here. gpu_memory, in_use: bytes of one GPU, and
+    what others hold of it, for objects that state none. known: what to decide by, if not by what
+    we ship.
     """
     from plimsoll.decision.decide import decide
 
@@ -197,7 +205,7 @@ def judged(
             manifest,
             one,
             decide(
-                _on(one.request, gpu_memory),
+                _on(one.request, gpu_memory, in_use),
                 inventory,
                 _policy(one.facts.namespace, manifests, default),
                 known,
@@ -207,11 +215,14 @@ def judged(
     ]
 
 
-def _on(request: Request, gpu_memory: int | None) -> Request:
+def _on(request: Request, gpu_memory: int | None, in_use: int | None) -> Request:
     """A request on a GPU of that memory, if one is given and it states none itself."""
-    if gpu_memory is None or request.wanted.memory is not None:
-        return request
-    return replace(request, wanted=replace(request.wanted, memory=gpu_memory))
+    wanted = request.wanted
+    if gpu_memory is not None and wanted.memory is None:
+        wanted = replace(wanted, memory=gpu_memory)
+    if in_use is not None and wanted.reserved is None:
+        wanted = replace(wanted, reserved=in_use)
+    return replace(request, wanted=wanted)
 
 
 def _policy(namespace: str, manifests: Manifests, default: str | None) -> Policy:

@@ -14,15 +14,17 @@ import click
 from plimsoll.cli.asked import documents_of, parameter_of, request_of, spec_options
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.completion import complete_gpu, complete_model
-from plimsoll.cli.memory import gpu_memory_option
+from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
+from plimsoll.cli.own_accelerators import accelerators_option, read_own
 from plimsoll.decision.stated import NAME as STATED
 from plimsoll.units import GIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
     from plimsoll.engines.base import Estimate, Limit
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     help="An accelerator (see `plimsoll accelerators`); more than once to compare.",
 )
 @gpu_memory_option
+@in_use_option
+@accelerators_option
 @spec_options
 @calibration_option
 @click.option(
@@ -72,6 +76,8 @@ def command(
     calibration: Path | None,
     sort: str,
     gpu_memory: int | None,
+    in_use: int | None,
+    own_file: str | None,
     output: str,
     **said: Any,
 ) -> None:
@@ -108,18 +114,21 @@ def command(
     if from_hub and model is None:
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
     documents = documents_of(model, config_file, output, hub=from_hub)
+    if in_use is not None:
+        said["accelerator_reserved"] = f"{in_use // MIB}Mi"
+    added = read_own(own_file, output)
+    knowledge = (knowledge_of(calibration, output) or shipped()).adding(added)
     if gpu_memory is not None:
         said["accelerator_memory"] = f"{gpu_memory // MIB}Mi"
         names = gpus or (STATED,)
     else:
-        _known(gpus, output)
-        names = gpus or tuple(a.name for a in shipped().usual)
-    known = knowledge_of(calibration, output)
+        _known(gpus, knowledge, output)
+        names = gpus or tuple(a.name for a in (*knowledge.usual, *added))
     decided: list[tuple[str, Request, Verdict]] = []
 
     def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
         request = request_of(model, documents, (parameters, bits), name, said | also)
-        return request, decide(request, knowledge=known)
+        return request, decide(request, knowledge=knowledge)
 
     for name in names:
         decided.append((name, *asked(name)))
@@ -147,13 +156,12 @@ def command(
             click.echo("\nothers: --gpu NAME (see `plimsoll accelerators`), or --gpu-memory SIZE")
 
 
-def _known(names: tuple[str, ...], output: str) -> None:
+def _known(names: tuple[str, ...], found: Knowledge, output: str) -> None:
     """Leave with exit code 2 if a GPU is in no table: an estimate needs its memory."""
-    from plimsoll.decision.knowledge import shipped
     from plimsoll.errors import Problem, shown
     from plimsoll.units import gib_down
 
-    found, problems = shipped(), []
+    problems = []
     for name in names:
         if found.find(name) is not None:
             continue

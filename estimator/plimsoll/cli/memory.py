@@ -1,4 +1,4 @@
-"""``--gpu-memory``: the memory of a card that no table has, as people write it."""
+"""Sizes as people write them on the command line: of a card, of what others hold, of a context."""
 
 from __future__ import annotations
 
@@ -47,6 +47,27 @@ class GpuMemory(click.ParamType[int]):
         return size
 
 
+AUTO: Final = "auto"
+
+
+class Length(click.ParamType[int | str]):
+    """A context: tokens, or ``auto`` (as vLLM also has it, -1) for what fits."""
+
+    name = "tokens"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """A number of tokens, or `AUTO`."""
+        text = str(value).strip()
+        if text.lower() in (AUTO, "-1"):
+            return AUTO
+        try:
+            return int(text)
+        except ValueError:
+            self.fail(f"{value!r} is no number of tokens and not {AUTO}", param, ctx)
+
+
 def gpu_memory_option(command: Command) -> Command:
     """Add ``--gpu-memory`` to a command."""
     text = (
@@ -54,3 +75,12 @@ def gpu_memory_option(command: Command) -> Command:
         "is in no table, or has another memory than its name says."
     )
     return click.option("--gpu-memory", type=GpuMemory(), metavar="SIZE", help=text)(command)
+
+
+def in_use_option(command: Command) -> Command:
+    """Add ``--in-use`` to a command."""
+    text = (
+        "Memory of each GPU that others hold while the engine starts: another engine on the same "
+        "card, a desktop."
+    )
+    return click.option("--in-use", type=GpuMemory(), metavar="SIZE", help=text)(command)

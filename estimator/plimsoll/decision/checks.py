@@ -35,6 +35,7 @@ def sizes(request: Request) -> list[Finding]:
         (Field.DATA, want.split.data, MOST_PARALLEL),
         (Field.GPUS, want.gpus_per_replica, MOST_GPUS),
         (Field.MIN_MEMORY, want.min_memory, MAX_BYTES),
+        (Field.RESERVED, want.reserved, MAX_BYTES),
         (Field.MEMORY, want.memory, MAX_BYTES),
         (Field.MAX_MODEL_LEN, e.max_model_len, MAX_COUNT),
         (Field.MAX_NUM_SEQS, e.max_num_seqs, MAX_COUNT),

@@ -75,10 +75,11 @@ def decide(
     """The verdict on a request. Pure and total: the same arguments give the same verdict.
 
     policy: what is done with a denial; it changes nothing of the verdict but its hash.
-    knowledge: engines and accelerators to decide by; left out, the ones that we ship.
+    knowledge: engines and accelerators to decide by; left out, the ones that we ship. Those
+    that the cluster adds (`Inventory.own`) come on top.
     kept: where the same request was placed before: it stays there if it still fits.
     """
-    known = knowledge or shipped()
+    known = (knowledge or shipped()).adding(inventory.own)
     engine = known.engines.get(request.engine.name)
     request = replace(request, wanted=candidates.canonical(request.wanted, known))
     nodes = candidates.nodes_for(request.wanted, inventory)
@@ -192,6 +193,8 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     found = replace(found, alternatives=alternatives)
     if planned.within is not None:
         return replace(found, decision=Decision.WARN, reason=Reason.WITHIN_ERROR)
+    if _serves_less(case, trial):
+        return replace(found, decision=Decision.WARN, reason=Reason.SHORTER_CONTEXT)
     settings = matter.request.engine
     if settings.unread and (settings.shrinking or not _weights_exceed(trial)):
         return replace(found, decision=Decision.WARN, reason=Reason.UNREAD_FLAGS)
@@ -231,6 +234,17 @@ def _may_be_seen_whole(trial: Trial) -> bool:
     return trial.fit.short_by <= trial.candidate.accelerator.memory - trial.estimate.physical
 
 
+def _serves_less(case: Case, trial: Trial) -> bool:
+    """Whether the engine starts all the same, with a context that it shortens by itself and that
+    is enough for what the workload says.
+    """
+    work = case.request.workload
+    sequence = (work.input_tokens or 0) + (work.output_tokens or 0)
+    held = case.engine.shortened(trial.estimate, case.request.engine)
+    at_once = (work.concurrent or 1) * sequence
+    return trial.fit.limit is None and held > sequence and trial.estimate.kv_tokens >= at_once
+
+
 def _weights_exceed(trial: Trial) -> bool:
     """Whether the weights alone are surely more than a GPU has, whatever else is set."""
     return trial.estimate.terms[TermName.WEIGHTS].low > trial.estimate.physical
@@ -243,7 +257,7 @@ def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     host_memory = case.host_memory(trial)
     if host_memory and not (pool and pool.memory):
         doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
-    told = (Rule.MAIN_MEMORY_NOT_COUNTED, *_MAY_NOT_START)
+    told = (Rule.MAIN_MEMORY_NOT_COUNTED, Rule.CONTEXT_FITTED, *_MAY_NOT_START)
     doubts += [note for note in trial.estimate.notes if note.rule in told]
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:

@@ -7,7 +7,7 @@ own, can decide with other tables; everybody else leaves it out and gets the one
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Final
 
@@ -80,6 +80,24 @@ class Knowledge:
             for a in self.accelerators
         )
         return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+    def adding(self, own: tuple[Accelerator, ...]) -> Knowledge:
+        """The same, with accelerators that somebody added to the table."""
+        if not own:
+            return self
+        added = self._added.get(own)
+        if added is None:
+            names = {product.lower(): card for card in own for product in card.products}
+            accelerators = (*self.accelerators, *own)
+            added = replace(self, accelerators=accelerators, names={**self.names, **names})
+            self._added.clear()
+            self._added[own] = added
+        return added
+
+    @cached_property
+    def _added(self) -> dict[tuple[Accelerator, ...], Knowledge]:
+        """The last that was added: the same is added again and again."""
+        return {}
 
 
 @cache

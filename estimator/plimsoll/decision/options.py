@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
 
-MOST_TRIALS: Final = 28
+MOST_TRIALS: Final = 24
 """Changed requests that one verdict's advice may try on the GPUs that were asked for."""
 MOST_GUESSES: Final = 5
 """Values between the least and the one that was asked for that are tried."""
@@ -63,6 +63,7 @@ SHORTENED_MOST: Final = 16
 _REPAIRS: Final[dict[Rule, tuple[Field, str]]] = {
     Rule.SHARE_NEVER_FREE: (Field.UTILIZATION, "most"),
     Rule.SHARE_NEVER_FREE_TOGETHER: (Field.UTILIZATION, "most"),
+    Rule.SHARE_HELD_BY_OTHERS: (Field.UTILIZATION, "most"),
     Rule.SEQUENCES_BEYOND_BATCH: (Field.MAX_NUM_SEQS, "tokens"),
 }
 """Refusals that one value settles: of which field, and the fact of the refusal that holds it."""

@@ -33,6 +33,7 @@ class Wanted:
     allowed: accelerator names, as written. gpus_per_replica: unset: computed; set: checked.
     split: the same, for how the replica is spread.
     min_memory: bytes of physical memory that a GPU must have at least.
+    reserved: bytes of each GPU that other processes hold, such as a second engine.
     node_selector: labels that the nodes must carry, too.
     memory: bytes of one GPU as its driver reports them, for a card that is stated by hand;
     compute, family: its compute capability and its family, as far as they are said.
@@ -44,6 +45,7 @@ class Wanted:
     gpus_per_replica: int | None = None
     split: AskedSplit = NOTHING_ASKED
     min_memory: int | None = None
+    reserved: int | None = None
     node_selector: tuple[tuple[str, str], ...] = ()
     memory: int | None = None
     compute: tuple[int, int] | None = None

@@ -4,11 +4,11 @@
     lower bound     GPUs >= (weights + KV cache of the whole model) / usable, so smaller splits
                     are not tried: a rank's share is never below the mean
     nearest miss    if nothing holds it: a whole node, if the cache has some room there, so that
-                    ways out are for what people have; else the least short
+                    ways out are for what people have; else the least short, the longest included
     among them      pools with nodes enough for a replica before pools with too few, ready ones
                     before others, those that stay before spot; of those what the request prefers:
-                    fewest GPUs and then least total memory (unsaid), the reverse, or the first that
-                    it names; then by name
+                    fewest GPUs and then least total memory (unsaid), the reverse, or the first
+                    that it names; then by name
     no pool holds   the table's accelerators in the same order, without labels to select by
 
 The numbers that a request gives are checked as they stand; it may then be that a placement fits
@@ -17,7 +17,7 @@ only within the error of the estimate. Then `Choice.within` has it and `Choice.b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.splits import on_its_nodes, pinned, splits
@@ -134,6 +134,10 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
             high = min(high, most // (choice.tail.tensor * choice.tail.data))
         if low <= high and _lengthen(case, candidate, choice.tail, low, high, attempt):
             return attempt
+        if low > high and most is None and choice.longest > 1:
+            longest = replace(choice.tail, pipeline=choice.longest)
+            if longest.gpus > above and _try(case, candidate, longest, attempt):
+                return attempt
     if untried is not None and most is None and attempt.within is None:
         _on_a_node(case, candidate, untried, attempt)
     return attempt

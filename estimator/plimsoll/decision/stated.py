@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.accelerators.own import assumed_capability, family_of
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
-from plimsoll.units import GIB, gib_down
+from plimsoll.units import gib_down
 
 if TYPE_CHECKING:
     from plimsoll.decision.knowledge import Knowledge
@@ -23,20 +24,8 @@ if TYPE_CHECKING:
 
 NAME: Final = "stated"
 """What a stated card is called that goes by no other name."""
-LARGE: Final = 70 * GIB
-"""Cards of so much memory are Hopper's or newer more often than not."""
 TOLERANCE: Final = 0.03
 """How far the memory of nodes may lie from the stated one."""
-_FAMILIES: Final = (
-    ((6, 0), "pascal"),
-    ((7, 0), "volta"),
-    ((7, 5), "turing"),
-    ((8, 0), "ampere"),
-    ((8, 9), "ada-lovelace"),
-    ((9, 0), "hopper"),
-    ((10, 0), "blackwell"),
-)
-"""The compute capability from which a family of NVIDIA's begins."""
 
 
 def stated(wanted: Wanted, knowledge: Knowledge) -> Accelerator | None:
@@ -53,27 +42,23 @@ def stated(wanted: Wanted, knowledge: Knowledge) -> Accelerator | None:
             known,
             memory=wanted.memory,
             compute=compute,
-            family=family or (_family(compute) if wanted.compute else known.family),
+            family=family or (family_of(compute) if wanted.compute else known.family),
             certain=True,
             usual=False,
         )
     if compute is None:
-        compute = (0, 0) if of_amd else (9, 0) if wanted.memory >= LARGE else (8, 6)
+        compute = (0, 0) if of_amd else assumed_capability(wanted.memory)
     return Accelerator(
         name=name,
         title=f"a GPU of {gib_down(wanted.memory)}",
         memory=wanted.memory,
         resource="amd.com/gpu" if of_amd else "nvidia.com/gpu",
-        family=family or _family(compute),
+        family=family or family_of(compute),
         compute=compute,
         gpus_per_node=8,
         source="stated by the request",
         usual=False,
     )
-
-
-def _family(compute: tuple[int, int]) -> str:
-    return next((name for least, name in reversed(_FAMILIES) if compute >= least), "")
 
 
 def problems(wanted: Wanted) -> list[Finding]:

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from plimsoll.accelerators.labels import with_resource
+from plimsoll.accelerators.types import Dialect
 from plimsoll.decision.candidates import Candidate, from_pools, unfit
+from plimsoll.decision.stated import stated
 from plimsoll.decision.verdict import Better, Gain
 from plimsoll.engines.base import State
 from plimsoll.inventory.pools import Pool
@@ -75,13 +77,11 @@ def _seen(case: Case, kept: Kept, nodes: Inventory) -> Candidate | None:
 
 def _remembered(case: Case, kept: Kept, knowledge: Knowledge) -> Candidate | None:
     """Its pool without a node; None if the table does not know what GPUs it had."""
-    known = knowledge.find(kept.accelerator)
-    if known is None or kept.per_node < 1:
+    known = stated(case.request.wanted, knowledge) or knowledge.find(kept.accelerator)
+    if known is None or known.name != kept.accelerator or kept.per_node < 1:
         return None
     accelerator: Accelerator = with_resource(known, kept.resource or known.resource)
-    dialect = next((entry.dialect for entry in known.labels), None)
-    if dialect is None:
-        return None
+    dialect = next((entry.dialect for entry in known.labels), Dialect.GFD)
     pool = Pool(
         accelerator=accelerator,
         gpus_per_node=kept.per_node,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
+    from plimsoll.accelerators.types import Accelerator
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
     from plimsoll.engines.assemble import Engine
@@ -87,7 +88,7 @@ class Case:
 
     def trial(self, candidate: Candidate, parallelism: Parallelism) -> Trial:
         """What one split needs on one candidate."""
-        accelerator = candidate.accelerator
+        accelerator = self.card(candidate)
         key = (accelerator.name, accelerator.memory, parallelism)
         estimate = self.tried.get(key)
         if estimate is None:
@@ -97,12 +98,17 @@ class Case:
             )
         return Trial(candidate, parallelism, estimate, fit(estimate))
 
+    def card(self, candidate: Candidate) -> Accelerator:
+        """The GPU, with what others hold of it."""
+        held = self.request.wanted.reserved
+        return replace(candidate.accelerator, reserved=held) if held else candidate.accelerator
+
     def refusals(
         self, candidate: Candidate, parallelism: Parallelism | None
     ) -> tuple[Finding | Problem, ...]:
         """Why the engine would not start there, the memory of GPUs aside."""
         problems = self.engine.problems(
-            self.architecture, self.request.engine, parallelism, candidate.accelerator
+            self.architecture, self.request.engine, parallelism, self.card(candidate)
         )
         if parallelism is not None and not self.engine.stages and candidate.pool is not None:
             most, tensor = candidate.per_node, parallelism.tensor

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     RULE_OF_THUMB = "RuleOfThumb"
     UNREAD_FLAGS = "UnreadFlags"
     NOT_ALL_READ = "NotAllRead"
+    SHORTER_CONTEXT = "ShorterContext"
 
 
 class Capacity(StrEnum):

@@ -144,6 +144,12 @@ class Engine(ABC):
         refused = (finding(Rule.NO_SUCH_FIELD, field, engine=self.name) for field in strange)
         return replace(reading, problems=(*refused, *reading.problems))
 
+    def shortened(self, estimate: Estimate, settings: EngineSettings) -> int:
+        """Tokens of the longest request that it serves where it does not fit as asked: the engine
+        shortens by itself a context that nobody said. 0: it would not start so.
+        """
+        return 0
+
     def named_models(self, settings: EngineSettings) -> tuple[tuple[str, str], ...]:
         """Flags that name the file of a model beside the request's own, each with that name."""
         return ()

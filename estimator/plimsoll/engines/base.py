@@ -49,10 +49,10 @@ class TermName(StrEnum):
     ACTIVATION = "activation"
     NON_TORCH = "nonTorch"
     CUDA_GRAPHS = "cudaGraphs"
-    STATES = "states"
-    """Recurrent states of all sequences, where they lie beside the pool of the cache."""
     RUNNER = "runner"
     """What a model runner keeps beside the weights; only where the engine charges it."""
+    STATES = "states"
+    """Recurrent states of all sequences, where they lie beside the pool of the cache."""
     LORA = "lora"
     """Slots for LoRA adapters; only where there are some."""
     DRAFT = "draft"
@@ -273,6 +273,7 @@ class EngineSettings:
     lora, speculative: adapters and a draft model; None where there are none.
     cpu_offload: bytes of weights per GPU that are held in host memory instead.
     images, videos: most of each in one prompt; both 0 for a model served with text alone.
+    fitted_length: the engine takes the longest context that fits, whatever max_model_len is.
     options: what only this engine can be told.
     """
 
@@ -297,6 +298,7 @@ class EngineSettings:
     cpu_offload: int | None = None
     images: int | None = None
     videos: int | None = None
+    fitted_length: bool = False
 
 
 @dataclass(frozen=True, slots=True)

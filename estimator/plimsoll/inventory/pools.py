@@ -6,10 +6,11 @@ somebody else fetched.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.accelerators.own import known_as
 from plimsoll.inventory.dialects import of_cluster
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class Inventory:
 
     facts: the nodes themselves, for selectors that cut through a pool.
     speaks: the dialect in which nodes to come are asked for; None if no node tells.
+    own: accelerators that the cluster adds to the table (`plimsoll.accelerators.own`).
     """
 
     pools: tuple[Pool, ...] = ()
@@ -112,6 +114,7 @@ class Inventory:
     known: bool = False
     facts: tuple[NodeFacts, ...] = field(default=(), repr=False)
     speaks: Dialect | None = None
+    own: tuple[Accelerator, ...] = ()
 
     @cached_property
     def gpus(self) -> dict[str, tuple[int, int]]:
@@ -137,7 +140,7 @@ class Inventory:
         if part is None:
             kept = [f for f in self.facts if f.carries(selector)]
             speak = (self.speaks,)
-            part = pools(kept, self.set_aside, carried=asked, speak=speak)
+            part = replace(pools(kept, self.set_aside, carried=asked, speak=speak), own=self.own)
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
             self._matching[asked] = part
@@ -146,6 +149,24 @@ class Inventory:
     @cached_property
     def _matching(self) -> dict[frozenset[tuple[str, str]], Inventory]:
         return {}
+
+
+def with_own(inventory: Inventory, own: tuple[Accelerator, ...]) -> Inventory:
+    """The inventory of a cluster that adds accelerators to the table: its cards by their names."""
+    if own == inventory.own:
+        return inventory
+    facts = [
+        replace(
+            fact,
+            offers=tuple(
+                replace(offer, accelerator=known_as(offer.accelerator, own))
+                for offer in fact.offers
+            ),
+        )
+        for fact in inventory.facts
+    ]
+    named = pools(facts, inventory.set_aside, speak=(inventory.speaks,)) if facts else inventory
+    return replace(named, known=inventory.known, own=own)
 
 
 NO_INVENTORY = Inventory()

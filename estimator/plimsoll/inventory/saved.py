@@ -11,8 +11,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
+from plimsoll.inventory import devices
+from plimsoll.inventory.devices import given_out
+from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
-from plimsoll.inventory.pools import Inventory, SetAside
+from plimsoll.inventory.pools import Inventory, Offer, SetAside
 
 KIND: Final = "PlimsollInventory"
 MAX_NODES: Final = 100_000
@@ -31,7 +34,8 @@ def from_dict(data: object) -> Inventory:
 
     Raises `Invalid` with every problem, at most `MOST_PROBLEMS`, for anything else.
     """
-    return read_nodes(*_parts(data))
+    nodes, slices, set_aside = _parts(data)
+    return read_nodes(nodes, set_aside, given_out(slices))
 
 
 def to_dict(data: object) -> dict[str, Any]:
@@ -40,7 +44,8 @@ def to_dict(data: object) -> dict[str, Any]:
     Raises `Invalid` as `from_dict` does.
     """
     inventory = from_dict(data)
-    nodes, _ = _parts(data)
+    nodes, slices, _ = _parts(data)
+    by_dra = given_out(slices)
     return {
         "kind": KIND,
         "pools": [
@@ -61,19 +66,36 @@ def to_dict(data: object) -> dict[str, Any]:
             for pool in inventory.pools
         ],
         "setAside": [{"node": aside.node, "why": aside.why} for aside in inventory.set_aside],
-        "items": [trimmed(node) for node in nodes if read_node(node) is not None],
+        "items": [
+            *(trimmed(node) for node in nodes if _is_kept(node, by_dra)),
+            *(page for one in slices if (page := devices.trimmed(one)) is not None),
+        ],
     }
 
 
-def _parts(data: object) -> tuple[list[dict[str, Any]], list[SetAside]]:
-    """The nodes of a document, and the nodes that it set aside. Raises `Invalid`."""
+def _is_kept(node: dict[str, Any], by_dra: dict[str, tuple[Offer, ...]]) -> bool:
+    """Whether a node is worth saving: it has accelerators, or tells how others are asked for."""
+    metadata = node.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    labels = metadata.get("labels")
+    read = read_node(node, by_dra.get(str(metadata.get("name")), ()))
+    return read is not None or (isinstance(labels, dict) and spoken(labels) is not None)
+
+
+def _parts(
+    data: object,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[SetAside]]:
+    """The nodes and ResourceSlices of a document, and the nodes that it set aside.
+
+    Raises `Invalid`.
+    """
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(data, dict) or kind not in (KIND, "NodeList", "List", "Node"):
         given = data.get("kind") if isinstance(data, dict) else type(data).__name__
         raise Invalid(Problem("inventory: kind", shown(given), _WANTED))
     set_aside = _set_aside(data) if kind == KIND else []
     if kind == "Node":
-        return [data], []
+        return [data], [], []
     items = _stood_for(data) if kind == KIND and "nodes" in data else data.get("items")
     if not isinstance(items, list):
         raise Invalid(Problem("inventory: items", shown(type(items).__name__), "a list of nodes"))
@@ -83,11 +105,13 @@ def _parts(data: object) -> tuple[list[dict[str, Any]], list[SetAside]]:
     strangers = [
         Problem(f"inventory: items[{index}]", shown(_kind_of(item)), "a Node", _WANTED)
         for index, item in enumerate(items)
-        if _kind_of(item) != "Node"
+        if _kind_of(item) not in ("Node", devices.KIND)
     ]
     if strangers:
         raise Invalid(*strangers[:MOST_PROBLEMS])
-    return items, set_aside
+    nodes = [item for item in items if _kind_of(item) == "Node"]
+    slices = [item for item in items if _kind_of(item) == devices.KIND]
+    return nodes, slices, set_aside
 
 
 def _kind_of(item: object) -> object:

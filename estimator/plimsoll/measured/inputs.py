@@ -267,16 +267,41 @@ def _unknown(
 MOST: Final = 2048
 """Variants for one term at most; beyond, too much is unknown for a range to be narrow."""
 _BF16_FROM: Final = (8, 0)
-_SPARED: Final = {
+_BESIDE_GRAPHS: Final = (
+    TermId.WEIGHTS, TermId.ACTIVATION, TermId.NON_TORCH, TermId.TOKENS_GIVEN_GIB
+)  # fmt: skip
+_SPARED: Final[dict[str, tuple[TermId, ...]]] = {
     "--kv-transfer-config": (TermId.WEIGHTS, TermId.TOKENS_GIVEN_GIB),
     "--kv-offloading-size": (TermId.WEIGHTS, TermId.TOKENS_GIVEN_GIB),
     "--kv-offloading-backend": (TermId.WEIGHTS, TermId.TOKENS_GIVEN_GIB),
     "--decode-context-parallel-size": (TermId.WEIGHTS,),
     "--enable-lora": (TermId.TOKENS_GIVEN_GIB,),
     "--cpu-offload-gb": (TermId.TOKENS_GIVEN_GIB,),
-    "--moe-backend": (TermId.TOKENS_GIVEN_GIB,),
+    "--moe-backend": (TermId.TOKENS_GIVEN_GIB, TermId.NON_TORCH),
+    "--linear-backend": (TermId.TOKENS_GIVEN_GIB, TermId.NON_TORCH),
+    "--kernel-config": (TermId.TOKENS_GIVEN_GIB, TermId.NON_TORCH),
+    "--attention-backend": (TermId.WEIGHTS, TermId.TOKENS_GIVEN_GIB),
+    "--attention-config": (TermId.WEIGHTS, TermId.TOKENS_GIVEN_GIB),
+    "--mm-encoder-attn-backend": (
+        TermId.WEIGHTS,
+        TermId.NON_TORCH,
+        TermId.GRAPHS,
+        TermId.GRAPHS_CHARGED,
+        TermId.TOKENS_GIVEN_GIB,
+    ),
+    "--all2all-backend": (TermId.WEIGHTS, TermId.TOKENS_GIVEN_GIB),
+    "--compilation-config": (TermId.WEIGHTS, TermId.NON_TORCH, TermId.TOKENS_GIVEN_GIB),
+    "--optimization-level": (TermId.WEIGHTS, TermId.NON_TORCH, TermId.TOKENS_GIVEN_GIB),
+    "--max-cudagraph-capture-size": _BESIDE_GRAPHS,
+    "--max-seq-len-to-capture": _BESIDE_GRAPHS,
+    "--cuda-graph-backend-decode": _BESIDE_GRAPHS,
+    "--cuda-graph-backend-prefill": _BESIDE_GRAPHS,
+    "--cuda-graph-bs-decode": _BESIDE_GRAPHS,
+    "--cuda-graph-bs-prefill": _BESIDE_GRAPHS,
+    "--cuda-graph-config": _BESIDE_GRAPHS,
 }
-"""Terms that a flag does not touch though it touches memory."""
+"""Terms that a flag does not touch though it touches memory: a backend of experts or linears may
+repack their weights, one of attention has buffers beside them, graphs are their own term."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,7 +333,7 @@ _CACHE: Final = frozenset({"kv_cache_dtype"})
 _GPU: Final = frozenset({"physical", "gpu_memory_utilization"})
 
 AXES: Final = {
-    TermId.WEIGHTS: Axes(_SPLIT, frozenset()),
+    TermId.WEIGHTS: Axes(_SPLIT, frozenset({"version", "gpu"})),
     TermId.ACTIVATION: Axes(_SPLIT, _BATCH | {"gpu"}),
     TermId.NON_TORCH: Axes(_SPLIT, frozenset({"version", "gpu"})),
     TermId.GRAPHS: Axes(_SPLIT, _LEFT | {"gpu"}),

@@ -28,8 +28,8 @@ TERMS: Final = {
     TermName.ACTIVATION: "activation",
     TermName.NON_TORCH: "non-torch",
     TermName.CUDA_GRAPHS: "CUDA graphs",
-    TermName.STATES: "recurrent states",
     TermName.RUNNER: "runner state",
+    TermName.STATES: "recurrent states",
     TermName.LORA: "LoRA slots",
     TermName.DRAFT: "draft model",
 }

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.verdict import Better, Verdict
     from plimsoll.engines.base import Estimate, Limit
     from plimsoll.models.architecture import Model
+    from plimsoll.paths import Places
 
 LONGEST = 1000
 """Characters of a condition's message, so that it stays under 1 KiB."""
@@ -43,6 +44,8 @@ LONGEST_LINE = 4000
 """Characters of one line of a denial, a warning or a summary."""
 MAX_REASON = 200
 """Characters of an override's reason that are repeated."""
+USUAL_NODE = 8
+"""GPUs of a usual node; that no more than these were planned needs no word."""
 MOST_PROBLEMS = 20
 """Problems that one message lists."""
 
@@ -66,7 +69,7 @@ def misfit(request: Request, verdict: Verdict) -> Problem:
     gpus = verdict.estimate.parallelism.gpus if verdict.estimate else 0
     where = f"{gpus} x {verdict.accelerator}" if gpus else verdict.accelerator
     said = f"{clean(name)} does not fit on {where}"
-    if verdict.planned_to <= gpus:
+    if verdict.planned_to <= USUAL_NODE:
         return Problem(verdict.places.path(field), given, said)
     most = f"nothing sensible holds it: up to {verdict.planned_to} GPUs a replica were planned"
     return Problem(verdict.places.path(field), given, said, most)
@@ -166,6 +169,8 @@ def headline(request: Request, verdict: Verdict) -> str:
             return f"{short}, but {_flags(request)} may change that"
         case Reason.NOT_ALL_READ:
             return "not everything is known"
+        case Reason.SHORTER_CONTEXT if e is not None:
+            return f"starts, and serves {e.largest_max_model_len} tokens, not {e.max_model_len}"
         case _:
             return short
 
@@ -218,6 +223,9 @@ def fits_message(request: Request, verdict: Verdict) -> str:
             return f"{said}, if the model is as it is described"
         case Reason.NOT_ALL_READ:
             return f"{said}, if what is not known changes nothing"
+        case Reason.SHORTER_CONTEXT:
+            served = f"starts, and serves {e.largest_max_model_len} tokens, not {e.max_model_len}"
+            return f"{said} for its whole context: {served}"
         case Reason.UNKNOWN_ACCELERATOR:
             return f"{said}: short by {shortfall(e)}, but that memory is not certain"
         case _:
@@ -253,7 +261,7 @@ def placement_message(verdict: Verdict) -> str:
     )
 
 
-def better_message(better: Better) -> str:
+def better_message(better: Better, places: Places) -> str:
     """The message of condition BetterPlacement: what would be better, and how it is taken."""
     there = f"{better.gpus} x {better.accelerator} per replica"
     match better.gain:
@@ -266,7 +274,8 @@ def better_message(better: Better) -> str:
             said = f"{there} would do, which is preferred"
         case Gain.NODES_TODAY:
             said = f"nodes for {there} are there today, those of the placement are not"
-    return f"{said}; set spec.placementPolicy to Follow, or change the spec, to have it taken"
+    policy = places.path(Field.PLACEMENT_POLICY)
+    return f"{said}; set {policy} to Follow, or change the spec, to have it taken"
 
 
 def model_message(model: Model) -> str:

@@ -136,7 +136,7 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "leave it out: vLLM reads it from the checkpoint",
     ),
     Rule.MODEL_OF_LATER_RELEASE: (
-        "vLLM {release} or later: {name} is not in {version}",
+        "{engine} {release} or later: {name} is not in {version}",
         "",
     ),
     Rule.MODEL_OF_EARLIER_RELEASE: (
@@ -165,6 +165,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "at most {most} on {gpu}: vLLM starts only where that share is free, "
         "and the CUDA context and NCCL take about {context} first",
         "",
+    ),
+    Rule.SHARE_HELD_BY_OTHERS: (
+        "at most {most} on {gpu}: vLLM starts only where that share is free; others hold {held}, "
+        "and the CUDA context takes about {context}",
+        "lower it, or {at.reserved} if less is held",
     ),
     Rule.SHARE_IS_ALL: ("below 1", ""),
     Rule.SEQUENCES_BEYOND_STATES: (
@@ -349,7 +354,7 @@ ASSUMED: Final[dict[Rule, str]] = {
         "the figures of the newest of them are assumed"
     ),
     Rule.MODEL_BY_TRANSFORMERS: (
-        "{name} is in vLLM from {release} on: {version} starts it only if the transformers "
+        "{name} is in {engine} from {release} on: {version} starts it only if the transformers "
         "beside it knows the model and can run it"
     ),
     Rule.CACHE_DTYPE_ASSUMED: "KV cache dtype {dtype} is not known here; 16 bits are assumed",
@@ -362,7 +367,7 @@ ASSUMED: Final[dict[Rule, str]] = {
     ),
     Rule.SHARE_REDUCED: (
         "utilization {share} leaves no room for what vLLM does not count "
-        "(CUDA context, NCCL, graphs that are not charged); usable memory is reduced by it"
+        "(CUDA context, NCCL, what others hold); usable memory is reduced by it"
     ),
     Rule.CONTEXT_MAY_BE_LONGER: (
         "vLLM starts this LongRoPE model with {length} tokens; "
@@ -404,6 +409,10 @@ ASSUMED: Final[dict[Rule, str]] = {
     Rule.FILE_MIXTURE_ASSUMED: (
         "the mixture of {file} is taken to be llama-quantize's own; "
         "files of other makers differ by some per cent"
+    ),
+    Rule.CONTEXT_FITTED: (
+        "it starts with a context of {length} tokens or a little more, not {most}: "
+        "--max-model-len auto takes what fits"
     ),
     Rule.MAIN_MEMORY_NOT_COUNTED: (
         "what stays in main memory is not counted: the node must have room for it"

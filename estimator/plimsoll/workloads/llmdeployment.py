@@ -44,6 +44,7 @@ PLACES: Final = Places(
     {
         Field.REQUEST: "spec",
         Field.REPLICAS: "spec.replicas",
+        Field.PLACEMENT_POLICY: "spec.placementPolicy",
         Field.MODEL: "spec.model",
         Field.URI: "spec.model.uri",
         Field.BASE_MODEL: "spec.model.baseModel",
@@ -86,6 +87,7 @@ PLACES: Final = Places(
         Field.MIN_MEMORY: "spec.accelerator.minMemory",
         Field.NODE_SELECTOR: "spec.accelerator.nodeSelector",
         Field.MEMORY: "spec.accelerator.memory",
+        Field.RESERVED: "spec.accelerator.reserved",
         Field.COMPUTE: "spec.accelerator.computeCapability",
         Field.FAMILY: "spec.accelerator.family",
         Field.TOLERATIONS: "spec.accelerator.tolerations",
@@ -357,6 +359,7 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> W
         gpus_per_replica=spec.gpus_per_replica,
         split=reading.split,
         min_memory=least,
+        reserved=collected.read(Field.RESERVED, spec.reserved, parse_memory) or None,
         node_selector=tuple(sorted((spec.node_selector or {}).items())),
         memory=collected.read(Field.MEMORY, spec.memory, parse_memory),
         compute=_capability(spec.compute_capability),

@@ -320,6 +320,11 @@ class AcceleratorSpec(Spec):
     min_memory: Quantity | None = Field(
         None, description="Least physical memory of a GPU, e.g. 40Gi."
     )
+    reserved: Quantity | None = Field(
+        None,
+        description="Memory of each GPU that others hold while the engine starts, e.g. 3Gi: "
+        "another engine on the same card, a desktop, a monitoring agent. Unset: none.",
+    )
     node_selector: (
         Annotated[
             dict[

@@ -23,6 +23,7 @@ from plimsoll_operator.admission.tls import ServingCertificate
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, connect
 from plimsoll_operator.cluster.known import ClusterKnowledge
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
+from plimsoll_operator.cluster.own import config_map_named
 from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
 from plimsoll_operator.health import HealthServer
 from plimsoll_operator.memory import settle
@@ -160,7 +161,7 @@ async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
         ) from error
     metrics.watch(certificate)
     async with connect(settings.kubeconfig, settings.context) as client:
-        knowledge = ClusterKnowledge(client)
+        knowledge = ClusterKnowledge(client, own=config_map_named(settings.accelerators))
         pool = WorkerPool(
             TASK,
             PoolSettings(size=settings.admission_deciders, budget=settings.decision_seconds),

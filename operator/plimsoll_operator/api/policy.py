@@ -114,6 +114,7 @@ _SAME: Final = (
     "?workload.?imagesPerPrompt",
     "?workload.?videosPerPrompt",
     "?accelerator.?allowed",
+    "?accelerator.?memory",
 )
 """Parts of the spec which, left as they were, leave the weights and each GPU's memory alone."""
 
@@ -159,6 +160,7 @@ def floor_policy() -> Json:
         f"{_PARSED} * double({_MODEL}.?bits.orValue(16)) / 8388608.0 : 0.0"
     )
     room = (
+        "object.spec.?accelerator.?memory.hasValue() ? 0 : "
         "variables.allowed.size() > 0 && variables.allowed.all(a, a in variables.mebibytes) ? "
         "variables.gpus * variables.allowed.map(a, variables.mebibytes[a]).max() : 0"
     )

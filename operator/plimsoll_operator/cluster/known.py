@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import POLICY_LABEL
 from plimsoll.decision.policy import policy_of
+from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node
-from plimsoll.inventory.pools import Inventory, pools
+from plimsoll.inventory.pools import Inventory, pools, with_own
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
 from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
 from plimsoll_operator.cluster.objects import (
@@ -24,11 +26,13 @@ from plimsoll_operator.cluster.objects import (
     Name,
     name_of,
 )
+from plimsoll_operator.cluster.own import accelerators
 from plimsoll_operator.cluster.reflector import Reflector
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from plimsoll.accelerators.types import Accelerator, Dialect
     from plimsoll.decision.policy import Policy
     from plimsoll.inventory.pools import NodeFacts, SetAside
     from plimsoll_operator.cluster.client import Client
@@ -55,6 +59,9 @@ class GpuNodes:
         self.version = 0
         """Counts the inventories that differed from the one before."""
         self._nodes: dict[str, NodeFacts | SetAside] = {}
+        self._speak: dict[str, Dialect] = {}
+        self._said: Counter[Dialect] = Counter()
+        self._own: tuple[Accelerator, ...] = ()
         self._changed = False
 
     def __len__(self) -> int:
@@ -65,15 +72,43 @@ class GpuNodes:
         name = name_of(node)[1]
         facts = read_node(node)
         if facts is None:
-            return self.drop(name)
+            labels = (node.get("metadata") or {}).get("labels") or {}
+            heard = self._hear(name, spoken(labels))
+            return self._forget(name) or heard
+        self._hear(name, None)
         if self._nodes.get(name) == facts:
             return False
         self._nodes[name] = facts
         self._changed = True
         return True
 
+    def add(self, own: tuple[Accelerator, ...]) -> bool:
+        """Add these accelerators, and no others, to the table. Whether that changes it."""
+        if own == self._own:
+            return False
+        self._own, self._changed = own, True
+        return True
+
     def drop(self, name: str) -> bool:
         """Forget a node. Whether it had GPUs."""
+        heard = self._hear(name, None)
+        return self._forget(name) or heard
+
+    def _hear(self, name: str, said: Dialect | None) -> bool:
+        """Note which dialect a node without GPUs speaks. Whether one came or went by that."""
+        before = self._speak.pop(name, None)
+        if said is not None:
+            self._speak[name] = said
+        if before == said:
+            return False
+        self._said.update(filter(None, (said,)))
+        self._said.subtract(filter(None, (before,)))
+        gone = before is not None and not self._said[before]
+        new = said is not None and self._said[said] == 1
+        self._changed = self._changed or gone or new
+        return gone or new
+
+    def _forget(self, name: str) -> bool:
         if self._nodes.pop(name, None) is None:
             return False
         self._changed = True
@@ -84,7 +119,9 @@ class GpuNodes:
         if not self._changed:
             return False
         self._changed = False
-        inventory = pools([self._nodes[name] for name in sorted(self._nodes)])
+        facts = [self._nodes[name] for name in sorted(self._nodes)]
+        speak = frozenset(dialect for dialect, nodes in self._said.items() if nodes > 0)
+        inventory = with_own(pools(facts, speak=speak), self._own)
         if inventory == self.inventory:
             return False
         self.inventory = inventory
@@ -138,11 +175,13 @@ class ClusterKnowledge:
         on_document: Callable[[Name], None] = _nobody,
         only_referred: bool = False,
         room: int = MAX_ROOM,
+        own: Name | None = None,
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
         namespace whose policy label changed. on_document: told the name of each ConfigMap that
-        changed or went. only_referred, room: see `ModelDocuments`."""
-        self._client = client
+        changed or went. only_referred, room: see `ModelDocuments`. own: the ConfigMap that adds
+        accelerators to the table."""
+        self._client, self._own = client, own
         self._on_nodes, self._on_namespace = on_nodes, on_namespace
         self._on_document = on_document
         config_maps = Reflector(
@@ -190,10 +229,14 @@ class ClusterKnowledge:
             self._on_namespace(name[1])
 
     def _config_map(self, config_map: Json) -> None:
+        if name_of(config_map) == self._own and self.nodes.add(accelerators(config_map)):
+            self._on_nodes()
         self.documents.put(config_map)
         self._on_document(name_of(config_map))
 
     def _config_map_gone(self, name: Name) -> None:
+        if name == self._own and self.nodes.add(()):
+            self._on_nodes()
         self.documents.drop(name)
         self._on_document(name)
 

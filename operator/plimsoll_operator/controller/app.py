@@ -30,6 +30,7 @@ from plimsoll_operator.cluster.client import (
 )
 from plimsoll_operator.cluster.known import ClusterKnowledge
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
+from plimsoll_operator.cluster.own import config_map_named
 from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
@@ -93,6 +94,7 @@ class Controller:
             on_namespace=lambda namespace: self.resync.namespace_changed(namespace),
             on_document=lambda name: self.resync.document_changed(name),
             only_referred=True,
+            own=config_map_named(settings.accelerators),
         )
         self.cache = ObjectCache(self.known.documents)
         self.pool = WorkerPool(

@@ -165,7 +165,7 @@ def _conditions(inputs: Inputs, verdict: Verdict) -> list[PlannedCondition]:
         )
         conditions.append(PlannedCondition("Overridden", "True", "Annotation", said))
     if verdict.better is not None and verdict.placement is not None:
-        gain, said = verdict.better.gain, messages.better_message(verdict.better)
+        gain, said = verdict.better.gain, messages.better_message(verdict.better, verdict.places)
         conditions.append(PlannedCondition("BetterPlacement", "True", str(gain), said))
     if ready.status == "False":
         conditions.append(PlannedCondition("Stalled", "True", ready.reason, ready.message))

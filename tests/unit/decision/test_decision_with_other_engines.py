@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from plimsoll.decision.decide import decide
-from plimsoll.decision.verdict import Decision, Verdict
-from plimsoll.report.messages import denial
+from plimsoll.decision.verdict import Decision, Reason, Verdict
+from plimsoll.report.messages import denial, fits_message
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 
 
@@ -77,3 +77,34 @@ def test_sglang_counts_data_ranks_of_attention_inside_the_tensor_size() -> None:
     assert verdict.estimate is not None
     assert verdict.estimate.parallelism.gpus == 16
     assert verdict.decision is Decision.WARN
+
+
+@pytest.mark.parametrize(
+    ("engine", "starts"),
+    [
+        ({"name": "sglang", "gpuMemoryUtilization": "0.85"}, True),
+        ({"name": "sglang", "maxModelLen": 131072}, False),
+        ({"name": "llama.cpp", "quantization": "q8_0"}, True),
+        ({"name": "llama.cpp", "quantization": "q8_0", "version": "b7000"}, True),
+        ({"name": "llama.cpp", "quantization": "q8_0", "extraArgs": ["--fit", "off"]}, False),
+    ],
+)
+def test_a_context_that_nobody_said_is_shortened_by_the_engine_and_refused_by_nobody(
+    engine: dict[str, Any], starts: bool
+) -> None:
+    wanted = asked(engine, "meta-llama/Llama-3.1-8B-Instruct", "nvidia-l4", 1)
+    verdict = decide(wanted)
+    assert (verdict.decision is not Decision.DENY) is starts
+    if verdict.reason is Reason.SHORTER_CONTEXT:
+        assert "not 131072" in fits_message(wanted, verdict)
+
+
+def test_a_workload_that_asks_for_more_than_the_shorter_context_is_refused() -> None:
+    spec = {
+        "model": {"uri": "hf://meta-llama/Llama-3.1-8B-Instruct"},
+        "engine": {"name": "sglang", "gpuMemoryUtilization": "0.85"},
+        "accelerator": {"allowed": ["nvidia-l4"], "gpusPerReplica": 1},
+        "workload": {"inputTokens": 60000, "outputTokens": 1000},
+    }
+    verdict = decide(request({"metadata": {"name": "one"}, "spec": spec}, NoDocuments()))
+    assert verdict.decision is Decision.DENY

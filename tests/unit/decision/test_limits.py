@@ -6,6 +6,9 @@ https://github.com/vllm-project/vllm/issues/17469 (out of memory while graphs ar
 
 from __future__ import annotations
 
+from dataclasses import replace
+from decimal import Decimal
+
 from commands import as_json, run
 from plimsoll.decision.decide import decide
 from plimsoll.decision.fit import fit
@@ -80,3 +83,46 @@ def test_every_breakdown_has_a_line_of_what_comes_after_the_cache() -> None:
     assert after["state"] == "within_error"
     assert after["needs"]["low"] <= after["needs"]["middle"] <= after["needs"]["high"]
     assert data["decision"] == "warn"
+
+
+def test_what_others_hold_is_said_in_a_manifest_or_on_the_command_line() -> None:
+    options = ("--gpu", "nvidia-rtx-4090", "--max-model-len", "8192", "--engine-version", "0.19")
+    free = run("estimate", "Qwen/Qwen3-4B", *options)
+    shared = run("estimate", "Qwen/Qwen3-4B", *options, "--in-use", "3GiB")
+    assert free.exit_code == 0
+    assert shared.exit_code == 2
+    assert "others hold 3.00 GiB" in shared.output
+    assert "lower it, or spec.accelerator.reserved if less is held" in shared.output
+    lower = run(
+        "estimate", "Qwen/Qwen3-4B", *options, "--in-use", "3GiB",
+        "--gpu-memory-utilization", "0.8",
+    )  # fmt: skip
+    assert lower.exit_code == 0
+
+
+def test_what_others_hold_changes_the_hash_of_those_requests_alone_that_say_it() -> None:
+    wanted = Wanted(allowed=("nvidia-h100-80gb",))
+    plain = Request(resolve(uri="hf://Qwen/Qwen3-8B"), wanted=wanted)
+    none = replace(plain, wanted=replace(wanted, reserved=None))
+    some = replace(plain, wanted=replace(wanted, reserved=1 << 30))
+    assert decide(plain).request_hash == decide(none).request_hash != decide(some).request_hash
+
+
+def test_every_engine_has_less_where_others_hold_some() -> None:
+    for name in ("vllm", "sglang", "tensorrt-llm", "llama.cpp", "tgi", "generic"):
+        asked = Request(
+            resolve(uri="hf://Qwen/Qwen3-8B"),
+            EngineSettings(name=name, max_model_len=8192, utilization=share(name)),
+            wanted=Wanted(allowed=("nvidia-h100-80gb",), gpus_per_replica=1),
+        )
+        held = replace(asked, wanted=replace(asked.wanted, reserved=30 << 30))
+        before, after = decide(asked).estimate, decide(held).estimate
+        assert before is not None, name
+        assert after is not None, name
+        left = [limit.has.middle for limit in after.limits if limit.name is LimitName.AFTER_CACHE]
+        lost = before.usable - after.usable
+        assert lost > 10 << 30 or (left and left[0] < before.physical - (30 << 30)), name
+
+
+def share(name: str) -> Decimal | None:
+    return Decimal("0.5") if name == "vllm" else None

@@ -30,6 +30,7 @@ from plimsoll.decision.staying import Kept
 from plimsoll.decision.verdict import Capacity, Decision, Gain
 from plimsoll.report.messages import better_message
 from plimsoll.report.nodes import nodes_message
+from plimsoll.workloads.llmdeployment import PLACES
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
@@ -162,7 +163,9 @@ def test_an_accelerator_that_is_named_earlier_is_told_of_if_the_first_is_preferr
     found = again(of, before, cluster(pool(H100, 2), pool(A100, 2)))
     assert found.better is not None
     assert found.better.gain is Gain.PREFERRED
-    assert better_message(found.better).startswith("4 x nvidia-a100-80gb per replica would do")
+    assert better_message(found.better, PLACES).startswith(
+        "4 x nvidia-a100-80gb per replica would do"
+    )
 
 
 def test_one_that_may_only_fit_gives_way_to_one_that_surely_does() -> None:

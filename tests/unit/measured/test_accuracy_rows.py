@@ -128,6 +128,27 @@ def test_a_measured_value_that_was_inferred_is_not_scored() -> None:
     assert one.left_out == {TermId.NON_TORCH: "measured value inferred by the collector"}
 
 
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        ("--attention-backend FLASHINFER", {TermId.WEIGHTS, TermId.TOKENS_GIVEN_GIB}),
+        ("--moe-backend triton", {TermId.NON_TORCH, TermId.TOKENS_GIVEN_GIB}),
+        (
+            "--max-cudagraph-capture-size 64",
+            {TermId.WEIGHTS, TermId.ACTIVATION, TermId.NON_TORCH, TermId.TOKENS_GIVEN_GIB},
+        ),
+    ],
+)
+def test_a_backend_that_is_not_read_drops_only_the_terms_that_it_touches(
+    flags: str, kept: set[TermId]
+) -> None:
+    one = scored(other_args=flags)
+    assert set(one.points) == kept
+    assert {one.left_out[term] for term in set(TermId) - kept} == {
+        f"not modelled: {flags.split()[0]}"
+    }
+
+
 def test_an_unknown_utilization_leaves_out_what_hangs_on_it_and_nothing_else() -> None:
     one = scored(gpu_memory_utilization=None)
     left = {TermId.KV_GIB, TermId.KV_TOKENS, TermId.CONCURRENCY}
@@ -218,7 +239,7 @@ def test_a_share_that_the_engine_would_not_take_is_not_held_against_a_row() -> N
 def test_a_verdict_that_hangs_on_unknown_sequences_is_a_warning() -> None:
     known = {"gpu": "NVIDIA A10", "engine_version": "0.11.0", "max_num_batched_tokens": 2048}
     seen = set()
-    for tenths in range(165, 200):
+    for tenths in range(165, 236, 2):
         here = known | {"gpu_total_gib": tenths / 10}
         verdicts = tuple(scored(**here, max_num_seqs=n).verdict for n in (1, 256))
         open_ = scored(**here, max_num_seqs=None).verdict

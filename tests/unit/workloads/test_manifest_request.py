@@ -494,26 +494,3 @@ def test_whatever_is_in_the_object_it_is_read_or_refused_in_words(obj: dict[str,
         str(problem).encode()
     verdict = decide(found)
     assert not problems_in(found) or verdict.decision is Decision.DENY
-
-
-@pytest.mark.parametrize(
-    ("args", "other"),
-    [
-        (["-hf", "unsloth/Qwen3-8B-GGUF:Q4_K_M"], "Qwen/Qwen3-8B"),
-        (["-m", "/models/Qwen3-32B-Q4_K_M.gguf"], "Qwen/Qwen3-32B"),
-        (["-hf", "unsloth/Qwen2.5-7B-Instruct-GGUF:Q4_K_M"], ""),
-        (["-m", "/models/our-own-Q4_K_M.gguf"], ""),
-    ],
-)
-def test_the_file_that_llama_cpp_is_told_is_one_of_the_model(args: list[str], other: str) -> None:
-    found = said(read({"model": {"uri": QWEN}, "engine": {"name": "llama.cpp", "extraArgs": args}}))
-    assert any(f"by its name this is {other}" in problem for problem in found) is bool(other)
-
-
-@pytest.mark.parametrize(
-    "text", ["--seed=\x1b[31m1", "--seed=1\u00a0", "--se\u200bed=1", "\t--seed=1"]
-)
-def test_arguments_that_cannot_be_printed_are_refused_at_their_place(text: str) -> None:
-    found = read({"model": {"uri": QWEN}, "engine": {"extraArgs": ["--seed=1", text]}})
-    assert "spec.engine.extraArgs[1]" in paths(found)
-    assert all(problem.isprintable() for problem in said(found))

@@ -31,7 +31,7 @@ from plimsoll.engines.assemble import (
 from plimsoll.engines.base import Estimate, Known, Reading, Term, TermName, Terms, Workload
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, kv_dtype, weight_dtype
-from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.layers.gpu_memory import free_memory
 from plimsoll.engines.layers.plain_cache import holds, least, need, plain_cache
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights
 from plimsoll.findings import Rule, finding
@@ -81,7 +81,7 @@ class Generic(Engine):
         length = max(1, settings.max_model_len or architecture.max_model_len)
         tokens = max(1, settings.max_num_batched_tokens or _TOKENS)
         share = settings.utilization if settings.utilization is not None else _SHARE
-        physical = visible_memory(accelerator)
+        physical = free_memory(accelerator)
         usable = int(physical * share)
         weights = stage_weights(architecture, dtype, settings.quantization, parallelism)
         stages = plain_cache(architecture, parallelism, cache_dtype, element)

@@ -361,6 +361,22 @@ def _gpu(
         yield finding(Rule.NO_BFLOAT16, Field.DTYPE, settings.dtype, gpu=accelerator.title)
 
 
+def too_old(accelerator: Accelerator, oldest: tuple[int, int], engine: str) -> Iterator[Finding]:
+    """A GPU below the compute capability that an engine has kernels for."""
+    own, gpu = accelerator.compute, accelerator.title
+    if (0, 0) != own < oldest:
+        needs, compute = f"{oldest[0]}.{oldest[1]}", f"{own[0]}.{own[1]}"
+        yield finding(
+            Rule.GPU_TOO_OLD,
+            Field.ALLOWED,
+            gpu,
+            needs=needs,
+            gpu=gpu,
+            compute=compute,
+            engine=engine,
+        )
+
+
 def slices(parallelism: Parallelism, accelerator: Accelerator) -> Iterator[Finding]:
     """MIG slices have no way to one another: NCCL refuses them."""
     if not accelerator.mig_of:

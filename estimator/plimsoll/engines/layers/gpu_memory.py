@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def visible_memory(accelerator: Accelerator) -> int:
     """Bytes of one GPU or slice that a process on it sees in all."""
     memory = accelerator.memory
-    if accelerator.mig_of or not accelerator.resource.startswith("nvidia.com/"):
+    if accelerator.mig_of or not accelerator.resource.startswith(_NVIDIA):
         return memory
     known, fixed, share = _table()
     seen = known.get(accelerator.name)
@@ -46,7 +46,14 @@ def visible_memory(accelerator: Accelerator) -> int:
     return max(0, memory - fixed - int(memory * share))
 
 
+def free_memory(accelerator: Accelerator) -> int:
+    """Bytes of it that nobody else holds, by what the request says."""
+    return max(0, visible_memory(accelerator) - accelerator.reserved)
+
+
 _SAME_CARD: Final = 1.05
+_NVIDIA: Final = ("nvidia.com/", "gpu.nvidia.com")
+"""Beginnings of resources and DeviceClasses of NVIDIA's GPUs."""
 
 
 @lru_cache(maxsize=1)

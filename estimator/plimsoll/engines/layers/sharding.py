@@ -9,7 +9,8 @@ The part of every weight that one rank holds:
     layers           L // pp each, the rest one each from the stage before the last backwards
     embedding        first stage; lm_head: last stage; both where they are tied
     towers           on every stage: each builds and loads them, whichever runs them
-    MLA              kv_b_proj once more, in 16 bits, as the decode kernels want it
+    MLA              kv_b_proj once more, in 16 bits, as the decode kernels want it (where it is
+                     in 16 bits, newer ones read it as it is)
     experts          padded as the kernel wants them (`Padding`); MXFP4 where nothing else is
                      known: width of a partition to 128, hidden size to 256
     rotary tables    positions x rotary dimension, once on every stage
@@ -122,15 +123,18 @@ def stage_weights(
     quantization: str,
     parallelism: Parallelism,
     padding: tuple[Padding, ...] = MARLIN,
+    *,
+    views: bool = False,
 ) -> tuple[int, ...]:
     """Bytes of weights on one rank of each pipeline stage.
 
     dtype: of the weights that are not quantized; quantization: ``--quantization`` as said;
-    padding: of experts' weights, by scheme.
+    padding: of experts' weights, by scheme. views: decode kernels read an unquantized kv_b_proj
+    as it is.
     """
-    key = ("vllm.stages", dtype, quantization, parallelism, padding)
+    key = ("vllm.stages", dtype, quantization, parallelism, padding, views)
     return architecture.remembered(
-        key, lambda: _stages(architecture, dtype, quantization, parallelism, padding)
+        key, lambda: _stages(architecture, dtype, quantization, parallelism, padding, views=views)
     )
 
 
@@ -140,6 +144,8 @@ def _stages(
     quantization: str,
     parallelism: Parallelism,
     padding: tuple[Padding, ...],
+    *,
+    views: bool,
 ) -> tuple[int, ...]:
     key = (
         "vllm.shares",
@@ -149,9 +155,10 @@ def _stages(
         parallelism.tensor * parallelism.data,
         parallelism.expert,
         padding,
+        views,
     )
     shares = architecture.remembered(
-        key, lambda: _shares(architecture, dtype, quantization, parallelism, padding)
+        key, lambda: _shares(architecture, dtype, quantization, parallelism, padding, views=views)
     )
     bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
     result = []
@@ -238,6 +245,8 @@ def _shares(
     quantization: str,
     parallelism: Parallelism,
     padding: tuple[Padding, ...],
+    *,
+    views: bool,
 ) -> _Shares:
     """The bytes of every layer and of what lies outside, once for a model and a split."""
     tp, ranks = parallelism.tensor, parallelism.tensor * parallelism.data
@@ -262,7 +271,8 @@ def _shares(
             parts = (math.prod(shape) * element,)
         else:
             parts = own.parts(math.prod(shape[:-1]), shape[-1])
-        twice = math.prod(shape) * element if _module(tensor).endswith("kv_b_proj") else 0
+        again = _module(tensor).endswith("kv_b_proj") and not (views and own is None)
+        twice = math.prod(shape) * element if again else 0
         return *(part * copies for part in parts), twice
 
     def layer(block: Block) -> int:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING
 
 from plimsoll.engines.assemble import Engine, sequence_tokens, uncounted, worst_stage
 from plimsoll.engines.base import Estimate, TermName, Terms
-from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.layers.gpu_memory import free_memory
 from plimsoll.engines.llama_cpp import checks
 from plimsoll.engines.llama_cpp.files import has_header
 from plimsoll.engines.llama_cpp.memory import PLAIN_FILES, Gpu, Graph, loads, shape, terms
 from plimsoll.engines.llama_cpp.settings import (
     ALL_LAYERS,
     TABLE,
+    LlamaCppOptions,
     named_models,
     read_arguments,
     resolve,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 _LONGEST = 1 << 27
+_LEAST = 4096
+"""Tokens below which ``--fit`` lowers no context (fit_params_min_ctx of common/common.h)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +96,7 @@ class LlamaCpp(Engine):
         context = max(resolved.context, asked) if resolved.fixed else resolved.context
         stages = [terms(architecture, gpu, context, resolved, figures) for gpu in gpus]
         worst = worst_stage(stages)
-        usable = physical = visible_memory(accelerator)
+        usable = physical = free_memory(accelerator)
         if resolved.fixed and asked > resolved.context:
             held = gpus[worst].cache(resolved.context)
             usable = min(physical, stages[worst].low_beside_cache + held)
@@ -121,6 +124,13 @@ class LlamaCpp(Engine):
             context=resolved.context,
             unified=resolved.unified,
         )
+
+    def shortened(self, estimate: Estimate, settings: EngineSettings) -> int:
+        """From b7410 ``--fit`` shortens a context that nobody said, to 4096 tokens at least."""
+        options, figures = LlamaCppOptions.of(settings), TABLE.or_newest(settings.version)
+        said = settings.max_model_len or options.ctx_size or options.fit == "off"
+        longest = estimate.largest_max_model_len
+        return longest if figures.flag("fits_itself") and not said and longest >= _LEAST else 0
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Only 1: several GPUs share a model layer by layer, as pipeline stages."""

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers import faults
-from plimsoll.engines.layers.faults import Quantizations, words
+from plimsoll.engines.layers.faults import Quantizations, too_old, words
 from plimsoll.engines.layers.parts import part_of
 from plimsoll.engines.sglang.memory import cut_apart, load_quantization
+from plimsoll.engines.sglang.releases import model_faults
 from plimsoll.engines.sglang.settings import (
     TABLE,
     SGLangOptions,
@@ -54,6 +55,8 @@ _QUANTIZATIONS: Final = Quantizations(
     spans=words(TABLE, "quantizations"),
 )  # fmt: skip
 """What argparse takes: QUANTIZATION_CHOICES of sglang/srt/server_args.py."""
+_OLDEST: Final = (7, 5)
+"""What SGLang only supports (`load_model` of sglang/srt/model_executor/model_runner.py)."""
 _CACHE_WORDS: Final = words(TABLE, "cache_dtypes")
 
 
@@ -67,6 +70,8 @@ def problems(
     return tuple(
         chain(
             TABLE.problems(settings.version),
+            model_faults(architecture, settings),
+            too_old(accelerator, _OLDEST, TABLE.title) if accelerator else (),
             _lengths(architecture, settings),
             faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
             faults.cache_words(settings, TABLE, _CACHE_WORDS),
@@ -83,7 +88,7 @@ def _layers(
 ) -> Iterator[Finding]:
     """What the layers refuse, each cut as it is: attention, experts, and what lies beside them."""
     shared = EngineSettings(
-        dtype=settings.dtype,
+        dtype=_started_dtype(settings, accelerator),
         quantization=load_quantization(settings.quantization),
         kv_cache_dtype=settings.kv_cache_dtype,
     )
@@ -106,6 +111,12 @@ def _layers(
     for problem in dict.fromkeys(found):
         at_tensor = problem.field is Field.TENSOR
         yield replace(problem, given=world) if at_tensor else problem
+
+
+def _started_dtype(settings: EngineSettings, accelerator: Accelerator | None) -> str:
+    """The dtype as said; SGLang takes float16 on GPUs that have no bfloat16."""
+    old = accelerator is not None and (0, 0) != accelerator.compute < (8, 0)
+    return "float16" if old and settings.dtype == "bfloat16" else settings.dtype
 
 
 def _experts(

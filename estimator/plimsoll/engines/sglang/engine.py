@@ -34,7 +34,7 @@ from plimsoll.engines.assemble import (
     worst_stage,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
-from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.layers.gpu_memory import free_memory
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers
 from plimsoll.engines.sglang import checks
 from plimsoll.engines.sglang.compressed import DEFAULT_REQUESTS, is_compressed
@@ -49,6 +49,7 @@ from plimsoll.engines.sglang.memory import (
     weights,
 )
 from plimsoll.engines.sglang.pools import KNOWN_KV_DTYPES, Pools, pools
+from plimsoll.engines.sglang.releases import model_notes
 from plimsoll.engines.sglang.settings import (
     TABLE,
     Resolved,
@@ -95,7 +96,7 @@ class SGLang(Engine):
         figures = TABLE.or_newest(settings.version)
         resolved = resolve(architecture, settings, parallelism, accelerator, figures)
         case = _Case(architecture, settings, parallelism, resolved, figures)
-        physical = visible_memory(accelerator)
+        physical = free_memory(accelerator)
         usable = int(physical * resolved.fraction)
         gone = context(parallelism, case.tensor, accelerator, figures)
         before = _share(gone, resolved)
@@ -159,6 +160,14 @@ class SGLang(Engine):
             ),
             notes=tuple(_notes(case, accelerator, settings)),
         )
+
+    def shortened(self, estimate: Estimate, settings: EngineSettings) -> int:
+        """It starts with any pool, if the rest holds all beside it; longer requests are refused."""
+        beside = estimate.terms[TermName.ACTIVATION]
+        reserve = TABLE.or_newest(settings.version)["multimodal_reserve"].bytes()
+        if settings.max_model_len is not None or beside.high > reserve:
+            return 0
+        return estimate.largest_max_model_len
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +312,7 @@ def _capped(usable: int, terms: Terms, store: Pools, stage: int, asked: Held) ->
 
 def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> Iterator[Finding]:
     yield from newer_version(TABLE.title, case.figures)
+    yield from model_notes(case.architecture, settings)
     if sends_tokens(case.architecture, settings, case.parallelism, case.resolved.attention_ranks):
         yield finding(Rule.SHARED_EXPERTS_WHOLE, Field.EXTRA_ARGS, ranks=case.tensor)
     if case.resolved.kv_dtype not in KNOWN_KV_DTYPES:

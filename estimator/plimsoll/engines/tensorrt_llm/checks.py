@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _DTYPES: Final = "auto, bfloat16, float16 or float32"
 _MOST_RANKS: Final = 1024
+_OLDEST: Final = (8, 0)
+"""The least that its wheels are compiled for, without PTX (cuda_configuration.cmake)."""
 _CACHE_COMPUTE: Final = {"fp8": (8, 9), "nvfp4": (10, 0)}
 
 
@@ -57,8 +59,8 @@ def _fields(architecture: Architecture, settings: EngineSettings) -> Iterator[Fi
     yield from faults.dtype(settings, _DTYPES)
     yield from faults.groups(architecture)
     held, word = architecture.quantization, settings.quantization.lower()
-    names = {"", held.method, *(scheme.name for scheme in held.schemes)} if held else {""}
-    if word not in names:
+    stored = {held.method, held.default.name if held.default else ""} if held else set()
+    if word and word not in stored:
         yield finding(
             Rule.QUANTIZATION_OF_CHECKPOINT_ALONE,
             Field.QUANTIZATION,
@@ -141,9 +143,10 @@ def _gpu(
     parallelism: Parallelism | None,
     accelerator: Accelerator,
 ) -> Iterator[Finding]:
-    if not accelerator.resource.startswith("nvidia.com/"):
+    if not accelerator.resource.startswith(("nvidia.com/", "gpu.nvidia.com", "mig.nvidia.com")):
         yield finding(Rule.NO_NVIDIA_GPU, Field.ENGINE, engine=settings.name, gpu=accelerator.title)
         return
+    yield from faults.too_old(accelerator, _OLDEST, TABLE.title)
     resolved = resolve(architecture, settings, TABLE.or_newest(settings.version))
     least = _CACHE_COMPUTE.get(resolved.kv_dtype)
     if least and (0, 0) != accelerator.compute < least:

@@ -25,7 +25,7 @@ from plimsoll.engines.assemble import (
     weights_term,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms
-from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.layers.gpu_memory import free_memory
 from plimsoll.engines.layers.sharding import is_padded, quantization_in_force
 from plimsoll.engines.tensorrt_llm import checks
 from plimsoll.engines.tensorrt_llm.memory import (
@@ -101,7 +101,7 @@ class TensorRTLLM(Engine):
             )
             for stage, cache in enumerate(caches)
         ]
-        physical = visible_memory(accelerator)
+        physical = free_memory(accelerator)
         others = [terms.beside_cache for terms in stages]
         room = [int((physical - rest) * resolved.utilization) for rest in others]
         caches_needed = [terms[TermName.KV_CACHE].bytes for terms in stages]

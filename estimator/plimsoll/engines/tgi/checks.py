@@ -55,6 +55,7 @@ def problems(
             faults.quantization(architecture, settings, TABLE, _QUANTIZATIONS),
             faults.cache_words(settings, TABLE, _CACHE_WORDS),
             _split(parallelism) if parallelism else (),
+            _dtype(settings),
             faults.problems(architecture, shared, split, accelerator),
         )
     )
@@ -68,6 +69,13 @@ def _split(parallelism: Parallelism) -> Iterator[Finding]:
         yield finding(Rule.NO_DATA_PARALLELISM, Field.DATA, data, engine=engine)
     if parallelism.expert:
         yield finding(Rule.EXPERTS_ARE_CUT, Field.EXPERT, True, engine=engine)
+
+
+def _dtype(settings: EngineSettings) -> Iterator[Finding]:
+    """float32, which no flag of TGI names."""
+    if settings.dtype in ("float32", "float"):
+        known = "auto, bfloat16 or float16"
+        yield finding(Rule.UNKNOWN_DTYPE, Field.DTYPE, settings.dtype, known=known)
 
 
 def _lengths(settings: EngineSettings) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ from plimsoll.engines.assemble import (
     worst_stage,
 )
 from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Workload
-from plimsoll.engines.layers.gpu_memory import visible_memory
+from plimsoll.engines.layers.gpu_memory import free_memory
 from plimsoll.engines.layers.plain_cache import PlainStage, holds, need, plain_cache
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_weights, widths
 from plimsoll.engines.tgi import checks
@@ -86,7 +86,7 @@ class TGI(Engine):
         """What the worst rank of one replica needs; total for what `problems` lets through."""
         figures = TABLE.or_newest(settings.version)
         resolved = resolve(architecture, settings, parallelism, accelerator, figures)
-        physical = visible_memory(accelerator)
+        physical = free_memory(accelerator)
         usable = int(physical * resolved.share)
         word = load_quantization(settings.quantization)
         held = stage_weights(architecture, resolved.dtype, word, parallelism)

@@ -252,15 +252,25 @@ def _text(value: object) -> str:
 
 GRAMMAR: Final = flags.grammar("vLLM", Path(__file__).parent / "data/flags.json")
 AUTO_LENGTH: Final = "--max-model-len=auto"
-"""The engine shortens the context until it fits, so that no length is certain to be refused."""
+"""The engine shortens the context until it fits: from 0.14 on, vllm/v1/core/kv_cache_utils.py."""
+_FITS_ITSELF_FROM: Final = (0, 14, 0)
 
 
 def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and split. Never raises."""
     command = flags.read(GRAMMAR, args, settings, asked)
-    settings = with_features(command) if args else settings
+    settings = _fitted(with_features(command)) if args else settings
     command.problems.extend(flag_faults(GRAMMAR.uses(args), settings.version))
     return command.reading(without_unmodelled(settings))
+
+
+def _fitted(settings: EngineSettings) -> EngineSettings:
+    """The settings with a context that fits itself, where the flag says so and the release can."""
+    known = TABLE.number(settings.version) >= _FITS_ITSELF_FROM
+    if AUTO_LENGTH not in settings.unread or not known or settings.max_model_len is not None:
+        return settings
+    rest = tuple(flag for flag in settings.unread if flag != AUTO_LENGTH)
+    return replace(settings, unread=rest, fitted_length=True)
 
 
 def without_unmodelled(settings: EngineSettings) -> EngineSettings:
@@ -274,7 +284,8 @@ def without_unmodelled(settings: EngineSettings) -> EngineSettings:
 def write_arguments(estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
     """The flags of ``vllm serve`` that make it run as estimated, the user's own last."""
     values = flags.values_to_write(estimate, settings)
-    if AUTO_LENGTH in settings.unread:
+    auto = (AUTO_LENGTH,) if settings.fitted_length else ()
+    if auto or AUTO_LENGTH in settings.unread:
         values["max_model_len"] = None
     options = options_to_write(settings, TABLE.parse(estimate.version))
-    return (*GRAMMAR.write(values, options), *GRAMMAR.passed_on(settings))
+    return (*GRAMMAR.write(values, options), *auto, *GRAMMAR.passed_on(settings))

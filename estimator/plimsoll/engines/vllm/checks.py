@@ -183,8 +183,10 @@ def _context(
 def _share(
     settings: EngineSettings, parallelism: Parallelism | None, accelerator: Accelerator
 ) -> Iterator[Finding]:
-    """A share of memory that is not free once the CUDA context is there."""
-    share = settings.utilization
+    """A share of memory that is not free once the CUDA context is there, or others are."""
+    share, held = settings.utilization, accelerator.reserved
+    if held and share is None:
+        share = TABLE.or_newest(settings.version).utilization
     if share is None or settings.kv_cache_memory is not None or not accelerator.certain:
         return
     many = parallelism is not None and parallelism.gpus > 1
@@ -194,14 +196,16 @@ def _share(
         return
     context = int(figure.bytes() * (1 - figure.error))
     physical = max(1, visible_memory(accelerator))
-    free = physical - context
+    free = physical - context - held
     if int(physical * share) > free:
         most = Decimal(max(0, free) * 1000 // physical) / 1000
+        rule = Rule.SHARE_NEVER_FREE_TOGETHER if many else Rule.SHARE_NEVER_FREE
         yield finding(
-            Rule.SHARE_NEVER_FREE_TOGETHER if many else Rule.SHARE_NEVER_FREE,
+            Rule.SHARE_HELD_BY_OTHERS if held else rule,
             Field.UTILIZATION,
             str(share),
             most=str(most),
             gpu=accelerator.title,
             context=gib(figure.bytes(), 2),
+            held=gib(held, 2),
         )

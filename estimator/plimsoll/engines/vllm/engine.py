@@ -10,6 +10,7 @@ KV cache    the larger of one request of max_model_len and the workload on one d
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
@@ -20,6 +21,7 @@ from plimsoll.engines.assemble import (
     held_at_once,
     newer_version,
     room_for_cache,
+    sequence_tokens,
     weights_term,
     worst_stage,
 )
@@ -44,7 +46,7 @@ from plimsoll.engines.vllm import (
     speculative,
 )
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
-from plimsoll.engines.vllm.defaults import Resolved, resolve
+from plimsoll.engines.vllm.defaults import Resolved, default_length, resolve
 from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.options import RANGES, TABLE, VLLMOptions
 from plimsoll.engines.vllm.overheads import activation, context, graphs, non_torch, ranged
@@ -121,8 +123,9 @@ class VLLM(Engine):
         padding = kernels.padding(architecture, settings, parallelism, accelerator, figures)
         lying = kernels.held(architecture, accelerator, figures)
         word = settings.quantization
-        weights = stage_weights(lying, resolved.dtype, word, parallelism, padding)
-        plain = stage_weights(lying, resolved.dtype, word, parallelism)
+        views = figures.flag("kv_b_read_as_is")
+        weights = stage_weights(lying, resolved.dtype, word, parallelism, padding, views=views)
+        plain = stage_weights(lying, resolved.dtype, word, parallelism, views=views)
         bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
         held = held_at_once(
             workload,
@@ -150,8 +153,8 @@ class VLLM(Engine):
                 ),
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
-                first.states(architecture, resolved, parallelism, stage),
                 runner.term(profiled, resolved, parallelism, stage, figures),
+                first.states(architecture, resolved, parallelism, stage),
                 lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
                 speculative.term(
                     architecture, settings, draft, resolved, parallelism, stage, figures
@@ -160,7 +163,7 @@ class VLLM(Engine):
             stages.append(Terms(tuple(term for term in terms if term is not None)))
             unseen.append(runner.uncharged(profiled, resolved, parallelism, stage, figures))
         around = context(architecture, resolved, parallelism, accelerator, figures)
-        beside = around.middle + max(unseen)
+        beside = around.high + max(unseen)
         physical = visible_memory(accelerator)
         asked = int(physical * resolved.utilization)
         others = 0 if limits.charges_others(resolved, figures) else accelerator.reserved
@@ -170,6 +173,11 @@ class VLLM(Engine):
         room = room_for_cache(usable, stages)
         spans = [Span(usable - t.beside_cache, *_band(usable, t)) for t in stages]
         fixed = offload.fixed_cache(settings, kv.pool)
+        if settings.fitted_length:
+            rooms = [span.low for span in spans] if fixed is None else fixed
+            resolved, held = _fitted(kv, rooms, workload, resolved, parallelism)
+            terms_of = [_kv_term(kv, stage, held, resolved) for stage in range(len(stages))]
+            stages = [t.replaced(term) for t, term in zip(stages, terms_of, strict=True)]
         if fixed is not None:
             room, spans = list(fixed), [Span(size, size, size) for size in fixed]
             flag = offload.fixing_flag(settings)
@@ -226,6 +234,31 @@ class VLLM(Engine):
             ),
             limits=tuple(one for one in (loaded_first, held_states, after) if one is not None),
         )
+
+
+def _fitted(
+    kv: Cache,
+    rooms: Sequence[int],
+    workload: Workload,
+    resolved: Resolved,
+    parallelism: Parallelism,
+) -> tuple[Resolved, Held]:
+    """The start-up with the longest context that surely fits, and what it must hold then.
+
+    rooms: the least bytes that each stage has for its cache. What the workload asks of one
+    sequence is asked whatever fits.
+    """
+    length = max(1, kv.longest(rooms, resolved.max_model_len))
+    asked = 0
+    if workload.input_tokens is not None and workload.output_tokens is not None:
+        asked = sequence_tokens(workload, resolved.max_model_len)
+    held = held_at_once(
+        workload,
+        max(length, asked),
+        parallelism.data,
+        lambda requests, tokens: requests * kv.blocks(tokens),
+    )
+    return replace(resolved, max_model_len=length), held
 
 
 def _band(usable: int, terms: Terms) -> tuple[int, int]:
@@ -302,6 +335,10 @@ def _notes(
 ) -> Iterator[Finding]:
     """What was assumed."""
     yield from newer_version(VLLM.title, figures)
+    longest = settings.max_model_len or default_length(architecture, figures)
+    if settings.fitted_length and resolved.max_model_len < longest:
+        length = resolved.max_model_len
+        yield finding(Rule.CONTEXT_FITTED, Field.MAX_MODEL_LEN, length=length, most=longest)
     yield from model_notes(architecture, settings)
     if capped:
         share = str(resolved.utilization)
@@ -311,7 +348,11 @@ def _notes(
         yield finding(Rule.CACHE_DTYPE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)
     if not accelerator.certain:
         yield finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title)
-    if settings.max_model_len is None and resolved.max_model_len < architecture.max_model_len:
+    fitted = settings.fitted_length
+    if (
+        not (fitted or settings.max_model_len)
+        and resolved.max_model_len < architecture.max_model_len
+    ):
         yield finding(
             Rule.CONTEXT_MAY_BE_LONGER,
             Field.MAX_MODEL_LEN,

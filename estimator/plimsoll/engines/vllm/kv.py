@@ -23,7 +23,7 @@ Blocks that requests take, and what a given memory holds:
 
     blocks of a request   all: ceil(L / b)    window: ceil(min(W - 1 + F, L) / b) + 1
                           chunk: ceil(min(C + F, L) / b)    state: a fixed number of pages,
-                          or one for every block of tokens (some hybrids, 0.26 to 0.28)
+                          or one for every block of tokens (some hybrids, 0.28)
     F                     tokens in flight = batched tokens x batches that may be under way
     need                  (requests x blocks + one held back) x bytes of a pool block
     holds                 floor(memory / bytes of a pool block), the least over all stages

@@ -184,17 +184,19 @@ def after_cache(
     left = physical - held
     free, beyond = _freed(terms[TermName.ACTIVATION], architecture, resolved, constants, last=last)
     made = _graphs(architecture, resolved, parallelism, layers, accelerator, constants)
-    taking, basis = Span(made.bytes, made.low, made.high), made.basis
+    taking, basis, slack = Span(made.bytes, made.low, made.high), made.basis, _SLACK
     if charged(architecture, constants) and not resolved.eager:
         figure = constants["graphs_beyond_charge"]
         taking = Span(figure.bytes(), 0, round(figure.bytes() * (1 + figure.error)))
         basis = f"{basis}, beyond what is charged"
+        if _by_nccl(parallelism, accelerator):
+            slack += constants["unlinked_slack"].bytes()
     if beyond.middle:
         basis = f"{basis}, sampler of {resolved.seqs} sequences"
     need = Span(
         taking.middle + beyond.middle,
         taking.low + beyond.low,
-        taking.high + beyond.high + _SLACK,
+        taking.high + beyond.high + slack,
     )
     has = Span(
         left - taken.middle - beside.middle + free.middle,
@@ -236,7 +238,7 @@ def _graphs(
     made = captured(architecture, resolved, parallelism, layers, accelerator, constants)
     high = min(made.high, round(made.bytes * constants.number("captured_most")))
     made = replace(made, high=max(made.bytes, high))
-    if parallelism.tensor <= _OWN_ALL_REDUCE or _linked(accelerator):
+    if not _by_nccl(parallelism, accelerator):
         return made
     figure = constants["graphs_collective"]
     count = sizes(architecture, resolved, accelerator, constants).count
@@ -245,9 +247,10 @@ def _graphs(
     return replace(made, bytes=made.bytes + each, high=made.high + most, known=Known.ASSUMED)
 
 
-def _linked(accelerator: Accelerator) -> bool:
-    """Whether GPUs of a kind usually speak by NVLink."""
-    return gpu_group(accelerator) in (HOPPER, BLACKWELL) or "a100" in accelerator.name
+def _by_nccl(parallelism: Parallelism, accelerator: Accelerator) -> bool:
+    """Whether GPUs speak by NCCL alone: more than two of a kind that usually has no NVLink."""
+    linked = gpu_group(accelerator) in (HOPPER, BLACKWELL) or "a100" in accelerator.name
+    return parallelism.tensor > _OWN_ALL_REDUCE and not linked
 
 
 def charges_others(resolved: Resolved, constants: Constants) -> bool:

@@ -17,7 +17,8 @@ The activation is the peak that vLLM measures when it profiles:
     sampler   bytes per logit x N x V + base + 1.1 x T x h x 2  last stage; not divided by TP
     forward   (3 x I / tp + 4.25 x h) x T x 2          + 2 x T x h x 2 before the last stage
               + I / tp x T where inputs are copied in 8 bits (fp8 and int8 checkpoints)
-    experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp
+    experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp,
+              up to 0.17 at most `experts_chunk` tokens
     text      max(sampler, forward) + experts
               before 0.13 experts' workspaces end with the pass: max(sampler, forward + experts)
     peak      max(encoder's pass, what it leaves + text), see `plimsoll.engines.vllm.multimodal`
@@ -38,6 +39,7 @@ from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_gro
 from plimsoll.engines.vllm.capture import sizes, taken
 from plimsoll.engines.vllm.compressed import pass_elements
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
+from plimsoll.engines.vllm.mixing import mixing_elements
 from plimsoll.engines.vllm.multimodal import encoder
 from plimsoll.engines.vllm.options import RANGES, TABLE
 from plimsoll.engines.vllm.sparse import workspace
@@ -67,8 +69,9 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
     figure = constants[name]
     size = figure.bytes()
     if constants.flag("context_inside") and accelerator.compute >= SECOND_ENGINE:
-        size += constants["context_single"].bytes()
+        size += constants["context_single"].bytes() + accelerator.reserved
         basis += ", with the CUDA context"
+        basis += " and what others hold" if accelerator.reserved else ""
     term = Term(TermName.NON_TORCH, size, size, size, figure.known, basis)
     group = Group(gpu_group(accelerator), MANY if tensor > 1 else ONE, "", _release(constants))
     return RANGES.of("nonTorch", group).around(term)
@@ -236,13 +239,14 @@ def activation(
     if not last:
         per_token += number("forward_handover") * hidden
     latent = pass_elements(architecture, parallelism.tensor)
-    forward = max(per_token, latent) * tokens * element
+    mixing = mixing_elements(architecture, parallelism, stage)
+    forward = max(per_token, latent, mixing) * tokens * element
     if _eight_bits(architecture, settings):
         forward += own.dense / parallelism.tensor * tokens
     sparse = workspace(architecture, resolved, constants)
     forward += sparse.passing
     experts = max(
-        _expert_workspace(architecture, settings, own, tokens, element, parallelism),
+        _expert_workspace(architecture, settings, own, tokens, element, parallelism, constants),
         float(sparse.kept),
     )
     if not constants.flag("experts_kept"):
@@ -309,6 +313,7 @@ def _expert_workspace(
     tokens: int,
     element: int,
     parallelism: Parallelism,
+    constants: Constants,
 ) -> float:
     """Bytes of the fused experts' workspaces, which outlive the forward pass."""
     if not own.per_token:
@@ -317,5 +322,7 @@ def _expert_workspace(
     if quantization is not None and quantization.method == "mxfp4":
         return 0.0
     ways = 1 if parallelism.expert else parallelism.tensor * parallelism.data
-    rows = tokens * parallelism.data * own.per_token
+    rows = tokens * parallelism.data
+    chunk = int(constants.number("experts_chunk"))
+    rows = min(rows, chunk or rows) * own.per_token
     return rows * element * own.expert_workspaces(architecture.hidden_size, ways)

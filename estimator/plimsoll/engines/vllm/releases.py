@@ -52,7 +52,16 @@ def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterat
     elif _missing(architecture, version) and not _by_transformers(architecture, version):
         since = _releases("architectures", "since")[name]
         rule = Rule.MODEL_OF_LATER_RELEASE
-        yield finding(rule, Field.VERSION, version, name=name, release=since, version=running)
+        engine = TABLE.title
+        yield finding(
+            rule,
+            Field.VERSION,
+            version,
+            engine=engine,
+            name=name,
+            release=since,
+            version=running,
+        )
 
 
 def model_notes(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
@@ -64,6 +73,7 @@ def model_notes(architecture: Architecture, settings: EngineSettings) -> Iterato
         Rule.MODEL_BY_TRANSFORMERS,
         Field.VERSION,
         version,
+        engine=TABLE.title,
         name=architecture.class_name,
         release=_releases("architectures", "since")[architecture.class_name],
         version=TABLE.or_newest(version).version,

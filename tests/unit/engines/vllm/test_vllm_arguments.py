@@ -99,8 +99,6 @@ def test_eager_mode_can_be_switched_off_and_that_contradicts_a_typed_true() -> N
         ["-O", "2"],
         ["--compilation-config.level", "3"],
         ["--mm-processor-kwargs", '{"num_crops": 4}'],
-        ["--max-model-len", "auto"],
-        ["--max-model-len=-1"],
         ["--cudagraph-capture-sizes", "1", "2", "4"],
     ],
 )

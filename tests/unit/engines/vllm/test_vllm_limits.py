@@ -7,17 +7,32 @@ https://github.com/vllm-project/vllm/issues/49064 (969 blocks on an H100, 0.28.0
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
-from plimsoll.engines.base import EngineSettings, Estimate, Known, Limit, LimitName, Span, State
+from plimsoll.accelerators.catalogue import everything
+from plimsoll.engines.base import (
+    EngineSettings,
+    Estimate,
+    Known,
+    Limit,
+    LimitName,
+    Parallelism,
+    Span,
+    State,
+    TermName,
+    Workload,
+)
+from plimsoll.engines.vllm.engine import VLLM
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import GIB
-from vllm_features import estimate
+from vllm_features import estimate, model
 
 HYBRID = "Qwen/Qwen3.5-27B"
+GPUS = {accelerator.name: accelerator for accelerator in everything()}
 H100, A10, RTX_4090 = "nvidia-h100-80gb", "nvidia-a10", "nvidia-rtx-4090"
 
 
@@ -25,15 +40,15 @@ def limit(found: Estimate, name: LimitName) -> Limit | None:
     return next((one for one in found.limits if one.name is name), None)
 
 
-def states(version: str, *flags: str, model: str = HYBRID) -> Limit | None:
+def states(version: str, *flags: str, of: str = HYBRID) -> Limit | None:
     flags = ("--max-model-len", "8192", *flags)
-    return limit(estimate(model, *flags, version=version, gpu=H100), LimitName.STATES)
+    return limit(estimate(of, *flags, version=version, gpu=H100), LimitName.STATES)
 
 
-def after(model: str, version: str, gpu: str, *flags: str, tensor: int = 1) -> Limit:
+def after(of: str, version: str, gpu: str, *flags: str, tensor: int = 1) -> Limit:
     flags = ("--max-model-len", "8192", *flags)
     found = limit(
-        estimate(model, *flags, version=version, gpu=gpu, tensor=tensor), LimitName.AFTER_CACHE
+        estimate(of, *flags, version=version, gpu=gpu, tensor=tensor), LimitName.AFTER_CACHE
     )
     assert found is not None
     return found
@@ -87,7 +102,7 @@ def test_releases_whose_builds_differ_only_warn() -> None:
 
 def test_only_layers_that_assert_it_die_while_capturing() -> None:
     mamba = "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8"
-    own, other = states("0.15"), states("0.15", model=mamba)
+    own, other = states("0.15"), states("0.15", of=mamba)
     assert own is not None
     assert own.said.rule is Rule.GRAPHS_BEYOND_STATES
     assert other is None
@@ -95,7 +110,7 @@ def test_only_layers_that_assert_it_die_while_capturing() -> None:
 
 def test_without_graphs_and_without_states_nothing_is_compared() -> None:
     assert states("0.20", "--enforce-eager") is None
-    assert states("0.20", model="Qwen/Qwen3-8B") is None
+    assert states("0.20", of="Qwen/Qwen3-8B") is None
 
 
 # -- loading --------------------------------------------------------------------------------------
@@ -213,3 +228,47 @@ def test_the_share_is_the_users_own() -> None:
     one = limit(found, LimitName.AFTER_CACHE)
     assert one is not None
     assert one.has.middle > found.physical * 0.48
+
+
+# -- what others hold -----------------------------------------------------------------------------
+
+
+def held(version: str, share: str = "0.9") -> tuple[set[Rule], Estimate]:
+    card = replace(GPUS[RTX_4090], reserved=3 * GIB)
+    said = EngineSettings(version=version, utilization=Decimal(share), max_model_len=8192)
+    qwen, split = model("Qwen/Qwen3-4B"), Parallelism()
+    problems = {problem.rule for problem in VLLM().problems(qwen, said, split, card)}
+    return problems, VLLM().estimate(qwen, said, Workload(), split, card)
+
+
+@pytest.mark.parametrize(
+    ("version", "share", "refused"),
+    [
+        ("0.9.1", "0.9", True),
+        ("0.33", "0.86", True),
+        ("0.33", "0.85", False),
+        ("0.9.0", "0.9", False),  # nothing is checked
+    ],
+)
+def test_from_0_9_1_the_share_must_be_free_of_what_others_hold(
+    version: str, share: str, refused: bool
+) -> None:
+    problems, _ = held(version, share)
+    assert (Rule.SHARE_HELD_BY_OTHERS in problems) is refused
+
+
+def test_what_others_hold_is_charged_to_the_budget_or_lies_beside_it_by_version() -> None:
+    _, charged = held("0.8.5", "0.8")
+    _, beside = held("0.19", "0.8")
+    assert charged.terms[TermName.NON_TORCH].bytes > 3 * GIB
+    assert beside.terms[TermName.NON_TORCH].bytes < GIB
+    after = limit(beside, LimitName.AFTER_CACHE)
+    assert after is not None
+    assert after.has.middle < 0.2 * beside.physical - 3 * GIB
+
+
+def test_a_first_engine_that_ignores_others_has_nothing_left_for_its_graphs() -> None:
+    _, found = held("0.7.3", "0.95")
+    after = limit(found, LimitName.AFTER_CACHE)
+    assert after is not None
+    assert after.state is State.DOES_NOT_FIT
