@@ -241,6 +241,8 @@ def table(card: Card) -> tuple[Seam, ...]:
     )
     humming_library = SimpleNamespace(_DeviceInfo=say(humming))
     base = "vllm.model_executor.model_loader"
+    jit = "flashinfer.jit"
+    fetched = f"{jit}.cubin_loader|{jit}.fused_moe|{jit}.attention.modules|{jit}.gemm.core"
     launch = "humming.ops.gemm|humming.ops.launcher"
     begin = "humming.ops.utils|humming.ops.gemm|humming.ops.launcher"
     communicator = classmethod(lambda cls: "plimsoll_drystart.communicator.Communicator")
@@ -278,7 +280,9 @@ def table(card: Card) -> tuple[Seam, ...]:
             nothing,
             "0.8",
         ),
-        # No compiler: FlashInfer, TileLang, Humming make kernels when they are first asked for.
+        # No compiler, no network: kernels are made or fetched when they are first asked for.
+        Seam(fetched, "get_artifact", say(b""), "0.33"),
+        Seam(fetched, "get_meta_hash", say("0"), "0.33"),
         Seam("flashinfer.jit.core", "JitSpec.build_and_load", lambda *_, **__: Silent(), "0.11"),
         Seam("flashinfer.sampling", "get_seed_and_offset", say((0, 0)), "0.11"),
         Seam("tilelang.jit", "JITImpl.__call__", lambda *_, **__: Silent(), "0.33"),
