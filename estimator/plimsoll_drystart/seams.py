@@ -66,8 +66,8 @@ def minor(version: str) -> tuple[int, int]:
 def before_import(card: Card) -> None:
     """What must hold before the engine finds out on what it runs: NVML, and no group of NCCL.
 
-    vLLM carries NVML's Python module inside (`vllm.third_party.pynvml`, seen in 0.33); others
-    import `pynvml`.
+    vLLM carries NVML's Python module inside (`vllm.third_party.pynvml`, seen in 0.10.2, 0.19.1 and
+    0.33.0); others import `pynvml`.
     """
     sys.modules["pynvml"] = nvml_module(card)
     import vllm.third_party.pynvml as inside
@@ -224,7 +224,7 @@ class _Figures(SimpleNamespace):
 
 
 def table(card: Card) -> tuple[Seam, ...]:
-    """vLLM's seams. Seen: 0.19.1 and 0.33.0 where until is ""."""
+    """vLLM's seams. Seen: 0.10.2, 0.19.1 and 0.33.0, as far as since and until say."""
     humming = _Figures(
         index=0,
         name=card.name,
@@ -278,7 +278,7 @@ def table(card: Card) -> tuple[Seam, ...]:
             f"{base}.weight_utils|{base}.dummy_loader",
             "initialize_single_dummy_weight",
             nothing,
-            "0.8",
+            "0.19",
         ),
         # No compiler, no network: kernels are made or fetched when they are first asked for.
         Seam(fetched, "get_artifact", say(b""), "0.33"),
