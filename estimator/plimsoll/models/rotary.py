@@ -40,6 +40,11 @@ _NO_ROPE: Final = frozenset(
 _ROTARY: Final = ("rotary", "rope")
 """What ``position_embedding_type`` says in a type that else has no rope (Jina 3)."""
 _BY_LAYER: Final = frozenset({"full_attention", "sliding_attention", "chunked_attention"})
+_PARTIAL: Final[Mapping[str, float]] = {
+    "glm": 0.5, "glm4": 0.5, "glm4_moe": 0.5, "nemotron": 0.5, "persimmon": 0.5, "phi": 0.5,
+    "qwen3_next": 0.25, "stablelm": 0.25,
+}  # fmt: skip
+"""The part of a head that is rotated if a config does not say it (transformers' defaults)."""
 _MROPE_LENGTHENS: Final = 4
 _TABLES_OF_V4: Final = 4
 """DeepSeek V4: a table for layers with a compressor and one for the others, both in 32 bits."""
@@ -120,7 +125,9 @@ def _width(config: Mapping[str, Any]) -> int:
 
 def _share(rope: Mapping[str, Any], config: Mapping[str, Any], width: int) -> int:
     """The part of a head that is rotated, if either place says that it is not all of it."""
-    share = rope.get("partial_rotary_factor", config.get("partial_rotary_factor"))
+    kind = config.get("model_type")
+    unsaid = _PARTIAL.get(kind, 1.0) if isinstance(kind, str) else 1.0
+    share = rope.get("partial_rotary_factor", config.get("partial_rotary_factor", unsaid))
     partial = isinstance(share, (int, float)) and 0 < share < 1
     return int(width * float(share)) if partial and share else width
 
