@@ -290,7 +290,9 @@ WITHOUT_FORM = {
         "cpuOffload": "?",
         "speculative": {"method": "?"},
     },
-    "accelerator": {"minMemory": "?", "memory": "?", "computeCapability": "?", "family": "?"},
+    "accelerator": dict.fromkeys(
+        ("minMemory", "reserved", "memory", "computeCapability", "family"), "?"
+    ),
 }
 """Every field that must have a form, with a text that has none."""
 
