@@ -108,7 +108,8 @@ ranges: $(STAMP) ## the ranges of what only a GPU tells, from the measured rows;
 	@PYTHONPATH=tests $(BIN)/python -m accuracy.ranges
 
 drystart: $(STAMP) ## ask a release of vLLM itself, without a GPU: VERSION=0.33.0; none: compare what there is
-	@PYTHONPATH=tests $(BIN)/python -m drystart $(VERSION) $(if $(KEEP),--keep) $(if $(DIFFERENCES),--differences)
+	@PYTHONPATH=tests $(BIN)/python -m drystart $(VERSION) $(if $(KEEP),--keep) $(if $(DIFFERENCES),--differences) \
+	  $(if $(CHANGES),--changes $(CHANGES))
 
 counts: $(COUNTS_STAMP) ## hold parameter counts against transformers' classes; CONFIG=path counts one
 	@PYTHONPATH=estimator:tests TRANSFORMERS_VERBOSITY=error $(COUNTS)/bin/python -W ignore -m counts \

@@ -65,6 +65,10 @@ def _sections(head: bytes) -> tuple[int, int, int]:
     return offset, size or 64, count
 
 
+ALWAYS = frozenset({"cuCtxGetCurrent", "cuDeviceGetCount", "cuDriverGetVersion", "cuInit"})
+"""What is looked up by name when it is needed, so that no table of symbols says it."""
+
+
 def wanted(folder: Path) -> set[str]:
     """What the extensions below a folder want of the driver; NVIDIA's own ask at run time."""
     found: set[str] = set()

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from plimsoll_drystart.elf import SONAME, wanted, write_stub
+from plimsoll_drystart.elf import ALWAYS, SONAME, wanted, write_stub
 
 MARK = "PLIMSOLL_DRYSTART_FOLDER"
 """Set in the process that has this environment; holds the folder of what was made for it."""
@@ -48,7 +48,7 @@ def make(folder: Path) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / SONAME
     if not library.exists():
-        write_stub(library, wanted(packages()))
+        write_stub(library, wanted(packages()) | ALWAYS)
     tools = folder / "cuda" / "bin"
     tools.mkdir(parents=True, exist_ok=True)
     for name in ("nvcc", "ninja"):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 ENGINES = ("vllm", "transformers", "sglang", "pydantic")
 """Packages whose own "no" is the engine's."""
+_FOLDER = re.compile(r"\S*/model-\w{8}\b/?")
+"""Where a case's files were put: says nothing to anybody else."""
 MOST = 900
 """Letters of a message."""
 
@@ -30,7 +32,7 @@ def message(error: BaseException) -> str:
         text = str(error) or type(error).__name__
         if error.__cause__ is not None and str(error.__cause__) not in text:
             text += f" <- {type(error.__cause__).__name__}: {error.__cause__}"
-    return " ".join(text.split())[:MOST]
+    return _FOLDER.sub("MODEL", " ".join(text.split()))[:MOST]
 
 
 def places(trace: TracebackType | None) -> list[str]:
@@ -40,7 +42,8 @@ def places(trace: TracebackType | None) -> list[str]:
 
 
 def _short(path: str) -> str:
-    return re.split(r"(?:site|dist)-packages/", path)[-1]
+    """A path below site-packages, or below the folder that the harness is in."""
+    return re.split(r"(?:site|dist)-packages/|/(?=plimsoll_drystart/)", path)[-1]
 
 
 def verdict(error: BaseException) -> dict[str, Any]:

@@ -66,8 +66,8 @@ def minor(version: str) -> tuple[int, int]:
 def before_import(card: Card) -> None:
     """What must hold before the engine finds out on what it runs: NVML, and no group of NCCL.
 
-    vLLM carries NVML's Python module inside (`vllm.third_party.pynvml`, seen in 0.33); others
-    import `pynvml`.
+    vLLM carries NVML's Python module inside (`vllm.third_party.pynvml`, seen in 0.10.2, 0.19.1 and
+    0.33.0); others import `pynvml`.
     """
     sys.modules["pynvml"] = nvml_module(card)
     import vllm.third_party.pynvml as inside
@@ -224,7 +224,7 @@ class _Figures(SimpleNamespace):
 
 
 def table(card: Card) -> tuple[Seam, ...]:
-    """vLLM's seams. Seen: 0.19.1 and 0.33.0 where until is ""."""
+    """vLLM's seams. Seen: 0.10.2, 0.19.1 and 0.33.0, as far as since and until say."""
     humming = _Figures(
         index=0,
         name=card.name,
@@ -241,6 +241,8 @@ def table(card: Card) -> tuple[Seam, ...]:
     )
     humming_library = SimpleNamespace(_DeviceInfo=say(humming))
     base = "vllm.model_executor.model_loader"
+    jit = "flashinfer.jit"
+    fetched = f"{jit}.cubin_loader|{jit}.fused_moe|{jit}.attention.modules|{jit}.gemm.core"
     launch = "humming.ops.gemm|humming.ops.launcher"
     begin = "humming.ops.utils|humming.ops.gemm|humming.ops.launcher"
     communicator = classmethod(lambda cls: "plimsoll_drystart.communicator.Communicator")
@@ -276,9 +278,11 @@ def table(card: Card) -> tuple[Seam, ...]:
             f"{base}.weight_utils|{base}.dummy_loader",
             "initialize_single_dummy_weight",
             nothing,
-            "0.8",
+            "0.19",
         ),
-        # No compiler: FlashInfer, TileLang, Humming make kernels when they are first asked for.
+        # No compiler, no network: kernels are made or fetched when they are first asked for.
+        Seam(fetched, "get_artifact", say(b""), "0.33"),
+        Seam(fetched, "get_meta_hash", say("0"), "0.33"),
         Seam("flashinfer.jit.core", "JitSpec.build_and_load", lambda *_, **__: Silent(), "0.11"),
         Seam("flashinfer.sampling", "get_seed_and_offset", say((0, 0)), "0.11"),
         Seam("tilelang.jit", "JITImpl.__call__", lambda *_, **__: Silent(), "0.33"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from drystart import release
+from drystart import changes, release
 from drystart.causes import comparable_shares
 from drystart.report import differences, table
 
@@ -19,7 +19,11 @@ def main() -> None:
     parser.add_argument("--pack", action="store_true", help="run nothing, pack what there is")
     parser.add_argument("--keep", action="store_true", help="do not remove the environment")
     parser.add_argument("--differences", action="store_true", help="print every figure that is off")
+    parser.add_argument("--changes", nargs=2, metavar=("OLD", "NEW"), help="minor releases")
     given = parser.parse_args()
+    if given.changes:
+        print(f"written: {changes.write(*given.changes)}")
+        return
     if given.version:
         if not given.pack:
             if given.python is None:

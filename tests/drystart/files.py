@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -69,8 +70,19 @@ def pack(cases: Iterable[Case], lines: Iterable[str], path: Path) -> int:
     return len(out)
 
 
+_KEPT_PLACES: Final = 2
+_MADE: Final = re.compile(r"\S*/model-\w{8}\b/?")
+_HERE: Final = re.compile(r"^/\S*/(?=plimsoll_drystart/|lib/python)")
+
+
 def _smaller(said: dict[str, Any]) -> dict[str, Any]:
-    """Without what every fact repeats."""
+    """Without what every fact repeats, and without paths of the machine that it was made on."""
+    for key in ("refused", "unknown"):
+        if key in said:
+            ended = said[key]
+            places = [_HERE.sub("", place) for place in ended["places"][-_KEPT_PLACES:]]
+            text = _MADE.sub("MODEL", ended["message"])[:300]
+            said = said | {key: ended | {"places": places, "message": text}}
     if "profile" in said:
         said = said | {"profile": {k: v for k, v in said["profile"].items() if k != "unseen"}}
     return {key: value for key, value in said.items() if value not in ({}, [], None)}

@@ -23,19 +23,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUILD: Final = ROOT / "build" / "drystart"
-_INDEX: Final = "https://pypi.org/pypi/vllm/{}/json"
+_INDEX: Final = "https://pypi.org/simple/vllm/"
+_AS_JSON: Final = {"Accept": "application/vnd.pypi.simple.v1+json"}
 _SETTLED: Final = timedelta(days=2)
-_REPAIRS: Final[dict[str, tuple[str, ...]]] = {"0.19": ("transformers==4.57.6",)}
-"""Packages pinned beside the engine, by minor release, where the newest of the day breaks it."""
 
 
 def date_of(release: str) -> str:
     """The day until which packages count. Raises URLError, ValueError for what is no release."""
-    with urllib.request.urlopen(_INDEX.format(release), timeout=60) as answer:
-        files = json.load(answer)["urls"]
-    if not files:
-        raise ValueError(f"vllm {release} has no files")
-    newest = max(datetime.fromisoformat(file["upload_time_iso_8601"]) for file in files)
+    request = urllib.request.Request(_INDEX, headers=_AS_JSON)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        files = json.load(answer)["files"]
+    own = [f["upload-time"] for f in files if f["filename"].startswith(f"vllm-{release}-")]
+    if not own:
+        raise ValueError(f"vllm {release} has no wheels; releases have numbers such as 0.33.0")
+    newest = max(map(datetime.fromisoformat, own))
     return f"{newest + _SETTLED:%Y-%m-%d}"
 
 
@@ -50,8 +51,7 @@ def install(release: str) -> None:
     if (folder / "complete").exists():
         return
     day = date_of(release)
-    packages = [f"vllm=={release}", *_REPAIRS.get(".".join(release.split(".")[:2]), ())]
-    print(f"installing {' '.join(packages)} as of {day} into {folder}: some 10 GB", file=sys.stderr)
+    print(f"installing vllm {release} as of {day} into {folder}: some 10 GB", file=sys.stderr)
     BUILD.mkdir(parents=True, exist_ok=True)
     uv = shutil.which("uv")
     if uv is not None:
@@ -64,7 +64,7 @@ def install(release: str) -> None:
         print(
             "uv is not installed: pip takes today's packages, not those of the day", file=sys.stderr
         )
-    subprocess.run([*command, *packages], check=True)
+    subprocess.run([*command, f"vllm=={release}"], check=True)
     (folder / "complete").touch()
 
 

@@ -19,7 +19,7 @@ from plimsoll_drystart import REVISION
 
 MOST_BYTES = 5_000_000
 HELD = {
-    "weights": 0.95,
+    "weights": 0.94,
     "cache": 0.99,
     "defaults": 0.995,
     "refusals": 0.97,

@@ -74,7 +74,7 @@ def test_every_shipped_module_is_named_by_a_contract() -> None:
         inside = {holder for holder in holders if holder.count(".") > 1 or holder == module}
         if not (holders & forbidden or inside & ordered):
             uncovered.append(module)
-    assert uncovered == ["plimsoll", "plimsoll_operator"]
+    assert uncovered == ["plimsoll", "plimsoll_drystart", "plimsoll_operator"]
 
 
 def entries(contract: dict[str, Any], *keys: str) -> Iterator[str]:

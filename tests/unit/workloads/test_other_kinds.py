@@ -70,11 +70,11 @@ def test_every_kind_of_the_table_is_shown_at_work() -> None:
 
 
 def test_a_deployment_is_refused_at_its_own_fields_with_ways_out() -> None:
-    answer = check(deployment(args=["--model", "Qwen/Qwen3-32B", "--max-model-len=8192"]))
+    answer = check(deployment(args=["--model", "Qwen/Qwen3-14B", "--max-model-len=8192"]))
     assert answer.exit_code == 1
-    assert "Qwen/Qwen3-32B does not fit on 1 x nvidia-l4" in answer.stdout
-    assert "spec.template.spec.containers[0].resources.limits[nvidia.com/gpu]: 4" in answer.stdout
-    assert "spec.template.spec.containers[0].args --tensor-parallel-size: 4" in answer.stdout
+    assert "Qwen/Qwen3-14B does not fit on 1 x nvidia-l4" in answer.stdout
+    assert "spec.template.spec.containers[0].resources.limits[nvidia.com/gpu]: 2" in answer.stdout
+    assert "spec.template.spec.containers[0].args --tensor-parallel-size: 2" in answer.stdout
 
 
 def test_a_deployment_that_fits_says_so() -> None:

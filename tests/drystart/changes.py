@@ -1,0 +1,124 @@
+"""What a release says otherwise than an older one to the same cases: docs/releases/<release>.md.
+
+Compared are cases that both answered: refusals, what is resolved by default, groups of the cache,
+and sizes that differ by more than a part. What both say alike is counted, not listed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from accuracy.data import ROOT
+from drystart.compare import about_files
+from drystart.files import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from drystart.files import Fact
+
+FOLDER: Final = ROOT / "docs" / "releases"
+_DEFAULTS: Final = (
+    "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization",
+    "enable_chunked_prefill", "enable_prefix_caching", "async_scheduling", "cudagraph_largest",
+    "mamba_cache_mode", "use_v2_model_runner", "dtype", "quantization",
+)  # fmt: skip
+_SIZES: Final = (
+    ("weights", "counted", "weights", 0.005),
+    ("weights", "runner", "runner's own state", 0.02),
+    ("profile", "peak", "activation peak", 0.02),
+)
+MIB: Final = 1 << 20
+
+
+def pairs(old: str, new: str) -> list[tuple[Fact, Fact]]:
+    """Facts of both releases to the same case, where both are known."""
+    known = [fact for fact in facts() if fact.known and not about_files(fact)]
+    before = {f.case.id: f for f in known if f.release.startswith(f"{old}.")}
+    after = [f for f in known if f.release.startswith(f"{new}.")]
+    return [(before[f.case.id], f) for f in after if f.case.id in before]
+
+
+def _ending(fact: Fact) -> str:
+    return " ".join(fact.refused["message"].split())[:160] if fact.refused else "starts"
+
+
+def _defaults(old: Fact, new: Fact) -> Iterator[tuple[str, Any, Any]]:
+    was, now = old.said.get("resolved", {}), new.said.get("resolved", {})
+    if not was:
+        return
+    for name in _DEFAULTS:
+        if name in was and name in now and was[name] != now[name]:
+            yield name, was[name], now[name]
+        elif name in now and name not in was and now[name]:
+            yield name, "–", now[name]
+
+
+def page(old: str, new: str) -> str:
+    """What changed, as a page."""
+    both = pairs(old, new)
+    refusals: list[str] = []
+    defaults: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    groups, sizes = list[str](), list[str]()
+    for before, after in both:
+        model = f"{after.case.model} {after.case.quantization}".strip()
+        where = f"{model}, {after.case.gpu}"
+        if bool(before.refused) != bool(after.refused):
+            refusals.append(f"| {where} | {_ending(before)} | {_ending(after)} |")
+        for name, was, now in _defaults(before, after):
+            defaults[name, str(was), str(now)].append(model)
+        kept = [fact.said.get("cache", {}).get("groups") for fact in (before, after)]
+        if all(kept):
+            was, now = (
+                [(g["kind"], g["block_size"], g["page_bytes"]) for g in one] for one in kept
+            )
+            if was != now:
+                groups.append(f"| {where} | {_groups(was)} | {_groups(now)} |")
+        for part, figure, title, least in _SIZES:
+            a, b = (fact.said.get(part, {}).get(figure) for fact in (before, after))
+            if None not in (a, b) and abs(b - a) > max(least * a, 32 * MIB):
+                part_of = f"{b / a - 1:+.1%}" if a else "new"
+                change = f"{a / MIB:,.0f} | {b / MIB:,.0f} | {part_of} |"
+                sizes.append(f"| {where} | {title} | {change}")
+    lines = [
+        f"# vLLM {new} beside {old}",
+        "",
+        "What the engine's own start-up code says of the same cases in both releases, by dry start",
+        f"({len(both)} cases; models cut to a few layers but where it says whole). Made by",
+        f'`make drystart CHANGES="{old} {new}"`.',
+    ]
+    lines += _table("What one release refuses", "| case | was | is |", refusals)
+    rows = [
+        f"| {name} | {was} | {now} | {len(set(of))}: {', '.join(sorted(set(of))[:3])} |"
+        for (name, was, now), of in sorted(defaults.items(), key=lambda x: (x[0][0], -len(x[1])))
+    ]
+    lines += _table("What is resolved otherwise", "| setting | was | is | models |", rows)
+    lines += _table("Groups of the cache", "| case | was | is |", sorted(set(groups)))
+    lines += _table("Sizes, MiB", "| case | of | was | is | change |", sorted(set(sizes)))
+    return "\n".join(lines) + "\n"
+
+
+def _groups(found: list[tuple[str, int, int]]) -> str:
+    kinds: dict[tuple[str, int, int], int] = defaultdict(int)
+    for one in found:
+        kinds[one] += 1
+    return "; ".join(
+        f"{n} x {kind.removesuffix('Spec')} {block} tokens {size:,} B"
+        for (kind, block, size), n in kinds.items()
+    )
+
+
+def _table(title: str, head: str, rows: list[str]) -> list[str]:
+    if not rows:
+        return ["", f"## {title}", "", "Nothing."]
+    return ["", f"## {title}", "", head, "|" + "---|" * (head.count("|") - 1), *rows]
+
+
+def write(old: str, new: str) -> Path:
+    """Write the page of a release. Returns where."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"vllm-{new}.md"
+    path.write_text(page(old, new), "utf-8")
+    return path
