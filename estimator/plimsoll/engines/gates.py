@@ -7,8 +7,8 @@ in which it holds, with the source where that was read:
     stages      in the order in which a start meets them, the first in the table first
 
 What an engine's own checks find is kept only if the gate of its rule is in force; so the table,
-not the code, says of which engine and from when to when a rule holds. A finding whose rule has no
-gate, or of an engine that has none, is kept.
+not the code, says from when to when a rule holds. A finding whose rule has no gate of that engine
+is kept: no refusal is lost by a row that is missing.
 """
 
 from __future__ import annotations
@@ -103,15 +103,9 @@ def held(
 
 def _holds(rule: str, engine: str, versions: VersionTable | None, version: str) -> bool:
     gate = table().get(rule)
-    if gate is None or engine not in _engines():
+    if gate is None or engine not in gate.engines:
         return True
     return gate.span(engine, versions, version) is not None
-
-
-@cache
-def _engines() -> frozenset[str]:
-    """The engines that have gates."""
-    return frozenset(name for gate in table().values() for name in gate.engines)
 
 
 @cache

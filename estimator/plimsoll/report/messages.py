@@ -27,7 +27,7 @@ from plimsoll.report.arithmetic import (
     worst_stage,
 )
 from plimsoll.report.nodes import placement_reason
-from plimsoll.report.starts import stop_line
+from plimsoll.report.starts import at_gate, stop_line
 from plimsoll.report.wording import problem, problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up
 
@@ -201,7 +201,7 @@ def fits_message(request: Request, verdict: Verdict) -> str:
     """The message of condition Fits."""
     e = verdict.estimate
     if verdict.problems:
-        return _short("; ".join(map(str, problems_of(verdict))))
+        return _short("; ".join(map(str, problems_of(verdict))) + at_gate(verdict.walk))
     if e is None:
         if verdict.short_by:
             return _short(f"the weights alone are short by {gib_up(verdict.short_by)} per GPU")
@@ -231,7 +231,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         case _:
             first = verdict.alternatives[0] if verdict.alternatives else None
             hint = f"; would fit with {fix(first, verdict.places)}" if first else ""
-            return _short(f"{said}: short by {shortfall(e)}; {room(request.workload, e)}{hint}")
+            missing = f"{said}: short by {shortfall(e)}; {room(request.workload, e)}{hint}"
+            return _short(missing + at_gate(verdict.walk))
 
 
 def _limit_message(request: Request, verdict: Verdict, limit: Limit) -> str:
@@ -240,8 +241,9 @@ def _limit_message(request: Request, verdict: Verdict, limit: Limit) -> str:
     if verdict.reason is Reason.UNREAD_FLAGS:
         return _short(f"{said}, but {_flags(request)} is not read")
     if verdict.reason is not Reason.NOT_ENOUGH_MEMORY or not verdict.alternatives:
-        return _short(said)
-    return _short(f"{said}; would fit with {fix(verdict.alternatives[0], verdict.places)}")
+        return _short(said + at_gate(verdict.walk))
+    way_out = f"; would fit with {fix(verdict.alternatives[0], verdict.places)}"
+    return _short(said + way_out + at_gate(verdict.walk))
 
 
 def placement_message(verdict: Verdict) -> str:

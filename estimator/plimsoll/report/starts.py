@@ -31,6 +31,13 @@ def stop_line(walk: Walk | None) -> str:
     return f"Gate: {_called(walk.stopped)}; {len(walk.passed)} before it are passed"
 
 
+def at_gate(walk: Walk | None) -> str:
+    """The gate at which a start stops, for the end of a condition's message; "" for none."""
+    if walk is None or walk.stopped is None:
+        return ""
+    return f" (gate {walk.stopped.rule}, {_text(walk.stopped).id})"
+
+
 def gates_line(walk: Walk | None) -> str:
     """How many gates are passed and which is not, for a terminal; "" if it came to none."""
     if walk is None:
