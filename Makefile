@@ -11,7 +11,7 @@ TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts rules generate dist release-check clean
+.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts rules versions generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ $(COUNTS_STAMP): requirements/counts.lock
 rules: $(STAMP) ## docs/rules.md and docs/gates.md, made from the tables of rules and of gates
 	@$(BIN)/plimsoll explain -o markdown > docs/rules.md
 	@$(BIN)/plimsoll explain --gates -o markdown > docs/gates.md
+
+versions: $(STAMP) ## docs/versions.md: what changes from release to release of vLLM, and by what
+	@PYTHONPATH=tests $(BIN)/python -m version_walk
 
 generate: $(STAMP) control-plane rules ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
 	@$(BIN)/python -m plimsoll_operator.api deploy

@@ -58,6 +58,7 @@ MODELS: Final = {
     "gemma3": replace(
         dense(), class_name="Gemma3ForConditionalGeneration", multimodal=True, dtype="float16"
     ),
+    "kimi-k25": replace(moe(), class_name="KimiK25ForConditionalGeneration", multimodal=True),
     "qwen3": replace(dense(), class_name="Qwen3ForCausalLM"),
     "mamba2": replace(hybrid(), class_name="Mamba2ForCausalLM"),
     "baichuan": replace(dense(), class_name="BaichuanForCausalLM"),

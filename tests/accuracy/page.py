@@ -155,7 +155,8 @@ def _coverage() -> list[str]:
         "| term | rows | in the range | left out, in the range |",
         "|---|--:|--:|--:|",
     ]
-    for name, (term, _, _) in ranges.TERMS.items():
+    for name, one in ranges.TERMS.items():
+        term = one.term
         found, left = summary(points_of(scored(), term)), ranges.left_out(name)[""]
         lines.append(
             f"| {TITLES[term]} | {left.rows} | {percent(found.coverage)} | {percent(left.share)} |"

@@ -1,12 +1,12 @@
 """``make ranges``: how far measured terms lie from estimates, by group, for the engines' ranges.
 
-    residual      measured / estimate (``ratio``) or measured - estimate (``GiB``); of a row whose
-                  inputs are not all known, from the nearer end of what it may be
+    residual      measured - estimate, GiB; of a row whose inputs are not all known, from the nearer
+                  end of what it may be
     one start-up  rows of one model, version, GPU and split count once, with their median
     group         `GROUPINGS`, from the narrowest to the widest; a group with fewer
-                  start-ups than `FEWEST` has no line of its own; a line that names no kind of
+                  start-ups than `fewest` has no line of its own; a line that names no kind of
                   model holds for the kinds that it was made from
-    range         from the least to the largest residual (without one in twenty on either side),
+    range         from the least to the largest residual (without `TRIMMED` of them),
                   and `WIDENED` / n of its width further on either side
     elsewhere     for a group of which nothing was measured: `BEYOND` x the widest ends of all
                   lines with as many ranks, since nobody knows which of them it is like
@@ -42,21 +42,33 @@ if TYPE_CHECKING:
     from plimsoll.measured.score import Point, Scored
 
 FILE: Final = ROOT / "estimator/plimsoll/engines/vllm/data/ranges.json"
-FEWEST: Final = {3: 5, 2: 3}
-"""Start-ups of a line, by how many things it names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A term that ranges are made for. eras: versions at which what it depends on changes.
+
+    least: GiB of either side at least: what a log's rounding and a busy machine move. fewest:
+    start-ups of a line; one that names the kind of model too has one more.
+    """
+
+    term: TermId
+    eras: tuple[str, ...]
+    least: float
+    fewest: int = 4
+
+
 WIDENED: Final = 1.0
 BEYOND: Final = 1.5
-TRIMMED: Final = 0.05
-"""Share of a group's start-ups that may lie outside on either side."""
-LEAST: Final = 0.05
-"""Of either side, in GiB or as a share: what a log's rounding and a busy machine move."""
+TRIMMED: Final = (0.05, 0.08)
+"""Share of a group's start-ups that may lie below, and above."""
 TERMS: Final = {
-    "activation": (TermId.ACTIVATION, "GiB", ("0.6", "0.17", "0.22")),
-    "nonTorch": (TermId.NON_TORCH, "GiB", ("0.6", "0.18")),
-    "graphsCharged": (TermId.GRAPHS_CHARGED, "GiB", ("0.6",)),
-    "graphsCaptured": (TermId.GRAPHS, "GiB", ("0.6",)),
+    "activation": Measured(TermId.ACTIVATION, ("0.6", "0.17", "0.22"), 0.05, 3),
+    "nonTorch": Measured(TermId.NON_TORCH, ("0.6", "0.18"), 0.05),
+    "graphsCharged": Measured(TermId.GRAPHS_CHARGED, ("0.6",), 0.1),
+    "graphsCaptured": Measured(TermId.GRAPHS, ("0.6", "0.19"), 0.1),
 }
-"""Name in the file, term, unit, and the versions at which what it depends on changes."""
+"""By the name in the file."""
 WITH_OWN: Final = frozenset({"activation"})
 """Terms that state a range of their own, which holds alone where nothing was measured."""
 GROUPINGS: Final = (("gpu", "ranks", "kind"), ("gpu", "ranks"))
@@ -77,7 +89,7 @@ class Residual:
 @lru_cache(maxsize=8)
 def residuals(name: str) -> tuple[Residual, ...]:
     """Those of every scored row of vLLM that measured a term."""
-    term, unit, eras = TERMS[name]
+    term, eras = TERMS[name].term, TERMS[name].eras
     found = []
     for one in scored():
         row = one.row
@@ -85,7 +97,7 @@ def residuals(name: str) -> tuple[Residual, ...]:
         known = facts(row, configs())
         if point is None or isinstance(known, str) or known.engine.name != "vllm":
             continue
-        value = point.prediction.residual(point.measured, ratio=unit == "ratio")
+        value = point.prediction.residual(point.measured)
         gpus = {gpu_group(accelerator) for accelerator in known.accelerators}
         split = known.splits[0]
         many = split.tensor * (split.data if split.expert else 1) > 1
@@ -128,30 +140,27 @@ def _is_late(one: Scored) -> bool:
 
 def table(name: str, found: Sequence[Residual]) -> dict[str, Any]:
     """The lines of one term from some residuals."""
-    unit, eras = TERMS[name][1:]
+    eras = TERMS[name].eras
     lines = []
     for era, until in zip(eras, (*eras[1:], ""), strict=True):
         inside = [r for r in found if r.era == era]
         for names in GROUPINGS:
-            lines += list(_lines(names, inside, era, until))
+            lines += list(_lines(names, inside, era, until, TERMS[name]))
     elsewhere = {}
     for ranks in (ONE, MANY):
         alike = [line for line in lines if line["ranks"] == ranks]
         low = min((line["low"] for line in alike), default=0.0)
         high = max((line["high"] for line in alike), default=0.0)
-        if unit == "ratio":
-            low, high = low / BEYOND, high * BEYOND
-        else:
-            high = BEYOND * max(high, -low)
-            low = -high
+        high = BEYOND * max(high, -low)
+        low = -high
         if name in WITH_OWN:
             low = high = 0.0
         elsewhere[ranks] = {"low": round(low, 3), "high": round(high, 3)}
-    return {"unit": unit, "groups": lines, "elsewhere": elsewhere}
+    return {"groups": lines, "elsewhere": elsewhere}
 
 
 def _lines(
-    names: Sequence[str], found: Sequence[Residual], era: str, until: str
+    names: Sequence[str], found: Sequence[Residual], era: str, until: str, of: Measured
 ) -> Iterable[dict[str, Any]]:
     groups: dict[tuple[str, ...], list[Residual]] = defaultdict(list)
     for one in found:
@@ -160,8 +169,8 @@ def _lines(
             groups[values].append(one)
     for values, rows in sorted(groups.items()):
         distinct = _distinct(rows)
-        if len(distinct) >= FEWEST[len(names)]:
-            low, high = _ends(distinct)
+        if len(distinct) >= of.fewest + ("kind" in names):
+            low, high = _ends(distinct, of.least)
             line: dict[str, Any] = dict(zip(names, values, strict=True))
             if "kind" not in names:
                 line["kinds"] = sorted({one.group.kind for one in rows})
@@ -176,11 +185,11 @@ def _distinct(rows: Iterable[Residual]) -> list[float]:
     return sorted(median(values) for values in by_start.values())
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float]:
+def _ends(values: Sequence[float], least: float) -> tuple[float, float]:
     n = len(values)
-    cut = int(TRIMMED * n + 0.2)
-    low, high = values[cut], values[n - 1 - cut]
-    more = max(LEAST, WIDENED / n * (high - low))
+    below, above = (int(share * n + 0.2) for share in TRIMMED)
+    low, high = values[below], values[n - 1 - above]
+    more = max(least, WIDENED / n * (high - low))
     return low - more, high + more
 
 
@@ -191,7 +200,7 @@ def written() -> str:
         made = table(name, residuals(name))
         groups = ",\n   ".join(json.dumps(line) for line in made["groups"])
         lines.append(
-            f' "{name}": {{"unit": "{made["unit"]}",\n  "groups": [\n   {groups}],\n'
+            f' "{name}": {{\n  "groups": [\n   {groups}],\n'
             f'  "elsewhere": {json.dumps(made["elsewhere"])}}}'
         )
     return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -31,7 +31,8 @@ MAX_FILE = 256 << 20
     "--from",
     "source",
     metavar="FILE",
-    help="The output of `kubectl get nodes -o json` (- for standard input).",
+    help="The output of `kubectl get nodes -o json` (- for standard input); with pods "
+    "(`nodes,pods -A`) it is known what is free.",
 )
 @click.option("--context", help="kubectl's context.")
 @click.option("--kubeconfig", type=click.Path(), help="kubectl's configuration file.")

@@ -58,6 +58,8 @@ MOST = 5
 """Alternatives of one verdict."""
 ENOUGH = 2
 """Single changes that fit, that make pairs needless."""
+ONE_MORE = 5
+"""Changed requests that are tried for pairs if a single change fits already."""
 HOPE = (9, 10)
 """Share of the excess that two changes save alone, for it to be worth trying them together."""
 
@@ -93,6 +95,8 @@ def _on_the_same(start: Option) -> list[Option]:
         for kind, option in tried
         if not option.fits and option.excess < start.excess and Note.TO_BE_MADE not in option.notes
     }
+    if there:
+        start.purse.left = min(start.purse.left, ONE_MORE)
     there += islice(_pairs(start, partly), MOST - 1 - len(made))
     if not there:
         there += filter(None, (_several(start, partly),))

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from plimsoll.decision.candidates import missing_labels, unfit
 from plimsoll.decision.taints import kept_off, tolerations
-from plimsoll.decision.verdict import Lacking, NearPool, Nodes, Unfit, Unseen
+from plimsoll.decision.verdict import Free, Lacking, NearPool, Nodes, Unfit, Unseen
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from plimsoll.decision.request import Request
     from plimsoll.decision.search import Choice
     from plimsoll.decision.trial import Seat
@@ -47,7 +49,36 @@ def nodes_today(
         ready=sum(p.ready for p in pools),
         gpus=seat.candidate.per_node,
         labels=seat.candidate.pool.selector,
+        free=_free(nodes, pools, seat, request.replicas) if nodes.pods_read else None,
     )
+
+
+def _free(nodes: Inventory, pools: Sequence[Pool], seat: Seat, replicas: int) -> Free:
+    """What pods leave of the ready nodes of these pools, node by node."""
+    kinds = {(p.accelerator.name, p.accelerator.resource, p.selector, p.taints) for p in pools}
+    per_node, slots, free, of = seat.per_node, 0, 0, 0
+    held: list[tuple[str, int, int, str, int]] = []
+    for fact in nodes.facts:
+        offer = next(
+            (
+                o
+                for o in fact.offers
+                if (o.accelerator.name, o.accelerator.resource, o.selector, fact.taints) in kinds
+            ),
+            None,
+        )
+        if offer is None or not fact.ready:
+            continue
+        resource = offer.accelerator.resource
+        mine = [taken for taken in fact.taken if taken.resource == resource]
+        taken = sum(one.count for one in mine)
+        left = max(0, offer.count - taken)
+        slots, free, of = slots + left // per_node, free + left, of + offer.count
+        if mine:
+            held.append((fact.name, taken, offer.count, mine[0].pod, len(mine) - 1))
+    held.sort(key=lambda one: (one[1] - one[2], one[0]))
+    now = slots // seat.nodes
+    return Free(now, max(1, replicas), free, of, tuple(held[:NEAREST]), max(0, len(held) - NEAREST))
 
 
 def _nodes_needed(seat: Seat, replicas: int) -> int:

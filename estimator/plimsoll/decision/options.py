@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.decision.changes import apply
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Change, Note
-from plimsoll.engines.base import LimitName, TermName
+from plimsoll.engines.base import LimitName, State, TermName
 from plimsoll.findings import Finding, Rule
 from plimsoll.models.architecture import ModelSource
 from plimsoll.models.resolve import checkpoint_like, known_at
@@ -34,7 +34,7 @@ from plimsoll.units import ceil_div
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from plimsoll.engines.base import Estimate
+    from plimsoll.engines.base import Estimate, Limit
     from plimsoll.errors import Problem
 
 MOST_TRIALS: Final = 24
@@ -102,11 +102,16 @@ class Option:
 
     @property
     def excess(self) -> int:
-        """Bytes by which the need, error included, exceeds what is usable or a limit has."""
-        over, limit = self.estimate.required_high - self.estimate.usable, self.trial.fit.limit
-        if limit is None:
-            return over
-        return max(over, (limit.need.high - limit.has.low) * limit.each, 1)
+        """Bytes by which the need, error included, exceeds what is usable, and limits what they
+        have: all of them together, so that each change counts that makes one of them less."""
+        over = self.estimate.required_high - self.estimate.usable
+        beside = sum(_over(limit) for limit in self.estimate.limits)
+        return max(0, over) + beside if beside else over
+
+    def limit(self, name: LimitName) -> Limit | None:
+        """The limit of that name, if it may not hold."""
+        limits = (limit for limit in self.estimate.limits if limit.name is name)
+        return next((limit for limit in limits if limit.state is not State.FITS), None)
 
     @property
     def weights_exceed(self) -> bool:
@@ -138,6 +143,13 @@ class Option:
             tuple(dict.fromkeys((*self.notes, *notes))),
             self.purse,
         )
+
+
+def _over(limit: Limit) -> int:
+    """Bytes by which a limit may be exceeded; 0 if it holds."""
+    if limit.state is State.FITS:
+        return 0
+    return max(1, (limit.need.high - limit.has.low) * limit.each)
 
 
 def marks(refusals: Iterable[Finding | Problem]) -> frozenset[object]:
@@ -183,10 +195,10 @@ def _utilization(start: Option) -> Option | None:
 
 def _smaller_share(start: Option) -> Option | None:
     """A smaller share of the memory, where what comes after the cache lacks it: just as small."""
-    limit, e = start.trial.fit.limit, start.estimate
-    if limit is None or limit.name is not LimitName.AFTER_CACHE:
+    limit, e = start.limit(LimitName.AFTER_CACHE), start.estimate
+    if limit is None:
         return None
-    share = e.utilization - Decimal(start.excess) / Decimal(max(1, e.physical))
+    share = e.utilization - Decimal(_over(limit)) / Decimal(max(1, e.physical))
     share = share.quantize(HUNDREDTH, rounding=ROUND_FLOOR)
     return start.then(Field.UTILIZATION, share) if share > 0 else None
 
@@ -243,8 +255,7 @@ def _fewer_adapters(start: Option) -> Option | None:
 
 def _no_graphs(start: Option) -> Option | None:
     """No CUDA graphs, where they are charged or lack memory after the cache is taken."""
-    limit = start.trial.fit.limit
-    after = limit is not None and limit.name is LimitName.AFTER_CACHE
+    after = start.limit(LimitName.AFTER_CACHE) is not None
     if start.case.request.engine.enforce_eager or not (after or _graphs(start.estimate)):
         return None
     return start.then(Field.ENFORCE_EAGER, "true", Note.NO_GRAPHS)

@@ -49,15 +49,33 @@ class Capacity(StrEnum):
 
     AVAILABLE = "NodesMatch"
     TOO_FEW = "TooFewNodes"
+    TAKEN = "GPUsTaken"
     NO_NODES = "NoNodesMatch"
     UNKNOWN = "InventoryUnknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """What pods leave of the nodes that match and are ready.
+
+    replicas: how many could start now, of so many wanted. gpus: that are free, of how many.
+    holders: nodes with taken GPUs, the fullest first, as (node, taken, of, the pod that holds most
+    of them, how many other pods hold some); more: how many nodes beyond those.
+    """
+
+    replicas: int
+    wanted: int
+    gpus: int
+    of: int
+    holders: tuple[tuple[str, int, int, str, int], ...]
+    more: int
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
     """The nodes that carry a placement's labels today. needed, there, ready: how many.
 
-    gpus: of each. labels: by which a pod finds them.
+    gpus: of each. labels: by which a pod finds them. free: None if no pods were read.
     """
 
     needed: int
@@ -65,6 +83,7 @@ class Nodes:
     ready: int
     gpus: int
     labels: tuple[tuple[str, str], ...]
+    free: Free | None = None
 
 
 class Unfit(StrEnum):
@@ -294,6 +313,8 @@ class Verdict:
         match self.nodes:
             case Nodes(there=0):
                 return Capacity.NO_NODES
+            case Nodes(needed=needed, ready=ready, free=Free() as free) if ready >= needed:
+                return Capacity.AVAILABLE if free.replicas >= free.wanted else Capacity.TAKEN
             case Nodes(needed=needed, ready=ready):
                 return Capacity.AVAILABLE if ready >= needed else Capacity.TOO_FEW
             case Lacking():

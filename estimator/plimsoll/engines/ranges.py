@@ -1,6 +1,6 @@
 """How far a measured term lies from its estimate: ranges by group, read from a file.
 
-    low, high     what is added to the estimate (``GiB``) or multiplies it (``ratio``)
+    low, high     GiB that are added to the estimate
     group         GPU family, one rank or many that speak to one another, kind of model (one, or
                   several in ``kinds``), and the version from which it holds
     lookup        the first line that matches; lines stand from the narrowest group to the widest
@@ -58,15 +58,11 @@ class Range:
 
     low: float
     high: float
-    ratio: bool
     rows: int
 
     def around(self, term: Term) -> Term:
         """The term with this range; assumed where nothing like it was measured."""
-        if self.ratio:
-            low, high = term.bytes * self.low, term.bytes * self.high
-        else:
-            low, high = term.bytes + self.low * GIB, term.bytes + self.high * GIB
+        low, high = term.bytes + self.low * GIB, term.bytes + self.high * GIB
         known = term.known if self.rows else Known.ASSUMED
         least, most = min(term.bytes, round(low)), max(term.bytes, round(high))
         return Term(term.name, term.bytes, max(0, least), most, known, term.basis)
@@ -108,12 +104,11 @@ class RangeTable:
     def of(self, name: str, group: Group) -> Range:
         """The range of a term for a group."""
         entry = self.data[name]
-        ratio = entry["unit"] == "ratio"
         for line in entry["groups"]:
             if _matches(line, group):
-                return Range(line["low"], line["high"], ratio, line["rows"])
+                return Range(line["low"], line["high"], line["rows"])
         line = entry["elsewhere"][group.ranks]
-        return Range(line["low"], line["high"], ratio, 0)
+        return Range(line["low"], line["high"], 0)
 
 
 def _matches(line: dict[str, Any], group: Group) -> bool:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Version = tuple[int, int, int]
 
+_LONGEST: Final = 129
+"""Characters of a version that are looked at: one more than any version has."""
 _VERSION: Final = re.compile(
     r"v?([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?:[.+a-zA-Z-].{0,80})?"
 )
@@ -95,6 +97,7 @@ class VersionTable:
         self._numbers = numbers
         self._file = file
         self._digests = lru_cache(maxsize=64)(self._constants)
+        self._read = lru_cache(maxsize=256)(self._number)
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -136,6 +139,9 @@ class VersionTable:
 
     def number(self, version: str) -> Version:
         """A version as three numbers; the newest where it is unsaid or `parse` would refuse it."""
+        return self._read(version[:_LONGEST])
+
+    def _number(self, version: str) -> Version:
         try:
             return self.parse(version if version.strip() else self.data["newest"])
         except Unreadable:

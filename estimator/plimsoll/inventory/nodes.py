@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +31,7 @@ from plimsoll.accelerators.types import MAX_GPUS
 from plimsoll.errors import Unreadable, shown
 from plimsoll.inventory import others
 from plimsoll.inventory.dialects import spoken
-from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, pools
+from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, Taken, pools
 from plimsoll.units import parse_memory
 
 if TYPE_CHECKING:
@@ -312,14 +313,14 @@ def _annotations(metadata: Mapping[str, Any]) -> dict[str, str]:
     return {key: str(written[key])[: others.LONGEST] for key in others.REGISTERED if key in written}
 
 
-def _is_counted(resource: str) -> bool:
+def is_counted(resource: str) -> bool:
     """Whether a resource is one that is planned on."""
     return resource in (GPU, _AMD) or (
         resource.startswith(_MIG) and not resource.endswith(".shared")
     )
 
 
-def _gpus(resources: object, of_kind: Callable[[str], bool] = _is_counted) -> dict[str, str]:
+def _gpus(resources: object, of_kind: Callable[[str], bool] = is_counted) -> dict[str, str]:
     """The GPU resources among a node's, and their quantities as written."""
     return {
         key: str(value)
@@ -342,7 +343,7 @@ def _memory(resources: object) -> int:
         return 0
 
 
-def _counts(resources: object, of_kind: Callable[[str], bool] = _is_counted) -> dict[str, int]:
+def _counts(resources: object, of_kind: Callable[[str], bool] = is_counted) -> dict[str, int]:
     """GPU resources and how many; -1 if the quantity is no whole number."""
     counts = {
         key: int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else -1
@@ -382,10 +383,12 @@ def read_nodes(
     nodes: Iterable[Mapping[str, Any]],
     set_aside: Iterable[SetAside] = (),
     given_out: Mapping[str, tuple[Offer, ...]] = MappingProxyType({}),
+    taken: Mapping[str, tuple[Taken, ...]] | None = None,
 ) -> Inventory:
     """The inventory of these Node objects, beside nodes that were set aside before.
 
     given_out: devices in ResourceSlices, by node (see `plimsoll.inventory.devices`).
+    taken: what pods hold, by node (see `plimsoll.inventory.pods`); None if no pods were read.
     """
     facts: list[NodeFacts | SetAside] = []
     speak: set[Dialect] = set()
@@ -393,8 +396,10 @@ def read_nodes(
         metadata = _mapping(node.get("metadata"))
         read = read_node(node, given_out.get(_name(metadata), ()))
         said = spoken(_labels(metadata))
+        if isinstance(read, NodeFacts) and taken:
+            read = replace(read, taken=taken.get(read.name, ()))
         if read is not None:
             facts.append(read)
         elif said is not None:
             speak.add(said)
-    return pools(facts, set_aside, speak=speak)
+    return pools(facts, set_aside, speak=speak, pods_read=taken is not None)

@@ -38,6 +38,15 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """GPUs of a node that a pod holds. resource: which; pod: its namespace and name."""
+
+    resource: str
+    count: int
+    pod: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFacts:
     """What is kept of a node with GPUs.
 
@@ -45,7 +54,7 @@ class NodeFacts:
     node selector may ask for (see `nodes.kept_labels`). ready: Ready and schedulable.
     memory: bytes of the host that pods may use; 0 if the node does not say.
     asides: why some of its accelerators are not among the offers. speaks: see
-        `plimsoll.inventory.dialects`.
+        `plimsoll.inventory.dialects`. taken: what pods hold of it, if pods were read.
     """
 
     name: str
@@ -56,6 +65,7 @@ class NodeFacts:
     memory: int = 0
     asides: tuple[str, ...] = ()
     speaks: Dialect | None = None
+    taken: tuple[Taken, ...] = ()
 
     def carries(self, selector: Mapping[str, str]) -> bool:
         """Whether the node has every one of those labels."""
@@ -107,6 +117,7 @@ class Inventory:
     facts: the nodes themselves, for selectors that cut through a pool.
     speaks: the dialect in which nodes to come are asked for; None if no node tells.
     own: accelerators that the cluster adds to the table (`plimsoll.accelerators.own`).
+    pods_read: whether it is known which GPUs are taken (`NodeFacts.taken`).
     """
 
     pools: tuple[Pool, ...] = ()
@@ -115,6 +126,7 @@ class Inventory:
     facts: tuple[NodeFacts, ...] = field(default=(), repr=False)
     speaks: Dialect | None = None
     own: tuple[Accelerator, ...] = ()
+    pods_read: bool = False
 
     @cached_property
     def gpus(self) -> dict[str, tuple[int, int]]:
@@ -140,7 +152,11 @@ class Inventory:
         if part is None:
             kept = [f for f in self.facts if f.carries(selector)]
             speak = (self.speaks,)
-            part = replace(pools(kept, self.set_aside, carried=asked, speak=speak), own=self.own)
+            part = replace(
+                pools(kept, self.set_aside, carried=asked, speak=speak),
+                own=self.own,
+                pods_read=self.pods_read,
+            )
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
             self._matching[asked] = part
@@ -166,7 +182,7 @@ def with_own(inventory: Inventory, own: tuple[Accelerator, ...]) -> Inventory:
         for fact in inventory.facts
     ]
     named = pools(facts, inventory.set_aside, speak=(inventory.speaks,)) if facts else inventory
-    return replace(named, known=inventory.known, own=own)
+    return replace(named, known=inventory.known, own=own, pods_read=inventory.pods_read)
 
 
 NO_INVENTORY = Inventory()
@@ -179,11 +195,12 @@ def pools(
     *,
     carried: frozenset[tuple[str, str]] = frozenset(),
     speak: Iterable[Dialect | None] = (),
+    pods_read: bool = False,
 ) -> Inventory:
     """Group nodes into pools, in a fixed order: most memory first, then by name.
 
     carried: labels that every one of these nodes is known to have. speak: the dialects of nodes
-    that are not among them.
+    that are not among them. pods_read: see `Inventory`.
     """
     kept: list[NodeFacts] = []
     aside = set(set_aside)
@@ -213,7 +230,7 @@ def pools(
     )
     ordered = sorted(aside, key=lambda s: (s.node, s.why))
     speaks = of_cluster({*(fact.speaks for fact in kept), *speak})
-    return Inventory(tuple(grouped), tuple(ordered), True, tuple(kept), speaks)
+    return Inventory(tuple(grouped), tuple(ordered), True, tuple(kept), speaks, pods_read=pods_read)
 
 
 def _pool(members: list[tuple[NodeFacts, Offer]], carried: frozenset[tuple[str, str]]) -> Pool:

@@ -8,10 +8,11 @@ as the nodes that they stand for.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
-from plimsoll.inventory import devices
+from plimsoll.inventory import devices, pods
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
@@ -34,8 +35,9 @@ def from_dict(data: object) -> Inventory:
 
     Raises `Invalid` with every problem, at most `MOST_PROBLEMS`, for anything else.
     """
-    nodes, slices, set_aside = _parts(data)
-    return read_nodes(nodes, set_aside, given_out(slices))
+    parts = _parts(data)
+    held = pods.taken(parts.pods) if parts.pods_read else None
+    return read_nodes(parts.nodes, parts.set_aside, given_out(parts.slices), held)
 
 
 def to_dict(data: object) -> dict[str, Any]:
@@ -44,8 +46,8 @@ def to_dict(data: object) -> dict[str, Any]:
     Raises `Invalid` as `from_dict` does.
     """
     inventory = from_dict(data)
-    nodes, slices, _ = _parts(data)
-    by_dra = given_out(slices)
+    parts = _parts(data)
+    by_dra = given_out(parts.slices)
     return {
         "kind": KIND,
         "pools": [
@@ -67,9 +69,11 @@ def to_dict(data: object) -> dict[str, Any]:
         ],
         "setAside": [{"node": aside.node, "why": aside.why} for aside in inventory.set_aside],
         "items": [
-            *(trimmed(node) for node in nodes if _is_kept(node, by_dra)),
-            *(page for one in slices if (page := devices.trimmed(one)) is not None),
+            *(trimmed(node) for node in parts.nodes if _is_kept(node, by_dra)),
+            *(page for one in parts.slices if (page := devices.trimmed(one)) is not None),
+            *(pod for one in parts.pods if (pod := pods.trimmed(one)) is not None),
         ],
+        **({"podsRead": True} if parts.pods_read else {}),
     }
 
 
@@ -82,20 +86,29 @@ def _is_kept(node: dict[str, Any], by_dra: dict[str, tuple[Offer, ...]]) -> bool
     return read is not None or (isinstance(labels, dict) and spoken(labels) is not None)
 
 
-def _parts(
-    data: object,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[SetAside]]:
-    """The nodes and ResourceSlices of a document, and the nodes that it set aside.
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a document holds: objects by their kind, and nodes that it set aside.
 
-    Raises `Invalid`.
+    pods_read: whether its pods are all there are, so that what they do not hold is free.
     """
+
+    nodes: list[dict[str, Any]]
+    slices: list[dict[str, Any]]
+    pods: list[dict[str, Any]]
+    set_aside: list[SetAside]
+    pods_read: bool
+
+
+def _parts(data: object) -> _Parts:
+    """The parts of a document. Raises `Invalid`."""
     kind = data.get("kind") if isinstance(data, dict) else None
     if not isinstance(data, dict) or kind not in (KIND, "NodeList", "List", "Node"):
         given = data.get("kind") if isinstance(data, dict) else type(data).__name__
         raise Invalid(Problem("inventory: kind", shown(given), _WANTED))
     set_aside = _set_aside(data) if kind == KIND else []
     if kind == "Node":
-        return [data], [], []
+        return _Parts([data], [], [], [], pods_read=False)
     items = _stood_for(data) if kind == KIND and "nodes" in data else data.get("items")
     if not isinstance(items, list):
         raise Invalid(Problem("inventory: items", shown(type(items).__name__), "a list of nodes"))
@@ -105,13 +118,15 @@ def _parts(
     strangers = [
         Problem(f"inventory: items[{index}]", shown(_kind_of(item)), "a Node", _WANTED)
         for index, item in enumerate(items)
-        if _kind_of(item) not in ("Node", devices.KIND)
+        if _kind_of(item) not in ("Node", devices.KIND, pods.KIND)
     ]
     if strangers:
         raise Invalid(*strangers[:MOST_PROBLEMS])
     nodes = [item for item in items if _kind_of(item) == "Node"]
     slices = [item for item in items if _kind_of(item) == devices.KIND]
-    return nodes, slices, set_aside
+    there = [item for item in items if _kind_of(item) == pods.KIND]
+    pods_read = bool(there) or data.get("podsRead") is True
+    return _Parts(nodes, slices, there, set_aside, pods_read)
 
 
 def _kind_of(item: object) -> object:

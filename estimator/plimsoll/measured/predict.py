@@ -104,12 +104,9 @@ class Prediction:
         slack = ROUNDED if term.in_gib else 0.0
         return self.least - slack <= measured <= self.most + slack
 
-    def residual(self, measured: float, *, ratio: bool) -> float:
-        """The measured value against the nearer end of the variants: over it, or less it."""
-        nearest = min(max(measured, self.low), self.high)
-        if ratio:
-            return measured / nearest if nearest else 1.0
-        return measured - nearest
+    def residual(self, measured: float) -> float:
+        """How much the measured value is above the nearer end of the variants; 0 within them."""
+        return measured - min(max(measured, self.low), self.high)
 
     @property
     def middle(self) -> float:

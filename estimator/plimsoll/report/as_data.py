@@ -61,6 +61,8 @@ def estimate_dict(estimate: Estimate, places: Places) -> dict[str, Any]:
         "maxNumBatchedTokens": estimate.max_num_batched_tokens,
         "kvCacheDtype": estimate.kv_cache_dtype,
         "kvCacheCapacity": estimate.kv_capacity,
+        "kvCacheCapacityLow": estimate.kv_capacity_low,
+        "kvCacheCapacityHigh": estimate.kv_capacity_high,
         "kvCacheTokens": estimate.kv_tokens,
         "maxConcurrency": round(estimate.max_concurrency, 4),
         "largestMaxModelLen": estimate.largest_max_model_len,

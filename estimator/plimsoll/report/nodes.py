@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from plimsoll.decision.verdict import Because, Lacking, NearPool, Nodes, Unfit, Unseen
+from plimsoll.decision.verdict import Because, Free, Lacking, NearPool, Nodes, Unfit, Unseen
 from plimsoll.errors import clean
 from plimsoll.paths import Field
 from plimsoll.report.arithmetic import short_of
@@ -46,6 +46,8 @@ def nodes_message(verdict: Verdict, *, steady: bool = False) -> str:
     steady: the same however many nodes there are, as long as they are enough.
     """
     match verdict.nodes:
+        case Nodes(free=Free() as free) as nodes if nodes.ready >= nodes.needed:
+            return clean(_free(free, nodes), LONGEST)
         case Nodes() as nodes if steady and nodes.ready >= nodes.needed:
             return clean(f"enough nodes match ({_each(nodes)}); {nodes.needed} needed", LONGEST)
         case Nodes() as nodes:
@@ -70,6 +72,21 @@ def _nodes(nodes: Nodes) -> str:
     if nodes.ready != nodes.there:
         there += f" and {nodes.ready} are ready"
     return f"{_counted(nodes.needed)} needed, {there} ({each})"
+
+
+def _free(free: Free, nodes: Nodes) -> str:
+    """How many replicas could start now, and which pods are in the way of others."""
+    said = f"{free.gpus} of {free.of} GPUs are free ({_each(nodes)})"
+    enough = free.replicas >= free.wanted
+    said += f", enough for {free.replicas} of {free.wanted} replicas" if not enough else ""
+    taken = [
+        f"{count} of {of} on {node} taken by {pod}" + (f" and {others} more" if others else "")
+        for node, count, of, pod, others in free.holders
+    ]
+    if enough or not taken:
+        return said
+    more = f"; and on {free.more} more nodes" if free.more else ""
+    return f"{said}: {'; '.join(taken)}{more}"
 
 
 def _each(nodes: Nodes) -> str:

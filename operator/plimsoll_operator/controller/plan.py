@@ -47,6 +47,7 @@ WARNING: Final = "Warning"
 _CAPACITY: Final = {
     Capacity.AVAILABLE: "True",
     Capacity.TOO_FEW: "False",
+    Capacity.TAKEN: "False",
     Capacity.NO_NODES: "False",
     Capacity.UNKNOWN: "Unknown",
 }

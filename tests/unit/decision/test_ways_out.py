@@ -330,3 +330,12 @@ def test_the_pipeline_stage_that_needs_most_is_named_with_how_much_more_it_needs
     assert "needs most" not in "\n".join(
         summary(*verdict_on(on("nvidia-a10", 4, engine, "Qwen/Qwen3.5-35B-A3B")))
     )
+
+
+def test_what_comes_after_the_cache_is_mended_together_with_the_budget() -> None:
+    engine = {
+        "version": "0.8.2", "gpuMemoryUtilization": "0.95", "maxModelLen": 116160,
+        "parallelism": {"tensor": 8},
+    }  # fmt: skip
+    lines = assert_every_line_fits(on("nvidia-rtx-4090", 8, engine, DISTILLED))
+    assert any("maxNumSeqs" in line and " and " in line for line in lines)

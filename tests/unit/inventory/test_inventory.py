@@ -351,7 +351,7 @@ def _broken(change: Any) -> dict[str, Any]:
         ({"kind": ["NodeList"]}, "inventory: kind"),
         ({"kind": "NodeList"}, "inventory: items"),
         ({"kind": "NodeList", "items": {}}, "inventory: items"),
-        ({"kind": "List", "items": [{"kind": "Pod"}, 3]}, "inventory: items[0]"),
+        ({"kind": "List", "items": [{"kind": "Service"}, 3]}, "inventory: items[0]"),
         ({"kind": "PlimsollInventory"}, "inventory: setAside"),
         ({"kind": "PlimsollInventory", "setAside": []}, "inventory: items"),
         ({"kind": "PlimsollInventory", "setAside": [3], "items": []}, "inventory: setAside"),

@@ -237,10 +237,10 @@ def test_a_share_that_the_engine_would_not_take_is_not_held_against_a_row() -> N
 
 
 def test_a_verdict_that_hangs_on_unknown_sequences_is_a_warning() -> None:
-    known = {"gpu": "NVIDIA A10", "engine_version": "0.11.0", "max_num_batched_tokens": 2048}
+    known = {"gpu": "NVIDIA A10", "engine_version": "0.19.0", "max_num_batched_tokens": 2048}
     seen = set()
     for tenths in range(165, 236, 2):
-        here = known | {"gpu_total_gib": tenths / 10}
+        here = known | {"gpu_total_gib": tenths / 10, "gpu_memory_utilization": 0.9}
         verdicts = tuple(scored(**here, max_num_seqs=n).verdict for n in (1, 256))
         open_ = scored(**here, max_num_seqs=None).verdict
         assert open_ == (verdicts[0] if len(set(verdicts)) == 1 else "warn")

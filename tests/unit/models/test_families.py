@@ -386,3 +386,29 @@ def test_experts_of_ernie_vl_are_two_numbers_or_a_problem(field: str) -> None:
     for numbers in ([64], [64, 64, 64]):
         with pytest.raises(Invalid, match=rf"{field}: Invalid value: .*: two integers"):
             architecture({**config_of("ernie4_5_moe_vl"), field: numbers})
+
+
+def test_gemma_4_hears_with_a_conformer_of_twenty_four_squares_a_layer() -> None:
+    text = {
+        "model_type": "gemma4_text",
+        "hidden_size": 2560,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 2,
+        "head_dim": 256,
+        "intermediate_size": 10240,
+        "vocab_size": 262144,
+        "max_position_embeddings": 131072,
+    }
+    top = {
+        "model_type": "gemma4",
+        "architectures": ["Gemma4ForConditionalGeneration"],
+        "text_config": text,
+    }
+    audio = {"hidden_size": 1024, "num_hidden_layers": 12, "output_proj_dims": 1536}
+    deaf, hears = architecture(top), architecture({**top, "audio_config": audio})
+    h, out = 1024, 1536
+    layer = 24 * h * h + 14 * h + h // 8
+    before = 128 * 9 + 128 + 32 * 128 * 9 + 32 + h * 32 * 32
+    after = out * h + out + 2560 * out
+    assert hears.parameters - deaf.parameters == 12 * layer + before + after

@@ -93,11 +93,19 @@ def dtype(settings: EngineSettings, known: str = _DTYPES) -> Iterator[Finding]:
 
 def groups(architecture: Architecture) -> Iterator[Finding]:
     """Key/value heads that do not divide the heads: none of the kernels groups them so."""
-    for mixer in architecture.mixers():
-        heads, own = mixer.heads, mixer.kv_heads
-        if own > 1 and not mixer.state_elements and heads % own:
-            yield finding(Rule.HEADS_NOT_GROUPED, Field.MODEL, own, heads=heads)
-            return
+    uneven = architecture.remembered(("layers.groups",), lambda: _uneven(architecture))
+    if uneven:
+        yield finding(Rule.HEADS_NOT_GROUPED, Field.MODEL, uneven[1], heads=uneven[0])
+
+
+def _uneven(architecture: Architecture) -> tuple[int, int] | None:
+    """The first heads and key/value heads of which the one are no multiple of the other."""
+    pairs = (
+        (m.heads, m.kv_heads)
+        for m in architecture.mixers()
+        if m.kv_heads > 1 and not m.state_elements
+    )
+    return next(((heads, own) for heads, own in pairs if heads % own), None)
 
 
 def context_beyond_model(

@@ -13,6 +13,7 @@ batch_manager/kvCacheManager.cpp (``calculateMaxNumBlocks``).
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from plimsoll.engines.assemble import (
@@ -30,6 +31,7 @@ from plimsoll.engines.layers.sharding import is_padded, quantization_in_force
 from plimsoll.engines.tensorrt_llm import checks
 from plimsoll.engines.tensorrt_llm.memory import (
     activation,
+    block_entries,
     bounds,
     buffers,
     graphs,
@@ -95,7 +97,7 @@ class TensorRTLLM(Engine):
                     _weights(sizes[stage], architecture, settings, resolved, figures),
                     _cache(cache, asked, resolved),
                     activation(architecture, resolved, parallelism, stage, figures),
-                    buffers(parallelism, figures),
+                    buffers(parallelism, resolved, figures),
                     graphs(resolved, spans[stage][1] - spans[stage][0], figures),
                 )
             )
@@ -146,13 +148,15 @@ def _cache(cache: StageCache, held: Held, resolved: Resolved) -> Term:
 
 
 def _longest(pairs: list[tuple[StageCache, int]], resolved: Resolved) -> int:
-    """Tokens of the longest request, in whole blocks."""
+    """Tokens of the longest request, in whole blocks; the table of blocks grows with it."""
+    entry = block_entries(resolved) * Fraction(resolved.utilization)
+    table = entry * ceil_div(resolved.max_model_len, resolved.block)
     fits = [
-        max(0, have - cache.state) // (cache.token * resolved.block) * resolved.block
+        max(0, int((have + table - cache.state) / (cache.token * resolved.block + entry)))
         for cache, have in pairs
         if cache.token
     ]
-    return min(fits, default=0)
+    return min(fits, default=0) * resolved.block
 
 
 def _weights(
@@ -166,7 +170,9 @@ def _weights(
     unsure = architecture.assumed or architecture.multimodal
     unsure = unsure or (held is not None and architecture.quantization is None)
     padded = held is not None and is_padded(held)
-    name = "weight_band_padded" if padded else "weight_band"
+    experts = any(b.feed_forward and b.feed_forward.experts for b in architecture.blocks)
+    name = "weight_band_experts" if experts else "weight_band"
+    name = "weight_band_padded" if padded else name
     figure = figures["weight_band_assumed" if unsure else name]
     band, dtype, word = around(size, figure.error), resolved.dtype, settings.quantization
     return weights_term(size, band, figure.known, dtype, held, word)

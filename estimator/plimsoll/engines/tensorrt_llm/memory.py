@@ -29,7 +29,8 @@ Beside them:
     forward     (3 x I / tp + 4.25 x h) x T x 2
     experts     T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h)), added; MXFP4 as well
     engines     31 bytes x N x beams x V more: decoder, runtime buffers, logits (N: max_batch_size)
-    buffers     CUDA context and workspaces; NCCL with more than one GPU
+    buffers     CUDA context and workspaces; NCCL with more than one GPU; with PyTorch 8 bytes x N
+                x blocks of the longest sequence
     graphs      PyTorch backend: a base and a share for every layer
 
 The PyTorch backend measures its peak with prompts of T tokens, of which only the last gives
@@ -182,6 +183,12 @@ def _token(mixer: Mixer, resolved: Resolved, tensor: int) -> int:
     return ceil_div(mixer.kv_heads, tensor) * each + index
 
 
+_BLOCK_ENTRY: Final = 8
+"""Bytes of a block of one sequence: an int32 for keys and one for values
+(``kv_cache_block_offsets`` of tensorrt_llm/_torch/attention_backend/trtllm.py).
+"""
+
+
 def activation(
     architecture: Architecture,
     resolved: Resolved,
@@ -216,8 +223,15 @@ def activation(
     )
 
 
-def buffers(parallelism: Parallelism, figures: Constants) -> Term:
-    """CUDA context, workspaces and what several GPUs speak to one another with."""
+def block_entries(resolved: Resolved) -> int:
+    """Bytes of the table from sequences to their blocks, for one block of all sequences."""
+    return resolved.seqs * _BLOCK_ENTRY if resolved.pytorch else 0
+
+
+def buffers(parallelism: Parallelism, resolved: Resolved, figures: Constants) -> Term:
+    """CUDA context, workspaces and what several GPUs speak to one another with; with PyTorch also
+    the table from sequences to their blocks, 2 x 4 bytes a block of the longest.
+    """
     context = figures["runtime_gib"]
     size, band = context.bytes(), context.bytes() * context.error
     basis = "CUDA context and workspaces"
@@ -226,6 +240,7 @@ def buffers(parallelism: Parallelism, figures: Constants) -> Term:
         size += shared.bytes()
         band += shared.bytes() * shared.error
         basis += f", {parallelism.gpus} GPUs"
+    size += block_entries(resolved) * ceil_div(resolved.max_model_len, resolved.block)
     return Term(
         TermName.NON_TORCH, size, round(size - band), round(size + band), Known.ASSUMED, basis
     )

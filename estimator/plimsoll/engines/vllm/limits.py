@@ -41,6 +41,7 @@ Source: vllm/v1/worker/gpu_worker.py (determine_available_memory, compile_or_war
 from __future__ import annotations
 
 from dataclasses import replace
+from math import hypot
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Limit, LimitName, Span, Term, TermName
@@ -196,7 +197,11 @@ def after_cache(
     need = Span(
         taking.middle + beyond.middle,
         taking.low + beyond.low,
-        taking.high + beyond.high + slack,
+        taking.middle
+        + beyond.middle
+        + _together(taking.high - taking.middle, slack)
+        + beyond.high
+        - beyond.middle,
     )
     has = Span(
         left - taken.middle - beside.middle + free.middle,
@@ -219,6 +224,11 @@ def after_cache(
             basis=basis,
         ),
     )
+
+
+def _together(one: int, other: int) -> int:
+    """Two errors that have nothing to do with each other."""
+    return round(hypot(one, other))
 
 
 def _graphs(
@@ -269,13 +279,14 @@ def _freed(
     """What a peak that is over leaves beside the sampler, and what the sampler takes beyond it."""
     none = Span(0, 0, 0)
     sampled, error = 0.0, 0.0
+    warm = constants["second_warm_bytes_per_logit"]
     own = second_runner(architecture, constants)
+    own = own and constants.number("second_sampler_bytes_per_logit") < warm.value
     if last and architecture.vocab_size and not resolved.first_engine:
         sampled = sampling(architecture, resolved, constants)
         if own:
-            figure = constants["second_warm_bytes_per_logit"]
             sequences = min(resolved.seqs, resolved.batched_tokens)
-            sampled, error = figure.value * sequences * architecture.vocab_size, figure.error
+            sampled, error = warm.value * sequences * architecture.vocab_size, warm.error
     rest = Span(
         peak.bytes - round(sampled),
         peak.low - round(sampled * (1 + error)),

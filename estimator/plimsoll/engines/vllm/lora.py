@@ -41,12 +41,8 @@ if TYPE_CHECKING:
 
 DEFAULT_SLOTS: Final = 1
 DEFAULT_RANK: Final = 16
-DEFAULT_EXTRA: Final = 256
 RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """Ranks that the engine takes; anything else stops it."""
-_EXPERTS_FROM: Final = (0, 11, 1)
-_GRAPHS_TWICE_FROM: Final = (0, 11, 1)
-_EXTRA_UNTIL: Final = (0, 12, 0)
 _PADDED_HEAD: Final = 256
 _ERROR: Final = 0.03
 """Half-width of the band: linears that an engine class names or fuses otherwise than here."""
@@ -113,7 +109,7 @@ def lora(
 
 def graphs(term: Term, settings: EngineSettings, constants: Constants) -> Term:
     """The CUDA graphs where they are captured once more with adapters; as they are elsewhere."""
-    twice = TABLE.parse(constants.version) >= _GRAPHS_TWICE_FROM
+    twice = constants.flag("lora_graphs_twice")
     if settings.lora is None or not twice or not term.bytes:
         return term
     return replace(
@@ -154,10 +150,10 @@ class _Slots:
         targets = options.lora_target_modules
         self._targets = frozenset(targets) if targets else None
         self._version = TABLE.parse(constants.version)
-        self._extra = 0
-        if self._version < _EXTRA_UNTIL:
-            extra = options.lora_extra_vocab_size
-            self._extra = DEFAULT_EXTRA if extra is None else extra
+        self._experts = constants.flag("lora_experts")
+        self._extra = int(constants.number("lora_extra_vocabulary"))
+        if self._extra and options.lora_extra_vocab_size is not None:
+            self._extra = options.lora_extra_vocab_size
 
     def stages(self) -> tuple[int, ...]:
         """Bytes on a rank of every pipeline stage."""
@@ -183,7 +179,7 @@ class _Slots:
         if len(tensor.shape) < 2 or tensor.part in _TOWERS:
             return False
         experts = tensor.split in _EXPERT
-        if experts and self._version < _EXPERTS_FROM:
+        if experts and not self._experts:
             return False
         if not tensor.linear and tensor.part is not Part.ROUTER and not experts:
             return False

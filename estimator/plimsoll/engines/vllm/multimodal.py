@@ -56,7 +56,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Known
-from plimsoll.engines.vllm.options import TABLE, VLLMOptions
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.traits import second_runner, traits
 from plimsoll.models.architecture import Part, Split
 from plimsoll.units import GIB, ceil_div
@@ -70,12 +70,8 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture, Tower
 
 _TOWERS: Final = (Part.VISION, Part.AUDIO, Part.PROJECTOR)
-_NOT_LOADED_FROM: Final = (0, 16, 0)
-_SOME_FROM: Final = (0, 11, 0)
-_LEFT_OUT_EARLY: Final = frozenset(
-    {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "mistral3", "llava", "llama4"}
-)
-"""Model types whose classes left the tower out before all did."""
+_ALL_LEFT_OUT: Final = 2
+"""The figure ``towers_left_out`` if no model loads the towers that it is not asked for."""
 _SIZES: Final = frozenset({"min_pixels", "max_pixels"})
 _EDGES: Final = frozenset({"shortest_edge", "longest_edge"})
 
@@ -135,9 +131,8 @@ def loaded(
             lambda: replace(architecture, rotary_elements=architecture.rotary_elements // 4),
         )
     if text_only(architecture, settings):
-        version = TABLE.parse(constants.version)
-        since = _SOME_FROM if architecture.model_type in _LEFT_OUT_EARLY else _NOT_LOADED_FROM
-        if version >= since:
+        rule = constants["towers_left_out"]
+        if rule.value == _ALL_LEFT_OUT or architecture.model_type in rule.names:
             return architecture.remembered(("vllm.text",), lambda: _without_towers(architecture))
         return architecture
     if VLLMOptions.of(settings).mm_encoder_tp_mode == "data":

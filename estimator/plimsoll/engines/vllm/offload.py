@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
-from plimsoll.engines.vllm.options import TABLE, VLLMOptions
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.units import GIB
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ _ON_HOST: Final = frozenset(
 )  # fmt: skip
 """Connectors that keep blocks in host memory or files, with no buffer on the GPU."""
 _BY_KIND: Final = frozenset({"OffloadingConnector", "SimpleCPUOffloadConnector"})
-_BY_KIND_FROM: Final = (0, 23, 0)
-"""Before this version any connector turned the grouping of layers by kind off."""
 _LARGEST_SHARE: Final = 0.5
 """A layer's largest parameter, as a share of the layer, at most (gate and up of a dense model)."""
 
@@ -62,7 +60,7 @@ def groups_layers(settings: EngineSettings, constants: Constants) -> bool:
     if config is None:
         return True
     able = _connector(config) in _BY_KIND
-    return able and TABLE.parse(constants.version) >= _BY_KIND_FROM
+    return able and constants.flag("connectors_by_kind")
 
 
 def kept(

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
-_TEXT_FROM: Final = "0.7.2"
-_MULTIMODAL_FROM: Final = "0.10"
-"""Releases from which models run by transformers' own code: of text, and those that see or hear."""
 _OTHER_CODE: Final = ("--model-impl", "--hf-overrides", "--model-class-overrides")
 """Flags that may name other code for a model."""
 
@@ -110,7 +107,8 @@ def _by_transformers(architecture: Architecture, version: str) -> bool:
     own = traits(architecture)
     if own.states or own.crosses or own.encoder:
         return False
-    first = _MULTIMODAL_FROM if architecture.multimodal else _TEXT_FROM
+    kind = "multimodal" if architecture.multimodal else "text"
+    first = _releases("architectures", "by transformers")[kind]
     return TABLE.number(version) >= TABLE.parse(first)
 
 

@@ -259,6 +259,7 @@ LARGEST: Final[Mapping[str, Callable[[Fields, Fields, int], Tower]]] = {
 """What that tower makes of its largest image or video; the others' is not known."""
 AUDIO: Final[Mapping[str, Callable[[Fields, Fields, int], Tensors]]] = {
     "gemma3n": gemma.gemma3n_audio,
+    "gemma4": gemma.gemma4_audio,
     "granite_speech": granite.granite_audio,
     "qwen2_5_omni": qwen.qwen2_5_omni_audio,
     "qwen2_5_omni_thinker": qwen.qwen2_5_omni_audio,

@@ -276,6 +276,41 @@ def gemma3n_audio(top: Fields, a: Fields, text: int) -> Tensors:
     return tensors + soft_tokens(a, h, text)
 
 
+def gemma4_audio(top: Fields, a: Fields, text: int) -> Tensors:
+    """Gemma 4's conformer: as Gemma 3n's in other names, and a linear out of it.
+
+    Source: transformers 5.x, models/gemma4/modeling_gemma4.py (Gemma4AudioModel).
+    """
+    h = a.integer("hidden_size", default=1024)
+    heads = a.integer("num_attention_heads", default=8)
+    layer: Tensors = ()
+    for name in ("feed_forward1", "feed_forward2"):
+        layer += linear(f"audio.{name}.ffw_layer_1", 4 * h, h, Split.NONE, A)
+        layer += linear(f"audio.{name}.ffw_layer_2", h, 4 * h, Split.NONE, A)
+        layer += audio_norm(f"audio.{name}.pre_layer_norm", h, bias=False)
+        layer += audio_norm(f"audio.{name}.post_layer_norm", h, bias=False)
+    for name in ("q_proj", "k_proj", "v_proj", "post", "relative_k_proj", "linear_end"):
+        layer += linear(f"audio.{name}", h, h, Split.NONE, A)
+    layer += linear("audio.linear_start", 2 * h, h, Split.NONE, A)
+    layer += loose("audio.per_dim_scale", (max(1, h // heads),), part=A)
+    kernel = a.integer("conv_kernel_size", default=5, high=1000)
+    layer += loose("audio.depthwise_conv1d.weight", (h, 1, kernel), part=A)
+    for name in ("pre_layer_norm", "conv_norm", "norm_pre_attn", "norm_post_attn", "norm_out"):
+        layer += audio_norm(f"audio.{name}", h, bias=False)
+    channels = a.integers("subsampling_conv_channels") or (128, 32)
+    tensors: Tensors = ()
+    source, bands = 1, 128
+    for number, rows in enumerate(channels[:8]):
+        tensors += loose(f"audio.conv_{number}.weight", (rows, source, 3, 3), part=A)
+        tensors += audio_norm(f"audio.conv_{number}.norm", rows, bias=False)
+        source, bands = rows, (bands + 1) // 2
+    tensors += linear("audio.input_proj_linear", h, source * bands, Split.NONE, A)
+    tensors += copies(layer, a.integer("num_hidden_layers", default=12, high=1000))
+    out = a.integer("output_proj_dims", default=1536)
+    tensors += linear("audio.output_proj", out, h, Split.NONE, A, bias=True)
+    return tensors + linear("projector.embedding_projection", text, out, Split.NONE, P)
+
+
 def soft_tokens(tower: Fields, h: int, text: int) -> Tensors:
     """Gemma 3n's tokens of another sense: their embedding, norms, and the way to the text."""
     rows = tower.integer("vocab_size", default=128)

@@ -208,3 +208,12 @@ def test_other_vendors_are_refused() -> None:
 def test_memory_is_whole_bytes() -> None:
     assert estimate().kv_capacity < 80 * GIB
     assert isinstance(estimate().kv_capacity, int)
+
+
+def test_a_billion_sequences_have_a_table_of_blocks_that_no_gpu_holds() -> None:
+    said = replace(SAID, max_num_seqs=1_000_000_000, max_num_batched_tokens=1_000_000_000)
+    assert estimate(said=replace(said, max_model_len=4096)).required > 1024 * GIB
+    few = estimate(said=replace(SAID, max_num_seqs=8, max_model_len=4096))
+    many = estimate(said=replace(SAID, max_num_seqs=1032, max_model_len=4096))
+    term = TermName.NON_TORCH
+    assert many.terms[term].bytes - few.terms[term].bytes == 1024 * 128 * 8
