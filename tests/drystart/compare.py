@@ -24,8 +24,9 @@ from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.vllm import first, multimodal, offload
 from plimsoll.engines.vllm.defaults import resolve
 from plimsoll.engines.vllm.engine import _FLASHINFER_DELTA
-from plimsoll.engines.vllm.kv import Cache, Keeps, cache
+from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.options import TABLE, VLLMOptions
+from plimsoll.engines.vllm.pool import Keeps
 from plimsoll.errors import PlimsollError
 from plimsoll.models.config import architecture
 
