@@ -26,6 +26,7 @@ from plimsoll.engines.vllm.defaults import resolve
 from plimsoll.engines.vllm.engine import _FLASHINFER_DELTA
 from plimsoll.engines.vllm.kv import Cache, cache
 from plimsoll.engines.vllm.options import TABLE, VLLMOptions
+from plimsoll.engines.vllm.pool import Keeps
 from plimsoll.errors import PlimsollError
 from plimsoll.models.config import architecture
 
@@ -234,10 +235,9 @@ def _cache(fact: Fact, own: Ours) -> list[Compared]:
     pages = _pages(own, fact.case.gpu)
     available = fact.said["profile"]["available"]
     blocks = pages.holds([available])
-    theirs = sorted(group["block_size"] for group in said["groups"])
-    mine = sorted(group.block for group in pages.pool.groups)
-    if all(group["kind"] == "MambaSpec" for group in said["groups"]):  # one state, whatever length
-        theirs, mine = [0 for _ in theirs], [0 for _ in mine]
+    # A group of states has a block of its own size in some releases, whatever a sequence needs.
+    theirs = sorted(g["block_size"] * (g["kind"] != "MambaSpec") for g in said["groups"])
+    mine = sorted(g.block * (g.keeps is not Keeps.STATE) for g in pages.pool.groups)
     requests = pages.concurrency(blocks, said["max_model_len"])
     return [
         Compared("cache", "groups", fact, theirs, mine),
