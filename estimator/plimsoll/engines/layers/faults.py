@@ -54,14 +54,19 @@ def problems(
     settings: EngineSettings,
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
+    fp8_from: tuple[int, ...] = _AMPERE,
 ) -> Iterator[Finding]:
-    """Everything that the layers refuse, each with its field."""
+    """Everything that the layers refuse, each with its field.
+
+    fp8_from: compute capability from which fp8 weights have kernels; () if the engine says it
+    of each quantization itself.
+    """
     yield from dtype(settings)
     yield from groups(architecture)
     if parallelism:
         yield from _split(architecture, settings, parallelism)
     if accelerator:
-        yield from _gpu(architecture, settings, accelerator)
+        yield from _gpu(architecture, settings, accelerator, fp8_from)
     if parallelism and accelerator:
         yield from slices(parallelism, accelerator)
 
@@ -337,7 +342,10 @@ def _nearest(number: int, tp: int) -> tuple[str, ...]:
 
 
 def _gpu(
-    architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
+    architecture: Architecture,
+    settings: EngineSettings,
+    accelerator: Accelerator,
+    fp8_from: tuple[int, ...],
 ) -> Iterator[Finding]:
     if accelerator.compute == (0, 0):
         return
@@ -347,7 +355,7 @@ def _gpu(
         scheme is not None
         and scheme.default is not None
         and scheme.default.name == "fp8"
-        and accelerator.compute < _AMPERE
+        and accelerator.compute < fp8_from
     ):
         yield finding(
             Rule.FP8_WEIGHTS_NEED_AMPERE,

@@ -67,7 +67,7 @@ def problems(
         _adapters(settings),
         _draft(settings),
         _context(architecture, settings, parallelism) if parallelism else (),
-        _layers(architecture, settings, parallelism, accelerator),
+        faults.problems(architecture, settings, parallelism, accelerator, fp8_from=()),
         _share(settings, parallelism, accelerator) if accelerator else (),
     )
     return tuple(found)
@@ -139,18 +139,6 @@ def _gpu(
         yield finding(Rule.AUTO_IS_BFLOAT16, Field.DTYPE, "auto", gpu=gpu, version=version)
     else:
         yield from quantization.gpu_faults(architecture, settings, accelerator, dtype)
-
-
-def _layers(
-    architecture: Architecture,
-    settings: EngineSettings,
-    parallelism: Parallelism | None,
-    accelerator: Accelerator | None,
-) -> Iterator[Finding]:
-    """What the layers refuse, but for fp8 weights, of which each release has a capability."""
-    for found in faults.problems(architecture, settings, parallelism, accelerator):
-        if found.rule is not Rule.FP8_WEIGHTS_NEED_AMPERE:
-            yield found
 
 
 def _adapters(settings: EngineSettings) -> Iterator[Finding]:
