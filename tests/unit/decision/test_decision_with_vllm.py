@@ -191,12 +191,15 @@ def test_layers_that_llama_cpp_leaves_in_main_memory_are_said_to_need_room_there
 @pytest.mark.parametrize(
     ("dtype", "doubted"), [("foo", True), ("fp8_e5m2", False), ("auto", False)]
 )
-def test_a_kind_of_cache_that_no_engine_has_is_doubted(
+def test_a_kind_of_cache_that_no_engine_has_is_doubted_or_refused(
     engine: str, dtype: str, doubted: bool
 ) -> None:
     of = asking(LLAMA, length=8192, allowed=("nvidia-h200-141gb",))
-    said = warnings_in(decide(replace(of, engine=EngineSettings(engine, kv_cache_dtype=dtype))))
-    if (engine, dtype) != ("tensorrt-llm", "fp8_e5m2"):
+    found = decide(replace(of, engine=EngineSettings(engine, kv_cache_dtype=dtype)))
+    if doubted and engine in ("sglang", "tgi"):  # their words are known by release
+        assert (found.decision, found.reason) == (Decision.DENY, Reason.INVALID_SPEC)
+    elif (engine, dtype) != ("tensorrt-llm", "fp8_e5m2"):
+        said = warnings_in(found)
         assert any("no kind of KV cache" in sentence for sentence in said) is doubted
 
 

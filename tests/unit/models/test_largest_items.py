@@ -71,7 +71,6 @@ def test_only_some_text_models_of_internvl_see_videos() -> None:
     [
         {"model_type": "gemma3"},
         {"model_type": "nobodys_vl", "vision_config": _SIGLIP},
-        {"model_type": "mllama", "vision_config": _SIGLIP},
     ],
 )
 def test_a_tower_that_is_missing_or_unknown_is_none(config: dict[str, Any]) -> None:

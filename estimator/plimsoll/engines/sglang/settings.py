@@ -403,7 +403,7 @@ def _attention_split(
         if data not in (None, 1, ways):
             rule, given = Rule.ATTENTION_RANKS_BESIDE_COPIES, f"--attn-dp-size={ways}"
             problems.append(finding(rule, Field.EXTRA_ARGS, given, data=data or 1))
-        data = ways if ways > 1 else data
+        data = ways if ways > 1 else data or 1
     said, own = split.tensor, asked.tensor
     typed = own if own is None or own % (data or 1) else own // (data or 1)
     split = replace(split, data=data, tensor=typed)
