@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import Known, Term
@@ -79,6 +79,7 @@ class RangeTable:
 
     def __init__(self, read: Callable[[], dict[str, Any]]) -> None:
         self._read = read
+        self._of = lru_cache(maxsize=1024)(self._find)
 
     @classmethod
     def in_file(cls, file: Path) -> RangeTable:
@@ -103,6 +104,9 @@ class RangeTable:
 
     def of(self, name: str, group: Group) -> Range:
         """The range of a term for a group."""
+        return self._of(name, group)
+
+    def _find(self, name: str, group: Group) -> Range:
         entry = self.data[name]
         for line in entry["groups"]:
             if _matches(line, group):

@@ -98,6 +98,7 @@ class VersionTable:
         self._file = file
         self._digests = lru_cache(maxsize=64)(self._constants)
         self._read = lru_cache(maxsize=256)(self._number)
+        self._by_text = lru_cache(maxsize=256)(self._of_text)
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -127,6 +128,9 @@ class VersionTable:
 
         Raises `Unreadable` for a text that is no version or one before the table begins.
         """
+        return self._by_text(version) if len(version) <= _LONGEST else self._of_text(version)
+
+    def _of_text(self, version: str) -> Constants:
         newest = self.data["newest"]
         return self._digests(self.parse(version if version.strip() else newest))
 

@@ -29,6 +29,7 @@ vllm/v1/attention/backends/flash_attn.py (flash_attn_max_num_splits_for_cuda_gra
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import EngineSettings
@@ -105,6 +106,7 @@ def _most(architecture: Architecture, accelerator: Accelerator, constants: Const
     return int(constants.number("capture_most_sm100" if sm100 else "capture_most"))
 
 
+@lru_cache(maxsize=256)
 def _up_to(most: int, *, coarse: bool) -> tuple[int, ...]:
     small = tuple(n for n in _SMALL if n <= most)
     if not coarse:
