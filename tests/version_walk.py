@@ -184,11 +184,13 @@ def _stepping_back(release: str, names: tuple[str, ...]) -> Iterator[None]:
     changed = deepcopy({name: data["figures"][name] for name in names})
     data["figures"].update(kept)
     TABLE._digests.cache_clear()
+    TABLE._by_text.cache_clear()
     try:
         yield
     finally:
         data["figures"].update(changed)
         TABLE._digests.cache_clear()
+        TABLE._by_text.cache_clear()
 
 
 def tables_from(start: Start, release: str, values: tuple[object, object]) -> Iterator[str]:
