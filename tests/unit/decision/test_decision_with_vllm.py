@@ -341,3 +341,20 @@ def test_videos_that_take_gigabytes_at_start_up_are_advised_away_before_images_a
     ways = ways_out(of)
     videos, images = (f"spec.workload.{what}PerPrompt: 0" for what in ("videos", "images"))
     assert ways.index(videos) < ways.index(images)
+
+
+def test_graphs_beyond_all_that_was_measured_refuse_nothing() -> None:
+    """DeepSeek-V4-Pro started so: https://github.com/vllm-project/recipes/issues/381."""
+    of = asking("deepseek-ai/DeepSeek-V4-Pro", length=800_000, allowed=("nvidia-h200-141gb",))
+    settings = replace(
+        of.engine,
+        version="0.20",
+        kv_cache_dtype="fp8",
+        utilization=Decimal("0.95"),
+        max_num_seqs=512,
+        max_num_batched_tokens=512,
+    )
+    split = AskedSplit(tensor=1, data=8, expert=True)
+    wanted = replace(of.wanted, gpus_per_replica=8, split=split)
+    found = decide(replace(of, engine=settings, wanted=wanted))
+    assert (found.decision, found.reason) == (Decision.WARN, Reason.WITHIN_ERROR)

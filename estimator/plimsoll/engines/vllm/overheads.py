@@ -127,7 +127,7 @@ def estimated(
     """What the engine estimates that its graphs will take, from the first few, charged or not."""
     found = _captured(architecture, resolved, layers, parallelism, accelerator, constants)
     group = _group(architecture, parallelism, accelerator, constants)
-    return RANGES.of("graphsCharged", group).around(found)
+    return _as_far_as_measured(RANGES.of("graphsCharged", group).around(found), constants)
 
 
 def charged(architecture: Architecture, constants: Constants) -> bool:
@@ -168,7 +168,7 @@ def captured(
     """What capturing CUDA graphs takes on a rank, as its log says, charged or not."""
     found = _captured(architecture, resolved, layers, parallelism, accelerator, constants)
     group = _group(architecture, parallelism, accelerator, constants)
-    return RANGES.of("graphsCaptured", group).around(found)
+    return _as_far_as_measured(RANGES.of("graphsCaptured", group).around(found), constants)
 
 
 def ranged(
@@ -196,6 +196,15 @@ def _captured(
     size = taken(architecture, found, layers, parallelism.tensor, accelerator, constants)
     words = f"{found.count} graphs, {layers} layers"
     return Term(TermName.CUDA_GRAPHS, size, size, size, Known.MODELLED, words)
+
+
+def _as_far_as_measured(term: Term, constants: Constants) -> Term:
+    """The term, whose range reaches down to the largest graphs that any start-up measured."""
+    most = round(constants.number("graphs_measured_most") * GIB)
+    if term.bytes <= most:
+        return term
+    low = min(term.low, most)
+    return Term(term.name, term.bytes, low, term.high, Known.ASSUMED, term.basis)
 
 
 def _group(
