@@ -235,13 +235,24 @@ def _decides(stage: Stage, claim: Claims) -> None:
     claim(lambda: stage.condition("here", is_there)[0] == "True", "nodes from before")
     claim(lambda: plane.get("events", "-n", stage.space)["items"], "it tells of it in Events")
 
-    claim(lambda: stage.condition("elsewhere", is_there)[0] == "False", "no such node")
+    def told(times: int) -> bool:
+        events = plane.get("events", "-n", stage.space)["items"]
+        counted = sum(
+            int(event.get("count") or 1)
+            for event in events
+            if (event["involvedObject"]["name"], event["reason"]) == ("elsewhere", "NodesMatch")
+        )
+        return counted >= times
+
     node = f"h100-{stage.space}"
-    plane.create([gpu_node(node, "h100-80gb")])
-    try:
-        claim(lambda: stage.condition("elsewhere", is_there)[0] == "True", "nodes from after")
-    finally:
-        plane.kubectl("delete", "node", node)
+    for times in (1, 2):  # the second time the Event is there, and is counted
+        claim(lambda: stage.condition("elsewhere", is_there)[0] == "False", "no such node")
+        plane.create([gpu_node(node, "h100-80gb")])
+        try:
+            claim(lambda: stage.condition("elsewhere", is_there)[0] == "True", "nodes from after")
+            claim(functools.partial(told, times), "it tells of it each time")
+        finally:
+            plane.kubectl("delete", "node", node)
 
     claim(lambda: stage.condition("named", "ModelResolved")[0] == "False", "no such ConfigMap")
     stage.config_map("mine", num_hidden_layers=18)

@@ -240,7 +240,7 @@ def test_what_cannot_fit_is_stalled_and_says_what_would(
     [
         (LLAMA, {"engine": {"parallelism": {"tensor": 7}}}, "InvalidSpec", "tensor"),
         ("hf://acme/no-such-model", {}, "UnknownModel", "no-such-model"),
-        (LLAMA, {"accelerator": {"allowed": ["nvidia-z900"]}}, "InvalidSpec", "nvidia-z900"),
+        (LLAMA, {"accelerator": {"allowed": ["nvidia-z900"]}}, "UnknownAccelerator", "nvidia-z900"),
         (
             LLAMA,
             {"engine": {"extraArgs": ["--tensor-parallel-size=2"], "parallelism": {"tensor": 4}}},
@@ -284,7 +284,7 @@ def test_a_placement_stays_when_the_nodes_change_and_moves_if_it_is_to_follow(
     until(lambda: at("nvidia-h200-141gb"), SOON, "on the nodes that there are")
     plane.create([gpu_node("h100-0", "h100-80gb")])
     plane.kubectl("delete", "node", "h200-0")
-    condition_is(plane, space, "BetterPlacement", "True", "NodesToday")
+    condition_is(plane, space, "BetterPlacement", "True", "LessMemory")
     at("nvidia-h200-141gb")
     follow = '{"spec": {"placementPolicy": "Follow"}}'
     plane.kubectl("-n", space, "patch", "llmd", "model", "--type=merge", "-p", follow)
