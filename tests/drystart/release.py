@@ -23,14 +23,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BUILD: Final = ROOT / "build" / "drystart"
-_INDEX: Final = "https://pypi.org/simple/vllm/"
+_OWN_INDEX: Final = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+"""The index that pip asks if nobody told it another."""
 _AS_JSON: Final = {"Accept": "application/vnd.pypi.simple.v1+json"}
 _SETTLED: Final = timedelta(days=2)
 
 
+def _index() -> str:
+    """The package index that pip is told to ask here, else its own."""
+    for words in (("-m", "pip", "config", "get", "global.index-url"), ("-c", _OWN_INDEX)):
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+        if done.returncode == 0 and done.stdout.strip():
+            return done.stdout.strip().rstrip("/")
+    raise ValueError("pip names no package index: `pip config set global.index-url URL`")
+
+
 def date_of(release: str) -> str:
     """The day until which packages count. Raises URLError, ValueError for what is no release."""
-    request = urllib.request.Request(_INDEX, headers=_AS_JSON)
+    request = urllib.request.Request(f"{_index()}/vllm/", headers=_AS_JSON)
     with urllib.request.urlopen(request, timeout=60) as answer:
         files = json.load(answer)["files"]
     own = [f["upload-time"] for f in files if f["filename"].startswith(f"vllm-{release}-")]
