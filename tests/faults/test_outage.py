@@ -103,7 +103,10 @@ def test_everything_converges_within_half_a_minute_of_each_of_two_outages(
     controller = processes[0]
     plane.kubectl("create", "namespace", "lenient")
     assert not let_in(plane, "strict-yet")
-    everywhere = {"accelerator": {"allowed": ["nvidia-a100-80gb", "nvidia-h100-80gb"]}}
+    everywhere = {
+        "accelerator": {"allowed": ["nvidia-a100-80gb", "nvidia-h100-80gb"]},
+        "placementPolicy": "Follow",
+    }
     names = [f"model-{index}" for index in range(MANY)]
     plane.create([llm_deployment(name, NAMESPACE, everywhere) for name in names])
     expected = dict.fromkeys(names, "nvidia-a100-80gb")
