@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
@@ -241,7 +242,12 @@ class Options:
     @classmethod
     def of(cls, settings: EngineSettings) -> Self:
         """An engine's options in settings; all unsaid if there are none."""
-        return settings.options if isinstance(settings.options, cls) else cls()
+        return settings.options if isinstance(settings.options, cls) else cls._unsaid()
+
+    @classmethod
+    @cache
+    def _unsaid(cls) -> Self:
+        return cls()
 
     def said(self) -> tuple[tuple[str, object], ...]:
         """Names and values of those that are said."""

@@ -322,7 +322,7 @@ def _graphs(variant: Variant, *, charged: bool) -> Term:
     from plimsoll.engines.vllm import lora, speculative
     from plimsoll.engines.vllm.defaults import resolve
     from plimsoll.engines.vllm.options import TABLE
-    from plimsoll.engines.vllm.overheads import captured, estimated
+    from plimsoll.engines.vllm.overheads import captured
 
     architecture, settings, split = variant.architecture, variant.settings, variant.parallelism
     figures = TABLE.constants(settings.version)
@@ -330,8 +330,9 @@ def _graphs(variant: Variant, *, charged: bool) -> Term:
     resolved = speculative.graphed(resolved, speculative.draft_of(architecture, settings))
     bounds = stage_layers(len(architecture.blocks), split.pipeline)
     layers = max(end - start for start, end in bounds)
-    found = estimated if charged else captured
-    term = found(architecture, resolved, split, layers, variant.accelerator, figures)
+    term = captured(
+        architecture, resolved, split, layers, variant.accelerator, figures, estimate=charged
+    )
     return lora.graphs(term, settings, figures)
 
 

@@ -28,6 +28,7 @@ vllm/v1/attention/backends/flash_attn.py (flash_attn_max_num_splits_for_cuda_gra
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -91,7 +92,7 @@ def sizes(
     own = traits(architecture)
     partly = own.encoder or own.crosses or is_pooling(architecture, EngineSettings())
     whole = constants.flag("capture_full") and not partly
-    return Sizes(found, tuple(n for n in found if n <= resolved.seqs) if whole else ())
+    return Sizes(found, found[: bisect_right(found, resolved.seqs)] if whole else ())
 
 
 def _wide(architecture: Architecture, constants: Constants) -> bool:
@@ -141,9 +142,14 @@ def taken(
 
 
 def _share_with_experts(architecture: Architecture) -> float:
-    blocks = architecture.blocks
-    having = sum(b.feed_forward is not None and b.feed_forward.experts > 0 for b in blocks)
-    return having / max(1, len(blocks))
+    """The share of layers that have experts."""
+
+    def counted() -> float:
+        blocks = architecture.blocks
+        having = sum(b.feed_forward is not None and b.feed_forward.experts > 0 for b in blocks)
+        return having / max(1, len(blocks))
+
+    return architecture.remembered(("vllm.expert_share",), counted)
 
 
 def _multiplies_eight_bits(architecture: Architecture) -> bool:
@@ -155,9 +161,14 @@ def _multiplies_eight_bits(architecture: Architecture) -> bool:
 
 def _split_bytes(architecture: Architecture, tokens: int, tensor: int) -> int:
     """The parts' outputs of one attention pass, of the widest layer."""
-    widths = (
-        ceil_div(m.heads, tensor) * m.head_dim
-        for m in architecture.mixers()
-        if m.kind in _ATTENDING
-    )
-    return _SPLITS * _SPLIT_ELEMENT * tokens * max(widths, default=0)
+
+    def widest() -> int:
+        widths = (
+            ceil_div(m.heads, tensor) * m.head_dim
+            for m in architecture.mixers()
+            if m.kind in _ATTENDING
+        )
+        return max(widths, default=0)
+
+    width = architecture.remembered(("vllm.split_width", tensor), widest)
+    return _SPLITS * _SPLIT_ELEMENT * tokens * width

@@ -86,6 +86,8 @@ def _batch(
 ) -> Iterator[Finding]:
     """A batch that is smaller than the sequences or the prompts, of which one is not said."""
     seqs, tokens, gpu = settings.max_num_seqs, settings.max_num_batched_tokens, accelerator.title
+    if seqs is None and tokens is None:
+        return
     figures = TABLE.or_newest(settings.version)
     resolved = resolve(architecture, settings, accelerator, figures)
     if tokens is None:

@@ -357,14 +357,23 @@ def _states(
         return 1, False
     pages = int(figure.value)
     if pages == _CHECKPOINTED:
-        two = any(mixer.kind is MixerKind.MAMBA2 for mixer in architecture.mixers())
-        pages -= not (two or (checkpoints and _is_delta(architecture)))
+        pages -= not (_is_mamba2(architecture) or (checkpoints and _is_delta(architecture)))
     return pages, named in each.names
+
+
+def _is_mamba2(architecture: Architecture) -> bool:
+    """Whether it has layers of mamba 2."""
+    return architecture.remembered(
+        ("vllm.mamba2",), lambda: any(m.kind is MixerKind.MAMBA2 for m in architecture.mixers())
+    )
 
 
 def _is_delta(architecture: Architecture) -> bool:
     """Whether its states are those of delta nets (gated, or Kimi's)."""
-    return any(m.kind is MixerKind.LINEAR and m.conv_elements for m in architecture.mixers())
+    return architecture.remembered(
+        ("vllm.delta",),
+        lambda: any(m.kind is MixerKind.LINEAR and m.conv_elements for m in architecture.mixers()),
+    )
 
 
 def _state_unsaid(architecture: Architecture, constants: Constants) -> int:

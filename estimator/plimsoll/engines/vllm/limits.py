@@ -247,7 +247,7 @@ def _graphs(
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
     made = captured(architecture, resolved, parallelism, layers, accelerator, constants)
     high = min(made.high, round(made.bytes * constants.number("captured_most")))
-    made = replace(made, high=max(made.bytes, high))
+    made = Term(made.name, made.bytes, made.low, max(made.bytes, high), made.known, made.basis)
     if not _by_nccl(parallelism, accelerator):
         return made
     figure = constants["graphs_collective"]

@@ -83,7 +83,7 @@ def _speaking(parallelism: Parallelism) -> int:
 
 
 def _release(constants: Constants) -> Version:
-    return TABLE.parse(constants.version)
+    return TABLE.number(constants.version)
 
 
 def _elsewhere(name: str, accelerator: Accelerator) -> str:
@@ -113,21 +113,9 @@ def graphs(
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
     if not charged(architecture, constants):
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "outside the budget")
-    return estimated(architecture, resolved, parallelism, layers, accelerator, constants)
-
-
-def estimated(
-    architecture: Architecture,
-    resolved: Resolved,
-    parallelism: Parallelism,
-    layers: int,
-    accelerator: Accelerator,
-    constants: Constants,
-) -> Term:
-    """What the engine estimates that its graphs will take, from the first few, charged or not."""
-    found = _captured(architecture, resolved, layers, parallelism, accelerator, constants)
-    group = _group(architecture, parallelism, accelerator, constants)
-    return _as_far_as_measured(RANGES.of("graphsCharged", group).around(found), constants)
+    return captured(
+        architecture, resolved, parallelism, layers, accelerator, constants, estimate=True
+    )
 
 
 def charged(architecture: Architecture, constants: Constants) -> bool:
@@ -164,11 +152,20 @@ def captured(
     layers: int,
     accelerator: Accelerator,
     constants: Constants,
+    *,
+    estimate: bool = False,
 ) -> Term:
-    """What capturing CUDA graphs takes on a rank, as its log says, charged or not."""
-    found = _captured(architecture, resolved, layers, parallelism, accelerator, constants)
+    """What capturing CUDA graphs takes on a rank of `layers` layers, charged or not.
+
+    As its log says; or, with `estimate`, as the engine estimates it from the first few.
+    """
+    found = sizes(architecture, resolved, accelerator, constants)
+    size = taken(architecture, found, layers, parallelism.tensor, accelerator, constants)
+    words = f"{found.count} graphs, {layers} layers"
+    term = Term(TermName.CUDA_GRAPHS, size, size, size, Known.MODELLED, words)
     group = _group(architecture, parallelism, accelerator, constants)
-    return _as_far_as_measured(RANGES.of("graphsCaptured", group).around(found), constants)
+    measured = RANGES.of("graphsCharged" if estimate else "graphsCaptured", group)
+    return _as_far_as_measured(measured.around(term), constants)
 
 
 def ranged(
@@ -182,20 +179,6 @@ def ranged(
     compiling leaves behind at a first start, kernels that nobody modelled."""
     group = _group(architecture, parallelism, accelerator, constants)
     return RANGES.of("activation", group).at_least(term)
-
-
-def _captured(
-    architecture: Architecture,
-    resolved: Resolved,
-    layers: int,
-    parallelism: Parallelism,
-    accelerator: Accelerator,
-    constants: Constants,
-) -> Term:
-    found = sizes(architecture, resolved, accelerator, constants)
-    size = taken(architecture, found, layers, parallelism.tensor, accelerator, constants)
-    words = f"{found.count} graphs, {layers} layers"
-    return Term(TermName.CUDA_GRAPHS, size, size, size, Known.MODELLED, words)
 
 
 def _as_far_as_measured(term: Term, constants: Constants) -> Term:
