@@ -274,6 +274,14 @@ class Calibrated(Engine):
         """The engine's own."""
         return self._engine.read(args, settings, asked)
 
+    def shortened(self, estimate: Estimate, settings: EngineSettings) -> int:
+        """The engine's own."""
+        return self._engine.shortened(estimate, settings)
+
+    def named_models(self, settings: EngineSettings) -> tuple[tuple[str, str], ...]:
+        """The engine's own."""
+        return self._engine.named_models(settings)
+
     def tensor_counts(self, settings: EngineSettings, data: int) -> int:
         """The engine's own."""
         return self._engine.tensor_counts(settings, data)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import made_rows
-from commands import run
+from commands import as_json, run
+from plimsoll.engines.assemble import Engine
 from plimsoll.engines.base import EngineSettings, Known, Parallelism, TermName, Workload
 from plimsoll.errors import Unreadable
 from plimsoll.measured import rows
@@ -169,3 +170,27 @@ def test_a_calibration_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     result = run("estimate", MODEL, "--calibration", tmp_path / "none.json")
     assert result.exit_code == 2
     assert "none.json" in result.stderr
+
+
+@pytest.mark.parametrize("name", registry.NAMES)
+def test_a_calibrated_engine_does_all_that_the_engine_does_in_its_own_way(name: str) -> None:
+    own = {
+        method
+        for kind in type(registry.engine(name)).__mro__
+        if kind is not Engine and issubclass(kind, Engine)
+        for method in vars(kind)
+        if callable(getattr(Engine, method, None)) and not method.startswith("_")
+    }
+    assert "estimate" in own
+    assert own <= set(vars(Calibrated))
+
+
+def test_an_engine_that_shortens_a_context_still_does_so_when_it_is_calibrated(
+    tmp_path: Path,
+) -> None:
+    model = ("Qwen/Qwen3-8B", "--engine", "sglang", "--gpu", "nvidia-rtx-4090", "--gpus", "1")
+    plain = as_json("estimate", *model)
+    file = tmp_path / "kept.json"
+    file.write_text(written(Calibration()), encoding="utf-8")
+    assert plain["reason"] == "ShorterContext"
+    assert as_json("estimate", *model, "--calibration", str(file))["reason"] == "ShorterContext"
