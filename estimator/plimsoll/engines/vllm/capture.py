@@ -56,6 +56,7 @@ _LARGE: Final = 256
 _LARGE_STEP: Final = 16
 _ATTENDING: Final = frozenset({MixerKind.FULL, MixerKind.SLIDING, MixerKind.CHUNKED})
 _EIGHT_BITS: Final = frozenset({"fp8", "int8"})
+"""Schemes whose kernels multiply 8 bits by 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def taken(
     each += len(captured.full) * number("graphs_full")
     if own.latent:
         each += captured.count * number("graphs_latent")
-    if _multiplies_eight_bits(architecture):
+    if multiplies_eight_bits(architecture, ""):
         each += captured.count * number("graphs_eight_bits")
     experts = captured.count * number("graphs_experts") * _share_with_experts(architecture)
     size = number("graphs_base") * GIB + layers * (each + experts) * KIB
@@ -152,9 +153,9 @@ def _share_with_experts(architecture: Architecture) -> float:
     return architecture.remembered(("vllm.expert_share",), counted)
 
 
-def _multiplies_eight_bits(architecture: Architecture) -> bool:
-    """Whether the checkpoint's linears copy their inputs in 8 bits first."""
-    quantization = quantization_in_force(architecture, "")
+def multiplies_eight_bits(architecture: Architecture, word: str) -> bool:
+    """Whether linears copy their inputs in 8 bits first. word: ``--quantization`` as said."""
+    quantization = quantization_in_force(architecture, word)
     scheme = quantization.default if quantization is not None else None
     return scheme is not None and scheme.name in _EIGHT_BITS
 

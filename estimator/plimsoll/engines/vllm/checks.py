@@ -118,20 +118,10 @@ def _gpu(
     """A GPU that is older than the kernels, or a dtype that model, GPU or kernels do not have."""
     if accelerator.compute == (0, 0):
         return
-    gpu, compute = accelerator.title, ".".join(map(str, accelerator.compute))
-    figures = TABLE.or_newest(settings.version)
     if accelerator.compute < _KERNELS_FROM:
-        needs = ".".join(map(str, _KERNELS_FROM))
-        yield finding(
-            Rule.GPU_TOO_OLD,
-            Field.ALLOWED,
-            gpu,
-            needs=needs,
-            gpu=gpu,
-            compute=compute,
-            engine=TABLE.title,
-        )
+        yield from faults.too_old(accelerator, _KERNELS_FROM, TABLE.title)
         return
+    gpu, figures = accelerator.title, TABLE.or_newest(settings.version)
     dtype = started_dtype(architecture, settings, accelerator, figures)
     said = settings.dtype in WEIGHT_BYTES
     if said and dtype == "float16" and architecture.model_type in figures["auto_dtype"].names:

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Span, Term, TermName
 from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_group
-from plimsoll.engines.vllm.capture import sizes, taken
+from plimsoll.engines.vllm.capture import multiplies_eight_bits, sizes, taken
 from plimsoll.engines.vllm.compressed import pass_elements
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
 from plimsoll.engines.vllm.mixing import mixing_elements
@@ -203,8 +203,6 @@ def _group(
 
 _MANY_TOKENS: Final = 16384
 """From here on no start-up was measured."""
-_EIGHT_BITS: Final = frozenset({"fp8", "int8"})
-"""Schemes whose kernels multiply 8 bits by 8 bits."""
 
 
 def activation(
@@ -233,7 +231,7 @@ def activation(
     latent = pass_elements(architecture, parallelism.tensor)
     mixing = mixing_elements(architecture, parallelism, stage)
     forward = max(per_token, latent, mixing) * tokens * element
-    if _eight_bits(architecture, settings):
+    if multiplies_eight_bits(architecture, settings.quantization):
         forward += own.dense / parallelism.tensor * tokens
     sparse = workspace(architecture, resolved, constants)
     forward += sparse.passing
@@ -289,13 +287,6 @@ def _bytes_per_logit(architecture: Architecture, constants: Constants) -> str:
     """The name of the figure."""
     second = second_runner(architecture, constants)
     return "second_sampler_bytes_per_logit" if second else "sampler_bytes_per_logit"
-
-
-def _eight_bits(architecture: Architecture, settings: EngineSettings) -> bool:
-    """Whether a linear's input is copied in 8 bits before it is multiplied."""
-    quantization = quantization_in_force(architecture, settings.quantization)
-    scheme = quantization.default if quantization is not None else None
-    return scheme is not None and scheme.name in _EIGHT_BITS
 
 
 def _expert_workspace(
