@@ -116,7 +116,7 @@ def from_table(wanted: Wanted, knowledge: Knowledge) -> tuple[Candidate, ...]:
     else:
         kinds = list(knowledge.plannable)
     least = wanted.min_memory or 0
-    found = {a.name: _candidate(wanted, a, a.gpus_per_node) for a in kinds}
+    found = {a.name: candidate_on(wanted, a, a.gpus_per_node) for a in kinds}
     enough = [c for c in found.values() if c.accelerator.memory >= least]
     return tuple(sorted(enough, key=lambda c: c.order))
 
@@ -135,14 +135,14 @@ def nodes_for(wanted: Wanted, inventory: Inventory) -> Inventory:
 def from_pools(wanted: Wanted, nodes: Inventory) -> tuple[Candidate, ...]:
     """The pools of `nodes_for` that a request may run on, whether or not they have enough nodes."""
     found = (
-        _candidate(wanted, p.accelerator, p.gpus_per_node, p)
+        candidate_on(wanted, p.accelerator, p.gpus_per_node, p)
         for p in nodes.pools
         if unfit(p, wanted) is None
     )
     return tuple(sorted(found, key=lambda c: c.order))
 
 
-def _candidate(
+def candidate_on(
     wanted: Wanted, accelerator: Accelerator, count: int, pool: Pool | None = None
 ) -> Candidate:
     """A kind of GPU with nodes of that count, as the request measures it."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll.accelerators.labels import with_resource
 from plimsoll.accelerators.types import Dialect
-from plimsoll.decision.candidates import Candidate, from_pools, unfit
+from plimsoll.decision.candidates import candidate_on, from_pools, unfit
 from plimsoll.decision.stated import stated
 from plimsoll.decision.verdict import Better, Gain
 from plimsoll.engines.base import State
@@ -27,6 +27,7 @@ from plimsoll.inventory.pools import Pool
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
+    from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.trial import Case, Trial
     from plimsoll.engines.base import Parallelism
@@ -93,9 +94,7 @@ def _remembered(case: Case, kept: Kept, knowledge: Knowledge) -> Candidate | Non
     )
     if unfit(pool, case.request.wanted) is not None:
         return None
-    named = kept.accelerator in case.request.wanted.allowed
-    rank = case.request.wanted.allowed.index(kept.accelerator) if named else 0
-    return Candidate(accelerator, kept.per_node, pool, case.request.wanted.prefer, rank)
+    return candidate_on(case.request.wanted, accelerator, kept.per_node, pool)
 
 
 def better(fresh: Trial | None, stays: Trial) -> Better | None:
