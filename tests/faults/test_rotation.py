@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
     from controlplane import ControlPlane
 
-RATE = 100.0
-"""Requests a second to the API server, each of which it asks admission about."""
+RATE = 50.0
+"""Requests a second to the API server, each of which it asks admission about; two cores carry it."""
 DIRECT_RATE = 10.0
 """Requests a second straight to admission, each over a connection of its own."""
 LIVES = {
@@ -94,9 +94,10 @@ class Load:
             llm_deployment("allowed", "default"),
             llm_deployment("refused", "default", REFUSED, uri=LLAMA),
         )
-        async with connect(str(self.plane.kubeconfig)) as client:
-            await self._hear(client)
-            hearing = asyncio.create_task(self._hear_forever(client))
+        config = str(self.plane.kubeconfig)
+        async with connect(config) as client, connect(config) as ears:  # what is asked queues
+            await self._hear(ears)
+            hearing = asyncio.create_task(self._hear_forever(ears))
             await asyncio.gather(
                 self._steadily(
                     RATE, lambda n: self._ask_api_server(client, objects[n % 2], n % 2 == 1)

@@ -85,6 +85,8 @@ def test_more_context_never_needs_less(
     short, long = sorted(both)
     one = estimate(entry, fitted(entry, replace(said, max_model_len=short)))
     other = estimate(entry, fitted(entry, replace(said, max_model_len=long)))
+    # From 32,769 tokens on, the first engine cuts prompts, into smaller batches than it had before.
+    assume(one.max_num_batched_tokens <= other.max_num_batched_tokens)
     assert one.required <= other.required
     assert one.terms[TermName.KV_CACHE].bytes <= other.terms[TermName.KV_CACHE].bytes
     assert one.kv_capacity >= other.kv_capacity
