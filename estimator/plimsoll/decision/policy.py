@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.api_group import POLICY_LABEL
+from plimsoll.api_group import POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.errors import shown
 from plimsoll.findings import path_of
 
@@ -68,13 +68,29 @@ def policy_of(namespace: str, label: str | None) -> Policy:
     """
     if label is None:
         return DEFAULT_POLICY
-    source = f"namespace {namespace} has {POLICY_LABEL}={label}"
+    return _labelled(namespace, POLICY_LABEL, label, Mode.ENFORCE)
+
+
+def workloads_policy(namespace: str, label: str | None) -> Policy | None:
+    """The policy on other people's kinds in a namespace; None if they are not to be looked at.
+
+    label: its `WORKLOADS_LABEL`, None if it has none. One that says nothing known is read as warn,
+    the default of these kinds, and the source says so.
+    """
+    if label is None:
+        return None
+    return _labelled(namespace, WORKLOADS_LABEL, label, Mode.WARN)
+
+
+def _labelled(namespace: str, key: str, label: str, default: Mode) -> Policy:
+    """What a label says; the default if that is nothing known."""
+    source = f"namespace {namespace} has {key}={label}"
     try:
         return Policy(Mode(label.strip().lower()), source)
     except ValueError:
         modes = ", ".join(Mode)
-        source = f"namespace {namespace} has {POLICY_LABEL}={shown(label)}, not one of {modes}"
-        return Policy(Mode.ENFORCE, source)
+        source = f"namespace {namespace} has {key}={shown(label)}, not one of {modes}"
+        return Policy(default, source)
 
 
 def outcome(

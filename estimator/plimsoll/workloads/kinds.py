@@ -23,7 +23,7 @@ from plimsoll.workloads import (
     production_stack,
     ray,
 )
-from plimsoll.workloads.roles import Beside, Facts, Role, Served, names
+from plimsoll.workloads.roles import Beside, Facts, Role, Served, elements, mapping, names
 from plimsoll.workloads.serving import served
 
 if TYPE_CHECKING:
@@ -37,13 +37,18 @@ class Kind:
     """A kind of workload. group: of its apiVersion; versions: those that are known, empty for any.
 
     reader: the engines that an object of this kind starts; None for our own kind, which states a
-    request and not a command line.
+    request and not a command line. plural: how the API server addresses it; empty for a form that
+    no API server has. namespaced: whether its objects are in namespaces. part: whether others
+    complete it, so that a verdict on it alone says little.
     """
 
     group: str
     name: str
     reader: Reader | None
+    plural: str = ""
     versions: frozenset[str] = frozenset()
+    namespaced: bool = True
+    part: bool = False
 
     def read(self, obj: Mapping[str, Any], beside: Beside) -> tuple[Served, ...]:
         """One request for each engine of an object, none if it serves no LLM. Never raises."""
@@ -85,39 +90,75 @@ def _facts(obj: Mapping[str, Any], request: Request) -> Facts:
 
 _SERVING: Final = "serving.kserve.io"
 KINDS: Final = (
-    Kind(api_group.GROUP, api_group.KIND, None, frozenset({api_group.VERSION})),
-    Kind("", "Pod", pods.read),
-    Kind("apps", "Deployment", pods.read),
-    Kind("apps", "StatefulSet", pods.read),
-    Kind("apps", "ReplicaSet", pods.read),
-    Kind("apps", "DaemonSet", pods.read),
-    Kind("batch", "Job", pods.read),
-    Kind("batch", "CronJob", pods.read),
-    Kind("leaderworkerset.x-k8s.io", "LeaderWorkerSet", leader_worker_set.read),
-    Kind("disaggregatedset.x-k8s.io", "DisaggregatedSet", leader_worker_set.disaggregated),
-    Kind(_SERVING, "InferenceService", kserve.inference_service),
-    Kind(_SERVING, "ServingRuntime", kserve.serving_runtime),
-    Kind(_SERVING, "ClusterServingRuntime", kserve.serving_runtime),
-    Kind(_SERVING, "LLMInferenceService", kserve.llm_inference_service),
-    Kind(_SERVING, "LLMInferenceServiceConfig", kserve.llm_inference_service),
-    Kind("kubeai.org", "Model", kubeai.read),
-    Kind("ray.io", "RayService", ray.read),
-    Kind("ray.io", "RayCluster", ray.read),
-    Kind("ray.io", "RayJob", ray.read),
-    Kind("production-stack.vllm.ai", "VLLMRuntime", production_stack.read),
-    Kind("orchestration.aibrix.ai", "StormService", aibrix.storm_service),
-    Kind("orchestration.aibrix.ai", "RayClusterFleet", aibrix.ray_cluster_fleet),
-    Kind("kaito.sh", "Workspace", kaito.workspace),
-    Kind("kaito.sh", "InferenceSet", kaito.inference_set),
-    Kind("apps.nvidia.com", "NIMService", nim.read),
-    Kind("nvidia.com", "DynamoGraphDeployment", dynamo.read),
-    Kind("inference.llmaz.io", "Playground", llmaz.read),
-    Kind("inference.llmkube.dev", "InferenceService", llmkube.read),
+    Kind(api_group.GROUP, api_group.KIND, None, api_group.PLURAL, frozenset({api_group.VERSION})),
+    Kind("", "Pod", pods.read, "pods"),
+    Kind("apps", "Deployment", pods.read, "deployments"),
+    Kind("apps", "StatefulSet", pods.read, "statefulsets"),
+    Kind("apps", "ReplicaSet", pods.read, "replicasets"),
+    Kind("apps", "DaemonSet", pods.read, "daemonsets"),
+    Kind("batch", "Job", pods.read, "jobs"),
+    Kind("batch", "CronJob", pods.read, "cronjobs"),
+    Kind("leaderworkerset.x-k8s.io", "LeaderWorkerSet", leader_worker_set.read, "leaderworkersets"),
+    Kind(
+        "disaggregatedset.x-k8s.io",
+        "DisaggregatedSet",
+        leader_worker_set.disaggregated,
+        "disaggregatedsets",
+    ),
+    Kind(_SERVING, "InferenceService", kserve.inference_service, "inferenceservices"),
+    Kind(_SERVING, "ServingRuntime", kserve.serving_runtime, "servingruntimes", part=True),
+    Kind(
+        _SERVING,
+        "ClusterServingRuntime",
+        kserve.serving_runtime,
+        "clusterservingruntimes",
+        namespaced=False,
+        part=True,
+    ),
+    Kind(_SERVING, "LLMInferenceService", kserve.llm_inference_service, "llminferenceservices"),
+    Kind(
+        _SERVING,
+        "LLMInferenceServiceConfig",
+        kserve.llm_inference_service,
+        "llminferenceserviceconfigs",
+        part=True,
+    ),
+    Kind("kubeai.org", "Model", kubeai.read, "models"),
+    Kind("ray.io", "RayService", ray.read, "rayservices"),
+    Kind("ray.io", "RayCluster", ray.read, "rayclusters"),
+    Kind("ray.io", "RayJob", ray.read, "rayjobs"),
+    Kind("production-stack.vllm.ai", "VLLMRuntime", production_stack.read, "vllmruntimes"),
+    Kind("orchestration.aibrix.ai", "StormService", aibrix.storm_service, "stormservices"),
+    Kind(
+        "orchestration.aibrix.ai", "RayClusterFleet", aibrix.ray_cluster_fleet, "rayclusterfleets"
+    ),
+    Kind("kaito.sh", "Workspace", kaito.workspace, "workspaces"),
+    Kind("kaito.sh", "InferenceSet", kaito.inference_set, "inferencesets"),
+    Kind("apps.nvidia.com", "NIMService", nim.read, "nimservices"),
+    Kind("nvidia.com", "DynamoGraphDeployment", dynamo.read, "dynamographdeployments"),
+    Kind("inference.llmaz.io", "Playground", llmaz.read, "playgrounds"),
+    Kind("inference.llmkube.dev", "InferenceService", llmkube.read, "inferenceservices"),
 )
 """Every kind that is read. A new one is one line here and its reader in a file beside this one."""
+OTHERS: Final = tuple(kind for kind in KINDS if kind.reader is not None and not kind.part)
+"""The kinds of other people whose objects start an engine by themselves: those that a namespace may
+have guarded and audited (`plimsoll.decision.policy.workloads_policy`)."""
 _BY_NAME: Final = {(kind.group, kind.name): kind for kind in KINDS}
 HELM_VALUES: Final = Kind("", "Helm values", helm_values.read)
 """The values of a chart that serves models: they have no apiVersion, only a form."""
+
+
+def owned(obj: Mapping[str, Any]) -> bool:
+    """Whether a controller made an object for one of a kind that is read, which has the verdict.
+
+    A Deployment's ReplicaSets and Pods are not judged once more.
+    """
+    for owner in elements(mapping(obj.get("metadata")).get("ownerReferences")):
+        one = mapping(owner)
+        group = str(one.get("apiVersion")).rpartition("/")[0]
+        if one.get("controller") is True and (group, str(one.get("kind"))) in _BY_NAME:
+            return True
+    return False
 
 
 def find(api_version: str, name: str) -> Kind | None:
