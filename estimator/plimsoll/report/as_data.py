@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.decision.pod import pod_needs
 from plimsoll.decision.policy import outcome
 from plimsoll.errors import clean
 from plimsoll.report.nodes import nodes_message, placement_reason
+from plimsoll.report.pod import pod_dict
 from plimsoll.report.starts import walk_dict
 from plimsoll.report.wording import notes_of, problems_of, warnings_of
 
@@ -143,7 +145,7 @@ def rule_of_thumb_dict(rule: RuleOfThumb) -> dict[str, Any]:
 
 def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
     """A whole verdict with the request's name and model."""
-    model = verdict.model
+    model, needs = verdict.model, pod_needs(request, verdict)
     return {
         "name": request.name,
         "decision": str(verdict.decision),
@@ -166,6 +168,7 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
         "shortBy": verdict.short_by,
         "estimate": estimate_dict(verdict.estimate, verdict.places) if verdict.estimate else None,
         "placement": placement_dict(verdict.placement) if verdict.placement else None,
+        "pod": pod_dict(needs) if needs else None,
         "alternatives": [alternative_dict(a, verdict.places) for a in verdict.alternatives],
         "ruleOfThumb": rule_of_thumb_dict(verdict.rule_of_thumb) if verdict.rule_of_thumb else None,
         "capacity": {"reason": str(verdict.capacity), "message": nodes_message(verdict)},
