@@ -20,6 +20,7 @@ from plimsoll import __version__
 COMMANDS: Final = {
     "estimate": ("plimsoll.cli.estimate", "What a model needs per GPU, term by term."),
     "check": ("plimsoll.cli.check", "Give the verdict of admission on manifests."),
+    "diff": ("plimsoll.cli.diff", "What an upgrade or a change does to what starts."),
     "fix": ("plimsoll.cli.fix", "Write a way out into manifests that do not fit."),
     "explain": ("plimsoll.cli.explain", "What a rule of `check` means, and what to do."),
     "inventory": ("plimsoll.cli.inventory", "The GPU pools of a cluster, from its nodes."),

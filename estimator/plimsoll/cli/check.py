@@ -205,9 +205,9 @@ def judged(
             manifest,
             one,
             decide(
-                _on(one.request, gpu_memory, in_use),
+                on_card(one.request, gpu_memory, in_use),
                 inventory,
-                _policy(one.facts.namespace, manifests, default),
+                policy_there(one.facts.namespace, manifests, default),
                 known,
             ),
         )
@@ -215,7 +215,7 @@ def judged(
     ]
 
 
-def _on(request: Request, gpu_memory: int | None, in_use: int | None) -> Request:
+def on_card(request: Request, gpu_memory: int | None, in_use: int | None) -> Request:
     """A request on a GPU of that memory, if one is given and it states none itself."""
     wanted = request.wanted
     if gpu_memory is not None and wanted.memory is None:
@@ -225,7 +225,7 @@ def _on(request: Request, gpu_memory: int | None, in_use: int | None) -> Request
     return replace(request, wanted=wanted)
 
 
-def _policy(namespace: str, manifests: Manifests, default: str | None) -> Policy:
+def policy_there(namespace: str, manifests: Manifests, default: str | None) -> Policy:
     from plimsoll.decision.policy import Mode, Policy, policy_of
 
     if namespace in manifests.modes:

@@ -203,10 +203,10 @@ def _no_way_out(verdict: Verdict) -> str:
 
 def fix(alternative: Alternative, places: Places) -> str:
     """One alternative as the fields to write into the manifest."""
-    return " and ".join(_written(change, places) for change in alternative.changes)
+    return " and ".join(written(change, places) for change in alternative.changes)
 
 
-def _written(change: Change, places: Places) -> str:
+def written(change: Change, places: Places) -> str:
     """One change as a line of the manifest, or of the command line where a flag says it."""
     path = places.path(change.field)
     if not change.value:

@@ -29,7 +29,7 @@ def markdown(report: CheckReport) -> str:
         lines += [_row(judged) for judged in report.objects[:MOST_ROWS]]
         if len(report.objects) > MOST_ROWS:
             lines += ["", f"and {len(report.objects) - MOST_ROWS} more objects"]
-    lines += [f"- {_text(one.message)}" for one in report.unread[:MOST_ROWS]]
+    lines += [f"- {text(one.message)}" for one in report.unread[:MOST_ROWS]]
     folded = [_folded(judged) for judged in report.objects if judged.results]
     left = LONGEST - sum(len(line) + 1 for line in lines)
     shown = 0
@@ -53,12 +53,12 @@ def _row(judged: Judged) -> str:
     verdict = judged.verdict
     estimate, placement = verdict.estimate, verdict.placement
     cells = (
-        _text(judged.subject),
-        f"{_mark(judged)} {_text(headline(judged.request, verdict))}",
+        text(judged.subject),
+        f"{_mark(judged)} {text(headline(judged.request, verdict))}",
         str(placement.gpus_per_replica) if placement else "–",
         gib_up(estimate.required) if estimate else "",
         gib_down(estimate.usable) if estimate else "",
-        _text(f"{judged.span.file}:{judged.span.line}"),
+        text(f"{judged.span.file}:{judged.span.line}"),
     )
     return f"| {' | '.join(cells)} |"
 
@@ -76,16 +76,21 @@ def _folded(judged: Judged) -> str:
 
 
 def _told(result: Result) -> str:
-    line = f"**{result.rule.id}** {_text(result.message)}"
+    line = f"**{result.rule.id}** {text(result.message)}"
     if result.ignored:
-        line += f" (ignored: {_text(result.ignored)})"
+        line += f" (ignored: {text(result.ignored)})"
     if not result.detail:
         return f"{line}\n"
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", result.detail)), default=0))
-    return f"{line}\n\n{fence}text\n{result.detail}\n{fence}\n"
+    return f"{line}\n\n{fenced(result.detail)}\n"
 
 
-def _text(text: str) -> str:
+def fenced(detail: str) -> str:
+    """A text of several lines that Markdown prints as it is."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", detail)), default=0))
+    return f"{fence}text\n{detail}\n{fence}"
+
+
+def text(said: str) -> str:
     """A text that Markdown prints as it is, in one line: no mentions, no links, no cells."""
-    plain = text.replace("\n", " ").replace("@", "@\N{ZERO WIDTH SPACE}")
+    plain = said.replace("\n", " ").replace("@", "@\N{ZERO WIDTH SPACE}")
     return _SPECIAL.sub(r"\\\1", plain)
