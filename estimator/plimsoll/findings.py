@@ -191,6 +191,8 @@ class Rule(StrEnum):
     NEWER_VERSION_ASSUMED = "newer-version-assumed"
     NEWER_BUILD_ASSUMED = "newer-build-assumed"
     MODEL_BY_TRANSFORMERS = "model-by-transformers"
+    STORED_BY_NAME = "stored-by-name"
+    FILE_BY_NAME = "file-by-name"
     CACHE_DTYPE_ASSUMED = "cache-dtype-assumed"
     CACHE_SIZE_ASSUMED = "cache-size-assumed"
     NOMINAL_MEMORY_ASSUMED = "nominal-memory-assumed"

@@ -9,9 +9,13 @@ NARROW = {
     # DP 8 with experts: every rank works on the tokens of all (13 to 18 GiB of activation).
     "r02", "r04", "r79",
     # MXFP4 weights, 64.0 to 67.9 GiB by kernel, on a GPU of 80.
-    "r30", "r34",
+    "r30",
     # 0.1 GiB to spare, and 2 GiB of graphs' and activation's ranges.
     "r26",
+    # 1,024 sequences with states, and 611 to 1,173 blocks for them: it hangs on graphs.
+    "r61",
+    # An fp8 copy known by its name: its weights are 54 to 58 GiB of 75.
+    "r71",
     # ROCm: graphs and non-torch were measured twice.
     "r78",
 }  # fmt: skip
@@ -22,7 +26,7 @@ def test_there_are_sixty_recipes_and_more_each_with_its_source() -> None:
     assert len(recipes()) >= 60
     assert len({recipe["id"] for recipe in recipes()}) == len(recipes())
     assert all(recipe["source"].startswith("https://") for recipe in recipes())
-    assert len([one for one in answers() if one.decision is not None]) >= 40
+    assert len([one for one in answers() if one.decision is not None]) >= 60
 
 
 def test_no_recipe_is_refused_but_one_that_says_why_it_is_doubted() -> None:

@@ -45,6 +45,13 @@ if TYPE_CHECKING:
 
 _MAY_NOT_START: Final = (Rule.MODEL_BY_TRANSFORMERS,)
 """Notes of an estimate with which nobody can be sure that the engine starts."""
+_TOLD: Final = (
+    Rule.MAIN_MEMORY_NOT_COUNTED,
+    Rule.CONTEXT_FITTED,
+    Rule.STORED_BY_NAME,
+    Rule.FILE_BY_NAME,
+)
+"""Notes of an estimate that are told with a decision."""
 _CACHE_ASSUMED: Final = (Rule.CACHE_DTYPE_ASSUMED, Rule.CACHE_SIZE_ASSUMED)
 
 
@@ -257,7 +264,7 @@ def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
     host_memory = case.host_memory(trial)
     if host_memory and not (pool and pool.memory):
         doubts.append(finding(Rule.HOST_MEMORY, Field.CPU_OFFLOAD, memory=host_memory))
-    told = (Rule.MAIN_MEMORY_NOT_COUNTED, Rule.CONTEXT_FITTED, *_MAY_NOT_START)
+    told = (*_TOLD, *_MAY_NOT_START)
     doubts += [note for note in trial.estimate.notes if note.rule in told]
     flags, accelerator = request.engine.unread, trial.candidate.accelerator
     if flags:

@@ -9,14 +9,16 @@ weights    the size, and a band around it of the figure's error
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, final
 
 from plimsoll.engines import gates
-from plimsoll.engines.base import Reading, Term, TermName
+from plimsoll.engines.base import Known, Reading, Term, TermName
 from plimsoll.engines.layers import faults
 from plimsoll.findings import Finding, Rule, finding
+from plimsoll.models.storage import spread_by_name
 from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
         AskedSplit,
         EngineSettings,
         Estimate,
-        Known,
         Parallelism,
         Terms,
         Workload,
@@ -225,6 +226,7 @@ def as_asked(
 
 
 def weights_term(
+    architecture: Architecture,
     size: int,
     band: tuple[int, int],
     known: Known,
@@ -232,11 +234,26 @@ def weights_term(
     in_force: Quantization | None,
     asked: str = "",
 ) -> Term:
-    """The weights and how they are stored. asked: the word for a quantization while loading."""
+    """The weights and how they are stored. asked: the word for a quantization while loading.
+
+    Where only the checkpoint's name says how it is stored, the band is as wide as that leaves it.
+    """
     basis = f"{dtype}, {asked} not counted" if asked else dtype
     if in_force is not None:
         basis = f"{in_force.method}, rest {dtype}"
+    least, most = spread_by_name(architecture)
+    if least != most:
+        band = (int(band[0] * least), math.ceil(band[1] * most))
+        known = Known.ASSUMED
     return Term(TermName.WEIGHTS, size, *band, known, basis)
+
+
+def stored_by_name(architecture: Architecture) -> Iterator[Finding]:
+    """That only a checkpoint's name says how it is stored."""
+    held = architecture.quantization
+    if held is not None and held.by_name:
+        rule = Rule.STORED_BY_NAME if held.default is not None else Rule.FILE_BY_NAME
+        yield finding(rule, Field.MODEL, method=held.method)
 
 
 def newer_version(title: str, figures: Constants) -> Iterator[Finding]:

@@ -1,6 +1,8 @@
 """The catalogue: models by Hugging Face id, each parsed when it is first asked for and kept.
 
-Nothing is fetched: what is not in the data file is unknown.
+Nothing is fetched: what is not in the data files is unknown. Models and their configs are in
+data/catalogue.json; copies of them that others quantized, of which a source tells the id and the
+word for how they are stored, in data/copies.json.
 """
 
 from __future__ import annotations
@@ -28,12 +30,17 @@ class Entry:
     id: its Hugging Face id. aliases: other ids of models whose config is the same.
     own: fields of its config that are not those in the line, which is then the line of a model of
     the same structure: another context, or another quantization.
+    word: how it is stored, if only that word is known; of: the id of the model that it is a copy of
+    then, and seen: where, if not where the line says.
     """
 
     id: str
     aliases: tuple[str, ...]
     line: bytes
     own: Mapping[str, Any] = field(default_factory=dict)
+    word: str = ""
+    of: str = ""
+    seen: str = ""
 
     @cached_property
     def _row(self) -> dict[str, Any]:
@@ -54,7 +61,7 @@ class Entry:
     @property
     def source(self) -> str:
         """Where they were seen."""
-        return str(self._row["source"])
+        return self.seen or str(self._row["source"])
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -133,4 +140,15 @@ def load() -> ModelCatalogue:
         names = json.loads(line.partition(b',"config":')[0] + b"}")
         entries.append(Entry(names["id"], tuple(names.get("aliases", ())), line))
         entries += [Entry(n, (), line, fields) for n, fields in names.get("variants", {}).items()]
-    return ModelCatalogue(tuple(entries))
+    return ModelCatalogue((*entries, *_copies({entry.id: entry for entry in entries})))
+
+
+def _copies(models: Mapping[str, Entry]) -> Iterator[Entry]:
+    """The quantized copies of models of the catalogue."""
+    made = json.loads((Path(__file__).parent / "data" / "copies.json").read_bytes())
+    stored, sources = made["stored"], made["sources"]
+    for base, copies in made["copies"].items():
+        model = models[base]
+        for name, (word, source) in copies.items():
+            own = {**model.own, **stored[word]}
+            yield Entry(name, (), model.line, own, word, base, sources[source])

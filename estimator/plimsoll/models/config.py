@@ -131,8 +131,11 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
 
 
 def _unsized(quantization: Quantization | None) -> bool:
-    """Whether a checkpoint is quantized in a way that nobody here can size."""
-    if quantization is None:
+    """Whether a checkpoint is quantized in a way that nobody here can size.
+
+    One of GGUF files is as large as the file that is chosen: the engine asks for that.
+    """
+    if quantization is None or quantization.by_name:
         return False
     in_part = quantization.unsized or bool(quantization.unread)
     return in_part or not (quantization.default or quantization.special)

@@ -63,6 +63,7 @@ class Quantization:
     special: (pattern, scheme) pairs that come before `default`.
     ignored_in: (number of a layer, patterns within it) for what is left alone in single layers.
     unsized: some weights are stored in a way that nobody here can size; they count as unquantized.
+    by_name: only the word for it is known, not which linears the checkpoint leaves alone.
     """
 
     method: str
@@ -71,6 +72,7 @@ class Quantization:
     special: tuple[tuple[str, Scheme], ...] = ()
     ignored_in: tuple[tuple[int, tuple[str, ...]], ...] = ()
     unsized: bool = False
+    by_name: bool = False
 
     @property
     def schemes(self) -> tuple[Scheme, ...]:

@@ -60,6 +60,8 @@ _METHODS: Final = frozenset(
 _PATH: Final = "config.json: quantization_config"
 _LAYER: Final = re.compile(r"^.{0,64}?\blayers?\.(\d{1,5})(?=[.*]|$)\.?")
 _EXPERT: Final = re.compile(r"\bexperts\.\d+")
+BY_NAME: Final = "by_name"
+"""The key that marks a description made from a checkpoint's name alone."""
 _IGNORED: Final = (
     "modules_to_not_convert",
     "ignore",
@@ -155,7 +157,9 @@ def _bits(given: object, default: int, known: frozenset[int]) -> int | None:
 def _from_config(q: Mapping[str, Any]) -> Quantization | None:
     method = str(q.get("quant_method") or "").lower().replace("_", "-")
     quantization = _by_method(method, q)
-    return _leaving(quantization, q) if quantization is not None else None
+    if quantization is None:
+        return None
+    return replace(_leaving(quantization, q), by_name=q.get(BY_NAME) is True)
 
 
 def _by_method(method: str, q: Mapping[str, Any]) -> Quantization | None:

@@ -180,24 +180,35 @@ def known_at(uri: str) -> str:
 def checkpoint_like(name: str, word: str) -> catalogue.Entry | None:
     """Another checkpoint of a model of the catalogue that is stored as a word says, if it has one.
 
-    Checkpoints of one model begin with its name and have as many parameters. One of the same owner
-    comes first, then one of the very method that the word stands for.
+    Checkpoints of one model begin with its name and have as many parameters. One whose config is
+    known comes first, then one of the same owner, then one of the very method that the word stands
+    for.
     """
     models, wanted = catalogue.load(), stored(word)
     entry = models.find(name)
     if entry is None or wanted is None or wanted.default is None:
         return None
-    owner, _, short = name.lower().rpartition("/")
+    owner, short = name.lower().rpartition("/")[0], _last(name)
     alike = [
         other
         for other in models
         if other is not entry
-        and other.id.lower().rpartition("/")[2].startswith(short)
+        and (other.of == entry.id if other.of else _last(other.id).startswith(short))
         and other.architecture.parameters == entry.architecture.parameters
         and _scheme(other.architecture) == wanted.default.name
     ]
-    alike.sort(key=lambda other: (not other.id.lower().startswith(owner), _method(other) != word))
+    alike.sort(
+        key=lambda other: (
+            bool(other.word),
+            not other.id.lower().startswith(owner),
+            _method(other) != word,
+        )
+    )
     return alike[0] if alike else None
+
+
+def _last(name: str) -> str:
+    return name.lower().rpartition("/")[2]
 
 
 def _scheme(architecture: Architecture) -> str:

@@ -1,14 +1,23 @@
 """How a model's tensors lie in its checkpoint: the scheme of each, and the bytes of all.
 
 What a rank loads of them, and as what type, is the engine's business.
+
+Of a checkpoint that is known as quantized by its name alone, which linears it leaves in 16 bits is
+not known (`spread_by_name`):
+
+    least   every matrix quantized, embedding and head too
+    most    of a model with experts only these; of any other only its feed-forward layers
+    GGUF    16 bits are counted; its files go down to 2
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.models.architecture import Part
 from plimsoll.models.rules import compiled
 
 if TYPE_CHECKING:
@@ -96,3 +105,41 @@ def stored_bytes(architecture: Architecture) -> int:
     return sum(by_block[id(block)] for block in architecture.blocks) + sum(
         tensor_bytes(t, quantization, element) for t in (*architecture.outside, *architecture.extra)
     )
+
+
+def spread_by_name(architecture: Architecture) -> tuple[Fraction, Fraction]:
+    """The least and the most that the weights may take, as shares of what is counted.
+
+    1 and 1 unless only the word for the checkpoint's quantization is known.
+    """
+    quantization = architecture.quantization
+    if quantization is None or not quantization.by_name:
+        return Fraction(1), Fraction(1)
+    if quantization.default is None:
+        return Fraction(1, 8), Fraction(1)
+    return architecture.remembered(("storage.by_name",), lambda: _spread(architecture))
+
+
+_ALWAYS_QUANTIZED: Final = (Part.MLP, Part.EXPERTS)
+
+
+def _spread(architecture: Architecture) -> tuple[Fraction, Fraction]:
+    quantization = architecture.quantization
+    assert quantization is not None
+    assert quantization.default is not None
+    scheme, element = quantization.default, 4 if architecture.dtype == "float32" else 2
+    tensors = [*architecture.outside, *(t for b in architecture.blocks for t in b.tensors)]
+    experts = any(t.part is Part.EXPERTS for t in tensors)
+    surely = (Part.EXPERTS,) if experts else _ALWAYS_QUANTIZED
+    counted = least = most = 0
+    for tensor in tensors:
+        size = tensor_bytes(tensor, quantization, element)
+        plain = tensor.elements * element
+        whole = size
+        if len(tensor.shape) > 1:
+            columns = math.prod(tensor.shape[1:])
+            whole = min(plain, scheme.bytes(tensor.shape[0], columns) * tensor.copies)
+        counted += size
+        least += min(size, whole)
+        most += size if tensor.part in surely else plain
+    return Fraction(least, counted), Fraction(most, counted)

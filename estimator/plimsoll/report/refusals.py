@@ -410,6 +410,14 @@ ASSUMED: Final[dict[Rule, str]] = {
         "the mixture of {file} is taken to be llama-quantize's own; "
         "files of other makers differ by some per cent"
     ),
+    Rule.STORED_BY_NAME: (
+        "only its name says how this checkpoint is stored ({method}), not which layers it leaves "
+        "in 16 bits: the weights are a range; --from-hub reads its headers"
+    ),
+    Rule.FILE_BY_NAME: (
+        "a repository of GGUF files: its weights are as large as the file that is served, of 2 to "
+        "16 bits"
+    ),
     Rule.CONTEXT_FITTED: (
         "it starts with a context of {length} tokens or a little more, not {most}: "
         "--max-model-len auto takes what fits"

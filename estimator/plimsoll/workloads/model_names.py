@@ -45,7 +45,10 @@ def meant(name: str) -> Meant:
     rest = rest.strip("/")
     if scheme in ("hf", "huggingface") or (not scheme and is_id(text)):
         owner_and_name = "/".join(rest.split("/")[:2]).partition(":")[0]
-        if _GGUF.search(owner_and_name) and catalogue.load().find(owner_and_name) is None:
+        entry = catalogue.load().find(owner_and_name)
+        if entry is not None and entry.word == "gguf":
+            return Meant(f"hf://{entry.of}")
+        if _GGUF.search(owner_and_name) and entry is None:
             converted = _of_path(owner_and_name)
             return converted if converted.uri else Meant(f"hf://{owner_and_name}")
         return Meant(f"hf://{owner_and_name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from plimsoll.models.catalogue import load
 from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
 from plimsoll.models.files import MAX_DOCUMENT
 from plimsoll.models.resolve import Unresolved, resolve
-from plimsoll.models.storage import stored_bytes
+from plimsoll.models.storage import spread_by_name, stored_bytes
 from plimsoll.workloads.llmdeployment import PLACES
 from worded import worded
 
@@ -264,3 +265,50 @@ def test_what_is_wrong_with_a_document_is_said_without_its_text(text: str, place
     said = str(worded(caught.value.placed(PLACES)))
     assert place in said
     assert "hunter2" not in said
+
+
+def test_a_copy_of_which_only_the_name_is_known_has_weights_between_two_sizes() -> None:
+    copy, model = load().find("Qwen/Qwen3.5-27B-FP8"), load().find("Qwen/Qwen3.5-27B")
+    assert copy is not None
+    assert model is not None
+    assert copy.architecture.parameters == model.architecture.parameters
+    assert copy.architecture.quantization is not None
+    assert copy.architecture.quantization.by_name
+    assert "recipes" in copy.source
+    least, most = spread_by_name(copy.architecture)
+    assert 0.8 < least < 1 < most < 1.4
+    known = load().find("Qwen/Qwen3-32B-FP8")
+    assert known is not None
+    assert spread_by_name(known.architecture) == (Fraction(1), Fraction(1)), (
+        "its config names what it leaves alone"
+    )
+
+
+def test_a_repository_of_gguf_files_holds_files_of_2_to_16_bits() -> None:
+    copy = load().find("unsloth/Qwen3.5-27B-GGUF")
+    assert copy is not None
+    assert not copy.architecture.assumed
+    assert spread_by_name(copy.architecture) == (Fraction(1, 8), Fraction(1))
+
+
+def test_every_copy_is_of_a_model_of_the_catalogue_and_says_where_it_was_seen() -> None:
+    copies = [entry for entry in load() if entry.word]
+    assert len(load()) >= 500
+    assert len(copies) >= 300
+    assert {entry.source.partition("@")[0] for entry in copies} == {
+        "github:xorbitsai/inference",
+        "github:vllm-project/recipes",
+        "github:modelscope/ms-swift",
+    }
+    for entry in copies:
+        quantization = entry.architecture.quantization
+        assert quantization is not None, entry.id
+        assert quantization.by_name, entry.id
+
+
+def test_the_catalogue_is_read_in_a_blink_and_parses_no_model_unasked() -> None:
+    load.cache_clear()
+    start = time.perf_counter()
+    entries = list(load())
+    assert time.perf_counter() - start < 0.5
+    assert not any("architecture" in entry.__dict__ for entry in entries)

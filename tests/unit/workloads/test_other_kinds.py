@@ -142,17 +142,19 @@ def test_a_model_that_is_read_off_a_path_is_said_to_be() -> None:
 
 
 @pytest.mark.parametrize(
-    "args",
+    ("args", "decision"),
     [
-        ["-m", "/models/Qwen3-4B-Q4_K_M.gguf"],
-        ["-hf", "unsloth/Qwen3-4B-GGUF:Q4_K_M"],
-        ["-m", "/models/qwen/Qwen3-4B-UD-Q4_K_XL-00001-of-00002.gguf"],
+        (["-m", "/models/Qwen3-4B-Q4_K_M.gguf"], "warn"),
+        (["-hf", "unsloth/Qwen3-4B-GGUF:Q4_K_M"], "allow"),
+        (["-m", "/models/qwen/Qwen3-4B-UD-Q4_K_XL-00001-of-00002.gguf"], "warn"),
     ],
 )
-def test_a_gguf_file_is_known_by_the_model_in_its_name(args: list[str]) -> None:
+def test_a_gguf_file_is_known_by_its_name_and_its_repository_for_sure(
+    args: list[str], decision: str
+) -> None:
     (one,) = results(deployment(image="ghcr.io/ggml-org/llama.cpp:server-b6500", args=args))
     assert (one["engine"], one["resolvedModel"]["name"]) == ("llama.cpp", "Qwen/Qwen3-4B")
-    assert (one["decision"], one["estimate"] is not None) == ("warn", True)
+    assert (one["decision"], one["estimate"] is not None) == (decision, True)
 
 
 def test_an_annotation_says_for_sure_what_a_path_holds() -> None:

@@ -24,6 +24,7 @@ from plimsoll.engines.assemble import (
     Engine,
     held_at_once,
     room_for_cache,
+    stored_by_name,
     uncounted,
     weights_term,
     worst_stage,
@@ -119,7 +120,7 @@ class Generic(Engine):
             largest_max_model_len=(
                 min(most, fit) if any(stage.token for stage in stages) else most
             ),
-            notes=tuple(_notes(settings, accelerator)),
+            notes=tuple(_notes(architecture, settings, accelerator)),
         )
 
     def check(
@@ -189,7 +190,8 @@ def _weights(
     in_force = quantization_in_force(architecture, settings.quantization)
     low = size // 4 if settings.quantization and in_force is None else int(size * _SURE)
     band = (low if low > physical else min(low, usable), round(size * (2 - _SURE)))
-    return weights_term(size, band, Known.MODELLED, dtype, in_force, settings.quantization)
+    word = settings.quantization
+    return weights_term(architecture, size, band, Known.MODELLED, dtype, in_force, word)
 
 
 def _beside(
@@ -206,6 +208,9 @@ def _beside(
     )
 
 
-def _notes(settings: EngineSettings, accelerator: Accelerator) -> Iterator[Finding]:
+def _notes(
+    architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
+) -> Iterator[Finding]:
     yield finding(Rule.ENGINE_ASSUMED, Field.ENGINE)
+    yield from stored_by_name(architecture)
     yield from uncounted(settings, accelerator)

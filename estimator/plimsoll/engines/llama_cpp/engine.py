@@ -220,7 +220,8 @@ def _notes(
     held = architecture.quantization
     nominal = not has_header(architecture)
     if nominal and not resolved.known:
-        rule = Rule.FILE_TYPE_OF_OTHER_KIND if held else Rule.FILE_TYPE_UNSAID
+        other = held is not None and held.method != "gguf"
+        rule = Rule.FILE_TYPE_OF_OTHER_KIND if other else Rule.FILE_TYPE_UNSAID
         method = held.method if held else ""
         yield finding(rule, Field.QUANTIZATION, method=method, file=resolved.file)
     elif nominal and resolved.file not in PLAIN_FILES:

@@ -29,6 +29,7 @@ from plimsoll.engines.assemble import (
     as_asked,
     held_at_once,
     newer_version,
+    stored_by_name,
     uncounted,
     weights_term,
     worst_stage,
@@ -261,7 +262,8 @@ def _weights(size: int, case: _Case) -> Term:
     band = (size // 4 if unknown else max(0, min(size - slack, low)), max(size + most, high))
     known = figure.known if wide else Known.MODELLED
     held = as_asked(architecture, in_force, settings.quantization)
-    return weights_term(size, band, known, case.resolved.dtype, held, settings.quantization)
+    dtype, word = case.resolved.dtype, settings.quantization
+    return weights_term(architecture, size, band, known, dtype, held, word)
 
 
 def _cache(size: Amount, case: _Case, basis: str) -> Term:
@@ -318,4 +320,5 @@ def _notes(case: _Case, accelerator: Accelerator, settings: EngineSettings) -> I
     if case.resolved.kv_dtype not in KNOWN_KV_DTYPES:
         dtype = case.resolved.kv_dtype
         yield finding(Rule.CACHE_SIZE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)
+    yield from stored_by_name(case.architecture)
     yield from uncounted(settings, accelerator)

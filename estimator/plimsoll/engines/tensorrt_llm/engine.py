@@ -22,6 +22,7 @@ from plimsoll.engines.assemble import (
     around,
     held_at_once,
     newer_version,
+    stored_by_name,
     uncounted,
     weights_term,
 )
@@ -131,7 +132,7 @@ class TensorRTLLM(Engine):
             kv_tokens=held * replicas,
             max_concurrency=held * replicas / length,
             largest_max_model_len=most if stateless else min(_longest(pairs, resolved), most),
-            notes=tuple(_notes(settings, resolved, accelerator, figures)),
+            notes=tuple(_notes(architecture, settings, resolved, accelerator, figures)),
         )
 
 
@@ -175,11 +176,15 @@ def _weights(
     name = "weight_band_padded" if padded else name
     figure = figures["weight_band_assumed" if unsure else name]
     band, dtype, word = around(size, figure.error), resolved.dtype, settings.quantization
-    return weights_term(size, band, figure.known, dtype, held, word)
+    return weights_term(architecture, size, band, figure.known, dtype, held, word)
 
 
 def _notes(
-    settings: EngineSettings, resolved: Resolved, accelerator: Accelerator, figures: Constants
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    accelerator: Accelerator,
+    figures: Constants,
 ) -> Iterator[Finding]:
     """What was assumed."""
     yield finding(Rule.TENSORRT_LLM_ASSUMED, Field.ENGINE)
@@ -196,4 +201,5 @@ def _notes(
             version=figures.version,
             dtype=settings.kv_cache_dtype,
         )
+    yield from stored_by_name(architecture)
     yield from uncounted(settings, accelerator)

@@ -27,6 +27,7 @@ from plimsoll.engines.assemble import (
     as_asked,
     held_at_once,
     newer_version,
+    stored_by_name,
     uncounted,
     weights_term,
     worst_stage,
@@ -158,7 +159,7 @@ def _weights(
         low = size // 4
     dtype, word = resolved.dtype, settings.quantization
     held = as_asked(architecture, in_force, word)
-    return weights_term(size, (low, high), Known.MODELLED, dtype, held, word)
+    return weights_term(architecture, size, (low, high), Known.MODELLED, dtype, held, word)
 
 
 def _cache(stage: PlainStage, held: Held, architecture: Architecture, resolved: Resolved) -> Term:
@@ -230,4 +231,5 @@ def _notes(
         yield finding(Rule.CACHE_DTYPE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)
     if resolved.fits and resolved.max_model_len == architecture.max_model_len:
         yield finding(Rule.LONGEST_CONTEXT_TAKEN, Field.MAX_MODEL_LEN)
+    yield from stored_by_name(architecture)
     yield from uncounted(settings, accelerator)

@@ -22,6 +22,7 @@ from plimsoll.engines.assemble import (
     newer_version,
     room_for_cache,
     sequence_tokens,
+    stored_by_name,
     weights_term,
     worst_stage,
 )
@@ -309,7 +310,8 @@ def _weights(
     rounded = round(figures.number("weight_floor_band") * GIB)
     band = (min(max(0, low - spared), max(0, size - rounded)), max(high, size + rounded))
     known = Known.MODELLED if spared else known
-    return weights_term(size, band, known, resolved.dtype, in_force, settings.quantization)
+    dtype, word = resolved.dtype, settings.quantization
+    return weights_term(architecture, size, band, known, dtype, in_force, word)
 
 
 def _weight_band(architecture: Architecture, held: Quantization | None) -> str:
@@ -340,6 +342,7 @@ def _notes(
         length = resolved.max_model_len
         yield finding(Rule.CONTEXT_FITTED, Field.MAX_MODEL_LEN, length=length, most=longest)
     yield from model_notes(architecture, settings)
+    yield from stored_by_name(architecture)
     if capped:
         share = str(resolved.utilization)
         yield finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share)
