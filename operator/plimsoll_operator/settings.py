@@ -73,7 +73,8 @@ class Settings:
     node_settle_seconds: float = _setting(
         1.0,
         CONTROLLER,
-        "Seconds that node changes are collected for before every object is decided again.",
+        "Seconds that changes of nodes and pods are collected for before objects are decided "
+        "again.",
     )
 
     leader_elect: bool = _setting(

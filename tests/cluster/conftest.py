@@ -80,11 +80,15 @@ def account(plane: ControlPlane) -> Path:
 
 
 @pytest.fixture
-def space(plane: ControlPlane, request: pytest.FixtureRequest) -> str:
-    """A fresh namespace on the file's own control plane, named after the test."""
+def space(plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh namespace on the file's own control plane, named after the test.
+
+    LLMDeployments in it go with the test: GPUs that they are placed on are not free for others.
+    """
     name: str = request.node.name.replace("_", "-").removeprefix("test-")[:60].strip("-")
     plane.kubectl("create", "namespace", name)
-    return name
+    yield name
+    plane.kubectl("delete", "llmdeployments", "--all", "-n", name, "--wait=false", check=False)
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from plimsoll.paths import Field
 from plimsoll.units import ceil_mib, gib_down
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.request import Wanted
@@ -72,15 +74,22 @@ class Candidate:
         place = (pool.selector, pool.gpus_per_node, pool.node_names) if pool else ()
         return (-self.accelerator.memory, self.accelerator.name, place)
 
-    def standing(self, nodes: int) -> tuple[bool, bool, bool]:
-        """What speaks against its pool for a replica on so many nodes, the worst first.
+    def standing(self, nodes: int, gpus: int) -> tuple[bool, bool, bool, bool]:
+        """What speaks against its pool for a replica on so many GPUs of so many nodes, the worst
+        first.
 
-        Too few nodes; too few that are ready; nodes that may be taken away.
+        Too few nodes; too few that are ready; nodes that may be taken away; too few with so many
+        free GPUs, if pods were read.
         """
         pool = self.pool
         if pool is None:
-            return (False, False, False)
-        return (pool.nodes < nodes, pool.ready < nodes, may_be_taken_away(pool))
+            return (False, False, False, False)
+        return (
+            pool.nodes < nodes,
+            pool.ready < nodes,
+            may_be_taken_away(pool),
+            pool.free_nodes(gpus) < nodes,
+        )
 
 
 def canonical(wanted: Wanted, knowledge: Knowledge) -> Wanted:
@@ -132,11 +141,11 @@ def nodes_for(wanted: Wanted, inventory: Inventory) -> Inventory:
     )
 
 
-def from_pools(wanted: Wanted, nodes: Inventory) -> tuple[Candidate, ...]:
+def from_pools(wanted: Wanted, pools: Iterable[Pool]) -> tuple[Candidate, ...]:
     """The pools of `nodes_for` that a request may run on, whether or not they have enough nodes."""
     found = (
         candidate_on(wanted, p.accelerator, p.gpus_per_node, p)
-        for p in nodes.pools
+        for p in pools
         if unfit(p, wanted) is None
     )
     return tuple(sorted(found, key=lambda c: c.order))
@@ -177,7 +186,7 @@ def problems(wanted: Wanted, inventory: Inventory, knowledge: Knowledge) -> list
     if unlisted(wanted, knowledge) or not wanted.min_memory:
         return found
     free = replace(wanted, min_memory=None)
-    any_size = from_table(free, knowledge) + from_pools(free, inventory)
+    any_size = from_table(free, knowledge) + from_pools(free, inventory.pools)
     largest = max((c.accelerator for c in any_size), key=lambda a: (a.memory, a.name), default=None)
     given = ceil_mib(wanted.min_memory)
     if largest is None:

@@ -5,11 +5,13 @@ Nothing is refused for want of nodes: they may come when a pod asks for them.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from plimsoll.decision.candidates import missing_labels, unfit
+from plimsoll.decision.free import free
 from plimsoll.decision.taints import kept_off, tolerations
-from plimsoll.decision.verdict import Free, Lacking, NearPool, Nodes, Unfit, Unseen
+from plimsoll.decision.verdict import Lacking, NearPool, Nodes, Unfit, Unseen
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -49,36 +51,24 @@ def nodes_today(
         ready=sum(p.ready for p in pools),
         gpus=seat.candidate.per_node,
         labels=seat.candidate.pool.selector,
-        free=_free(nodes, pools, seat, request.replicas) if nodes.pods_read else None,
+        away=_away(nodes, pools) if any(p.ready < p.nodes for p in pools) else (),
+        free=free(request, inventory, nodes, pools, seat) if nodes.pods_read else None,
     )
 
 
-def _free(nodes: Inventory, pools: Sequence[Pool], seat: Seat, replicas: int) -> Free:
-    """What pods leave of the ready nodes of these pools, node by node."""
+def _away(nodes: Inventory, pools: Sequence[Pool]) -> tuple[str, ...]:
+    """Nodes of these pools that are cordoned, being taken away or not ready; the first few."""
     kinds = {(p.accelerator.name, p.accelerator.resource, p.selector, p.taints) for p in pools}
-    per_node, slots, free, of = seat.per_node, 0, 0, 0
-    held: list[tuple[str, int, int, str, int]] = []
-    for fact in nodes.facts:
-        offer = next(
-            (
-                o
-                for o in fact.offers
-                if (o.accelerator.name, o.accelerator.resource, o.selector, fact.taints) in kinds
-            ),
-            None,
+    away = (
+        fact.name
+        for fact in nodes.facts
+        if not fact.ready
+        and any(
+            (o.accelerator.name, o.accelerator.resource, o.selector, fact.taints) in kinds
+            for o in fact.offers
         )
-        if offer is None or not fact.ready:
-            continue
-        resource = offer.accelerator.resource
-        mine = [taken for taken in fact.taken if taken.resource == resource]
-        taken = sum(one.count for one in mine)
-        left = max(0, offer.count - taken)
-        slots, free, of = slots + left // per_node, free + left, of + offer.count
-        if mine:
-            held.append((fact.name, taken, offer.count, mine[0].pod, len(mine) - 1))
-    held.sort(key=lambda one: (one[1] - one[2], one[0]))
-    now = slots // seat.nodes
-    return Free(now, max(1, replicas), free, of, tuple(held[:NEAREST]), max(0, len(held) - NEAREST))
+    )
+    return tuple(islice(away, NEAREST))
 
 
 def _nodes_needed(seat: Seat, replicas: int) -> int:
@@ -147,10 +137,10 @@ def _near(pool: Pool, request: Request, on_pools: Choice | None) -> NearPool:
     if why is not None:
         return _near_pool(pool, why)
     for trial in on_pools.misses if on_pools else ():
-        if trial.candidate.pool is pool:
+        if trial.candidate.pool and _kind(trial.candidate.pool) == _kind(pool):
             return _near_pool(pool, Unfit.SHORT, gpus=trial.gpus, estimate=trial.estimate)
     for candidate, problem in on_pools.refused if on_pools else ():
-        if candidate.pool is pool:
+        if candidate.pool and _kind(candidate.pool) == _kind(pool):
             return _near_pool(pool, Unfit.REFUSED, problem=problem)
     return _near_pool(pool, Unfit.WITHIN_ERROR)
 

@@ -90,13 +90,14 @@ def decide(
     engine = known.engines.get(request.engine.name)
     request = replace(request, wanted=candidates.canonical(request.wanted, known))
     nodes = candidates.nodes_for(request.wanted, inventory)
+    seen = nodes.pools_for(request.name, follow=request.follow)
     matter = Matter(
         request,
         inventory,
         nodes,
         known,
         candidates.from_table(request.wanted, known),
-        candidates.from_pools(request.wanted, nodes) if inventory.known else (),
+        candidates.from_pools(request.wanted, seen) if inventory.known else (),
         None if request.follow else kept,
     )
     problems = _problems(matter, engine)
@@ -327,7 +328,7 @@ def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
     """Accelerators that the request does not allow, and all pools that its labels do."""
     asked = matter.request.wanted
     wanted = replace(asked, allowed=())
-    here = candidates.from_pools(wanted, matter.nodes) if matter.inventory.known else ()
+    here = candidates.from_pools(wanted, matter.nodes.pools) if matter.inventory.known else ()
     allowed = asked.allowed
     if not allowed or asked.memory or candidates.selected(asked):
         return [], list(here)

@@ -6,7 +6,8 @@
     nearest miss    if nothing holds it: a whole node, if the cache has some room there, so that
                     ways out are for what people have; else the least short, the longest included
     among them      pools with nodes enough for a replica before pools with too few, ready ones
-                    before others, those that stay before spot; of those what the request prefers:
+                    before others, those that stay before spot, those with enough GPUs free before
+                    those without; of those what the request prefers:
                     fewest GPUs and then least total memory (unsaid), the reverse, or the first
                     that it names; then by name
     no pool holds   the table's accelerators in the same order, without labels to select by
@@ -117,7 +118,7 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     attempt.idle = choice.idle
     planned = not pinned(case.request.wanted)
     least = case.fewest_ranks(candidate) if planned or choice.tail else 1
-    beaten = beat is not None and candidate.standing(1) >= beat.candidate.standing(beat.nodes)
+    beaten = beat is not None and candidate.standing(1, 1) >= beat.standing
     most = candidate.most_gpus(beat.candidate, beat.gpus) if beat is not None and beaten else None
     untried: Parallelism | None = None
     for split in choice.ladder:

@@ -67,7 +67,7 @@ def _seen(case: Case, kept: Kept, nodes: Inventory) -> Candidate | None:
     labels = set(kept.selector)
     own = [
         candidate
-        for candidate in from_pools(case.request.wanted, nodes)
+        for candidate in from_pools(case.request.wanted, nodes.pools)
         if candidate.pool is not None
         and candidate.accelerator.name == kept.accelerator
         and labels.issuperset(candidate.pool.selector)

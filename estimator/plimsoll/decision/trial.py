@@ -52,10 +52,15 @@ class Seat:
         return layout(self.parallelism, self.candidate.per_node)[1]
 
     @property
+    def standing(self) -> tuple[bool, ...]:
+        """What speaks against the nodes of its pool; see `Candidate.standing`."""
+        return self.candidate.standing(self.nodes, self.per_node)
+
+    @property
     def preference(self) -> tuple[object, ...]:
         """Sorts the seats that hold a model: the best first. See `plimsoll.decision.search`."""
         return (
-            *self.candidate.standing(self.nodes),
+            *self.standing,
             *self.candidate.measure(self.gpus),
             *self.candidate.order[1:],
         )

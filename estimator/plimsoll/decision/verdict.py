@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Estimate, Limit, Parallelism
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
+    from plimsoll.inventory.held import Quota
     from plimsoll.inventory.pools import SetAside
     from plimsoll.models.architecture import Model
 
@@ -50,6 +51,7 @@ class Capacity(StrEnum):
     AVAILABLE = "NodesMatch"
     TOO_FEW = "TooFewNodes"
     TAKEN = "GPUsTaken"
+    OVER_QUOTA = "OverQuota"
     NO_NODES = "NoNodesMatch"
     UNKNOWN = "InventoryUnknown"
 
@@ -61,6 +63,9 @@ class Free:
     replicas: how many could start now, of so many wanted. gpus: that are free, of how many.
     holders: nodes with taken GPUs, the fullest first, as (node, taken, of, the pod that holds most
     of them, how many other pods hold some); more: how many nodes beyond those.
+    own: GPUs among the free ones that its own pods hold already. promised: GPUs of placements that
+    were there before it, by name, and others: how many of them beyond those.
+    quota: the ResourceQuota that leaves room for no more replicas, if that is what lacks.
     """
 
     replicas: int
@@ -69,13 +74,18 @@ class Free:
     of: int
     holders: tuple[tuple[str, int, int, str, int], ...]
     more: int
+    own: int = 0
+    promised: tuple[tuple[str, int], ...] = ()
+    others: int = 0
+    quota: Quota | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
     """The nodes that carry a placement's labels today. needed, there, ready: how many.
 
-    gpus: of each. labels: by which a pod finds them. free: None if no pods were read.
+    gpus: of each. labels: by which a pod finds them. away: the first few that are not ready.
+    free: None if no pods were read.
     """
 
     needed: int
@@ -84,6 +94,7 @@ class Nodes:
     gpus: int
     labels: tuple[tuple[str, str], ...]
     free: Free | None = None
+    away: tuple[str, ...] = ()
 
 
 class Unfit(StrEnum):
@@ -314,7 +325,9 @@ class Verdict:
             case Nodes(there=0):
                 return Capacity.NO_NODES
             case Nodes(needed=needed, ready=ready, free=Free() as free) if ready >= needed:
-                return Capacity.AVAILABLE if free.replicas >= free.wanted else Capacity.TAKEN
+                if free.replicas >= free.wanted:
+                    return Capacity.AVAILABLE
+                return Capacity.OVER_QUOTA if free.quota else Capacity.TAKEN
             case Nodes(needed=needed, ready=ready):
                 return Capacity.AVAILABLE if ready >= needed else Capacity.TOO_FEW
             case Lacking():

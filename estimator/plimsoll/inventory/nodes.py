@@ -31,13 +31,14 @@ from plimsoll.accelerators.types import MAX_GPUS
 from plimsoll.errors import Unreadable, shown
 from plimsoll.inventory import others
 from plimsoll.inventory.dialects import spoken
-from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, Taken, pools
+from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, pools
 from plimsoll.units import parse_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from plimsoll.accelerators.types import Dialect
+    from plimsoll.inventory.held import Taken
 
 _MIG: Final = "nvidia.com/mig-"
 _AMD: Final = "amd.com/gpu"

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.api_group import WORKLOAD_LABEL
+from plimsoll.inventory.held import Taken
 from plimsoll.inventory.nodes import is_counted
-from plimsoll.inventory.pools import Taken
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,16 +27,27 @@ def taken(pods: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Taken, ...]]:
     """What is taken on each node, by the node's name; the pod that holds most comes first."""
     found: dict[str, list[Taken]] = {}
     for pod in pods:
-        node, name = _node(pod), _name(pod)
-        if node:
-            found.setdefault(node, []).extend(
-                Taken(resource, count, name) for resource, count in _requests(pod).items()
-            )
-    return {
-        node: tuple(sorted(held, key=lambda t: (-t.count, t.pod, t.resource)))
-        for node, held in found.items()
-        if held
-    }
+        node, held = holding(pod)
+        if held:
+            found.setdefault(node, []).extend(held)
+    return {node: in_order(held) for node, held in found.items()}
+
+
+def in_order(held: Iterable[Taken]) -> tuple[Taken, ...]:
+    """What is taken on a node: what a pod holds most of comes first."""
+    return tuple(sorted(held, key=lambda t: (-t.count, t.pod, t.resource)))
+
+
+def holding(pod: Mapping[str, Any]) -> tuple[str, tuple[Taken, ...]]:
+    """The node that a pod is bound to, and the GPUs that it holds of it; nothing of either if it
+    holds none.
+    """
+    node = _node(pod)
+    requests = _requests(pod) if node else {}
+    if not requests:
+        return "", ()
+    name, owner = _name(pod), _owner(pod)
+    return node, tuple(Taken(resource, requests[resource], name, owner) for resource in requests)
 
 
 def trimmed(pod: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -45,9 +57,12 @@ def trimmed(pod: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     metadata = _mapping(pod.get("metadata"))
     counts = {resource: str(count) for resource, count in sorted(requests.items())}
+    said: dict[str, Any] = {key: str(metadata.get(key, ""))[:253] for key in ("namespace", "name")}
+    if owner := _owner(pod):
+        said["labels"] = {WORKLOAD_LABEL: owner.partition("/")[2]}
     return {
         "kind": KIND,
-        "metadata": {key: str(metadata.get(key, ""))[:253] for key in ("namespace", "name")},
+        "metadata": said,
         "spec": {"nodeName": _node(pod), "containers": [{"resources": {"requests": counts}}]},
         "status": {"phase": "Running"},
     }
@@ -65,6 +80,14 @@ def _name(pod: Mapping[str, Any]) -> str:
     metadata = _mapping(pod.get("metadata"))
     namespace = str(metadata.get("namespace") or "default")[:253]
     return f"{namespace}/{str(metadata.get('name') or 'unnamed')[:253]}"
+
+
+def _owner(pod: Mapping[str, Any]) -> str:
+    """The LLMDeployment that a pod's label names, with its namespace; empty without one."""
+    metadata = _mapping(pod.get("metadata"))
+    name = _mapping(metadata.get("labels")).get(WORKLOAD_LABEL)
+    namespace = str(metadata.get("namespace") or "default")[:253]
+    return f"{namespace}/{name[:253]}" if isinstance(name, str) and name else ""
 
 
 def _requests(pod: Mapping[str, Any]) -> dict[str, int]:

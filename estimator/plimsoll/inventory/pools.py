@@ -6,6 +6,7 @@ somebody else fetched.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from plimsoll.accelerators.types import Accelerator, Dialect
+    from plimsoll.inventory.held import Claim, Quota, Taken
 
 NAMES_KEPT: Final = 10
 """Node names of a pool that are kept for messages."""
@@ -35,15 +37,6 @@ class Offer:
     count: int
     dialect: Dialect
     selector: Pairs
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """GPUs of a node that a pod holds. resource: which; pod: its namespace and name."""
-
-    resource: str
-    count: int
-    pod: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +60,11 @@ class NodeFacts:
     speaks: Dialect | None = None
     taken: tuple[Taken, ...] = ()
 
+    def left(self, offer: Offer) -> int:
+        """GPUs of an offer that no pod holds."""
+        resource = offer.accelerator.resource
+        return max(0, offer.count - sum(t.count for t in self.taken if t.resource == resource))
+
     def carries(self, selector: Mapping[str, str]) -> bool:
         """Whether the node has every one of those labels."""
         return all(
@@ -88,6 +86,8 @@ class Pool:
     taints: (key, value, effect) of taints on every node of it.
     ready: nodes of them that are Ready and schedulable.
     memory: bytes of a host that pods may use, the least of them; 0 if not every node says it.
+    free: of the ready nodes, (GPUs that no pod holds, nodes with so many); None if no pods were
+    read.
     """
 
     accelerator: Accelerator
@@ -100,6 +100,22 @@ class Pool:
     taints: tuple[tuple[str, str, str], ...] = ()
     ready: int = 0
     memory: int = 0
+    free: tuple[tuple[int, int], ...] | None = None
+
+    def free_nodes(self, gpus: int) -> int:
+        """Ready nodes with so many free GPUs; all ready ones if no pods were read."""
+        if self.free is None:
+            return self.ready
+        return sum(nodes for left, nodes in self.free if left >= gpus)
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """One offer of a ready node. left: GPUs of it that no pod holds."""
+
+    fact: NodeFacts
+    offer: Offer
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +134,7 @@ class Inventory:
     speaks: the dialect in which nodes to come are asked for; None if no node tells.
     own: accelerators that the cluster adds to the table (`plimsoll.accelerators.own`).
     pods_read: whether it is known which GPUs are taken (`NodeFacts.taken`).
+    claims: of placements, in their turn. quotas: of all namespaces.
     """
 
     pools: tuple[Pool, ...] = ()
@@ -127,6 +144,8 @@ class Inventory:
     speaks: Dialect | None = None
     own: tuple[Accelerator, ...] = ()
     pods_read: bool = False
+    claims: tuple[Claim, ...] = field(default=(), repr=False)
+    quotas: tuple[Quota, ...] = field(default=(), repr=False)
 
     @cached_property
     def gpus(self) -> dict[str, tuple[int, int]]:
@@ -140,6 +159,86 @@ class Inventory:
             )
         return counts
 
+    @cached_property
+    def stocks(self) -> dict[tuple[str, str], tuple[Stock, ...]]:
+        """What the ready nodes have to give, by the accelerator's name and its resource."""
+        found: dict[tuple[str, str], list[Stock]] = {}
+        for fact in self.facts:
+            for offer in fact.offers if fact.ready else ():
+                card = (offer.accelerator.name, offer.accelerator.resource)
+                found.setdefault(card, []).append(Stock(fact, offer, fact.left(offer)))
+        return {card: tuple(stocks) for card, stocks in found.items()}
+
+    @cached_property
+    def claims_on(self) -> dict[tuple[str, str], tuple[Claim, ...]]:
+        """The claims, in their turn, by the accelerator's name and its resource."""
+        found: dict[tuple[str, str], list[Claim]] = {}
+        for claim in self.claims:
+            found.setdefault((claim.accelerator, claim.resource), []).append(claim)
+        return {card: tuple(claims) for card, claims in found.items()}
+
+    def held_of(self, name: str, resource: str) -> dict[str, int]:
+        """GPUs of a resource that the pods of an LLMDeployment hold, by the node's name."""
+        found: dict[str, int] = {}
+        for node, taken in self._held_by(name):
+            if taken.resource == resource:
+                found[node] = found.get(node, 0) + taken.count
+        return found
+
+    def pools_for(self, name: str, *, follow: bool = False) -> tuple[Pool, ...]:
+        """The pools as an LLMDeployment sees them: what its own pods hold is free to it.
+
+        follow: nothing of what is free counts, lest a placement that follows what is best moves
+        away from pods that nobody knows as its own.
+        """
+        if not self.pods_read or follow:
+            return tuple(replace(pool, free=None) for pool in self.pools) if follow else self.pools
+        mine: dict[str, dict[str, int]] = {}
+        for node, taken in self._held_by(name):
+            held = mine.setdefault(node, {})
+            held[taken.resource] = held.get(taken.resource, 0) + taken.count
+        if not mine:
+            return self.pools
+        back: dict[tuple[object, ...], Counter[int]] = {}
+        for fact in self.facts:
+            for offer in fact.offers if fact.ready and fact.name in mine else ():
+                given = mine[fact.name].get(offer.accelerator.resource, 0)
+                if given:
+                    moved, left = back.setdefault(_key(fact, offer), Counter()), fact.left(offer)
+                    moved[left] -= 1
+                    moved[left + given] += 1
+        return tuple(_given_back(pool, back) for pool in self.pools)
+
+    def _held_by(self, name: str) -> list[tuple[str, Taken]]:
+        """What the pods of an LLMDeployment hold, with the node."""
+        if name in self._claimants:
+            return self._held.get(name, [])
+        return self._looked_for(name)
+
+    @cached_property
+    def _claimants(self) -> frozenset[str]:
+        return frozenset(claim.name for claim in self.claims)
+
+    @cached_property
+    def _held(self) -> dict[str, list[tuple[str, Taken]]]:
+        """What the pods of each LLMDeployment with a claim hold, with the node."""
+        found: dict[str, list[tuple[str, Taken]]] = {}
+        for fact in self.facts:
+            for taken in fact.taken:
+                if owner := taken.belongs_to(self._claimants):
+                    found.setdefault(owner, []).append((fact.name, taken))
+        return found
+
+    def _looked_for(self, name: str) -> list[tuple[str, Taken]]:
+        """The same for one without a claim, which is looked for among all."""
+        names = {*self._claimants, name}
+        return [
+            (fact.name, taken)
+            for fact in self.facts
+            for taken in fact.taken
+            if taken.belongs_to(names) == name
+        ]
+
     def matching(self, selector: Mapping[str, str]) -> Inventory:
         """The part of it whose nodes carry those labels, which its pools then list as theirs.
 
@@ -152,11 +251,8 @@ class Inventory:
         if part is None:
             kept = [f for f in self.facts if f.carries(selector)]
             speak = (self.speaks,)
-            part = replace(
-                pools(kept, self.set_aside, carried=asked, speak=speak),
-                own=self.own,
-                pods_read=self.pods_read,
-            )
+            part = pools(kept, self.set_aside, carried=asked, speak=speak, pods_read=self.pods_read)
+            part = replace(part, own=self.own, claims=self.claims, quotas=self.quotas)
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
             self._matching[asked] = part
@@ -181,8 +277,14 @@ def with_own(inventory: Inventory, own: tuple[Accelerator, ...]) -> Inventory:
         )
         for fact in inventory.facts
     ]
-    named = pools(facts, inventory.set_aside, speak=(inventory.speaks,)) if facts else inventory
-    return replace(named, known=inventory.known, own=own, pods_read=inventory.pods_read)
+    if not facts:
+        return replace(inventory, own=own)
+    named = pools(
+        facts, inventory.set_aside, speak=(inventory.speaks,), pods_read=inventory.pods_read
+    )
+    return replace(
+        named, known=inventory.known, own=own, claims=inventory.claims, quotas=inventory.quotas
+    )
 
 
 NO_INVENTORY = Inventory()
@@ -214,10 +316,8 @@ def pools(
     groups: dict[tuple[object, ...], list[tuple[NodeFacts, Offer]]] = {}
     for fact in kept:
         for offer in fact.offers:
-            accelerator = offer.accelerator
-            key = (accelerator.name, accelerator.resource, offer.count, offer.selector, fact.taints)
-            groups.setdefault(key, []).append((fact, offer))
-    grouped = [_pool(members, carried) for members in groups.values()]
+            groups.setdefault(_key(fact, offer), []).append((fact, offer))
+    grouped = [_pool(members, carried, pods_read) for members in groups.values()]
     grouped.sort(
         key=lambda p: (
             -p.accelerator.memory,
@@ -233,13 +333,40 @@ def pools(
     return Inventory(tuple(grouped), tuple(ordered), True, tuple(kept), speaks, pods_read=pods_read)
 
 
-def _pool(members: list[tuple[NodeFacts, Offer]], carried: frozenset[tuple[str, str]]) -> Pool:
+def _key(fact: NodeFacts, offer: Offer) -> tuple[object, ...]:
+    """What the nodes of one pool have in common."""
+    accelerator = offer.accelerator
+    return (accelerator.name, accelerator.resource, offer.count, offer.selector, fact.taints)
+
+
+def _given_back(pool: Pool, back: Mapping[tuple[object, ...], Counter[int]]) -> Pool:
+    """A pool with some nodes that have other numbers of free GPUs."""
+    accelerator = pool.accelerator
+    key = (
+        accelerator.name,
+        accelerator.resource,
+        pool.gpus_per_node,
+        pool.selector,
+        pool.taints,
+    )
+    if key not in back:
+        return pool
+    free = Counter(dict(pool.free or ()))
+    free.update(back[key])
+    return replace(pool, free=tuple(sorted((left, n) for left, n in free.items() if n > 0)))
+
+
+def _pool(
+    members: list[tuple[NodeFacts, Offer]], carried: frozenset[tuple[str, str]], pods_read: bool
+) -> Pool:
     fact, offer = members[0]
     least = min((o.accelerator for _, o in members), key=lambda a: a.memory)
     shared = frozenset.intersection(*{f.labels for f, _ in members})
+    free = Counter(f.left(o) for f, o in members if f.ready) if pods_read else None
     return Pool(
         accelerator=least,
         memory=min(f.memory for f, _ in members),
+        free=tuple(sorted(free.items())) if free is not None else None,
         gpus_per_node=offer.count,
         nodes=len(members),
         node_names=tuple(f.name for f, _ in members[:NAMES_KEPT]),

@@ -8,11 +8,11 @@ as the nodes that they stand for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
-from plimsoll.inventory import devices, pods
+from plimsoll.inventory import devices, held, pods
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
@@ -36,8 +36,10 @@ def from_dict(data: object) -> Inventory:
     Raises `Invalid` with every problem, at most `MOST_PROBLEMS`, for anything else.
     """
     parts = _parts(data)
-    held = pods.taken(parts.pods) if parts.pods_read else None
-    return read_nodes(parts.nodes, parts.set_aside, given_out(parts.slices), held)
+    taken = pods.taken(parts.pods) if parts.pods_read else None
+    inventory = read_nodes(parts.nodes, parts.set_aside, given_out(parts.slices), taken)
+    quotas = tuple(quota for one in parts.quotas for quota in held.read_quota(one))
+    return replace(inventory, quotas=quotas)
 
 
 def to_dict(data: object) -> dict[str, Any]:
@@ -72,6 +74,7 @@ def to_dict(data: object) -> dict[str, Any]:
             *(trimmed(node) for node in parts.nodes if _is_kept(node, by_dra)),
             *(page for one in parts.slices if (page := devices.trimmed(one)) is not None),
             *(pod for one in parts.pods if (pod := pods.trimmed(one)) is not None),
+            *(left for one in parts.quotas if (left := held.trimmed_quota(one)) is not None),
         ],
         **({"podsRead": True} if parts.pods_read else {}),
     }
@@ -96,6 +99,7 @@ class _Parts:
     nodes: list[dict[str, Any]]
     slices: list[dict[str, Any]]
     pods: list[dict[str, Any]]
+    quotas: list[dict[str, Any]]
     set_aside: list[SetAside]
     pods_read: bool
 
@@ -108,7 +112,7 @@ def _parts(data: object) -> _Parts:
         raise Invalid(Problem("inventory: kind", shown(given), _WANTED))
     set_aside = _set_aside(data) if kind == KIND else []
     if kind == "Node":
-        return _Parts([data], [], [], [], pods_read=False)
+        return _Parts([data], [], [], [], [], pods_read=False)
     items = _stood_for(data) if kind == KIND and "nodes" in data else data.get("items")
     if not isinstance(items, list):
         raise Invalid(Problem("inventory: items", shown(type(items).__name__), "a list of nodes"))
@@ -118,15 +122,16 @@ def _parts(data: object) -> _Parts:
     strangers = [
         Problem(f"inventory: items[{index}]", shown(_kind_of(item)), "a Node", _WANTED)
         for index, item in enumerate(items)
-        if _kind_of(item) not in ("Node", devices.KIND, pods.KIND)
+        if _kind_of(item) not in ("Node", devices.KIND, pods.KIND, held.QUOTA)
     ]
     if strangers:
         raise Invalid(*strangers[:MOST_PROBLEMS])
     nodes = [item for item in items if _kind_of(item) == "Node"]
     slices = [item for item in items if _kind_of(item) == devices.KIND]
     there = [item for item in items if _kind_of(item) == pods.KIND]
+    quotas = [item for item in items if _kind_of(item) == held.QUOTA]
     pods_read = bool(there) or data.get("podsRead") is True
-    return _Parts(nodes, slices, there, set_aside, pods_read)
+    return _Parts(nodes, slices, there, quotas, set_aside, pods_read)
 
 
 def _kind_of(item: object) -> object:

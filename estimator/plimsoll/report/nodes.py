@@ -47,7 +47,7 @@ def nodes_message(verdict: Verdict, *, steady: bool = False) -> str:
     """
     match verdict.nodes:
         case Nodes(free=Free() as free) as nodes if nodes.ready >= nodes.needed:
-            return clean(_free(free, nodes), LONGEST)
+            return clean(_free(free, nodes, steady=steady), LONGEST)
         case Nodes() as nodes if steady and nodes.ready >= nodes.needed:
             return clean(f"enough nodes match ({_each(nodes)}); {nodes.needed} needed", LONGEST)
         case Nodes() as nodes:
@@ -71,22 +71,34 @@ def _nodes(nodes: Nodes) -> str:
     there = f"{nodes.there} match"
     if nodes.ready != nodes.there:
         there += f" and {nodes.ready} are ready"
-    return f"{_counted(nodes.needed)} needed, {there} ({each})"
+    away = f"; cordoned or not ready: {', '.join(nodes.away)}" if nodes.away else ""
+    return f"{_counted(nodes.needed)} needed, {there} ({each}){away}"
 
 
-def _free(free: Free, nodes: Nodes) -> str:
-    """How many replicas could start now, and which pods are in the way of others."""
-    said = f"{free.gpus} of {free.of} GPUs are free ({_each(nodes)})"
+def _free(free: Free, nodes: Nodes, *, steady: bool) -> str:
+    """How many replicas could start now, and what is in the way of others."""
     enough = free.replicas >= free.wanted
-    said += f", enough for {free.replicas} of {free.wanted} replicas" if not enough else ""
-    taken = [
-        f"{count} of {of} on {node} taken by {pod}" + (f" and {others} more" if others else "")
+    if enough and steady:
+        return f"enough GPUs are free ({_each(nodes)}) for {_counted(free.wanted, 'replica')}"
+    said = f"{free.gpus} of {free.of} GPUs are free ({_each(nodes)})"
+    if free.own:
+        said += f", its own pods' {free.own} among them"
+    if enough:
+        return said
+    said += f", enough for {free.replicas} of {free.wanted} replicas"
+    if quota := free.quota:
+        return (
+            f"{said}: ResourceQuota {quota.name} lets namespace {quota.namespace} have "
+            f"{quota.hard} {quota.resource}, and {quota.used} are used"
+        )
+    way = [
+        f"{count} of {of} GPUs on {node} taken by {pod}" + (f" and {others} more" if others else "")
         for node, count, of, pod, others in free.holders
     ]
-    if enough or not taken:
-        return said
-    more = f"; and on {free.more} more nodes" if free.more else ""
-    return f"{said}: {'; '.join(taken)}{more}"
+    way += [f"on {_counted(free.more, 'more node')}"] if free.more else []
+    way += [f"{gpus} GPUs are for {name}, which was first" for name, gpus in free.promised]
+    way += [f"and for {_counted(free.others, 'more LLMDeployment')}"] if free.others else []
+    return f"{said}: {'; '.join(way)}" if way else said
 
 
 def _each(nodes: Nodes) -> str:
@@ -94,8 +106,8 @@ def _each(nodes: Nodes) -> str:
     return f"{gpus} each, {_labels(nodes.labels, ', ')}"
 
 
-def _counted(nodes: int) -> str:
-    return "1 node" if nodes == 1 else f"{nodes} nodes"
+def _counted(count: int, what: str = "node") -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _labels(labels: Iterable[tuple[str, str]], between: str) -> str:

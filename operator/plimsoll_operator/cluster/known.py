@@ -1,4 +1,4 @@
-"""What is known of the cluster: GPU nodes, policy labels and models in ConfigMaps.
+"""What is known of the cluster: GPUs and who takes them, policy labels, models in ConfigMaps.
 
 It must not fetch anything while a review waits; what is not here yet is unknown, and unknown is a
 warning, never a denial.
@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import POLICY_LABEL
 from plimsoll.decision.policy import policy_of
-from plimsoll.inventory.dialects import spoken
-from plimsoll.inventory.nodes import read_node
-from plimsoll.inventory.pools import Inventory, pools, with_own
+from plimsoll.inventory.held import read_quota
+from plimsoll.inventory.pods import holding
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
 from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
+from plimsoll_operator.cluster.gpus import GpuNodes
 from plimsoll_operator.cluster.objects import (
     CONFIG_MAPS,
     NAMESPACES,
     NODES,
+    PODS,
+    RESOURCE_QUOTAS,
     Json,
     Name,
     name_of,
@@ -32,9 +33,9 @@ from plimsoll_operator.cluster.reflector import Reflector
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from plimsoll.accelerators.types import Accelerator, Dialect
     from plimsoll.decision.policy import Policy
-    from plimsoll.inventory.pools import NodeFacts, SetAside
+    from plimsoll.inventory.held import Claim
+    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.cluster.client import Client
 
 log = logging.getLogger(__name__)
@@ -43,90 +44,14 @@ NODES_PER_PAGE: Final = 25
 """A node of a production cluster is 30 KB of JSON, and a page is in memory whole."""
 CONFIG_MAPS_PER_PAGE: Final = 20
 """A ConfigMap may be 1 MiB."""
+PODS_PER_PAGE: Final = 100
+"""A pod is some 10 KB of JSON."""
+NOT_FINISHED: Final = "status.phase!=Succeeded,status.phase!=Failed"
 WITHOUT_ROOT_CERTIFICATES: Final = "metadata.name!=kube-root-ca.crt"
 """Every namespace has a ConfigMap of that name, which is no model."""
 
 BETWEEN_ROUNDS: Final = 1.0
 """Seconds between two looks for ConfigMaps that there is room for again."""
-
-
-class GpuNodes:
-    """Of each node with GPUs what the inventory reads of it, and the inventory of them all."""
-
-    def __init__(self) -> None:
-        self.inventory = Inventory(known=True)
-        """The GPU nodes as of the last `settle`."""
-        self.version = 0
-        """Counts the inventories that differed from the one before."""
-        self._nodes: dict[str, NodeFacts | SetAside] = {}
-        self._speak: dict[str, Dialect] = {}
-        self._said: Counter[Dialect] = Counter()
-        self._own: tuple[Accelerator, ...] = ()
-        self._changed = False
-
-    def __len__(self) -> int:
-        return len(self._nodes)
-
-    def put(self, node: Json) -> bool:
-        """Take in a node as it is now. Whether that changes what is known of GPUs."""
-        name = name_of(node)[1]
-        facts = read_node(node)
-        if facts is None:
-            labels = (node.get("metadata") or {}).get("labels") or {}
-            heard = self._hear(name, spoken(labels))
-            return self._forget(name) or heard
-        self._hear(name, None)
-        if self._nodes.get(name) == facts:
-            return False
-        self._nodes[name] = facts
-        self._changed = True
-        return True
-
-    def add(self, own: tuple[Accelerator, ...]) -> bool:
-        """Add these accelerators, and no others, to the table. Whether that changes it."""
-        if own == self._own:
-            return False
-        self._own, self._changed = own, True
-        return True
-
-    def drop(self, name: str) -> bool:
-        """Forget a node. Whether it had GPUs."""
-        heard = self._hear(name, None)
-        return self._forget(name) or heard
-
-    def _hear(self, name: str, said: Dialect | None) -> bool:
-        """Note which dialect a node without GPUs speaks. Whether one came or went by that."""
-        before = self._speak.pop(name, None)
-        if said is not None:
-            self._speak[name] = said
-        if before == said:
-            return False
-        self._said.update(filter(None, (said,)))
-        self._said.subtract(filter(None, (before,)))
-        gone = before is not None and not self._said[before]
-        new = said is not None and self._said[said] == 1
-        self._changed = self._changed or gone or new
-        return gone or new
-
-    def _forget(self, name: str) -> bool:
-        if self._nodes.pop(name, None) is None:
-            return False
-        self._changed = True
-        return True
-
-    def settle(self) -> bool:
-        """Compute the inventory again if a node changed. Whether it differs from the one before."""
-        if not self._changed:
-            return False
-        self._changed = False
-        facts = [self._nodes[name] for name in sorted(self._nodes)]
-        speak = frozenset(dialect for dialect, nodes in self._said.items() if nodes > 0)
-        inventory = with_own(pools(facts, speak=speak), self._own)
-        if inventory == self.inventory:
-            return False
-        self.inventory = inventory
-        self.version += 1
-        return True
 
 
 class PolicyLabels:
@@ -161,7 +86,7 @@ def _nobody(*_: object) -> None:
 
 
 class ClusterKnowledge:
-    """What a process knows of the cluster beside LLMDeployments, kept current by three watches.
+    """What a process knows of the cluster beside LLMDeployments, kept current by watches.
 
     It is current after an outage, too: each watch goes on from where it was, or lists again.
     """
@@ -176,13 +101,16 @@ class ClusterKnowledge:
         only_referred: bool = False,
         room: int = MAX_ROOM,
         own: Name | None = None,
+        on_free: Callable[[], None] | None = None,
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
         namespace whose policy label changed. on_document: told the name of each ConfigMap that
         changed or went. only_referred, room: see `ModelDocuments`. own: the ConfigMap that adds
-        accelerators to the table."""
+        accelerators to the table. on_free: told if it may be otherwise what is free; None: pods
+        and quotas are not watched."""
         self._client, self._own = client, own
         self._on_nodes, self._on_namespace = on_nodes, on_namespace
+        self._on_free = on_free or _nobody
         self._on_document = on_document
         config_maps = Reflector(
             client,
@@ -210,7 +138,56 @@ class ClusterKnowledge:
                 label_selector=POLICY_LABEL,
             ),
             config_maps,
+            *(self._of_what_is_free(client) if on_free is not None else ()),
         )
+
+    def _of_what_is_free(self, client: Client) -> tuple[Reflector, ...]:
+        """Watches of pods that hold GPUs, and of quotas; who may read neither does without."""
+        return (
+            Reflector(
+                client,
+                PODS,
+                changed=self._pod,
+                deleted=self._pod_gone,
+                chunk=PODS_PER_PAGE,
+                field_selector=NOT_FINISHED,
+                keeps=lambda pod: bool(holding(pod)[1]),
+                without=self._pods_are_read,
+            ),
+            Reflector(
+                client,
+                RESOURCE_QUOTAS,
+                changed=self._quota,
+                deleted=self._quota_gone,
+                keeps=lambda quota: bool(read_quota(quota)),
+                without=lambda read: None,
+            ),
+        )
+
+    def _pods_are_read(self, read: bool) -> None:
+        if self.nodes.pods_are_read(read):
+            self._on_nodes()
+
+    def _pod(self, pod: Json) -> None:
+        if self.nodes.free.put(pod):
+            self._on_free()
+
+    def _pod_gone(self, name: Name) -> None:
+        if self.nodes.free.drop(name):
+            self._on_free()
+
+    def _quota(self, quota: Json) -> None:
+        if self.nodes.free.quota(name_of(quota), read_quota(quota)):
+            self._on_free()
+
+    def _quota_gone(self, name: Name) -> None:
+        if self.nodes.free.quota(name, ()):
+            self._on_free()
+
+    def claim(self, name: Name, claim: Claim | None) -> None:
+        """Take in what an LLMDeployment is placed on, None if nowhere (any more)."""
+        if self.nodes.free.claim(name, claim):
+            self._on_free()
 
     def _node(self, node: Json) -> None:
         if self.nodes.put(node):

@@ -42,6 +42,8 @@ class Resource:
 LLM_DEPLOYMENTS: Final = Resource(GROUP, VERSION, PLURAL)
 NODES: Final = Resource("", "v1", "nodes", namespaced=False)
 NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
+PODS: Final = Resource("", "v1", "pods")
+RESOURCE_QUOTAS: Final = Resource("", "v1", "resourcequotas")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
 EVENTS: Final = Resource("", "v1", "events")
 SECRETS: Final = Resource("", "v1", "secrets")

@@ -8,6 +8,7 @@ server answers, it tries again.
     end of stream, timeout         -> watch again from the last version seen
     410 Gone, an error event       -> list again
     no answer                      -> wait min(0.5 x 1.7^n, 8 s), jittered, try again
+    not served, or not allowed     -> as above; who can do without is told, and asked every minute
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Client, Gone, OncePerCause
+from plimsoll_operator.cluster.client import (
+    UNREACHABLE,
+    ApiError,
+    Client,
+    Gone,
+    OncePerCause,
+)
 from plimsoll_operator.cluster.objects import Json, Name, Resource, name_of
 
 if TYPE_CHECKING:
@@ -30,6 +37,13 @@ log = logging.getLogger(__name__)
 FIRST_DELAY: Final = 0.5
 LONGEST_DELAY: Final = 8.0
 """Seconds; short, so that everybody is back within seconds of the API server's return."""
+WITHOUT: Final = 60.0
+"""Seconds between two looks for a kind that is not served, or that may not be read."""
+FORBIDDEN: Final = 403
+NOT_SERVED: Final = 404
+REFUSALS: Final = 4
+"""Refusals in a row after which a kind is done without: an API server that has just started, too,
+refuses for a moment what it allows."""
 
 
 def backoff(failures: int) -> float:
@@ -51,16 +65,23 @@ class Reflector:
         chunk: int = 100,
         label_selector: str = "",
         field_selector: str = "",
+        keeps: Callable[[Json], bool] | None = None,
+        without: Callable[[bool], None] | None = None,
     ) -> None:
         """changed: given each object listed, added or modified; deleted: the name of each gone.
 
         Both must be quick; what they raise is logged, and the object is passed over.
         chunk: objects per page of the list. The selectors restrict both list and watch.
+        keeps: whether an object matters; one that does not is as good as gone.
+        without: the kind may be done without if it is not served or may not be read; told True
+        after each list, and False while it cannot be had.
         """
         self._client, self._resource = client, resource
         self._changed, self._deleted = changed, deleted
         self._chunk = chunk
         self._labels, self._fields = label_selector, field_selector
+        self._keeps, self._without = keeps, without
+        self._refused = 0
         self._known: set[Name] = set()
         self._heard = time.monotonic()
         self._hurried = asyncio.Event()
@@ -104,6 +125,12 @@ class Reflector:
             except ApiError as error:
                 version = ""
                 failures += 1
+                if self._without is not None and self._is_not_to_be_had(error):
+                    if said := self._news(error):
+                        log.warning("%s: done without: %s", self._resource.plural, said)
+                    self._do_without(self._without)
+                    await self._pause(WITHOUT)
+                    continue
                 if said := self._news(error):
                     log.warning("%s: listing again: %s", self._resource.plural, said)
             except UNREACHABLE as error:
@@ -138,23 +165,45 @@ class Reflector:
         ):
             self._heard = time.monotonic()
             for obj in page.items:
-                seen.add(name_of(obj))
                 self._tell("LISTED", obj)
+                if (name := name_of(obj)) in self._known:
+                    seen.add(name)
             version = page.resource_version
             del page
             await asyncio.sleep(0)
         for gone in self._known - seen:
             self._forget(gone)
+        self._refused = 0
+        if self._without is not None:
+            self._without(True)
         self.synced.set()
         return version
+
+    def _is_not_to_be_had(self, error: ApiError) -> bool:
+        """Whether the kind is not served, or may surely not be read."""
+        self._refused += error.status == FORBIDDEN
+        return error.status == NOT_SERVED or (
+            error.status == FORBIDDEN and self._refused >= REFUSALS
+        )
+
+    def _do_without(self, told: Callable[[bool], None]) -> None:
+        for name in tuple(self._known):
+            self._forget(name)
+        told(False)
+        self._heard = time.monotonic()
+        self.synced.set()
 
     def _tell(self, kind: str, obj: Json) -> None:
         name = name_of(obj)
         if kind == "DELETED":
             self._forget(name)
             return
-        self._known.add(name)
         try:
+            if self._keeps is not None and not self._keeps(obj):
+                if name in self._known:
+                    self._forget(name)
+                return
+            self._known.add(name)
             self._changed(obj)
         except Exception:
             log.exception("%s %s could not be taken in", self._resource.plural, "/".join(name))

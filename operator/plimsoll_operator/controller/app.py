@@ -95,8 +95,9 @@ class Controller:
             on_document=lambda name: self.resync.document_changed(name),
             only_referred=True,
             own=config_map_named(settings.accelerators),
+            on_free=lambda: self.resync.free_changed(),
         )
-        self.cache = ObjectCache(self.known.documents)
+        self.cache = ObjectCache(self.known.documents, self.known.claim)
         self.pool = WorkerPool(
             TASK,
             PoolSettings(
@@ -150,6 +151,7 @@ class Controller:
                     self.known.run(),
                     self.resync.beat_forever(),
                     self.resync.settle_forever(),
+                    self.resync.settle_free_forever(),
                     self._list(group),
                     self._lead(group),
                     self._watch(),

@@ -48,6 +48,7 @@ _CAPACITY: Final = {
     Capacity.AVAILABLE: "True",
     Capacity.TOO_FEW: "False",
     Capacity.TAKEN: "False",
+    Capacity.OVER_QUOTA: "False",
     Capacity.NO_NODES: "False",
     Capacity.UNKNOWN: "Unknown",
 }

@@ -144,7 +144,9 @@ class Reconciler:
             document.version,
             self._known.labels.get(name[0]),
         )
-        if entry.settled == (entry.version, *surroundings):
+        turn = self._known.nodes.turn
+        freed = self._known.nodes.freed_at(entry.accelerator, name[0])
+        if entry.settled == (entry.version, *surroundings) and freed <= entry.turn:
             return "skipped"
         identity = identify(unpack(entry.packed))
         if identity is None:
@@ -185,7 +187,7 @@ class Reconciler:
         self._set_aside.pop(name, None)
         version = await self._write(version, identity, planned)
         if self._cache.entry(name) is entry:  # it may have gone meanwhile
-            entry.settled = (version, *surroundings)
+            entry.settled, entry.turn = (version, *surroundings), turn
             namespace, own_name = name
             self._metrics.decided(namespace, own_name, *planned.figures)
         return "written" if planned.patch else "unchanged"

@@ -9,6 +9,8 @@ of what was deleted while it was away; a list does.
     the API server is back, or kopf lists again -> list at once
     a node changed                -> after `node_settle_seconds`, the inventory; if it is another
                                      one, everything is decided again
+    what is free changed          -> after as long, and once nothing waits to be decided, what is
+                                     placed on that kind of GPU, or in that quota's namespace
     a namespace's policy changed  -> what is in it is decided again
     a ConfigMap changed           -> what takes its model from it is decided again
 """
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OBJECTS_PER_PAGE: Final = 200
+LONGEST_WAIT: Final = 30.0
+"""Seconds after which what is free is looked at though the queue never ends."""
 
 
 class Resync:
@@ -58,6 +62,7 @@ class Resync:
         self._reconciler, self._metrics = reconciler, metrics
         self._wanted = asyncio.Event()
         self._nodes = asyncio.Event()
+        self._free = asyncio.Event()
         self._heard = self._listed = time.monotonic()
         self.first = asyncio.Event()
         """Set once everything has been listed for the first time."""
@@ -84,6 +89,10 @@ class Resync:
     def nodes_changed(self) -> None:
         """Have the inventory computed again once the nodes have settled."""
         self._nodes.set()
+
+    def free_changed(self) -> None:
+        """Have it looked at what is free once pods and placements have settled."""
+        self._free.set()
 
     def namespace_changed(self, namespace: str) -> None:
         """Have everything in a namespace decided again, by its new policy."""
@@ -170,6 +179,24 @@ class Resync:
             self._nodes.clear()
             self._settle()
 
+    async def settle_free_forever(self) -> None:
+        """Collect changes of what is free for a moment, then decide again what hangs on them."""
+        await self.first.wait()
+        while True:
+            await self._free.wait()
+            since = time.monotonic()
+            while True:
+                await asyncio.sleep(self._settings.node_settle_seconds)
+                if self._queue.idle or time.monotonic() - since > LONGEST_WAIT:
+                    break
+            self._free.clear()
+            self._settle_free()
+
+    def _settle_free(self) -> None:
+        freed = self._known.nodes.settle_free()
+        for name in self._cache.placed(freed) if freed else ():
+            self._queue.add(name)
+
     def _settle(self) -> None:
         nodes = self._known.nodes
         if not nodes.settle():
@@ -188,6 +215,7 @@ class Resync:
         await self._known.first_lists()
         self._settle()
         await self._list_objects()
+        self._settle_free()
 
     async def _list_objects(self) -> None:
         cache = self._cache

@@ -15,7 +15,7 @@ from plimsoll.inventory.nodes import read_nodes
 from plimsoll.inventory.pools import NO_INVENTORY, with_own
 from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import NoDocuments, request
-from plimsoll_operator.cluster.known import GpuNodes
+from plimsoll_operator.cluster.gpus import GpuNodes
 from plimsoll_operator.cluster.own import accelerators, config_map_named
 
 if TYPE_CHECKING:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from builders import gpu_node
+from plimsoll.api_group import WORKLOAD_LABEL
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Capacity, Verdict
+from plimsoll.inventory.held import Claim, read_quota
 from plimsoll.inventory.pods import taken, trimmed
 from plimsoll.inventory.saved import from_dict, to_dict
 from plimsoll.report.nodes import nodes_message
@@ -29,16 +32,26 @@ def pod(name: str, node: str, gpus: int, *, phase: str = "Running", **more: Any)
     }
 
 
-def decided(items: list[dict[str, Any]], gpus: int = 8, replicas: int = 1) -> Verdict:
-    """What is decided on a model that is asked for on so many GPUs."""
+def decided(
+    items: list[dict[str, Any]], gpus: int | None = 8, replicas: int = 1, **seen: Any
+) -> Verdict:
+    """What is decided on a model that is asked for on so many GPUs. seen: more of the inventory."""
     spec = {
         "replicas": replicas,
         "model": {"uri": "hf://meta-llama/Llama-3.3-70B-Instruct"},
         "engine": {"maxModelLen": 8192},
         "accelerator": {"allowed": ["nvidia-h100-80gb"], "gpusPerReplica": gpus},
     }
-    asked = request({"metadata": {"name": "m"}, "spec": spec}, NoDocuments())
-    return decide(asked, from_dict({"kind": "List", "items": items}))
+    if gpus is None:
+        del spec["accelerator"]
+    asked = request({"metadata": {"name": "m", "namespace": "a"}, "spec": spec}, NoDocuments())
+    return decide(asked, replace(from_dict({"kind": "List", "items": items}), **seen))
+
+
+def claim(name: str, since: str, gpus: int, pods: int = 1, **more: Any) -> Claim:
+    """What a placement on H100 asks for."""
+    labels = (("nvidia.com/gpu.product", "NVIDIA-H100-80GB-HBM3"),)
+    return Claim(name, since, "nvidia-h100-80gb", GPU, pods, gpus, labels, **more)
 
 
 NODES = [gpu_node("h0", "h100-80gb"), gpu_node("h1", "h100-80gb")]
@@ -50,8 +63,8 @@ def test_gpus_that_pods_hold_are_not_free_and_the_pods_are_named() -> None:
     told = nodes_message(found)
     assert told.startswith("1 of 16 GPUs are free")
     assert "enough for 0 of 1 replicas" in told
-    assert "8 of 8 on h0 taken by a/train-7" in told
-    assert "7 of 8 on h1 taken by a/x and 1 more" in told
+    assert "8 of 8 GPUs on h0 taken by a/train-7" in told
+    assert "7 of 8 GPUs on h1 taken by a/x and 1 more" in told
 
 
 def test_a_placement_is_kept_though_its_gpus_are_taken_and_nothing_is_refused() -> None:
@@ -87,6 +100,8 @@ def test_gpus_of_a_node_that_is_cordoned_are_not_free() -> None:
     found = decided([NODES[0], cordoned, pod("a", "h0", 4)])
     assert found.capacity is Capacity.TAKEN
     assert nodes_message(found).startswith("4 of 8 GPUs are free")
+    two = decided([NODES[0], cordoned], replicas=2)
+    assert nodes_message(two).endswith("; cordoned or not ready: h1")
 
 
 def test_nobody_says_what_is_free_where_no_pods_were_read() -> None:
@@ -129,3 +144,90 @@ def test_a_saved_inventory_keeps_which_gpus_are_taken() -> None:
 def test_what_is_free_is_no_part_of_the_hash() -> None:
     full = decided([*NODES, pod("a", "h0", 8), pod("b", "h1", 8)])
     assert full.request_hash == decided(NODES).request_hash
+
+
+def test_its_own_pods_are_not_in_the_way_by_label_or_by_name() -> None:
+    labelled = pod("x-0", "h0", 8)
+    labelled["metadata"]["labels"] = {WORKLOAD_LABEL: "m"}
+    for own in (labelled, pod("m-7d9f-x2v", "h0", 8)):
+        found = decided([*NODES, own, pod("train", "h1", 8)])
+        assert found.capacity is Capacity.AVAILABLE
+        told = nodes_message(found)
+        assert told.startswith("8 of 16 GPUs are free")
+        assert told.endswith("its own pods' 8 among them")
+    labelled["metadata"]["labels"] = {WORKLOAD_LABEL: "another"}
+    labelled["metadata"]["name"] = "m-0"
+    assert decided([*NODES, labelled, pod("t", "h1", 8)]).capacity is Capacity.TAKEN
+
+
+def test_a_saved_inventory_keeps_whose_pods_they_are() -> None:
+    labelled = pod("x-0", "h0", 8)
+    labelled["metadata"]["labels"] = {WORKLOAD_LABEL: "m", "other": "label"}
+    listed = {"kind": "List", "items": [*NODES, labelled]}
+    again = json.loads(json.dumps(to_dict(listed)))
+    assert from_dict(again) == from_dict(listed)
+
+
+def test_gpus_are_for_whoever_was_placed_first() -> None:
+    items = [*NODES, pod("cpu", "h0", 0)]
+    first, mine = claim("a/first", "2026-01-01", 8, pods=2), claim("a/m", "2026-01-02", 8)
+    found = decided(items, claims=(first, mine), pods_read=True)
+    assert found.capacity is Capacity.TAKEN
+    assert "16 GPUs are for a/first, which was first" in nodes_message(found)
+    later = claim("a/later", "2026-01-03", 8, pods=2)
+    assert decided(items, claims=(mine, later), pods_read=True).capacity is Capacity.AVAILABLE
+
+
+def test_a_placement_whose_pods_are_there_takes_nothing_twice() -> None:
+    first, mine = claim("a/first", "2026-01-01", 8), claim("a/m", "2026-01-02", 8)
+    running = [*NODES, pod("first-abc", "h0", 8)]
+    assert decided(running, claims=(first, mine)).capacity is Capacity.AVAILABLE
+    both = [*NODES, pod("first-abc", "h0", 8), pod("second", "h1", 8)]
+    assert decided(both, claims=(first, mine)).capacity is Capacity.TAKEN
+
+
+def test_a_placement_elsewhere_takes_nothing_here() -> None:
+    first = replace(claim("a/first", "2026-01-01", 8, pods=2), selector=(("zone", "b"),))
+    mine = claim("a/m", "2026-01-02", 8)
+    assert decided(NODES, claims=(first, mine), pods_read=True).capacity is Capacity.AVAILABLE
+
+
+def test_a_quota_leaves_room_for_so_many_replicas() -> None:
+    def quota(hard: int, used: int, **spec: Any) -> dict[str, Any]:
+        key = "requests.nvidia.com/gpu"
+        return {
+            "kind": "ResourceQuota",
+            "metadata": {"name": "gpus", "namespace": "a"},
+            "spec": {"hard": {key: str(hard), "pods": "10"}, **spec},
+            "status": {"used": {key: str(used)}},
+        }
+
+    cpu = pod("cpu", "h0", 0)
+    found = decided([*NODES, cpu, quota(12, 8)])
+    assert found.capacity is Capacity.OVER_QUOTA
+    assert nodes_message(found).endswith(
+        "ResourceQuota gpus lets namespace a have 12 nvidia.com/gpu, and 8 are used"
+    )
+    assert decided([*NODES, cpu, quota(16, 8)]).capacity is Capacity.AVAILABLE
+    own = pod("m-0", "h0", 8)
+    assert decided([*NODES, own, quota(8, 8)]).capacity is Capacity.AVAILABLE
+    assert read_quota(quota(12, 8, scopes=["BestEffort"])) == ()
+    elsewhere = quota(0, 0)
+    elsewhere["metadata"]["namespace"] = "b"
+    assert decided([*NODES, cpu, elsewhere]).capacity is Capacity.AVAILABLE
+    listed = {"kind": "List", "items": [*NODES, cpu, quota(12, 8)]}
+    assert from_dict(json.loads(json.dumps(to_dict(listed)))) == from_dict(listed)
+
+
+def test_a_placement_is_planned_where_gpus_are_free() -> None:
+    kinds = [gpu_node("h0", "h100-80gb"), gpu_node("h1", "h200-141gb")]
+    empty = decided([*kinds, pod("cpu", "h0", 0)], None).placement
+    assert empty is not None
+    assert empty.accelerator == "nvidia-h200-141gb"
+    full = decided([*kinds, pod("t", "h1", 8)], None)
+    assert full.placement is not None
+    assert full.placement.accelerator == "nvidia-h100-80gb"
+    assert full.capacity is Capacity.AVAILABLE
+    own = decided([*kinds, pod("m-0", "h1", 8)], None).placement
+    assert own is not None
+    assert own.accelerator == "nvidia-h200-141gb"

@@ -59,3 +59,47 @@ async def test_a_refused_list_is_said_once_and_tried_again_as_soon_as_it_is_told
     assert reflector.has(("", "a"))
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "nodes: listing again: 403 Forbidden" in caplog.text
+
+
+async def test_a_kind_that_may_be_done_without_keeps_nobody_waiting_and_is_asked_again() -> None:
+    client, told, gone = Refusing(), list[bool](), list[str]()
+    reflector = Reflector(
+        cast("Any", client),
+        NODES,
+        changed=lambda obj: None,
+        deleted=lambda name: gone.append(name[1]),
+        without=told.append,
+    )
+    task = asyncio.create_task(reflector.run())
+    async with asyncio.timeout(2):
+        while not reflector.synced.is_set():
+            await asyncio.sleep(0.001)
+            reflector.hurry()
+    assert told == [False]
+    assert client.asked >= 4  # not at the first refusal
+    client.refuses = False
+    async with asyncio.timeout(2):
+        while True not in told:
+            await asyncio.sleep(0.001)
+            reflector.hurry()
+    assert reflector.has(("", "a"))
+    assert gone == []
+    task.cancel()
+
+
+async def test_objects_that_do_not_matter_are_not_even_kept_by_name() -> None:
+    client, seen = Refusing(), list[str]()
+    client.refuses = False
+    reflector = Reflector(
+        cast("Any", client),
+        NODES,
+        changed=lambda obj: seen.append(obj["metadata"]["name"]),
+        deleted=lambda name: None,
+        keeps=lambda obj: False,
+    )
+    task = asyncio.create_task(reflector.run())
+    async with asyncio.timeout(2):
+        await reflector.synced.wait()
+    task.cancel()
+    assert seen == []
+    assert not reflector.has(("", "a"))

@@ -1,0 +1,250 @@
+"""What a process knows of GPUs: the nodes that have them, the pods that hold them, and what else
+takes them (placements, quotas).
+
+It must not keep an object: of each it keeps what the inventory is made of.
+
+    inventory   the nodes as of the last `settle`, with what was free as of the last `settle_free`
+    version     counts inventories whose nodes differ: everything is decided again
+    freed_at    when what is free last changed for a kind of GPU or a namespace: only what is
+                placed there is decided again
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.inventory.dialects import spoken
+from plimsoll.inventory.nodes import read_node
+from plimsoll.inventory.pods import holding, in_order
+from plimsoll.inventory.pools import Inventory, NodeFacts, pools, with_own
+from plimsoll_operator.cluster.objects import Json, Name, name_of
+
+if TYPE_CHECKING:
+    from plimsoll.accelerators.types import Accelerator, Dialect
+    from plimsoll.inventory.held import Claim, Quota, Taken
+    from plimsoll.inventory.pools import SetAside
+
+NOTHING: Final = frozenset[str]()
+
+
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """Where it may be otherwise what is free: names of accelerators, and of namespaces."""
+
+    accelerators: frozenset[str] = NOTHING
+    namespaces: frozenset[str] = NOTHING
+
+    def __bool__(self) -> bool:
+        return bool(self.accelerators or self.namespaces)
+
+
+class Free:
+    """Who takes GPUs: pods, placements, quotas. Beside it, whose answers that may change."""
+
+    def __init__(self) -> None:
+        self._pods: dict[Name, tuple[str, tuple[Taken, ...]]] = {}
+        self._on: dict[str, set[Name]] = {}
+        self._claims: dict[Name, Claim] = {}
+        self._quotas: dict[Name, tuple[Quota, ...]] = {}
+        self._touched: set[str] = set()
+        self._accelerators: set[str] = set()
+        self._namespaces: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._pods)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything changed since `news`."""
+        return bool(self._touched or self._accelerators or self._namespaces)
+
+    def put(self, pod: Json) -> bool:
+        """Take in a pod as it is now. Whether that changes what is free."""
+        name = name_of(pod)
+        node, held = holding(pod)
+        if not held:
+            return self.drop(name)
+        if self._pods.get(name) == (node, held):
+            return False
+        self.drop(name)
+        self._pods[name] = (node, held)
+        self._on.setdefault(node, set()).add(name)
+        self._touched.add(node)
+        return True
+
+    def drop(self, name: Name) -> bool:
+        """Forget a pod. Whether it held anything."""
+        node, held = self._pods.pop(name, ("", ()))
+        if not held:
+            return False
+        self._on[node].discard(name)
+        if not self._on[node]:
+            del self._on[node]
+        self._touched.add(node)
+        return True
+
+    def claim(self, name: Name, claim: Claim | None) -> bool:
+        """Take in what an LLMDeployment is placed on, None if nowhere. Whether that is new."""
+        before = self._claims.get(name)
+        if before == claim:
+            return False
+        self._accelerators.update(one.accelerator for one in (before, claim) if one is not None)
+        if claim is None:
+            del self._claims[name]
+        else:
+            self._claims[name] = claim
+        return True
+
+    def quota(self, name: Name, quotas: tuple[Quota, ...]) -> bool:
+        """Take in what a ResourceQuota says of GPUs. Whether that is new."""
+        if self._quotas.get(name, ()) == quotas:
+            return False
+        self._namespaces.add(name[0])
+        if quotas:
+            self._quotas[name] = quotas
+        else:
+            del self._quotas[name]
+        return True
+
+    def taken(self, node: str) -> tuple[Taken, ...]:
+        """What pods hold of a node, the most first."""
+        names = self._on.get(node)
+        return in_order(one for name in names for one in self._pods[name][1]) if names else ()
+
+    def on(self, bare: Inventory, *, pods_read: bool) -> Inventory:
+        """An inventory of nodes alone with what is taken of it."""
+        facts = [replace(fact, taken=self.taken(fact.name)) for fact in bare.facts]
+        found = pools(facts, bare.set_aside, speak=(bare.speaks,), pods_read=pods_read)
+        return replace(
+            found,
+            own=bare.own,
+            claims=tuple(sorted(self._claims.values(), key=lambda claim: claim.turn)),
+            quotas=tuple(quota for name in sorted(self._quotas) for quota in self._quotas[name]),
+        )
+
+    def news(self, bare: Inventory) -> Freed:
+        """What changed since this was last asked, on the nodes of an inventory."""
+        accelerators = self._accelerators | {
+            offer.accelerator.name
+            for fact in bare.facts
+            if fact.name in self._touched
+            for offer in fact.offers
+        }
+        freed = Freed(frozenset(accelerators), frozenset(self._namespaces))
+        self._touched, self._accelerators, self._namespaces = set(), set(), set()
+        return freed
+
+
+class GpuNodes:
+    """Of each node with GPUs what the inventory reads of it, and the inventory of them all."""
+
+    def __init__(self) -> None:
+        self.inventory = Inventory(known=True)
+        """The GPU nodes as of the last `settle`."""
+        self.version = 0
+        """Counts the inventories that differed from the one before."""
+        self._nodes: dict[str, NodeFacts | SetAside] = {}
+        self._speak: dict[str, Dialect] = {}
+        self._said: Counter[Dialect] = Counter()
+        self._own: tuple[Accelerator, ...] = ()
+        self._changed = False
+        self.free = Free()
+        self._bare = self.inventory
+        self._pods_read = False
+        self._turn = 0
+        self._freed: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def put(self, node: Json) -> bool:
+        """Take in a node as it is now. Whether that changes what is known of GPUs."""
+        name = name_of(node)[1]
+        facts = read_node(node)
+        if facts is None:
+            labels = (node.get("metadata") or {}).get("labels") or {}
+            heard = self._hear(name, spoken(labels))
+            return self._forget(name) or heard
+        self._hear(name, None)
+        if self._nodes.get(name) == facts:
+            return False
+        self._nodes[name] = facts
+        self._changed = True
+        return True
+
+    def add(self, own: tuple[Accelerator, ...]) -> bool:
+        """Add these accelerators, and no others, to the table. Whether that changes it."""
+        if own == self._own:
+            return False
+        self._own, self._changed = own, True
+        return True
+
+    def drop(self, name: str) -> bool:
+        """Forget a node. Whether it had GPUs."""
+        heard = self._hear(name, None)
+        return self._forget(name) or heard
+
+    def _hear(self, name: str, said: Dialect | None) -> bool:
+        """Note which dialect a node without GPUs speaks. Whether one came or went by that."""
+        before = self._speak.pop(name, None)
+        if said is not None:
+            self._speak[name] = said
+        if before == said:
+            return False
+        self._said.update(filter(None, (said,)))
+        self._said.subtract(filter(None, (before,)))
+        gone = before is not None and not self._said[before]
+        new = said is not None and self._said[said] == 1
+        self._changed = self._changed or gone or new
+        return gone or new
+
+    def _forget(self, name: str) -> bool:
+        if self._nodes.pop(name, None) is None:
+            return False
+        self._changed = True
+        return True
+
+    def settle(self) -> bool:
+        """Compute the inventory again if a node changed. Whether it differs from the one before."""
+        if not self._changed:
+            return False
+        self._changed = False
+        facts = [self._nodes[name] for name in sorted(self._nodes)]
+        speak = frozenset(dialect for dialect, nodes in self._said.items() if nodes > 0)
+        inventory = with_own(pools(facts, speak=speak), self._own)
+        if inventory == self._bare:
+            return False
+        self._bare = inventory
+        self.inventory = self.free.on(inventory, pods_read=self._pods_read)
+        self.version += 1
+        return True
+
+    def pods_are_read(self, read: bool) -> bool:
+        """Say whether all pods are known. Whether that is new."""
+        if read == self._pods_read:
+            return False
+        self._pods_read, self._changed = read, True
+        self._bare = Inventory(known=True)  # whatever the nodes are, the inventory is another one
+        return True
+
+    def settle_free(self) -> Freed:
+        """Take in what changed of pods, placements and quotas; whose answers that may change."""
+        if not self.free.changed:
+            return Freed()
+        freed = self.free.news(self._bare)
+        self.inventory = self.free.on(self._bare, pods_read=self._pods_read)
+        self._turn += 1
+        for key in (*freed.accelerators, *(f"{namespace}/" for namespace in freed.namespaces)):
+            self._freed[key] = self._turn
+        return freed
+
+    @property
+    def turn(self) -> int:
+        """Counts the changes of what is free."""
+        return self._turn
+
+    def freed_at(self, accelerator: str, namespace: str) -> int:
+        """The turn in which what is free last changed for what is placed so."""
+        return max(self._freed.get(accelerator, 0), self._freed.get(f"{namespace}/", 0))
