@@ -216,6 +216,10 @@ class Rule(StrEnum):
     TEXT_ONLY = "text-only"
     CALIBRATED = "calibrated"
 
+    # what it could give back
+    FEWER_GPUS_WOULD_DO = "fewer-gpus-would-do"
+    SMALLER_GPUS_WOULD_DO = "smaller-gpus-would-do"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

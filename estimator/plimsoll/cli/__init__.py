@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "estimate": ("plimsoll.cli.estimate", "What a model needs per GPU, term by term."),
     "check": ("plimsoll.cli.check", "Give the verdict of admission on manifests."),
     "diff": ("plimsoll.cli.diff", "What an upgrade or a change does to what starts."),
+    "audit": ("plimsoll.cli.audit", "What runs: misfits, idle GPUs, GPUs that could come back."),
     "fix": ("plimsoll.cli.fix", "Write a way out into manifests that do not fit."),
     "explain": ("plimsoll.cli.explain", "What a rule of `check` means, and what to do."),
     "inventory": ("plimsoll.cli.inventory", "The GPU pools of a cluster, from its nodes."),
@@ -62,7 +63,12 @@ def cli() -> None:
     """Plimsoll draws the load line for GPUs: what a model needs, where it fits, what would help."""
 
 
-def main(**kwargs: Any) -> None:
+def plugin(**kwargs: Any) -> None:
+    """The entry point of `kubectl-plimsoll`, which kubectl finds on the PATH and runs."""
+    main(prog_name="kubectl plimsoll", **kwargs)
+
+
+def main(prog_name: str = "plimsoll", **kwargs: Any) -> None:
     """The entry point of the console script.
 
     pydantic looks for plugins in every installed distribution, which takes a tenth of a start; a
@@ -70,4 +76,4 @@ def main(**kwargs: Any) -> None:
     """
     gc.set_threshold(100_000, 50, 50)
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    cli(prog_name="plimsoll", **kwargs)
+    cli(prog_name=prog_name, **kwargs)

@@ -6,13 +6,13 @@ It must not speak to an API server itself: kubectl has the user's credentials an
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown
 
@@ -34,9 +34,7 @@ MAX_FILE = 256 << 20
     help="The output of `kubectl get nodes -o json` (- for standard input); with pods "
     "(`nodes,pods -A`) it is known what is free.",
 )
-@click.option("--context", help="kubectl's context.")
-@click.option("--kubeconfig", type=click.Path(), help="kubectl's configuration file.")
-@click.option("--kubectl", default="kubectl", show_default=True, help="The kubectl to run.")
+@kubectl_options
 @format_option("table", "json", "yaml")
 def command(
     source: str | None, context: str | None, kubeconfig: str | None, kubectl: str, output: str
@@ -48,7 +46,10 @@ def command(
     from plimsoll.inventory.saved import from_dict, to_dict
 
     if source is None:
-        text, source = _ask_kubectl(kubectl, context, kubeconfig, output), "kubectl"
+        asked = Kubectl(kubectl, context, kubeconfig, output)
+        fix = "check the context, and the right to list nodes"
+        text = asked.ask(["get", "nodes", "-o", "json"], "a list of nodes", fix)
+        source = "kubectl"
     else:
         text = _read(source, output)
     if output == "table":
@@ -88,31 +89,6 @@ def _parsed(read: Callable[[object], Read], text: str, source: str, output: str)
         bad_input(Problem(source, shown(text[:40]), f"JSON ({error})", fix), output)
     except Invalid as error:
         bad_input(error.problems, output)
-
-
-def _ask_kubectl(kubectl: str, context: str | None, kubeconfig: str | None, output: str) -> str:
-    """What `kubectl get nodes -o json` prints; leaves with exit code 2 if it fails."""
-    arguments = [kubectl, "get", "nodes", "-o", "json", "--request-timeout=30s"]
-    arguments += [f"--context={context}"] if context else []
-    arguments += [f"--kubeconfig={kubeconfig}"] if kubeconfig else []
-    try:
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
-    except FileNotFoundError:
-        fix = "install kubectl, or give saved nodes with --from FILE"
-        bad_input(Problem("--kubectl", shown(kubectl), "a program that can be run", fix), output)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        bad_input(Problem("--kubectl", shown(kubectl), f"an answer within 60 s ({error})"), output)
-    if done.returncode:
-        bad_input(
-            Problem(
-                "kubectl get nodes",
-                shown(done.stderr.strip()),
-                "a list of nodes",
-                "check the context, and the right to list nodes",
-            ),
-            output,
-        )
-    return done.stdout
 
 
 def show_inventory(inventory: Inventory) -> None:

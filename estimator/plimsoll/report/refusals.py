@@ -365,6 +365,14 @@ ASSUMED: Final[dict[Rule, str]] = {
         "the ranges of {terms} are narrowed by what start-ups of yours like this one measured "
         "({count})"
     ),
+    Rule.FEWER_GPUS_WOULD_DO: (
+        "{path}: {gpus} x {accelerator} a replica would do, it has {asked}: they hold {held} "
+        "requests of {context} at once"
+    ),
+    Rule.SMALLER_GPUS_WOULD_DO: (
+        "{path}: smaller GPUs would do, {gpus} x {accelerator} a replica: they hold {held} "
+        "requests of {context} at once"
+    ),
     Rule.SHARE_REDUCED: (
         "utilization {share} leaves no room for what vLLM does not count "
         "(CUDA context, NCCL, what others hold); usable memory is reduced by it"

@@ -22,7 +22,7 @@ from plimsoll.workloads.llmdeployment import Missing, pick
 from plimsoll.workloads.yaml_text import NotYaml, documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from plimsoll.workloads.kinds import Kind
     from plimsoll.workloads.roles import Served
@@ -107,7 +107,7 @@ def load(sources: tuple[str, ...]) -> Manifests:
     for source in sources:
         if source == "-":
             found.standard_input = sys.stdin.buffer.read(MAX_FILE + 1)
-            _Reader(STANDARD_INPUT, found, named=True).read(found.standard_input)
+            _Reader(STANDARD_INPUT, found, named=True, most=MAX_OBJECTS).read(found.standard_input)
             continue
         folder = Path(source).is_dir()
         for path in _files(Path(source), found):
@@ -118,7 +118,21 @@ def load(sources: tuple[str, ...]) -> Manifests:
                 found.problems.append(_unreadable(path, error))
             else:
                 named = not folder and path.name not in _FOR_OTHER_TOOLS
-                _Reader(_label(path), found, named=named).read(raw)
+                _Reader(_label(path), found, named=named, most=MAX_OBJECTS).read(raw)
+    _serve(found)
+    return found
+
+
+def of_objects(objects: Iterable[object], where: str, most: int) -> Manifests:
+    """What is in objects that somebody else has read, such as a listing of a cluster.
+
+    where: what a problem's place begins with; the number of the object follows, from 1. most: of
+    them that are read. What is no object is passed over.
+    """
+    found = Manifests()
+    reader = _Reader(where, found, named=False, most=most)
+    for index, one in enumerate(objects, 1):
+        reader.take(one, index, index)
     _serve(found)
     return found
 
@@ -219,11 +233,13 @@ def _is_special(path: Path) -> bool:
 
 @dataclass
 class _Reader:
-    """One file on its way into what was found. named: whether somebody asked for this very file."""
+    """One file on its way into what was found. named: whether somebody asked for this very file;
+    most: objects that are read, of all files together."""
 
     where: str
     found: Manifests
     named: bool
+    most: int
     source: str = ""
 
     def read(self, raw: bytes) -> None:
@@ -249,7 +265,7 @@ class _Reader:
                 for fault in document.faults:
                     self._wrong(f"{self.where}:{fault.line}", fault.given, fault.wanted, fault.fix)
             elif document is not None:
-                self._take(document, line, index)
+                self.take(document, line, index)
             empty = empty and document is None
         if empty and self.named:
             self._wrong(self.where, "no document", f"a manifest of kind {KIND}")
@@ -259,14 +275,14 @@ class _Reader:
     def _wrong(self, place: str, given: str, wanted: str, fix: str = "") -> None:
         self.found.problems.append(Problem(place, given, wanted, fix))
 
-    def _take(self, document: Any, line: int, index: int) -> None:
+    def take(self, document: Any, line: int, index: int) -> None:
         """Sort one document into its place."""
         place, found = f"{self.where}:{line}", self.found
         if found.full:
             return
-        if len(found.deployments) + found.others >= MAX_OBJECTS:
+        if len(found.deployments) + found.others >= self.most:
             found.full = True
-            most = f"{MAX_OBJECTS:,} objects"
+            most = f"{self.most:,} objects"
             self._wrong(place, f"more than {most}", f"at most {most} at once", "check fewer files")
             return
         if not isinstance(document, dict):
@@ -326,7 +342,7 @@ class _Reader:
         kind = "" if key == "objects" else document["kind"].removesuffix("List")
         missing = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
         for item in items:
-            self._take({**missing, **item} if isinstance(item, dict) else item, line, index)
+            self.take({**missing, **item} if isinstance(item, dict) else item, line, index)
 
 
 def _sources(text: str) -> list[tuple[int, str]]:

@@ -1,0 +1,74 @@
+"""What `kubectl get -A -o json` lists, sorted: what serves an LLM, what nodes there are, the rest.
+
+An object that a controller made for one of a kind that is read has no verdict of its own: that of
+its owner counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from plimsoll.errors import Invalid, Problem, shown
+from plimsoll.inventory import saved
+from plimsoll.inventory.pools import NO_INVENTORY
+from plimsoll.workloads import kinds
+from plimsoll.workloads.files import of_objects
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from plimsoll.inventory.pools import Inventory
+    from plimsoll.workloads.files import Manifests
+
+MAX_OBJECTS: Final = 500_000
+"""Objects of one listing that are read."""
+PLACE: Final = "object"
+"""What the place of a problem begins with."""
+_OF_NODES: Final = ("Node", "Pod", "ResourceSlice")
+_WANTED: Final = "what `kubectl get deployments,nodes -A -o json` prints"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What was listed. inventory: its nodes; `NO_INVENTORY` if it has none.
+
+    parts: objects that others which are read have made.
+    """
+
+    manifests: Manifests
+    inventory: Inventory
+    parts: int
+
+
+def read(documents: list[object]) -> Listing:
+    """Everything in some listings. Raises `Invalid` for what is no listing."""
+    every = [one for document in documents for one in _objects(document)]
+    if len(every) > MAX_OBJECTS:
+        wanted = f"at most {MAX_OBJECTS:,} objects"
+        raise Invalid(Problem("listing", f"{len(every):,} objects", wanted, "list fewer kinds"))
+    whole = [one for one in every if not kinds.owned(one)]
+    inventory = NO_INVENTORY
+    if any(one.get("kind") == "Node" for one in every):
+        items = [one for one in every if one.get("kind") in _OF_NODES]
+        inventory = saved.from_dict({"kind": "List", "items": items})
+    manifests = of_objects(whole, PLACE, MAX_OBJECTS)
+    return Listing(manifests, inventory, len(every) - len(whole))
+
+
+def _objects(document: object) -> Iterator[dict[str, Any]]:
+    """The objects of a list, or one object; a typed list's items get the kind of its name."""
+    if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
+        raise Invalid(Problem("listing", shown(type(document).__name__), _WANTED))
+    items = document.get("items")
+    if not document["kind"].endswith("List"):
+        yield document
+        return
+    if not isinstance(items, list):
+        raise Invalid(Problem("listing: items", shown(type(items).__name__), "a list"))
+    kind = document["kind"].removesuffix("List")
+    missing = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
+    for item in items:
+        if not isinstance(item, dict):
+            raise Invalid(Problem("listing: items", shown(type(item).__name__), "objects"))
+        yield {**missing, **item}
