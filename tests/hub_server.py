@@ -16,6 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    import pytest
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -34,6 +37,24 @@ class Hub:
     asked: list[tuple[str, str, str]] = field(default_factory=list)
     sent: int = 0
     url: str = ""
+
+
+def ask_it(hub: Hub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have ``huggingface_hub`` in this process ask that hub, with its cache in a folder."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _cache_assets
+
+    for name, value in (
+        ("ENDPOINT", hub.url),
+        ("HF_HUB_CACHE", str(folder / "hub")),
+        ("HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"),
+        ("HF_HUB_OFFLINE", False),
+    ):
+        monkeypatch.setattr(constants, name, value)
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(_cache_assets, "HF_ASSETS_CACHE", str(folder / "assets"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
 
 
 @contextmanager

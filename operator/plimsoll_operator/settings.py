@@ -46,6 +46,13 @@ class Settings:
         "ConfigMap, as namespace/name, whose key accelerators.yaml adds accelerators to the table; "
         "it is read at start and whenever it changes. Unset: none. The same for both processes.",
     )
+    resolved_namespace: str = _setting(
+        "",
+        BOTH,
+        "Namespace with the profiles of models that the catalogue lacks, as `plimsoll models "
+        "resolve` writes them. Whoever may write ConfigMaps there says what such a model needs. "
+        "Unset: none. The same for both processes.",
+    )
     decision_seconds: float = _setting(
         2.0,
         BOTH,

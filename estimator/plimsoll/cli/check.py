@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from plimsoll.inventory.pools import Inventory
     from plimsoll.report.results import CheckReport
     from plimsoll.workloads.files import Manifest, Manifests
+    from plimsoll.workloads.resolved import Profiles
     from plimsoll.workloads.roles import Served
 
 PIPELINES = ("sarif", "junit", "github", "markdown")
@@ -82,6 +83,11 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 @click.option(
     "--write-baseline", is_flag=True, help="Write what counts now into the --baseline FILE."
 )
+@click.option(
+    "--from-hub",
+    is_flag=True,
+    help="Read models that the catalogue lacks from their hub (HF_ENDPOINT, HF_TOKEN).",
+)
 @calibration_option
 @format_option("table", "json", "yaml", *PIPELINES)
 def command(
@@ -98,6 +104,7 @@ def command(
     fail_on: str,
     baseline: str | None,
     write_baseline: bool,
+    from_hub: bool,
     calibration: Path | None,
     output: str,
 ) -> None:
@@ -125,7 +132,7 @@ def command(
         raise click.UsageError("say which FILE or DIR to check, or - for standard input")
     if write_baseline and baseline is None:
         raise click.UsageError("--write-baseline goes with --baseline FILE, which it writes")
-    manifests = load((*sources, *files))
+    manifests = load((*sources, *files), _profiles(from_hub=from_hub))
     inventory: Inventory = NO_INVENTORY
     if inventory_file is not None:
         from plimsoll.cli.inventory import read_inventory
@@ -166,6 +173,15 @@ def command(
     else:
         failed = not all(outcome(verdict).let_in for _, _, verdict in checked)
     sys.exit(1 if failed else 0)
+
+
+def _profiles(*, from_hub: bool) -> Profiles | None:
+    """Where models are looked up that the catalogue lacks, if they are to be."""
+    if not from_hub:
+        return None
+    from plimsoll.cli.documents import HubProfiles
+
+    return HubProfiles()
 
 
 def _nothing(manifests: Manifests) -> str:

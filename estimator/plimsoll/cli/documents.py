@@ -40,6 +40,33 @@ class FileDocument:
         return self.text if self.text is not None else Missing("no --config FILE was given")
 
 
+class HubProfiles:
+    """Profiles of models that the catalogue lacks, from their hub.
+
+    What a hub does not give is said on standard error, once.
+    """
+
+    def __init__(self) -> None:
+        self._profiles: dict[str, str | None] = {}
+
+    def get(self, namespace: str, name: str, key: str | None) -> str | None:
+        """The profile of the model of that id."""
+        if name not in self._profiles:
+            self._profiles[name] = self._read(name)
+        return self._profiles[name]
+
+    @staticmethod
+    def _read(model: str) -> str | None:
+        from plimsoll.models.checkpoint.source import hub_profile
+
+        try:
+            profile, _ = hub_profile(model)
+        except (Invalid, Unreadable) as error:
+            click.echo(f"note: {error}", err=True)
+            return None
+        return json.dumps(profile, separators=(",", ":"))
+
+
 def profile_from(source: str, output: str, *, hub: bool) -> dict[str, Any]:
     """The compact profile of a checkpoint, its notes on standard error.
 

@@ -193,6 +193,47 @@ def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
     }
 
 
+@command.command("resolve")
+@click.argument("ids", metavar="ID", nargs=-1, required=True)
+@click.option(
+    "-n",
+    "--namespace",
+    default="plimsoll-system",
+    show_default=True,
+    help="The namespace that controller and admission take them from.",
+)
+@format_option("yaml", "json")
+def resolve_models(ids: tuple[str, ...], namespace: str, output: str) -> None:
+    """ConfigMaps by which a cluster knows models that are in no catalogue.
+
+    The headers of their weights are read from their hub (HF_ENDPOINT, HF_TOKEN, HTTPS_PROXY,
+    HF_HUB_OFFLINE and HF_HOME count). Each is named after its id: objects that name the id find it
+    without a word about it, see docs/models.md.
+
+    \b
+    plimsoll models resolve acme/our-70b acme/our-8b-awq | kubectl apply -f -
+    """
+    from plimsoll.cli.documents import profile_from
+    from plimsoll.models.uris import whole_repository
+    from plimsoll.workloads.resolved import config_map
+
+    named = {given: whole_repository(f"hf://{given.removeprefix('hf://')}") for given in ids}
+    wrong = [
+        Problem("ID", shown(given), "owner/name, an id on a hub")
+        for given, model in named.items()
+        if not model
+    ]
+    if wrong:
+        bad_input(wrong, output)
+    made = [
+        config_map(
+            model, profile_from(model, output, hub=True), by="command-line", namespace=namespace
+        )
+        for model in named.values()
+    ]
+    dump(made[0] if len(made) == 1 else {"apiVersion": "v1", "kind": "List", "items": made}, output)
+
+
 @command.command("export")
 @_model_options("A config.json, instead of ID.")
 @click.option(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import OrderedDict
 from dataclasses import replace
 from functools import lru_cache
@@ -20,6 +19,8 @@ from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.models.config import architecture
 from plimsoll.models.files import parse_document
 from plimsoll.models.quantization_config import stored
+from plimsoll.models.uris import is_default
+from plimsoll.models.uris import repository as repository_of
 from plimsoll.paths import Field
 from plimsoll.units import count
 
@@ -33,11 +34,6 @@ if TYPE_CHECKING:
 LEAST_SHARE: Final = 0.98
 """Share of the parameters of the catalogue's model below which another one is meant: headers,
 configs and profiles count the same model a little differently."""
-_HUB_HOSTS: Final = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
-_BEHIND_ID: Final = re.compile(r"([@?#:])")
-"""What may stand behind the id of a repository, in front of a revision, a query or a fragment."""
-_DEFAULT_REVISIONS: Final = frozenset({"", "main", "HEAD", "refs/heads/main"})
-"""Revisions that are the one which the catalogue knows."""
 _KEPT: Final = 64
 """Documents whose architecture is kept."""
 
@@ -87,9 +83,9 @@ def resolve(
     `Unresolved`.
     """
     name = _short(uri) or base_model
-    repository, is_default = _repository(uri)
+    repository, alone = repository_of(uri)
     entry = catalogue.load().find(repository) if repository else None
-    certain = is_default and revision.strip() in _DEFAULT_REVISIONS
+    certain = alone and is_default(revision)
     if document is not None:
         model = _from_document(document, name, origin)
         known = entry.architecture if entry is not None and certain else None
@@ -172,7 +168,7 @@ def _contradiction(
 
 def known_at(uri: str) -> str:
     """The catalogue's id of the model at a uri, at whatever revision; empty if it knows none."""
-    repository, _ = _repository(uri)
+    repository, _ = repository_of(uri)
     entry = catalogue.load().find(repository) if repository else None
     return entry.id if entry else ""
 
@@ -235,24 +231,6 @@ def _short(uri: str) -> str:
     """The id within a uri: without scheme, without a revision after ``@``."""
     text = uri.partition("://")[2] if "://" in uri else uri
     return text.partition("@")[0].strip("/")
-
-
-def _repository(uri: str) -> tuple[str, bool]:
-    """The id of the repository that a uri names on the hub; and whether it names no more than that.
-
-    However it is spelled: with the hub's host, with empty or dotted parts, with a query, a fragment
-    or a path behind it. Empty if the weights come from elsewhere.
-    """
-    if not uri.startswith("hf://"):
-        return "", True
-    printable = "".join(character for character in uri[5:] if character.isprintable())
-    path, mark, rest = (*_BEHIND_ID.split(printable, maxsplit=1), "", "")[:3]
-    parts = [part.strip() for part in path.split("/")]
-    parts = [part for part in parts if part not in ("", ".", "..")]
-    if parts and parts[0].lower() in _HUB_HOSTS:
-        del parts[0]
-    revision_is_default = not mark or (mark == "@" and rest.strip("/ ") in _DEFAULT_REVISIONS)
-    return "/".join(parts[:2]), revision_is_default and len(parts) <= 2
 
 
 def _nominal(parameters: int) -> str:

@@ -19,12 +19,14 @@ from plimsoll.errors import Problem, clean, shown
 from plimsoll.workloads import kinds
 from plimsoll.workloads.helm_values import looks_like_values
 from plimsoll.workloads.llmdeployment import Missing, pick
+from plimsoll.workloads.resolved import KEY, RESOLVED, config_map_name
 from plimsoll.workloads.yaml_text import NotYaml, documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from plimsoll.workloads.kinds import Kind
+    from plimsoll.workloads.resolved import Profiles
     from plimsoll.workloads.roles import Served
 
 MAX_FILE: Final = 8 << 20
@@ -70,7 +72,8 @@ class Manifests:
     passed: files and documents of folders that are no objects. config_maps: data by (namespace,
     name); objects: those that others refer to, by (kind, namespace, name); modes: policy labels by
     namespace. full: whether there were more than `MAX_OBJECTS`, the rest is not looked at.
-    standard_input: what was read from there, as nobody can read it twice.
+    standard_input: what was read from there, as nobody can read it twice. profiles: where those of
+    models are that no catalogue knows, beside the ConfigMaps.
     """
 
     deployments: list[Manifest] = field(default_factory=list)
@@ -82,15 +85,28 @@ class Manifests:
     modes: dict[str, str] = field(default_factory=dict)
     full: bool = False
     standard_input: bytes = b""
+    profiles: Profiles | None = None
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key of a ConfigMap among these manifests, or why there is none."""
+        if namespace == RESOLVED:
+            return self._resolved(name)
         data = self.config_maps.get((namespace, name))
         if data is None:
             return Missing(
                 f"ConfigMap {name} of namespace {namespace} is not among the manifests checked"
             )
         return pick(name, key, data.get)
+
+    def _resolved(self, model: str) -> str | Missing:
+        """The profile of a model, of whichever namespace."""
+        name = config_map_name(model)
+        found: object = next(
+            (data.get(KEY) for (_, one), data in self.config_maps.items() if one == name), None
+        )
+        if found is None and self.profiles is not None:
+            found = self.profiles.get(RESOLVED, model, None)
+        return found if isinstance(found, str) else Missing(f"nobody resolved {model}")
 
     def config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The texts of a ConfigMap among these manifests; None if it is not there."""
@@ -101,9 +117,12 @@ class Manifests:
         return self.objects.get((kind, namespace, name))
 
 
-def load(sources: tuple[str, ...]) -> Manifests:
-    """Everything in these files and folders; ``-`` is standard input."""
-    found = Manifests()
+def load(sources: tuple[str, ...], profiles: Profiles | None = None) -> Manifests:
+    """Everything in these files and folders; ``-`` is standard input.
+
+    profiles: of models that no catalogue knows.
+    """
+    found = Manifests(profiles=profiles)
     for source in sources:
         if source == "-":
             found.standard_input = sys.stdin.buffer.read(MAX_FILE + 1)

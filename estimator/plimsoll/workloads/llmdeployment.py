@@ -21,6 +21,7 @@ from plimsoll.paths import Field, Places
 from plimsoll.report import wording
 from plimsoll.units import parse_count, parse_fraction, parse_memory
 from plimsoll.workloads.model_names import meant
+from plimsoll.workloads.resolved import profile_of
 from plimsoll.workloads.spec import (
     AcceleratorSpec,
     EngineSpec,
@@ -115,10 +116,13 @@ class Missing:
 
 
 class Documents(Protocol):
-    """Where the ConfigMaps are that requests refer to."""
+    """Where the ConfigMaps are that requests refer to, and the profiles of resolved models."""
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
-        """The text under a key (None: the first of `DEFAULT_KEYS`), or why there is none."""
+        """The text under a key (None: the first of `DEFAULT_KEYS`), or why there is none.
+
+        namespace: `plimsoll.workloads.resolved.RESOLVED` for the profile of the model of that id.
+        """
         ...
 
 
@@ -325,6 +329,9 @@ def _model(spec: ModelSpec, namespace: str, documents: Documents, collected: _Co
             "say which model it is, e.g. uri: hf://meta-llama/Llama-3.1-8B-Instruct",
         )
         return _NO_MODEL
+    elif spec.base_model is None:
+        document = profile_of(spec.uri or "", spec.revision or "", documents)
+        origin = clean(f"resolved:{spec.uri}", 3 * MAX_NAME) if document else ""
     if spec.bits is not None and spec.parameters is None:
         fix = "leave bits out: those of a known model are known"
         collected.wrong(Field.BITS, str(spec.bits), "model.parameters beside it", fix)

@@ -21,6 +21,7 @@ from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word, is_untold
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll.workloads.model_names import is_id, meant
+from plimsoll.workloads.resolved import profile_of
 from plimsoll.workloads.roles import Facts, Served, mapping, names
 from plimsoll.workloads.shell import unresolved
 
@@ -336,6 +337,9 @@ class _Model:
         if not found.uri and not (base or document or parameters):
             self.role.unreadable.append(f"model {clean(name)}: a location says no model id")
             return unknown
+        if not (base or document):
+            document = profile_of(found.uri, "", self.documents)
+            origin = f"resolved:{found.uri}" if document else ""
         try:
             return resolve(
                 uri="" if found.assumed and (base or document) else found.uri,

@@ -161,7 +161,11 @@ async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
         ) from error
     metrics.watch(certificate)
     async with connect(settings.kubeconfig, settings.context) as client:
-        knowledge = ClusterKnowledge(client, own=config_map_named(settings.accelerators))
+        knowledge = ClusterKnowledge(
+            client,
+            own=config_map_named(settings.accelerators),
+            resolved_in=settings.resolved_namespace,
+        )
         pool = WorkerPool(
             TASK,
             PoolSettings(size=settings.admission_deciders, budget=settings.decision_seconds),

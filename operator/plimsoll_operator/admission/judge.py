@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Protocol
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
 from plimsoll.decision.policy import Mode, Outcome
 from plimsoll.errors import clean, shown
-from plimsoll_operator.admission.review import Answer, Review
+from plimsoll.workloads.resolved import RESOLVED
+from plimsoll_operator.admission.review import RESOLVED_AT, Answer, Review
 from plimsoll_operator.admission.task import Decided, Question
 from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 if TYPE_CHECKING:
     from plimsoll.decision.policy import Policy
     from plimsoll.inventory.pools import Inventory
-    from plimsoll.workloads.llmdeployment import Documents
+    from plimsoll.workloads.llmdeployment import Documents, Missing
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +95,7 @@ class Judge:
     async def _decided(self, review: Review, policy: Policy) -> Decided:
         namespace = review.namespace or "default"
         documents = {
-            (name, key): self._knowledge.documents.get(namespace, name, key)
-            for name, key in review.references
+            (name, key): self._document(namespace, name, key) for name, key in review.references
         }
         compare = review.operation == "UPDATE" and policy.mode is Mode.ENFORCE
         question = Question(review.body, documents, policy, compare)
@@ -107,6 +107,12 @@ class Judge:
                 log.warning("%s is not decided: %s", shown(name), error)
             said = f"Plimsoll has not decided on {shown(name)}: {error}"
             raise NotDecided(error.cause, said) from None
+
+    def _document(self, namespace: str, name: str, key: str | None) -> str | Missing:
+        documents = self._knowledge.documents
+        if name.startswith(RESOLVED_AT):
+            return documents.get(RESOLVED, name.removeprefix(RESOLVED_AT), None)
+        return documents.get(namespace, name, key)
 
     async def _refused_claim(self, review: Review, reason: str) -> str:
         """Why an override may not be set by this user; empty if it may."""

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
+from plimsoll.models.uris import whole_repository
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 Reference = tuple[str, str | None]
-"""A ConfigMap that a model is taken from, by name, and the key in it, None for the usual ones."""
+"""A ConfigMap that a model is taken from, by name, and the key in it, None for the usual ones; or
+`RESOLVED_AT` and the id of a model that somebody may have resolved."""
+RESOLVED_AT: Final = "hf://"
+"""What no name of a ConfigMap begins with."""
 
 API_VERSION = "admission.k8s.io/v1"
 MAX_WARNING = 256
@@ -26,6 +30,8 @@ MAX_WARNINGS = 4096
 """Characters of all warnings together, by the API server's own limit."""
 
 
+_LONGEST_URI = 1024
+"""Characters of a uri that are looked at for an id."""
 MAX_HEADING = 512 << 10
 """Characters of all that a review says beside its objects, an override's reason included."""
 
@@ -147,7 +153,12 @@ def _our_annotations(obj: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _reference(obj: Mapping[str, Any]) -> Reference | None:
-    found = _mapping(_mapping(_mapping(obj.get("spec")).get("model")).get("configMapRef"))
+    model = _mapping(_mapping(obj.get("spec")).get("model"))
+    if "configMapRef" not in model:
+        uri = model.get("uri")
+        named = whole_repository(uri[:_LONGEST_URI]) if isinstance(uri, str) else ""
+        return (f"{RESOLVED_AT}{named}", None) if named else None
+    found = _mapping(model.get("configMapRef"))
     name, key = found.get("name"), found.get("key")
     if not isinstance(name, str) or not (key is None or isinstance(key, str)):
         return None

@@ -14,7 +14,15 @@ from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.report import messages
 from plimsoll.workloads import llmdeployment
 from plimsoll.workloads.llmdeployment import Missing
-from plimsoll_operator.admission.review import NotAReview, Reference, Review, objects, read_review
+from plimsoll.workloads.resolved import RESOLVED
+from plimsoll_operator.admission.review import (
+    RESOLVED_AT,
+    NotAReview,
+    Reference,
+    Review,
+    objects,
+    read_review,
+)
 from plimsoll_operator.deciding.warming import OBJECTS
 
 if TYPE_CHECKING:
@@ -64,6 +72,10 @@ class _Handed:
         self._documents = documents
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
+        if namespace == RESOLVED:
+            return self._documents.get(
+                (f"{RESOLVED_AT}{name}", None), Missing("nobody resolved it")
+            )
         missing = Missing(f"there is no ConfigMap {name} in namespace {namespace} yet")
         return self._documents.get((name, key), missing)
 

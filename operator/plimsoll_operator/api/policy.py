@@ -48,10 +48,13 @@ def mebibytes() -> dict[str, int]:
 def checkpoints() -> dict[str, int]:
     """MiB of the weights of each model of the catalogue, rounded down, by id and alias.
 
-    0 if the structure is assumed. The engine loads 32-bit checkpoints as 16-bit ones.
+    0 if the structure is assumed. The engine loads 32-bit checkpoints as 16-bit ones. Copies of
+    which only the name says how they are stored are left to admission.
     """
     found: dict[str, int] = {}
     for entry in load():
+        if entry.word:
+            continue
         architecture = entry.architecture
         if architecture.dtype == "float32":
             architecture = replace(architecture, dtype="bfloat16")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.workloads.llmdeployment import DEFAULT_KEYS, Missing, pick
+from plimsoll.workloads.resolved import RESOLVED, config_map_name
 from plimsoll_operator.cluster.objects import Json, Name, name_of, version_of
 
 if TYPE_CHECKING:
@@ -118,10 +119,17 @@ class ModelDocuments:
     """The values of ConfigMaps that may be models, by where they are."""
 
     def __init__(
-        self, there: Callable[[Name], bool], *, only_referred: bool = False, room: int = MAX_ROOM
+        self,
+        there: Callable[[Name], bool],
+        *,
+        only_referred: bool = False,
+        room: int = MAX_ROOM,
+        resolved_in: str = "",
     ) -> None:
         """there: whether there is a ConfigMap of that name, kept or not. only_referred: keep those
-        alone that somebody refers to. room: bytes that all of them may take."""
+        alone that somebody refers to. room: bytes that all of them may take. resolved_in: the
+        namespace with profiles of resolved models, empty if there is none."""
+        self.resolved_in = resolved_in
         self._there, self._only_referred, self._room = there, only_referred, room
         self._namespaces: dict[str, _Namespace] = {}
         self._referred: set[Name] = set()
@@ -173,6 +181,10 @@ class ModelDocuments:
 
         Whoever asks takes a model from it: that it is referred to counts from now on.
         """
+        if namespace == RESOLVED:
+            if not self.resolved_in:
+                return Missing("no namespace is set for resolved models")
+            namespace, name = self.resolved_in, config_map_name(name)
         where = (namespace, name)
         if not self._there(where):
             return read(ABSENT, namespace, name, key)

@@ -102,12 +102,13 @@ class ClusterKnowledge:
         room: int = MAX_ROOM,
         own: Name | None = None,
         on_free: Callable[[], None] | None = None,
+        resolved_in: str = "",
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
         namespace whose policy label changed. on_document: told the name of each ConfigMap that
-        changed or went. only_referred, room: see `ModelDocuments`. own: the ConfigMap that adds
-        accelerators to the table. on_free: told if it may be otherwise what is free; None: pods
-        and quotas are not watched."""
+        changed or went. only_referred, room, resolved_in: see `ModelDocuments`. own: the ConfigMap
+        that adds accelerators to the table. on_free: told if it may be otherwise what is free;
+        None: pods and quotas are not watched."""
         self._client, self._own = client, own
         self._on_nodes, self._on_namespace = on_nodes, on_namespace
         self._on_free = on_free or _nobody
@@ -121,7 +122,9 @@ class ClusterKnowledge:
             field_selector=WITHOUT_ROOT_CERTIFICATES,
         )
         self.nodes, self.labels = GpuNodes(), PolicyLabels()
-        self.documents = ModelDocuments(config_maps.has, only_referred=only_referred, room=room)
+        self.documents = ModelDocuments(
+            config_maps.has, only_referred=only_referred, room=room, resolved_in=resolved_in
+        )
         self.reflectors = (
             Reflector(
                 client,

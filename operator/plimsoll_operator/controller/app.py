@@ -96,6 +96,7 @@ class Controller:
             only_referred=True,
             own=config_map_named(settings.accelerators),
             on_free=lambda: self.resync.free_changed(),
+            resolved_in=settings.resolved_namespace,
         )
         self.cache = ObjectCache(self.known.documents, self.known.claim)
         self.pool = WorkerPool(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import GROUP
 from plimsoll.inventory.held import Claim
+from plimsoll.workloads.resolved import config_map_name, unknown
 from plimsoll_operator.cluster.objects import name_of, version_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class CachedObject:
     """One LLMDeployment.
 
     version: its resource version as a number. packed: see `unpack`. refers_to: name of the
-    ConfigMap of its own namespace that it refers to, or empty.
+    ConfigMap of its own namespace that it refers to, or empty. asks_for: the id of its model, if
+    the catalogue lacks it and there may be a profile of it.
     settled: what its status was last decided on, None if it has not been decided; turn: what was
     free then (`plimsoll_operator.cluster.gpus`). accelerator: on which it is placed, or empty.
     """
@@ -38,6 +40,7 @@ class CachedObject:
     version: int
     packed: bytes
     refers_to: str = ""
+    asks_for: str = ""
     settled: Hashable = None
     turn: int = 0
     accelerator: str = ""
@@ -114,6 +117,18 @@ def config_map_of(obj: Json) -> str:
     return found if isinstance(found, str) else ""
 
 
+def model_asked_for(obj: Json) -> str:
+    """The id of the model that an LLMDeployment names and the catalogue lacks; else empty."""
+    spec = obj.get("spec")
+    model = spec.get("model") if isinstance(spec, dict) else None
+    if not isinstance(model, dict) or model.get("configMapRef") or model.get("baseModel"):
+        return ""
+    uri, revision = model.get("uri"), model.get("revision") or ""
+    if not isinstance(uri, str) or not isinstance(revision, str):
+        return ""
+    return unknown(uri, revision)
+
+
 class ObjectCache:
     """The LLMDeployments as last heard. One writer at a time: the event loop's thread."""
 
@@ -161,30 +176,44 @@ class ObjectCache:
         if known is not None and version <= known.version:
             return False
         refers_to = config_map_of(obj)
+        asks_for = model_asked_for(obj) if self._documents.resolved_in else ""
         if known is None:
-            self._objects[name] = CachedObject(version, pack(obj), refers_to)
+            known = self._objects[name] = CachedObject(version, pack(obj), refers_to, asks_for)
         else:
-            if known.refers_to != refers_to:
-                self._unrefer(name, known.refers_to)
-            known.version, known.packed, known.refers_to = version, pack(obj), refers_to
+            before = self.document_of(name, known)
+            known.version, known.packed = version, pack(obj)
+            known.refers_to, known.asks_for = refers_to, asks_for
+            if before is not None and before != self.document_of(name, known):
+                self._unrefer(name, before)
         claim = claim_of(obj)
-        self._objects[name].accelerator = claim.accelerator if claim else ""
+        known.accelerator = claim.accelerator if claim else ""
         self._claims(name, claim)
-        if refers_to:
-            self._referrers.setdefault((name[0], refers_to), set()).add(name)
-            self._documents.refer((name[0], refers_to))
+        document = self.document_of(name, known)
+        if document is not None:
+            self._referrers.setdefault(document, set()).add(name)
+            self._documents.refer(document)
         return True
+
+    def document_of(self, name: Name, known: CachedObject) -> Name | None:
+        """The ConfigMap that holds an LLMDeployment's model, there or not; None for none."""
+        if known.refers_to:
+            return name[0], known.refers_to
+        if known.asks_for:
+            return self._documents.resolved_in, config_map_name(known.asks_for)
+        return None
 
     def drop(self, name: Name) -> bool:
         """Forget an LLMDeployment. Whether it was known."""
         known = self._objects.pop(name, None)
-        if known is not None:
-            self._unrefer(name, known.refers_to)
-            self._claims(name, None)
-        return known is not None
+        if known is None:
+            return False
+        document = self.document_of(name, known)
+        if document is not None:
+            self._unrefer(name, document)
+        self._claims(name, None)
+        return True
 
-    def _unrefer(self, name: Name, config_map: str) -> None:
-        document = (name[0], config_map)
+    def _unrefer(self, name: Name, document: Name) -> None:
         referrers = self._referrers.get(document)
         if referrers is not None:
             referrers.discard(name)

@@ -131,11 +131,10 @@ class Reconciler:
     async def _reconcile(self, name: Name) -> str:
         entry = self._cache.entry(name)
         document = ABSENT
-        while entry is not None and entry.refers_to:
-            refers_to = entry.refers_to
-            document = await self._document((name[0], refers_to))
+        while entry is not None and (of := self._cache.document_of(name, entry)) is not None:
+            document = await self._document(of)
             entry = self._cache.entry(name)  # it may have changed meanwhile
-            if entry is None or entry.refers_to == refers_to:
+            if entry is None or self._cache.document_of(name, entry) == of:
                 break
         if entry is None:
             return "gone"
@@ -160,7 +159,7 @@ class Reconciler:
         version, now = entry.version, datetime.now(UTC)
         try:
             policy = self._known.policy(name[0])
-            job = Job(entry.packed, entry.refers_to, document, policy, now)
+            job = Job(entry.packed, entry.refers_to, document, policy, now, entry.asks_for)
             planned = await self._decide(self._known.nodes.inventory, job, name[0])
         except NotDecided as error:
             if error.cause is Cause.BUSY:

@@ -12,6 +12,7 @@ from plimsoll.decision.staying import Kept
 from plimsoll.engines.base import Parallelism
 from plimsoll.workloads import llmdeployment
 from plimsoll.workloads.llmdeployment import Missing, override_reason
+from plimsoll.workloads.resolved import RESOLVED
 from plimsoll_operator.cluster.documents import ABSENT, Document, read
 
 if TYPE_CHECKING:
@@ -56,14 +57,20 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class OneDocument:
-    """The one ConfigMap that a request may refer to, as `plimsoll.workloads` asks for it."""
+    """The one ConfigMap that a request may refer to, as `plimsoll.workloads` asks for it.
+
+    resolved: the id of the model whose profile it is, if nobody refers to it by name.
+    """
 
     namespace: str
     name: str
     document: Document
+    resolved: str = ""
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key of a ConfigMap, or what is missing, in admission's words."""
+        if namespace == RESOLVED:
+            return read(self.document if name == self.resolved else ABSENT, namespace, name, key)
         mine = (namespace, name) == (self.namespace, self.name)
         return read(self.document if mine else ABSENT, namespace, name, key)
 

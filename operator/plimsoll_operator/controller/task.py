@@ -32,7 +32,8 @@ class Job:
     """One LLMDeployment to decide.
 
     packed: as `plimsoll_operator.controller.cache` packs it. refers_to: name of the ConfigMap that
-    it refers to, or empty; document: that ConfigMap.
+    it refers to, or empty; document: that ConfigMap. resolved: the id of the model whose profile
+    the document is, if the object refers to none.
     """
 
     packed: bytes
@@ -40,6 +41,7 @@ class Job:
     document: Document
     policy: Policy
     now: datetime
+    resolved: str = ""
 
 
 class Figures(NamedTuple):
@@ -65,7 +67,7 @@ def work(inventory: Inventory | None, job: Job) -> Planned:
     obj = unpack(job.packed)
     identity = identify(obj)
     assert identity is not None
-    documents = OneDocument(identity.namespace, job.refers_to, job.document)
+    documents = OneDocument(identity.namespace, job.refers_to, job.document, job.resolved)
     inputs = snapshot(obj, identity, inventory or NO_INVENTORY, job.policy, documents)
     planned = plan(inputs, job.now)
     assert planned.verdict is not None

@@ -180,7 +180,7 @@ def test_every_sample_is_tested() -> None:
 def test_the_floor_refuses_nothing_that_the_decision_lets_in() -> None:
     weights, room = checkpoints(), mebibytes()["nvidia-l4"]
     tried = 0
-    for entry in list(load_catalogue())[::5]:
+    for entry in [entry for entry in load_catalogue() if not entry.word][::5]:
         gpus = (weights[entry.id.lower()] - 1) // room
         if not 1 <= gpus <= 4096:
             continue

@@ -16,7 +16,7 @@ import pytest
 
 import checkpoint_files
 from checkpoint_files import Maker, base
-from hub_server import COMMIT, Hub, serving
+from hub_server import COMMIT, Hub, ask_it, serving
 from plimsoll.errors import Invalid, Unreadable
 from plimsoll.models.checkpoint.profile import from_profile
 from plimsoll.models.checkpoint.source import hub_profile, local_profile
@@ -51,19 +51,7 @@ def hub() -> Iterator[Hub]:
 @pytest.fixture
 def home(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of its own, and the hub on loopback as the endpoint."""
-    from huggingface_hub import constants
-
-    for name, value in (
-        ("ENDPOINT", hub.url),
-        ("HF_HUB_CACHE", str(tmp_path / "hub")),
-        ("HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"),
-        ("HF_ASSETS_CACHE", str(tmp_path / "assets")),
-        ("HF_HUB_OFFLINE", False),
-    ):
-        monkeypatch.setattr(constants, name, value)
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    ask_it(hub, tmp_path, monkeypatch)
     return tmp_path
 
 

@@ -12,6 +12,7 @@ import pytest
 from plimsoll.api_group import OVERRIDE_ANNOTATION
 from plimsoll.decision.policy import Mode, Policy
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
+from plimsoll.models.catalogue import load
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll_operator.admission.judge import Judge
 from plimsoll_operator.admission.review import Answer, Review, read_review
@@ -270,3 +271,15 @@ async def test_what_decides_is_handed_the_documents_that_both_objects_refer_to()
         ("mine", None): "{}",
         ("other", "x"): Missing("there is no ConfigMap other yet"),
     }
+
+
+@pytest.mark.parametrize("text", ["", "a profile"])
+async def test_a_model_that_was_resolved_is_known_by_its_id(text: str) -> None:
+    entry = load().find("meta-llama/Llama-3.3-70B-Instruct")
+    assert entry is not None
+    profile = json.dumps(entry.profile()) if text else ""
+    asked = obj(1, model={"uri": "hf://acme/our-70b"})
+    documents = Documents({"acme/our-70b": profile})
+    answered = await answer(asked, documents=documents)
+    assert answered.allowed is not bool(text)
+    assert ("is unknown" in " ".join(answered.warnings)) is not bool(text)

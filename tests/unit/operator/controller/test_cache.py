@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from plimsoll.workloads.resolved import config_map_name
 from plimsoll_operator.cluster.documents import ModelDocuments
 from plimsoll_operator.controller.cache import ObjectCache, unpack
 
@@ -72,3 +73,23 @@ def test_a_spec_that_is_no_mapping_is_remembered_all_the_same() -> None:
     for nonsense in nonsenses:
         cache = ObjectCache(nothing())
         assert cache.put({**obj(), "spec": nonsense})
+
+
+def test_an_unknown_model_is_looked_for_among_the_resolved_ones_if_there_is_a_place_for_them() -> (
+    None
+):
+    cache = ObjectCache(ModelDocuments(lambda name: False, resolved_in="plimsoll-system"))
+    cache.put(obj(5))
+    place = ("plimsoll-system", config_map_name("a/b"))
+    assert cache.referrers(place) == {NAME}
+    cache.put(obj(6, "private"))
+    assert not cache.referrers(place)
+    known = obj(7)
+    known["spec"]["model"]["uri"] = "hf://Qwen/Qwen3-8B"
+    cache.put(known)
+    entry = cache.entry(NAME)
+    assert entry is not None
+    assert cache.document_of(NAME, entry) is None
+    nowhere = ObjectCache(nothing())
+    nowhere.put(obj(5))
+    assert not nowhere.referrers(("", config_map_name("a/b")))
