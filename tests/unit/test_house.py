@@ -97,7 +97,7 @@ def test_no_module_is_longer_than_a_reader_bears() -> None:
     assert {name: count for name, count in lines.items() if count > MOST_LINES} == {}
 
 
-SPEAK_OF_MANIFESTS = ("workloads", "cli", "engines")
+SPEAK_OF_MANIFESTS = ("workloads", "render", "cli", "engines")
 """Rooms of the estimator that may name a field by its place in a manifest."""
 
 

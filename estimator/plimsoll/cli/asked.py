@@ -97,13 +97,27 @@ def request_of(
     gpu: str,
     said: dict[str, Any],
 ) -> Request:
-    """The manifest that the options stand for, read the manifest's way.
-
-    size: parameters and bits, if there is no model. said: the options of `SPEC_OPTIONS`.
-    """
+    """The manifest that the options stand for, read the manifest's way; see `spec_of`."""
     from plimsoll.workloads.llmdeployment import request
 
-    allowed = {} if gpu == STATED else {"allowed": [gpu]}
+    metadata = {"name": "estimate", "namespace": "default"}
+    spec = spec_of(model, documents, size, gpu, said)
+    return request({"metadata": metadata, "spec": spec}, documents)
+
+
+def spec_of(
+    model: str | None,
+    documents: FileDocument,
+    size: tuple[str | None, int | None],
+    gpu: str,
+    said: dict[str, Any],
+) -> dict[str, Any]:
+    """The spec of a manifest that the options stand for.
+
+    size: parameters and bits, if there is no model. gpu: empty: any. said: the options of
+    `SPEC_OPTIONS`.
+    """
+    allowed = {} if gpu in (STATED, "") else {"allowed": [gpu]}
     spec: dict[str, Any] = {"accelerator": allowed, "model": {}}
     if documents.text is not None:
         reference = documents.reference
@@ -124,5 +138,4 @@ def request_of(
             for name in sections:
                 section = section.setdefault(name, {})
             section[last] = value
-    metadata = {"name": "estimate", "namespace": "default"}
-    return request({"metadata": metadata, "spec": spec}, documents)
+    return spec

@@ -6,7 +6,7 @@ Nothing is defaulted here: an unset field is None, and stays so until `decide` r
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -369,6 +369,59 @@ class AcceleratorSpec(Spec):
     )
 
 
+class TokenSecretRef(Spec):
+    """A Secret of the same namespace that holds the token for the models' hub."""
+
+    name: Annotated[str, Field(strict=True, min_length=1, max_length=253)] = Field(
+        description="Name of the Secret."
+    )
+    key: Annotated[str, Field(strict=True, min_length=1, max_length=253)] | None = Field(
+        None, description="Key in it. Unset: token."
+    )
+
+
+class OutputSpec(Spec):
+    """What is made of the placement: the objects that `plimsoll render` prints."""
+
+    image: Annotated[str, Field(strict=True, min_length=1, max_length=512)] | None = Field(
+        None, description="Image of the engine. Unset: the engine's own, of its version."
+    )
+    registry: Annotated[str, Field(strict=True, min_length=1, max_length=256)] | None = Field(
+        None,
+        description="Mirror that the image is pulled from in the place of its own registry, e.g. "
+        "registry.example.com/mirror.",
+    )
+    token_secret_ref: TokenSecretRef | None = Field(
+        None, description="Token for models whose licence must be accepted, as HF_TOKEN."
+    )
+    cache_claim: Annotated[str, Field(strict=True, min_length=1, max_length=253)] | None = Field(
+        None,
+        description="PersistentVolumeClaim that keeps what is downloaded and compiled; every "
+        "replica mounts it. Unset: an emptyDir as large as the checkpoint takes.",
+    )
+    queue_name: Annotated[str, Field(strict=True, min_length=1, max_length=63)] | None = Field(
+        None, description="LocalQueue of Kueue that the workload waits in. Unset: none."
+    )
+    read_rate: Quantity | None = Field(
+        None,
+        description="Bytes per second with which a pod reads the checkpoint, e.g. 1Gi: the "
+        "start-up probe waits that long. Unset: 125 MB/s.",
+    )
+    pin: Literal["Utilization", "KVCacheBytes", "Nothing"] | None = Field(
+        None,
+        description="What is said outright, so that another release cannot change it. "
+        "Utilization: the share of a GPU's memory. KVCacheBytes: the least cache that the estimate "
+        "leaves, in bytes (vLLM from 0.10.2 on). Nothing: the engine's defaults. Unset: "
+        "Utilization.",
+    )
+    template: dict[str, Any] | None = Field(
+        None,
+        description="Pod template that is laid over the one that is made, as kubectl merges them: "
+        "containers by name (the engine's is engine), volumes by name, mounts by path; null "
+        "removes a field.",
+    )
+
+
 class LLMDeploymentSpec(Spec):
     """One model, served by one engine, for one workload, on GPUs yet to be found."""
 
@@ -389,4 +442,7 @@ class LLMDeploymentSpec(Spec):
     workload: WorkloadSpec | None = Field(None, description="What must be held at once.")
     accelerator: AcceleratorSpec | None = Field(
         None, description="Which GPUs may be used, and how many."
+    )
+    output: OutputSpec | None = Field(
+        None, description="What is made of the placement. Unset: it stays advice in the status."
     )

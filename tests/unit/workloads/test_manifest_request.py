@@ -293,6 +293,7 @@ WITHOUT_FORM = {
     "accelerator": dict.fromkeys(
         ("minMemory", "reserved", "memory", "computeCapability", "family"), "?"
     ),
+    "output": {"readRate": "?"},
 }
 """Every field that must have a form, with a text that has none."""
 

@@ -1,0 +1,251 @@
+"""The objects: a Deployment, or a LeaderWorkerSet where a replica spans nodes, and a Service.
+
+A replica's GPUs are scarce: an update takes one replica down before it starts its successor
+(maxSurge 0), and a Deployment is given up on only after a whole start and five minutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from plimsoll.errors import Problem, shown
+from plimsoll.render import images, names
+from plimsoll.render.container import (
+    UNKNOWN_START,
+    Started,
+    container,
+    runs_restricted,
+    volumes,
+)
+from plimsoll.render.merge import merged
+from plimsoll.workloads.serving import BASE_MODEL, CONFIG_MAP, PARAMETERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from plimsoll.accelerators.types import Accelerator, Dialect
+    from plimsoll.decision.pod import PodNeeds
+    from plimsoll.decision.verdict import Placement, Verdict
+    from plimsoll.workloads.spec import LLMDeploymentSpec, OutputSpec
+
+Json = dict[str, Any]
+USER: Final = 1000
+"""The user and group that a pod runs as where it does not run as root."""
+SLACK: Final = 300
+"""Seconds beyond a start after which a Deployment says that it makes no progress."""
+SERVICE_PORT: Final = 80
+TEMPLATE_PATH: Final = "spec.output.template"
+LWS_API: Final = "leaderworkerset.x-k8s.io/v1"
+LWS_NAME: Final = "leaderworkerset.sigs.k8s.io/name"
+LWS_INDEX: Final = "leaderworkerset.sigs.k8s.io/worker-index"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the objects of one LLMDeployment are made from.
+
+    name: the objects'; namespace: empty if the LLMDeployment says none. accelerator: None for one
+    that is in no table. dialect: in which nodes are selected where none was seen.
+    """
+
+    name: str
+    namespace: str
+    engine: str
+    spec: LLMDeploymentSpec
+    output: OutputSpec
+    verdict: Verdict
+    placement: Placement
+    needs: PodNeeds
+    one: Started
+    accelerator: Accelerator | None
+    dialect: Dialect | None
+
+
+def objects(plan: Plan) -> list[Json] | list[Problem]:
+    """The workload and its Service, or what keeps them from being rendered.
+
+    Raises `Invalid` if the pod template cannot be merged.
+    """
+    if plan.placement.nodes_per_replica == 1:
+        return [deployment(plan), service(plan)]
+    wrong = _not_over_nodes(plan)
+    return wrong or [leader_worker_set(plan), service(plan)]
+
+
+def _not_over_nodes(plan: Plan) -> list[Problem]:
+    """Why a replica of this engine cannot be rendered over nodes."""
+    over, nodes = plan.one.server.over_nodes, plan.placement.nodes_per_replica
+    fix = "allow a GPU of which one node holds a replica, or lower what is asked"
+    if over is None:
+        wanted = f"vllm or sglang for a replica over {nodes} nodes"
+        return [Problem(images.ENGINE_PATH, shown(plan.engine), wanted, fix)]
+    if images.numbers(plan.one.version) < over.since:
+        since = ".".join(map(str, over.since))
+        wanted = f"{since} or later for a replica over {nodes} nodes"
+        return [Problem(images.VERSION_PATH, shown(plan.one.version), wanted, fix)]
+    data = plan.placement.parallelism.data
+    if data > 1:
+        wanted = f"1, as copies over {nodes} nodes are not rendered"
+        fix = "say more replicas instead"
+        return [Problem("spec.engine.parallelism.data", str(data), wanted, fix)]
+    return []
+
+
+def _metadata(plan: Plan) -> Json:
+    made: Json = {"name": plan.name}
+    if plan.namespace:
+        made["namespace"] = plan.namespace
+    made["labels"] = names.labels(plan.name, plan.engine)
+    return made
+
+
+def _workload_metadata(plan: Plan) -> Json:
+    """With the queue, and with annotations by which it is read back."""
+    made, model = _metadata(plan), plan.spec.model
+    if plan.output.queue_name:
+        made["labels"][names.QUEUE_LABEL] = plan.output.queue_name
+    annotations = {names.HASH_ANNOTATION: plan.verdict.request_hash}
+    if model.base_model:
+        annotations[BASE_MODEL] = model.base_model
+    if model.config_map_ref is not None:
+        key = f"/{model.config_map_ref.key}" if model.config_map_ref.key else ""
+        annotations[CONFIG_MAP] = f"{model.config_map_ref.name}{key}"
+    if model.parameters:
+        annotations[PARAMETERS] = model.parameters
+    return {**made, "annotations": annotations}
+
+
+def deployment(plan: Plan) -> Json:
+    """The Deployment of replicas that each lie on one node."""
+    seconds = (plan.needs.start or UNKNOWN_START) + SLACK
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _workload_metadata(plan),
+        "spec": {
+            "replicas": _replicas(plan),
+            "selector": {"matchLabels": names.selector(plan.name)},
+            "strategy": {
+                "type": "RollingUpdate",
+                "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
+            },
+            "progressDeadlineSeconds": seconds,
+            "template": pod_template(plan),
+        },
+    }
+
+
+def leader_worker_set(plan: Plan) -> Json:
+    """The LeaderWorkerSet of replicas that span nodes: a group of pods each, one to a node."""
+    over = plan.one.server.over_nodes
+    assert over is not None
+    workers = (*over.every, *over.workers)
+    return {
+        "apiVersion": LWS_API,
+        "kind": "LeaderWorkerSet",
+        "metadata": _workload_metadata(plan),
+        "spec": {
+            "replicas": _replicas(plan),
+            "leaderWorkerTemplate": {
+                "size": plan.placement.nodes_per_replica,
+                "restartPolicy": "RecreateGroupOnPodRestart",
+                "leaderTemplate": pod_template(plan, over.every),
+                "workerTemplate": pod_template(plan, workers, serves=False),
+            },
+        },
+    }
+
+
+def _replicas(plan: Plan) -> int:
+    return 1 if plan.spec.replicas is None else plan.spec.replicas
+
+
+def pod_template(plan: Plan, over_nodes: Sequence[str] = (), *, serves: bool = True) -> Json:
+    """The pod, with the user's own template laid over it."""
+    one, placement = plan.one, plan.placement
+    made: Json = {
+        "metadata": {"labels": names.labels(plan.name, plan.engine)},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": _security(plan),
+            "containers": [
+                container(
+                    one,
+                    placement,
+                    plan.needs,
+                    plan.output,
+                    serves=serves,
+                    over_nodes=over_nodes,
+                )
+            ],
+            "volumes": volumes(one.weights, plan.needs, plan.output),
+            **nodes(plan),
+        },
+    }
+    template = plan.output.template
+    return made if template is None else merged(made, template, TEMPLATE_PATH)
+
+
+def _security(plan: Plan) -> Json:
+    made: Json = {"seccompProfile": {"type": "RuntimeDefault"}}
+    if runs_restricted(plan.one.server, plan.placement):
+        user = {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER}
+        made |= {"runAsNonRoot": True, **user}
+    return made
+
+
+def nodes(plan: Plan) -> Json:
+    """Where the pod may run: the placement's labels, or every label that names its GPU."""
+    placement, made = plan.placement, Json()
+    if placement.node_selector:
+        made["nodeSelector"] = dict(placement.node_selector)
+    tolerations = [
+        {k: v for k, v in zip(("key", "operator", "value", "effect"), one, strict=True) if v}
+        for one in placement.tolerations
+    ]
+    if not placement.on_nodes:
+        terms = _terms(plan)
+        if terms:
+            required = {"nodeSelectorTerms": terms}
+            key = "requiredDuringSchedulingIgnoredDuringExecution"
+            made["affinity"] = {"nodeAffinity": {key: required}}
+        vendor = placement.resource.partition("/")[0]
+        usual = {"key": f"{vendor}/gpu", "operator": "Exists", "effect": "NoSchedule"}
+        tolerations += [] if usual in tolerations else [usual]
+    if tolerations:
+        made["tolerations"] = tolerations
+    return made
+
+
+def _terms(plan: Plan) -> list[Json]:
+    """One term for each set of labels that names the accelerator in the dialect.
+
+    Labels that differ in one value alone are one term.
+    """
+    if plan.accelerator is None or plan.dialect is None:
+        return []
+    sets = [each.selector for each in plan.accelerator.labels if each.dialect is plan.dialect]
+    if sets and all(len(one) == 1 and one[0][0] == sets[0][0][0] for one in sets):
+        values = list(dict.fromkeys(one[0][1] for one in sets))
+        return [{"matchExpressions": [_expression(sets[0][0][0], values)]}]
+    return [{"matchExpressions": [_expression(key, [value]) for key, value in one]} for one in sets]
+
+
+def _expression(key: str, values: list[str]) -> Json:
+    return {"key": key, "operator": "In", "values": values}
+
+
+def service(plan: Plan) -> Json:
+    """The Service in front of the pods that answer."""
+    selects = names.selector(plan.name)
+    if plan.placement.nodes_per_replica > 1:
+        selects |= {LWS_NAME: plan.name, LWS_INDEX: "0"}
+    port = {"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(plan),
+        "spec": {"selector": selects, "ports": [port]},
+    }
