@@ -117,6 +117,8 @@ class Rule(StrEnum):
     MODEL_OF_LATER_RELEASE = "model-of-later-release"
     MODEL_OF_EARLIER_RELEASE = "model-of-earlier-release"
     LORA_RANK = "lora-rank"
+    MODEL_WITHOUT_STAGES = "model-without-stages"
+    MODEL_WITHOUT_ADAPTERS = "model-without-adapters"
     DRAFT_WITHOUT_TOKENS = "draft-without-tokens"
     CONTEXT_SPLIT_DOES_NOT_DIVIDE = "context-split-does-not-divide"
     CONTEXT_SPLIT_WITHOUT_COPIES = "context-split-without-copies"

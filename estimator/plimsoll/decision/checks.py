@@ -133,7 +133,7 @@ def split_problems(
     gpus = request.wanted.gpus_per_replica
     if gpus is None or not candidates:
         return []
-    if any(splits(request.wanted, c, architecture, engine).ladder for c in candidates):
+    if any(splits(request, c, architecture, engine).ladder for c in candidates):
         return []
     return [finding(Rule.NO_SPLIT_OF_THAT_COUNT, Field.GPUS, gpus)]
 

@@ -234,7 +234,7 @@ def _planned_to(case: Case, planned: Choice) -> int:
     wanted, miss = case.request.wanted, planned.miss
     if miss is None or pinned(wanted):
         return 0
-    return splits(wanted, miss.candidate, case.architecture, case.engine).most
+    return splits(case.request, miss.candidate, case.architecture, case.engine).most
 
 
 def _may_be_seen_whole(trial: Trial) -> bool:

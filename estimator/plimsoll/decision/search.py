@@ -114,7 +114,7 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     attempt = Attempt(refused=list(case.refusals(candidate, None)))
     if attempt.refused:
         return attempt
-    choice = splits(case.request.wanted, candidate, case.architecture, case.engine)
+    choice = splits(case.request, candidate, case.architecture, case.engine)
     attempt.idle = choice.idle
     planned = not pinned(case.request.wanted)
     least = case.fewest_ranks(candidate) if planned or choice.tail else 1
@@ -216,7 +216,7 @@ def smaller_than(case: Case, best: Trial) -> Trial | None:
     split = best.estimate.parallelism
     if pinned(wanted) and split.pipeline == 1:
         return None
-    choice = splits(wanted, best.candidate, case.architecture, case.engine)
+    choice = splits(case.request, best.candidate, case.architecture, case.engine)
     below = [s for s in choice.ladder if s.gpus < split.gpus]
     if choice.tail is not None and split.pipeline > 2:
         below.append(Parallelism(split.tensor, split.pipeline - 1, split.data, split.expert))

@@ -4,8 +4,9 @@ What is tried, and in which order:
 
     within a node first    tensor = a size that the engine accepts, pipeline = 1
     then whole nodes       tensor = the largest accepted size, pipeline = 2, 3 ... `MOST_STAGES`
-    no stages              an engine that has none runs on one node: one that has the GPUs asked
-                           for, if nothing is known of the nodes
+    no stages              an engine that has none for the model: tensor alone; one that has none at
+                           all runs on one node: one that has the GPUs asked for, if nothing is
+                           known of the nodes
     GPUs given             tensor x pipeline x data = that many, most tensor first
     tensor given           pipeline = 1, unless that tensor fills a usual node already
     data unset             1; expert unset: no
@@ -83,10 +84,11 @@ def tensor_counts(request: Request) -> int:
 
 
 def splits(
-    wanted: Wanted, candidate: Candidate, architecture: Architecture, engine: Engine
+    request: Request, candidate: Candidate, architecture: Architecture, engine: Engine
 ) -> Splits:
     """The splits of a replica over GPUs like the candidate's that the request leaves open."""
-    layers = max(1, len(architecture.blocks)) if engine.stages else 1
+    wanted, stages = request.wanted, engine.has_stages(architecture, request.engine)
+    layers = max(1, len(architecture.blocks)) if stages else 1
     most = on_its_nodes(wanted, candidate, engine).per_node
     sizes = sorted(engine.tensor_parallel_sizes(architecture, most)) or [1]
     data, expert = wanted.split.data or 1, bool(wanted.split.expert)
@@ -95,14 +97,14 @@ def splits(
     if wanted.split.tensor is not None:
         single = Parallelism(wanted.split.tensor, wanted.split.pipeline or 1, data, expert)
         fills = wanted.split.tensor >= candidate.accelerator.gpus_per_node
-        open_ended = wanted.split.pipeline is None and engine.stages
+        open_ended = wanted.split.pipeline is None and stages
         if open_ended and fills and not candidate.accelerator.mig_of:
             return Splits((single,), single, _longest(single, layers))
         return Splits((single,))
     if wanted.split.pipeline is not None:
         return Splits(tuple(Parallelism(t, wanted.split.pipeline, data, expert) for t in sizes))
     ladder = tuple(Parallelism(t, 1, data, expert) for t in sizes)
-    if candidate.accelerator.mig_of or not engine.stages:
+    if candidate.accelerator.mig_of or not stages:
         return Splits(ladder)
     return Splits(ladder, ladder[-1], _longest(ladder[-1], layers, most))
 

@@ -105,6 +105,10 @@ class Engine(ABC):
         found = self.check(architecture, settings, parallelism, accelerator)
         return gates.held(found, self.name, self.table, settings.version)
 
+    def has_stages(self, architecture: Architecture, settings: EngineSettings) -> bool:
+        """Whether the engine's version can cut this model into pipeline stages."""
+        return self.stages
+
     def gates(self, version: str) -> tuple[Gate, ...]:
         """All reasons for which a version refuses to start, in the order of a start."""
         return gates.in_force(self.name, self.table, version)

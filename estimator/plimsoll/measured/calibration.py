@@ -266,6 +266,10 @@ class Calibrated(Engine):
         """The engine's own."""
         return self._engine.check(architecture, settings, parallelism, accelerator)
 
+    def has_stages(self, architecture: Architecture, settings: EngineSettings) -> bool:
+        """The engine's own."""
+        return self._engine.has_stages(architecture, settings)
+
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The engine's own."""
         return self._engine.arguments(estimate, settings)

@@ -143,6 +143,14 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "a vLLM before {release}: {name} was removed from it",
         "",
     ),
+    Rule.MODEL_WITHOUT_STAGES: (
+        "1: vLLM {version} has no pipeline stages for {name}",
+        "split it by tensor parallelism alone",
+    ),
+    Rule.MODEL_WITHOUT_ADAPTERS: (
+        "none: vLLM {version} loads no LoRA adapters on {name}",
+        "merge the adapter into the weights, or take a release that can",
+    ),
     Rule.LORA_RANK: ("one of {known}", "take {near}: adapters of a smaller rank go into it"),
     Rule.DRAFT_WITHOUT_TOKENS: (
         "the number of tokens that {method} guesses in one step",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
 from plimsoll.engines.layers.gpu_memory import visible_memory
-from plimsoll.engines.vllm import quantization, releases
+from plimsoll.engines.vllm import quantization, releases, support
 from plimsoll.engines.vllm.defaults import (
     BFLOAT16_FROM,
     NOT_CHUNKED,
@@ -61,6 +61,7 @@ def problems(
         _lengths(architecture, settings),
         _batch(architecture, settings, accelerator) if accelerator else (),
         releases.model_faults(architecture, settings),
+        support.model_faults(architecture, settings, parallelism),
         quantization.word_faults(architecture, settings),
         faults.quantization(architecture, settings, TABLE, quantization.known(settings.version)),
         _gpu(architecture, settings, accelerator) if accelerator else (),

@@ -45,6 +45,7 @@ from plimsoll.engines.vllm import (
     offload,
     runner,
     speculative,
+    support,
 )
 from plimsoll.engines.vllm.arguments import read_arguments, write_arguments
 from plimsoll.engines.vllm.defaults import Resolved, default_length, resolve
@@ -84,6 +85,7 @@ class VLLM(Engine):
     check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
     arguments = staticmethod(write_arguments)
+    has_stages = staticmethod(support.has_stages)
 
     def estimate(
         self,

@@ -39,14 +39,14 @@ _OTHER_CODE: Final = ("--model-impl", "--hf-overrides", "--model-class-overrides
 def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     """A model that a release surely does not have: not yet, or no more."""
     name, version = architecture.class_name, settings.version
-    if not version.strip() or _other_code(settings):
+    if not version.strip() or other_code(settings):
         return
     running = TABLE.or_newest(version).version
     gone = _releases("architectures", "removed").get(name)
     if gone and TABLE.parse(gone) <= TABLE.number(version):
         rule = Rule.MODEL_OF_EARLIER_RELEASE
         yield finding(rule, Field.VERSION, version, name=name, release=gone, version=running)
-    elif _missing(architecture, version) and not _by_transformers(architecture, version):
+    elif missing(architecture, version) and not _by_transformers(architecture, version):
         since = _releases("architectures", "since")[name]
         rule = Rule.MODEL_OF_LATER_RELEASE
         engine = TABLE.title
@@ -64,7 +64,7 @@ def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterat
 def model_notes(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     """A model that a release does not have, and may still run by transformers' own code."""
     version = settings.version
-    if not version.strip() or not _missing(architecture, version):
+    if not version.strip() or not missing(architecture, version):
         return
     yield finding(
         Rule.MODEL_BY_TRANSFORMERS,
@@ -96,8 +96,8 @@ def flag_faults(uses: Iterable[Use | tuple[int, str]], version: str) -> Iterator
             yield use.finding(rule, written, flag=name, release=until, version=running)
 
 
-def _missing(architecture: Architecture, version: str) -> bool:
-    """Whether a release does not have the class yet."""
+def missing(architecture: Architecture, version: str) -> bool:
+    """Whether a release surely does not have the class yet."""
     since = _releases("architectures", "since").get(architecture.class_name)
     return since is not None and TABLE.number(version) < TABLE.parse(since)
 
@@ -112,7 +112,8 @@ def _by_transformers(architecture: Architecture, version: str) -> bool:
     return TABLE.number(version) >= TABLE.parse(first)
 
 
-def _other_code(settings: EngineSettings) -> bool:
+def other_code(settings: EngineSettings) -> bool:
+    """Whether flags may name other code for the model."""
     return any(flag.startswith(_OTHER_CODE) for flag in (*settings.unread, *settings.flags))
 
 

@@ -1,0 +1,54 @@
+"""Claims about what vLLM's class of a model cannot do, release by release."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from architectures import H100, LLAMA_8B, hybrid, moe
+from plimsoll.engines.base import EngineSettings, Lora, Parallelism
+from plimsoll.engines.registry import engine
+from plimsoll.findings import Rule
+
+if TYPE_CHECKING:
+    from plimsoll.models.architecture import Architecture
+
+QWEN3_MOE = replace(moe(), class_name="Qwen3MoeForCausalLM")
+MAMBA2 = replace(hybrid(), class_name="Mamba2ForCausalLM")
+
+
+def refused(model: Architecture, split: Parallelism, **settings: object) -> set[Rule]:
+    """The two rules of this kind that stop a start."""
+    said = replace(EngineSettings(), **settings)  # type: ignore[arg-type]
+    found = engine("vllm").problems(model, said, split, H100)
+    return {one.rule for one in found} & {Rule.MODEL_WITHOUT_STAGES, Rule.MODEL_WITHOUT_ADAPTERS}
+
+
+@pytest.mark.parametrize(("version", "loads"), [("0.9.2", False), ("0.10", True), ("", True)])
+def test_adapters_go_on_a_model_from_the_release_on_whose_class_takes_them(
+    version: str, *, loads: bool
+) -> None:
+    found = refused(QWEN3_MOE, Parallelism(), version=version, lora=Lora(1, 16))
+    assert found == (set() if loads else {Rule.MODEL_WITHOUT_ADAPTERS})
+
+
+@pytest.mark.parametrize("version", ["", "0.8.5", "0.33.0"])
+def test_stages_are_refused_for_a_class_that_never_had_them(version: str) -> None:
+    stages = Parallelism(pipeline=2)
+    assert refused(MAMBA2, stages, version=version) == {Rule.MODEL_WITHOUT_STAGES}
+    assert refused(MAMBA2, Parallelism(tensor=2), version=version) == set()
+
+
+def test_nothing_is_refused_for_a_release_that_nobody_read_or_for_other_code() -> None:
+    stages = Parallelism(pipeline=2)
+    assert refused(MAMBA2, stages, version="0.99") == set()
+    assert refused(MAMBA2, stages, unread=("--model-impl=transformers",)) == set()
+    assert refused(LLAMA_8B, stages) == set()
+
+
+def test_no_stages_are_planned_for_a_model_that_has_none() -> None:
+    vllm = engine("vllm")
+    assert not vllm.has_stages(MAMBA2, EngineSettings())
+    assert vllm.has_stages(LLAMA_8B, EngineSettings())
