@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from architectures import A100, H100, L4, LLAMA_8B, T4, dense, hybrid, moe
+from architectures import A100, H100, L4, LLAMA_8B, T4, dense, hybrid, latent, moe
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism
 from plimsoll.engines.registry import engine
 from plimsoll.models.quantization import Quantization, Scheme
@@ -39,6 +39,14 @@ def _stored(method: str, scheme: str, bits: int) -> Architecture:
     return replace(dense(), quantization=Quantization(method, Scheme(scheme, bits)))
 
 
+def _sparse() -> Architecture:
+    """A model that attends to chosen tokens."""
+    model = latent()
+    mixers = tuple(replace(mixer, index_dim=128) for mixer in model.blocks[0].mixers)
+    blocks = tuple(replace(block, mixers=mixers) for block in model.blocks)
+    return replace(model, blocks=blocks)
+
+
 MODELS: Final = {
     "": LLAMA_8B,
     "moe": moe(),
@@ -59,6 +67,8 @@ MODELS: Final = {
         dense(), class_name="Gemma3ForConditionalGeneration", multimodal=True, dtype="float16"
     ),
     "kimi-k25": replace(moe(), class_name="KimiK25ForConditionalGeneration", multimodal=True),
+    "latent": latent(),
+    "sparse": _sparse(),
     "qwen3": replace(dense(), class_name="Qwen3ForCausalLM"),
     "mamba2": replace(hybrid(), class_name="Mamba2ForCausalLM"),
     "baichuan": replace(dense(), class_name="BaichuanForCausalLM"),

@@ -226,6 +226,11 @@ def _steps(release: str) -> frozenset[str]:
             names |= {n for at, each in table.items() if TABLE.parse(at) == own for n in each}
     slots = json.loads((_VLLM / "lora.json").read_text("utf-8"))["embedding_modules"]
     names |= {f"{model} with slots" for model, at in slots.items() if TABLE.parse(at) == own}
+    support = json.loads((_VLLM / "support.json").read_text("utf-8"))
+    for table in (support[which] for which in support if which != "source"):
+        for span, classes in table.items():
+            if own in {TABLE.parse(end) for end in span.split("-") if end}:
+                names.update(classes)
     data = json.loads((_VLLM / "quantization.json").read_text("utf-8"))
     rows = {word: ends for word, (_, *ends) in data["words"].items()}
     for name, ends in (*rows.items(), *data["deprecated"].items()):

@@ -117,6 +117,8 @@ class Rule(StrEnum):
     MODEL_OF_LATER_RELEASE = "model-of-later-release"
     MODEL_OF_EARLIER_RELEASE = "model-of-earlier-release"
     LORA_RANK = "lora-rank"
+    SPARSE_ATTENTION_WITHOUT_KERNELS = "sparse-attention-without-kernels"
+    LATENT_CACHE_OF_EIGHT_BITS = "latent-cache-of-eight-bits"
     MODEL_WITHOUT_STAGES = "model-without-stages"
     MODEL_WITHOUT_ADAPTERS = "model-without-adapters"
     DRAFT_WITHOUT_TOKENS = "draft-without-tokens"

@@ -311,7 +311,7 @@ def _peaks(variant: Variant) -> tuple[Term, ...]:
     figures = TABLE.constants(settings.version)
     resolved = resolve(architecture, settings, variant.accelerator, figures)
     return tuple(
-        activation(architecture, settings, resolved, split, stage, figures)
+        activation(architecture, settings, resolved, split, stage, variant.accelerator, figures)
         for stage in range(split.pipeline)
     )
 

@@ -143,6 +143,16 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "a vLLM before {release}: {name} was removed from it",
         "",
     ),
+    Rule.SPARSE_ATTENTION_WITHOUT_KERNELS: (
+        "a GPU of compute capability 9.0 or 10.0: vLLM {version} has no kernels of sparse attention"
+        " for {compute}",
+        "take Hopper or Blackwell",
+    ),
+    Rule.LATENT_CACHE_OF_EIGHT_BITS: (
+        "auto: on {gpu} ({compute}) vLLM {version} attends to latents by Triton, which takes no"
+        " cache of 8 bits there",
+        "leave it out, or take Hopper",
+    ),
     Rule.MODEL_WITHOUT_STAGES: (
         "1: vLLM {version} has no pipeline stages for {name}",
         "split it by tensor parallelism alone",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.layers import faults
 from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
 from plimsoll.engines.layers.gpu_memory import visible_memory
-from plimsoll.engines.vllm import quantization, releases, support
+from plimsoll.engines.vllm import latent, quantization, releases, support
 from plimsoll.engines.vllm.defaults import (
     BFLOAT16_FROM,
     NOT_CHUNKED,
@@ -132,6 +132,7 @@ def _gpu(
         yield finding(Rule.AUTO_IS_BFLOAT16, Field.DTYPE, "auto", gpu=gpu, version=version)
     else:
         yield from quantization.gpu_faults(architecture, settings, accelerator, dtype)
+        yield from latent.gpu_faults(architecture, settings, accelerator)
 
 
 def _adapters(settings: EngineSettings) -> Iterator[Finding]:

@@ -148,7 +148,9 @@ class VLLM(Engine):
                 offload.kept(architecture, settings, resolved.dtype, parallelism, stage, whole),
                 _kv_term(kv, stage, held, resolved),
                 ranged(
-                    activation(profiled, settings, resolved, parallelism, stage, figures),
+                    activation(
+                        profiled, settings, resolved, parallelism, stage, accelerator, figures
+                    ),
                     architecture,
                     parallelism,
                     accelerator,

@@ -7,7 +7,7 @@ Of most models the feed-forward is wider. It is not where experts are narrow and
     mamba 1 and 2  3 x h + 3 x rows of in_proj
     delta nets     3 x h + 5.3 x rows of their in_proj's
 
-Everything but h is cut by tensor parallelism. MLA is left out: its experts' workspaces are wider.
+Everything but h is cut by tensor parallelism. MLA is in `plimsoll.engines.vllm.latent`.
 
 Source: vLLM 0.33.0's own start-up, run with a GPU that is not there, 16 sequences and 8192 tokens
 on H100, in elements of h: Qwen3-30B-A3B 9.8 beside its workspaces, Nemotron-H-8B 16.5,

@@ -19,6 +19,8 @@ The activation is the peak that vLLM measures when it profiles:
               + I / tp x T where inputs are copied in 8 bits (fp8 and int8 checkpoints)
     experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp,
               up to 0.17 at most `experts_chunk` tokens
+    latent    forward is no less than what attention over latents makes room for; what its
+              kernels keep shares the experts' buffer, see `plimsoll.engines.vllm.latent`
     text      max(sampler, forward) + experts
               before 0.13 experts' workspaces end with the pass: max(sampler, forward + experts)
     peak      max(encoder's pass, what it leaves + text), see `plimsoll.engines.vllm.multimodal`
@@ -36,6 +38,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Span, Term, TermName
 from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_group
+from plimsoll.engines.vllm import latent
 from plimsoll.engines.vllm.capture import multiplies_eight_bits, sizes, taken
 from plimsoll.engines.vllm.compressed import pass_elements
 from plimsoll.engines.vllm.defaults import SECOND_ENGINE
@@ -211,6 +214,7 @@ def activation(
     resolved: Resolved,
     parallelism: Parallelism,
     stage: int,
+    accelerator: Accelerator,
     constants: Constants,
 ) -> Term:
     """The activation peak on one rank of one pipeline stage."""
@@ -228,27 +232,30 @@ def activation(
     per_token = own.dense_pass(hidden, parallelism.tensor, constants)
     if not last:
         per_token += number("forward_handover") * hidden
-    latent = pass_elements(architecture, parallelism.tensor)
+    compressed = pass_elements(architecture, parallelism.tensor)
     mixing = mixing_elements(architecture, parallelism, stage)
-    forward = max(per_token, latent, mixing) * tokens * element
+    forward = max(per_token, compressed, mixing) * tokens * element
     if multiplies_eight_bits(architecture, settings.quantization):
         forward += own.dense / parallelism.tensor * tokens
     sparse = workspace(architecture, resolved, constants)
+    heads = latent.workspace(architecture, settings, resolved, parallelism, accelerator, constants)
     forward += sparse.passing
     experts = max(
         _expert_workspace(architecture, settings, own, tokens, element, parallelism, constants),
-        float(sparse.kept),
+        float(max(sparse.kept, heads.kept)),
     )
     if not constants.flag("experts_kept"):
         forward, experts = forward + experts, 0.0
+    attending = heads.passing + max(heads.kept, experts if heads.after_experts else 0)
+    forward = max(forward, attending - experts)
     peak = max(sampler, forward)
     figure = constants[logit if sampler >= forward else "forward_hidden"]
     band = max(
         figure.error * peak + constants["forward_hidden"].error * experts,
         number("activation_floor_band") * GIB,
     )
-    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS or latent > 0
-    if latent:
+    assumed = figure.known is Known.ASSUMED or tokens > _MANY_TOKENS or compressed > 0
+    if compressed:
         band = max(band, constants.number("compressed_pass_band") * (peak + experts))
     basis = (
         f"{sequences} sequences x {architecture.vocab_size} logits"

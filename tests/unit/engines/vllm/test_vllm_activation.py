@@ -57,6 +57,7 @@ def peak(
         resolved(model, version, on, **settings),
         split,
         stage,
+        on,
         TABLE.constants(version),
     )
 

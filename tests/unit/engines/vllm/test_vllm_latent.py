@@ -1,0 +1,83 @@
+"""What attention over latents (MLA) reserves, and on which GPUs it does not run."""
+
+from __future__ import annotations
+
+import pytest
+
+from plimsoll.accelerators import catalogue
+from plimsoll.engines.base import EngineSettings, Parallelism, TermName
+from plimsoll.engines.registry import engine
+from plimsoll.findings import Rule
+from plimsoll.models.resolve import resolve
+from plimsoll.units import GIB
+from vllm_features import estimate
+
+LITE, V3, V32 = (f"deepseek-ai/DeepSeek-{name}" for name in ("V2-Lite", "V3", "V3.2"))
+KERNELS = {Rule.LATENT_CACHE_OF_EIGHT_BITS, Rule.SPARSE_ATTENTION_WITHOUT_KERNELS}
+
+
+def peak(name: str, gpu: str, version: str, tensor: int = 1, **said: object) -> float:
+    settings = EngineSettings(version=version, **said)  # type: ignore[arg-type]
+    found = estimate(name, tensor=tensor, gpu=gpu, settings=settings)
+    return found.terms[TermName.ACTIVATION].bytes / GIB
+
+
+def refused(name: str, gpu: str, version: str, cache: str = "") -> set[Rule]:
+    model, accelerator = resolve(uri=f"hf://{name}").architecture, catalogue.find(gpu)
+    assert model is not None
+    settings = EngineSettings(version=version, kv_cache_dtype=cache)
+    found = engine("vllm").problems(model, settings, Parallelism(tensor=8), accelerator)
+    return {one.rule for one in found if isinstance(one.rule, Rule)} & KERNELS
+
+
+def test_room_for_a_cached_prompt_is_part_of_the_peak_from_0_11_on() -> None:
+    # one sequence: the sampler is small; 65,536 rows x 4,096 x 2 bytes are half a GiB
+    said = {"max_num_seqs": 1, "max_num_batched_tokens": 2048, "max_model_len": 32768}
+    before, after = (peak(LITE, "nvidia-h100-80gb", v, **said) for v in ("0.10.2", "0.11"))
+    assert after - before > 0.25
+    short = {**said, "max_model_len": 1024}
+    assert after - peak(LITE, "nvidia-h100-80gb", "0.11", **short) > 0.25
+
+
+def test_triton_keeps_its_parts_of_every_sequence_from_0_33_on() -> None:
+    # what 0.33.0 itself allocates for an A100, run without one: 2.395 GB
+    said = {"max_model_len": 163840}
+    assert peak(LITE, "nvidia-a100-80gb", "0.33", **said) == pytest.approx(2.395e9 / GIB, rel=0.01)
+    assert peak(LITE, "nvidia-a100-80gb", "0.32", **said) < 1.0
+    fewer = peak(LITE, "nvidia-a100-80gb", "0.33", max_num_seqs=16, **said)
+    assert fewer < 1.0
+
+
+@pytest.mark.parametrize(
+    ("gpu", "version", "stops"),
+    [
+        ("nvidia-a100-80gb", "0.10.2", True),
+        ("nvidia-l40s", "0.17.1", True),
+        ("nvidia-l40s", "0.33", False),
+        ("nvidia-a100-80gb", "0.19.1", False),
+        ("nvidia-a100-80gb", "0.33", True),
+        ("nvidia-h100-80gb", "0.33", False),
+        ("nvidia-b200", "0.12", False),
+    ],
+)
+def test_a_cache_of_eight_bits_needs_kernels_that_take_it(
+    gpu: str, version: str, *, stops: bool
+) -> None:
+    found = refused(V3, gpu, version, "fp8")
+    assert found == ({Rule.LATENT_CACHE_OF_EIGHT_BITS} if stops else set())
+    assert refused(V3, gpu, version) == set()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "version", "stops"),
+    [
+        ("nvidia-a100-80gb", "0.33", True),
+        ("nvidia-l40s", "0.33", True),
+        ("nvidia-rtx-pro-6000", "0.23", True),
+        ("nvidia-rtx-pro-6000", "0.24", False),
+        ("nvidia-h200-141gb", "0.12", False),
+    ],
+)
+def test_sparse_attention_needs_hopper_or_blackwell(gpu: str, version: str, *, stops: bool) -> None:
+    found = refused(V32, gpu, version)
+    assert found == ({Rule.SPARSE_ATTENTION_WITHOUT_KERNELS} if stops else set())
