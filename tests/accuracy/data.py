@@ -13,6 +13,7 @@ from typing import Final
 
 from plimsoll.measured import models, rows, score
 from plimsoll.measured.score import sweep_of
+from plimsoll.models import pooling
 from plimsoll.models.catalogue import load
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -42,7 +43,7 @@ def configs() -> models.Configs:
     for row in measured():
         entry = catalogue.find(row.config_id) if row.config_id else None
         if entry is not None:
-            found.made[row.config_id] = entry.architecture
+            found.made[row.config_id] = pooling.named(entry.architecture, row.config_id)
     return found
 
 

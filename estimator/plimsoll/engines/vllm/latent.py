@@ -55,9 +55,9 @@ _SPARSE_FROM: Final = (9, 0)
 _NATIVE_FP8: Final = (8, 9)
 _SMALL_BLACKWELL: Final = 12
 _PROCESSORS: Final = {
-    "a100": 108, "a800": 108, "a30": 56, "a40": 84, "a10": 72, "a16": 10, "a2": 10, "l40": 142,
-    "l20": 92, "l4": 58, "a6000": 84, "a5000": 64, "a4000": 48, "6000-ada": 142, "rtx-3090": 82,
-    "rtx-4090": 128, "rtx-5090": 170, "pro-6000": 188, "t4": 40, "v100": 80,
+    "a100": 108, "a800": 108, "a30": 56, "a40": 84, "a10g": 80, "a10": 72, "a16": 10, "a2": 10,
+    "l40": 142, "l20": 92, "l4": 58, "a6000": 84, "a5000": 64, "a4000": 48, "6000-ada": 142,
+    "rtx-3090": 82, "rtx-4090": 128, "rtx-5090": 170, "pro-6000": 188, "t4": 40, "v100": 80,
 }  # fmt: skip
 """Streaming multiprocessors by a part of a card's name, from NVIDIA's data sheets."""
 _MANY_PROCESSORS: Final = 188
