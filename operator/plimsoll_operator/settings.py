@@ -84,6 +84,13 @@ class Settings:
         "again.",
     )
 
+    workloads: bool = _setting(
+        False,
+        CONTROLLER,
+        "Create, update and remove the Deployments, LeaderWorkerSets and Services that "
+        "LLMDeployments of output.mode Create ask for. Off: their condition Applied says so.",
+    )
+
     leader_elect: bool = _setting(
         False,
         CONTROLLER,

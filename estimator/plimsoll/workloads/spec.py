@@ -381,8 +381,14 @@ class TokenSecretRef(Spec):
 
 
 class OutputSpec(Spec):
-    """What is made of the placement: the objects that `plimsoll render` prints."""
+    """What is made of the placement: the objects that `plimsoll render` prints, or that run."""
 
+    mode: Literal["Recommend", "Create"] | None = Field(
+        None,
+        description="Recommend: the placement is advice in the status. Create: the controller "
+        "creates, updates and removes the Deployment (or LeaderWorkerSet) and the Service that run "
+        "it, if it was given the right to (the chart's workloads.create). Unset: Recommend.",
+    )
     image: Annotated[str, Field(strict=True, min_length=1, max_length=512)] | None = Field(
         None, description="Image of the engine. Unset: the engine's own, of its version."
     )

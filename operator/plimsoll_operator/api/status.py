@@ -29,8 +29,8 @@ class Condition(Status):
     """One aspect of the state, as the Kubernetes API conventions have it."""
 
     type: Annotated[str, Field(max_length=316)] = Field(
-        description="Ready, ModelResolved, Fits, CapacityAvailable; Overridden, Reconciling and "
-        "Stalled only while true."
+        description="Ready, ModelResolved, Fits, CapacityAvailable; Applied where output.mode has "
+        "it run; Overridden, Reconciling and Stalled only while true."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     observed_generation: int | None = Field(None, description="Generation that it was found on.")
@@ -180,6 +180,25 @@ class AlternativeStatus(Status):
     available: bool | None = Field(None, description="Whether nodes for it are there today.")
 
 
+class ObjectStatus(Status):
+    """One object that runs, of this namespace."""
+
+    api_version: Annotated[str, Field(max_length=253)] = Field(description="Its apiVersion.")
+    kind: Annotated[str, Field(max_length=63)] = Field(description="Its kind.")
+    name: Annotated[str, Field(max_length=253)] = Field(description="Its name.")
+
+
+class WorkloadStatus(Status):
+    """What was made of the placement, where output.mode asks for it."""
+
+    mode: Annotated[str, Field(max_length=16)] | None = Field(
+        None, description="The mode in which it was made."
+    )
+    objects: Annotated[list[ObjectStatus], Field(max_length=8)] | None = Field(
+        None, description="The objects that are there, the workload first."
+    )
+
+
 class LLMDeploymentStatus(Status):
     """What Plimsoll found. Written by the controller only."""
 
@@ -190,6 +209,16 @@ class LLMDeploymentStatus(Status):
     estimate: EstimateStatus | None = Field(None, description="What one GPU needs, and has.")
     placement: PlacementStatus | None = Field(
         None, description="Where one replica runs; absent where it does not fit."
+    )
+    replicas: int | None = Field(
+        None, description="Replicas that are there, where output.mode has them run."
+    )
+    ready_replicas: int | None = Field(None, description="Replicas that are available.")
+    selector: Annotated[str, Field(max_length=256)] | None = Field(
+        None, description="Labels of the pods, for the scale subresource."
+    )
+    workload: WorkloadStatus | None = Field(
+        None, description="What runs, where output.mode has it run."
     )
     alternatives: Annotated[list[AlternativeStatus], Field(max_length=5)] | None = Field(
         None, description="What would make it fit, cheapest first."

@@ -334,10 +334,14 @@ class Client:
             content_type="application/apply-patch+yaml",
         )
 
-    async def delete(self, resource: Resource, name: str, *, namespace: str = "") -> None:
-        """Delete an object; one that is gone already is no error."""
+    async def delete(
+        self, resource: Resource, name: str, *, namespace: str = "", uid: str = ""
+    ) -> None:
+        """Delete an object; one that is gone already is no error. uid: the only one to delete."""
+        options = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        body = {**options, "preconditions": {"uid": uid}} if uid else None
         with contextlib.suppress(NotFound):
-            await self.request("DELETE", resource.path(namespace, name))
+            await self.request("DELETE", resource.path(namespace, name), body=body)
 
     async def subject_access_review(
         self,

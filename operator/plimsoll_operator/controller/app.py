@@ -32,6 +32,7 @@ from plimsoll_operator.cluster.known import ClusterKnowledge
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
 from plimsoll_operator.cluster.own import config_map_named
 from plimsoll_operator.cluster.reflector import backoff
+from plimsoll_operator.controller.applying import Workloads
 from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
 from plimsoll_operator.controller.plan import Event
@@ -108,8 +109,15 @@ class Controller:
             ),
             observe=not_decided(self.registry),
         )
+        self.workloads = Workloads(client, self.queue.add, enabled=settings.workloads)
         self.reconciler = Reconciler(
-            client, self.cache, self.known, self.queue, metrics, self._decide
+            client,
+            self.cache,
+            self.known,
+            self.queue,
+            metrics,
+            self._decide,
+            self.workloads,
         )
         self.resync = Resync(
             client,
@@ -150,6 +158,7 @@ class Controller:
             async with asyncio.TaskGroup() as group:
                 for part in (
                     self.known.run(),
+                    self.workloads.watch(),
                     self.resync.beat_forever(),
                     self.resync.settle_forever(),
                     self.resync.settle_free_forever(),

@@ -7,7 +7,8 @@ It must not read a clock, a cache or the cluster, and it must not write: it is a
     ModelResolved      whether anything is known of the model
     Overridden         only if the annotation claims an override of what is refused
     BetterPlacement    only if another placement would be better than the one that stays
-    Ready              there is a placement; never waits for capacity
+    Ready              there is a placement; never waits for capacity. Where the objects that run
+                       it are made (`running`): every replica is available
     Stalled            only if Ready is False: nothing changes until somebody changes something
     Reconciling        only after an error of our own, which is tried again
 
@@ -19,7 +20,7 @@ and an older observedGeneration are InProgress.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.decide import decide
@@ -35,12 +36,14 @@ from plimsoll_operator.controller.status import merge_patch, result_fields, shor
 from plimsoll_operator.deciding.errors import NotDecided, TaskFault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll_operator.controller.snapshot import Identity, Inputs
 
+STARTING: Final = "Starting"
+"""Reason of Ready while replicas are not there yet."""
 NORMAL: Final = "Normal"
 WARNING: Final = "Warning"
 
@@ -78,11 +81,13 @@ class StatusPlan:
     """What to do. patch: merge patch for the status, empty if nothing changed.
 
     events: to post once the patch is written. verdict: for metrics; None after an error of ours.
+    status: the whole of it as it then is, for `completed`.
     """
 
     patch: Mapping[str, Any]
     events: tuple[Event, ...] = ()
     verdict: Verdict | None = None
+    status: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> StatusPlan:
@@ -101,7 +106,41 @@ def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> S
         patch=merge_patch(before, status),
         events=tuple(_events(conditions, status, before)),
         verdict=verdict,
+        status=status,
     )
+
+
+def completed(
+    identity: Identity,
+    status: Mapping[str, Any],
+    changed: Sequence[PlannedCondition],
+    fields: Mapping[str, Any],
+    now: datetime,
+) -> StatusPlan:
+    """The plan of a status with what became of the workload that runs.
+
+    changed: conditions that are added, or take the place of those of their type. fields: of the
+    status, beside what the verdict says. What starts is under way (Reconciling); what is not ready
+    for another reason stays so until somebody does something (Stalled).
+    """
+    over = {condition.type: condition for condition in changed}
+    kept = [
+        PlannedCondition(c["type"], c["status"], c["reason"], c["message"])
+        for c in status["conditions"]
+        if c["type"] not in ("Stalled", "Reconciling")
+    ]
+    conditions = [over.pop(c.type, c) for c in kept] + list(over.values())
+    ready = conditions[0]
+    if ready.status == "False":
+        under_way = "Reconciling" if ready.reason == STARTING else "Stalled"
+        conditions.append(PlannedCondition(under_way, "True", ready.reason, ready.message))
+    before = identity.previous
+    whole = {
+        **status,
+        **fields,
+        "conditions": _timed(conditions, before, identity.generation, now),
+    }
+    return StatusPlan(merge_patch(before, whole), tuple(_events(conditions, whole, before)))
 
 
 def plan_after_error(identity: Identity, error: Exception, now: datetime) -> StatusPlan:
@@ -130,6 +169,8 @@ def plan_after_error(identity: Identity, error: Exception, now: datetime) -> Sta
     return StatusPlan(merge_patch(previous, status))
 
 
+_RAN: Final = ("replicas", "readyReplicas", "selector", "workload")
+"""What the status says of a workload that runs, which goes on whatever is not decided."""
 _SET_ASIDE: Final = (
     ("Ready", "False"),
     ("ModelResolved", "Unknown"),
@@ -148,6 +189,7 @@ def plan_undecided(identity: Identity, error: NotDecided, now: datetime) -> Stat
     )
     conditions = [PlannedCondition(kind, status, "NotDecided", said) for kind, status in _SET_ASIDE]
     kept = previous if previous.get("observedGeneration") == generation else {}
+    kept = {key: previous[key] for key in _RAN if key in previous} | dict(kept)
     status = {
         **kept,
         "conditions": _timed(conditions, previous, generation, now),
@@ -244,6 +286,9 @@ def _events(
         if was.get(c.type) == (c.status, c.reason):
             continue
         if c.type == "Ready":
+            fine = c.status == "True" or c.reason == STARTING
+            found.append(Event(NORMAL if fine else WARNING, c.reason, c.message))
+        elif c.type == "Applied":
             found.append(Event(NORMAL if c.status == "True" else WARNING, c.reason, c.message))
         elif c.type == "Fits" and c.status == "Unknown" and conditions[0].status == "True":
             found.append(Event(WARNING, c.reason, c.message))

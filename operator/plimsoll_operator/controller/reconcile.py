@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, OncePerCause
 from plimsoll_operator.cluster.documents import ABSENT
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, LLM_DEPLOYMENTS, version_of
+from plimsoll_operator.controller.applying import Workloads
 from plimsoll_operator.controller.cache import unpack
 from plimsoll_operator.controller.events import EventQueue
 from plimsoll_operator.controller.plan import plan_after_error, plan_undecided
@@ -77,7 +78,9 @@ class Reconciler:
         queue: KeyedQueue[Name],
         metrics: ControllerMetrics,
         decide: Decide,
+        workloads: Workloads | None = None,
     ) -> None:
+        self._workloads = workloads or Workloads(client, queue.add, enabled=False)
         self._decide = decide
         self._set_aside: dict[Name, SetAside] = {}
         self._client, self._cache = client, cache
@@ -126,6 +129,7 @@ class Reconciler:
         self._cache.drop(name)
         self._queue.forget(name)
         self._set_aside.pop(name, None)
+        self._workloads.forget(name)
         self._metrics.gone(*name)
 
     async def _reconcile(self, name: Name) -> str:
@@ -142,6 +146,7 @@ class Reconciler:
             self._known.nodes.version,
             document.version,
             self._known.labels.get(name[0]),
+            self._workloads.version(name),
         )
         turn = self._known.nodes.turn
         freed = self._known.nodes.freed_at(entry.accelerator, name[0])
@@ -184,6 +189,8 @@ class Reconciler:
             await self._write(version, identity, plan_after_error(identity, fault, now))
             raise
         self._set_aside.pop(name, None)
+        if planned.run is not None:
+            planned = await self._workloads.carry_out(identity, planned, now)
         version = await self._write(version, identity, planned)
         if self._cache.entry(name) is entry:  # it may have gone meanwhile
             entry.settled, entry.turn = (version, *surroundings), turn
@@ -205,7 +212,8 @@ class Reconciler:
     async def _write(self, version: int, identity: Identity, planned: StatusPlan | Planned) -> int:
         """Write a plan on exactly the object that was decided on; the version that it then has.
 
-        Nothing but ``status`` is written: never a spec, a label, an annotation or a finalizer.
+        Nothing but ``status`` is written: never a spec, a label, an annotation or a finalizer. What
+        runs is `plimsoll_operator.controller.applying`'s.
         """
         if planned.patch:
             written = await self._client.patch_status(

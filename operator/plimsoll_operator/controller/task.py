@@ -5,15 +5,17 @@ It runs in processes that know nothing of the cluster: everything comes with the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from plimsoll.decision.knowledge import shipped
 from plimsoll.decision.policy import DEFAULT_POLICY
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll_operator.cluster.documents import ABSENT, Document
 from plimsoll_operator.controller.cache import pack, unpack
 from plimsoll_operator.controller.plan import Event, plan
+from plimsoll_operator.controller.running import Run, run_of
 from plimsoll_operator.controller.snapshot import OneDocument, identify, snapshot
 from plimsoll_operator.deciding.warming import OBJECTS
 
@@ -55,11 +57,16 @@ class Figures(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What to write, see `plimsoll_operator.controller.plan.Plan`, and what was decided."""
+    """What to write, see `plimsoll_operator.controller.plan.Plan`, and what was decided.
+
+    run: what is to be run, None if nothing is; status: the whole of it, where something is.
+    """
 
     patch: Mapping[str, Any]
     events: tuple[Event, ...]
     figures: Figures
+    run: Run | None = None
+    status: Mapping[str, Any] = field(default_factory=dict)
 
 
 def work(inventory: Inventory | None, job: Job) -> Planned:
@@ -71,7 +78,11 @@ def work(inventory: Inventory | None, job: Job) -> Planned:
     inputs = snapshot(obj, identity, inventory or NO_INVENTORY, job.policy, documents)
     planned = plan(inputs, job.now)
     assert planned.verdict is not None
-    return Planned(planned.patch, planned.events, figures(planned.verdict))
+    seen = inputs.inventory
+    known = shipped().adding(seen.own)
+    run = run_of(obj, identity, inputs.request, planned.verdict, known)
+    status = planned.status if run is not None else {}
+    return Planned(planned.patch, planned.events, figures(planned.verdict), run, status)
 
 
 def figures(verdict: Verdict) -> Figures:
