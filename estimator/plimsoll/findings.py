@@ -57,6 +57,7 @@ class Rule(StrEnum):
     WEIGHTS_UNSIZED = "weights-unsized"
     RULES_UNREAD = "rules-unread"
     IDLE_GPUS = "idle-gpus"
+    NO_PRICE = "no-price"
     NOTHING_TO_PLAN_ON = "nothing-to-plan-on"
     RULE_OF_THUMB_ALONE = "rule-of-thumb-alone"
     UNKNOWN_MODEL = "unknown-model"

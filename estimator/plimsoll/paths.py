@@ -74,6 +74,7 @@ class Field(StrEnum):
     COMPUTE = "compute_capability"
     FAMILY = "family"
     TOLERATIONS = "tolerations"
+    PREFER = "prefer"
     SHARED_MEMORY = "shared_memory"
 
 

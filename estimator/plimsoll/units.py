@@ -143,6 +143,12 @@ def gib_down(value: int, digits: int = 1) -> str:
     return f"{(value * scale // GIB) / scale:.{digits}f} GiB"
 
 
+def money(millionths: int) -> str:
+    """A price as ``"31.44"``, of at least two digits after the point and at most four."""
+    text = f"{millionths / 1_000_000:.4f}"
+    return text.rstrip("0") if len(text.rstrip("0").partition(".")[2]) > 2 else text[:-2]
+
+
 def count(value: int) -> str:
     """A count as people say it: ``"70.55B"``, ``"494.03M"``; small ones in full."""
     for suffix, size in (("T", 10**12), ("B", 10**9), ("M", 10**6)):

@@ -108,7 +108,8 @@ class Stage:
 
 
 def new_stage(release: Installed) -> Stage:
-    """A fresh namespace whose policy is warn."""
+    """A fresh namespace whose policy is warn. What was placed for an earlier one takes no GPU."""
+    release.plane.kubectl("delete", "llmd", "--all", "--all-namespaces")
     stage = Stage(release, f"stage-{next(_NUMBERS)}")
     release.plane.kubectl("create", "namespace", stage.space)
     stage.label("warn")

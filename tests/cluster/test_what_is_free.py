@@ -14,6 +14,7 @@ from cluster.fixtures_operator import (
     until,
 )
 from cluster.plane import LLAMA, own_plane
+from controlplane.errors import KubectlError
 from controlplane.nodes import gpu_node
 
 if TYPE_CHECKING:
@@ -145,3 +146,32 @@ def test_a_quota_and_a_cordoned_node_are_told_of(
     assert "h0, h1" in message
     plane.kubectl("uncordon", "h0", "h1")
     capacity(plane, space, "NodesMatch", "enough GPUs are free")
+
+
+def test_a_pool_that_sleeps_is_planned_on_with_its_labels(
+    plane: ControlPlane, controller: OperatorProcess, space: str
+) -> None:
+    sleeping: dict[str, Any] = {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "AcceleratorPool",
+        "metadata": {"name": "l40s"},
+        "spec": {
+            "accelerator": "nvidia-l40s",
+            "gpusPerNode": 4,
+            "labels": {"example.com/pool": "l40s"},
+            "maxNodes": 2,
+            "pricePerHour": "7.20",
+        },
+    }
+    spec = {"accelerator": {"allowed": ["nvidia-l40s"]}, "engine": {"maxModelLen": 8192}}
+    plane.apply([sleeping, llm_deployment("model", space, spec)])
+    capacity(plane, space, "NoNodesMatch", "AcceleratorPool l40s may grow to 2")
+    placement = plane.get("llmdeployment", "model", "-n", space)["status"]["placement"]
+    assert placement["nodeSelector"] == {"example.com/pool": "l40s"}
+    assert placement["pricePerHour"] == "1.80"
+    wrong = {**sleeping, "spec": {**sleeping["spec"], "pricePerHour": "cheap"}}
+    with pytest.raises(KubectlError, match=r"spec\.pricePerHour"):
+        plane.apply([wrong])
+    explained = plane.kubectl("explain", "acceleratorpool.spec.labels").stdout
+    assert "Labels that new nodes will have" in explained
+    plane.kubectl("delete", "acceleratorpool", "l40s")

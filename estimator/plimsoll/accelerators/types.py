@@ -28,6 +28,7 @@ class Dialect(StrEnum):
     INSTANCE_TYPE = "instance-type"
     NODE_LABEL = "node-label"
     DRA = "dynamic-resource-allocation"
+    POOL = "accelerator-pool"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
+from plimsoll.cli.price_list import prices_option, read_prices
 from plimsoll.report.as_data import problem_dict
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 @gpu_memory_option
 @in_use_option
 @accelerators_option
+@prices_option
 @click.option(
     "--policy",
     type=click.Choice(["enforce", "warn", "audit"]),
@@ -97,6 +99,7 @@ def command(
     gpu_memory: int | None,
     in_use: int | None,
     own_file: str | None,
+    prices_file: str | None,
     policy: str | None,
     require: bool,
     select: tuple[str, ...],
@@ -138,7 +141,8 @@ def command(
         from plimsoll.cli.inventory import read_inventory
 
         inventory = read_inventory(inventory_file, output)
-    inventory = with_own(inventory, read_own(own_file, output))
+    own = read_own(own_file, output)
+    inventory = replace(with_own(inventory, own), prices=read_prices(prices_file, own, output))
     known = knowledge_of(calibration, output)
     checked = [
         one

@@ -19,6 +19,7 @@ from plimsoll.decision.stated import alike, stated
 from plimsoll.decision.taints import kept_off, may_be_taken_away
 from plimsoll.decision.verdict import Unfit
 from plimsoll.findings import Rule, finding
+from plimsoll.inventory.declared import price_of
 from plimsoll.paths import Field
 from plimsoll.units import ceil_mib, gib_down
 
@@ -37,6 +38,7 @@ class Candidate:
     """A kind of GPU with the size of its nodes. pool: the nodes, None for the table's own.
 
     prefer: by what placements on it are measured; rank: its place among those that are allowed.
+    price: of one of its GPUs an hour, in millionths; None if nobody said it.
     """
 
     accelerator: Accelerator
@@ -44,6 +46,7 @@ class Candidate:
     pool: Pool | None = None
     prefer: Prefer = Prefer.FEWEST_GPUS
     rank: int = 0
+    price: int | None = None
 
     def measure(self, gpus: int) -> tuple[int, ...]:
         """What a replica on so many of its GPUs costs, by what is preferred; less is better."""
@@ -51,6 +54,8 @@ class Candidate:
         match self.prefer:
             case Prefer.SMALLEST:
                 return (memory, gpus)
+            case Prefer.CHEAPEST:
+                return (self.price is None, gpus * (self.price or 0), gpus, memory)
             case Prefer.FIRST_AVAILABLE:
                 return (self.rank, gpus, memory)
         return (gpus, memory)
@@ -63,6 +68,10 @@ class Candidate:
         match self.prefer:
             case Prefer.SMALLEST:
                 return gpus * other.accelerator.memory // max(1, self.accelerator.memory)
+            case Prefer.CHEAPEST if self.price is None or other.price is None:
+                return gpus if self.price is other.price else (0 if self.price is None else None)
+            case Prefer.CHEAPEST:
+                return gpus * (other.price or 0) // max(1, self.price or 0)
             case Prefer.FIRST_AVAILABLE if self.rank != other.rank:
                 return 0 if self.rank > other.rank else None
         return gpus
@@ -74,22 +83,22 @@ class Candidate:
         place = (pool.selector, pool.gpus_per_node, pool.node_names) if pool else ()
         return (-self.accelerator.memory, self.accelerator.name, place)
 
-    def standing(self, nodes: int, gpus: int) -> tuple[bool, bool, bool, bool]:
+    def standing(self, nodes: int, gpus: int) -> tuple[bool, bool, bool, bool, bool]:
         """What speaks against its pool for a replica on so many GPUs of so many nodes, the worst
         first.
 
-        Too few nodes; too few that are ready; nodes that may be taken away; too few with so many
-        free GPUs, if pods were read.
+        Too few nodes, ever; too few today; too few that are ready; nodes that may be taken away;
+        too few with so many free GPUs, if pods were read. By price, nodes that may come count as
+        if they were there.
         """
         pool = self.pool
         if pool is None:
-            return (False, False, False, False)
-        return (
-            pool.nodes < nodes,
-            pool.ready < nodes,
-            may_be_taken_away(pool),
-            pool.free_nodes(gpus) < nodes,
-        )
+            return (False, False, False, False, False)
+        never, spot = not pool.may_have(nodes), may_be_taken_away(pool)
+        if self.prefer is Prefer.CHEAPEST and pool.declared and not never:
+            return (False, False, False, spot, False)
+        few, few_ready = pool.nodes < nodes, pool.ready < nodes
+        return (never, few, few_ready, spot, pool.free_nodes(gpus) < nodes)
 
 
 def canonical(wanted: Wanted, knowledge: Knowledge) -> Wanted:
@@ -134,10 +143,13 @@ def nodes_for(wanted: Wanted, inventory: Inventory) -> Inventory:
     """The part of an inventory whose nodes carry the labels that the request asks for."""
     if not wanted.node_selector:
         return inventory
+    declared = tuple(p for p in inventory.declared if not missing_labels(p, wanted))
     if inventory.facts:
-        return inventory.matching(dict(wanted.node_selector))
+        return replace(inventory.matching(dict(wanted.node_selector)), declared=declared)
     return replace(
-        inventory, pools=tuple(p for p in inventory.pools if not missing_labels(p, wanted))
+        inventory,
+        pools=tuple(p for p in inventory.pools if not missing_labels(p, wanted)),
+        declared=declared,
     )
 
 
@@ -149,6 +161,21 @@ def from_pools(wanted: Wanted, pools: Iterable[Pool]) -> tuple[Candidate, ...]:
         if unfit(p, wanted) is None
     )
     return tuple(sorted(found, key=lambda c: c.order))
+
+
+def priced(found: tuple[Candidate, ...], inventory: Inventory) -> tuple[Candidate, ...]:
+    """Candidates with the price of their pool, else of their kind of GPU, where one is said."""
+    if not inventory.prices and not inventory.declared:
+        return found
+    return tuple(
+        replace(
+            one,
+            price=one.pool.price
+            if one.pool and one.pool.price is not None
+            else price_of(one.accelerator.name, inventory),
+        )
+        for one in found
+    )
 
 
 def candidate_on(

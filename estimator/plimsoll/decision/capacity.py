@@ -51,6 +51,8 @@ def nodes_today(
         ready=sum(p.ready for p in pools),
         gpus=seat.candidate.per_node,
         labels=seat.candidate.pool.selector,
+        pool=seat.candidate.pool.declared,
+        most=seat.candidate.pool.most,
         away=_away(nodes, pools) if any(p.ready < p.nodes for p in pools) else (),
         free=free(request, inventory, nodes, pools, seat) if nodes.pods_read else None,
     )

@@ -22,6 +22,7 @@ from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
 from plimsoll.decision.policy import DEFAULT_POLICY, Policy
+from plimsoll.decision.request import Prefer
 from plimsoll.decision.request_hash import request_hash
 from plimsoll.decision.search import Choice, choose, smaller_than
 from plimsoll.decision.splits import MOST_GPUS, MOST_PLANNED, asked, pinned, splits
@@ -31,6 +32,7 @@ from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
 from plimsoll.decision.walk import walk
 from plimsoll.engines.base import TermName
 from plimsoll.findings import Finding, Rule, finding
+from plimsoll.inventory.declared import offered
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.paths import Field
 
@@ -90,14 +92,16 @@ def decide(
     engine = known.engines.get(request.engine.name)
     request = replace(request, wanted=candidates.canonical(request.wanted, known))
     nodes = candidates.nodes_for(request.wanted, inventory)
-    seen = nodes.pools_for(request.name, follow=request.follow)
+    seen = offered(nodes.pools_for(request.name, follow=request.follow), nodes.declared)
     matter = Matter(
         request,
         inventory,
         nodes,
         known,
-        candidates.from_table(request.wanted, known),
-        candidates.from_pools(request.wanted, seen) if inventory.known else (),
+        candidates.priced(candidates.from_table(request.wanted, known), inventory),
+        candidates.priced(candidates.from_pools(request.wanted, seen), inventory)
+        if inventory.known
+        else (),
         None if request.follow else kept,
     )
     problems = _problems(matter, engine)
@@ -281,6 +285,10 @@ def _doubts(case: Case, trial: Trial, planned: Choice) -> tuple[Finding, ...]:
         doubts += _unread_of(request.model.name, architecture)
     if not request.model.certain:
         doubts.append(finding(Rule.UNSURE_REVISION, Field.URI, model=request.model.name))
+    candidate = trial.candidate
+    if candidate.prefer is Prefer.CHEAPEST and candidate.price is None:
+        name = candidate.accelerator.name
+        doubts.append(finding(Rule.NO_PRICE, Field.PREFER, "Cheapest", accelerator=name))
     if planned.idle:
         doubts.append(
             finding(
@@ -328,7 +336,8 @@ def _elsewhere(matter: Matter) -> tuple[list[Candidate], list[Candidate]]:
     """Accelerators that the request does not allow, and all pools that its labels do."""
     asked = matter.request.wanted
     wanted = replace(asked, allowed=())
-    here = candidates.from_pools(wanted, matter.nodes.pools) if matter.inventory.known else ()
+    nodes = offered(matter.nodes.pools, matter.nodes.declared)
+    here = candidates.from_pools(wanted, nodes) if matter.inventory.known else ()
     allowed = asked.allowed
     if not allowed or asked.memory or candidates.selected(asked):
         return [], list(here)

@@ -50,6 +50,7 @@ def seated(
         engine_args=arguments,
         why=why,
         on_nodes=pool is not None,
+        price=seat.candidate.price * seat.gpus if seat.candidate.price is not None else None,
     )
 
 

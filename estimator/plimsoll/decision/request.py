@@ -22,6 +22,8 @@ class Prefer(StrEnum):
     """Fewest GPUs, then least memory."""
     SMALLEST = "Smallest"
     """Least memory of all GPUs of a replica, then fewest GPUs."""
+    CHEAPEST = "Cheapest"
+    """Least price an hour, then fewest GPUs; what has no price comes last."""
     FIRST_AVAILABLE = "FirstAvailable"
     """The first of the accelerators that are allowed, in the order in which they are named."""
 

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from plimsoll.accelerators.labels import with_resource
 from plimsoll.accelerators.types import Dialect
-from plimsoll.decision.candidates import candidate_on, from_pools, unfit
+from plimsoll.decision.candidates import candidate_on, from_pools, priced, unfit
+from plimsoll.decision.request import Prefer
 from plimsoll.decision.stated import stated
 from plimsoll.decision.verdict import Better, Gain
 from plimsoll.engines.base import State
+from plimsoll.inventory.declared import offered
 from plimsoll.inventory.pools import Pool
 
 if TYPE_CHECKING:
@@ -53,9 +55,10 @@ class Kept:
 
 def held(case: Case, kept: Kept, nodes: Inventory, knowledge: Knowledge) -> Trial | None:
     """The placement that was there, tried again on its own nodes; None if it may not stay."""
-    candidate = _seen(case, kept, nodes) or _remembered(case, kept, knowledge)
-    if candidate is None or case.refusals(candidate, None):
+    seen = _seen(case, kept, nodes) or _remembered(case, kept, knowledge)
+    if seen is None or case.refusals(seen, None):
         return None
+    (candidate,) = priced((seen,), nodes)
     trial = case.trial(candidate, kept.parallelism)
     if trial.fit.state is State.DOES_NOT_FIT or case.refusals(candidate, kept.parallelism):
         return None
@@ -65,9 +68,10 @@ def held(case: Case, kept: Kept, nodes: Inventory, knowledge: Knowledge) -> Tria
 def _seen(case: Case, kept: Kept, nodes: Inventory) -> Candidate | None:
     """The pool of today whose nodes it runs on; if several have its labels, the largest."""
     labels = set(kept.selector)
+    pools = offered(nodes.pools, nodes.declared)
     own = [
         candidate
-        for candidate in from_pools(case.request.wanted, nodes.pools)
+        for candidate in from_pools(case.request.wanted, pools)
         if candidate.pool is not None
         and candidate.accelerator.name == kept.accelerator
         and labels.issuperset(candidate.pool.selector)
@@ -104,7 +108,11 @@ def better(fresh: Trial | None, stays: Trial) -> Better | None:
         return None
     gpus = stays.gpus - fresh.gpus
     memory = _memory(stays) - _memory(fresh)
+    price = _price(stays) - _price(fresh)
     if fresh.candidate.measure(fresh.gpus) < stays.candidate.measure(stays.gpus):
+        if fresh.candidate.prefer is Prefer.CHEAPEST and price > 0:
+            name = fresh.candidate.accelerator.name
+            return Better(Gain.CHEAPER, name, fresh.gpus, gpus, memory, price)
         saves = Gain.LESS_MEMORY if memory > 0 else Gain.PREFERRED
         gain = Gain.FEWER_GPUS if gpus > 0 else saves
     elif stays.candidate.pool is not None and stays.candidate.pool.nodes < stays.nodes:
@@ -112,6 +120,11 @@ def better(fresh: Trial | None, stays: Trial) -> Better | None:
     else:
         return None
     return Better(gain, fresh.candidate.accelerator.name, fresh.gpus, gpus, memory)
+
+
+def _price(trial: Trial) -> int:
+    """Of a replica an hour, in millionths; 0 if nobody said it."""
+    return trial.gpus * (trial.candidate.price or 0)
 
 
 def _memory(trial: Trial) -> int:

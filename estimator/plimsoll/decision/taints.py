@@ -83,4 +83,4 @@ def tolerations(pool: Pool, asked: tuple[Toleration, ...]) -> tuple[Toleration, 
 
 def may_be_taken_away(pool: Pool) -> bool:
     """Whether all nodes of a pool are spot or preemptible ones."""
-    return any((key.lower(), value.lower()) in _SPOT for key, value in pool.labels)
+    return pool.spot or any((key.lower(), value.lower()) in _SPOT for key, value in pool.labels)

@@ -85,6 +85,7 @@ class Nodes:
     """The nodes that carry a placement's labels today. needed, there, ready: how many.
 
     gpus: of each. labels: by which a pod finds them. away: the first few that are not ready.
+    pool: the AcceleratorPool that they are of, or empty; most: nodes that it may have, if said.
     free: None if no pods were read.
     """
 
@@ -95,6 +96,8 @@ class Nodes:
     labels: tuple[tuple[str, str], ...]
     free: Free | None = None
     away: tuple[str, ...] = ()
+    pool: str = ""
+    most: int | None = None
 
 
 class Unfit(StrEnum):
@@ -200,7 +203,8 @@ class Placement:
     node_selector: labels, empty if no node was there to read a dialect from.
     tolerations: of the taints on those nodes, as (key, operator, value, effect).
     engine_args: the engine's flags. why: what it was chosen by.
-    on_nodes: whether nodes were seen when it was chosen, so that it stays there.
+    on_nodes: whether nodes were seen when it was chosen, or a pool of them was declared, so that
+    it stays there. price: of a replica an hour, in millionths; None if nobody said it.
     """
 
     accelerator: str
@@ -215,6 +219,7 @@ class Placement:
     engine_args: tuple[str, ...]
     why: Why
     on_nodes: bool = False
+    price: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +253,7 @@ class Gain(StrEnum):
     LESS_MEMORY = "LessMemory"
     NODES_TODAY = "NodesToday"
     PREFERRED = "Preferred"
+    CHEAPER = "Cheaper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +261,7 @@ class Better:
     """A placement that is better than the one that stays. gpus: of a replica.
 
     gpus_saved, memory_saved: of a replica, the memory in bytes; negative if it takes more.
+    price_saved: of a replica an hour, in millionths; 0 if no prices are known.
     """
 
     gain: Gain
@@ -262,6 +269,7 @@ class Better:
     gpus: int
     gpus_saved: int
     memory_saved: int
+    price_saved: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,9 @@ class Pool:
     memory: bytes of a host that pods may use, the least of them; 0 if not every node says it.
     free: of the ready nodes, (GPUs that no pod holds, nodes with so many); None if no pods were
     read.
+    declared: name of the AcceleratorPool that it is of (`plimsoll.inventory.declared`), or empty.
+    most: nodes that it may have then, if that is said. price: of one of its GPUs an hour, in
+    millionths, if it is said. spot: whether its nodes may be taken away, by what was declared.
     """
 
     accelerator: Accelerator
@@ -101,6 +104,16 @@ class Pool:
     ready: int = 0
     memory: int = 0
     free: tuple[tuple[int, int], ...] | None = None
+    declared: str = ""
+    most: int | None = None
+    price: int | None = None
+    spot: bool = False
+
+    def may_have(self, nodes: int) -> bool:
+        """Whether it has so many nodes, or is declared to be one that may have them."""
+        if self.nodes >= nodes:
+            return True
+        return bool(self.declared) and (self.most is None or self.most >= nodes)
 
     def free_nodes(self, gpus: int) -> int:
         """Ready nodes with so many free GPUs; all ready ones if no pods were read."""
@@ -135,6 +148,8 @@ class Inventory:
     own: accelerators that the cluster adds to the table (`plimsoll.accelerators.own`).
     pods_read: whether it is known which GPUs are taken (`NodeFacts.taken`).
     claims: of placements, in their turn. quotas: of all namespaces.
+    declared: pools that may have nodes one day. prices: of one GPU an hour, in millionths, by the
+    accelerator's name, where a list was given.
     """
 
     pools: tuple[Pool, ...] = ()
@@ -146,6 +161,8 @@ class Inventory:
     pods_read: bool = False
     claims: tuple[Claim, ...] = field(default=(), repr=False)
     quotas: tuple[Quota, ...] = field(default=(), repr=False)
+    declared: tuple[Pool, ...] = ()
+    prices: tuple[tuple[str, int], ...] = ()
 
     @cached_property
     def gpus(self) -> dict[str, tuple[int, int]]:
@@ -252,7 +269,9 @@ class Inventory:
             kept = [f for f in self.facts if f.carries(selector)]
             speak = (self.speaks,)
             part = pools(kept, self.set_aside, carried=asked, speak=speak, pods_read=self.pods_read)
-            part = replace(part, own=self.own, claims=self.claims, quotas=self.quotas)
+            part = replace(
+                part, own=self.own, claims=self.claims, quotas=self.quotas, prices=self.prices
+            )
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
             self._matching[asked] = part
@@ -283,7 +302,24 @@ def with_own(inventory: Inventory, own: tuple[Accelerator, ...]) -> Inventory:
         facts, inventory.set_aside, speak=(inventory.speaks,), pods_read=inventory.pods_read
     )
     return replace(
-        named, known=inventory.known, own=own, claims=inventory.claims, quotas=inventory.quotas
+        named,
+        known=inventory.known,
+        own=own,
+        claims=inventory.claims,
+        quotas=inventory.quotas,
+        declared=inventory.declared,
+        prices=inventory.prices,
+    )
+
+
+def with_declared(inventory: Inventory, pools: Iterable[Pool | SetAside]) -> Inventory:
+    """The inventory with these pools, which were declared, and those that could not be read."""
+    read = list(pools)
+    aside = {*inventory.set_aside, *(one for one in read if isinstance(one, SetAside))}
+    return replace(
+        inventory,
+        declared=tuple(one for one in read if isinstance(one, Pool)),
+        set_aside=tuple(sorted(aside, key=lambda s: (s.node, s.why))),
     )
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
-from plimsoll.inventory import devices, held, pods
+from plimsoll.inventory import declared, devices, held, pods
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
-from plimsoll.inventory.pools import Inventory, Offer, SetAside
+from plimsoll.inventory.pools import Inventory, Offer, SetAside, with_declared
 
 KIND: Final = "PlimsollInventory"
 MAX_NODES: Final = 100_000
@@ -39,7 +39,8 @@ def from_dict(data: object) -> Inventory:
     taken = pods.taken(parts.pods) if parts.pods_read else None
     inventory = read_nodes(parts.nodes, parts.set_aside, given_out(parts.slices), taken)
     quotas = tuple(quota for one in parts.quotas for quota in held.read_quota(one))
-    return replace(inventory, quotas=quotas)
+    pools = declared.read_pools(parts.pools, speaks=inventory.speaks)
+    return with_declared(replace(inventory, quotas=quotas), pools)
 
 
 def to_dict(data: object) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def to_dict(data: object) -> dict[str, Any]:
             *(trimmed(node) for node in parts.nodes if _is_kept(node, by_dra)),
             *(page for one in parts.slices if (page := devices.trimmed(one)) is not None),
             *(pod for one in parts.pods if (pod := pods.trimmed(one)) is not None),
+            *(declared.trimmed(one) for one in parts.pools),
             *(left for one in parts.quotas if (left := held.trimmed_quota(one)) is not None),
         ],
         **({"podsRead": True} if parts.pods_read else {}),
@@ -100,6 +102,7 @@ class _Parts:
     slices: list[dict[str, Any]]
     pods: list[dict[str, Any]]
     quotas: list[dict[str, Any]]
+    pools: list[dict[str, Any]]
     set_aside: list[SetAside]
     pods_read: bool
 
@@ -112,7 +115,7 @@ def _parts(data: object) -> _Parts:
         raise Invalid(Problem("inventory: kind", shown(given), _WANTED))
     set_aside = _set_aside(data) if kind == KIND else []
     if kind == "Node":
-        return _Parts([data], [], [], [], [], pods_read=False)
+        return _Parts([data], [], [], [], [], [], pods_read=False)
     items = _stood_for(data) if kind == KIND and "nodes" in data else data.get("items")
     if not isinstance(items, list):
         raise Invalid(Problem("inventory: items", shown(type(items).__name__), "a list of nodes"))
@@ -122,7 +125,7 @@ def _parts(data: object) -> _Parts:
     strangers = [
         Problem(f"inventory: items[{index}]", shown(_kind_of(item)), "a Node", _WANTED)
         for index, item in enumerate(items)
-        if _kind_of(item) not in ("Node", devices.KIND, pods.KIND, held.QUOTA)
+        if _kind_of(item) not in ("Node", devices.KIND, pods.KIND, held.QUOTA, declared.KIND)
     ]
     if strangers:
         raise Invalid(*strangers[:MOST_PROBLEMS])
@@ -130,8 +133,9 @@ def _parts(data: object) -> _Parts:
     slices = [item for item in items if _kind_of(item) == devices.KIND]
     there = [item for item in items if _kind_of(item) == pods.KIND]
     quotas = [item for item in items if _kind_of(item) == held.QUOTA]
+    pools = [item for item in items if _kind_of(item) == declared.KIND]
     pods_read = bool(there) or data.get("podsRead") is True
-    return _Parts(nodes, slices, there, quotas, set_aside, pods_read)
+    return _Parts(nodes, slices, there, quotas, pools, set_aside, pods_read)
 
 
 def _kind_of(item: object) -> object:

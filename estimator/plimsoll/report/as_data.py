@@ -12,6 +12,7 @@ from plimsoll.report.nodes import nodes_message, placement_reason
 from plimsoll.report.pod import pod_dict
 from plimsoll.report.starts import walk_dict
 from plimsoll.report.wording import notes_of, problems_of, warnings_of
+from plimsoll.units import money
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +110,7 @@ def placement_dict(placement: Placement) -> dict[str, Any]:
         ],
         "engineArgs": list(placement.engine_args),
         "onNodes": placement.on_nodes,
+        **({"pricePerHour": money(placement.price)} if placement.price is not None else {}),
         "reason": placement_reason(placement),
     }
 

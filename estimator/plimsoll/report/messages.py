@@ -29,7 +29,7 @@ from plimsoll.report.arithmetic import (
 from plimsoll.report.nodes import placement_reason
 from plimsoll.report.starts import at_gate, stop_line
 from plimsoll.report.wording import problem, problems_of, warnings_of
-from plimsoll.units import count, gib_down, gib_up
+from plimsoll.units import count, gib_down, gib_up, money
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
@@ -274,6 +274,8 @@ def better_message(better: Better, places: Places) -> str:
             said = f"{there} would do: {gib_down(better.memory_saved)} less GPU memory"
         case Gain.PREFERRED:
             said = f"{there} would do, which is preferred"
+        case Gain.CHEAPER:
+            said = f"{there} would do: {money(better.price_saved)} an hour less"
         case Gain.NODES_TODAY:
             said = f"nodes for {there} are there today, those of the placement are not"
     policy = places.path(Field.PLACEMENT_POLICY)

@@ -182,6 +182,10 @@ SENTENCES: Final[dict[Rule, str]] = {
     Rule.IDLE_GPUS: (
         "{path}: {idle} of {asked} GPUs would be idle: the engine can split this model over {gpus}"
     ),
+    Rule.NO_PRICE: (
+        "{path}: Cheapest is asked for, and nobody says what {accelerator} costs; name prices in "
+        "an AcceleratorPool or a list (--prices)"
+    ),
     Rule.MORE_GPUS_THAN_RANKS: (
         "{path}: {idle} of {there} GPUs would be idle: the engine is told to use {product}; raise "
         "{name_of.tensor}, or ask for fewer GPUs"

@@ -92,6 +92,7 @@ PLACES: Final = Places(
         Field.COMPUTE: "spec.accelerator.computeCapability",
         Field.FAMILY: "spec.accelerator.family",
         Field.TOLERATIONS: "spec.accelerator.tolerations",
+        Field.PREFER: "spec.accelerator.prefer",
     }
 )
 """Where an LLMDeployment keeps each field."""

@@ -311,11 +311,13 @@ class AcceleratorSpec(Spec):
     gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = Field(
         None, description="GPUs of one replica. Unset: the smallest number that fits."
     )
-    prefer: Literal["FewestGPUs", "Smallest", "FirstAvailable"] | None = Field(
+    prefer: Literal["FewestGPUs", "Smallest", "Cheapest", "FirstAvailable"] | None = Field(
         None,
         description="Which of several placements that fit is taken. FewestGPUs: fewest GPUs, then "
         "least memory. Smallest: least memory of all GPUs of a replica, then fewest GPUs. "
-        "FirstAvailable: the first name in allowed that has nodes. Unset: FewestGPUs.",
+        "Cheapest: least price an hour, by AcceleratorPools or a list of prices; a pool that may "
+        "scale up counts as if it had. FirstAvailable: the first name in allowed that has nodes. "
+        "Unset: FewestGPUs.",
     )
     min_memory: Quantity | None = Field(
         None, description="Least physical memory of a GPU, e.g. 40Gi."

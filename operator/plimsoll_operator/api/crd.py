@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition, made from the types of spec and status.
+"""The CustomResourceDefinitions, made from the types of spec and status.
 
 It must not say anything that the types do not, except for the CEL rules and the columns.
 """
@@ -9,6 +9,9 @@ from typing import Any, Final
 
 from plimsoll.api_group import GROUP, KIND, PLURAL, VERSION
 from plimsoll.workloads.spec import LLMDeploymentSpec
+from plimsoll_operator.api.pool import KIND as KIND_OF_POOLS
+from plimsoll_operator.api.pool import PLURAL as PLURAL_OF_POOLS
+from plimsoll_operator.api.pool import AcceleratorPoolSpec
 from plimsoll_operator.api.status import LLMDeploymentStatus
 
 Json = dict[str, Any]
@@ -143,8 +146,67 @@ def schema() -> Json:
     return made
 
 
+def pool_crd() -> Json:
+    """The CustomResourceDefinition of AcceleratorPools."""
+    spec = structural(AcceleratorPoolSpec.model_json_schema(by_alias=True))
+    kind = KIND_OF_POOLS
+    columns = (
+        ("Accelerator", "string", ".spec.accelerator"),
+        ("GPUs", "integer", ".spec.gpusPerNode"),
+        ("Max-Nodes", "integer", ".spec.maxNodes"),
+        ("Price/h", "string", ".spec.pricePerHour"),
+        ("Spot", "boolean", ".spec.spot"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    )
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL_OF_POOLS}.{GROUP}"},
+        "spec": {
+            "conversion": {"strategy": "None"},
+            "group": GROUP,
+            "scope": "Cluster",
+            "names": {
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": PLURAL_OF_POOLS,
+                "singular": kind.lower(),
+                "shortNames": ["accpool"],
+                "categories": ["ai"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": of, "jsonPath": path} for name, of, path in columns
+                    ],
+                    "schema": {
+                        "openAPIV3Schema": _ordered(
+                            {
+                                "type": "object",
+                                "description": "Nodes with GPUs that the cluster may have, though "
+                                "none of them is there today: placements are planned on them, and "
+                                "their labels bring them.",
+                                "required": ["spec"],
+                                "properties": {
+                                    "apiVersion": {"type": "string"},
+                                    "kind": {"type": "string"},
+                                    "metadata": {"type": "object"},
+                                    "spec": spec,
+                                },
+                            }
+                        )
+                    },
+                }
+            ],
+        },
+    }
+
+
 def crd() -> Json:
-    """The CustomResourceDefinition."""
+    """The CustomResourceDefinition of LLMDeployments."""
     columns = [
         {"name": name, "type": kind, "jsonPath": path, **({"priority": level} if level else {})}
         for name, kind, path, level in COLUMNS

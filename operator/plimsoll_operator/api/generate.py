@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from plimsoll_operator.api.crd import crd
+from plimsoll_operator.api.crd import crd, pool_crd
 from plimsoll_operator.api.policy import floor_binding, floor_policy
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _template(*documents: dict[str, Any], value: str, source: str, more: str = "
 def files() -> dict[str, str]:
     """Name and text of each file under deploy/."""
     return {
-        "crd.yaml": HEAD.format(source=CRD_SOURCE) + _dump(crd()),
+        "crd.yaml": HEAD.format(source=CRD_SOURCE) + _dump(crd(), pool_crd()),
         "floor.yaml": HEAD.format(source=FLOOR_SOURCE) + _dump(floor_policy(), floor_binding()),
     }
 
@@ -83,7 +83,7 @@ def chart_files() -> dict[str, str]:
     }
     return {
         "templates/crd.yaml": _template(
-            crd(), value=".Values.crds.enabled", source=CRD_SOURCE, more=_KEEP
+            crd(), pool_crd(), value=".Values.crds.enabled", source=CRD_SOURCE, more=_KEEP
         ),
         "templates/floor.yaml": _template(
             policy, binding, value=".Values.floor.enabled", source=FLOOR_SOURCE

@@ -153,6 +153,9 @@ class PlacementStatus(Status):
         description="Whether nodes with these labels were seen when it was chosen. It then "
         "stays until the spec changes or it no longer fits, whatever nodes come and go.",
     )
+    price_per_hour: Size | None = Field(
+        None, description="Price of one replica an hour, where an AcceleratorPool says one."
+    )
     reason: str | None = Field(None, description="Why this placement.")
 
 

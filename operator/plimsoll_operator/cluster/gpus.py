@@ -15,10 +15,11 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.inventory import declared
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node
 from plimsoll.inventory.pods import holding, in_order
-from plimsoll.inventory.pools import Inventory, NodeFacts, pools, with_own
+from plimsoll.inventory.pools import Inventory, NodeFacts, pools, with_declared, with_own
 from plimsoll_operator.cluster.objects import Json, Name, name_of
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Free:
         return replace(
             found,
             own=bare.own,
+            declared=bare.declared,
             claims=tuple(sorted(self._claims.values(), key=lambda claim: claim.turn)),
             quotas=tuple(quota for name in sorted(self._quotas) for quota in self._quotas[name]),
         )
@@ -152,6 +154,7 @@ class GpuNodes:
         self._changed = False
         self.free = Free()
         self._bare = self.inventory
+        self._declared: dict[str, Json] = {}
         self._pods_read = False
         self._turn = 0
         self._freed: dict[str, int] = {}
@@ -179,6 +182,18 @@ class GpuNodes:
         if own == self._own:
             return False
         self._own, self._changed = own, True
+        return True
+
+    def declare(self, name: str, pool: Json | None) -> bool:
+        """Take in an AcceleratorPool as it is now, None if it is gone. Whether that is new."""
+        slim = declared.trimmed(pool) if pool is not None else None
+        if self._declared.get(name) == slim:
+            return False
+        if slim is None:
+            del self._declared[name]
+        else:
+            self._declared[name] = slim
+        self._changed = True
         return True
 
     def drop(self, name: str) -> bool:
@@ -214,6 +229,8 @@ class GpuNodes:
         facts = [self._nodes[name] for name in sorted(self._nodes)]
         speak = frozenset(dialect for dialect, nodes in self._said.items() if nodes > 0)
         inventory = with_own(pools(facts, speak=speak), self._own)
+        mine = declared.read_pools(self._declared.values(), self._own, inventory.speaks)
+        inventory = with_declared(inventory, mine)
         if inventory == self._bare:
             return False
         self._bare = inventory

@@ -18,6 +18,7 @@ from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
 from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
 from plimsoll_operator.cluster.gpus import GpuNodes
 from plimsoll_operator.cluster.objects import (
+    ACCELERATOR_POOLS,
     CONFIG_MAPS,
     NAMESPACES,
     NODES,
@@ -141,6 +142,13 @@ class ClusterKnowledge:
                 label_selector=POLICY_LABEL,
             ),
             config_maps,
+            Reflector(
+                client,
+                ACCELERATOR_POOLS,
+                changed=self._pool,
+                deleted=self._pool_gone,
+                without=lambda read: None,
+            ),
             *(self._of_what_is_free(client) if on_free is not None else ()),
         )
 
@@ -166,6 +174,14 @@ class ClusterKnowledge:
                 without=lambda read: None,
             ),
         )
+
+    def _pool(self, pool: Json) -> None:
+        if self.nodes.declare(name_of(pool)[1], pool):
+            self._on_nodes()
+
+    def _pool_gone(self, name: Name) -> None:
+        if self.nodes.declare(name[1], None):
+            self._on_nodes()
 
     def _pods_are_read(self, read: bool) -> None:
         if self.nodes.pods_are_read(read):

@@ -40,6 +40,7 @@ class Resource:
 
 
 LLM_DEPLOYMENTS: Final = Resource(GROUP, VERSION, PLURAL)
+ACCELERATOR_POOLS: Final = Resource(GROUP, VERSION, "acceleratorpools", namespaced=False)
 NODES: Final = Resource("", "v1", "nodes", namespaced=False)
 NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
 PODS: Final = Resource("", "v1", "pods")
