@@ -30,7 +30,7 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	@touch $@
 
 lock: $(TOOLS_STAMP) ## write requirements/*.lock anew from pyproject.toml
-	$(UV) pyproject.toml --extra operator -o requirements/operator.lock $(LOCK_FLAGS)
+	$(UV) pyproject.toml --extra operator --extra hub -o requirements/operator.lock $(LOCK_FLAGS)
 	$(UV) requirements/build.in -o requirements/build.lock $(LOCK_FLAGS)
 	$(UV) pyproject.toml requirements/build.in --extra operator --extra hub --group dev -o requirements/dev.lock $(LOCK_FLAGS)
 	$(UV) requirements/counts.in -o requirements/counts.lock $(LOCK_FLAGS)

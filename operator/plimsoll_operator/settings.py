@@ -60,6 +60,17 @@ class Settings:
         "with HTTP 500, and the controller sets the object aside until it changes.",
     )
 
+    resolve_models: bool = _setting(
+        False,
+        CONTROLLER,
+        "Ask the hub for models that objects name and the catalogue lacks, and write their "
+        "profiles into --resolved-namespace. HF_ENDPOINT, HF_TOKEN, HTTPS_PROXY, HF_HUB_OFFLINE "
+        "and HF_HOME count. Off: no process opens a connection to anything but the API server.",
+    )
+    resolve_seconds: float = _setting(
+        60.0, CONTROLLER, "Seconds that the hub may take for one model."
+    )
+
     workers: int = _setting(
         16, CONTROLLER, "Objects decided and written at once. More load the API server more."
     )

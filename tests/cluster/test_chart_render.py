@@ -252,3 +252,47 @@ def _pod(objects: list[Manifest], component: str) -> dict[str, Any]:
     deployment = one(objects, "Deployment", f"plimsoll-{component}")
     spec: dict[str, Any] = deployment["spec"]["template"]["spec"]
     return spec
+
+
+def test_models_are_resolved_only_if_it_is_wanted_and_with_no_more_rights_than_that() -> None:
+    def of(values: dict[str, Any]) -> tuple[dict[str, Any], list[Any], list[Any]]:
+        objects = render({"networkPolicy": {"enabled": True, "egress": True}, **values})
+        by = {(o["kind"], o["metadata"]["name"]): o for o in objects}
+        (container,) = by["Deployment", "plimsoll-controller"]["spec"]["template"]["spec"][
+            "containers"
+        ]
+        environment = {one["name"]: one for one in container["env"]}
+        rules = by["Role", "plimsoll-controller"]["rules"]
+        creates = [r for r in rules if "configmaps" in r["resources"]]
+        egress = by["NetworkPolicy", "plimsoll-controller"]["spec"]["egress"]
+        assert by["NetworkPolicy", "plimsoll-webhook"]["spec"]["egress"] == egress[:2]
+        return environment, creates, egress[2:]
+
+    environment, creates, egress = of({})
+    assert "PLIMSOLL_RESOLVE_MODELS" not in environment
+    assert (creates, egress) == ([], [])
+    environment, creates, egress = of(
+        {
+            "resolver": {
+                "enabled": True,
+                "endpoint": "https://mirror.example",
+                "proxy": "http://proxy.example:3128",
+                "tokenSecret": {"name": "hub"},
+                "egressPorts": [3128],
+                "egressCidrs": ["10.1.0.0/16"],
+            }
+        }
+    )
+    assert environment["HF_ENDPOINT"]["value"] == "https://mirror.example"
+    assert environment["HTTPS_PROXY"]["value"] == "http://proxy.example:3128"
+    assert environment["HF_TOKEN"]["valueFrom"]["secretKeyRef"] == {"name": "hub", "key": "token"}
+    assert creates == [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]}]
+    assert egress == [
+        {
+            "ports": [{"port": 3128, "protocol": "TCP"}],
+            "to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}],
+        }
+    ]
+    offline = of({"resolver": {"enabled": True, "offline": True, "cache": {"existingClaim": "c"}}})
+    assert offline[0]["HF_HUB_OFFLINE"]["value"] == "1"
+    assert offline[2] == []

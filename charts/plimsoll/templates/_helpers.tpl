@@ -171,6 +171,42 @@ readinessProbe:
 - name: PLIMSOLL_ACCELERATORS
   value: {{ printf "%s/%s-accelerators" $root.Release.Namespace (include "plimsoll.fullname" $root) }}
 {{- end }}
+- name: PLIMSOLL_RESOLVED_NAMESPACE
+  valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}
 - name: PLIMSOLL_METRICS_PORT
   value: {{ $values.metricsPort | quote }}
+{{- end }}
+
+{{/* Environment of the controller that asks a hub for models. */}}
+{{- define "plimsoll.resolverEnv" -}}
+{{- with .Values.resolver -}}
+- name: PLIMSOLL_RESOLVE_MODELS
+  value: "true"
+- name: PLIMSOLL_RESOLVE_SECONDS
+  value: {{ .seconds | quote }}
+- name: HF_HOME
+  value: /var/cache/plimsoll
+- name: HF_HUB_DISABLE_TELEMETRY
+  value: "1"
+{{- with .endpoint }}
+- name: HF_ENDPOINT
+  value: {{ . | quote }}
+{{- end }}
+{{- with .proxy }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- with .noProxy }}
+- name: NO_PROXY
+  value: {{ . | quote }}
+{{- end }}
+{{- if .offline }}
+- name: HF_HUB_OFFLINE
+  value: "1"
+{{- end }}
+{{- if .tokenSecret.name }}
+- name: HF_TOKEN
+  valueFrom: {secretKeyRef: {name: {{ .tokenSecret.name }}, key: {{ .tokenSecret.key }}}}
+{{- end }}
+{{- end }}
 {{- end }}

@@ -20,6 +20,8 @@ from prometheus_client import Gauge
 
 from plimsoll.api_group import GROUP
 from plimsoll.decision.knowledge import shipped
+from plimsoll.errors import PlimsollError
+from plimsoll.workloads.resolved import config_map_name
 from plimsoll_operator.cluster.client import (
     UNREACHABLE,
     ApiError,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.certificates.keeper import Keeper, Report
     from plimsoll_operator.cluster.objects import Json, Name
+    from plimsoll_operator.resolving.resolver import Resolver
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -110,6 +113,7 @@ class Controller:
             observe=not_decided(self.registry),
         )
         self.workloads = Workloads(client, self.queue.add, enabled=settings.workloads)
+        self._resolver = _resolver(client, settings, self.registry, self.cache)
         self.reconciler = Reconciler(
             client,
             self.cache,
@@ -118,6 +122,7 @@ class Controller:
             metrics,
             self._decide,
             self.workloads,
+            self._resolver.want if self._resolver is not None else _ignored,
         )
         self.resync = Resync(
             client,
@@ -220,6 +225,8 @@ class Controller:
             group.create_task(self._election.hold())
         if self._keeper is not None:
             group.create_task(self._keeper.run())
+        if self._resolver is not None:
+            group.create_task(self._resolver.run())
         group.create_task(self.reconciler.events.post_forever())
         await self.resync.first.wait()  # a cluster that is half known misleads
         for _ in range(self._settings.workers):
@@ -279,6 +286,30 @@ def _keeper(
         check_seconds=settings.certificate_check_seconds,
         metrics=CertificateMetrics(registry),
         report=report,
+    )
+
+
+def _ignored(model: str) -> None:
+    """Nobody resolves models here."""
+
+
+def _resolver(
+    client: Client, settings: Settings, registry: CollectorRegistry, cache: ObjectCache
+) -> Resolver | None:
+    """What resolves models, if the settings ask for it. Raises `PlimsollError` if they are half."""
+    if not settings.resolve_models:
+        return None
+    if not settings.resolved_namespace:
+        raise PlimsollError("--resolve-models needs --resolved-namespace, to write profiles into")
+    from plimsoll_operator.resolving.resolver import Resolver
+
+    namespace = settings.resolved_namespace
+    return Resolver(
+        client,
+        namespace,
+        registry,
+        still_wanted=lambda model: bool(cache.referrers((namespace, config_map_name(model)))),
+        seconds=settings.resolve_seconds,
     )
 
 

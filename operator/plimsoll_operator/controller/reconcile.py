@@ -79,9 +79,11 @@ class Reconciler:
         metrics: ControllerMetrics,
         decide: Decide,
         workloads: Workloads | None = None,
+        want: Callable[[str], None] = lambda model: None,
     ) -> None:
+        """want: told the id of each model that the catalogue lacks and nobody has resolved."""
         self._workloads = workloads or Workloads(client, queue.add, enabled=False)
-        self._decide = decide
+        self._decide, self._want = decide, want
         self._set_aside: dict[Name, SetAside] = {}
         self._client, self._cache = client, cache
         self._known = known
@@ -142,6 +144,8 @@ class Reconciler:
                 break
         if entry is None:
             return "gone"
+        if entry.asks_for and not document.exists:
+            self._want(entry.asks_for)
         surroundings = (
             self._known.nodes.version,
             document.version,
