@@ -25,11 +25,12 @@ import plimsoll
 from plimsoll.decision.verdict import Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client import Metric
 
     from plimsoll.inventory.pools import Inventory
+    from plimsoll.report.audit import Totals
 
 _PER_OBJECT: Final = (
     ("fits", "1 where the LLMDeployment fits, 0 where not, NaN where nobody can be sure."),
@@ -161,3 +162,49 @@ class ControllerMetrics(Collector):
     def reconciled(self, outcome: str, seconds: float) -> None:
         """One LLMDeployment was worked on. outcome: written, unchanged, skipped, conflict ..."""
         self._reconcile.labels(outcome).observe(seconds)
+
+
+class AuditMetrics:
+    """What the last audit of other people's kinds found."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """registry: where the metrics are kept."""
+
+        def gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+            return Gauge(f"plimsoll_audit_{name}", text, labels, registry=registry)
+
+        self._engines = gauge(
+            "engines",
+            "Engines of other kinds than LLMDeployment, by what was found: misfit, doubted, "
+            "unread, fits.",
+            ("found",),
+        )
+        self._gpus = gauge("gpus", "GPUs of these engines.")
+        self._idle = gauge("idle_gpus", "GPUs of them that no rank of an engine uses.")
+        self._to_win = gauge("gpus_to_win", "GPUs that could come back: fewer or smaller would do.")
+        self._memory = gauge("memory_to_win_bytes", "GPU memory that could come back.")
+        self._seconds = gauge("seconds", "Seconds that the last audit took.")
+        self._last = gauge("last_timestamp_seconds", "When the last audit ended.")
+        self._written = Counter(
+            "plimsoll_audit_reports_written",
+            "Reports that were written because they said something else than before.",
+            registry=registry,
+        )
+
+    def audited(self, found: Sequence[Totals], written: int, seconds: float) -> None:
+        """An audit ended. found: the sums of each object; written: reports."""
+        engines = sum(one.engines for one in found)
+        counts = {
+            "misfit": sum(one.misfits for one in found),
+            "doubted": sum(one.doubted for one in found),
+            "unread": sum(one.unread for one in found),
+        }
+        for name, count in (counts | {"fits": engines - sum(counts.values())}).items():
+            self._engines.labels(name).set(count)
+        self._gpus.set(sum(one.gpus for one in found))
+        self._idle.set(sum(one.idle_gpus for one in found))
+        self._to_win.set(sum(one.gpus_to_win for one in found))
+        self._memory.set(sum(one.memory_to_win for one in found))
+        self._seconds.set(seconds)
+        self._last.set_to_current_time()
+        self._written.inc(written)

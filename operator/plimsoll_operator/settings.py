@@ -102,6 +102,14 @@ class Settings:
         "LLMDeployments of output.mode Create ask for. Off: their condition Applied says so.",
     )
 
+    audit_seconds: float = _setting(
+        0.0,
+        CONTROLLER,
+        "Seconds between two audits of what other kinds run in namespaces with the label "
+        "plimsoll.dev/workloads; what is found is written into Reports of openreports.io, or "
+        "PolicyReports where only those are there, and into metrics. 0: no audit.",
+    )
+
     leader_elect: bool = _setting(
         False,
         CONTROLLER,

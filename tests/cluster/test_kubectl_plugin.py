@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cluster.plane import own_plane
+from cluster.workloads import deployment
 from controlplane.nodes import gpu_node
 
 if TYPE_CHECKING:
@@ -21,27 +22,6 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(sys.executable).with_name("kubectl-plimsoll")
 plane = own_plane(nodes=[gpu_node("a"), gpu_node("b", "l4")], installed=True)
-
-
-def deployment(name: str, arguments: list[str], gpus: int, product: str) -> dict[str, Any]:
-    """A Deployment of vLLM, complete enough for the API server."""
-    labels = {"app": name}
-    container = {
-        "name": "vllm",
-        "image": "vllm/vllm-openai:v0.11.0",
-        "args": arguments,
-        "resources": {"limits": {"nvidia.com/gpu": str(gpus)}},
-    }
-    spec = {"nodeSelector": {"nvidia.com/gpu.product": product}, "containers": [container]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
-        },
-    }
 
 
 WIDE = deployment(

@@ -151,15 +151,15 @@ def _said(one: Audited) -> str:
 def lines(one: Audited) -> list[str]:
     """Everything that is to be said of one; nothing of what fits and is well used."""
     said = messages.denial(one.request, one.verdict).splitlines()[:-2] if one.verdict.denied else []
-    for told in _findings(one):
-        said.append(f"{rule_of(told.rule).id}: {sentence(told, one.verdict.places)}")
+    for finding in back(one):
+        said.append(f"{rule_of(finding.rule).id}: {sentence(finding, one.verdict.places)}")
     if not one.verdict.denied and one.verdict.decision is Decision.WARN:
         said += messages.warning(one.request, one.verdict)
     unreadable = [f"not read: {clean(what, 200)}" for what in one.unreadable]
     return list(dict.fromkeys(said + (unreadable if one.unread else [])))
 
 
-def _findings(one: Audited) -> tuple[Finding, ...]:
+def back(one: Audited) -> tuple[Finding, ...]:
     """What could come back, as facts: idle GPUs first."""
     asked = one.surplus.gpus // max(1, one.request.replicas)
     idle = (told for told in one.verdict.warnings if isinstance(told, Finding))
@@ -170,7 +170,7 @@ def as_data(one: Audited) -> dict[str, Any]:
     """One engine for machines, in bytes."""
     verdict, surplus = one.verdict, one.surplus
     estimate = verdict.estimate
-    told = (*verdict.problems, *verdict.warnings, *_findings(one))
+    told = (*verdict.problems, *verdict.warnings, *back(one))
     rules = [rule_of(finding.rule).id for finding in told if isinstance(finding, Finding)]
     if verdict.denied and not verdict.problems:
         rules.insert(0, rule_of(verdict.reason).id)

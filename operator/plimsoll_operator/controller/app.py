@@ -35,6 +35,7 @@ from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
 from plimsoll_operator.cluster.own import config_map_named
 from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.applying import Workloads
+from plimsoll_operator.controller.audit import Auditor
 from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
 from plimsoll_operator.controller.plan import Event
@@ -46,7 +47,7 @@ from plimsoll_operator.controller.task import TASK, Job, Planned
 from plimsoll_operator.controller.watches import Watches, quieten_kopf
 from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
 from plimsoll_operator.health import HealthServer
-from plimsoll_operator.metrics import ControllerMetrics, new_registry, not_decided
+from plimsoll_operator.metrics import AuditMetrics, ControllerMetrics, new_registry, not_decided
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.certificates.keeper import Keeper, Report
     from plimsoll_operator.cluster.objects import Json, Name
+    from plimsoll_operator.controller.audit_task import AuditJob, AuditResult
     from plimsoll_operator.resolving.resolver import Resolver
     from plimsoll_operator.settings import Settings
 
@@ -133,6 +135,15 @@ class Controller:
             self.reconciler,
             metrics,
         )
+        self._auditor = None
+        if settings.audit_seconds:
+            self._auditor = Auditor(
+                client,
+                lambda: self.known.nodes.inventory,
+                self._audit,
+                AuditMetrics(self.registry),
+                settings.audit_seconds,
+            )
         metrics.watch(self._depth, lambda: self.resync.age, lambda: len(self.cache))
         self._watching = threading.Event()
 
@@ -190,6 +201,11 @@ class Controller:
         planned: Planned = await self.pool.run(job, key=namespace)
         return planned
 
+    async def _audit(self, inventory: Inventory, job: AuditJob, namespace: str) -> AuditResult:
+        self.pool.share(inventory)
+        found: AuditResult = await self.pool.run(job, key=namespace)
+        return found
+
     def _depth(self) -> int:
         """Names that wait for a worker: a standby's wait for none."""
         return 0 if self._why_not_write() else self.queue.depth
@@ -231,6 +247,8 @@ class Controller:
         await self.resync.first.wait()  # a cluster that is half known misleads
         for _ in range(self._settings.workers):
             group.create_task(self.reconciler.work())
+        if self._auditor is not None:
+            group.create_task(self._auditor.run_forever())
 
     async def _wait_for_kind(self) -> None:
         """Wait until the API server knows LLMDeployments, saying so now and then."""

@@ -13,6 +13,7 @@ from plimsoll.decision.knowledge import shipped
 from plimsoll.decision.policy import DEFAULT_POLICY
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll_operator.cluster.documents import ABSENT, Document
+from plimsoll_operator.controller.audit_task import AuditJob, AuditResult, audit
 from plimsoll_operator.controller.cache import pack, unpack
 from plimsoll_operator.controller.plan import Event, plan
 from plimsoll_operator.controller.running import Run, run_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.policy import Policy
     from plimsoll.decision.verdict import Decision, Reason, Verdict
 
-TASK: Final = f"{__name__}:work"
+TASK: Final = f"{__name__}:run"
 """Name of the task, for `plimsoll_operator.deciding.pool`."""
 
 
@@ -69,8 +70,13 @@ class Planned:
     status: Mapping[str, Any] = field(default_factory=dict)
 
 
+def run(inventory: Inventory | None, job: Job | AuditJob) -> Planned | AuditResult:
+    """The task: decide one LLMDeployment and say what to write, or audit any other object."""
+    return audit(inventory, job) if isinstance(job, AuditJob) else work(inventory, job)
+
+
 def work(inventory: Inventory | None, job: Job) -> Planned:
-    """The task: decide one LLMDeployment and say what to write."""
+    """Decide one LLMDeployment and say what to write."""
     obj = unpack(job.packed)
     identity = identify(obj)
     assert identity is not None

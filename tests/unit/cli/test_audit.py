@@ -82,6 +82,11 @@ def saved(folder: Path, *objects: dict[str, Any]) -> Path:
     return file
 
 
+def without_gates(text: str) -> str:
+    """Without how many gates there are, which every new one changes."""
+    return re.sub(r"; \d+ before it", "; some before it", text)
+
+
 def audited(*arguments: object) -> dict[str, dict[str, Any]]:
     """What is said of each object."""
     return {one["name"]: one for one in as_json("audit", *arguments)["results"]}
@@ -227,4 +232,5 @@ def test_the_guide_shows_what_is_printed(tmp_path: Path) -> None:
     )
     (objects,) = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
     file = saved(tmp_path, *yaml.safe_load_all(objects), *NODES)
-    assert run(*command.replace("listing.json", str(file)).split()).stdout == printed
+    said = run(*command.replace("listing.json", str(file)).split()).stdout
+    assert without_gates(said) == without_gates(printed)
