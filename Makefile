@@ -11,7 +11,7 @@ TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts rules versions generate dist release-check clean
+.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts rules versions generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ bench: $(STAMP) control-plane ## benchmarks against baselines of the same run; w
 soak: $(STAMP) control-plane ## half an hour of churn with flat memory (SECONDS=1800), or KILLS=1000 of kill -9
 	@PYTHONPATH=tests $(BIN)/python -m soak $(if $(KILLS),kills --kills $(KILLS),memory --seconds $(or $(SECONDS),1800)) \
 	  $(if $(SEED),--seed $(SEED))
+
+test-scheduler: $(STAMP) control-plane ## placements held against the real kube-scheduler: SEEDS=20 fleets, ASKS=200 for each; builds it once
+	@PYTHONPATH=tests $(BIN)/python -m scheduler --seeds $(or $(SEEDS),20) --asks $(or $(ASKS),200)
 
 scale: $(STAMP) control-plane ## what 1,000, 3,000 and 10,000 objects cost the controller; writes build/scale.json
 	@PYTHONPATH=tests $(BIN)/python -m soak scale

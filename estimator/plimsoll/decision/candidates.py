@@ -38,7 +38,8 @@ class Candidate:
     """A kind of GPU with the size of its nodes. pool: the nodes, None for the table's own.
 
     prefer: by what placements on it are measured; rank: its place among those that are allowed.
-    price: of one of its GPUs an hour, in millionths; None if nobody said it.
+    price: of one of its GPUs an hour, in millionths; None if nobody said it. replicas: so many are
+    to find room.
     """
 
     accelerator: Accelerator
@@ -47,6 +48,7 @@ class Candidate:
     prefer: Prefer = Prefer.FEWEST_GPUS
     rank: int = 0
     price: int | None = None
+    replicas: int = 1
 
     def measure(self, gpus: int) -> tuple[int, ...]:
         """What a replica on so many of its GPUs costs, by what is preferred; less is better."""
@@ -83,22 +85,23 @@ class Candidate:
         place = (pool.selector, pool.gpus_per_node, pool.node_names) if pool else ()
         return (-self.accelerator.memory, self.accelerator.name, place)
 
-    def standing(self, nodes: int, gpus: int) -> tuple[bool, bool, bool, bool, bool]:
+    def standing(self, nodes: int, gpus: int) -> tuple[bool, ...]:
         """What speaks against its pool for a replica on so many GPUs of so many nodes, the worst
         first.
 
         Too few nodes, ever; too few today; too few that are ready; nodes that may be taken away;
-        too few with so many free GPUs, if pods were read. By price, nodes that may come count as
-        if they were there.
+        no room for all replicas, and not even for one, if pods were read. By price, nodes that may
+        come count as if they were there.
         """
         pool = self.pool
         if pool is None:
-            return (False, False, False, False, False)
+            return (False,) * 6
         never, spot = not pool.may_have(nodes), may_be_taken_away(pool)
         if self.prefer is Prefer.CHEAPEST and pool.declared and not never:
-            return (False, False, False, spot, False)
+            return (False, False, False, spot, False, False)
         few, few_ready = pool.nodes < nodes, pool.ready < nodes
-        return (never, few, few_ready, spot, pool.free_nodes(gpus) < nodes)
+        full = not pool.has_room(nodes * self.replicas, gpus)
+        return (never, few, few_ready, spot, full, full and not pool.has_room(nodes, gpus))
 
 
 def canonical(wanted: Wanted, knowledge: Knowledge) -> Wanted:
@@ -163,13 +166,16 @@ def from_pools(wanted: Wanted, pools: Iterable[Pool]) -> tuple[Candidate, ...]:
     return tuple(sorted(found, key=lambda c: c.order))
 
 
-def priced(found: tuple[Candidate, ...], inventory: Inventory) -> tuple[Candidate, ...]:
-    """Candidates with the price of their pool, else of their kind of GPU, where one is said."""
-    if not inventory.prices and not inventory.declared:
+def as_asked(
+    found: tuple[Candidate, ...], inventory: Inventory, replicas: int
+) -> tuple[Candidate, ...]:
+    """Candidates for so many replicas, with the price of their pool, else of their kind of GPU."""
+    if replicas <= 1 and not inventory.prices and not inventory.declared:
         return found
     return tuple(
         replace(
             one,
+            replicas=max(1, replicas),
             price=one.pool.price
             if one.pool and one.pool.price is not None
             else price_of(one.accelerator.name, inventory),

@@ -98,10 +98,14 @@ def decide(
         inventory,
         nodes,
         known,
-        candidates.priced(candidates.from_table(request.wanted, known), inventory),
-        candidates.priced(candidates.from_pools(request.wanted, seen), inventory)
-        if inventory.known
-        else (),
+        candidates.as_asked(
+            candidates.from_table(request.wanted, known), inventory, request.replicas
+        ),
+        candidates.as_asked(
+            candidates.from_pools(request.wanted, seen) if inventory.known else (),
+            inventory,
+            request.replicas,
+        ),
         None if request.follow else kept,
     )
     problems = _problems(matter, engine)

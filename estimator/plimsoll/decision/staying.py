@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll.accelerators.labels import with_resource
 from plimsoll.accelerators.types import Dialect
-from plimsoll.decision.candidates import candidate_on, from_pools, priced, unfit
+from plimsoll.decision.candidates import as_asked, candidate_on, from_pools, unfit
 from plimsoll.decision.request import Prefer
 from plimsoll.decision.stated import stated
 from plimsoll.decision.verdict import Better, Gain
@@ -58,7 +58,7 @@ def held(case: Case, kept: Kept, nodes: Inventory, knowledge: Knowledge) -> Tria
     seen = _seen(case, kept, nodes) or _remembered(case, kept, knowledge)
     if seen is None or case.refusals(seen, None):
         return None
-    (candidate,) = priced((seen,), nodes)
+    (candidate,) = as_asked((seen,), nodes, case.request.replicas)
     trial = case.trial(candidate, kept.parallelism)
     if trial.fit.state is State.DOES_NOT_FIT or case.refusals(candidate, kept.parallelism):
         return None

@@ -115,11 +115,13 @@ class Pool:
             return True
         return bool(self.declared) and (self.most is None or self.most >= nodes)
 
-    def free_nodes(self, gpus: int) -> int:
-        """Ready nodes with so many free GPUs; all ready ones if no pods were read."""
+    def has_room(self, parts: int, gpus: int) -> bool:
+        """Whether so many parts of so many GPUs find room on its ready nodes, each on one of them;
+        as far as is known: True if no pods were read.
+        """
         if self.free is None:
-            return self.ready
-        return sum(nodes for left, nodes in self.free if left >= gpus)
+            return True
+        return sum(left // gpus * nodes for left, nodes in self.free) >= parts
 
 
 @dataclass(frozen=True, slots=True)

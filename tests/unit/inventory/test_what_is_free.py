@@ -219,6 +219,18 @@ def test_a_quota_leaves_room_for_so_many_replicas() -> None:
     assert from_dict(json.loads(json.dumps(to_dict(listed)))) == from_dict(listed)
 
 
+def test_all_replicas_find_room_where_that_is_to_be_had() -> None:
+    kinds = [gpu_node("h0", "h100-80gb"), gpu_node("h1", "h200-141gb")]
+    one = [*kinds, pod("t", "h1", 6)]
+    single = decided(one, None, 1).placement
+    assert single is not None
+    assert (single.accelerator, single.gpus_per_replica) == ("nvidia-h200-141gb", 2)
+    several = decided(one, None, 2)
+    assert several.placement is not None
+    assert several.placement.accelerator == "nvidia-h100-80gb"
+    assert several.capacity is Capacity.AVAILABLE
+
+
 def test_a_placement_is_planned_where_gpus_are_free() -> None:
     kinds = [gpu_node("h0", "h100-80gb"), gpu_node("h1", "h200-141gb")]
     empty = decided([*kinds, pod("cpu", "h0", 0)], None).placement

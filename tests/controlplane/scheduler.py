@@ -1,0 +1,71 @@
+"""The real kube-scheduler beside a control plane of ours: it binds pods to nodes.
+
+It must listen on loopback only. No kubelet runs: a pod that is bound stays Pending for ever.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+from typing import TYPE_CHECKING, Self
+
+from controlplane.build import SCHEDULER, ensure_built
+from controlplane.certificates import LOOPBACK
+from controlplane.errors import ControlPlaneError
+from controlplane.processes import Process
+
+if TYPE_CHECKING:
+    from controlplane.cluster import ControlPlane
+
+_HOST = LOOPBACK[0]
+_PORTS = range(20000, 32000)
+
+
+class Scheduler:
+    """kube-scheduler as it comes, without leader election. Use it as a context manager."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        self._plane = plane
+        self._program = ensure_built(SCHEDULER)["kube-scheduler"]
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        config = str(self._plane.kubeconfig)
+        self._process = Process(
+            "kube-scheduler",
+            [
+                str(self._program),
+                f"--kubeconfig={config}",
+                f"--authentication-kubeconfig={config}",
+                f"--authorization-kubeconfig={config}",
+                "--leader-elect=false",
+                f"--bind-address={_HOST}",
+                f"--secure-port={_free_port()}",
+                f"--cert-dir={self._plane.folder / 'scheduler'}",
+            ],
+            self._plane.folder / "kube-scheduler.log",
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def check(self) -> None:
+        """Raises `ControlPlaneError` if it has ended."""
+        process = self._process
+        if process is not None and process.returncode is not None:
+            raise ControlPlaneError(
+                f"kube-scheduler ended ({process.returncode}):\n{process.tail()}"
+            )
+
+
+def _free_port() -> int:
+    while True:
+        port = random.choice(_PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind((_HOST, port))
+            except OSError:
+                continue
+            return port
