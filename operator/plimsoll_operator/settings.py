@@ -109,6 +109,12 @@ class Settings:
         "plimsoll.dev/workloads; what is found is written into Reports of openreports.io, or "
         "PolicyReports where only those are there, and into metrics. 0: no audit.",
     )
+    targets: bool = _setting(
+        False,
+        CONTROLLER,
+        "Apply what is planned onto the targets of LLMDeployments whose output.mode is Apply, and "
+        "give them back. Off: their condition Applied says so.",
+    )
 
     leader_elect: bool = _setting(
         False,

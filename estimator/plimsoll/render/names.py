@@ -12,16 +12,19 @@ import hashlib
 import re
 from typing import Final
 
-from plimsoll.api_group import GROUP
+from plimsoll.api_group import GROUP, WORKLOAD_LABEL
 
 MAX_NAME: Final = 52
 """Characters of a name: pods add a hash each, and a LeaderWorkerSet's pods two numbers."""
-OWNER_LABEL: Final = f"{GROUP}/llmdeployment"
+OWNER_LABEL: Final = WORKLOAD_LABEL
 """Label of every object and pod: what selects them."""
+MAX_LABEL: Final = 63
+"""Characters of a label's value."""
 HASH_ANNOTATION: Final = f"{GROUP}/request-hash"
 """Annotation: the request that the object was rendered from."""
 MANAGED_BY: Final = "plimsoll"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _FINE: Final = re.compile(rf"[a-z]([a-z0-9-]{{0,{MAX_NAME - 2}}}[a-z0-9])?")
 
 
@@ -35,16 +38,24 @@ def object_name(name: str) -> str:
     return f"{plain[: MAX_NAME - 9].rstrip('-')}-{digest}"
 
 
-def labels(name: str, engine: str) -> dict[str, str]:
-    """The labels of every object of an LLMDeployment. name: as `object_name` made it."""
+def label_value(name: str) -> str:
+    """What the label says of an LLMDeployment of that name: the name itself, unless it is long."""
+    return name if len(name) <= MAX_LABEL and _LABEL.fullmatch(name) else object_name(name)
+
+
+def labels(name: str, engine: str, own: str) -> dict[str, str]:
+    """The labels of every object of an LLMDeployment.
+
+    name: as `object_name` made it; own: as the LLMDeployment is called.
+    """
     return {
         "app.kubernetes.io/name": engine,
         "app.kubernetes.io/instance": name,
         "app.kubernetes.io/managed-by": MANAGED_BY,
-        OWNER_LABEL: name,
+        OWNER_LABEL: label_value(own),
     }
 
 
-def selector(name: str) -> dict[str, str]:
-    """The labels that select the pods; they never change."""
-    return {OWNER_LABEL: name}
+def selector(own: str) -> dict[str, str]:
+    """The labels that select the pods; they never change. own: as the LLMDeployment is called."""
+    return {OWNER_LABEL: label_value(own)}

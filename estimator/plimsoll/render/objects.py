@@ -45,11 +45,13 @@ LWS_INDEX: Final = "leaderworkerset.sigs.k8s.io/worker-index"
 class Plan:
     """What the objects of one LLMDeployment are made from.
 
-    name: the objects'; namespace: empty if the LLMDeployment says none. accelerator: None for one
-    that is in no table. dialect: in which nodes are selected where none was seen.
+    name: the objects'; own_name: the LLMDeployment's; namespace: empty if that says none.
+    accelerator: None for one that is in no table. dialect: in which nodes are selected where none
+    was seen.
     """
 
     name: str
+    own_name: str
     namespace: str
     engine: str
     spec: LLMDeploymentSpec
@@ -96,7 +98,7 @@ def _metadata(plan: Plan) -> Json:
     made: Json = {"name": plan.name}
     if plan.namespace:
         made["namespace"] = plan.namespace
-    made["labels"] = names.labels(plan.name, plan.engine)
+    made["labels"] = names.labels(plan.name, plan.engine, plan.own_name)
     return made
 
 
@@ -125,7 +127,7 @@ def deployment(plan: Plan) -> Json:
         "metadata": _workload_metadata(plan),
         "spec": {
             "replicas": _replicas(plan),
-            "selector": {"matchLabels": names.selector(plan.name)},
+            "selector": {"matchLabels": names.selector(plan.own_name)},
             "strategy": {
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1},
@@ -165,7 +167,7 @@ def pod_template(plan: Plan, over_nodes: Sequence[str] = (), *, serves: bool = T
     """The pod, with the user's own template laid over it."""
     one, placement = plan.one, plan.placement
     made: Json = {
-        "metadata": {"labels": names.labels(plan.name, plan.engine)},
+        "metadata": {"labels": names.labels(plan.name, plan.engine, plan.own_name)},
         "spec": {
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
@@ -239,7 +241,7 @@ def _expression(key: str, values: list[str]) -> Json:
 
 def service(plan: Plan) -> Json:
     """The Service in front of the pods that answer."""
-    selects = names.selector(plan.name)
+    selects = names.selector(plan.own_name)
     if plan.placement.nodes_per_replica > 1:
         selects |= {LWS_NAME: plan.name, LWS_INDEX: "0"}
     port = {"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP"}

@@ -84,6 +84,7 @@ def render(
     vendor = placement.resource.partition(".")[0]
     plan = Plan(
         name=names.object_name(own_name),
+        own_name=own_name,
         namespace=str(metadata.get("namespace") or ""),
         engine=request.engine.name,
         spec=spec,

@@ -27,6 +27,7 @@ from plimsoll.workloads.spec import (
     EngineSpec,
     LLMDeploymentSpec,
     ModelSpec,
+    OutputSpec,
     ParallelismSpec,
     WorkloadSpec,
 )
@@ -224,6 +225,7 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
     collected.warnings += reading.warnings
     model = _model(spec.model, namespace, documents, collected)
     collected.problems += _other_models(model, reading.settings)
+    _targeted(spec.output, collected)
     return Request(
         model=model,
         engine=reading.settings,
@@ -238,6 +240,19 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
         places=PLACES,
         follow=spec.placement_policy == "Follow",
     )
+
+
+def _targeted(output: OutputSpec | None, collected: _Collector) -> None:
+    """Whether mode and target go together."""
+    if output is None:
+        return
+    applies = output.mode == "Apply"
+    if applies and output.target_ref is None:
+        fix = "say kind and name of the workload"
+        collected.problems.append(Problem("spec.output.targetRef", "", "a target to apply to", fix))
+    elif output.target_ref is not None and not applies:
+        given, wanted = shown(output.target_ref.name), "no target without mode: Apply"
+        collected.problems.append(Problem("spec.output.targetRef", given, wanted))
 
 
 def _unprintable(args: Sequence[str]) -> Iterator[Finding]:

@@ -382,14 +382,45 @@ class TokenSecretRef(Spec):
     )
 
 
+class TargetRef(Spec):
+    """A workload of the same namespace that somebody else keeps."""
+
+    kind: Literal["Deployment", "StatefulSet", "LeaderWorkerSet"] = Field(
+        description="Its kind: a LeaderWorkerSet where a replica spans nodes, else one of the "
+        "others."
+    )
+    name: Annotated[str, Field(strict=True, min_length=1, max_length=253)] = Field(
+        description="Its name."
+    )
+    container: Annotated[str, Field(strict=True, min_length=1, max_length=63)] | None = Field(
+        None, description="The container in which the engine runs. Unset: the only one."
+    )
+    parts: (
+        Annotated[
+            list[Literal["Resources", "Nodes", "Flags", "Probe", "SharedMemory"]],
+            Field(min_length=1, max_length=5),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="What is applied onto it. Resources: GPUs, CPU and memory of the container. "
+        "Nodes: selector, affinity and tolerations. Flags: command and arguments. Probe: the "
+        "start-up probe. SharedMemory: a mount at /dev/shm. Unset: all of it.",
+    )
+
+
 class OutputSpec(Spec):
     """What is made of the placement: the objects that `plimsoll render` prints, or that run."""
 
-    mode: Literal["Recommend", "Create"] | None = Field(
+    mode: Literal["Recommend", "Create", "Apply"] | None = Field(
         None,
         description="Recommend: the placement is advice in the status. Create: the controller "
         "creates, updates and removes the Deployment (or LeaderWorkerSet) and the Service that run "
-        "it, if it was given the right to (the chart's workloads.create). Unset: Recommend.",
+        "it, if it was given the right to (the chart's workloads.create). Apply: it applies the "
+        "same onto targetRef, and never forces it (workloads.apply). Unset: Recommend.",
+    )
+    target_ref: TargetRef | None = Field(
+        None, description="With mode Apply: the workload that is to be as planned."
     )
     image: Annotated[str, Field(strict=True, min_length=1, max_length=512)] | None = Field(
         None, description="Image of the engine. Unset: the engine's own, of its version."

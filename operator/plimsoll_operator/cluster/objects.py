@@ -50,6 +50,7 @@ EVENTS: Final = Resource("", "v1", "events")
 SECRETS: Final = Resource("", "v1", "secrets")
 SERVICES: Final = Resource("", "v1", "services")
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments")
+STATEFUL_SETS: Final = Resource("apps", "v1", "statefulsets")
 LEADER_WORKER_SETS: Final = Resource("leaderworkerset.x-k8s.io", "v1", "leaderworkersets")
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
 CUSTOM_RESOURCE_DEFINITIONS: Final = Resource(

@@ -34,7 +34,7 @@ from plimsoll_operator.cluster.known import ClusterKnowledge
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS
 from plimsoll_operator.cluster.own import config_map_named
 from plimsoll_operator.cluster.reflector import backoff
-from plimsoll_operator.controller.applying import Workloads
+from plimsoll_operator.controller.applying import Workloads, modes_of
 from plimsoll_operator.controller.audit import Auditor
 from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
@@ -114,7 +114,7 @@ class Controller:
             ),
             observe=not_decided(self.registry),
         )
-        self.workloads = Workloads(client, self.queue.add, enabled=settings.workloads)
+        self.workloads = Workloads(client, self.queue.add, modes_of(settings))
         self._resolver = _resolver(client, settings, self.registry, self.cache)
         self.reconciler = Reconciler(
             client,

@@ -1,4 +1,4 @@
-"""Create, update and remove what LLMDeployments have run for them, and hear of its changes.
+"""Create, update and remove what LLMDeployments have run for them, or apply it onto targets.
 
 Everything is written by server-side apply under our own field manager and never forced: a field of
 another manager's stays his. An object that is not ours is neither changed nor removed.
@@ -11,25 +11,33 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.errors import clean
+from plimsoll.errors import Problem, clean
 from plimsoll.render.names import OWNER_LABEL
+from plimsoll.render.onto import onto
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound
 from plimsoll_operator.cluster.objects import (
     DEPLOYMENTS,
     LEADER_WORKER_SETS,
     SERVICES,
+    STATEFUL_SETS,
     name_of,
 )
 from plimsoll_operator.cluster.reflector import Reflector
 from plimsoll_operator.controller.plan import completed
 from plimsoll_operator.controller.running import (
+    APPLY,
+    CREATE,
     Live,
+    applied_for,
+    applied_onto,
     conditions,
     live_of,
+    nothing_onto,
     owned,
     owner_of,
     reference,
     status_fields,
+    target_of,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.controller.running import Run
     from plimsoll_operator.controller.snapshot import Identity
     from plimsoll_operator.controller.task import Planned
+    from plimsoll_operator.settings import Settings
 
 MANAGER: Final = "plimsoll"
 """Our name among the managers of fields."""
@@ -48,29 +57,44 @@ RESOURCES: Final[Mapping[str, Resource]] = {
     "Deployment": DEPLOYMENTS,
     "LeaderWorkerSet": LEADER_WORKER_SETS,
     "Service": SERVICES,
+    "StatefulSet": STATEFUL_SETS,
 }
-"""The kinds that we make."""
+"""The kinds that we make, or apply onto."""
+_OF_MODE: Final = {
+    CREATE: ("Deployment", "LeaderWorkerSet", "Service"),
+    APPLY: ("Deployment", "LeaderWorkerSet", "StatefulSet"),
+}
+"""The kinds of each mode."""
 _ASKED_FOR_TOO_MUCH: Final = (400, 403, 422)
 """Answers that say something of the object, or of our rights, and stay the same."""
 NOT_ENABLED: Final = (
-    "this controller runs no workloads: the chart's workloads.create gives it the right to; "
-    "`plimsoll render` prints the objects meanwhile"
+    "this controller was not given the right to: the chart's workloads.create and workloads.apply "
+    "do; `plimsoll render` prints the objects meanwhile"
 )
 PER_PAGE: Final = 100
 LOOK_AGAIN: Final = 60.0
 """Seconds between two looks for a kind that the cluster does not know yet."""
 TRY_AGAIN: Final = 60.0
 """Seconds after which what was in the way is tried again."""
-_TRIED_AGAIN: Final = ("NotOurs", "Conflict", "Refused")
+_TRIED_AGAIN: Final = ("NotOurs", "NoTarget", "Conflict", "Refused")
+
+
+def modes_of(settings: Settings) -> frozenset[str]:
+    """The modes in which a controller of these settings runs anything."""
+    given = ((CREATE, settings.workloads), (APPLY, settings.targets))
+    return frozenset(mode for mode, right in given if right)
 
 
 class Workloads:
     """What runs for LLMDeployments. Run `watch` as a task of its own."""
 
-    def __init__(self, client: Client, changed: Callable[[Name], None], *, enabled: bool) -> None:
-        """changed: told the name of an LLMDeployment whose objects changed. enabled: whether this
-        process may write and watch them."""
-        self._client, self._changed, self.enabled = client, changed, enabled
+    def __init__(
+        self, client: Client, changed: Callable[[Name], None], modes: frozenset[str]
+    ) -> None:
+        """changed: told the name of an LLMDeployment whose objects changed. modes: those of which
+        this process may write and watch the objects."""
+        self._client, self._changed, self._modes = client, changed, modes
+        self._targets: dict[Name, set[tuple[str, str]]] = {}
         self._facts: dict[tuple[str, Name], tuple[Name, object]] = {}
         self._versions: dict[Name, int] = {}
 
@@ -80,11 +104,10 @@ class Workloads:
 
     async def watch(self) -> None:
         """Hear of changes until cancelled; of LeaderWorkerSets once the cluster knows them."""
-        if not self.enabled:
-            return
+        kinds = {kind for mode in self._modes for kind in _OF_MODE[mode]}
         async with asyncio.TaskGroup() as group:
-            for kind, resource in RESOURCES.items():
-                group.create_task(self._watch(kind, resource))
+            for kind in sorted(kinds):
+                group.create_task(self._watch(kind, RESOURCES[kind]))
 
     async def _watch(self, kind: str, resource: Resource) -> None:
         if kind == "LeaderWorkerSet":
@@ -109,8 +132,12 @@ class Workloads:
 
     def _put(self, kind: str, obj: Json) -> None:
         owner, uid = owner_of(obj)
-        if not owner:
+        target = applied_for(obj) if not owner else ""
+        self._aim(kind, name_of(obj), target)
+        if not owner and not target:
+            self._drop(kind, name_of(obj))
             return
+        owner = owner or target
         name, status = name_of(obj), obj.get("status") or {}
         counts = ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas")
         stuck = [
@@ -125,7 +152,18 @@ class Workloads:
             self._facts[(kind, name)] = (belongs, facts)
             self._tell(belongs)
 
+    def _aim(self, kind: str, name: Name, owner: str) -> None:
+        """Note whose plan is applied onto an object; empty: nobody's."""
+        for each in [each for each, known in self._targets.items() if (kind, name[1]) in known]:
+            if each[0] == name[0] and each[1] != owner:
+                self._targets[each].discard((kind, name[1]))
+                if not self._targets[each]:
+                    del self._targets[each]
+        if owner:
+            self._targets.setdefault((name[0], owner), set()).add((kind, name[1]))
+
     def _drop(self, kind: str, name: Name) -> None:
+        self._aim(kind, name, "")
         gone = self._facts.pop((kind, name), None)
         if gone is not None:
             self._tell(gone[0])
@@ -135,8 +173,21 @@ class Workloads:
         self._changed(owner)
 
     def forget(self, name: Name) -> None:
-        """An LLMDeployment is no more: its objects go with it."""
+        """An LLMDeployment is no more: its objects go with it, and its targets are given back."""
         self._versions.pop(name, None)
+        if name in self._targets:
+            self._changed(name)
+
+    async def give_back(self, name: Name) -> None:
+        """Give back what was applied onto targets for an LLMDeployment that is no more."""
+        for kind, target in sorted(self._targets.get(name, ())):
+            resource = RESOURCES[kind]
+            try:
+                there = await self._client.request("GET", resource.path(name[0], target))
+            except NotFound:
+                continue
+            if applied_for(there) == name[1]:
+                await self._client.apply(resource, nothing_onto(there), manager=MANAGER)
 
     async def carry_out(self, identity: Identity, planned: Planned, now: datetime) -> Planned:
         """Have what is planned run, and say in the status what came of it."""
@@ -158,10 +209,12 @@ class Workloads:
         """Have the objects of a run be there, and those of before not. What came of it."""
         if not run.mode:
             return await self._withdraw(identity, run)
-        if not self.enabled:
+        if run.mode not in self._modes:
             return Live(False, "NotEnabled", NOT_ENABLED, run.before)
         if not run.objects:
             return Live(False, "NotRendered", run.why, run.before)
+        if run.mode == APPLY:
+            return await self._onto(identity, run)
         listed = tuple(reference(obj) for obj in run.objects)
         first: Json = {}
         for obj in run.objects:
@@ -204,15 +257,42 @@ class Workloads:
             return True
         return owner_of(there)[1] == identity.uid
 
+    async def _onto(self, identity: Identity, run: Run) -> Live:
+        """Apply a plan onto its target, and give back the one of before."""
+        target = target_of(run)
+        called, resource = f"{target['kind']} {target['name']}", RESOURCES[target["kind"]]
+        try:
+            path = resource.path(identity.namespace, target["name"])
+            there = await self._client.request("GET", path)
+            other = applied_for(there)
+            if owner_of(there)[0] or other not in ("", identity.name):
+                whose = other or owner_of(there)[0]
+                said = f"{called} is as LLMDeployment {whose} plans it: aim at another"
+                return Live(False, "NotOurs", said, run.before)
+            part = onto(there, run.objects[0], str(run.target.get("container") or ""), run.parts)
+            if isinstance(part, Problem):
+                return Live(False, "NotRendered", str(part), run.before)
+            made = applied_onto(there, identity.name, part)
+            await self._client.apply(resource, made, manager=MANAGER, force=False)
+        except NotFound:
+            return Live(False, "NoTarget", f"{called} is not there", run.before)
+        except ApiError as error:
+            if error.status not in (*_ASKED_FOR_TOO_MUCH, 409):
+                raise
+            reason = "Conflict" if error.status == 409 else "Refused"
+            return Live(False, reason, f"{called}: {clean(error.message, 600)}", run.before)
+        await self._remove(identity, [one for one in run.before if one != target])
+        return Live(True, "Applied", "", (target,))
+
     async def _withdraw(self, identity: Identity, run: Run) -> Live:
         """Remove everything that ran: nothing is asked for any more."""
-        if not self.enabled:
+        if not self._modes:
             return Live(False, "NotEnabled", NOT_ENABLED, run.before)
         await self._remove(identity, run.before)
         return Live(True, "Applied", "")
 
     async def _remove(self, identity: Identity, objects: Sequence[Json]) -> None:
-        """Delete objects that are ours; what is somebody else's by now stays."""
+        """Delete objects that are ours, give back targets; what is somebody else's by now stays."""
         for one in objects:
             resource = RESOURCES.get(str(one.get("kind")))
             name = str(one.get("name", ""))
@@ -225,3 +305,5 @@ class Workloads:
             if owner_of(there)[1] == identity.uid:
                 uid = str(there["metadata"]["uid"])
                 await self._client.delete(resource, name, namespace=identity.namespace, uid=uid)
+            elif applied_for(there) == identity.name:
+                await self._client.apply(resource, nothing_onto(there), manager=MANAGER)

@@ -82,7 +82,7 @@ class Reconciler:
         want: Callable[[str], None] = lambda model: None,
     ) -> None:
         """want: told the id of each model that the catalogue lacks and nobody has resolved."""
-        self._workloads = workloads or Workloads(client, queue.add, enabled=False)
+        self._workloads = workloads or Workloads(client, queue.add, frozenset())
         self._decide, self._want = decide, want
         self._set_aside: dict[Name, SetAside] = {}
         self._client, self._cache = client, cache
@@ -143,6 +143,7 @@ class Reconciler:
             if entry is None or self._cache.document_of(name, entry) == of:
                 break
         if entry is None:
+            await self._workloads.give_back(name)
             return "gone"
         if entry.asks_for and not document.exists:
             self._want(entry.asks_for)

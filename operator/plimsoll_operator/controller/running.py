@@ -2,10 +2,12 @@
 
     output.mode   unset or Recommend   nothing: the placement is advice
                   Create               a Deployment or LeaderWorkerSet and a Service of our own
+                  Apply                the same fields, onto a workload that somebody else keeps
     Applied       True   Applied       they are as they were rendered
                   False  NotEnabled    the controller was not given the right to
                          NotRendered   refused, or there is something that cannot be rendered
                          NotOurs       an object of that name belongs to somebody else
+                         NoTarget      there is no workload of the target's name
                          Conflict      another manager has one of the fields
                          Refused       the API server took it not
     Ready         True   Serving       every replica that is wanted is available
@@ -17,12 +19,14 @@ What is refused later takes nothing down: what runs goes on as it was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.api_group import API_VERSION, KIND
+from plimsoll.api_group import API_VERSION, GROUP, KIND
 from plimsoll.errors import clean
-from plimsoll.render.names import OWNER_LABEL
+from plimsoll.render.names import OWNER_LABEL, label_value
+from plimsoll.render.objects import LWS_API
+from plimsoll.render.onto import PARTS, templates_of
 from plimsoll.render.rendered import render
 from plimsoll_operator.controller.plan import PlannedCondition
 
@@ -37,6 +41,14 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 CREATE: Final = "Create"
+APPLY: Final = "Apply"
+APPLIED_FOR: Final = f"{GROUP}/applied-for"
+"""Annotation of a target: the LLMDeployment whose plan is applied onto it."""
+API_VERSIONS: Final = {
+    "Deployment": "apps/v1",
+    "StatefulSet": "apps/v1",
+    "LeaderWorkerSet": LWS_API,
+}
 MOST_PROBLEMS: Final = 5
 """Problems that are said; the rest is counted."""
 
@@ -47,6 +59,7 @@ class Run:
 
     objects: the workload first; empty while they cannot be made, `why` says what is in the way.
     replicas: how many are wanted. before: what ran so far, as the status says it.
+    target: of mode Apply, as the spec says it.
     """
 
     mode: str
@@ -54,6 +67,18 @@ class Run:
     why: str
     replicas: int
     before: tuple[Json, ...]
+    target: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """What the label of the objects says."""
+        said: str = self.objects[0]["metadata"]["labels"][OWNER_LABEL] if self.objects else ""
+        return said
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What is applied onto the target."""
+        return tuple(self.target.get("parts") or PARTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +111,7 @@ def run_of(
     output = (obj.get("spec") or {}).get("output")
     mode = output.get("mode") if isinstance(output, dict) else None
     before = _before(identity.previous)
-    if mode != CREATE:
+    if mode not in (CREATE, APPLY):
         return Run("", (), "", 0, before) if before else None
     made = render(obj, request, verdict, knowledge=knowledge)
     why = ""
@@ -96,7 +121,9 @@ def run_of(
         why = "; ".join([*said, *([f"and {more} more"] if more > 0 else [])])
     elif not made.objects:
         why = "it is not placed; condition Fits says why"
-    return Run(mode, made.objects, clean(why, 1000), request.replicas, before)
+    target = output.get("targetRef") if mode == APPLY and isinstance(output, dict) else None
+    target = target if isinstance(target, dict) else {}
+    return Run(mode, made.objects, clean(why, 1000), request.replicas, before, target)
 
 
 def _before(previous: Mapping[str, Any]) -> tuple[Json, ...]:
@@ -133,6 +160,52 @@ def owner_of(obj: Mapping[str, Any]) -> tuple[str, str]:
         if one.get("kind") == KIND and one.get("controller") is True:
             return str(one.get("name", "")), str(one.get("uid", ""))
     return "", ""
+
+
+def target_of(run: Run) -> Json:
+    """The target of a run by apiVersion, kind and name."""
+    kind = str(run.target.get("kind"))
+    return {
+        "apiVersion": API_VERSIONS.get(kind, ""),
+        "kind": kind,
+        "name": str(run.target.get("name")),
+    }
+
+
+def applied_onto(there: Mapping[str, Any], name: str, part: Json) -> Json:
+    """What is applied onto a target that is there: its part, and whose plan that is.
+
+    Its pods carry the LLMDeployment's label, so that the GPUs that they hold are its own.
+    """
+    metadata = there["metadata"]
+    labels = {OWNER_LABEL: label_value(name)}
+    made: Json = {
+        "apiVersion": there["apiVersion"],
+        "kind": there["kind"],
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+            "labels": labels,
+            "annotations": {APPLIED_FOR: name},
+        },
+        **part,
+    }
+    for template in templates_of(made):
+        template["metadata"] = {"labels": labels}
+    return made
+
+
+def nothing_onto(there: Mapping[str, Any]) -> Json:
+    """What is applied onto a target to give back every field of it that was ours."""
+    metadata = {key: there["metadata"][key] for key in ("name", "namespace", "uid")}
+    return {"apiVersion": there["apiVersion"], "kind": there["kind"], "metadata": metadata}
+
+
+def applied_for(obj: Mapping[str, Any]) -> str:
+    """The LLMDeployment whose plan is applied onto an object; empty if none is."""
+    found = ((obj.get("metadata") or {}).get("annotations") or {}).get(APPLIED_FOR)
+    return found if isinstance(found, str) else ""
 
 
 def live_of(workload: Mapping[str, Any], objects: tuple[Json, ...], wanted: int) -> Live:
@@ -173,6 +246,9 @@ def conditions(run: Run, live: Live, placed: bool) -> list[PlannedCondition]:
         applied = PlannedCondition("Applied", "False", live.reason, message)
         ready = PlannedCondition("Ready", "False", live.reason, message)
         return [applied, ready] if placed and run.mode else [applied]
+    if run.mode == APPLY:
+        said = f"{', '.join(run.parts)} of {names}"
+        return [PlannedCondition("Applied", "True", "Applied", said)]
     said = f"{names} are as rendered"
     applied = PlannedCondition("Applied", "True", "Applied", said)
     counted = f"{live.ready} of {run.replicas} replicas are available"
@@ -187,9 +263,12 @@ def status_fields(run: Run, live: Live) -> Json:
     """What the status says of the workload, beside conditions."""
     if not live.objects:
         return {}
+    workload = {"mode": run.mode, "objects": list(live.objects)}
+    if run.mode == APPLY:
+        return {"workload": workload}
     return {
         "replicas": live.replicas,
         "readyReplicas": live.ready,
-        "selector": f"{OWNER_LABEL}={live.objects[0]['name']}",
-        "workload": {"mode": run.mode, "objects": list(live.objects)},
+        **({"selector": f"{OWNER_LABEL}={run.label}"} if run.label else {}),
+        "workload": workload,
     }

@@ -53,7 +53,7 @@ async def carried_out(output: dict[str, Any], live: Live, **status: Any) -> dict
             return live
 
     identity, plan = planned(output, **status)
-    workloads = Told(cast("Client", None), lambda name: None, enabled=True)
+    workloads = Told(cast("Client", None), lambda name: None, frozenset({"Create"}))
     patch = (await workloads.carry_out(identity, plan, NOW)).patch
     return {one["type"]: one for one in patch["conditions"]} | {"patch": patch}
 
@@ -71,7 +71,7 @@ def test_nothing_is_run_unless_it_is_asked_for() -> None:
 
 async def test_a_controller_without_the_right_says_so_and_the_object_is_stalled() -> None:
     identity, plan = planned({"mode": "Create"})
-    workloads = Workloads(cast("Client", None), lambda name: None, enabled=False)
+    workloads = Workloads(cast("Client", None), lambda name: None, frozenset())
     patch = (await workloads.carry_out(identity, plan, NOW)).patch
     said = {one["type"]: one for one in patch["conditions"]}
     assert (said["Applied"]["status"], said["Applied"]["reason"]) == ("False", "NotEnabled")
@@ -114,7 +114,7 @@ async def test_ready_is_true_once_every_replica_of_the_new_template_is_available
         async def bring(self, *_: object) -> Live:
             return live(**status)
 
-    workloads = Told(cast("Client", None), lambda name: None, enabled=True)
+    workloads = Told(cast("Client", None), lambda name: None, frozenset({"Create"}))
     plan = Planned(plan.patch, plan.events, plan.figures, two, plan.status)
     patch = (await workloads.carry_out(identity, plan, NOW)).patch
     said = {one["type"]: one for one in patch["conditions"]}
