@@ -227,7 +227,7 @@ def _steps(release: str) -> frozenset[str]:
     slots = json.loads((_VLLM / "lora.json").read_text("utf-8"))["embedding_modules"]
     names |= {f"{model} with slots" for model, at in slots.items() if TABLE.parse(at) == own}
     support = json.loads((_VLLM / "support.json").read_text("utf-8"))
-    for table in (support[which] for which in support if which != "source"):
+    for table in (support["without stages"], support["without adapters"]):
         for span, classes in table.items():
             if own in {TABLE.parse(end) for end in span.split("-") if end}:
                 names.update(classes)

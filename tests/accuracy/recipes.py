@@ -61,10 +61,11 @@ def recipes() -> tuple[dict[str, Any], ...]:
 @lru_cache(maxsize=1)
 def answers() -> tuple[Said, ...]:
     """What we say to each."""
-    return tuple(map(_said, recipes()))
+    return tuple(map(said_of, recipes()))
 
 
-def _said(recipe: dict[str, Any]) -> Said:
+def said_of(recipe: dict[str, Any]) -> Said:
+    """What we say to a recipe, or to a start-up written as one."""
     model = resolve(uri=f"hf://{recipe['model']}")
     accelerator = accelerators.find(recipe["gpu"])
     if model.architecture is None:

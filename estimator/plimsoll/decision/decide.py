@@ -45,7 +45,12 @@ if TYPE_CHECKING:
     from plimsoll.errors import Problem
     from plimsoll.models.architecture import Architecture
 
-_MAY_NOT_START: Final = (Rule.MODEL_BY_TRANSFORMERS,)
+_MAY_NOT_START: Final = (
+    Rule.MODEL_BY_TRANSFORMERS,
+    Rule.BUILDS_WITHOUT_KERNELS,
+    Rule.REPORTED_NOT_TO_START,
+    Rule.QUANTIZATION_NOBODY_KNOWS,
+)
 """Notes of an estimate with which nobody can be sure that the engine starts."""
 _TOLD: Final = (
     Rule.MAIN_MEMORY_NOT_COUNTED,

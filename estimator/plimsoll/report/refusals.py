@@ -107,10 +107,6 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
     ),
     Rule.BATCH_IS_NO_MULTIPLE_OF_PAGES: ("a multiple of the page size ({page})", ""),
     Rule.UNKNOWN_QUANTIZATION: ("a quantization that {engine} knows", "{engine} has {near}"),
-    Rule.QUANTIZATION_OF_OTHER_VERSION: (
-        "a quantization that {engine} {version} knows: it has this one {span}",
-        "take such a version of {engine}, or {near:or}",
-    ),
     Rule.QUANTIZATION_NOT_WHILE_LOADING: (
         "a quantization that {engine} applies while it loads: {known}",
         "if the checkpoint is stored as {given}, say so in {at.stored}",
@@ -120,12 +116,12 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "name a checkpoint that is stored so, or say it in {at.stored}",
     ),
     Rule.QUANTIZATION_OF_LATER_RELEASE: (
-        "a quantization that vLLM {version} knows",
-        "take vLLM {release} or later, or {near:or}",
+        "a quantization that {engine} {version} knows",
+        "take {engine} {release} or later, or {near:or}",
     ),
     Rule.QUANTIZATION_OF_EARLIER_RELEASE: (
-        "a quantization that vLLM {version} knows",
-        "take a vLLM before {release}, or {near:or}",
+        "a quantization that {engine} {version} knows",
+        "take {engine} before {release}, or {near:or}",
     ),
     Rule.QUANTIZATION_DEPRECATED: (
         "a quantization that vLLM {version} still takes",
@@ -370,6 +366,16 @@ ASSUMED: Final[dict[Rule, str]] = {
     Rule.NEWER_BUILD_ASSUMED: (
         "{engine} {version} is newer than the builds known here; "
         "the figures of the newest of them are assumed"
+    ),
+    Rule.BUILDS_WITHOUT_KERNELS: (
+        "the wheels and images of {engine} {version} are built without kernels for {gpu} "
+        "(compute capability {compute}): it may start only from a build of your own"
+    ),
+    Rule.REPORTED_NOT_TO_START: (
+        "{engine} {version} is reported not to start with {name}, and nobody found why: {sources}"
+    ),
+    Rule.QUANTIZATION_NOBODY_KNOWS: (
+        "no engine that is known here has a quantization {word}: {near:or} may be meant"
     ),
     Rule.MODEL_BY_TRANSFORMERS: (
         "{name} is in {engine} from {release} on: {version} starts it only if the transformers "

@@ -16,8 +16,10 @@ weights alone exceed the GPU: that is what the low ends of the bands say.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 from decimal import Decimal
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
@@ -169,6 +171,19 @@ class Generic(Engine):
         return hashlib.sha256(repr(assumed).encode()).hexdigest()[:12]
 
 
+_WORDS: Final = (
+    "aqlm", "auto-round", "autoround", "awq", "bitblas", "bitsandbytes", "bnb",
+    "compressed-tensors", "cpu_awq", "deepspeedfp", "eetq", "exl2", "exl3", "experts_int8",
+    "fbgemm_fp8", "gguf", "gptq", "hqq", "inc", "ipex", "marlin", "modelopt", "modelslim",
+    "moe_wna16", "neuron_quant", "petit_nvfp4", "ptpc_fp8", "qoq", "qqq", "quark", "quip", "rtn",
+    "smoothquant", "squeezellm", "torchao", "tpu_int8",
+)  # fmt: skip
+_SOME_ENGINES: Final = re.compile(
+    rf"(?:{'|'.join(_WORDS)})|(?:i?q|tq)\d|(?:int|uint|fp|bf|f|nf|w|mx|mxfp|nvfp|e)\d|none$|auto$"
+)
+"""Words of quantizations that engines have, and the ways in which they are made."""
+
+
 def _is_flag(text: str) -> bool:
     return len(text) > 1 and text[0] == "-" and text[1] not in "0123456789."
 
@@ -212,5 +227,9 @@ def _notes(
     architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
 ) -> Iterator[Finding]:
     yield finding(Rule.ENGINE_ASSUMED, Field.ENGINE)
+    word = settings.quantization.lower()
+    if word and not _SOME_ENGINES.match(word):
+        near = tuple(get_close_matches(word, _WORDS)) or ("fp8", "awq")
+        yield finding(Rule.QUANTIZATION_NOBODY_KNOWS, Field.QUANTIZATION, word=word, near=near)
     yield from stored_by_name(architecture)
     yield from uncounted(settings, accelerator)

@@ -174,18 +174,16 @@ def quantization(
     if word not in words and not table.or_newest(version).newer:
         since, until = known.spans.get(word, ("", ""))
         if since or until:
-            rule = Rule.QUANTIZATION_OF_OTHER_VERSION
-            span = f"from {since} on" if since else f"before {until}"
-            shown = table.or_newest(version).version
-            given = settings.quantization
+            later = bool(since) and table.number(version) < table.parse(since)
+            rule = Rule.QUANTIZATION_OF_EARLIER_RELEASE
             yield finding(
-                rule,
+                Rule.QUANTIZATION_OF_LATER_RELEASE if later else rule,
                 Field.QUANTIZATION,
-                given,
+                settings.quantization,
                 near=near,
                 engine=engine,
-                version=shown,
-                span=span,
+                version=table.or_newest(version).version,
+                release=since if later else until,
             )
             return
         rule = Rule.UNKNOWN_QUANTIZATION

@@ -346,6 +346,7 @@ def _notes(
         length = resolved.max_model_len
         yield finding(Rule.CONTEXT_FITTED, Field.MAX_MODEL_LEN, length=length, most=longest)
     yield from model_notes(architecture, settings)
+    yield from support.notes(architecture, settings, accelerator)
     yield from stored_by_name(architecture)
     if capped:
         share = str(resolved.utilization)

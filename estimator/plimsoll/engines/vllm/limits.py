@@ -46,11 +46,11 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Limit, LimitName, Span, Term, TermName
 from plimsoll.engines.layers.sharding import stage_weights
-from plimsoll.engines.ranges import BLACKWELL, HOPPER, gpu_group
+from plimsoll.engines.ranges import BLACKWELL, HOPPER, OTHER, gpu_group
 from plimsoll.engines.vllm.capture import sizes
 from plimsoll.engines.vllm.offload import offloads
 from plimsoll.engines.vllm.overheads import captured, charged, context, sampling
-from plimsoll.engines.vllm.traits import second_runner, traits
+from plimsoll.engines.vllm.traits import DENSE, kind, second_runner, traits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
 from plimsoll.units import MIB, gib, gib_down, gib_up
@@ -241,20 +241,25 @@ def _graphs(
 ) -> Term:
     """What capturing graphs takes.
 
-    More than two GPUs without NVLink speak by NCCL alone, which keeps buffers for each graph.
+    More than two GPUs without NVLink speak by NCCL alone, which keeps buffers for each graph. On
+    GPUs other than Hopper and data-center Blackwell experts and several ranks may take much more.
     """
     if resolved.eager:
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "eager mode")
     made = captured(architecture, resolved, parallelism, layers, accelerator, constants)
     high = min(made.high, round(made.bytes * constants.number("captured_most")))
     made = Term(made.name, made.bytes, made.low, max(made.bytes, high), made.known, made.basis)
+    count = sizes(architecture, resolved, accelerator, constants).count
+    plain = parallelism.tensor == 1 and kind(architecture) == DENSE
+    if gpu_group(accelerator) == OTHER and not plain:
+        most = round(constants.number("graphs_elsewhere_most") * count * layers * MIB)
+        made = replace(made, high=max(made.high, most), known=Known.ASSUMED)
     if not _by_nccl(parallelism, accelerator):
         return made
     figure = constants["graphs_collective"]
-    count = sizes(architecture, resolved, accelerator, constants).count
     each = round(figure.value * count * layers * MIB)
-    most = round(each * (1 + figure.error))
-    return replace(made, bytes=made.bytes + each, high=made.high + most, known=Known.ASSUMED)
+    high = max(made.high, made.bytes + each, high + round(each * (1 + figure.error)))
+    return replace(made, bytes=made.bytes + each, high=high, known=Known.ASSUMED)
 
 
 def _by_nccl(parallelism: Parallelism, accelerator: Accelerator) -> bool:

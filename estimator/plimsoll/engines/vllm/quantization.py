@@ -163,7 +163,15 @@ def _of_other_release(word: str, settings: EngineSettings, field: Field) -> Iter
         own = known(version)
         near = get_close_matches(word, (*own.at_load, *own.stored)) or own.at_load
         release = until if rule is Rule.QUANTIZATION_OF_EARLIER_RELEASE else since
-        yield finding(rule, field, word, release=release, version=running, near=tuple(near))
+        yield finding(
+            rule,
+            field,
+            word,
+            engine=TABLE.title,
+            release=release,
+            version=running,
+            near=tuple(near),
+        )
     elif field is Field.QUANTIZATION and _ALLOW_DEPRECATED not in settings.flags:
         span = _data()["deprecated"].get(word)
         if span and _within(version, *span):

@@ -1,4 +1,4 @@
-"""What the engine's class of a model cannot do: pipeline stages, LoRA adapters.
+"""What the engine's class of a model cannot do: pipeline stages, LoRA adapters; what is reported.
 
     stages      --pipeline-parallel-size above 1 is refused for a class without SupportsPP
     adapters    --enable-lora ends while loading a class without SupportsLoRA ("does not support
@@ -9,8 +9,15 @@ without it (from its beginning, where that is empty) until the minor release of 
 read with it. Nothing is refused where no version is said, except what no release can; nothing for
 a release that is newer than those read, or runs the model by transformers' code, which can both.
 
-Source: data/support.json; vllm/config/model.py (verify_with_parallel_config),
-vllm/v1/worker/lora_model_runner_mixin.py and before it vllm/worker/model_runner.py.
+Doubtful, but not refused:
+
+    builds      from 0.20 on wheels and images are built with CUDA 13, which has no compute
+                capability below 7.5; the source still knows 7.0
+    reports     releases that several people report not to start with a model, cause unknown
+
+Source: data/support.json; VLLM_MAIN_CUDA_VERSION of vllm/envs.py; vllm/config/model.py
+(verify_with_parallel_config), vllm/v1/worker/lora_model_runner_mixin.py and before it
+vllm/worker/model_runner.py.
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ from plimsoll.paths import Field
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
@@ -55,6 +63,40 @@ def model_faults(
         yield finding(Rule.MODEL_WITHOUT_ADAPTERS, Field.LORA, name=name, version=version)
 
 
+def notes(
+    architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
+) -> Iterator[Finding]:
+    """What makes a start doubtful though nothing that is computed here speaks against it."""
+    figures = TABLE.or_newest(settings.version)
+    version, engine = figures.version, TABLE.title
+    oldest = _compute(figures["built_for"].names[0])
+    if (0, 0) != accelerator.compute < oldest:
+        yield finding(
+            Rule.BUILDS_WITHOUT_KERNELS,
+            Field.ALLOWED,
+            gpu=accelerator.title,
+            compute=".".join(map(str, accelerator.compute)),
+            engine=engine,
+            version=version,
+        )
+    for row in _data()["reported"]:
+        span = (row["since"], row["until"])
+        if architecture.class_name in row["classes"] and _within(settings.version, span):
+            yield finding(
+                Rule.REPORTED_NOT_TO_START,
+                Field.VERSION,
+                name=architecture.class_name,
+                engine=engine,
+                version=version,
+                sources=", ".join(row["sources"]),
+            )
+
+
+def _compute(text: str) -> tuple[int, int]:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)
+
+
 def _lacks(what: str, architecture: Architecture, settings: EngineSettings) -> bool:
     spans = _spans(what).get(architecture.class_name, ())
     if not spans or other_code(settings):
@@ -76,11 +118,16 @@ def _within(version: str, span: tuple[str, str]) -> bool:
 @cache
 def _spans(what: str) -> dict[str, Spans]:
     """The releases in which each class lacks it."""
-    text = (Path(__file__).parent / "data/support.json").read_text("utf-8")
-    data: dict[str, dict[str, Any]] = json.loads(text)
     found: dict[str, Spans] = {}
-    for releases, names in data[what].items():
+    for releases, names in _data()[what].items():
         since, _, until = releases.partition("-")
         for name in names:
             found[name] = (*found.get(name, ()), (since, until))
     return found
+
+
+@cache
+def _data() -> dict[str, Any]:
+    text = (Path(__file__).parent / "data/support.json").read_text("utf-8")
+    data: dict[str, Any] = json.loads(text)
+    return data

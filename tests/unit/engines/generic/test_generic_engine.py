@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,7 @@ from plimsoll.engines.base import (
 )
 from plimsoll.engines.generic.engine import Generic
 from plimsoll.engines.vllm.engine import VLLM
+from plimsoll.findings import Rule
 from worded import notes_in, worded
 
 if TYPE_CHECKING:
@@ -125,3 +127,23 @@ def test_mig_slices_do_not_work_together() -> None:
 def test_more_stages_than_layers_are_refused() -> None:
     found = worded(ENGINE.problems(LLAMA_8B, EngineSettings(), Parallelism(pipeline=33), None))
     assert "at most 32" in str(found[0])
+
+
+@pytest.mark.parametrize(
+    ("word", "known"),
+    [
+        ("nonsense", False),
+        ("fp9x", True),
+        ("q4_k_m", True),
+        ("AWQ", True),
+        ("int8", True),
+        ("", True),
+    ],
+)
+def test_a_quantization_that_no_engine_has_makes_a_start_doubtful(
+    word: str, *, known: bool
+) -> None:
+    settings = EngineSettings(name="generic", quantization=word)
+    found = Generic().estimate(LLAMA_8B, settings, Workload(), Parallelism(), H100)
+    said = {one.rule for one in found.notes}
+    assert (Rule.QUANTIZATION_NOBODY_KNOWS in said) is not known

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from architectures import H100, LLAMA_8B, hybrid, moe
+from architectures import H100, LLAMA_8B, T4, hybrid, moe
 from plimsoll.engines.base import EngineSettings, Lora, Parallelism
 from plimsoll.engines.registry import engine
+from plimsoll.engines.vllm import support
 from plimsoll.findings import Rule
 
 if TYPE_CHECKING:
+    from plimsoll.accelerators.types import Accelerator
     from plimsoll.models.architecture import Architecture
 
 QWEN3_MOE = replace(moe(), class_name="Qwen3MoeForCausalLM")
@@ -52,3 +54,25 @@ def test_no_stages_are_planned_for_a_model_that_has_none() -> None:
     vllm = engine("vllm")
     assert not vllm.has_stages(MAMBA2, EngineSettings())
     assert vllm.has_stages(LLAMA_8B, EngineSettings())
+
+
+def doubted(model: Architecture, gpu: Accelerator, version: str) -> set[object]:
+    settings = EngineSettings(version=version)
+    return {one.rule for one in support.notes(model, settings, gpu)}
+
+
+@pytest.mark.parametrize(("version", "doubt"), [("0.19.1", False), ("0.20", True), ("", True)])
+def test_a_gpu_that_the_engines_own_builds_leave_out_makes_a_start_doubtful(
+    version: str, *, doubt: bool
+) -> None:
+    volta = replace(T4, name="nvidia-v100-32gb", title="NVIDIA V100", compute=(7, 0))
+    assert doubted(LLAMA_8B, volta, version) == ({Rule.BUILDS_WITHOUT_KERNELS} if doubt else set())
+    assert doubted(LLAMA_8B, T4, version) == set()
+
+
+@pytest.mark.parametrize(("version", "doubt"), [("0.7.3", False), ("0.8.5", True), ("0.9", False)])
+def test_a_release_that_people_report_not_to_start_is_doubtful(
+    version: str, *, doubt: bool
+) -> None:
+    model = replace(hybrid(), class_name="MiniMaxText01ForCausalLM")
+    assert doubted(model, H100, version) == ({Rule.REPORTED_NOT_TO_START} if doubt else set())
