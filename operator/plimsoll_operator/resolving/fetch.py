@@ -6,7 +6,7 @@ It prints one JSON object, ``{"profile": ...}`` or ``{"error": "..."}``, and end
 proxy and cache are those of ``huggingface_hub``'s environment variables. It must not know the
 cluster, and it bounds itself before it asks:
 
-    memory      MEMORY bytes of address space; more is an error of its own
+    memory      MEMORY bytes of its own, beside code; more is an error of its own
     processor   CPU seconds, then the kernel ends it
     files       FILE bytes each: a config or an index is never that long
 
@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MEMORY: Final = 2 << 30
+MEMORY: Final = 320 << 20
+"""A small model takes 40 MiB; the container has 512 with the controller in it."""
 CPU: Final = 60
 FILE: Final = 128 << 20
 _MAX_ERROR: Final = 300
@@ -32,7 +33,7 @@ _MAX_ERROR: Final = 300
 def bound() -> None:
     """Take away what a hostile answer could use up."""
     for what, most in (
-        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_DATA, MEMORY),
         (resource.RLIMIT_CPU, CPU),
         (resource.RLIMIT_FSIZE, FILE),
         (resource.RLIMIT_CORE, 0),
