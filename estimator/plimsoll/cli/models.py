@@ -39,6 +39,7 @@ def list_models(filter_text: str, output: str) -> None:
 
     text = filter_text.lower()
     found = [e for e in load() if any(text in name.lower() for name in (e.id, *e.aliases))]
+    found.sort(key=lambda entry: entry.id.lower())
     if output != "table":
         dump(
             [
@@ -47,6 +48,7 @@ def list_models(filter_text: str, output: str) -> None:
                     "aliases": list(e.aliases),
                     "parameters": e.architecture.parameters,
                     "modelType": e.architecture.model_type,
+                    "stored": stored_as(e.architecture),
                     "source": e.source,
                 }
                 for e in found
@@ -55,14 +57,27 @@ def list_models(filter_text: str, output: str) -> None:
         )
         return
     table = Table(
-        ("id", "parameters", "type", "layers", "context"),
+        ("id", "parameters", "stored", "type", "layers", "context"),
         right=frozenset({"parameters", "layers", "context"}),
-        drop=("layers", "type", "parameters"),
+        drop=("layers", "type", "stored", "parameters"),
     )
     for e in found:
         a = e.architecture
-        table.add(e.id, count(a.parameters), a.model_type, str(len(a.blocks)), str(a.max_model_len))
+        length, layers = str(a.max_model_len), str(len(a.blocks))
+        table.add(e.id, count(a.parameters), stored_as(a), a.model_type, layers, length)
     show(table)
+
+
+def stored_as(a: Architecture) -> str:
+    """How a checkpoint's weights are stored: a dtype, or how most of its linears are.
+
+    With ``?`` behind it where only its name says so.
+    """
+    quantization = a.quantization
+    if quantization is None:
+        return a.dtype
+    scheme = quantization.schemes[0].name if quantization.schemes else quantization.method
+    return f"{scheme}?" if quantization.by_name else scheme
 
 
 def _chosen(
@@ -181,6 +196,7 @@ def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:
         "storedNotServed": sum(t.elements for t in a.extra),
         "dtype": a.dtype,
         "quantization": a.quantization.method if a.quantization else None,
+        "stored": stored_as(a),
         "checkpointBytes": stored,
         "layers": len(a.blocks),
         "mixers": kinds,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 TEXT: Final[Mapping[str, Builder]] = {
     "qwen": qwen.qwen1,
+    "dots_ocr": qwen.QWEN2,
     "qwen2": qwen.QWEN2,
     "qwen2_vl": qwen.QWEN2,
     "qwen2_vl_text": qwen.QWEN2,
