@@ -94,6 +94,28 @@ def test_leader_and_worker_of_a_replica_over_nodes_are_pods_that_are_taken(
     assert said.count("created") == 2
 
 
+def test_a_claim_for_gpus_is_taken_and_its_selectors_compile(
+    control_plane: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "it.yaml"
+    wanted = {"allowed": ["nvidia-h100-80gb"], "gpusPerReplica": 2, "allocation": "DRA"}
+    spec = {"model": {"uri": f"hf://{QWEN}"}, "accelerator": wanted}
+    obj = {"apiVersion": "plimsoll.dev/v1alpha1", "kind": "LLMDeployment"}
+    metadata = {"name": "it", "namespace": namespace}
+    file.write_text(json.dumps(obj | {"metadata": metadata, "spec": spec}))
+    objects = as_json("render", file)["items"]
+    said = control_plane.apply(objects, "--dry-run=server", "--validate=strict")
+    assert said.count("created (server dry run)") == 3
+    (template,) = [one for one in objects if one["kind"] == "ResourceClaimTemplate"]
+    asked = template["spec"]["spec"]["devices"]["requests"][0]["exactly"]
+    asked["selectors"][0]["cel"]["expression"] += " && device.nothing"
+    items = json.dumps({"apiVersion": "v1", "kind": "List", "items": [template]})
+    refused = control_plane.kubectl(
+        "apply", "-f", "-", "--dry-run=server", input=items, check=False
+    )
+    assert "undefined field 'nothing'" in refused.stderr
+
+
 def test_what_was_applied_is_not_seen_to_drift(control_plane: Cluster, namespace: str) -> None:
     objects = rendered(namespace)
     control_plane.apply(objects, "--server-side")

@@ -148,6 +148,27 @@ def test_a_change_of_the_spec_changes_what_runs_and_another_mode_removes_it(
     assert "Applied" not in conditions({"status": status})
 
 
+def test_gpus_are_claimed_by_a_template_that_another_plan_replaces(
+    plane: ControlPlane, space: str
+) -> None:
+    def templates() -> list[str]:
+        listed = plane.get("resourceclaimtemplates", "-n", space)["items"]
+        return [one["metadata"]["name"] for one in listed]
+
+    def claimed() -> str:
+        pod = there(plane, space, "deployment")["spec"]["template"]["spec"]
+        name: str = pod["resourceClaims"][0]["resourceClaimTemplateName"]
+        return name
+
+    make(plane, space, accelerator={"allocation": "DRA"})
+    condition_is(plane, space, "Applied", "True", "Applied")
+    (first,) = templates()
+    assert claimed() == first
+    make(plane, space, accelerator={"allocation": "DRA", "gpusPerReplica": 2})
+    until(lambda: templates() not in ([first], []) and len(templates()) == 1, SOON, "another one")
+    assert [claimed()] == templates()
+
+
 def test_what_somebody_deletes_is_made_again(plane: ControlPlane, space: str) -> None:
     make(plane, space)
     first = there(plane, space, "deployment")["metadata"]["uid"]
@@ -229,4 +250,4 @@ def test_the_rights_to_run_anything_are_there_only_if_they_are_asked_for() -> No
 
     assert kinds({}) == set()
     asked = kinds({"workloads": {"create": True}})
-    assert asked == {"deployments", "leaderworkersets", "services"}
+    assert asked == {"deployments", "leaderworkersets", "resourceclaimtemplates", "services"}

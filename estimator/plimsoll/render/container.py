@@ -156,15 +156,19 @@ def container(
     *,
     serves: bool = True,
     over_nodes: Sequence[str] = (),
+    claim: str = "",
 ) -> dict[str, Any]:
-    """The container. serves: whether it answers requests. over_nodes: arguments of its place."""
+    """The container. serves: whether it answers requests. over_nodes: arguments of its place.
+
+    claim: by which it gets its GPUs; empty: by an extended resource.
+    """
     made: dict[str, Any] = {
         "name": CONTAINER,
         "image": one.image,
         "command": list(one.server.command),
         "args": [*one.arguments, *over_nodes],
         "env": environment(one.server, needs, output),
-        "resources": resources(placement, needs, output),
+        "resources": resources(placement, needs, output, claim),
         "volumeMounts": _mounts(one.weights, needs),
         "securityContext": {"allowPrivilegeEscalation": False},
     }
@@ -203,11 +207,15 @@ def environment(server: Server, needs: PodNeeds, output: OutputSpec) -> list[dic
     return made
 
 
-def resources(placement: Placement, needs: PodNeeds, output: OutputSpec) -> dict[str, Any]:
+def resources(
+    placement: Placement, needs: PodNeeds, output: OutputSpec, claim: str = ""
+) -> dict[str, Any]:
     """What the container asks for."""
     requests = {"cpu": str(needs.cpus), "memory": quantity(needs.memory_bytes)}
     if needs.disk is not None and output.cache_claim is None:
         requests["ephemeral-storage"] = quantity(needs.disk)
+    if claim:
+        return {"requests": requests, "claims": [{"name": claim}]}
     return {"requests": requests, "limits": {placement.resource: str(placement.gpus_per_node)}}
 
 

@@ -17,7 +17,12 @@ from plimsoll.errors import Problem, shown
 _DATA: Final = Path(__file__).parent / "data" / "images.json"
 _NUMBERS: Final = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?([.\w]*)")
 _BUILD: Final = re.compile(r"b(\d+)")
-_VENDORS: Final = (("nvidia.com/", "nvidia"), ("amd.com/", "amd"))
+_VENDORS: Final = (
+    ("nvidia.com/", "nvidia"),
+    ("gpu.nvidia.com", "nvidia"),
+    ("mig.nvidia.com", "nvidia"),
+    ("amd.com/", "amd"),
+)
 ENGINE_PATH: Final = "spec.engine.name"
 VERSION_PATH: Final = "spec.engine.version"
 IMAGE_PATH: Final = "spec.output.image"
@@ -92,7 +97,8 @@ def server(engine: str) -> Server | None:
 
 
 def vendor_of(resource: str) -> str:
-    """Whose GPUs an extended resource stands for; empty if nobody's that images are known for."""
+    """Whose GPUs an extended resource or a DeviceClass stands for; empty if nobody's that images
+    are known for."""
     return next((vendor for start, vendor in _VENDORS if resource.startswith(start)), "")
 
 

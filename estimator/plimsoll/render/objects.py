@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Problem, shown
 from plimsoll.render import images, names
+from plimsoll.render.claims import CLAIM
 from plimsoll.render.container import (
     UNKNOWN_START,
     Started,
@@ -47,7 +48,7 @@ class Plan:
 
     name: the objects'; own_name: the LLMDeployment's; namespace: empty if that says none.
     accelerator: None for one that is in no table. dialect: in which nodes are selected where none
-    was seen.
+    was seen. claims: the ResourceClaimTemplate of its pods; None: they ask for a resource.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Plan:
     one: Started
     accelerator: Accelerator | None
     dialect: Dialect | None
+    claims: Json | None = None
 
 
 def objects(plan: Plan) -> list[Json] | list[Problem]:
@@ -69,10 +71,16 @@ def objects(plan: Plan) -> list[Json] | list[Problem]:
 
     Raises `Invalid` if the pod template cannot be merged.
     """
+    others = [service(plan), *([claim_template(plan, plan.claims)] if plan.claims else [])]
     if plan.placement.nodes_per_replica == 1:
-        return [deployment(plan), service(plan)]
+        return [deployment(plan), *others]
     wrong = _not_over_nodes(plan)
-    return wrong or [leader_worker_set(plan), service(plan)]
+    return wrong or [leader_worker_set(plan), *others]
+
+
+def claim_template(plan: Plan, claims: Json) -> Json:
+    """The ResourceClaimTemplate, with the labels of the other objects."""
+    return {**claims, "metadata": {**_metadata(plan), "name": claims["metadata"]["name"]}}
 
 
 def _not_over_nodes(plan: Plan) -> list[Problem]:
@@ -180,14 +188,24 @@ def pod_template(plan: Plan, over_nodes: Sequence[str] = (), *, serves: bool = T
                     plan.output,
                     serves=serves,
                     over_nodes=over_nodes,
+                    claim=CLAIM if plan.claims else "",
                 )
             ],
             "volumes": volumes(one.weights, plan.needs, plan.output),
             **nodes(plan),
+            **_claimed(plan),
         },
     }
     template = plan.output.template
     return made if template is None else merged(made, template, TEMPLATE_PATH)
+
+
+def _claimed(plan: Plan) -> Json:
+    """The claim of a pod: each has its own, made from the template."""
+    if plan.claims is None:
+        return {}
+    named = {"name": CLAIM, "resourceClaimTemplateName": plan.claims["metadata"]["name"]}
+    return {"resourceClaims": [named]}
 
 
 def _security(plan: Plan) -> Json:
@@ -208,13 +226,13 @@ def nodes(plan: Plan) -> Json:
         for one in placement.tolerations
     ]
     if not placement.on_nodes:
-        terms = _terms(plan)
+        terms = [] if plan.claims else _terms(plan)
         if terms:
             required = {"nodeSelectorTerms": terms}
             key = "requiredDuringSchedulingIgnoredDuringExecution"
             made["affinity"] = {"nodeAffinity": {key: required}}
-        vendor = placement.resource.partition("/")[0]
-        usual = {"key": f"{vendor}/gpu", "operator": "Exists", "effect": "NoSchedule"}
+        vendor = images.vendor_of(placement.resource)
+        usual = {"key": f"{vendor}.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
         tolerations += [] if usual in tolerations else [usual]
     if tolerations:
         made["tolerations"] = tolerations

@@ -12,7 +12,9 @@ from plimsoll.decision.knowledge import shipped
 from plimsoll.decision.pod import pod_needs
 from plimsoll.errors import Invalid, Problem, Unreadable
 from plimsoll.render import names
+from plimsoll.render.claims import claim_template, is_by_claims
 from plimsoll.render.container import started
+from plimsoll.render.images import vendor_of
 from plimsoll.render.objects import Plan, objects
 from plimsoll.report.pod import pod_reasons
 from plimsoll.units import parse_memory
@@ -80,10 +82,16 @@ def render(
     one = started(spec, own_name, request, verdict, output)
     if isinstance(one, list):
         return Rendered(problems=tuple(one))
-    accelerator = (knowledge or shipped()).find(placement.accelerator)
-    vendor = placement.resource.partition(".")[0]
+    known, name = knowledge or shipped(), names.object_name(own_name)
+    accelerator = known.find(placement.accelerator)
+    claims: dict[str, Any] | Problem | None = None
+    allocation = spec.accelerator.allocation if spec.accelerator else None
+    if is_by_claims(allocation, placement):
+        claims = claim_template(name, request, verdict, accelerator, known)
+    if isinstance(claims, Problem):
+        return Rendered(problems=(claims,))
     plan = Plan(
-        name=names.object_name(own_name),
+        name=name,
         own_name=own_name,
         namespace=str(metadata.get("namespace") or ""),
         engine=request.engine.name,
@@ -94,7 +102,8 @@ def render(
         needs=needs,
         one=one,
         accelerator=accelerator,
-        dialect=dialect or USUAL_DIALECT.get(vendor),
+        dialect=dialect or USUAL_DIALECT.get(vendor_of(placement.resource)),
+        claims=claims,
     )
     try:
         made = objects(plan)

@@ -311,6 +311,12 @@ class AcceleratorSpec(Spec):
     gpus_per_replica: Annotated[int, Field(strict=True, ge=1, le=4096)] | None = Field(
         None, description="GPUs of one replica. Unset: the smallest number that fits."
     )
+    allocation: Literal["DevicePlugin", "DRA"] | None = Field(
+        None,
+        description="How pods get their GPUs, where output has them made. DevicePlugin: by an "
+        "extended resource. DRA: by a ResourceClaimTemplate that asks for the memory needed "
+        "(Kubernetes 1.34 or later, NVIDIA's driver). Unset: as the nodes give them out.",
+    )
     prefer: Literal["FewestGPUs", "Smallest", "Cheapest", "FirstAvailable"] | None = Field(
         None,
         description="Which of several placements that fit is taken. FewestGPUs: fewest GPUs, then "

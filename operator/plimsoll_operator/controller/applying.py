@@ -16,6 +16,7 @@ from plimsoll.render.names import OWNER_LABEL
 from plimsoll.render.onto import onto
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound
 from plimsoll_operator.cluster.objects import (
+    CLAIM_TEMPLATES,
     DEPLOYMENTS,
     LEADER_WORKER_SETS,
     SERVICES,
@@ -56,12 +57,15 @@ MANAGER: Final = "plimsoll"
 RESOURCES: Final[Mapping[str, Resource]] = {
     "Deployment": DEPLOYMENTS,
     "LeaderWorkerSet": LEADER_WORKER_SETS,
+    "ResourceClaimTemplate": CLAIM_TEMPLATES,
     "Service": SERVICES,
     "StatefulSet": STATEFUL_SETS,
 }
 """The kinds that we make, or apply onto."""
+_NOT_EVERYWHERE: Final = ("LeaderWorkerSet", "ResourceClaimTemplate")
+"""Kinds that are installed apart, or that older clusters lack."""
 _OF_MODE: Final = {
-    CREATE: ("Deployment", "LeaderWorkerSet", "Service"),
+    CREATE: ("Deployment", "LeaderWorkerSet", "ResourceClaimTemplate", "Service"),
     APPLY: ("Deployment", "LeaderWorkerSet", "StatefulSet"),
 }
 """The kinds of each mode."""
@@ -97,6 +101,7 @@ class Workloads:
         self._targets: dict[Name, set[tuple[str, str]]] = {}
         self._facts: dict[tuple[str, Name], tuple[Name, object]] = {}
         self._versions: dict[Name, int] = {}
+        self._done: dict[Name, tuple[object, Live]] = {}
 
     def version(self, name: Name) -> int:
         """Counts the changes to the objects of an LLMDeployment."""
@@ -110,7 +115,7 @@ class Workloads:
                 group.create_task(self._watch(kind, RESOURCES[kind]))
 
     async def _watch(self, kind: str, resource: Resource) -> None:
-        if kind == "LeaderWorkerSet":
+        if kind in _NOT_EVERYWHERE:
             await self._until_known(resource)
         reflector = Reflector(
             self._client,
@@ -144,7 +149,8 @@ class Workloads:
             (c.get("type"), c.get("status"), c.get("reason"))
             for c in status.get("conditions") or ()
         ]
-        generation = (obj.get("metadata") or {}).get("generation")
+        metadata = obj.get("metadata") or {}
+        generation = metadata.get("generation") or metadata.get("resourceVersion")
         counted = [status.get(key) for key in counts]
         facts = (uid, generation, status.get("observedGeneration"), counted, stuck)
         belongs = (name[0], owner)
@@ -175,6 +181,7 @@ class Workloads:
     def forget(self, name: Name) -> None:
         """An LLMDeployment is no more: its objects go with it, and its targets are given back."""
         self._versions.pop(name, None)
+        self._done.pop(name, None)
         if name in self._targets:
             self._changed(name)
 
@@ -215,6 +222,20 @@ class Workloads:
             return Live(False, "NotRendered", run.why, run.before)
         if run.mode == APPLY:
             return await self._onto(identity, run)
+        return await self._created(identity, run)
+
+    async def _created(self, identity: Identity, run: Run) -> Live:
+        """Apply the objects of a run, unless they are as they were when that was done last."""
+        name = (identity.namespace, identity.name)
+        state = (identity.uid, self.version(name), run)
+        if (done := self._done.get(name)) is not None and done[0] == state:
+            return done[1]
+        live = await self._apply_all(identity, run)
+        if live.applied:
+            self._done[name] = (state, live)
+        return live
+
+    async def _apply_all(self, identity: Identity, run: Run) -> Live:
         listed = tuple(reference(obj) for obj in run.objects)
         first: Json = {}
         for obj in run.objects:

@@ -121,6 +121,9 @@ def run_of(
         why = "; ".join([*said, *([f"and {more} more"] if more > 0 else [])])
     elif not made.objects:
         why = "it is not placed; condition Fits says why"
+    if mode == APPLY and any(one["kind"] == "ResourceClaimTemplate" for one in made.objects):
+        why = "spec.accelerator.allocation: DRA goes with mode Create: a claim is an object apart"
+        return Run(mode, (), why, request.replicas, before)
     target = output.get("targetRef") if mode == APPLY and isinstance(output, dict) else None
     target = target if isinstance(target, dict) else {}
     return Run(mode, made.objects, clean(why, 1000), request.replicas, before, target)
