@@ -11,7 +11,7 @@ TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts rules versions generate dist release-check clean
+.PHONY: help install lock lint format test test-page test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts rules versions generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,17 @@ test: $(STAMP) lint control-plane ## lint and every test
 
 test-unit: $(STAMP) ## the tests that need nothing running; some 80 s on two cores
 	$(PYTEST) -q -m "not sweep" tests/unit tests/golden
+
+test-page: $(STAMP) ## the page of `plimsoll report` in Chromium: accessibility, pictures in build/page
+	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+	  || ! command -v npm >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get install -y -q chromium npm fonts-dejavu-core; \
+	  else echo "install Chromium and npm first"; exit 1; fi; \
+	fi
+	@mkdir -p build/browser && cp tests/browser/package*.json build/browser
+	@cd build/browser && npm ci --silent --ignore-scripts
+	$(PYTEST) -q tests/browser/page_in_chromium.py
 
 test-sweep: $(STAMP) ## what `make test-unit` leaves out: wide searches for inputs that break, pictures
 	$(PYTEST) -q -m sweep tests/unit tests/golden tests/fuzz

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "audit": ("plimsoll.cli.audit", "What runs: misfits, idle GPUs, GPUs that could come back."),
     "fix": ("plimsoll.cli.fix", "Write a way out into manifests that do not fit."),
     "render": ("plimsoll.cli.render", "Print the objects that run a placement."),
+    "report": ("plimsoll.cli.report", "One page of HTML: objects, ways out, GPUs, changes."),
     "explain": ("plimsoll.cli.explain", "What a rule of `check` means, and what to do."),
     "inventory": ("plimsoll.cli.inventory", "The GPU pools of a cluster, from its nodes."),
     "models": ("plimsoll.cli.models", "The catalogue of models; profiles for ConfigMaps."),

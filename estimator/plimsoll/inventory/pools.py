@@ -223,7 +223,10 @@ class Inventory:
             for offer in fact.offers if fact.ready and fact.name in mine else ():
                 given = mine[fact.name].get(offer.accelerator.resource, 0)
                 if given:
-                    moved, left = back.setdefault(_key(fact, offer), Counter()), fact.left(offer)
+                    moved, left = (
+                        back.setdefault(pool_key(fact, offer), Counter()),
+                        fact.left(offer),
+                    )
                     moved[left] -= 1
                     moved[left + given] += 1
         return tuple(_given_back(pool, back) for pool in self.pools)
@@ -354,7 +357,7 @@ def pools(
     groups: dict[tuple[object, ...], list[tuple[NodeFacts, Offer]]] = {}
     for fact in kept:
         for offer in fact.offers:
-            groups.setdefault(_key(fact, offer), []).append((fact, offer))
+            groups.setdefault(pool_key(fact, offer), []).append((fact, offer))
     grouped = [_pool(members, carried, pods_read) for members in groups.values()]
     grouped.sort(
         key=lambda p: (
@@ -371,7 +374,7 @@ def pools(
     return Inventory(tuple(grouped), tuple(ordered), True, tuple(kept), speaks, pods_read=pods_read)
 
 
-def _key(fact: NodeFacts, offer: Offer) -> tuple[object, ...]:
+def pool_key(fact: NodeFacts, offer: Offer) -> tuple[object, ...]:
     """What the nodes of one pool have in common."""
     accelerator = offer.accelerator
     return (accelerator.name, accelerator.resource, offer.count, offer.selector, fact.taints)

@@ -85,7 +85,7 @@ def breakdown(request: Request, verdict: Verdict) -> list[str]:
     e = verdict.estimate
     if e is None:
         return _weights_alone(verdict)
-    terms = " + ".join(_term(e, name, tenths) for name, tenths in _tenths(e).items())
+    terms = " + ".join(_term(e, name, tenths) for name, tenths in tenths_of(e).items())
     lines = [f"  needs {need(e)} per GPU = {terms}", f"  has   {have(e)} per GPU{_share(e)}"]
     lines += [f"  {said}" for said in worst_stage(e)]
     if e.required > e.usable:
@@ -182,7 +182,7 @@ def fixes(verdict: Verdict) -> list[str]:
     width = min(72, max(map(len, said)))
     one = "Any one of these fits:" if len(said) > 1 else "This fits:"
     return [one] + [
-        f"  {text:<{width}}  {_leaves(alternative, verdict)}"
+        f"  {text:<{width}}  {leaves(alternative, verdict)}"
         for text, alternative in zip(said, verdict.alternatives, strict=True)
     ]
 
@@ -215,7 +215,7 @@ def written(change: Change, places: Places) -> str:
     return f'{path}: "{change.value}"' if quoted else f"{path}: {change.value}"
 
 
-def _leaves(alternative: Alternative, verdict: Verdict) -> str:
+def leaves(alternative: Alternative, verdict: Verdict) -> str:
     """What an alternative leaves, on which GPUs if they are others, and its note."""
     spare = gib_down(max(0, alternative.usable - alternative.required))
     now = verdict.estimate.parallelism.gpus if verdict.estimate else 0
@@ -237,7 +237,7 @@ def rule_of_thumb(verdict: Verdict) -> list[str]:
     ]
 
 
-def _tenths(estimate: Estimate) -> dict[TermName, int]:
+def tenths_of(estimate: Estimate) -> dict[TermName, int]:
     """Tenths of a GiB per term that add up to the need rounded up: by largest remainder."""
     total = ceil_div(estimate.required * 10, GIB)
     shares = {term.name: divmod(term.bytes * 10, GIB) for term in estimate.terms}

@@ -73,7 +73,8 @@ class Manifests:
     name); objects: those that others refer to, by (kind, namespace, name); modes: policy labels by
     namespace. full: whether there were more than `MAX_OBJECTS`, the rest is not looked at.
     standard_input: what was read from there, as nobody can read it twice. profiles: where those of
-    models are that no catalogue knows, beside the ConfigMaps.
+    models are that no catalogue knows, beside the ConfigMaps. of_cluster: what an
+    inventory is read from (`plimsoll.inventory.saved`), if a listing of a cluster holds it.
     """
 
     deployments: list[Manifest] = field(default_factory=list)
@@ -86,6 +87,7 @@ class Manifests:
     full: bool = False
     standard_input: bytes = b""
     profiles: Profiles | None = None
+    of_cluster: list[Mapping[str, Any]] = field(default_factory=list)
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key of a ConfigMap among these manifests, or why there is none."""
@@ -160,6 +162,7 @@ _FOR_OTHER_TOOLS: Final = ("Chart.yaml", "kustomization.yaml", "kustomization.ym
 """Files that are never meant, whoever lists them."""
 _REFERRED_TO: Final = frozenset({"ServingRuntime", "ClusterServingRuntime", "OpenModel", "Model"})
 """Kinds of objects that other objects refer to by name."""
+_OF_A_CLUSTER: Final = frozenset({"Node", "Pod", "ResourceSlice"})
 _CLUSTER_WIDE: Final = frozenset({"ClusterServingRuntime", "OpenModel"})
 _OBJECT: Final = re.compile(r"^apiVersion:\s*\S[\s\S]*^kind:|^kind:\s*\S[\s\S]*^apiVersion:", re.M)
 """What a text has if it is an object of Kubernetes, however broken."""
@@ -387,6 +390,8 @@ def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     name = str(metadata.get("name"))
+    if kind in _OF_A_CLUSTER:
+        found.of_cluster.append(document)
     if kind in _REFERRED_TO:
         namespace = "" if kind in _CLUSTER_WIDE else str(metadata.get("namespace") or "default")
         found.objects[(kind, namespace, name)] = document

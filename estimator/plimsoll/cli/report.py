@@ -1,0 +1,225 @@
+"""`plimsoll report`: one page of HTML for a tree of manifests, a saved listing or a cluster.
+
+It decides nothing of its own: every object is judged as `plimsoll check` judges it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from plimsoll.cli.calibrate import calibration_option, knowledge_of
+from plimsoll.cli.check import judged
+from plimsoll.cli.kubectl import Kubectl, kubectl_options
+from plimsoll.cli.memory import gpu_memory_option, in_use_option
+from plimsoll.cli.output import bad_input
+from plimsoll.cli.own_accelerators import accelerators_option, read_own
+from plimsoll.cli.price_list import prices_option, read_prices
+from plimsoll.errors import Invalid, Problem, clean, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Verdict
+    from plimsoll.inventory.pools import Inventory
+    from plimsoll.report.gate import Gate
+    from plimsoll.report.page.changes import Before
+    from plimsoll.report.page.html import About
+    from plimsoll.report.results import Judged
+    from plimsoll.workloads.files import Manifest, Manifests
+    from plimsoll.workloads.listing import Listing
+
+DEFAULT: Final = "plimsoll.html"
+MOST_BEFORE: Final = 64 << 20
+"""Bytes of another page that are read."""
+
+
+@click.command("report")
+@click.argument("sources", metavar="[FILE|DIR|-]...", nargs=-1)
+@click.option("--cluster", is_flag=True, help="Read the cluster that kubectl speaks to.")
+@kubectl_options
+@click.option(
+    "--inventory",
+    "inventory_file",
+    metavar="FILE",
+    help="The cluster's nodes and pods, saved with `plimsoll inventory -o json`.",
+)
+@click.option(
+    "--since", metavar="PAGE", help="A page that was made before: say what changed since."
+)
+@click.option(
+    "--to",
+    metavar="FILE",
+    default=DEFAULT,
+    show_default=True,
+    help="Where the page is written; - for standard output.",
+)
+@gpu_memory_option
+@in_use_option
+@accelerators_option
+@prices_option
+@click.option(
+    "--policy",
+    type=click.Choice(["enforce", "warn", "audit"]),
+    help="Policy of namespaces that are not among the objects.  [default: enforce]",
+)
+@calibration_option
+def command(
+    sources: tuple[str, ...],
+    cluster: bool,
+    context: str | None,
+    kubeconfig: str | None,
+    kubectl: str,
+    inventory_file: str | None,
+    since: str | None,
+    to: str,
+    gpu_memory: int | None,
+    in_use: int | None,
+    own_file: str | None,
+    prices_file: str | None,
+    policy: str | None,
+    calibration: Path | None,
+) -> None:
+    """Make one page of HTML: each object against the load line, its ways out, and the GPUs.
+
+    FILE and DIR hold manifests, or what `kubectl get -o json` printed; nodes and pods in such a
+    listing are the inventory. The page needs nothing beside it and fetches nothing.
+
+    \b
+    plimsoll report deploy/
+    plimsoll report --cluster --since plimsoll.html
+    kubectl get llmd,deploy,nodes,pods -A -o json | plimsoll report -
+
+    \b
+    Exit code: 0 the page is made, 2 something could not be read (which the page says too).
+    """
+    from plimsoll.inventory.pools import NO_INVENTORY, with_own
+    from plimsoll.report.gate import Gate
+    from plimsoll.report.page.html import page
+    from plimsoll.report.results import CheckReport, unreadable
+    from plimsoll.workloads import files, kinds
+
+    if not sources and not cluster:
+        raise click.UsageError(
+            "say which FILE or DIR to report on, - for standard input, or --cluster"
+        )
+    before = _read_before(since) if since is not None else None
+    found = [(files.load(sources), NO_INVENTORY)] if sources else []
+    problems: list[Problem] = []
+    if cluster:
+        listed, problems = _of_cluster(Kubectl(kubectl, context, kubeconfig, "table"))
+        found.append((listed.manifests, listed.inventory))
+    inventory = _inventory(inventory_file, found)
+    own = read_own(own_file, "table")
+    prices = read_prices(prices_file, own, "table")
+    inventory = replace(with_own(inventory, own), prices=prices or inventory.prices)
+    known = knowledge_of(calibration, "table")
+    rules = Gate()
+    objects = [
+        _judged(manifest, served.request, verdict, rules)
+        for manifests, _ in found
+        for manifest in manifests.deployments
+        if not kinds.owned(manifest.obj)
+        for _, served, verdict in judged(
+            manifest, manifests, inventory, policy, gpu_memory, in_use, known
+        )
+    ]
+    problems += [problem for manifests, _ in found for problem in manifests.problems]
+    said = CheckReport(tuple(objects), tuple(map(unreadable, problems)))
+    text = page(said, inventory, _about(sources, context, cluster=cluster), before)
+    _write(to, text)
+    refused = sum(one.failed for one in said.objects)
+    if to != "-":
+        size = f"{len(text.encode()) / 1024:,.0f} KiB"
+        click.echo(f"{to}: {len(said.objects):,} objects, {refused:,} refused; {size}")
+    for problem in problems:
+        click.echo(f"plimsoll: {problem}", err=True)
+    sys.exit(2 if problems else 0)
+
+
+def _judged(manifest: Manifest, request: Request, verdict: Verdict, rules: Gate) -> Judged:
+    """One object with what counts of it. A page shows no columns, so no file is read again."""
+    from plimsoll.cli.results import ignore_annotation
+    from plimsoll.report.results import Judged, Span, results
+
+    subject = f"{manifest.kind.name} {request.name}"
+    said = rules.judge(results(subject, request, verdict), ignore_annotation(manifest))
+    where = Span(manifest.file, manifest.line)
+    return Judged(subject, where, request, verdict, said, rules.fails(said))
+
+
+def _about(sources: Iterable[str], context: str | None, *, cluster: bool) -> About:
+    """What the page says of itself."""
+    from datetime import UTC, datetime
+
+    from plimsoll import __version__
+    from plimsoll.report.page.html import About
+
+    named = [f"cluster {context}" if context else "cluster"] if cluster else []
+    named += ["standard input" if source == "-" else source for source in sources]
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return About(clean(", ".join(named[:3]) + more, 200), made, __version__)
+
+
+def _of_cluster(kubectl: Kubectl) -> tuple[Listing, list[Problem]]:
+    """What a cluster lists, and what it did not; ends the program with code 2 if it is no list."""
+    from plimsoll.cli.running import documents_of
+    from plimsoll.workloads import listing
+
+    documents, problems = documents_of(kubectl, None)
+    try:
+        return listing.read(documents), problems
+    except Invalid as error:
+        bad_input(error.problems)
+
+
+def _inventory(source: str | None, found: list[tuple[Manifests, Inventory]]) -> Inventory:
+    """The nodes of a file of their own, of the cluster, or those that lie among the objects."""
+    from plimsoll.cli.inventory import read_inventory
+    from plimsoll.inventory.pools import NO_INVENTORY
+    from plimsoll.inventory.saved import from_dict
+
+    if source is not None:
+        return read_inventory(source, "table")
+    for _, inventory in reversed(found):
+        if inventory.known:
+            return inventory
+    items = [one for manifests, _ in found for one in manifests.of_cluster]
+    if not any(one.get("kind") == "Node" for one in items):
+        return NO_INVENTORY
+    try:
+        return from_dict({"kind": "List", "items": items})
+    except Invalid as error:
+        bad_input(error.problems)
+
+
+def _read_before(file: str) -> Before:
+    """Another page of ours; ends the program with exit code 2 if it is none."""
+    from plimsoll.report.page.changes import read
+
+    try:
+        with Path(file).open(encoding="utf-8") as opened:
+            found = read(opened.read(MOST_BEFORE))
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        bad_input(Problem("--since", shown(file), f"a page that can be read ({why})"))
+    if found is None:
+        fix = "make one with `plimsoll report`"
+        bad_input(Problem("--since", shown(file), "a page of `plimsoll report`", fix))
+    return found
+
+
+def _write(file: str, text: str) -> None:
+    if file == "-":
+        click.echo(text, nl=False)
+        return
+    try:
+        Path(file).write_text(text, encoding="utf-8")
+    except OSError as error:
+        bad_input(Problem("--to", shown(file), f"a file that can be written ({error.strerror})"))

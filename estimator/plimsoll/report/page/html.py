@@ -1,0 +1,74 @@
+"""The page itself: what its parts found, put into the template.
+
+The only thing that runs in it is the script that stands in it, by its hash; nothing may be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from plimsoll.errors import clean
+from plimsoll.report.page import changes, gpus
+from plimsoll.report.page.objects import DOUBT, FITS, OVER, rows
+
+if TYPE_CHECKING:
+    from plimsoll.inventory.pools import Inventory
+    from plimsoll.report.page.changes import Before
+    from plimsoll.report.results import CheckReport
+
+_DATA: Final = Path(__file__).parent / "data"
+MOST_UNREAD: Final = 200
+"""Files that could not be read, and nodes that are not counted, that are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What the page says of itself. source: what it is of; made: when, for people and machines."""
+
+    source: str
+    made: str
+    version: str
+
+
+def page(report: CheckReport, inventory: Inventory, about: About, before: Before | None) -> str:
+    """The whole page. before: the page that it is compared with."""
+    found = rows(report.objects)
+    asked = gpus.asked(found, inventory)
+    style, script = (_file(name) for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = Environment(
+        loader=FileSystemLoader(_DATA),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("page.html").render(
+        about=about,
+        mark=changes.MARK,
+        style=style,
+        script=script,
+        script_hash=digest,
+        rows=found,
+        counts=[(state, sum(row.state == state for row in found)) for state in (FITS, DOUBT, OVER)],
+        namespaces=sorted({row.name.rpartition("/")[0] for row in found} - {""}),
+        replicas=sum(row.gpus * max(0, row.replicas) for row in found),
+        asked=asked,
+        priced=any(one.cost for one in asked),
+        pools=gpus.pools(inventory),
+        inventory=inventory,
+        aside=[(clean(one.node), clean(one.why, 300)) for one in inventory.set_aside[:MOST_UNREAD]],
+        unread=[one.message for one in report.unread[:MOST_UNREAD]],
+        unread_more=max(0, len(report.unread) - MOST_UNREAD),
+        changes=changes.changes(before, found) if before else None,
+    )
+
+
+def _file(name: str) -> str:
+    return (_DATA / name).read_text(encoding="utf-8")

@@ -1,0 +1,208 @@
+"""What the page shows of each object: its verdict, its bar against the load line, its ways out.
+
+the load line stands at the same place of every bar, so that the eye runs down one line
+share of a bar = LINE x bytes / usable, cut where the bar ends
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.engines.base import NO_CACHE, TermName
+from plimsoll.engines.registry import engine
+from plimsoll.errors import clean
+from plimsoll.report.arithmetic import TERMS, fix, have, leaves, need, room, short_of, tenths_of
+from plimsoll.units import ceil_mib, count, gib_down
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from plimsoll.decision.request import Request
+    from plimsoll.decision.verdict import Verdict
+    from plimsoll.engines.base import Estimate
+    from plimsoll.report.results import Judged, Result
+
+LINE: Final = 70.0
+"""Where the load line stands, in hundredths of a bar's width."""
+OVER, DOUBT, FITS = "over", "doubt", "fits"
+"""An object that does not fit or is wrong, one that nobody can be sure of, and one that fits."""
+RANK: Final = (OVER, DOUBT, FITS)
+"""The gravest first: the order in which they are shown."""
+COLOURS: Final = {
+    TermName.WEIGHTS: "w",
+    TermName.KV_CACHE: "k",
+    TermName.ACTIVATION: "a",
+    TermName.CUDA_GRAPHS: "g",
+}
+"""The style of a term in a bar; those that are small share the last, `OTHER`."""
+OTHER: Final = "o"
+MOST_RESULTS: Final = 12
+"""Results of one object that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a GPU must hold against what the engine may use of it, in hundredths of the bar.
+
+    style: where each stretch ends, and from where to where the need may turn out to be, as
+    properties of CSS. beyond: what is over the load line, "" if nothing is.
+    """
+
+    style: str
+    beyond: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One thing that is said of an object. ways: each way out, with what it leaves."""
+
+    rule: str
+    message: str
+    ways: tuple[tuple[str, str], ...]
+    ignored: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One object as the page shows it. key: by which the next page knows it again.
+
+    state: one of `RANK`; word: the verdict. terms: (style, name, GiB, what it comes from).
+    fits_on: the placement. data: what the next page compares, see `plimsoll.report.page.changes`.
+    """
+
+    key: str
+    name: str
+    kind: str
+    place: str
+    state: str
+    word: str
+    model: str
+    engine: str
+    fits_on: str
+    gpus: int
+    accelerator: str
+    replicas: int
+    need: str
+    have: str
+    spare: str
+    bar: Bar | None
+    terms: tuple[tuple[str, str, str, str], ...]
+    told: tuple[Told, ...]
+    data: str
+
+
+def rows(objects: Iterable[Judged]) -> list[Row]:
+    """Every object, the gravest first, then by name."""
+    seen: dict[str, int] = {}
+    found = []
+    objects = list(objects)
+    folder = _shared(judged.span.file for judged in objects)
+    for judged in objects:
+        key = judged.subject
+        if key in seen:
+            key = f"{judged.subject} @ {judged.span.file}"
+        seen[key] = seen.get(key, 0) + 1
+        found.append(_row(judged, key if seen[key] == 1 else f"{key} #{seen[key]}", folder))
+    return sorted(found, key=lambda row: (RANK.index(row.state), row.name, row.key))
+
+
+def _shared(files: Iterable[str]) -> str:
+    """The folder in which all these files are, with its last stroke; "" if there is none."""
+    folders = {os.path.dirname(file) for file in files}
+    if not folders or len({os.path.isabs(folder) for folder in folders}) > 1:
+        return ""
+    common = os.path.commonpath(list(folders))
+    return f"{common}/" if common else ""
+
+
+def _row(judged: Judged, key: str, folder: str) -> Row:
+    request, verdict = judged.request, judged.verdict
+    e, p, model = verdict.estimate, verdict.placement, verdict.model
+    state, word = _state(judged)
+    gpus = p.gpus_per_replica if p else e.parallelism.gpus if e else 0
+    accelerator = p.accelerator if p else verdict.accelerator
+    size = f" · {count(model.parameters)}" if model.parameters else ""
+    return Row(
+        key=key,
+        name=request.name,
+        kind=judged.subject.partition(" ")[0],
+        place=f"{judged.span.file[len(folder) :]}:{judged.span.line}",
+        state=state,
+        word=word,
+        model=clean(model.name, 200) + size,
+        engine=_engine(request, e),
+        fits_on=f"{gpus} × {accelerator}" if gpus else accelerator,
+        gpus=gpus if p else 0,
+        accelerator=accelerator,
+        replicas=request.replicas,
+        need=need(e) if e else "",
+        have=have(e) if e else "",
+        spare=gib_down(e.spare) if e and e.spare >= 0 else "",
+        bar=_bar(e) if e and e.usable else None,
+        terms=_terms(e) if e else (),
+        told=tuple(_told(one, verdict, request) for one in judged.results[:MOST_RESULTS]),
+        data=f"{state} {ceil_mib(e.required)[:-2] if e else 0} {gpus} {accelerator or '-'}",
+    )
+
+
+def _state(judged: Judged) -> tuple[str, str]:
+    match outcome(judged.verdict):
+        case Outcome.ALLOWED:
+            return FITS, "fits"
+        case Outcome.DOUBTED:
+            return DOUBT, "warning"
+        case Outcome.DENIED if judged.failed:
+            return OVER, "refused"
+        case Outcome.DENIED:
+            return DOUBT, "ignored"
+    return OVER, "does not fit"
+
+
+def _engine(request: Request, estimate: Estimate | None) -> str:
+    title = engine(request.engine.name).title
+    return f"{title} {estimate.version if estimate else request.engine.version}".rstrip()
+
+
+def _bar(estimate: Estimate) -> Bar:
+    def at(size: int) -> float:
+        return min(100.0, max(0.0, LINE * size / estimate.usable))
+
+    sizes = dict.fromkeys((*COLOURS.values(), OTHER), 0)
+    for term in estimate.terms:
+        sizes[COLOURS.get(term.name, OTHER)] += term.bytes
+    upto, ends = 0, {}
+    for style, size in sizes.items():
+        upto += size
+        ends[style] = at(upto)
+    ends["l"], ends["h"] = at(estimate.required_low), at(estimate.required_high)
+    beyond = at(upto) - LINE
+    return Bar(
+        ";".join(f"--{name}:{_percent(end)}%" for name, end in ends.items()),
+        _percent(beyond) if beyond > 0 else "",
+    )
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _terms(estimate: Estimate) -> tuple[tuple[str, str, str, str], ...]:
+    """The terms that add up to the need as it is shown; those of no tenth of a GiB are left out."""
+    basis = estimate.terms[TermName.KV_CACHE].basis
+    from_what = {TermName.KV_CACHE: "" if basis == NO_CACHE else basis}
+    return tuple(
+        (COLOURS.get(name, OTHER), TERMS[name], f"{n / 10:.1f}", from_what.get(name, ""))
+        for name, n in tenths_of(estimate).items()
+        if n
+    )
+
+
+def _told(result: Result, verdict: Verdict, request: Request) -> Told:
+    ways = [(fix(way, verdict.places), leaves(way, verdict)) for way in result.alternatives]
+    message, e = result.message, verdict.estimate
+    if ways and verdict.denied and verdict.limit is None and e is not None:
+        message = f"{short_of(e)}; {room(request.workload, e)}"  # the row has the rest
+    return Told(result.rule.id, message, tuple(ways), result.ignored)
