@@ -138,6 +138,18 @@ def decide(
     )
 
 
+def hash_of(
+    request: Request,
+    inventory: Inventory = NO_INVENTORY,
+    policy: Policy = DEFAULT_POLICY,
+    knowledge: Knowledge | None = None,
+) -> str:
+    """The hash that `decide` gives the verdict on a request, without deciding."""
+    known = (knowledge or shipped()).adding(inventory.own)
+    request = replace(request, wanted=candidates.canonical(request.wanted, known))
+    return request_hash(request, policy, known, known.engines.get(request.engine.name))
+
+
 def _as_far_as_read(verdict: Verdict, request: Request) -> Verdict:
     """The verdict, or a warning if it rests on what was not read."""
     doubted = [

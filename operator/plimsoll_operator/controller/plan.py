@@ -20,10 +20,10 @@ and an older observedGeneration are InProgress.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.decision.decide import decide
+from plimsoll.decision.decide import decide, hash_of
 from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
 from plimsoll.errors import shown
@@ -31,7 +31,7 @@ from plimsoll.paths import Field
 from plimsoll.report import messages
 from plimsoll.report.nodes import nodes_message
 from plimsoll.report.wording import problems_of
-from plimsoll_operator.controller.snapshot import kept
+from plimsoll_operator.controller.snapshot import kept, replicas_before
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
 from plimsoll_operator.deciding.errors import NotDecided, TaskFault
 
@@ -92,9 +92,9 @@ class StatusPlan:
 
 def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> StatusPlan:
     """Decide on the inputs and say what to write. knowledge: to decide by, else what we ship."""
-    verdict = decide(
-        inputs.request, inputs.inventory, inputs.policy, knowledge, kept(inputs.identity)
-    )
+    scaled = _only_scaled(inputs, knowledge)
+    stays = kept(inputs.identity, scaled=scaled)
+    verdict = decide(inputs.request, inputs.inventory, inputs.policy, knowledge, stays)
     before = inputs.identity.previous
     conditions = list(_conditions(inputs, verdict))
     status = {
@@ -108,6 +108,19 @@ def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> S
         verdict=verdict,
         status=status,
     )
+
+
+def _only_scaled(inputs: Inputs, knowledge: Knowledge | None) -> bool:
+    """Whether the spec that was decided on last differs from this one in replicas alone.
+
+    Whoever scales what runs must not move it.
+    """
+    identity, replicas = inputs.identity, replicas_before(inputs.identity)
+    if replicas is None or identity.previous.get("observedGeneration") == identity.generation:
+        return False
+    hashed = (identity.previous.get("estimate") or {}).get("requestHash")
+    before = replace(inputs.request, replicas=replicas)
+    return bool(hashed) and hashed == hash_of(before, inputs.inventory, inputs.policy, knowledge)
 
 
 def completed(

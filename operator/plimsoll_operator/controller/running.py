@@ -211,6 +211,12 @@ def applied_for(obj: Mapping[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
+_GIVEN_UP: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
+    "Deployment": (("Progressing", "False"), ("ReplicaFailure", "True")),
+}
+"""Conditions by which a kind says that it gets no further by itself."""
+
+
 def live_of(workload: Mapping[str, Any], objects: tuple[Json, ...], wanted: int) -> Live:
     """What a Deployment or a LeaderWorkerSet that was applied says of itself."""
     status, metadata = workload.get("status") or {}, workload.get("metadata") or {}
@@ -220,7 +226,9 @@ def live_of(workload: Mapping[str, Any], objects: tuple[Json, ...], wanted: int)
     settled = seen == metadata.get("generation") and updated >= wanted
     stuck = ""
     for condition in status.get("conditions") or ():
-        if (condition.get("type"), condition.get("status")) == ("Progressing", "False"):
+        if (condition.get("type"), condition.get("status")) in _GIVEN_UP.get(
+            str(workload.get("kind")), ()
+        ):
             stuck = clean(f"{condition.get('reason')}: {condition.get('message')}", 500)
     return Live(
         applied=True,

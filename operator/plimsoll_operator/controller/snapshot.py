@@ -109,14 +109,25 @@ def snapshot(
     )
 
 
-def kept(identity: Identity) -> Kept | None:
+def replicas_before(identity: Identity) -> int | None:
+    """The replicas that the placement in the status is for; None without one."""
+    placement = identity.previous.get("placement") or {}
+    total, each = placement.get("totalGPUs"), placement.get("gpusPerReplica")
+    if not isinstance(total, int) or not isinstance(each, int) or each < 1:
+        return None
+    return total // each
+
+
+def kept(identity: Identity, *, scaled: bool = False) -> Kept | None:
     """The placement in the status, if it is one of this very spec, on nodes that were seen.
 
-    A status of an older release does not say whether nodes were seen: then its labels tell.
+    scaled: the spec is another, but in nothing but its replicas. A status of an older release does
+    not say whether nodes were seen: then its labels tell.
     """
     previous = identity.previous
     placement = previous.get("placement")
-    if not placement or previous.get("observedGeneration") != identity.generation:
+    same = scaled or previous.get("observedGeneration") == identity.generation
+    if not placement or not same:
         return None
     selector = placement.get("nodeSelector") or {}
     if not placement.get("onNodes", bool(selector)):

@@ -247,13 +247,33 @@ def test_a_placement_moves_when_the_spec_changes_or_when_it_was_made_before_any_
     either = on(A100, H100)
     on_h100 = status_after(inputs(either, cluster(pool(H100, 2))))
     a100 = cluster(pool(A100, 2))
-    changed = status_after(inputs(either, a100, previous=on_h100, generation=4), LATER)
+    other = replace(either, engine=replace(either.engine, max_num_seqs=64))
+    changed = status_after(inputs(other, a100, previous=on_h100, generation=4), LATER)
     assert changed["placement"]["accelerator"] == A100.name
     guessed = status_after(inputs(either, cluster()))
     assert guessed["placement"]["onNodes"] is False
     joined = status_after(inputs(either, a100, previous=guessed), LATER)
     assert joined["placement"]["accelerator"] == A100.name
     assert joined["placement"]["onNodes"] is True
+
+
+@pytest.mark.parametrize("replicas", [0, 1, 3])
+def test_whoever_scales_or_changes_what_is_made_of_a_placement_does_not_move_it(
+    replicas: int,
+) -> None:
+    either = on(A100, H100)
+    before = status_after(inputs(either, cluster(pool(H100, 2))))
+    scaled = replace(either, replicas=replicas)
+    after = status_after(
+        inputs(scaled, cluster(pool(A100, 4), pool(H100)), previous=before, generation=4), LATER
+    )
+    assert after["placement"]["accelerator"] == H100.name
+    each = after["placement"]["gpusPerReplica"]
+    assert after["placement"]["totalGPUs"] == replicas * each
+    again = status_after(
+        inputs(either, cluster(pool(A100, 4), pool(H100)), previous=after, generation=5), LATER
+    )
+    assert again["placement"]["accelerator"] == H100.name
 
 
 def test_a_better_placement_is_told_with_what_it_saves_and_taken_by_follow() -> None:

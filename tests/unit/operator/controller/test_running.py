@@ -60,7 +60,11 @@ async def carried_out(output: dict[str, Any], live: Live, **status: Any) -> dict
 
 def live(**status: Any) -> Live:
     """What a Deployment of two replicas says."""
-    obj = {"metadata": {"generation": 3}, "status": {"observedGeneration": 3, **status}}
+    obj = {
+        "kind": "Deployment",
+        "metadata": {"generation": 3},
+        "status": {"observedGeneration": 3, **status},
+    }
     return live_of(obj, tuple(RAN["objects"]), 2)  # type: ignore[arg-type]
 
 
@@ -120,6 +124,17 @@ async def test_ready_is_true_once_every_replica_of_the_new_template_is_available
     said = {one["type"]: one for one in patch["conditions"]}
     assert (said["Ready"]["status"], said["Ready"]["reason"]) == (ready, reason)
     assert {"Reconciling", "Stalled"} & set(said) == ({beside} if beside else set())
+
+
+async def test_pods_that_a_quota_refuses_are_said_in_the_deployments_words() -> None:
+    refused = {
+        "type": "ReplicaFailure",
+        "status": "True",
+        "reason": "FailedCreate",
+        "message": 'pods "it-1-x" is forbidden: exceeded quota: gpus',
+    }
+    said = await carried_out({"mode": "Create"}, live(conditions=[refused]))
+    assert "exceeded quota: gpus" in said["Ready"]["message"]
 
 
 async def test_a_deployment_that_gave_up_is_said_in_its_own_words() -> None:
