@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,3 +176,61 @@ def test_a_pool_that_sleeps_is_planned_on_with_its_labels(
     explained = plane.kubectl("explain", "acceleratorpool.spec.labels").stdout
     assert "Labels that new nodes will have" in explained
     plane.kubectl("delete", "acceleratorpool", "l40s")
+
+
+def test_gpus_that_a_driver_gives_out_count_and_claims_hold_them(
+    plane: ControlPlane, controller: OperatorProcess, space: str
+) -> None:
+    api = "resource.k8s.io/v1"
+    if api not in plane.kubectl("api-versions").stdout.split():
+        pytest.skip(f"{api} is not served")
+    device = {
+        "attributes": {
+            "productName": {"string": "NVIDIA A100-SXM4-80GB"},
+            "type": {"string": "gpu"},
+        },
+        "capacity": {"memory": {"value": "81920Mi"}},
+    }
+    page = {
+        "apiVersion": api,
+        "kind": "ResourceSlice",
+        "metadata": {"name": "d0"},
+        "spec": {
+            "driver": "gpu.nvidia.com",
+            "nodeName": "d0",
+            "pool": {"name": "d0", "generation": 1, "resourceSliceCount": 1},
+            "devices": [{"name": f"gpu-{n}", **device} for n in range(2)],
+        },
+    }
+    request = {"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com"}}
+    claim = {
+        "apiVersion": api,
+        "kind": "ResourceClaim",
+        "metadata": {"name": "train", "namespace": space},
+        "spec": {"devices": {"requests": [request]}},
+    }
+    spec = {
+        "accelerator": {"allowed": ["nvidia-a100-80gb"], "gpusPerReplica": 2},
+        "engine": {"maxModelLen": 8192},
+    }
+    bare = gpu_node("d0", "a100-80gb", count=0)
+    plane.create([bare, page, claim, llm_deployment("model", space, spec)])
+    try:
+        capacity(plane, space, "NodesMatch", "enough GPUs are free")
+        placed = plane.get("llmdeployment", "model", "-n", space)["status"]["placement"]
+        assert placed["resources"] == {"gpu.nvidia.com": "2"}
+        result = {"request": "gpu", "driver": "gpu.nvidia.com", "pool": "d0", "device": "gpu-0"}
+        status = {
+            "allocation": {"devices": {"results": [result]}},
+            "reservedFor": [{"resource": "pods", "name": "train-7", "uid": "u"}],
+        }
+        patch = ("patch", "resourceclaim", "train", "-n", space, "--subresource=status")
+        plane.kubectl(*patch, "--type=merge", "-p", json.dumps({"status": status}))
+        message = capacity(plane, space, "GPUsTaken", "1 of 2 GPUs are free")
+        assert f"1 of 2 GPUs on d0 taken by {space}/train-7" in message
+        plane.kubectl(*patch, "--type=merge", "-p", '{"status":{"reservedFor":null}}')
+        plane.kubectl(*patch, "--type=merge", "-p", '{"status":{"allocation":null}}')
+        capacity(plane, space, "NodesMatch", "enough GPUs are free")
+    finally:
+        plane.kubectl("delete", "node", "d0")
+        plane.kubectl("delete", "resourceslice", "d0")

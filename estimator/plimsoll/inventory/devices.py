@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 KIND: Final = "ResourceSlice"
 CLASSES: Final = {"gpu": "gpu.nvidia.com", "mig": "mig.nvidia.com"}
 """The DeviceClass of each type of device of NVIDIA's driver."""
-_DRIVER: Final = "gpu.nvidia.com"
+DRIVER: Final = "gpu.nvidia.com"
 _KEPT: Final = ("productName", "type", "profile")
 
 
@@ -56,6 +57,39 @@ def given_out(slices: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Offer, ...
     }
 
 
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a device is. resource: the DeviceClass that counts it. cut_of: the counters of the GPU
+    that it is cut out of, for a slice which is not counted beside that.
+    """
+
+    node: str
+    resource: str
+    cut_of: str = ""
+
+
+def by_place(slices: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Device]:
+    """The devices that claims may hold, by their pool and name."""
+    found = {}
+    for one in slices:
+        page = _page(one)
+        node, pool, _, devices = page or ("", "", 0, [])
+        for device in devices:
+            kind = _attribute(device, "type") or "gpu"
+            if kind not in CLASSES:
+                continue
+            counters = device.get("consumesCounters")
+            sets = [
+                str(_mapping(one).get("counterSet", ""))[:253]
+                for one in (counters if isinstance(counters, list) else ())
+            ]
+            cut = kind == "mig" and bool(sets)
+            found[pool, str(device.get("name", ""))[:253]] = Device(
+                node, CLASSES["gpu" if cut else kind], sets[0] if cut else ""
+            )
+    return found
+
+
 def trimmed(one: Mapping[str, Any]) -> dict[str, Any] | None:
     """A ResourceSlice with nothing in it but what is read, to be saved; None if nothing is."""
     page = _page(one)
@@ -65,21 +99,32 @@ def trimmed(one: Mapping[str, Any]) -> dict[str, Any] | None:
     return {
         "kind": KIND,
         "spec": {
-            "driver": _DRIVER,
+            "driver": DRIVER,
             "nodeName": node,
             "pool": {"name": pool, "generation": generation},
             "devices": [
                 {
+                    "name": str(device.get("name", ""))[:253],
                     "attributes": {
                         key: {"string": text} for key in _KEPT if (text := _attribute(device, key))
                     },
                     "capacity": {"memory": {"value": _memory_text(device)}},
-                    **({"consumesCounters": [{}]} if device.get("consumesCounters") else {}),
+                    **_counters(device),
                 }
                 for device in devices
             ],
         },
     }
+
+
+def _counters(device: Mapping[str, Any]) -> dict[str, Any]:
+    """What a device consumes of its GPU, trimmed; nothing if it does not."""
+    counters = device.get("consumesCounters")
+    sets = [
+        {"counterSet": str(_mapping(one).get("counterSet", ""))[:253]}
+        for one in (counters if isinstance(counters, list) else ())[:8]
+    ]
+    return {"consumesCounters": sets} if sets else {}
 
 
 def _page(
@@ -88,11 +133,13 @@ def _page(
     """Node, pool, generation and devices of a slice of NVIDIA's driver; None for any other."""
     spec = _mapping(one.get("spec"))
     node, pool = spec.get("nodeName"), _mapping(spec.get("pool"))
-    if spec.get("driver") != _DRIVER or not isinstance(node, str) or not node:
+    if spec.get("driver") != DRIVER or not isinstance(node, str) or not node:
         return None
     generation, devices = pool.get("generation"), spec.get("devices")
     read = [
-        _mapping(device.get("basic")) or device
+        {**_mapping(device.get("basic")), "name": device.get("name", "")}
+        if device.get("basic")
+        else device
         for device in (devices if isinstance(devices, list) else [])
         if isinstance(device, Mapping)
     ]

@@ -108,13 +108,26 @@ def read_node(
     given_out: its devices in ResourceSlices, for a node whose device plugin has none.
     """
     metadata, status = _mapping(node.get("metadata")), _mapping(node.get("status"))
-    spec = _mapping(node.get("spec"))
     name, labels = _name(metadata), _labels(metadata)
     offers, asides = _offers(labels, _annotations(metadata), status)
     if given_out and not offers:
         offers, asides = given_out, ()
     if not offers:
         return SetAside(name, "; ".join(asides)) if asides else None
+    return _facts(node, offers, asides)
+
+
+def without_offers(node: Mapping[str, Any]) -> NodeFacts:
+    """What would be kept of a node if a DRA driver gave its GPUs out, without these. Total."""
+    return _facts(node, (), ())
+
+
+def _facts(
+    node: Mapping[str, Any], offers: tuple[Offer, ...], asides: tuple[str, ...]
+) -> NodeFacts:
+    metadata, status = _mapping(node.get("metadata")), _mapping(node.get("status"))
+    spec = _mapping(node.get("spec"))
+    name, labels = _name(metadata), _labels(metadata)
     taints, passing = _taints(spec.get("taints"))
     return NodeFacts(
         name=name,

@@ -9,14 +9,17 @@ as the nodes that they stand for.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
-from plimsoll.inventory import declared, devices, held, pods
+from plimsoll.inventory import claims, declared, devices, held, pods
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
 from plimsoll.inventory.pools import Inventory, Offer, SetAside, with_declared
+
+if TYPE_CHECKING:
+    from plimsoll.inventory.held import Taken
 
 KIND: Final = "PlimsollInventory"
 MAX_NODES: Final = 100_000
@@ -24,6 +27,7 @@ MAX_NODES: Final = 100_000
 MOST_PROBLEMS: Final = 20
 """Problems of one document that are told."""
 
+_READ: Final = ("Node", devices.KIND, pods.KIND, claims.KIND, held.QUOTA, declared.KIND)
 _WANTED: Final = "what `plimsoll inventory -o json` or `kubectl get nodes -o json` prints"
 _AGAIN: Final = "save it again with `plimsoll inventory -o json`"
 _BROKEN: Final = (KeyError, IndexError, TypeError, AttributeError)
@@ -36,11 +40,21 @@ def from_dict(data: object) -> Inventory:
     Raises `Invalid` with every problem, at most `MOST_PROBLEMS`, for anything else.
     """
     parts = _parts(data)
-    taken = pods.taken(parts.pods) if parts.pods_read else None
+    taken = _taken(parts) if parts.pods_read else None
     inventory = read_nodes(parts.nodes, parts.set_aside, given_out(parts.slices), taken)
     quotas = tuple(quota for one in parts.quotas for quota in held.read_quota(one))
     pools = declared.read_pools(parts.pools, speaks=inventory.speaks)
     return with_declared(replace(inventory, quotas=quotas), pools)
+
+
+def _taken(parts: _Parts) -> dict[str, tuple[Taken, ...]]:
+    """What pods and claims hold, by the node's name."""
+    held_by_pods = pods.taken(parts.pods)
+    by_claims = claims.claimed(parts.claims, devices.by_place(parts.slices))
+    return {
+        node: pods.in_order((*held_by_pods.get(node, ()), *by_claims.get(node, ())))
+        for node in {*held_by_pods, *by_claims}
+    }
 
 
 def to_dict(data: object) -> dict[str, Any]:
@@ -76,6 +90,7 @@ def to_dict(data: object) -> dict[str, Any]:
             *(page for one in parts.slices if (page := devices.trimmed(one)) is not None),
             *(pod for one in parts.pods if (pod := pods.trimmed(one)) is not None),
             *(declared.trimmed(one) for one in parts.pools),
+            *(use for one in parts.claims if (use := claims.trimmed(one)) is not None),
             *(left for one in parts.quotas if (left := held.trimmed_quota(one)) is not None),
         ],
         **({"podsRead": True} if parts.pods_read else {}),
@@ -101,6 +116,7 @@ class _Parts:
     nodes: list[dict[str, Any]]
     slices: list[dict[str, Any]]
     pods: list[dict[str, Any]]
+    claims: list[dict[str, Any]]
     quotas: list[dict[str, Any]]
     pools: list[dict[str, Any]]
     set_aside: list[SetAside]
@@ -115,7 +131,7 @@ def _parts(data: object) -> _Parts:
         raise Invalid(Problem("inventory: kind", shown(given), _WANTED))
     set_aside = _set_aside(data) if kind == KIND else []
     if kind == "Node":
-        return _Parts([data], [], [], [], [], [], pods_read=False)
+        return _Parts([data], [], [], [], [], [], [], pods_read=False)
     items = _stood_for(data) if kind == KIND and "nodes" in data else data.get("items")
     if not isinstance(items, list):
         raise Invalid(Problem("inventory: items", shown(type(items).__name__), "a list of nodes"))
@@ -125,17 +141,18 @@ def _parts(data: object) -> _Parts:
     strangers = [
         Problem(f"inventory: items[{index}]", shown(_kind_of(item)), "a Node", _WANTED)
         for index, item in enumerate(items)
-        if _kind_of(item) not in ("Node", devices.KIND, pods.KIND, held.QUOTA, declared.KIND)
+        if _kind_of(item) not in _READ
     ]
     if strangers:
         raise Invalid(*strangers[:MOST_PROBLEMS])
     nodes = [item for item in items if _kind_of(item) == "Node"]
     slices = [item for item in items if _kind_of(item) == devices.KIND]
     there = [item for item in items if _kind_of(item) == pods.KIND]
+    uses = [item for item in items if _kind_of(item) == claims.KIND]
     quotas = [item for item in items if _kind_of(item) == held.QUOTA]
     pools = [item for item in items if _kind_of(item) == declared.KIND]
     pods_read = bool(there) or data.get("podsRead") is True
-    return _Parts(nodes, slices, there, quotas, pools, set_aside, pods_read)
+    return _Parts(nodes, slices, there, uses, quotas, pools, set_aside, pods_read)
 
 
 def _kind_of(item: object) -> object:

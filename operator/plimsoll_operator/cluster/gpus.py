@@ -11,21 +11,25 @@ It must not keep an object: of each it keeps what the inventory is made of.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.inventory import declared
+from plimsoll.inventory import claims, declared, devices
 from plimsoll.inventory.dialects import spoken
-from plimsoll.inventory.nodes import read_node
+from plimsoll.inventory.nodes import read_node, without_offers
 from plimsoll.inventory.pods import holding, in_order
 from plimsoll.inventory.pools import Inventory, NodeFacts, pools, with_declared, with_own
 from plimsoll_operator.cluster.objects import Json, Name, name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from plimsoll.accelerators.types import Accelerator, Dialect
+    from plimsoll.inventory.devices import Device
     from plimsoll.inventory.held import Claim, Quota, Taken
-    from plimsoll.inventory.pools import SetAside
+    from plimsoll.inventory.pools import Offer, SetAside
 
 NOTHING: Final = frozenset[str]()
 
@@ -48,6 +52,9 @@ class Free:
         self._pods: dict[Name, tuple[str, tuple[Taken, ...]]] = {}
         self._on: dict[str, set[Name]] = {}
         self._claims: dict[Name, Claim] = {}
+        self._uses: dict[Name, bytes] = {}
+        self.devices: Mapping[claims.Place, Device] = {}
+        """Devices that a DRA driver gives out, by pool and name."""
         self._quotas: dict[Name, tuple[Quota, ...]] = {}
         self._touched: set[str] = set()
         self._accelerators: set[str] = set()
@@ -98,6 +105,23 @@ class Free:
             self._claims[name] = claim
         return True
 
+    def use(self, name: Name, claim: Json | None) -> bool:
+        """Take in a ResourceClaim as it is now, None if it is gone. Whether that is new."""
+        slim = claims.trimmed(claim) if claim is not None else None
+        packed = json.dumps(slim).encode() if slim is not None else b""
+        before = self._uses.get(name, b"")
+        if before == packed:
+            return False
+        for text in filter(None, (before, packed)):
+            for place in claims.places(json.loads(text)):
+                if device := self.devices.get(place):
+                    self._touched.add(device.node)
+        if packed:
+            self._uses[name] = packed
+        else:
+            del self._uses[name]
+        return True
+
     def quota(self, name: Name, quotas: tuple[Quota, ...]) -> bool:
         """Take in what a ResourceQuota says of GPUs. Whether that is new."""
         if self._quotas.get(name, ()) == quotas:
@@ -110,13 +134,18 @@ class Free:
         return True
 
     def taken(self, node: str) -> tuple[Taken, ...]:
-        """What pods hold of a node, the most first."""
-        names = self._on.get(node)
-        return in_order(one for name in names for one in self._pods[name][1]) if names else ()
+        """What pods hold of a node."""
+        names = self._on.get(node, ())
+        return tuple(one for name in names for one in self._pods[name][1])
 
     def on(self, bare: Inventory, *, pods_read: bool) -> Inventory:
         """An inventory of nodes alone with what is taken of it."""
-        facts = [replace(fact, taken=self.taken(fact.name)) for fact in bare.facts]
+        uses = (json.loads(self._uses[name]) for name in sorted(self._uses))
+        by_claims = claims.claimed(uses, self.devices) if self._uses else {}
+        facts = [
+            replace(fact, taken=in_order((*self.taken(fact.name), *by_claims.get(fact.name, ()))))
+            for fact in bare.facts
+        ]
         found = pools(facts, bare.set_aside, speak=(bare.speaks,), pods_read=pods_read)
         return replace(
             found,
@@ -148,6 +177,10 @@ class GpuNodes:
         self.version = 0
         """Counts the inventories that differed from the one before."""
         self._nodes: dict[str, NodeFacts | SetAside] = {}
+        self._without: dict[str, NodeFacts] = {}
+        self._slices: dict[str, tuple[str, bytes]] = {}
+        self._given_on: Counter[str] = Counter()
+        self._given: Mapping[str, tuple[Offer, ...]] | None = {}
         self._speak: dict[str, Dialect] = {}
         self._said: Counter[Dialect] = Counter()
         self._own: tuple[Accelerator, ...] = ()
@@ -166,6 +199,9 @@ class GpuNodes:
         """Take in a node as it is now. Whether that changes what is known of GPUs."""
         name = name_of(node)[1]
         facts = read_node(node)
+        bare = None if isinstance(facts, NodeFacts) else without_offers(node)
+        if self._keep_without(name, bare) and self._given_on[name]:
+            self._changed = True
         if facts is None:
             labels = (node.get("metadata") or {}).get("labels") or {}
             heard = self._hear(name, spoken(labels))
@@ -176,6 +212,39 @@ class GpuNodes:
         self._nodes[name] = facts
         self._changed = True
         return True
+
+    def _keep_without(self, name: str, facts: NodeFacts | None) -> bool:
+        """Note what a node is but for the GPUs that a driver may give out. Whether that is new."""
+        before = self._without.get(name)
+        if facts is None:
+            self._without.pop(name, None)
+        else:
+            self._without[name] = facts
+        return before != facts
+
+    def slice(self, name: str, page: Json | None) -> bool:
+        """Take in a ResourceSlice as it is now, None if it is gone. Whether that is new."""
+        slim = devices.trimmed(page) if page is not None else None
+        before = self._slices.get(name)
+        after = (slim["spec"]["nodeName"], json.dumps(slim).encode()) if slim is not None else None
+        if before == after:
+            return False
+        if before is not None:
+            self._given_on[before[0]] -= 1
+            del self._slices[name]
+        if after is not None:
+            self._given_on[after[0]] += 1
+            self._slices[name] = after
+        self._given, self._changed = None, True
+        return True
+
+    def _given_out(self) -> Mapping[str, tuple[Offer, ...]]:
+        """What drivers give out, by the node's name; read again only after a slice changed."""
+        if self._given is None:
+            pages = [json.loads(text) for _, text in self._slices.values()]
+            self._given = devices.given_out(pages)
+            self.free.devices = devices.by_place(pages)
+        return self._given
 
     def add(self, own: tuple[Accelerator, ...]) -> bool:
         """Add these accelerators, and no others, to the table. Whether that changes it."""
@@ -199,6 +268,8 @@ class GpuNodes:
     def drop(self, name: str) -> bool:
         """Forget a node. Whether it had GPUs."""
         heard = self._hear(name, None)
+        if self._keep_without(name, None) and self._given_on[name]:
+            self._changed = heard = True
         return self._forget(name) or heard
 
     def _hear(self, name: str, said: Dialect | None) -> bool:
@@ -226,7 +297,13 @@ class GpuNodes:
         if not self._changed:
             return False
         self._changed = False
-        facts = [self._nodes[name] for name in sorted(self._nodes)]
+        by_driver = {
+            name: replace(self._without[name], offers=offers)
+            for name, offers in self._given_out().items()
+            if name in self._without
+        }
+        known = {**self._nodes, **by_driver}
+        facts = [known[name] for name in sorted(known)]
         speak = frozenset(dialect for dialect, nodes in self._said.items() if nodes > 0)
         inventory = with_own(pools(facts, speak=speak), self._own)
         mine = declared.read_pools(self._declared.values(), self._own, inventory.speaks)

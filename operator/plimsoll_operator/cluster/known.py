@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.api_group import POLICY_LABEL
 from plimsoll.decision.policy import policy_of
+from plimsoll.inventory import claims, devices
 from plimsoll.inventory.held import read_quota
 from plimsoll.inventory.pods import holding
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
@@ -23,7 +24,9 @@ from plimsoll_operator.cluster.objects import (
     NAMESPACES,
     NODES,
     PODS,
+    RESOURCE_CLAIMS,
     RESOURCE_QUOTAS,
+    RESOURCE_SLICES,
     Json,
     Name,
     name_of,
@@ -149,6 +152,14 @@ class ClusterKnowledge:
                 deleted=self._pool_gone,
                 without=lambda read: None,
             ),
+            Reflector(
+                client,
+                RESOURCE_SLICES,
+                changed=self._slice,
+                deleted=self._slice_gone,
+                keeps=lambda page: devices.trimmed(page) is not None,
+                without=lambda read: None,
+            ),
             *(self._of_what_is_free(client) if on_free is not None else ()),
         )
 
@@ -173,6 +184,14 @@ class ClusterKnowledge:
                 keeps=lambda quota: bool(read_quota(quota)),
                 without=lambda read: None,
             ),
+            Reflector(
+                client,
+                RESOURCE_CLAIMS,
+                changed=self._use,
+                deleted=self._use_gone,
+                keeps=lambda claim: bool(claims.places(claim)),
+                without=lambda read: None,
+            ),
         )
 
     def _pool(self, pool: Json) -> None:
@@ -182,6 +201,22 @@ class ClusterKnowledge:
     def _pool_gone(self, name: Name) -> None:
         if self.nodes.declare(name[1], None):
             self._on_nodes()
+
+    def _slice(self, page: Json) -> None:
+        if self.nodes.slice(name_of(page)[1], page):
+            self._on_nodes()
+
+    def _slice_gone(self, name: Name) -> None:
+        if self.nodes.slice(name[1], None):
+            self._on_nodes()
+
+    def _use(self, claim: Json) -> None:
+        if self.nodes.free.use(name_of(claim), claim):
+            self._on_free()
+
+    def _use_gone(self, name: Name) -> None:
+        if self.nodes.free.use(name, None):
+            self._on_free()
 
     def _pods_are_read(self, read: bool) -> None:
         if self.nodes.pods_are_read(read):

@@ -120,3 +120,48 @@ def test_a_device_plugin_that_counts_too_is_the_one_that_is_read() -> None:
     items = [both, page(*[device("NVIDIA L4", "23034Mi")] * 4)]
     found = from_dict({"kind": "List", "items": items}).pools
     assert [(p.dialect, p.gpus_per_node) for p in found] == [(Dialect.GFD, 4)]
+
+
+def claim(name: str, *names: str, pool: str = "n", **more: Any) -> dict[str, Any]:
+    """A ResourceClaim to which devices are allocated, reserved for a pod."""
+    results = [{"driver": "gpu.nvidia.com", "pool": pool, "device": n, **more} for n in names]
+    return {
+        "kind": "ResourceClaim",
+        "metadata": {"name": name, "namespace": "a"},
+        "status": {
+            "reservedFor": [{"resource": "pods", "name": f"{name}-pod"}],
+            "allocation": {"devices": {"results": results}},
+        },
+    }
+
+
+def named(*devices: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**one, "name": f"gpu-{n}"} for n, one in enumerate(devices)]
+
+
+def test_devices_that_claims_hold_are_not_free() -> None:
+    items = [
+        node({}),
+        page(*named(*[device(H100, "81559Mi")] * 8)),
+        {"kind": "Pod", "metadata": {"name": "cpu"}, "spec": {}},
+        claim("train", "gpu-0", "gpu-1", "gpu-2"),
+        claim("watches", "gpu-3", adminAccess=True),
+        claim("elsewhere", "gpu-4", pool="other"),
+    ]
+    listed = {"kind": "List", "items": items}
+    found = from_dict(listed)
+    assert found.pools[0].free == ((5, 1),)
+    assert [(t.pod, t.count) for t in found.facts[0].taken] == [("a/train-pod", 3)]
+    assert from_dict(json.loads(json.dumps(to_dict(listed)))) == found
+
+
+def test_slices_that_are_cut_out_of_one_gpu_take_it_once() -> None:
+    cut = {"consumesCounters": [{"counterSet": "gpu-0-counters", "counters": {}}]}
+    devices = named(
+        device(H100, "81559Mi"),
+        device(H100, "81559Mi"),
+        *[device(H100, "9856Mi", "mig", attributes={"profile": "1g.10gb"}, **cut)] * 2,
+    )
+    pods = {"kind": "Pod", "metadata": {"name": "cpu"}, "spec": {}}
+    items = [node({}), page(*devices), pods, claim("x", "gpu-2"), claim("y", "gpu-3")]
+    assert from_dict({"kind": "List", "items": items}).pools[0].free == ((1, 1),)

@@ -105,3 +105,39 @@ def test_ten_thousand_pods_take_few_bytes_and_microseconds_each() -> None:
     tracemalloc.stop()
     assert taken < 1200, f"{taken:.0f} bytes a pod"
     assert each < 0.001, f"{each * 1e6:.0f} us a pod, traced"
+
+
+def test_gpus_of_a_driver_count_whichever_of_node_slice_and_claim_comes_first() -> None:
+    bare = gpu_node("d0", "h100-80gb", count=0)
+    attributes = {"productName": {"string": "NVIDIA H100 80GB HBM3"}, "type": {"string": "gpu"}}
+    capacity = {"memory": {"value": "81559Mi"}}
+    names = [{"name": f"gpu-{n}", "attributes": attributes, "capacity": capacity} for n in "01"]
+    pool = {"name": "d0", "generation": 1}
+    page = {
+        "spec": {"driver": "gpu.nvidia.com", "nodeName": "d0", "pool": pool, "devices": names},
+    }
+    result = {"driver": "gpu.nvidia.com", "pool": "d0", "device": "gpu-1"}
+    claim = {
+        "metadata": {"namespace": "team", "name": "c"},
+        "status": {"allocation": {"devices": {"results": [result]}}},
+    }
+    for first in ("node", "slice", "claim"):
+        gpus = GpuNodes()
+        gpus.pods_are_read(True)
+        steps = {
+            "node": lambda known=gpus: known.put(bare),
+            "slice": lambda known=gpus: known.slice("s", page),
+            "claim": lambda known=gpus: known.free.use(("team", "c"), claim),
+        }
+        for step in (first, *(name for name in steps if name != first)):
+            assert steps[step]()
+            gpus.settle()
+            gpus.settle_free()
+        assert left(gpus) == {1: 1}
+        assert not gpus.slice("s", page)
+        assert gpus.free.use(("team", "c"), None)
+        assert left(gpus) == {2: 1}
+        assert gpus.slice("s", None)
+        gpus.settle()
+        assert gpus.inventory.pools == ()
+        assert gpus.inventory.set_aside[0].node == "d0"
