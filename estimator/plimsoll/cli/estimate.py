@@ -22,12 +22,12 @@ from plimsoll.decision.stated import NAME as STATED
 from plimsoll.units import GIB, MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import RuleOfThumb, Verdict
-    from plimsoll.engines.base import Estimate, Limit
+    from plimsoll.engines.base import Estimate, Limit, State
 
 
 @click.command("estimate")
@@ -65,6 +65,9 @@ if TYPE_CHECKING:
     default=SORTS[0],
     help="What the overview begins with.  [default: the fewest GPUs]",
 )
+@click.option(
+    "--plot", is_flag=True, help="Draw one GPU's memory, and what fits by context and requests."
+)
 @format_option("table", "json", "yaml")
 def command(
     model: str | None,
@@ -75,6 +78,7 @@ def command(
     gpus: tuple[str, ...],
     calibration: Path | None,
     sort: str,
+    plot: bool,
     gpu_memory: int | None,
     in_use: int | None,
     own_file: str | None,
@@ -99,6 +103,7 @@ def command(
     plimsoll estimate Qwen/Qwen3-32B --gpu-memory 47.5GiB --compute-capability 8.9
     plimsoll estimate --from-hub Qwen/Qwen3-32B-AWQ --gpu nvidia-l4
     plimsoll estimate --parameters 70B --bits 16
+    plimsoll estimate Qwen/Qwen3-32B --gpu nvidia-a100-80gb --plot
     """
     from plimsoll.decision.decide import decide
     from plimsoll.decision.knowledge import shipped
@@ -113,6 +118,8 @@ def command(
         raise click.UsageError("--bits goes with --parameters; a model's own bits are known")
     if from_hub and model is None:
         raise click.UsageError("--from-hub goes with MODEL, an id on the hub")
+    if plot and (len(gpus) + (gpu_memory is not None and not gpus) != 1 or output != "table"):
+        raise click.UsageError("--plot goes with one --gpu NAME or --gpu-memory SIZE, and no -o")
     documents = documents_of(model, config_file, output, hub=from_hub)
     if in_use is not None:
         said["accelerator_reserved"] = f"{in_use // MIB}Mi"
@@ -150,6 +157,8 @@ def command(
         dump(answers[0] if len(names) == 1 else answers, output)
     elif len(names) == 1:
         _show_one(request, first)
+        if plot:
+            _plot(request, first, knowledge)
     else:
         _overview(decided, asked, sort)
         if not gpus:
@@ -218,6 +227,24 @@ def _show_one(request: Request, verdict: Verdict) -> None:
         click.echo(line)
     if verdict.walk is not None and not verdict.denied:
         click.echo(gates_line(verdict.walk))
+
+
+def _plot(request: Request, verdict: Verdict, knowledge: Knowledge) -> None:
+    """The same as pictures, where there is an estimate to draw."""
+    from plimsoll.cli.plot import show as draw
+    from plimsoll.decision.grid import grid
+
+    estimate, architecture = verdict.estimate, verdict.model.architecture
+    if estimate is None or architecture is None:
+        return
+    split = estimate.parallelism
+    longest = max(architecture.max_model_len, estimate.max_model_len)
+
+    def fits(lengths: Sequence[int], counts: Sequence[int]) -> tuple[tuple[State, ...], ...]:
+        return grid(request, split, lengths, counts, knowledge)
+
+    click.echo("")
+    draw(estimate, _where(verdict, estimate), longest, fits)
 
 
 def _rule(rule: RuleOfThumb) -> str:

@@ -56,6 +56,11 @@ def list_models(filter_text: str, output: str) -> None:
             output,
         )
         return
+    if not found:
+        near = " or ".join(load().suggest(filter_text))
+        like = f"; did you mean {near}?" if near else ""
+        click.echo(f"nothing in the catalogue holds {shown(filter_text)}{like}")
+        return
     table = Table(
         ("id", "parameters", "stored", "type", "layers", "context"),
         right=frozenset({"parameters", "layers", "context"}),

@@ -6,6 +6,7 @@ It must not know what is printed, and it must not compute a figure.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -125,6 +126,13 @@ def bar(share: float, width: int = 24) -> str:
         return ""
     full = max(0, min(width, round(share * width)))
     return "█" * full + "·" * (width - full)
+
+
+def painted(text: str, colour: str) -> str:
+    """The text in a colour, where a person reads it in a terminal and NO_COLOR does not say no."""
+    if os.environ.get("NO_COLOR") or not in_terminal():
+        return text
+    return click.style(text, fg=colour)
 
 
 def figure(value: float | None) -> str:
