@@ -120,6 +120,7 @@ class Rule(StrEnum):
     SPARSE_ATTENTION_WITHOUT_KERNELS = "sparse-attention-without-kernels"
     LATENT_CACHE_OF_EIGHT_BITS = "latent-cache-of-eight-bits"
     MODEL_WITHOUT_STAGES = "model-without-stages"
+    CACHE_DTYPE_BESIDE_WEIGHTS = "cache-dtype-beside-weights"
     BUILDS_WITHOUT_KERNELS = "builds-without-kernels"
     REPORTED_NOT_TO_START = "reported-not-to-start"
     QUANTIZATION_NOBODY_KNOWS = "quantization-nobody-knows"

@@ -22,7 +22,7 @@ HELD = {
     "weights": 0.95,
     "cache": 0.985,
     "defaults": 0.995,
-    "refusals": 0.98,
+    "refusals": 0.985,
     "activation": 0.94,
 }
 """Shares of figures that a dry start can see and we reproduce, when this was last looked at."""

@@ -265,6 +265,10 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "known here: {known}",
     ),
     Rule.UNKNOWN_CACHE_TYPE: ("a cache type: {known}", ""),
+    Rule.CACHE_DTYPE_BESIDE_WEIGHTS: (
+        "auto: the model starts in {dtype}, and its cache must be of the same 16 bits",
+        "leave it out",
+    ),
     Rule.VALUES_NEED_FLASH_ATTENTION: (
         "f16 values: a quantized cache of values needs flash attention",
         "add --flash-attn on to {at.extra_args}",

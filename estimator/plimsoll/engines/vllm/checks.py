@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
 
+_CACHE_WORDS: Final = faults.words(TABLE, "cache_words")
 _KERNELS_FROM: Final = (7, 0)
 """Compute capability from which kernels were ever built: CUDA_SUPPORTED_ARCHS, CMakeLists.txt."""
 _NEED_TOKENS: Final = ("ngram", "draft_model", "eagle", "eagle3")
@@ -64,6 +65,8 @@ def problems(
         support.model_faults(architecture, settings, parallelism),
         quantization.word_faults(architecture, settings),
         faults.quantization(architecture, settings, TABLE, quantization.known(settings.version)),
+        faults.cache_words(settings, TABLE, _CACHE_WORDS),
+        _cache(architecture, settings, accelerator) if accelerator else (),
         _gpu(architecture, settings, accelerator) if accelerator else (),
         _adapters(settings),
         _draft(settings),
@@ -133,6 +136,18 @@ def _gpu(
     else:
         yield from quantization.gpu_faults(architecture, settings, accelerator, dtype)
         yield from latent.gpu_faults(architecture, settings, accelerator)
+
+
+def _cache(
+    architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
+) -> Iterator[Finding]:
+    """A cache in 16 bits that are not those of the model."""
+    figures, cached = TABLE.or_newest(settings.version), settings.kv_cache_dtype.lower()
+    dtype = started_dtype(architecture, settings, accelerator, figures)
+    asked = cached in ("float16", "bfloat16") and figures.flag("cache_dtype_as_weights")
+    if asked and cached != dtype:
+        rule = Rule.CACHE_DTYPE_BESIDE_WEIGHTS
+        yield finding(rule, Field.KV_CACHE_DTYPE, settings.kv_cache_dtype, dtype=dtype)
 
 
 def _adapters(settings: EngineSettings) -> Iterator[Finding]:

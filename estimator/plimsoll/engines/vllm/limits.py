@@ -3,11 +3,14 @@
 What loading takes at its peak, where the engine quantizes while it loads:
 
     need        before 0.16, by fp8: all weights in 16 bits, which are made first and quantized
-                layer by layer once they are all there; else no more than what stays
+                layer by layer once they are all there; from 0.13 on while they are read, when the
+                model still holds those in 16 bits: with the quantized ones beside them. Else no
+                more than what stays
     has         physical - context - what others hold
 
-Source: vllm/model_executor/layers/quantization/fp8.py of 0.6.6 to 0.14.0 (create_weights makes
-params_dtype, process_weights_after_loading quantizes; from 0.16.0 weights are made on the meta
+Source: vllm/model_executor/layers/quantization/fp8.py of 0.6.6 to 0.15.1 (create_weights makes
+params_dtype, process_weights_after_loading quantizes; from 0.13.0 patched_weight_loader calls it,
+https://github.com/vllm-project/vllm/issues/31273; from 0.16.0 weights are made on the meta
 device, one layer at a time). experts_int8.py makes 8 bits from the start, and bitsandbytes
 quantizes tensor by tensor (model_loader/bitsandbytes_loader.py).
 
@@ -67,6 +70,8 @@ if TYPE_CHECKING:
 
 _NOT_COMPARED, _CAPTURED, _ALL_SEQUENCES = range(3)
 """Values of the figure ``state_blocks``; its note says what each means."""
+_BOTH_HELD: Final = 2
+"""Of the figure ``whole_before_quantized``."""
 _SLACK: Final = 150 * MIB
 _OWN_ALL_REDUCE: Final = 2
 """GPUs without NVLink up to which vLLM's own all-reduce serves (custom_all_reduce.py)."""
@@ -139,7 +144,12 @@ def loading(
     peak = max(stage_weights(architecture, resolved.dtype, "", parallelism))
     beside = context(architecture, resolved, parallelism, accelerator, constants)
     left = physical - accelerator.reserved
-    need = Span(peak, int(peak * (1 - figure.error)), round(peak * (1 + figure.error)))
+    low, both = int(peak * (1 - figure.error)), peak
+    if figure.value == _BOTH_HELD:
+        # what 8 bits save is as large as what they take
+        word = settings.quantization
+        both += peak - max(stage_weights(architecture, resolved.dtype, word, parallelism))
+    need = Span(both, low, round(both * (1 + figure.error)))
     has = Span(left - beside.middle, left - beside.high, left - beside.low)
     return Limit(
         name=LimitName.LOADING,

@@ -123,6 +123,7 @@ def test_without_graphs_and_without_states_nothing_is_compared() -> None:
         ("0.12", "nvidia-l40s", State.DOES_NOT_FIT),  # 61 GiB in 16 bits on 44.4
         ("0.12", "nvidia-h100-80gb", State.FITS),
         ("0.14", "nvidia-l40s", State.DOES_NOT_FIT),
+        ("0.14", "nvidia-h100-80gb", State.WITHIN_ERROR),  # 30 GiB in 8 bits beside them
         ("0.16", "nvidia-l40s", None),
     ],
 )
