@@ -10,14 +10,14 @@ from pydantic import ValidationError
 from plimsoll.accelerators.types import Dialect
 from plimsoll.decision.knowledge import shipped
 from plimsoll.decision.pod import pod_needs
-from plimsoll.errors import Invalid, Problem, Unreadable
+from plimsoll.errors import Invalid, Problem
 from plimsoll.render import names
 from plimsoll.render.claims import claim_template, is_by_claims
 from plimsoll.render.container import started
 from plimsoll.render.images import vendor_of
 from plimsoll.render.objects import Plan, objects
 from plimsoll.report.pod import pod_reasons
-from plimsoll.units import parse_memory
+from plimsoll.workloads.llmdeployment import read_rate
 from plimsoll.workloads.spec import LLMDeploymentSpec, OutputSpec
 from plimsoll.workloads.spec_errors import problems_of
 
@@ -72,11 +72,7 @@ def render(
         return Rendered(problems=(Problem(SPEC_MODEL, "", wanted, fix),))
     metadata = obj.get("metadata") or {}
     output = spec.output or OutputSpec()
-    try:
-        rate = parse_memory(output.read_rate) if output.read_rate else None
-    except Unreadable as error:
-        return Rendered(problems=(Problem("spec.output.readRate", error.given, error.wanted),))
-    needs = pod_needs(request, verdict, rate)
+    needs = pod_needs(request, verdict, read_rate(obj))
     assert needs is not None
     own_name = str(metadata.get("name") or metadata.get("generateName") or "unnamed").rstrip("-")
     one = started(spec, own_name, request, verdict, output)

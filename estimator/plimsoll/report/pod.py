@@ -39,7 +39,7 @@ def pod_reasons(needs: PodNeeds) -> tuple[str, ...]:
     )
     said = "assumed" if needs.assumed else "given"
     found.append(
-        f"time to start {needs.start} s: {size} at {needs.rate / 1e6:g} MB/s ({said}) + "
+        f"time to start {needs.start} s: {size} at {needs.rate / 1e6:,.0f} MB/s ({said}) + "
         f"{needs.fixed} s to compile, capture graphs and warm up"
     )
     return tuple(found)

@@ -157,6 +157,17 @@ def override_reason(obj: Mapping[str, Any]) -> str:
     return clean(reason.strip(), MAX_REASON) if isinstance(reason, str) else ""
 
 
+def read_rate(obj: Mapping[str, Any]) -> int | None:
+    """Bytes per second with which a pod reads the checkpoint; None if nothing readable says so."""
+    spec = obj.get("spec")
+    output = spec.get("output") if isinstance(spec, dict) else None
+    given = output.get("readRate") if isinstance(output, dict) else None
+    try:
+        return (parse_memory(given) or None) if isinstance(given, str) else None
+    except Unreadable:
+        return None
+
+
 def request(obj: Mapping[str, Any], documents: Documents) -> Request:
     """The request that an object states; never raises, problems are in it."""
     metadata = obj.get("metadata")

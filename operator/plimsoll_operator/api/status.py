@@ -159,6 +159,25 @@ class PlacementStatus(Status):
     reason: str | None = Field(None, description="Why this placement.")
 
 
+class PodStatus(Status):
+    """What each pod of a replica needs beside GPUs."""
+
+    memory: Size | None = Field(None, description="Host memory, /dev/shm in it.")
+    cpu: Size | None = Field(None, description="CPUs.")
+    shared_memory: Size | None = Field(
+        None, description="At /dev/shm, where it is more than a container has anyway."
+    )
+    storage: Size | None = Field(
+        None, description="Disk for the checkpoint and what lies beside it."
+    )
+    start_seconds: int | None = Field(
+        None, description="Seconds that a start may take, for the start-up probe."
+    )
+    reasons: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=8)] | None = (
+        Field(None, description="Why each is so, in a sentence with figures.")
+    )
+
+
 class ChangeStatus(Status):
     """One field to change."""
 
@@ -212,6 +231,9 @@ class LLMDeploymentStatus(Status):
     estimate: EstimateStatus | None = Field(None, description="What one GPU needs, and has.")
     placement: PlacementStatus | None = Field(
         None, description="Where one replica runs; absent where it does not fit."
+    )
+    pod: PodStatus | None = Field(
+        None, description="What each pod of the placement needs beside GPUs."
     )
     replicas: int | None = Field(
         None, description="Replicas that are there, where output.mode has them run."

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.decide import decide, hash_of
+from plimsoll.decision.pod import pod_needs
 from plimsoll.decision.policy import Outcome, outcome
 from plimsoll.decision.verdict import Capacity, Decision, Reason, Verdict
 from plimsoll.errors import shown
@@ -98,7 +99,7 @@ def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> S
     before = inputs.identity.previous
     conditions = list(_conditions(inputs, verdict))
     status = {
-        **result_fields(verdict),
+        **result_fields(verdict, pod_needs(inputs.request, verdict, inputs.read_rate)),
         "conditions": _timed(conditions, before, inputs.identity.generation, now),
         "observedGeneration": inputs.identity.generation,
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from plimsoll.decision.staying import Kept
 from plimsoll.engines.base import Parallelism
 from plimsoll.workloads import llmdeployment
-from plimsoll.workloads.llmdeployment import Missing, override_reason
+from plimsoll.workloads.llmdeployment import Missing, override_reason, read_rate
 from plimsoll.workloads.resolved import RESOLVED
 from plimsoll_operator.cluster.documents import ABSENT, Document, read
 
@@ -45,7 +45,8 @@ class Identity:
 class Inputs:
     """Everything that one decision and its status are made of.
 
-    override: the reason in the override annotation, empty if there is none.
+    override: the reason in the override annotation, empty if there is none. read_rate: bytes per
+    second with which a pod reads the checkpoint; None: nobody says.
     """
 
     identity: Identity
@@ -53,6 +54,7 @@ class Inputs:
     inventory: Inventory
     policy: Policy
     override: str
+    read_rate: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def snapshot(
         inventory=inventory,
         policy=policy,
         override=override_reason(obj),
+        read_rate=read_rate(obj),
     )
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import plimsoll
 from plimsoll.engines.base import LimitName, TermName
 from plimsoll.report.as_data import alternative_dict, placement_dict
+from plimsoll.report.pod import pod_dict
 from plimsoll.units import GB, ceil_div, ceil_mib, floor_mib
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from plimsoll.decision.pod import PodNeeds
     from plimsoll.decision.verdict import Verdict
     from plimsoll.engines.base import Estimate
 
@@ -82,9 +84,14 @@ def _cut(value: Any) -> Any:
     return value
 
 
-def result_fields(verdict: Verdict) -> dict[str, Any]:
-    """Everything in the status that follows from the verdict, except the conditions."""
+def result_fields(verdict: Verdict, needs: PodNeeds | None = None) -> dict[str, Any]:
+    """Everything in the status that follows from the verdict, except the conditions.
+
+    needs: of each pod of the placement, beside GPUs.
+    """
     fields: dict[str, Any] = {"estimate": estimate_fields(verdict)}
+    if needs is not None:
+        fields["pod"] = _cut(pod_dict(needs))
     if verdict.placement is not None:
         placement = placement_dict(verdict.placement)
         placement["engineArgs"] = placement["engineArgs"][:MOST_FLAGS]

@@ -59,7 +59,7 @@ def test_disk_and_time_to_start_follow_from_the_checkpoint_and_the_rate_that_is_
     assert assumed.disk == 66 * GIB
     assert (assumed.start, given.start) == (600 + 525, 600 + 66)
     assert any("at 125 MB/s (assumed)" in line for line in pod_reasons(assumed))
-    assert any("at 1000 MB/s (given)" in line for line in pod_reasons(given))
+    assert any("at 1,000 MB/s (given)" in line for line in pod_reasons(given))
 
 
 def test_offloaded_weights_and_caches_of_images_lie_in_host_memory() -> None:

@@ -68,6 +68,14 @@ def live(**status: Any) -> Live:
     return live_of(obj, tuple(RAN["objects"]), 2)  # type: ignore[arg-type]
 
 
+def test_the_status_says_what_each_pod_needs_at_the_rate_that_is_given() -> None:
+    slow = planned({})[1].patch["pod"]
+    fast = planned({"readRate": "1Gi"})[1].patch["pod"]
+    assert (slow["cpu"], slow["storage"]) == ("3", "20Gi")
+    assert (slow["startSeconds"], fast["startSeconds"]) == (732, 616)
+    assert any("at 1,074 MB/s (given)" in line for line in fast["reasons"])
+
+
 def test_nothing_is_run_unless_it_is_asked_for() -> None:
     assert planned({"mode": "Recommend"})[1].run is None
     assert planned({})[1].run is None
