@@ -86,10 +86,14 @@ _WORDS: Final = {
 
 
 def stored(word: str) -> Quantization | None:
-    """How a checkpoint is stored, from a word such as awq. Raises `Unreadable` for others."""
+    """How a checkpoint is stored, from a word such as awq, which says not what it leaves alone.
+
+    Raises `Unreadable` for words that are not known.
+    """
     if word not in _WORDS:
         raise Unreadable(word, f"one of {', '.join(_WORDS)}")
-    return _WORDS[word]
+    known = _WORDS[word]
+    return None if known is None else replace(known, by_name=True)
 
 
 def quantization_of(

@@ -447,8 +447,8 @@ ASSUMED: Final[dict[Rule, str]] = {
         "files of other makers differ by some per cent"
     ),
     Rule.STORED_BY_NAME: (
-        "only its name says how this checkpoint is stored ({method}), not which layers it leaves "
-        "in 16 bits: the weights are a range; --from-hub reads its headers"
+        "only a word says how this checkpoint is stored ({method}), not which layers it leaves in "
+        "16 bits: the weights are a range; a profile of its headers (--from-hub) is exact"
     ),
     Rule.FILE_BY_NAME: (
         "a repository of GGUF files: its weights are as large as the file that is served, of 2 to "

@@ -397,7 +397,7 @@ def test_no_quantization_config_breaks_it(given: dict[str, Any]) -> None:
 
 def test_the_words_of_spec_model_quantization_are_known_and_others_are_named() -> None:
     assert stored("none") is None
-    assert stored("awq") == Quantization("awq", Scheme("w4a16", 4, 128, 1, 2, 4))
+    assert stored("awq") == Quantization("awq", Scheme("w4a16", 4, 128, 1, 2, 4), by_name=True)
     with pytest.raises(Unreadable, match='"fp3" is not one of none, fp8'):
         stored("fp3")
 

@@ -9,6 +9,7 @@ import pytest
 
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision, Reason
+from plimsoll.engines.base import TermName
 from plimsoll.models.architecture import ModelSource
 from plimsoll.models.catalogue import load
 from plimsoll.workloads.llmdeployment import Missing, request
@@ -97,3 +98,21 @@ def test_the_name_of_its_config_map_follows_from_the_id_in_any_case_and_is_one()
         "labels": {"plimsoll.dev/resolved": "command-line"},
         "annotations": {"plimsoll.dev/model": OURS},
     }
+
+
+def test_which_layers_a_word_leaves_in_16_bits_is_not_known_and_refuses_nothing() -> None:
+    model = {"uri": "hf://acme/tuned", "baseModel": "Qwen/Qwen2.5-32B-Instruct"}
+    known = {"uri": "hf://Qwen/Qwen2.5-32B-Instruct-AWQ"}
+    engine = {"maxModelLen": 8192, "gpuMemoryUtilization": "0.9"}
+    found = {}
+    for name, said in (("word", {**model, "quantization": "awq"}), ("config", known)):
+        obj = asking(said)
+        obj["spec"]["engine"] = engine
+        verdict = decide(request(obj, Kept()))
+        assert verdict.estimate is not None
+        weights = verdict.estimate.terms[TermName.WEIGHTS]
+        found[name] = (weights.low, weights.high, verdict.decision)
+    (low, high, decision), (exactly_low, exactly_high, _) = found["word"], found["config"]
+    assert low < exactly_low
+    assert exactly_high < high
+    assert decision is not Decision.ALLOW
