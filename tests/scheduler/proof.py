@@ -3,7 +3,7 @@
     says there is room    every pod of every replica is bound, to a node that carries the labels of
                           the placement and has its accelerator
     says GPUs are taken   not all of its pods can be bound; and no single accelerator of the fleet
-                          has room for it by the same decision
+                          has room for it by the same decision, on nodes that are not all spot
 
 Pods that were bound stay: what comes later finds the fleet fuller.
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.decide import decide
+from plimsoll.decision.taints import may_be_taken_away
 from plimsoll.decision.verdict import Capacity
 from plimsoll.inventory.saved import from_dict
 from plimsoll.report.nodes import nodes_message
@@ -134,9 +135,23 @@ def _elsewhere(obj: Json, inventory: Inventory) -> str:
     for name in accelerator.get("allowed", ALLOWED):
         one = {**obj, "spec": {**obj["spec"], "accelerator": {**accelerator, "allowed": [name]}}}
         verdict: Verdict = decide(request(one, NoDocuments()), inventory)
-        if verdict.placement is not None and verdict.capacity is Capacity.AVAILABLE:
-            return f"{verdict.placement.gpus_per_replica} x {name} has room"
+        placement = verdict.placement
+        if placement is None or verdict.capacity is not Capacity.AVAILABLE:
+            continue
+        if not _all_spot(placement, inventory):
+            return f"{placement.gpus_per_replica} x {name} has room"
     return ""
+
+
+def _all_spot(placement: Placement, inventory: Inventory) -> bool:
+    """Whether every node of a placement may be taken away: nobody is moved there unasked."""
+    pools = (
+        pool
+        for pool in inventory.pools
+        if pool.accelerator.name == placement.accelerator
+        and set(pool.selector) <= set(placement.node_selector)
+    )
+    return all(may_be_taken_away(pool) for pool in pools)
 
 
 async def _inventory(client: Client) -> Inventory:
