@@ -147,9 +147,8 @@ def _all_spot(placement: Placement, inventory: Inventory) -> bool:
     """Whether every node of a placement may be taken away: nobody is moved there unasked."""
     pools = (
         pool
-        for pool in inventory.pools
+        for pool in inventory.matching(dict(placement.node_selector)).pools
         if pool.accelerator.name == placement.accelerator
-        and set(pool.selector) <= set(placement.node_selector)
     )
     return all(may_be_taken_away(pool) for pool in pools)
 

@@ -91,8 +91,8 @@ def read_pool(
         selector=selector,
         dialect=Dialect.POOL,
         labels=frozenset(labels.items()),
-        taints=_taints(spec.get("taints")),
-        declared=name,
+        taints=read_taints(spec.get("taints")),
+        declared=f"{KIND} {name}",
         most=most if isinstance(most, int) else None,
         price=-(-price // count) if price is not None else None,
         spot=spec.get("spot") is True,
@@ -169,7 +169,8 @@ def _is_count(value: object, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
 
 
-def _taints(taints: object) -> tuple[tuple[str, str, str], ...]:
+def read_taints(taints: object) -> tuple[tuple[str, str, str], ...]:
+    """Taints as (key, value, effect), in order; what is none is left out."""
     return tuple(
         sorted(
             (str(one.get("key", "")), str(one.get("value") or ""), str(one.get("effect", "")))

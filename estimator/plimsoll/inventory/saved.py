@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
-from plimsoll.inventory import claims, declared, devices, held, pods
+from plimsoll.inventory import claims, declared, devices, held, node_pools, pods
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
@@ -27,7 +27,15 @@ MAX_NODES: Final = 100_000
 MOST_PROBLEMS: Final = 20
 """Problems of one document that are told."""
 
-_READ: Final = ("Node", devices.KIND, pods.KIND, claims.KIND, held.QUOTA, declared.KIND)
+_READ: Final = (
+    "Node",
+    devices.KIND,
+    pods.KIND,
+    claims.KIND,
+    held.QUOTA,
+    declared.KIND,
+    node_pools.KIND,
+)
 _WANTED: Final = "what `plimsoll inventory -o json` or `kubectl get nodes -o json` prints"
 _AGAIN: Final = "save it again with `plimsoll inventory -o json`"
 _BROKEN: Final = (KeyError, IndexError, TypeError, AttributeError)
@@ -44,6 +52,7 @@ def from_dict(data: object) -> Inventory:
     inventory = read_nodes(parts.nodes, parts.set_aside, given_out(parts.slices), taken)
     quotas = tuple(quota for one in parts.quotas for quota in held.read_quota(one))
     pools = declared.read_pools(parts.pools, speaks=inventory.speaks)
+    pools += [pool for one in parts.node_pools for pool in node_pools.read_node_pool(one)]
     return with_declared(replace(inventory, quotas=quotas), pools)
 
 
@@ -90,6 +99,7 @@ def to_dict(data: object) -> dict[str, Any]:
             *(page for one in parts.slices if (page := devices.trimmed(one)) is not None),
             *(pod for one in parts.pods if (pod := pods.trimmed(one)) is not None),
             *(declared.trimmed(one) for one in parts.pools),
+            *(node_pools.trimmed(one) for one in parts.node_pools),
             *(use for one in parts.claims if (use := claims.trimmed(one)) is not None),
             *(left for one in parts.quotas if (left := held.trimmed_quota(one)) is not None),
         ],
@@ -119,6 +129,7 @@ class _Parts:
     claims: list[dict[str, Any]]
     quotas: list[dict[str, Any]]
     pools: list[dict[str, Any]]
+    node_pools: list[dict[str, Any]]
     set_aside: list[SetAside]
     pods_read: bool
 
@@ -131,7 +142,7 @@ def _parts(data: object) -> _Parts:
         raise Invalid(Problem("inventory: kind", shown(given), _WANTED))
     set_aside = _set_aside(data) if kind == KIND else []
     if kind == "Node":
-        return _Parts([data], [], [], [], [], [], [], pods_read=False)
+        return _Parts([data], [], [], [], [], [], [], [], pods_read=False)
     items = _stood_for(data) if kind == KIND and "nodes" in data else data.get("items")
     if not isinstance(items, list):
         raise Invalid(Problem("inventory: items", shown(type(items).__name__), "a list of nodes"))
@@ -151,8 +162,9 @@ def _parts(data: object) -> _Parts:
     uses = [item for item in items if _kind_of(item) == claims.KIND]
     quotas = [item for item in items if _kind_of(item) == held.QUOTA]
     pools = [item for item in items if _kind_of(item) == declared.KIND]
+    made = [item for item in items if _kind_of(item) == node_pools.KIND]
     pods_read = bool(there) or data.get("podsRead") is True
-    return _Parts(nodes, slices, there, uses, quotas, pools, set_aside, pods_read)
+    return _Parts(nodes, slices, there, uses, quotas, pools, made, set_aside, pods_read)
 
 
 def _kind_of(item: object) -> object:

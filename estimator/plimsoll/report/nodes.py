@@ -73,7 +73,7 @@ def _nodes(nodes: Nodes) -> str:
         there += f" and {nodes.ready} are ready"
     if nodes.pool:
         grows = f"may grow to {nodes.most}" if nodes.most is not None else "may grow"
-        there += f", AcceleratorPool {nodes.pool} {grows}"
+        there += f", {nodes.pool} {grows}"
     away = f"; cordoned or not ready: {', '.join(nodes.away)}" if nodes.away else ""
     return f"{_counted(nodes.needed)} needed, {there} ({each}){away}"
 

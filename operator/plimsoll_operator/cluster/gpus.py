@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.inventory import claims, declared, devices
+from plimsoll.inventory import claims, declared, devices, node_pools
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, without_offers
 from plimsoll.inventory.pods import holding, in_order
@@ -187,7 +187,7 @@ class GpuNodes:
         self._changed = False
         self.free = Free()
         self._bare = self.inventory
-        self._declared: dict[str, Json] = {}
+        self._declared: dict[tuple[str, str], Json] = {}
         self._pods_read = False
         self._turn = 0
         self._freed: dict[str, int] = {}
@@ -256,6 +256,14 @@ class GpuNodes:
     def declare(self, name: str, pool: Json | None) -> bool:
         """Take in an AcceleratorPool as it is now, None if it is gone. Whether that is new."""
         slim = declared.trimmed(pool) if pool is not None else None
+        return self._declare((declared.KIND, name), slim)
+
+    def node_pool(self, name: str, pool: Json | None) -> bool:
+        """Take in a NodePool of Karpenter's, None if it is gone. Whether that is new."""
+        slim = node_pools.trimmed(pool) if pool is not None else None
+        return self._declare((node_pools.KIND, name), slim)
+
+    def _declare(self, name: tuple[str, str], slim: Json | None) -> bool:
         if self._declared.get(name) == slim:
             return False
         if slim is None:
@@ -306,7 +314,11 @@ class GpuNodes:
         facts = [known[name] for name in sorted(known)]
         speak = frozenset(dialect for dialect, nodes in self._said.items() if nodes > 0)
         inventory = with_own(pools(facts, speak=speak), self._own)
-        mine = declared.read_pools(self._declared.values(), self._own, inventory.speaks)
+        said = [one for key, one in self._declared.items() if key[0] == declared.KIND]
+        mine = declared.read_pools(said, self._own, inventory.speaks)
+        for key in sorted(self._declared):
+            if key[0] == node_pools.KIND:
+                mine += node_pools.read_node_pool(self._declared[key])
         inventory = with_declared(inventory, mine)
         if inventory == self._bare:
             return False

@@ -22,6 +22,7 @@ from plimsoll_operator.cluster.objects import (
     ACCELERATOR_POOLS,
     CONFIG_MAPS,
     NAMESPACES,
+    NODE_POOLS,
     NODES,
     PODS,
     RESOURCE_CLAIMS,
@@ -154,6 +155,13 @@ class ClusterKnowledge:
             ),
             Reflector(
                 client,
+                NODE_POOLS,
+                changed=self._node_pool,
+                deleted=self._node_pool_gone,
+                without=lambda read: None,
+            ),
+            Reflector(
+                client,
                 RESOURCE_SLICES,
                 changed=self._slice,
                 deleted=self._slice_gone,
@@ -200,6 +208,14 @@ class ClusterKnowledge:
 
     def _pool_gone(self, name: Name) -> None:
         if self.nodes.declare(name[1], None):
+            self._on_nodes()
+
+    def _node_pool(self, pool: Json) -> None:
+        if self.nodes.node_pool(name_of(pool)[1], pool):
+            self._on_nodes()
+
+    def _node_pool_gone(self, name: Name) -> None:
+        if self.nodes.node_pool(name[1], None):
             self._on_nodes()
 
     def _slice(self, page: Json) -> None:

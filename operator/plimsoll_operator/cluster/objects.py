@@ -42,6 +42,7 @@ class Resource:
 LLM_DEPLOYMENTS: Final = Resource(GROUP, VERSION, PLURAL)
 RESOURCE_SLICES: Final = Resource("resource.k8s.io", "v1", "resourceslices", namespaced=False)
 RESOURCE_CLAIMS: Final = Resource("resource.k8s.io", "v1", "resourceclaims")
+NODE_POOLS: Final = Resource("karpenter.sh", "v1", "nodepools", namespaced=False)
 ACCELERATOR_POOLS: Final = Resource(GROUP, VERSION, "acceleratorpools", namespaced=False)
 NODES: Final = Resource("", "v1", "nodes", namespaced=False)
 NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)

@@ -161,7 +161,7 @@ def test_a_saved_inventory_keeps_pools() -> None:
     listed = {"kind": "List", "items": [gpu_node("a", "l40s"), pool("p", pricePerHour="2")]}
     again = json.loads(json.dumps(to_dict(listed)))
     assert from_dict(again) == from_dict(listed)
-    assert from_dict(again).declared[0].declared == "p"
+    assert from_dict(again).declared[0].declared == "AcceleratorPool p"
 
 
 def test_a_price_is_rounded_up_to_a_millionth() -> None:
