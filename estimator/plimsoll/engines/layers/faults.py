@@ -204,8 +204,10 @@ def cache_words(
 ) -> Iterator[Finding]:
     """A cache dtype that the engine's command line does not take. spans: as in `Quantizations`."""
     word, version = settings.kv_cache_dtype, settings.version
+    if word.lower() in ("", "auto") or table.or_newest(version).newer:
+        return
     known = tuple(name for name in spans if _knows(spans, name, table, version))
-    if not word or word.lower() in ("auto", *known) or table.or_newest(version).newer:
+    if word.lower() in known:
         return
     yield finding(Rule.UNKNOWN_CACHE_TYPE, Field.KV_CACHE_DTYPE, word, known=("auto", *known))
 
