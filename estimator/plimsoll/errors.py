@@ -17,6 +17,8 @@ def clean(text: str, most: int = MAX_GIVEN) -> str:
     Whatever a message, a log line, an Event, a condition or a terminal repeats goes through here.
     """
     cut = text if len(text) <= most else text[: most - 1] + "…"
+    if cut.isprintable():
+        return cut
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut)
 
 

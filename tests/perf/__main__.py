@@ -9,13 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-from perf import admission, attack, controller, decide, parts, race, start_up
+from perf import admission, attack, check, controller, decide, parts, race, start_up
 from perf.results import Report, head
 
 PARTS = {
     "parts": parts.run,
     "decide": decide.run,
     "start-up": start_up.run,
+    "check": check.run,
     "admission": admission.run,
     "race": race.run,
     "attack": attack.run,

@@ -11,6 +11,7 @@ import hashlib
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision.request import Prefer, Request, Wanted
@@ -55,12 +56,11 @@ def request_hash(
 def _plain(value: object) -> object:
     """A value as nested tuples of texts and numbers, the same however it was written."""
     if is_dataclass(value):
-        left_out = LEFT_OUT.get(type(value), {})
         ordered = isinstance(value, Wanted) and value.prefer is Prefer.FIRST_AVAILABLE
         return tuple(
-            (field.name, _unordered(field.name, _plain(getattr(value, field.name)), ordered))
-            for field in fields(value)
-            if field.name not in left_out and getattr(value, field.name) != field.default
+            (name, _unordered(name, _plain(getattr(value, name)), ordered))
+            for name, default in _seen(value.__class__)
+            if getattr(value, name) != default
         )
     if isinstance(value, tuple):
         return tuple(map(_plain, value))
@@ -69,6 +69,13 @@ def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return _share(value)
     return value
+
+
+@cache
+def _seen(kind: type) -> tuple[tuple[str, object], ...]:
+    """The fields of a class that the hash sees, each with its default."""
+    left_out = LEFT_OUT.get(kind, {})
+    return tuple((one.name, one.default) for one in fields(kind) if one.name not in left_out)
 
 
 def _unordered(name: str, value: object, ordered: bool) -> object:

@@ -10,6 +10,7 @@
                     those without; of those what the request prefers:
                     fewest GPUs and then least total memory (unsaid), the reverse, or the first
                     that it names; then by name
+    in which order  what costs least a GPU first, so that what can only cost more is not tried
     no pool holds   the table's accelerators in the same order, without labels to select by
 
 The numbers that a request gives are checked as they stand; it may then be that a placement fits
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from plimsoll.decision.candidates import Candidate
+    from plimsoll.decision.splits import Splits
     from plimsoll.decision.trial import Case, Trial
     from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
@@ -76,16 +78,21 @@ def choose(case: Case, candidates: Sequence[Candidate]) -> Choice:
     """The best placement among the candidates, or the nearest misses."""
     best: Trial | None = None
     idle = 0
+    attempts: dict[int, Attempt] = {}
+    for index in sorted(range(len(candidates)), key=lambda i: candidates[i].measure(1)):
+        attempt = attempts[index] = search(case, candidates[index], best)
+        fits = attempt.fits
+        if fits is not None and (best is None or fits.preference < best.preference):
+            best, idle = fits, attempt.idle
     withins: list[tuple[Trial, int]] = []
     misses: list[Trial] = []
     refused: list[tuple[Candidate, Finding | Problem]] = []
-    for candidate in candidates:
-        attempt = search(case, candidate, best)
+    for index, candidate in enumerate(candidates):
+        attempt = attempts[index]
         refused.extend((candidate, problem) for problem in attempt.refused)
         if attempt.fits is not None:
-            if best is None or attempt.fits.preference < best.preference:
-                best, idle = attempt.fits, attempt.idle
-        elif attempt.within is not None:
+            continue
+        if attempt.within is not None:
             withins.append((attempt.within, attempt.idle))
         elif attempt.miss is not None:
             misses.append(attempt.miss)
@@ -111,11 +118,12 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     above: only splits of more GPUs than this.
     """
     candidate = on_its_nodes(case.request.wanted, candidate, case.engine)
-    attempt = Attempt(refused=list(case.refusals(candidate, None)))
+    choice = splits(case.request, candidate, case.architecture, case.engine)
+    if beat is not None and not _may_be_preferred(candidate, choice, beat):
+        return Attempt()
+    attempt = Attempt(refused=list(case.refusals(candidate, None)), idle=choice.idle)
     if attempt.refused:
         return attempt
-    choice = splits(case.request, candidate, case.architecture, case.engine)
-    attempt.idle = choice.idle
     planned = not pinned(case.request.wanted)
     least = case.fewest_ranks(candidate) if planned or choice.tail else 1
     beaten = beat is not None and candidate.standing(1, 1) >= beat.standing
@@ -142,6 +150,14 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     if untried is not None and most is None and attempt.within is None:
         _on_a_node(case, candidate, untried, attempt)
     return attempt
+
+
+def _may_be_preferred(candidate: Candidate, choice: Splits, beat: Trial) -> bool:
+    """Whether the least of its splits could be preferred to a placement that was found."""
+    if candidate.standing(1, 1) < beat.standing:
+        return True
+    least = min((split.gpus for split in choice.ladder), default=1)
+    return candidate.measure(least) <= beat.candidate.measure(beat.gpus)
 
 
 def _on_a_node(case: Case, candidate: Candidate, split: Parallelism, attempt: Attempt) -> None:

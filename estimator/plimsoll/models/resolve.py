@@ -203,6 +203,7 @@ def checkpoint_like(name: str, word: str) -> catalogue.Entry | None:
     return alike[0] if alike else None
 
 
+@lru_cache(maxsize=4096)
 def _last(name: str) -> str:
     return name.lower().rpartition("/")[2]
 

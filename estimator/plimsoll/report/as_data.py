@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from plimsoll.decision.pod import pod_needs
@@ -29,7 +28,12 @@ LONGEST_NAME = 512
 
 def parallelism_dict(parallelism: Parallelism) -> dict[str, Any]:
     """A split, as the manifest writes it."""
-    return asdict(parallelism)
+    return {
+        "tensor": parallelism.tensor,
+        "pipeline": parallelism.pipeline,
+        "data": parallelism.data,
+        "expert": parallelism.expert,
+    }
 
 
 def estimate_dict(estimate: Estimate, places: Places) -> dict[str, Any]:
@@ -179,4 +183,9 @@ def verdict_dict(request: Request, verdict: Verdict) -> dict[str, Any]:
 
 def problem_dict(problem: Problem) -> dict[str, str]:
     """A problem for machines."""
-    return asdict(problem)
+    return {
+        "path": problem.path,
+        "given": problem.given,
+        "wanted": problem.wanted,
+        "fix": problem.fix,
+    }

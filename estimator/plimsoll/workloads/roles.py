@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from plimsoll.errors import clean
 from plimsoll.workloads.gpus import Count, Kinds, whole
@@ -134,14 +134,16 @@ def replicas_of(role: Role, value: object, path: str) -> None:
 
 def spelled(facts: Facts) -> dict[str, Any]:
     """The facts as `-o json` spells them."""
-    return {_camel(name): value for name, value in asdict(facts).items()} | {
-        "unreadable": list(facts.unreadable)
-    }
+    said = {spelling: getattr(facts, name) for name, spelling in _SPELLING.items()}
+    return said | {"unreadable": list(facts.unreadable)}
 
 
 def _camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
+
+
+_SPELLING: Final = {one.name: _camel(one.name) for one in fields(Facts)}
 
 
 def names(obj: Mapping[str, Any]) -> tuple[str, str]:

@@ -149,6 +149,8 @@ def _faults(root: yaml.Node) -> list[Fault]:
             faults.append(Fault(node.start_mark.line + 1, given, wanted, fix))
 
     def size(node: yaml.Node) -> int:
+        if isinstance(node, yaml.ScalarNode) and len(node.value) <= MAX_NUMBER:
+            return 1
         if id(node) in under_way:
             fault(node, "an alias of itself", "values that end", "write it out")
             return 1

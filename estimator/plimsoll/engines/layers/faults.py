@@ -229,8 +229,10 @@ def _split(
         architecture, settings.quantization, parallelism.tensor, ranks, parallelism.expert
     )
     yield from stages(architecture, parallelism)
-    moe = any(b.feed_forward is not None and b.feed_forward.experts for b in architecture.blocks)
-    if parallelism.expert and not moe:
+    if parallelism.expert and not any(
+        block.feed_forward is not None and block.feed_forward.experts
+        for block in architecture.blocks
+    ):
         yield finding(Rule.NO_EXPERTS, Field.EXPERT, True)
 
 

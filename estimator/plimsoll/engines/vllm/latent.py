@@ -109,7 +109,10 @@ def gpu_faults(
     architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
 ) -> Iterator[Finding]:
     """A cache of 8 bits, or sparse attention, for which there are no kernels."""
-    mixer = next((m for m in architecture.mixers() if m.kind is MixerKind.MLA), None)
+    mixer = architecture.remembered(
+        ("vllm.latent-mixer",),
+        lambda: next((m for m in architecture.mixers() if m.kind is MixerKind.MLA), None),
+    )
     compute, version = accelerator.compute, settings.version
     if mixer is None or compute == (0, 0):
         return

@@ -130,7 +130,10 @@ def is_pooling(architecture: Architecture, settings: EngineSettings) -> bool:
     name = architecture.class_name
     if name.endswith(_POOLERS) or name in _BARE:
         return True
-    return any(mixer.kind is MixerKind.ENCODER for mixer in architecture.mixers())
+    return architecture.remembered(
+        ("vllm.encodes",),
+        lambda: any(mixer.kind is MixerKind.ENCODER for mixer in architecture.mixers()),
+    )
 
 
 def without_head(architecture: Architecture) -> Architecture:
