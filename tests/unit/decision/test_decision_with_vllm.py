@@ -196,7 +196,7 @@ def test_a_kind_of_cache_that_no_engine_has_is_doubted_or_refused(
 ) -> None:
     of = asking(LLAMA, length=8192, allowed=("nvidia-h200-141gb",))
     found = decide(replace(of, engine=EngineSettings(engine, kv_cache_dtype=dtype)))
-    if doubted and engine in ("sglang", "tgi"):  # their words are known by release
+    if doubted and engine in ("vllm", "sglang", "tgi"):  # their words are known by release
         assert (found.decision, found.reason) == (Decision.DENY, Reason.INVALID_SPEC)
     elif (engine, dtype) != ("tensorrt-llm", "fp8_e5m2"):
         said = warnings_in(found)
