@@ -15,8 +15,10 @@ import click
 from plimsoll.accelerators.types import Dialect
 from plimsoll.cli.asked import spec_of, spec_options
 from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import bad_input
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
+from plimsoll.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +40,8 @@ _SUFFIXES: Final = (".yaml", ".yml", ".json")
 @click.command("render")
 @click.argument("source", metavar="FILE|DIR|-|MODEL", shell_complete=complete_model)
 @click.option("--gpu", shell_complete=complete_gpu, metavar="NAME", help="Of MODEL. Unset: any.")
+@gpu_memory_option
+@in_use_option
 @spec_options
 @click.option("--name", metavar="NAME", help="Of the objects of MODEL.  [default: of the model]")
 @click.option("-n", "--namespace", metavar="NAME", help="Of the objects of MODEL.")
@@ -72,6 +76,8 @@ _SUFFIXES: Final = (".yaml", ".yml", ".json")
 def command(
     source: str,
     gpu: str | None,
+    gpu_memory: int | None,
+    in_use: int | None,
     name: str | None,
     namespace: str | None,
     replicas: int | None,
@@ -104,11 +110,15 @@ def command(
 
         inventory = read_inventory(inventory_file, output)
     own = read_own(own_file, output)
+    for size, field in ((gpu_memory, "memory"), (in_use, "reserved")):
+        if size is not None:
+            said[f"accelerator_{field}"] = f"{size // MIB}Mi"
     given = _given(said, output)
     if _is_file(source):
-        if gpu or name or namespace or replicas is not None:
+        if gpu or gpu_memory or in_use or name or namespace or replicas is not None:
             raise click.UsageError(
-                "--gpu, --name, --namespace and --replicas go with MODEL: a manifest says them"
+                "--gpu, --gpu-memory, --in-use, --name, --namespace and --replicas go with MODEL: "
+                "a manifest says them"
             )
         asked, manifests = _in_files(source)
     else:

@@ -47,6 +47,22 @@ def test_a_model_with_options_is_the_same_as_its_manifest(tmp_path: Path) -> Non
     assert by_options == as_json("render", file)
 
 
+def test_a_card_that_is_stated_is_planned_on_and_selected_by_nothing_that_is_guessed() -> None:
+    stated = ("--gpu-memory", "47.5GiB", "--compute-capability", "8.9", "--in-use", "2GiB")
+    made = as_json("render", "meta-llama/Llama-3.1-8B-Instruct", *stated, "--max-model-len", 8192)
+    pod = made["items"][0]["spec"]["template"]["spec"]
+    assert "affinity" not in pod
+    assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+
+
+def test_options_of_a_model_beside_a_manifest_are_a_mistake(tmp_path: Path) -> None:
+    file = tmp_path / "it.yaml"
+    file.write_text(LLAMA)
+    made = run("render", file, "--gpu", "nvidia-l4")
+    assert made.exit_code == 2
+    assert "go with MODEL: a manifest says them" in made.stderr
+
+
 def test_options_win_over_the_manifest_and_are_read_as_its_fields(tmp_path: Path) -> None:
     file, template = tmp_path / "it.yaml", tmp_path / "pod.yaml"
     file.write_text(LLAMA + "  output: {image: example.com/vllm:1, queueName: a}\n")
