@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll_operator.api.crd import crd
 from plimsoll_operator.api.policy import floor_binding, floor_policy
-from plimsoll_operator.api.webhook import PATH, at_url, webhook_configuration
+from plimsoll_operator.api.webhook import (
+    PATH,
+    at_url,
+    webhook_configuration,
+    workloads_configuration,
+)
 from plimsoll_operator.certificates.authority import make_authority, make_serving
 from plimsoll_operator.cluster.client import Client, connect
 from plimsoll_operator.cluster.objects import (
@@ -36,6 +41,7 @@ log = logging.getLogger(__name__)
 
 NAME: Final = "plimsoll-dev"
 """Name of the webhook configuration, and field manager of what is applied."""
+WORKLOADS_NAME: Final = f"{NAME}-workloads"
 ANYWHERE: Final = "0.0.0.0"
 HERE: Final = "127.0.0.1"
 VALID: Final = timedelta(days=30)
@@ -68,13 +74,16 @@ def make_certificate(host: str, folder: Path) -> Certificate:
 @contextlib.asynccontextmanager
 async def registered(client: Client, url: str, authority: bytes) -> AsyncIterator[None]:
     """Have the API server ask that URL until the end of the block."""
-    hook = webhook_configuration(NAME, at_url(url, authority))
-    await client.apply(VALIDATING_WEBHOOKS, hook, manager=NAME)
+    here = at_url(url, authority)
+    hooks = (webhook_configuration(NAME, here), workloads_configuration(WORKLOADS_NAME, here))
+    for hook in hooks:
+        await client.apply(VALIDATING_WEBHOOKS, hook, manager=NAME)
     log.info("admission is asked at %s", url)
     try:
         yield
     finally:
-        await client.delete(VALIDATING_WEBHOOKS, NAME)
+        for hook in hooks:
+            await client.delete(VALIDATING_WEBHOOKS, hook["metadata"]["name"])
 
 
 async def _install(client: Client) -> None:

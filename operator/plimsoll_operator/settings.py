@@ -162,7 +162,8 @@ class Settings:
     webhook_configuration: str = _setting(
         "",
         CONTROLLER,
-        "ValidatingWebhookConfiguration whose caBundle is to trust that authority.",
+        "ValidatingWebhookConfigurations, separated by commas, whose caBundles are to trust that "
+        "authority.",
     )
     certificate_seconds: float = _setting(
         90 * 86400.0,

@@ -164,7 +164,7 @@ def test_the_api_server_adds_nothing_to_registration_and_floor(control_plane: Cl
     )
     for given in ({}, {"tls": {"mode": "cert-manager"}}):
         objects = [obj for obj in render(given) if obj["kind"] in kinds]
-        assert len(objects) == 3
+        assert len(objects) == 4
         for sent, stored in zip(objects, dry_run(control_plane, objects), strict=True):
             for part in ("webhooks", "spec"):
                 assert stored.get(part) == sent.get(part), sent["kind"]
@@ -175,9 +175,8 @@ def test_an_authority_that_the_controller_wrote_survives_being_applied_again(
     control_plane: Cluster, how: tuple[str, ...]
 ) -> None:
     nowhere = {"namespaceSelector": {"matchLabels": {"nobody": "has-this"}}}
-    (sent,) = find(
-        render({"fullnameOverride": "twice", "webhook": nowhere}), "ValidatingWebhookConfiguration"
-    )
+    objects = render({"fullnameOverride": "twice", "webhook": nowhere})
+    sent = one(objects, "ValidatingWebhookConfiguration", "twice")
     control_plane.apply([sent], *how)
     try:
         path = "/webhooks/0/clientConfig/caBundle"

@@ -15,7 +15,7 @@ import pytest
 
 import plimsoll
 from chart import CHART, by_name, find, one, render, settings
-from plimsoll_operator.api.webhook import webhook_configuration
+from plimsoll_operator.api.webhook import webhook_configuration, workloads_configuration
 from plimsoll_operator.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,8 +78,29 @@ def test_the_authorities_of_clients_are_mounted_and_asked_for_if_they_are_named(
 
 def test_the_registration_is_the_one_that_tests_and_dev_use() -> None:
     service = {"name": "plimsoll-webhook", "namespace": "plimsoll-system", "path": "/fit"}
-    wanted = webhook_configuration("plimsoll", {"service": service | {"port": 443}})
-    assert one(render(), "ValidatingWebhookConfiguration")["webhooks"] == wanted["webhooks"]
+    client = {"service": service | {"port": 443}}
+    for name, make in (
+        ("plimsoll", webhook_configuration),
+        ("plimsoll-workloads", workloads_configuration),
+    ):
+        made = one(render(), "ValidatingWebhookConfiguration", name)
+        assert made["webhooks"] == make(name, client)["webhooks"]
+
+
+def test_who_does_not_want_other_kinds_guarded_has_no_registration_for_them() -> None:
+    objects = render({"guard": {"enabled": False}})
+    assert one(objects, "ValidatingWebhookConfiguration")["metadata"]["name"] == "plimsoll"
+    assert settings(objects, "controller")["webhook_configuration"] == "plimsoll"
+    assert "plimsoll-workloads" not in json.dumps(objects)
+
+
+def test_who_says_of_which_namespaces_reviews_of_other_kinds_are_sent() -> None:
+    given = {"guard": {"namespaceSelector": {"matchExpressions": [], "matchLabels": {"a": "b"}}}}
+    hooks = one(render(given), "ValidatingWebhookConfiguration", "plimsoll-workloads")["webhooks"]
+    for hook in hooks:
+        (names,) = hook["namespaceSelector"]["matchExpressions"]
+        assert names["operator"] == "NotIn"
+        assert hook["namespaceSelector"]["matchLabels"] == {"a": "b"}
 
 
 @pytest.mark.parametrize(
@@ -95,9 +116,13 @@ def test_the_registration_is_the_one_that_tests_and_dev_use() -> None:
 def test_the_authority_is_rendered_only_if_nobody_else_writes_it(
     given: Mapping[str, Any], client: set[str]
 ) -> None:
-    (webhook,) = one(render(given), "ValidatingWebhookConfiguration")["webhooks"]
-    assert set(webhook["clientConfig"]) == client
-    assert webhook["clientConfig"].get("url") in (None, "https://there.example:8443/fit")
+    hooks = [
+        h for one in find(render(given), "ValidatingWebhookConfiguration") for h in one["webhooks"]
+    ]
+    assert len(hooks) == 3
+    for webhook in hooks:
+        assert set(webhook["clientConfig"]) == client
+        assert webhook["clientConfig"].get("url") in (None, "https://there.example:8443/fit")
 
 
 def test_a_webhook_elsewhere_is_certified_under_the_name_that_it_is_asked_by() -> None:

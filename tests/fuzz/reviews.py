@@ -21,7 +21,7 @@ from plimsoll.decision.policy import Mode, Policy
 from plimsoll.workloads.files import load
 from plimsoll_operator.admission.judge import Judge
 from plimsoll_operator.admission.review import NotAReview, Review, read_review, write_answer
-from plimsoll_operator.admission.task import Decided, Question, work
+from plimsoll_operator.admission.task import Decided, Question, Untouched, work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,26 +44,53 @@ class View:
         modes = {str(mode): mode for mode in Mode}
         return Policy(modes.get(namespace, Mode.ENFORCE), "the namespace")
 
+    def workloads_policy(self, namespace: str) -> Policy | None:
+        """The same for other people's kinds; a namespace without a mode is not looked at."""
+        return None if namespace == "x" else self.policy(namespace)
+
 
 async def _may_override(review: Review) -> bool:
     return review.user == "admin"
 
 
-async def _decide(inventory: Inventory, question: Question, namespace: str) -> Decided:
+async def _decide(inventory: Inventory, question: Question, namespace: str) -> Decided | Untouched:
     """What a process apart decides, without one, so that its time and memory are seen."""
     decided = work(inventory, question)
-    assert isinstance(decided, Decided)
+    assert isinstance(decided, Decided | Untouched)
     return decided
 
 
 JUDGE: Final = Judge(View(), _may_override, _decide)
 
 
+def deployment(random: Random, annotations: dict[str, str]) -> dict[str, Any]:
+    """A Deployment that starts vLLM."""
+    container = {
+        "name": "vllm",
+        "image": f"vllm/vllm-openai:{random.choice(('v0.11.0', 'v0.9.2', 'latest'))}",
+        "args": ["--model", "Qwen/Qwen3-32B", "--max-model-len", random.choice(("8192", "auto"))],
+        "env": [{"name": "VLLM_USE_V1", "value": "1"}],
+        "resources": {"limits": {"nvidia.com/gpu": random.choice(("1", 2))}},
+    }
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4"}
+    pod = {"containers": [container], "nodeSelector": labels}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "n", "annotations": annotations},
+        "spec": {"replicas": 1, "template": {"spec": pod}},
+    }
+
+
 def review(random: Random) -> bytes:
     """A review with some places changed; one in four is no JSON any more."""
     annotations = {OVERRIDE_ANNOTATION: values.text(random)} if random.random() < 0.3 else {}
     operation = random.choice(("CREATE", "UPDATE", "DELETE", "CONNECT"))
+    other = random.random() < 0.4
     new = llmdeployment(sane(random), annotations=annotations)
+    old = llmdeployment(sane(random))
+    if other:
+        new, old = deployment(random, annotations), deployment(random, {})
     document: dict[str, Any] = {
         "apiVersion": "admission.k8s.io/v1",
         "kind": "AdmissionReview",
@@ -74,11 +101,11 @@ def review(random: Random) -> bytes:
             "name": "n",
             "userInfo": {"username": random.choice(("ada", "admin")), "groups": ["g"]},
             "object": new,
-            "oldObject": llmdeployment(sane(random)) if operation == "UPDATE" else None,
+            "oldObject": old if operation == "UPDATE" else None,
         },
     }
     for _ in range(random.choice((0, 1, 2, 4))):
-        values.mutate(random, random.choice((document, document["request"] or document)))
+        values.mutate(random, random.choice((document, document["request"] or document, new)))
         if not isinstance(document.get("request"), dict):
             break
     body = json.dumps(document).encode()

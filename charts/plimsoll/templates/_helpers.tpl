@@ -76,6 +76,51 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- default (printf "%s-controller" (include "plimsoll.fullname" .)) .Values.controller.leaderElection.leaseName }}
 {{- end }}
 
+{{/* How the API server reaches admission, and by what it trusts it. */}}
+{{- define "plimsoll.clientConfig" -}}
+{{- with .Values.webhook.url.host }}
+url: https://{{ . }}/fit
+{{- else }}
+service:
+  name: {{ include "plimsoll.fullname" . }}-webhook
+  namespace: {{ .Release.Namespace }}
+  path: /fit
+  port: 443
+{{- end }}
+{{- if and (eq .Values.tls.mode "secret") .Values.tls.secret.caBundle }}
+caBundle: {{ .Values.tls.secret.caBundle }}
+{{- end }}
+{{- end }}
+
+{{/* An expression of a selector: not the namespaces in which nothing is checked. */}}
+{{- define "plimsoll.notExcluded" -}}
+- key: kubernetes.io/metadata.name
+  operator: NotIn
+  values:
+  {{- range append .Values.webhook.excludedNamespaces .Release.Namespace | uniq }}
+  - {{ . }}
+  {{- end }}
+{{- end }}
+
+{{/* The namespaces of which reviews of other people's kinds are sent. */}}
+{{- define "plimsoll.workloadsSelector" -}}
+{{- with .Values.guard.namespaceSelector.matchLabels }}
+matchLabels:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+matchExpressions:
+{{- with .Values.guard.namespaceSelector.matchExpressions }}
+{{- toYaml . | nindent 0 }}
+{{- end }}
+{{ include "plimsoll.notExcluded" . }}
+{{- end }}
+
+{{/* The registrations that the controller keeps trusted, separated by commas. */}}
+{{- define "plimsoll.configurations" -}}
+{{- include "plimsoll.fullname" . }}
+{{- if .Values.guard.enabled }},{{ include "plimsoll.fullname" . }}-workloads{{ end }}
+{{- end }}
+
 {{/* Whether the controller issues the certificate: "true" or nothing. */}}
 {{- define "plimsoll.selfManaged" -}}
 {{- if and .Values.webhook.enabled (eq .Values.tls.mode "self-managed") }}true{{ end }}

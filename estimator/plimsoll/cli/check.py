@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plimsoll.api_group import IGNORE_ANNOTATION
+from plimsoll.api_group import IGNORE_ANNOTATION, POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, dump, format_option, show
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from plimsoll.inventory.pools import Inventory
     from plimsoll.report.results import CheckReport
     from plimsoll.workloads.files import Manifest, Manifests
+    from plimsoll.workloads.kinds import Kind
     from plimsoll.workloads.resolved import Profiles
     from plimsoll.workloads.roles import Served
 
@@ -227,7 +228,7 @@ def judged(
             decide(
                 on_card(one.request, gpu_memory, in_use),
                 inventory,
-                policy_there(one.facts.namespace, manifests, default),
+                policy_there(manifest.kind, one.facts.namespace, manifests, default),
                 known,
             ),
         )
@@ -245,11 +246,21 @@ def on_card(request: Request, gpu_memory: int | None, in_use: int | None) -> Req
     return replace(request, wanted=wanted)
 
 
-def policy_there(namespace: str, manifests: Manifests, default: str | None) -> Policy:
-    from plimsoll.decision.policy import Mode, Policy, policy_of
+def policy_there(kind: Kind, namespace: str, manifests: Manifests, default: str | None) -> Policy:
+    """What the namespace says if it is among the manifests, else what the command line says.
 
-    if namespace in manifests.modes:
-        return policy_of(namespace, manifests.modes[namespace])
+    Whoever checks other people's kinds wants them checked: without a word of the namespace on them
+    they are held to what it says of LLMDeployments.
+    """
+    from plimsoll.decision.policy import Mode, Policy, policy_of, workloads_policy
+
+    labels = manifests.labels.get(namespace, {})
+    if kind.reader is not None:
+        policy = workloads_policy(namespace, labels.get(WORKLOADS_LABEL))
+        if policy is not None:
+            return policy
+    if POLICY_LABEL in labels:
+        return policy_of(namespace, labels[POLICY_LABEL])
     return Policy(Mode(default), "--policy") if default else Policy()
 
 

@@ -268,7 +268,7 @@ def _changed(
 
 
 def _policy(engine: Engine, manifests: Manifests) -> Policy:
-    return policy_there(engine[1].facts.namespace, manifests, None)
+    return policy_there(engine[0].kind, engine[1].facts.namespace, manifests, None)
 
 
 def _place(manifest: Manifest) -> str:

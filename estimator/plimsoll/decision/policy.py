@@ -29,10 +29,14 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the namespace says. mode: see `Mode`; source: who said so, for the message."""
+    """What the namespace says. mode: see `Mode`; source: who said so, for the message.
+
+    label: the namespace's label that may say otherwise.
+    """
 
     mode: Mode = Mode.ENFORCE
     source: str = "default"
+    label: str = POLICY_LABEL
 
 
 DEFAULT_POLICY: Final = Policy()
@@ -86,11 +90,11 @@ def _labelled(namespace: str, key: str, label: str, default: Mode) -> Policy:
     """What a label says; the default if that is nothing known."""
     source = f"namespace {namespace} has {key}={label}"
     try:
-        return Policy(Mode(label.strip().lower()), source)
+        return Policy(Mode(label.strip().lower()), source, key)
     except ValueError:
         modes = ", ".join(Mode)
         source = f"namespace {namespace} has {key}={shown(label)}, not one of {modes}"
-        return Policy(default, source)
+        return Policy(default, source, key)
 
 
 def outcome(

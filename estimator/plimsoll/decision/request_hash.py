@@ -40,17 +40,29 @@ def request_hash(
     request: Request, policy: Policy, knowledge: Knowledge, engine: Engine | None
 ) -> str:
     """``sha256:`` and `DIGITS` digits over spec, resolved model, constants and policy's mode."""
-    model = request.model
     facts = (
-        _plain(request),
-        (model.digest or model.name, model.parameters, model.bits),
-        *(() if model.certain else ("not certain",)),
+        *_asked(request),
         engine.constants_digest(request.engine.version) if engine else "",
         knowledge.digest,
         policy.mode.value,
     )
     digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass"))
     return f"sha256:{digest.hexdigest()[:DIGITS]}"
+
+
+def same(one: Request, other: Request) -> bool:
+    """Whether two requests ask for the same, wherever their objects keep it."""
+    return _asked(one) == _asked(other)
+
+
+def _asked(request: Request) -> tuple[object, ...]:
+    """What a request asks for."""
+    model = request.model
+    return (
+        _plain(request),
+        (model.digest or model.name, model.parameters, model.bits),
+        *(() if model.certain else ("not certain",)),
+    )
 
 
 def _plain(value: object) -> object:

@@ -99,7 +99,7 @@ def policy_line(verdict: Verdict) -> str:
     mode, source = verdict.policy.mode, verdict.policy.source
     said = f"{mode} ({source})" if str(mode) not in source else source
     return (
-        f"{said}; the namespace's label plimsoll.dev/policy sets it, "
+        f"{said}; the namespace's label {verdict.policy.label} sets it, "
         "the annotation plimsoll.dev/override overrides it for those who may"
     )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.api_group import API_VERSION, GROUP, KIND, POLICY_LABEL
+from plimsoll.api_group import API_VERSION, GROUP, KIND
 from plimsoll.errors import Problem, clean, shown
 from plimsoll.workloads import kinds
 from plimsoll.workloads.helm_values import looks_like_values
@@ -70,10 +70,10 @@ class Manifests:
 
     problems: what could not be read; path is the file and line. others: objects that serve none.
     passed: files and documents of folders that are no objects. config_maps: data by (namespace,
-    name); objects: those that others refer to, by (kind, namespace, name); modes: policy labels by
-    namespace. full: whether there were more than `MAX_OBJECTS`, the rest is not looked at.
-    standard_input: what was read from there, as nobody can read it twice. profiles: where those of
-    models are that no catalogue knows, beside the ConfigMaps. of_cluster: what an
+    name); objects: those that others refer to, by (kind, namespace, name); labels: of the
+    namespaces among them. full: whether there were more than `MAX_OBJECTS`, the rest is not looked
+    at. standard_input: what was read from there, as nobody can read it twice. profiles: where those
+    of models are that no catalogue knows, beside the ConfigMaps. of_cluster: what an
     inventory is read from (`plimsoll.inventory.saved`), if a listing of a cluster holds it.
     """
 
@@ -83,7 +83,7 @@ class Manifests:
     passed: int = 0
     config_maps: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     objects: dict[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
-    modes: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, dict[str, str]] = field(default_factory=dict)
     full: bool = False
     standard_input: bytes = b""
     profiles: Profiles | None = None
@@ -402,9 +402,8 @@ def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -
         found.config_maps[place] = {str(k): v for k, v in texts if isinstance(v, str)}
     elif (version, kind) == ("v1", "Namespace"):
         labels = metadata.get("labels")
-        mode = labels.get(POLICY_LABEL) if isinstance(labels, dict) else None
-        if isinstance(mode, str):
-            found.modes[name] = mode
+        texts = labels.items() if isinstance(labels, dict) else ()
+        found.labels[name] = {str(k): v for k, v in texts if isinstance(v, str)}
 
 
 def _as_json(value: Any) -> Any:

@@ -15,8 +15,9 @@ from plimsoll.errors import shown
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_MIG: Final = "nvidia.com/mig-"
-_WHOLE: Final = (
+MIG: Final = "nvidia.com/mig-"
+"""How resources of MIG slices begin; the rest is the profile."""
+WHOLE: Final = (
     "nvidia.com/gpu",
     "amd.com/gpu",
     "nvidia.com/gpu.shared",
@@ -125,8 +126,8 @@ def count(resources: object) -> Count:
             continue
         for key, value in entries.items():
             name = str(key).lower()
-            if name in _WHOLE or name.startswith(_MIG):
-                profile = name.removeprefix(_MIG) if name.startswith(_MIG) else ""
+            if name in WHOLE or name.startswith(MIG):
+                profile = name.removeprefix(MIG) if name.startswith(MIG) else ""
                 number = whole(value)
                 given = "" if number is not None else shown(str(value))
                 return Count(number, str(key), profile, given, part == "limits")

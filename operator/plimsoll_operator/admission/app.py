@@ -32,7 +32,7 @@ from plimsoll_operator.metrics import new_registry, not_decided
 if TYPE_CHECKING:
     from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.admission.review import Review
-    from plimsoll_operator.admission.task import Decided, Question
+    from plimsoll_operator.admission.task import Decided, Question, Untouched
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -117,10 +117,12 @@ def overrides(client: Client) -> MayOverride:
 def deciding(pool: WorkerPool) -> Decide:
     """A function that has a pool decide. Raises `NotDecided`."""
 
-    async def decide(inventory: Inventory, question: Question, namespace: str) -> Decided:
+    async def decide(
+        inventory: Inventory, question: Question, namespace: str
+    ) -> Decided | Untouched:
         pool.share(inventory)
         slow = len(question.body) > SMALL_BODY
-        decided: Decided = await pool.run(question, key=namespace, slow=slow)
+        decided: Decided | Untouched = await pool.run(question, key=namespace, slow=slow)
         return decided
 
     return decide

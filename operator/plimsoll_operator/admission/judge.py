@@ -5,7 +5,9 @@ know HTTP. Everything it needs to know of the cluster comes through `Knowledge`.
 
     UPDATE is let through   while deleting; when the spec and every plimsoll.dev/ annotation are
                             unchanged; when the old object failed already and the new one is no
-                            worse
+                            worse; of other people's kinds also when what is read of it is unchanged
+    other people's kinds    are judged where a policy says so, and once: an object that a
+                            controller made for one of a kind that is read is let through
     an override             counts only if the user who makes this very request has the verb
                             `override` on the object; adding or changing one needs it always
 """
@@ -21,7 +23,7 @@ from plimsoll.decision.policy import Mode, Outcome
 from plimsoll.errors import clean, shown
 from plimsoll.workloads.resolved import RESOLVED
 from plimsoll_operator.admission.review import RESOLVED_AT, Answer, Review
-from plimsoll_operator.admission.task import Decided, Question
+from plimsoll_operator.admission.task import Decided, Question, Untouched
 from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 if TYPE_CHECKING:
@@ -53,9 +55,13 @@ class ClusterView(Protocol):
         """What the namespace wants done with a denial."""
         ...
 
+    def workloads_policy(self, namespace: str) -> Policy | None:
+        """The same for other people's kinds; None if they are not to be looked at."""
+        ...
+
 
 MayOverride = Callable[[Review], Awaitable[bool]]
-Decide = Callable[["Inventory", Question, str], Awaitable[Decided]]
+Decide = Callable[["Inventory", Question, str], Awaitable[Decided | Untouched]]
 """From what is known of the nodes, a question and its namespace to what was decided.
 
 Raises `NotDecided` if that would take too long.
@@ -64,7 +70,7 @@ Observe = Callable[[str, str], None]
 
 
 class Judge:
-    """Answers reviews of LLMDeployments."""
+    """Answers reviews of LLMDeployments, and of what else starts an LLM."""
 
     def __init__(
         self,
@@ -83,22 +89,35 @@ class Judge:
             return Answer(True)
         if review.operation == "UPDATE" and not review.changed:
             return Answer(True)
+        policy = self._policy(review)
+        if policy is None:
+            return Answer(True)
         reason = (review.override or "").strip()
         claims = review.override is not None and review.override != review.override_before
+        if not review.own and policy.mode is not Mode.ENFORCE:
+            claims = False  # there is nothing to override, and nobody's way is to be barred
         if claims and (refusal := await self._refused_claim(review, reason)):
             self._observe("override-refused", "Override")
             return Answer(False, refusal)
-        policy = self._knowledge.policy(review.namespace)
         decided = await self._decided(review, policy)
+        if isinstance(decided, Untouched):
+            self._observe(str(decided), "NotJudged")
+            return Answer(True)
         return await self._answer(review, decided, reason)
 
-    async def _decided(self, review: Review, policy: Policy) -> Decided:
+    def _policy(self, review: Review) -> Policy | None:
+        """By whose policy a review is judged; None if it is not."""
+        if review.own:
+            return self._knowledge.policy(review.namespace)
+        return None if review.owned else self._knowledge.workloads_policy(review.namespace)
+
+    async def _decided(self, review: Review, policy: Policy) -> Decided | Untouched:
         namespace = review.namespace or "default"
         documents = {
             (name, key): self._document(namespace, name, key) for name, key in review.references
         }
         compare = review.operation == "UPDATE" and policy.mode is Mode.ENFORCE
-        question = Question(review.body, documents, policy, compare)
+        question = Question(review.body, documents, policy, compare, review.own)
         try:
             return await self._decide(self._knowledge.inventory(), question, namespace)
         except NotDecided as error:

@@ -11,8 +11,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION
+from plimsoll.api_group import API_VERSION as OUR_API_VERSION
+from plimsoll.api_group import GROUP, KIND, OVERRIDE_ANNOTATION
 from plimsoll.models.uris import whole_repository
+from plimsoll.workloads.kinds import owned
+from plimsoll.workloads.serving import CONFIG_MAP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,9 +48,9 @@ class Review:
     """One request for admission, without its objects.
 
     uid: echoed in the answer. operation: CREATE, UPDATE, DELETE or CONNECT. user, groups, extra:
-    who asks. deleting: the object is on its way out. changed: spec or an annotation of ours differs
-    from the old object's. override, override_before: the override annotation, None if there is
-    none. references: what the objects take their models from. body: the review as it came.
+    who asks. deleting: the object is on its way out. changed: what it asks for or an annotation of
+    ours differs from the old object's. override, override_before: the override annotation, None if
+    there is none. references: what the objects take their models from. body: the review as it came.
     """
 
     uid: str
@@ -63,6 +66,9 @@ class Review:
     override: str | None = None
     override_before: str | None = None
     references: Sequence[Reference] = ()
+    own: bool = True
+    kind: str = KIND
+    owned: bool = False
     body: bytes = b""
 
 
@@ -96,12 +102,13 @@ def read_review(body: bytes) -> Review:
         extra={key: _texts(values) for key, values in extra.items()},
         user_uid=str(user.get("uid") or ""),
         deleting=bool(_mapping(obj.get("metadata")).get("deletionTimestamp")),
-        changed=obj.get("spec") != old.get("spec") or ours != before,
+        changed=_stated(obj) != _stated(old) or ours != before,
         override=ours.get(OVERRIDE_ANNOTATION),
         override_before=before.get(OVERRIDE_ANNOTATION),
-        references=tuple(
-            reference for reference in map(_reference, (obj, old)) if reference is not None
-        ),
+        references=tuple(dict.fromkeys((*_references(obj), *_references(old)))),
+        own=(obj.get("apiVersion"), obj.get("kind")) == (OUR_API_VERSION, KIND),
+        kind=str(obj.get("kind") or ""),
+        owned=owned(obj),
         body=body,
     )
     if _size(review) > MAX_HEADING:
@@ -114,7 +121,10 @@ def objects(body: bytes) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     request = _request(body)
     obj, old = _mapping(request.get("object")), _mapping(request.get("oldObject"))
     namespace = str(request.get("namespace") or "")
-    name = str(request.get("name") or _mapping(obj.get("metadata")).get("name") or "unnamed")
+    metadata = _mapping(obj.get("metadata"))
+    name = str(
+        request.get("name") or metadata.get("name") or metadata.get("generateName") or "unnamed"
+    )
     named = {"namespace": namespace, "name": name}
     return (
         {**obj, "metadata": {**_mapping(obj.get("metadata")), **named}},
@@ -152,22 +162,33 @@ def _our_annotations(obj: Mapping[str, Any]) -> dict[str, str]:
     return {k: v for k, v in found.items() if k.startswith(f"{GROUP}/") and isinstance(v, str)}
 
 
-def _reference(obj: Mapping[str, Any]) -> Reference | None:
+def _stated(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """What an object asks for: its spec, or what a kind has in the place of one."""
+    return {k: v for k, v in obj.items() if k not in ("apiVersion", "metadata", "status")}
+
+
+def _references(obj: Mapping[str, Any]) -> list[Reference]:
+    """The ConfigMaps that an object takes a model from, in its spec or by an annotation, and the
+    model whose profile somebody may have resolved."""
     model = _mapping(_mapping(obj.get("spec")).get("model"))
+    references: list[Reference] = []
     if "configMapRef" not in model:
         uri = model.get("uri")
         named = whole_repository(uri[:_LONGEST_URI]) if isinstance(uri, str) else ""
-        return (f"{RESOLVED_AT}{named}", None) if named else None
+        references += [(f"{RESOLVED_AT}{named}", None)] if named else []
     found = _mapping(model.get("configMapRef"))
     name, key = found.get("name"), found.get("key")
-    if not isinstance(name, str) or not (key is None or isinstance(key, str)):
-        return None
-    return name, key
+    if isinstance(name, str) and (key is None or isinstance(key, str)):
+        references.append((name, key))
+    if (said := _our_annotations(obj).get(CONFIG_MAP, "").strip()[:512]) != "":
+        config_map, _, key = said.partition("/")
+        references.append((config_map, key or None))
+    return references
 
 
 def _size(review: Review) -> int:
     """Characters of everything in a review except its body."""
-    texts = [review.uid, review.operation, review.namespace, review.name]
+    texts = [review.uid, review.operation, review.namespace, review.name, review.kind]
     texts += [review.user, review.user_uid, *review.groups]
     texts += [review.override or "", review.override_before or ""]
     for name, values in review.extra.items():

@@ -6,15 +6,18 @@ It runs in processes that know nothing of the cluster: everything comes with the
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Outcome, Policy, outcome
+from plimsoll.decision.request_hash import same
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.report import messages
-from plimsoll.workloads import llmdeployment
+from plimsoll.workloads import kinds, llmdeployment
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll.workloads.resolved import RESOLVED
+from plimsoll.workloads.roles import NothingBeside
 from plimsoll_operator.admission.review import (
     RESOLVED_AT,
     NotAReview,
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Decision, Reason, Verdict
+    from plimsoll.decision.verdict import Decision, Reason
 
 TASK: Final = f"{__name__}:work"
 """Name of the task, for `plimsoll_operator.deciding.pool`."""
@@ -40,20 +43,22 @@ class Question:
     """One review to decide on.
 
     body: the review as it came. documents: what its objects refer to. compare: whether to say too
-    if the old object failed already and the new one is no worse.
+    if the old object failed already and the new one is no worse. own: it is an LLMDeployment.
     """
 
     body: bytes
     documents: Mapping[Reference, str | Missing]
     policy: Policy
     compare: bool = False
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A verdict in words. outcome: what becomes of it unless it is overridden.
+    """What is said of an object, in words; of several engines the worst.
 
-    compared: the same beside the old object, see `Question.compare`. denial: empty unless denied.
+    outcome: what becomes of it unless it is overridden. compared: the same beside the old object,
+    see `Question.compare`. denial: empty unless denied. request_hash: of each engine.
     """
 
     decision: Decision
@@ -65,7 +70,16 @@ class Decided:
     denial: str = ""
 
 
-class _Handed:
+class Untouched(StrEnum):
+    """Why nothing is said of an object of other people's kinds."""
+
+    NO_LLM = "no-llm"
+    """It serves none, as far as anybody can read."""
+    UNCHANGED = "unchanged"
+    """An update that leaves alone what its engines are asked for."""
+
+
+class _Handed(NothingBeside):
     """The documents that came with a question."""
 
     def __init__(self, documents: Mapping[Reference, str | Missing]) -> None:
@@ -80,33 +94,73 @@ class _Handed:
         return self._documents.get((name, key), missing)
 
 
-def answer(inventory: Inventory, question: Question) -> Decided:
+def answer(inventory: Inventory, question: Question) -> Decided | Untouched:
     """Decide on a review."""
     new, old = objects(question.body)
-    request, verdict = _decide(inventory, question, new)
-    result = compared = outcome(verdict)
-    if result is Outcome.DENIED and question.compare:
-        _, before = _decide(inventory, question, old)
-        compared = outcome(verdict, before=before)
+    requests = _read(question, new)
+    if not requests:
+        return Untouched.NO_LLM
+    before = _read(question, old) if old else ()
+    if before and not question.own and _same(before, requests):
+        return Untouched.UNCHANGED
+    verdicts = [decide(request, inventory, question.policy) for request in requests]
+    results = compared = [outcome(verdict) for verdict in verdicts]
+    if Outcome.DENIED in results and question.compare:
+        olds = {one.name: decide(one, inventory, question.policy) for one in before}
+        compared = [
+            outcome(verdict, before=olds.get(request.name))
+            for request, verdict in zip(requests, verdicts, strict=True)
+        ]
+    worst = max(verdicts, key=lambda verdict: _GRAVITY.index(outcome(verdict)))
+    said = [
+        messages.denial(request, verdict)
+        for request, verdict in zip(requests, verdicts, strict=True)
+        if verdict.denied
+    ]
+    warnings = [
+        line
+        for request, verdict in zip(requests, verdicts, strict=True)
+        for line in messages.warning(request, verdict)
+    ]
     return Decided(
-        verdict.decision,
-        verdict.reason,
-        verdict.request_hash,
-        result,
-        compared,
-        messages.warning(request, verdict),
-        messages.denial(request, verdict) if verdict.denied else "",
+        worst.decision,
+        worst.reason,
+        " ".join(verdict.request_hash for verdict in verdicts),
+        max(results, key=_GRAVITY.index),
+        max(compared, key=_GRAVITY.index),
+        tuple(dict.fromkeys(warnings)),
+        "\n".join(said),
     )
 
 
-def _decide(
-    inventory: Inventory, question: Question, obj: Mapping[str, Any]
-) -> tuple[Request, Verdict]:
-    request = llmdeployment.request(obj, _Handed(question.documents))
-    return request, decide(request, inventory, question.policy)
+_GRAVITY: Final = (
+    Outcome.ALLOWED,
+    Outcome.DOUBTED,
+    Outcome.AUDITED,
+    Outcome.WARNED,
+    Outcome.OVERRIDDEN,
+    Outcome.NO_WORSE,
+    Outcome.DENIED,
+)
+"""Outcomes, the worst last: an object with several engines has that of its worst."""
 
 
-def work(inventory: Inventory | None, job: bytes | Question) -> Decided | Review | NotAReview:
+def _read(question: Question, obj: Mapping[str, Any]) -> tuple[Request, ...]:
+    """What each engine of an object asks for; nothing if it serves no LLM."""
+    kind = kinds.find(str(obj.get("apiVersion")), str(obj.get("kind")))
+    if kind is None or kind.part:
+        return ()
+    return tuple(one.request for one in kind.read(obj, _Handed(question.documents)))
+
+
+def _same(before: tuple[Request, ...], after: tuple[Request, ...]) -> bool:
+    """Whether the engines of two states of an object are asked for the same."""
+    return len(before) == len(after) and all(map(same, before, after))
+
+
+def work(
+    inventory: Inventory | None, job: bytes | Question
+) -> Decided | Untouched | Review | NotAReview:
     """The task: a body to read, or a question to decide."""
     if isinstance(job, Question):
         return answer(inventory or NO_INVENTORY, job)

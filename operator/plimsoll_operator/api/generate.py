@@ -12,6 +12,7 @@ import yaml
 
 from plimsoll_operator.api.crd import crd, pool_crd
 from plimsoll_operator.api.policy import floor_binding, floor_policy
+from plimsoll_operator.api.webhook import workloads_configuration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +23,8 @@ FLOOR_SOURCE: Final = (
     "operator/plimsoll_operator/api/policy.py, the accelerator table and the catalogue"
 )
 
+WORKLOADS_SOURCE: Final = "operator/plimsoll_operator/api/webhook.py and the table of kinds"
+
 _LABELS: Final = '  labels:\n    {{- include "plimsoll.labels" . | nindent 4 }}\n'
 _KEEP: Final = (
     "  {{- if .Values.crds.keep }}\n"
@@ -29,10 +32,24 @@ _KEEP: Final = (
     "    helm.sh/resource-policy: keep\n"
     "  {{- end }}\n"
 )
+_WEBHOOK_LABELS: Final = (
+    '  labels:\n    {{- include "plimsoll.componentLabels" (list . "webhook") | nindent 4 }}\n'
+)
+_INJECTED: Final = (
+    '  {{- if eq .Values.tls.mode "cert-manager" }}\n'
+    "  annotations:\n"
+    "    cert-manager.io/inject-ca-from: "
+    '{{ .Release.Namespace }}/{{ include "plimsoll.fullname" . }}-webhook\n'
+    "  {{- end }}\n"
+)
 _MARKS: Final = {
     "{{": '{{ "{{" }}',  # first: what is text here must stay text there
     "MARK_FLOOR_NAME": '{{ include "plimsoll.fullname" . }}-floor',
     "MARK_FLOOR_ACTIONS": "{{ toJson .Values.floor.validationActions }}",
+    "MARK_WORKLOADS_NAME": '{{ include "plimsoll.fullname" . }}-workloads',
+    "MARK_CLIENT": '{{- include "plimsoll.clientConfig" . | nindent 4 }}',
+    "MARK_SELECTOR": '{{- include "plimsoll.workloadsSelector" . | nindent 4 }}',
+    "MARK_TIMEOUT": "{{ .Values.guard.timeoutSeconds }}",
 }
 """What stands for a template until the YAML is written, which would quote it."""
 
@@ -64,6 +81,22 @@ def _template(*documents: dict[str, Any], value: str, source: str, more: str = "
     return f"{{{{- if {value} }}}}\n{HEAD.format(source=source)}{body}{{{{- end }}}}\n"
 
 
+def _workloads_template() -> str:
+    """The Helm template of the registration for other people's kinds."""
+    made = workloads_configuration("MARK_WORKLOADS_NAME", {})
+    for hook in made["webhooks"]:
+        hook |= {"clientConfig": "MARK_CLIENT", "namespaceSelector": "MARK_SELECTOR"}
+        hook["timeoutSeconds"] = "MARK_TIMEOUT"
+    top = _dump({key: made[key] for key in ("apiVersion", "kind")})
+    hooks = _marked(_dump({"webhooks": made["webhooks"]}))
+    return (
+        "{{- if and .Values.webhook.enabled .Values.guard.enabled }}\n"
+        f"{HEAD.format(source=WORKLOADS_SOURCE)}{top}metadata:\n"
+        f"{_marked('  name: MARK_WORKLOADS_NAME')}\n{_WEBHOOK_LABELS}{_INJECTED}{hooks}"
+        "{{- end }}\n"
+    )
+
+
 def files() -> dict[str, str]:
     """Name and text of each file under deploy/."""
     return {
@@ -88,6 +121,7 @@ def chart_files() -> dict[str, str]:
         "templates/floor.yaml": _template(
             policy, binding, value=".Values.floor.enabled", source=FLOOR_SOURCE
         ),
+        "templates/workloads-configuration.yaml": _workloads_template(),
     }
 
 

@@ -1,7 +1,7 @@
-"""Looks at Secrets and webhook configuration, and does the next step, for as long as it leads.
+"""Looks at Secrets and webhook configurations, and does the next step, for as long as it leads.
 
 It must not decide what the next step is (`plan` does), and writes nothing but its two Secrets and
-the caBundle of the configuration, each only as it was when it was looked at.
+the caBundle of the configurations, each only as it was when it was looked at.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Target:
 
     secret: str
     namespace: str
-    configuration: str
+    configurations: tuple[str, ...]
 
     @property
     def authority(self) -> str:
@@ -108,7 +108,8 @@ def what_is_asked(settings: Settings, namespace: str) -> tuple[Target, Wish]:
             wrong.append(f"--webhook-dns-names: {error}")
     if not names:
         wrong.append("--webhook-service or --webhook-dns-names: is not given; whom to certify?")
-    if not settings.webhook_configuration:
+    configurations = tuple(filter(None, map(str.strip, settings.webhook_configuration.split(","))))
+    if not configurations:
         wrong.append("--webhook-configuration: is not given; who is to trust the certificate?")
     serving, authority, propagation = (
         settings.certificate_seconds,
@@ -127,7 +128,7 @@ def what_is_asked(settings: Settings, namespace: str) -> tuple[Target, Wish]:
     if wrong:
         raise PlimsollError("\n".join(["--webhook-secret asks for certificates, but", *wrong]))
     lives = (timedelta(seconds=s) for s in (serving, authority, propagation))
-    target = Target(settings.webhook_secret, namespace, settings.webhook_configuration)
+    target = Target(settings.webhook_secret, namespace, configurations)
     return target, Wish(tuple(dict.fromkeys(names)), *lives)
 
 
@@ -214,7 +215,7 @@ class Keeper:
             for resource, namespace, name in (
                 (SECRETS, target.namespace, target.secret),
                 (SECRETS, target.namespace, target.authority),
-                (VALIDATING_WEBHOOKS, "", target.configuration),
+                *((VALIDATING_WEBHOOKS, "", name) for name in target.configurations),
             ):
                 group.create_task(self._watch(resource, namespace, name))
             await self._keep()
@@ -268,11 +269,13 @@ class Keeper:
             now = self._clock()
             step = plan(state, self._wish, now)
             if isinstance(step, Wait):
-                if state.configuration is None:
+                there = {one["metadata"]["name"] for one in state.configurations}
+                missing = [name for name in self._target.configurations if name not in there]
+                if missing:
                     self._say(
                         logging.WARNING,
                         "certificates: nobody trusts them: there is no "
-                        f"ValidatingWebhookConfiguration {self._target.configuration}",
+                        f"ValidatingWebhookConfiguration {', '.join(missing)}",
                     )
                 else:
                     self._say(logging.INFO, f"certificates: {step.why}")
@@ -304,12 +307,13 @@ class Keeper:
         target, now = self._target, self._clock()
         authority = await self._get(SECRETS, target.namespace, target.authority)
         serving = await self._get(SECRETS, target.namespace, target.secret)
-        configuration = await self._get(VALIDATING_WEBHOOKS, "", target.configuration)
+        asked = [await self._get(VALIDATING_WEBHOOKS, "", one) for one in target.configurations]
+        configurations = tuple(one for one in asked if one is not None)
         state = CertificateState(
             authority=authority,
             serving=serving,
-            configuration=configuration,
-            published_since=self._published.see(published(configuration), now),
+            configurations=configurations,
+            published_since=self._published.see(published(*configurations), now),
             served_since=self._served.see(contents(serving, "tls.crt"), now),
         )
         self._metrics.seen(state)
@@ -344,7 +348,8 @@ class Keeper:
             case Tell(trusted=trusted):
                 await self._write(state.serving, SERVING, {"ca.crt": trusted})
             case Publish(trusted=trusted):
-                await self._publish(state.configuration, trusted)
+                for configuration in state.configurations:
+                    await self._publish(configuration, trusted)
 
     async def _write(self, secret: Any, kind: str, data: dict[str, bytes]) -> None:
         """Create a Secret, or replace these of its keys."""
@@ -379,6 +384,9 @@ class Keeper:
 
     async def _publish(self, configuration: Any, trusted: bytes) -> None:
         """Write that one field of each webhook, if the configuration still is as it was."""
+        wrong = [i for i, has in enumerate(published(configuration)) if has != trusted]
+        if not wrong:
+            return
         text = base64.b64encode(trusted).decode()
         version = configuration["metadata"]["resourceVersion"]
         patch: list[Json] = [
@@ -386,12 +394,11 @@ class Keeper:
         ]
         patch += (
             {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": text}
-            for index, has in enumerate(published(configuration))
-            if has != trusted
+            for index in wrong
         )
         await self._client.request(
             "PATCH",
-            VALIDATING_WEBHOOKS.path(name=self._target.configuration),
+            VALIDATING_WEBHOOKS.path(name=configuration["metadata"]["name"]),
             query={"fieldManager": MANAGER},
             body=patch,
             content_type="application/json-patch+json",

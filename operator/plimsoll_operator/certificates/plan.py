@@ -1,11 +1,11 @@
 """From what there is in the cluster to the one next step that keeps admission trusted.
 
-It must not speak to the API server, make a key or look at a clock. There are three objects:
+It must not speak to the API server, make a key or look at a clock. There are these objects:
 
     Secret NAME-ca   tls.crt, tls.key  the newest authority, with the only key there is of one
                      ca.crt            every authority that is to be trusted: the newest first
     Secret NAME      tls.crt, tls.key  what admission serves;  ca.crt  the same as above
-    caBundle of each webhook of the configuration: the same as above
+    caBundle of each webhook of the configurations: the same as above
 
 The first of these that is so is the next step; a rotation is nothing but this list, taken in turn:
 
@@ -72,15 +72,16 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class CertificateState:
-    """The three objects, None if there is none, and since when two of them are as they are.
+    """The objects, None if there is none, and since when they are as they are.
 
-    published_since: when every caBundle was first seen to be as it is now, without a break.
+    configurations: those of the wanted ones that are there. published_since: when every caBundle
+    was first seen to be as it is now, without a break.
     served_since: the same of the serving certificate in its Secret.
     """
 
     authority: Object | None
     serving: Object | None
-    configuration: Object | None
+    configurations: tuple[Object, ...]
     published_since: datetime | None
     served_since: datetime | None
 
@@ -159,9 +160,9 @@ def pair_in(secret: Object | None) -> Pair:
     return Pair(contents(secret, "tls.crt"), contents(secret, "tls.key"))
 
 
-def published(configuration: Object | None) -> tuple[bytes, ...]:
-    """What each webhook of a configuration has API servers trust."""
-    hooks = (configuration or {}).get("webhooks") or ()
+def published(*configurations: Object | None) -> tuple[bytes, ...]:
+    """What each webhook of these configurations has API servers trust."""
+    hooks = [hook for one in configurations for hook in (one or {}).get("webhooks") or ()]
     return tuple(contents({"data": hook.get("clientConfig") or {}}, "caBundle") for hook in hooks)
 
 
@@ -180,7 +181,7 @@ def plan(state: CertificateState, wish: Wish, now: datetime) -> Step:
         roots = (newest, *read_roots(_worth_trusting(state, now)))
         return Trust(bundle(roots), "its ca.crt is damaged")
     trusted = bundle([newest, *kept])
-    for has in published(state.configuration):
+    for has in published(*state.configurations):
         if has != trusted:
             why = "there is none yet" if not has else "it is not what is to be trusted"
             return Publish(trusted, f"caBundle: {why}")
@@ -237,7 +238,7 @@ def _worth_trusting(state: CertificateState, now: datetime) -> bytes:
         contents(state.authority, "tls.crt"),
         contents(state.authority, "ca.crt"),
         contents(state.serving, "ca.crt"),
-        *published(state.configuration),
+        *published(*state.configurations),
     ]
     roots = [root for text in texts for root in read_roots(text) if is_valid(root, now)]
     return bundle(list(dict.fromkeys(roots))[:MOST_ROOTS])

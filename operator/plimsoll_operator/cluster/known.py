@@ -1,4 +1,4 @@
-"""What is known of the cluster: GPUs and who takes them, policy labels, models in ConfigMaps.
+"""What is known of the cluster: GPUs and who takes them, namespaces, models in ConfigMaps.
 
 It must not fetch anything while a review waits; what is not here yet is unknown, and unknown is a
 warning, never a denial.
@@ -10,8 +10,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.api_group import POLICY_LABEL
-from plimsoll.decision.policy import policy_of
+from plimsoll.api_group import POLICY_LABEL, WORKLOADS_LABEL
+from plimsoll.decision.policy import policy_of, workloads_policy
 from plimsoll.inventory import claims, devices
 from plimsoll.inventory.held import read_quota
 from plimsoll.inventory.pods import holding
@@ -59,31 +59,30 @@ BETWEEN_ROUNDS: Final = 1.0
 """Seconds between two looks for ConfigMaps that there is room for again."""
 
 
-class PolicyLabels:
-    """The policy labels of the namespaces that have one."""
+class NamespaceLabels:
+    """The labels of every namespace that has some: policies select by any of them."""
 
     def __init__(self) -> None:
-        self._labels: dict[str, str] = {}
+        self._labels: dict[str, dict[str, str]] = {}
 
     def put(self, namespace: Json) -> bool:
-        """Take in a namespace as it is now. Whether its label changed."""
+        """Take in a namespace as it is now. Whether its labels changed."""
         name = name_of(namespace)[1]
         labels = (namespace.get("metadata") or {}).get("labels") or {}
-        label = labels.get(POLICY_LABEL)
-        if label is None:
+        if not labels:
             return self.drop(name)
-        if self._labels.get(name) == label:
+        if self._labels.get(name) == labels:
             return False
-        self._labels[name] = label
+        self._labels[name] = labels
         return True
 
     def drop(self, name: str) -> bool:
-        """Forget a namespace's label. Whether it had one."""
+        """Forget a namespace. Whether it had labels."""
         return self._labels.pop(name, None) is not None
 
-    def get(self, namespace: str) -> str | None:
-        """A namespace's label as written, None if it has none."""
-        return self._labels.get(namespace)
+    def get(self, namespace: str, key: str) -> str | None:
+        """A label of a namespace as written, None if it has none."""
+        return self._labels.get(namespace, {}).get(key)
 
 
 def _nobody(*_: object) -> None:
@@ -110,7 +109,7 @@ class ClusterKnowledge:
         resolved_in: str = "",
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
-        namespace whose policy label changed. on_document: told the name of each ConfigMap that
+        namespace whose labels changed. on_document: told the name of each ConfigMap that
         changed or went. only_referred, room, resolved_in: see `ModelDocuments`. own: the ConfigMap
         that adds accelerators to the table. on_free: told if it may be otherwise what is free;
         None: pods and quotas are not watched."""
@@ -126,7 +125,7 @@ class ClusterKnowledge:
             chunk=CONFIG_MAPS_PER_PAGE,
             field_selector=WITHOUT_ROOT_CERTIFICATES,
         )
-        self.nodes, self.labels = GpuNodes(), PolicyLabels()
+        self.nodes, self.labels = GpuNodes(), NamespaceLabels()
         self.documents = ModelDocuments(
             config_maps.has, only_referred=only_referred, room=room, resolved_in=resolved_in
         )
@@ -143,7 +142,6 @@ class ClusterKnowledge:
                 NAMESPACES,
                 changed=self._namespace,
                 deleted=self._namespace_gone,
-                label_selector=POLICY_LABEL,
             ),
             config_maps,
             Reflector(
@@ -293,8 +291,12 @@ class ClusterKnowledge:
         return self.nodes.inventory
 
     def policy(self, namespace: str) -> Policy:
-        """What the namespace's label says."""
-        return policy_of(namespace, self.labels.get(namespace))
+        """What is done with a denial of an LLMDeployment there."""
+        return policy_of(namespace, self.labels.get(namespace, POLICY_LABEL))
+
+    def workloads_policy(self, namespace: str) -> Policy | None:
+        """The same for other people's kinds; None if they are not to be looked at."""
+        return workloads_policy(namespace, self.labels.get(namespace, WORKLOADS_LABEL))
 
     @property
     def synced(self) -> bool:

@@ -150,7 +150,7 @@ class Reconciler:
         surroundings = (
             self._known.nodes.version,
             document.version,
-            self._known.labels.get(name[0]),
+            self._known.policy(name[0]),
             self._workloads.version(name),
         )
         turn = self._known.nodes.turn
@@ -168,7 +168,7 @@ class Reconciler:
             return "set-aside"
         version, now = entry.version, datetime.now(UTC)
         try:
-            policy = self._known.policy(name[0])
+            policy = surroundings[2]
             job = Job(entry.packed, entry.refers_to, document, policy, now, entry.asks_for)
             planned = await self._decide(self._known.nodes.inventory, job, name[0])
         except NotDecided as error:

@@ -61,7 +61,7 @@ def test_the_charts_template_is_the_generated_one(name: str) -> None:
 
 
 def test_writing_again_changes_nothing(tmp_path: Path) -> None:
-    assert len(generate.write(tmp_path / "deploy", tmp_path / "chart")) == 4
+    assert len(generate.write(tmp_path / "deploy", tmp_path / "chart")) == 5
     assert generate.write(tmp_path / "deploy", tmp_path / "chart") == []
 
 

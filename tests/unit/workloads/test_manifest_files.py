@@ -127,7 +127,7 @@ metadata: {name: chat, labels: {plimsoll.dev/policy: warn}}
     absent = found.get("chat", "mine", "nope")
     assert absent == Missing("ConfigMap mine has no model under nope")
     assert "not among the manifests" in str(found.get("other", "mine", None))
-    assert found.modes == {"chat": "warn"}
+    assert found.labels == {"chat": {"plimsoll.dev/policy": "warn"}}
 
 
 def test_a_folder_is_read_in_order_without_what_is_hidden(tmp_path: Path) -> None:

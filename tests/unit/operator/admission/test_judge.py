@@ -41,12 +41,17 @@ class Known:
     def policy(self, namespace: str) -> Policy:
         return Policy(self.mode, f"namespace {namespace}")
 
+    def workloads_policy(self, namespace: str) -> Policy | None:
+        return None
+
 
 def obj(
     tensor: int, *, length: int = 32768, override: str | None = None, **spec: Any
 ) -> dict[str, Any]:
     annotations = {} if override is None else {OVERRIDE_ANNOTATION: override}
     return {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
         "metadata": {"name": "m", "namespace": "chat", "annotations": annotations},
         "spec": {
             "model": {"uri": BIG},

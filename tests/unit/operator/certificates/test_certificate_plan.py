@@ -91,7 +91,7 @@ class World:
         state = CertificateState(
             self.authority,
             self.serving,
-            self.hooks,
+            () if self.hooks is None else (self.hooks,),
             self.published[1] if any(self.published[0]) else None,
             self.served[1] if leaf else None,
         )

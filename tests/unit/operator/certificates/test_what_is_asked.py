@@ -23,8 +23,10 @@ def asked(**settings: Any) -> tuple[Target, tuple[str, ...]]:
 def test_a_service_stands_for_the_names_that_api_server_and_pods_call_it_by() -> None:
     target, names = asked(webhook_service="webhook", webhook_namespace="system")
     assert names == ("webhook.system.svc", "webhook.system.svc.cluster.local")
-    assert target == Target("tls", "system", "plimsoll")
+    assert target == Target("tls", "system", ("plimsoll",))
     assert target.authority == "tls-ca"
+    two = asked(webhook_service="webhook", webhook_configuration="plimsoll, plimsoll-workloads")[0]
+    assert two.configurations == ("plimsoll", "plimsoll-workloads")
     assert asked(webhook_service="webhook")[1][0] == "webhook.own.svc"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controlplane.nodes import gpu_node
 from plimsoll_operator.cluster.gpus import GpuNodes
-from plimsoll_operator.cluster.known import PolicyLabels
+from plimsoll_operator.cluster.known import NamespaceLabels
 
 
 def test_an_inventory_is_another_one_only_if_something_about_gpus_changed() -> None:
@@ -31,12 +31,12 @@ def test_a_node_without_gpus_takes_no_place() -> None:
     assert len(nodes) == 0
 
 
-def test_only_namespaces_with_a_label_are_remembered() -> None:
-    labels = PolicyLabels()
+def test_only_namespaces_with_labels_are_remembered() -> None:
+    labels = NamespaceLabels()
     chat = {"metadata": {"name": "chat", "labels": {"plimsoll.dev/policy": "warn"}}}
     assert labels.put(chat)
     assert not labels.put(chat)
-    assert labels.get("chat") == "warn"
+    assert labels.get("chat", "plimsoll.dev/policy") == "warn"
     assert labels.put({"metadata": {"name": "chat", "labels": {}}})
-    assert labels.get("chat") is None
+    assert labels.get("chat", "plimsoll.dev/policy") is None
     assert not labels.put({"metadata": {"name": "plain"}})
