@@ -61,6 +61,28 @@ class Claims:
         return True
 
 
+def node_pools() -> dict[str, Any]:
+    """The kind of Karpenter's NodePools, as far as it matters that it is served."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": anything},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "nodepools.karpenter.sh"},
+        "spec": {
+            "group": "karpenter.sh",
+            "scope": "Cluster",
+            "names": {"kind": "NodePool", "plural": "nodepools", "singular": "nodepool"},
+            "versions": [version],
+        },
+    }
+
+
 @dataclass(frozen=True)
 class Stage:
     """A release, and a namespace for one run of a scenario."""
