@@ -13,6 +13,7 @@ from plimsoll.cli.memory import AUTO, Length
 from plimsoll.cli.output import bad_input
 from plimsoll.decision.stated import NAME as STATED
 from plimsoll.engines.registry import NAMES
+from plimsoll.errors import shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +91,26 @@ def documents_of(
     return documents
 
 
+def as_meant(model: str, said: dict[str, Any]) -> str:
+    """The id that is meant by one as people type it, and a note of it if it is another.
+
+    A copy is estimated as its base, stored so: `said` gets both where nobody said them.
+    """
+    from plimsoll.models.typed import typed
+
+    found = typed(model)
+    if found is None or (found.id == model and not found.stored):
+        return model
+    copy = parameter_of("model.quantization")
+    if found.name != found.id:
+        said[parameter_of("model.baseModel")] = found.id
+        if found.stored and said.get(copy) is None:
+            said[copy] = found.stored
+    if found.said:
+        click.echo(f"note: {shown(model)[1:-1]} is read as {found.said}", err=True)
+    return found.name
+
+
 def request_of(
     model: str | None,
     documents: FileDocument,
@@ -127,7 +148,7 @@ def spec_of(
     else:
         parameters, bits = size
         spec["model"] |= {"parameters": parameters, "bits": 16 if bits is None else bits}
-    beside = ("accelerator.memory", "accelerator.reserved")
+    beside = ("accelerator.memory", "accelerator.reserved", "model.baseModel")
     for field in (*(field for _, field, _, _ in SPEC_OPTIONS), *beside):
         value = said.get(parameter_of(field))
         if value == AUTO:

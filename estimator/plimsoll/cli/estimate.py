@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plimsoll.cli.asked import documents_of, parameter_of, request_of, spec_options
+from plimsoll.cli.asked import as_meant, documents_of, parameter_of, request_of, spec_options
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
@@ -121,6 +121,8 @@ def command(
     if plot and (len(gpus) + (gpu_memory is not None and not gpus) != 1 or output != "table"):
         raise click.UsageError("--plot goes with one --gpu NAME or --gpu-memory SIZE, and no -o")
     documents = documents_of(model, config_file, output, hub=from_hub)
+    if model is not None and documents.text is None:
+        model = as_meant(model, said)
     if in_use is not None:
         said["accelerator_reserved"] = f"{in_use // MIB}Mi"
     added = read_own(own_file, output)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
 
 MAX_ID: Final = 256
 """Characters of an id that are looked at."""
+
+
+_SIZE: Final = re.compile(r"(?<![\d.])\d+(?:\.\d+)?b(?![a-z])")
+_ACTIVE: Final = re.compile(r"a\d+(?:\.\d+)?b")
+_FAMILY: Final = re.compile(r"^(?:meta-)?([a-z]+)-?(\d+(?:\.\d+)?)(?![\d.]*[bx])")
+
+
+def sizes(name: str) -> frozenset[str]:
+    """The sizes in a name: 7b of Qwen2.5-7B; 30b of Qwen3-30B-A3B, whose a3b is no size."""
+    return frozenset(_SIZE.findall(_ACTIVE.sub("", name.lower())))
+
+
+def _another(short: str, wanted: str) -> bool:
+    """Whether a name is of another size, or of another version of the same family."""
+    if sizes(wanted) and sizes(short) != sizes(wanted):
+        return True
+    one, other = _FAMILY.match(short), _FAMILY.match(wanted)
+    return bool(one and other and one[1] == other[1] and one[2] != other[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,13 +132,17 @@ class ModelCatalogue:
         return entries[0] if entries else None
 
     def suggest(self, name: str, n: int = 3) -> tuple[str, ...]:
-        """Ids near an unknown one: the same name of another owner first, then similar names."""
+        """Ids near an unknown one: the same name of another owner first, then similar names.
+
+        None is of another size, or of another version of the family.
+        """
         wanted = name[:MAX_ID].strip().lower()
         short = wanted.rpartition("/")[2]
         if not short:
             return ()
         same = self._short.get(short, [])
         pool = [s for s in self._short if abs(len(s) - len(short)) <= 8 and s[:2] == short[:2]]
+        pool = [s for s in pool if not _another(s, short)]
         near = difflib.get_close_matches(short[:64], pool, n=n, cutoff=0.72)
         names = [*same, *(full for s in near if s != short for full in self._short[s])]
         owner = wanted.rpartition("/")[0]

@@ -225,7 +225,7 @@ def test_estimate_refuses_a_tensor_parallel_size_that_does_not_divide_the_heads(
 
 
 def test_estimate_of_an_unknown_model_ends_with_2_and_names_the_nearest() -> None:
-    result = run("estimate", "Qwen/Qwen3-33B", "--gpu", "nvidia-l4")
+    result = run("estimate", "Qwen/Qwenn3-32B", "--gpu", "nvidia-l4")
     assert result.exit_code == 2
     assert "Qwen/Qwen3-32B" in result.stderr
 

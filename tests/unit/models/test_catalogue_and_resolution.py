@@ -208,7 +208,7 @@ def test_a_size_alone_is_a_size() -> None:
 
 def test_an_unknown_base_model_is_refused_with_the_nearest() -> None:
     with pytest.raises(Unresolved) as caught:
-        resolve(base_model="Qwen/Qwen3-33B")
+        resolve(base_model="Qwen/Qwenn3-32B")
     (problem,) = worded(caught.value.placed(PLACES))
     assert problem.path == "spec.model.baseModel"
     assert "Qwen/Qwen3-32B" in problem.fix
