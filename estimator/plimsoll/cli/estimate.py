@@ -158,7 +158,7 @@ def command(
         answers = [verdict_dict(r, v) | {"accelerator": name} for name, r, v in decided]
         dump(answers[0] if len(names) == 1 else answers, output)
     elif len(names) == 1:
-        _show_one(request, first)
+        show_one(request, first)
         if plot:
             _plot(request, first, knowledge)
     else:
@@ -206,7 +206,7 @@ def _overview(
     show_all(lines, sort)
 
 
-def _show_one(request: Request, verdict: Verdict) -> None:
+def show_one(request: Request, verdict: Verdict) -> None:
     """Term by term on one kind of GPU."""
     from plimsoll.engines.registry import engine
     from plimsoll.report import messages
