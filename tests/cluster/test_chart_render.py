@@ -263,14 +263,15 @@ def test_without_the_webhook_nothing_of_it_is_there() -> None:
         assert word not in text
 
 
-def test_the_definition_stays_unless_it_is_told_to_go() -> None:
-    kept = one(render(), "CustomResourceDefinition")["metadata"]
-    assert kept["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert (
-        "annotations"
-        not in one(render({"crds": {"keep": False}}), "CustomResourceDefinition")["metadata"]
-    )
-    assert not find(render({"crds": {"enabled": False}}), "CustomResourceDefinition")
+def test_the_definitions_stay_unless_they_are_told_to_go() -> None:
+    kind = "CustomResourceDefinition"
+    kept = find(render(), kind)
+    assert kept
+    for one_of_them in kept:
+        assert one_of_them["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    for one_of_them in find(render({"crds": {"keep": False}}), kind):
+        assert "annotations" not in one_of_them["metadata"]
+    assert not find(render({"crds": {"enabled": False}}), kind)
 
 
 def _pod(objects: list[Manifest], component: str) -> dict[str, Any]:
