@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import plimsoll
-from chart import CHART, HelmError, one, render
+from chart import CHART, HelmError, find, one, render
 from chart.readme import values
 from controlplane.build import HELM, ProgramSet
 
@@ -155,10 +155,13 @@ def test_what_artifact_hub_reads_is_yaml_and_the_example_is_a_real_one() -> None
     annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
     for name in ("images", "crds", "crdsExamples", "changes"):
         assert isinstance(yaml.safe_load(annotations[f"artifacthub.io/{name}"]), list), name
-    (crd,) = yaml.safe_load(annotations["artifacthub.io/crds"])
-    rendered = one(render(), "CustomResourceDefinition")
-    assert crd["name"] == rendered["metadata"]["name"]
-    assert [version["name"] for version in rendered["spec"]["versions"]] == [crd["version"]]
+    listed = {crd["name"]: crd for crd in yaml.safe_load(annotations["artifacthub.io/crds"])}
+    rendered = find(render(), "CustomResourceDefinition")
+    assert set(listed) == {crd["metadata"]["name"] for crd in rendered}
+    for crd in rendered:
+        said = listed[crd["metadata"]["name"]]
+        assert said["kind"] == crd["spec"]["names"]["kind"]
+        assert [version["name"] for version in crd["spec"]["versions"]] == [said["version"]]
 
 
 def test_helm_is_pinned_to_one_version() -> None:
