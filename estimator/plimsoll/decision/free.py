@@ -12,11 +12,12 @@ pod is created (Kubernetes: resource quotas).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from heapq import nsmallest
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision.taints import HARD, tolerated
 from plimsoll.decision.verdict import Free
-from plimsoll.units import ceil_div
+from plimsoll.inventory.held import Promises
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from plimsoll.inventory.held import Claim, Quota
     from plimsoll.inventory.pools import Inventory, NodeFacts, Pool, Stock
 
-TOLD = 3
+NONE: Final = Promises(())
+TOLD: Final = 3
 """Nodes and placements in the way that are told of."""
 
 
@@ -50,12 +52,13 @@ def free(
     for name, count in held.items():
         if name in left:
             left[name] += count
-    promised = _promised(me, inventory, card)
-    _take(promised, inventory.stocks.get(card, ()), left)
+    promises, turn = inventory.promises.get(card, NONE), inventory.turns.get(me)
+    _take(promises.by_kind(turn), inventory.stocks.get(card, ()), left)
     slots = sum(gpus // seat.per_node for gpus in left.values())
     now, quota = slots // seat.nodes, _quota(request, inventory, card[1], sum(held.values()), seat)
     by_quota = quota[1] if quota else now
-    blocking = sorted(promised, key=lambda pair: (-pair[1], pair[0].name)) if now < replicas else []
+    before = promises.before(turn) if now < replicas else ()
+    blocking = nsmallest(TOLD, before, key=lambda pair: (-pair[1], pair[0].name))
     holders = _holders(mine, held) if now < replicas else []
     return Free(
         replicas=min(now, by_quota),
@@ -65,46 +68,30 @@ def free(
         holders=tuple(holders[:TOLD]),
         more=max(0, len(holders) - TOLD),
         own=sum(count for name, count in held.items() if name in left),
-        promised=tuple((claim.name, gpus) for claim, gpus in blocking[:TOLD]),
-        others=max(0, len(blocking) - TOLD),
+        promised=tuple((claim.name, gpus) for claim, gpus in blocking),
+        others=max(0, len(before) - TOLD),
         quota=quota[0] if quota and by_quota < min(now, replicas) else None,
     )
 
 
-def _promised(me: str, inventory: Inventory, card: tuple[str, str]) -> list[tuple[Claim, int]]:
-    """The GPUs of this kind that placements before mine ask for and do not hold yet."""
-    turn = next((claim.turn for claim in inventory.claims if claim.name == me), None)
-    found = []
-    for claim in inventory.claims_on.get(card, ()):
-        if turn is not None and claim.turn >= turn:
-            break
-        held = sum(inventory.held_of(claim.name, card[1]).values())
-        missing = claim.pods * claim.per_pod - held
-        if missing > 0:
-            found.append((claim, ceil_div(missing, claim.per_pod) * claim.per_pod))
-    return found
-
-
 def _take(promised: list[tuple[Claim, int]], stocks: Sequence[Stock], left: dict[str, int]) -> None:
-    """Take promised GPUs off what is left, from the fullest nodes that have room first.
+    """Take GPUs promised to pods of some kinds off what is left, fullest nodes with room first.
 
     Nodes that are nobody's concern here take their part of them first.
     """
-    groups: dict[tuple[object, ...], tuple[Claim, int]] = {}
+    elsewhere = {s.fact.name: s.left for s in stocks if s.fact.name not in left} if promised else {}
+    facts = {stock.fact.name: stock.fact for stock in stocks} if promised else {}
     for claim, gpus in promised:
-        key = (claim.selector, claim.tolerations, claim.per_pod)
-        groups[key] = (claim, gpus + groups.get(key, (claim, 0))[1])
-    elsewhere = {s.fact.name: s.left for s in stocks if s.fact.name not in left} if groups else {}
-    for claim, gpus in groups.values():
         pods, each = gpus // claim.per_pod, claim.per_pod
-        there = [s.fact.name for s in stocks if _may_land(claim, s.fact)]
         for room in (elsewhere, left):
-            for name in sorted(
-                (n for n in there if room.get(n, 0) >= each), key=lambda n: (room[n], n)
-            ):
-                taken = min(pods, room[name] // each)
-                room[name] -= taken * each
-                pods -= taken
+            fullest = sorted((gpus, name) for name, gpus in room.items() if gpus >= each)
+            for _, name in fullest:
+                if not pods:
+                    break
+                if name in facts and _may_land(claim, facts[name]):
+                    taken = min(pods, room[name] // each)
+                    room[name] -= taken * each
+                    pods -= taken
 
 
 def _may_land(claim: Claim, fact: NodeFacts) -> bool:

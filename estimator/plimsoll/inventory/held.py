@@ -10,12 +10,13 @@ to the one of its namespace whose name and a dash its own name begins with, the 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Sequence
 
 QUOTA: Final = "ResourceQuota"
 _REQUESTS: Final = "requests."
@@ -68,6 +69,45 @@ class Claim:
     def turn(self) -> tuple[str, str]:
         """Sorts claims: who was there first comes first."""
         return (self.since, self.name)
+
+
+@dataclass(slots=True)
+class _Alike:
+    """Claims for pods of one kind. turns: of each; gpus: what they and those before ask for."""
+
+    claim: Claim
+    turns: list[tuple[str, str]] = field(default_factory=list)
+    gpus: list[int] = field(default_factory=list)
+
+
+class Promises:
+    """What claims ask for and do not hold yet, in their turn, so that a part of them is found fast.
+
+    missing: each claim with its GPUs, the first come first.
+    """
+
+    def __init__(self, missing: Sequence[tuple[Claim, int]]) -> None:
+        self._missing = tuple(missing)
+        self._turns = [claim.turn for claim, _ in missing]
+        self._alike: dict[tuple[object, ...], _Alike] = {}
+        for claim, gpus in missing:
+            key = (claim.selector, claim.tolerations, claim.per_pod)
+            alike = self._alike.setdefault(key, _Alike(claim))
+            alike.turns.append(claim.turn)
+            alike.gpus.append(gpus + (alike.gpus[-1] if alike.gpus else 0))
+
+    def before(self, turn: tuple[str, str] | None) -> Sequence[tuple[Claim, int]]:
+        """The claims that were there before a turn, each with its GPUs; all of them for None."""
+        return self._missing[: None if turn is None else bisect_left(self._turns, turn)]
+
+    def by_kind(self, turn: tuple[str, str] | None) -> list[tuple[Claim, int]]:
+        """The same summed over pods of one kind: one of the claims, with the GPUs of all."""
+        found = []
+        for alike in self._alike.values():
+            count = len(alike.turns) if turn is None else bisect_left(alike.turns, turn)
+            if count:
+                found.append((alike.claim, alike.gpus[count - 1]))
+        return found
 
 
 @dataclass(frozen=True, slots=True)

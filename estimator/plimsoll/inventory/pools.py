@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.accelerators.own import known_as
 from plimsoll.inventory.dialects import of_cluster
+from plimsoll.inventory.held import Promises
+from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -189,12 +191,21 @@ class Inventory:
         return {card: tuple(stocks) for card, stocks in found.items()}
 
     @cached_property
-    def claims_on(self) -> dict[tuple[str, str], tuple[Claim, ...]]:
-        """The claims, in their turn, by the accelerator's name and its resource."""
-        found: dict[tuple[str, str], list[Claim]] = {}
+    def promises(self) -> dict[tuple[str, str], Promises]:
+        """What claims do not hold yet, by the accelerator's name and its resource."""
+        found: dict[tuple[str, str], list[tuple[Claim, int]]] = {}
         for claim in self.claims:
-            found.setdefault((claim.accelerator, claim.resource), []).append(claim)
-        return {card: tuple(claims) for card, claims in found.items()}
+            held = sum(self.held_of(claim.name, claim.resource).values())
+            missing = claim.pods * claim.per_pod - held
+            if missing > 0:
+                gpus = ceil_div(missing, claim.per_pod) * claim.per_pod
+                found.setdefault((claim.accelerator, claim.resource), []).append((claim, gpus))
+        return {card: Promises(missing) for card, missing in found.items()}
+
+    @cached_property
+    def turns(self) -> dict[str, tuple[str, str]]:
+        """The turn of each claim, by its name."""
+        return {claim.name: claim.turn for claim in self.claims}
 
     def held_of(self, name: str, resource: str) -> dict[str, int]:
         """GPUs of a resource that the pods of an LLMDeployment hold, by the node's name."""
@@ -239,7 +250,7 @@ class Inventory:
 
     @cached_property
     def _claimants(self) -> frozenset[str]:
-        return frozenset(claim.name for claim in self.claims)
+        return frozenset(self.turns)
 
     @cached_property
     def _held(self) -> dict[str, list[tuple[str, Taken]]]:

@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OBJECTS_PER_PAGE: Final = 200
-LONGEST_WAIT: Final = 30.0
-"""Seconds after which what is free is looked at though the queue never ends."""
+LONGEST_WAIT: Final = 300.0
+"""Seconds after which what is free is looked at though the queue never ends: a large cluster that
+starts would decide everything again and again."""
 
 
 class Resync:
