@@ -294,7 +294,9 @@ def test_the_policy_computes_what_the_tables_say_for_every_model(
     weights, kinds = checkpoints(), [a for a in map(find, mebibytes()) if a is not None]
     expected: dict[str, bool] = {}
     objects = []
-    for index, entry in enumerate(list(load_catalogue())[::3]):
+    known = [entry for entry in load_catalogue() if entry.id.lower() in weights]
+    assert len(known) > 300
+    for index, entry in enumerate(known[::3]):
         need = weights[entry.id.lower()]
         kind = kinds[index % len(kinds)].name
         gpus = min(4096, need // mebibytes()[kind] + index % 2)

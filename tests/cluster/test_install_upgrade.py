@@ -264,13 +264,15 @@ def test_a_rollback_keeps_the_newer_crd_and_takes_the_newer_webhook_away(life: L
     newer, after = life.at["upgraded"], life.at["rolled back"]
     assert after.crd["spec"] == newer.crd["spec"]
     assert after.crd["metadata"]["uid"] == newer.crd["metadata"]["uid"]
-    assert after.left == life.at["installed 0.0.9"].left
+    of_then = life.at["installed 0.0.9"].left
+    assert after.left == of_then | {"CustomResourceDefinition/acceleratorpools.plimsoll.dev"}
     assert life.at["upgraded again"].left == newer.left, "and no --take-ownership a second time"
 
 
 def test_uninstall_leaves_what_the_notes_and_the_readme_say_and_nothing_else(life: Life) -> None:
     after = life.at["uninstalled"]
     assert after.left == {
+        "CustomResourceDefinition/acceleratorpools.plimsoll.dev",
         "CustomResourceDefinition/llmdeployments.plimsoll.dev",
         f"Secret/{SERVING}",
         f"Secret/{SERVING}-ca",
@@ -278,7 +280,7 @@ def test_uninstall_leaves_what_the_notes_and_the_readme_say_and_nothing_else(lif
     }
     assert "These resources were kept due to the resource policy" in life.said["uninstalled"]
     notes = life.said["decided"].partition("`helm uninstall` leaves no webhook")[2]
-    assert "the CustomResourceDefinition and every LLMDeployment" in notes
+    assert "the CustomResourceDefinitions with every LLMDeployment and AcceleratorPool" in notes
     assert f"the Secrets {SERVING} and {SERVING}-ca" in notes
     assert f"the Lease {RELEASE}-controller" in notes
     readme = (CHART / "README.md").read_text().partition("## Upgrade and removal")[2]
@@ -307,6 +309,13 @@ def test_the_chart_can_be_installed_again_over_what_stayed(life: Life) -> None:
     assert life.plane.get("crd", "llmdeployments.plimsoll.dev")["metadata"]["uid"] == before
 
 
+SAID = (
+    "\n              workload:\n"
+    "                type: object\n"
+    "                description: What must be held at once.\n"
+)
+
+
 @pytest.fixture(scope="module")
 def next_chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A chart as of a later version: its CRD has one field more."""
@@ -316,8 +325,8 @@ def next_chart(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("Chart.yaml", "\nversion: ", "\nversion: 99"),
         (
             "templates/crd.yaml",
-            "\n              workload:\n",
-            "\n              later: {type: string}\n              workload:\n",
+            SAID,
+            f"\n              later: {{type: string}}{SAID}",
         ),
     ):
         text = (folder / name).read_text()

@@ -19,7 +19,7 @@ The order, from what costs least. Nothing that needs more GPUs comes before what
     14 pairs of 2 to 13       only if fewer than `ENOUGH` of the single ones fit
     15 several of 2 to 13     as few as hold it, only if no single one and no pair does
     16 maxModelLen            to less than a 16th, only if nothing before fits
-    17 more GPUs              the smallest count that fits
+    17 more GPUs              the smallest count that fits, with one of 2 to 13 if only so
     18 another accelerator    as many of another kind, if the request names its kinds
 
 At most `MOST` are given, and one of 17 and one of 18 among them if there is one. Where 1 means
@@ -164,7 +164,10 @@ def _together(kinds: Sequence[Kind], alone: dict[Kind, Option]) -> Option | None
 
 
 def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
-    """The smallest count above the one asked for that fits on the same accelerator."""
+    """The smallest count above the one asked for that fits on the same accelerator.
+
+    Where it fits only within the error, the first change from above that makes it sure is part.
+    """
     wanted = case.request.wanted
     if wanted.gpus_per_replica is wanted.split.tensor is wanted.split.pipeline is None:
         return
@@ -174,7 +177,8 @@ def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
         split=replace(wanted.split, tensor=None, pipeline=None),
     )
     relaxed = replace(case, request=replace(case.request, wanted=free))
-    found = search(relaxed, base.candidate, above=base.gpus).fits
+    attempt = search(relaxed, base.candidate, above=base.gpus)
+    found = attempt.fits or attempt.within
     if found is None:
         return
     split = found.estimate.parallelism
@@ -190,8 +194,13 @@ def _more_gpus(case: Case, base: Trial) -> Iterator[Option]:
     changed = tuple(
         Change(field, str(new)) for field, said, old, new in fields if said and old != new
     )
-    if changed:
+    if changed and attempt.fits is not None:
         yield from _on_others(case, changed, (base.candidate,))
+    elif changed:
+        after = replace(case, request=apply(case.request, changed))
+        start = Option(after, changed, after.trial(base.candidate, split))
+        tried = (kind(start) for kind in KINDS if kind not in CHECKPOINTS)
+        yield from islice((option for option in tried if option and option.fits), 1)
 
 
 def _other_accelerator(case: Case, base: Trial, others: Sequence[Candidate]) -> Iterator[Option]:

@@ -11,6 +11,8 @@
                     fewest GPUs and then least total memory (unsaid), the reverse, or the first
                     that it names; then by name
     in which order  what costs least a GPU first, so that what can only cost more is not tried
+    what is surer   costs at most `SURER` times the GPUs of what fits only within the error: nobody
+                    builds 32 GPUs where two very likely do, and the verdict says that it is unsure
     no pool holds   the table's accelerators in the same order, without labels to select by
 
 The numbers that a request gives are checked as they stand; it may then be that a placement fits
@@ -20,7 +22,7 @@ only within the error of the estimate. Then `Choice.within` has it and `Choice.b
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision.splits import on_its_nodes, pinned, splits
 from plimsoll.engines.base import Parallelism, State, TermName
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from plimsoll.engines.base import Estimate
     from plimsoll.errors import Problem
     from plimsoll.findings import Finding
+
+SURER: Final = 4
+"""Times as many GPUs as a split that fits within the error, for one that certainly fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,14 @@ def search(case: Case, candidate: Candidate, beat: Trial | None = None, above: i
     beat: a placement found before; splits that could not be preferred to it are not tried.
     above: only splits of more GPUs than this.
     """
+    attempt = _search(case, candidate, beat, above)
+    fits, within = attempt.fits, attempt.within
+    if fits is not None and within is not None and fits.gpus > SURER * within.gpus:
+        attempt.fits = None
+    return attempt
+
+
+def _search(case: Case, candidate: Candidate, beat: Trial | None, above: int) -> Attempt:
     candidate = on_its_nodes(case.request.wanted, candidate, case.engine)
     choice = splits(case.request, candidate, case.architecture, case.engine)
     if beat is not None and not _may_be_preferred(candidate, choice, beat):

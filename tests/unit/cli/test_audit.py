@@ -108,7 +108,7 @@ def test_a_misfit_is_told_as_check_tells_it(listing: Path, tmp_path: Path) -> No
     assert f"{first}meta-llama/Llama-3.3-70B-Instruct does not fit on 1 x nvidia-l4" in (
         printed.stdout
     )
-    assert "This fits:" in printed.stdout
+    assert "Any one of these fits:" in printed.stdout
 
 
 def test_fewer_and_smaller_gpus_are_named_with_what_they_hold_and_what_comes_back(
