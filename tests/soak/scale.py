@@ -21,7 +21,7 @@ from cluster.fixtures_operator import (
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
 from perf import requests
-from soak.world import NODES, World, objects_of, send, spent, wrong
+from soak.world import NODES, World, objects_of, send, spent, wrong_at_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +104,7 @@ async def _row(
         took, (_, server_cpu), idle = after.since(before)
         cpu = after.cpu[0]
         print(f"{objects} statuses in {took:.0f} s, CPU {cpu:.1f} s", flush=True)
-        assert not (found := await wrong(session, objects_of(NAMESPACE))), found[:3]
+        assert not (found := await wrong_at_last(session, objects_of(NAMESPACE))), found[:3]
         await asyncio.sleep(QUIET / 2)
         calm = spent(tree)
         await asyncio.sleep(QUIET)

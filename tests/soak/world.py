@@ -7,7 +7,7 @@ import json
 import os
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -18,6 +18,7 @@ from plimsoll.decision.policy import DEFAULT_POLICY
 from plimsoll.inventory.nodes import read_node
 from plimsoll.inventory.pools import pools
 from plimsoll_operator.cluster.documents import ABSENT
+from plimsoll_operator.controller.cache import claim_of
 from plimsoll_operator.controller.plan import plan
 from plimsoll_operator.controller.snapshot import OneDocument, identify, snapshot
 
@@ -129,12 +130,17 @@ async def listed(session: aiohttp.ClientSession, path: str) -> AsyncIterator[Jso
 async def wrong(session: aiohttp.ClientSession, path: str) -> list[str]:
     """The LLMDeployments whose status is not, to the letter, what is decided of them here and now.
 
-    They may not refer to ConfigMaps.
+    They may not refer to ConfigMaps, and there may be neither pods nor others than these.
     """
     read = [read_node(node) async for node in listed(session, NODES)]
-    inventory = pools([facts for facts in read if facts is not None])
+    objects = [obj async for obj in listed(session, path)]
+    claims = [claim for obj in objects if (claim := claim_of(obj)) is not None]
+    inventory = replace(
+        pools([facts for facts in read if facts is not None], pods_read=True),
+        claims=tuple(sorted(claims, key=lambda claim: claim.turn)),
+    )
     found = []
-    async for obj in listed(session, path):
+    for obj in objects:
         identity = identify(obj)
         if identity is None:
             continue
