@@ -8,6 +8,7 @@ A file that changes what others rely on makes one of its own: `cluster.plane.own
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +80,10 @@ def account(plane: ControlPlane) -> Path:
     return plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
 
 
+SETTLED = 1.0
+"""Seconds after which a controller of a test has taken in that GPUs are free again."""
+
+
 @pytest.fixture
 def space(plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[str]:
     """A fresh namespace on the file's own control plane, named after the test.
@@ -88,7 +93,10 @@ def space(plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[str]:
     name: str = request.node.name.replace("_", "-").removeprefix("test-")[:60].strip("-")
     plane.kubectl("create", "namespace", name)
     yield name
-    plane.kubectl("delete", "llmdeployments", "--all", "-n", name, "--wait=false", check=False)
+    every = ("llmdeployments", "--all", "-n", name)
+    gone = plane.kubectl("delete", *every, "--wait=false", check=False).stdout
+    if "deleted" in gone:
+        time.sleep(SETTLED)
 
 
 @pytest.fixture
