@@ -130,17 +130,20 @@ async def listed(session: aiohttp.ClientSession, path: str) -> AsyncIterator[Jso
 async def wrong(session: aiohttp.ClientSession, path: str) -> list[str]:
     """The LLMDeployments whose status is not, to the letter, what is decided of them here and now.
 
-    They may not refer to ConfigMaps, and there may be neither pods nor others than these.
+    They may not refer to ConfigMaps, and there may be no pods; placements of every namespace count.
     """
     read = [read_node(node) async for node in listed(session, NODES)]
-    objects = [obj async for obj in listed(session, path)]
-    claims = [claim for obj in objects if (claim := claim_of(obj)) is not None]
+    claims = [
+        claim
+        async for obj in listed(session, f"{GROUP}/llmdeployments")
+        if (claim := claim_of(obj)) is not None
+    ]
     inventory = replace(
         pools([facts for facts in read if facts is not None], pods_read=True),
         claims=tuple(sorted(claims, key=lambda claim: claim.turn)),
     )
     found = []
-    for obj in objects:
+    async for obj in listed(session, path):
         identity = identify(obj)
         if identity is None:
             continue
