@@ -27,7 +27,7 @@ MAX_NODES: Final = 100_000
 MOST_PROBLEMS: Final = 20
 """Problems of one document that are told."""
 
-_READ: Final = (
+READ: Final = (
     "Node",
     devices.KIND,
     pods.KIND,
@@ -36,6 +36,7 @@ _READ: Final = (
     declared.KIND,
     node_pools.KIND,
 )
+"""The kinds of which an inventory is read."""
 _WANTED: Final = "what `plimsoll inventory -o json` or `kubectl get nodes -o json` prints"
 _AGAIN: Final = "save it again with `plimsoll inventory -o json`"
 _BROKEN: Final = (KeyError, IndexError, TypeError, AttributeError)
@@ -152,7 +153,7 @@ def _parts(data: object) -> _Parts:
     strangers = [
         Problem(f"inventory: items[{index}]", shown(_kind_of(item)), "a Node", _WANTED)
         for index, item in enumerate(items)
-        if _kind_of(item) not in _READ
+        if _kind_of(item) not in READ
     ]
     if strangers:
         raise Invalid(*strangers[:MOST_PROBLEMS])

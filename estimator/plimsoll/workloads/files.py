@@ -162,7 +162,18 @@ _FOR_OTHER_TOOLS: Final = ("Chart.yaml", "kustomization.yaml", "kustomization.ym
 """Files that are never meant, whoever lists them."""
 _REFERRED_TO: Final = frozenset({"ServingRuntime", "ClusterServingRuntime", "OpenModel", "Model"})
 """Kinds of objects that other objects refer to by name."""
-_OF_A_CLUSTER: Final = frozenset({"Node", "Pod", "ResourceSlice"})
+OF_A_CLUSTER: Final = frozenset(
+    {
+        "AcceleratorPool",
+        "Node",
+        "NodePool",
+        "Pod",
+        "ResourceClaim",
+        "ResourceQuota",
+        "ResourceSlice",
+    }
+)
+"""The kinds of `plimsoll.inventory.saved.READ`, which a check of manifests need not load."""
 _CLUSTER_WIDE: Final = frozenset({"ClusterServingRuntime", "OpenModel"})
 _OBJECT: Final = re.compile(r"^apiVersion:\s*\S[\s\S]*^kind:|^kind:\s*\S[\s\S]*^apiVersion:", re.M)
 """What a text has if it is an object of Kubernetes, however broken."""
@@ -390,7 +401,7 @@ def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -
     metadata = document.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
     name = str(metadata.get("name"))
-    if kind in _OF_A_CLUSTER:
+    if kind in OF_A_CLUSTER:
         found.of_cluster.append(document)
     if kind in _REFERRED_TO:
         namespace = "" if kind in _CLUSTER_WIDE else str(metadata.get("namespace") or "default")

@@ -13,7 +13,7 @@ from plimsoll.errors import Invalid, Problem, shown
 from plimsoll.inventory import saved
 from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.workloads import kinds
-from plimsoll.workloads.files import of_objects
+from plimsoll.workloads.files import OF_A_CLUSTER, of_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,6 @@ MAX_OBJECTS: Final = 500_000
 """Objects of one listing that are read."""
 PLACE: Final = "object"
 """What the place of a problem begins with."""
-_OF_NODES: Final = ("Node", "Pod", "ResourceSlice")
 _WANTED: Final = "what `kubectl get deployments,nodes -A -o json` prints"
 
 
@@ -50,7 +49,7 @@ def read(documents: list[object]) -> Listing:
     whole = [one for one in every if not kinds.owned(one)]
     inventory = NO_INVENTORY
     if any(one.get("kind") == "Node" for one in every):
-        items = [one for one in every if one.get("kind") in _OF_NODES]
+        items = [one for one in every if one.get("kind") in OF_A_CLUSTER]
         inventory = saved.from_dict({"kind": "List", "items": items})
     manifests = of_objects(whole, PLACE, MAX_OBJECTS)
     return Listing(manifests, inventory, len(every) - len(whole))

@@ -11,6 +11,9 @@ import pytest
 import yaml
 
 from commands import as_json, run
+from plimsoll.inventory.saved import READ
+from plimsoll.workloads.files import OF_A_CLUSTER
+from plimsoll.workloads.listing import read
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDE = (ROOT / "docs/audit.md").read_text("utf-8")
@@ -234,3 +237,19 @@ def test_the_guide_shows_what_is_printed(tmp_path: Path) -> None:
     file = saved(tmp_path, *yaml.safe_load_all(objects), *NODES)
     said = run(*command.replace("listing.json", str(file)).split()).stdout
     assert without_gates(said) == without_gates(printed)
+
+
+def test_whatever_an_inventory_is_read_of_counts_in_a_listing_too() -> None:
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "gpus", "namespace": "chat"},
+        "spec": {"hard": {"requests.nvidia.com/gpu": "4"}},
+        "status": {
+            "hard": {"requests.nvidia.com/gpu": "4"},
+            "used": {"requests.nvidia.com/gpu": "1"},
+        },
+    }
+    found = read([{"apiVersion": "v1", "kind": "List", "items": [*NODES, quota]}])
+    assert [(one.namespace, one.hard) for one in found.inventory.quotas] == [("chat", 4)]
+    assert frozenset(READ) == OF_A_CLUSTER
