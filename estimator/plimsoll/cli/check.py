@@ -14,6 +14,7 @@ import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION, POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
+from plimsoll.cli.given import given_inventory, inventory_option
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
@@ -48,12 +49,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 @click.option(
     "-f", "--file", "files", multiple=True, metavar="FILE", help="The same, as in kubectl."
 )
-@click.option(
-    "--inventory",
-    "inventory_file",
-    metavar="FILE",
-    help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
-)
+@inventory_option
 @gpu_memory_option
 @in_use_option
 @accelerators_option
@@ -129,7 +125,7 @@ def command(
     to check: 0, and 1 with --require.
     """
     from plimsoll.decision.policy import outcome
-    from plimsoll.inventory.pools import NO_INVENTORY, with_own
+    from plimsoll.inventory.pools import with_own
     from plimsoll.workloads.files import load
 
     if not sources and not files:
@@ -137,11 +133,7 @@ def command(
     if write_baseline and baseline is None:
         raise click.UsageError("--write-baseline goes with --baseline FILE, which it writes")
     manifests = load((*sources, *files), _profiles(from_hub=from_hub))
-    inventory: Inventory = NO_INVENTORY
-    if inventory_file is not None:
-        from plimsoll.cli.inventory import read_inventory
-
-        inventory = read_inventory(inventory_file, output)
+    inventory = given_inventory(inventory_file, output)
     own = read_own(own_file, output)
     inventory = replace(with_own(inventory, own), prices=read_prices(prices_file, own, output))
     known = knowledge_of(calibration, output)

@@ -18,6 +18,7 @@ import click
 
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.check import on_card, policy_there
+from plimsoll.cli.given import given_inventory, inventory_option
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
@@ -48,12 +49,7 @@ if TYPE_CHECKING:
     metavar="REV[..REV]",
     help="Compare what a revision has there with another one, or with the files as they are.",
 )
-@click.option(
-    "--inventory",
-    "inventory_file",
-    metavar="FILE",
-    help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
-)
+@inventory_option
 @gpu_memory_option
 @in_use_option
 @accelerators_option
@@ -104,17 +100,12 @@ def command(
     less or is in doubt. 2 the input cannot be read.
     """
     from plimsoll.decision.comparison import LOSING, STOPPING, Ground
-    from plimsoll.inventory.pools import NO_INVENTORY, with_own
+    from plimsoll.inventory.pools import with_own
     from plimsoll.workloads.pairs import pairs
 
     asked = _versions(versions, output)
     _whether_clear(sources, asked, revisions)
-    inventory = NO_INVENTORY
-    if inventory_file is not None:
-        from plimsoll.cli.inventory import read_inventory
-
-        inventory = read_inventory(inventory_file, output)
-    inventory = with_own(inventory, read_own(own_file, output))
+    inventory = with_own(given_inventory(inventory_file, output), read_own(own_file, output))
     ground = Ground(inventory, None, knowledge_of(calibration, output))
     before, after = _both(sources, asked, revisions, output)
     changes = [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from plimsoll.cli.given import given_inventory
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Problem, shown
 from plimsoll.report.rules import find, page, table
@@ -79,8 +80,6 @@ def _objects(source: str, wanted: str | None, inventory_file: str | None, output
     """Each object's verdict in full; ends the program with code 2 if there is none to tell."""
     from plimsoll.cli.check import judged
     from plimsoll.cli.estimate import show_one
-    from plimsoll.cli.inventory import read_inventory
-    from plimsoll.inventory.pools import NO_INVENTORY
     from plimsoll.report.as_data import verdict_dict
     from plimsoll.report.results import results
     from plimsoll.workloads.files import load
@@ -88,7 +87,7 @@ def _objects(source: str, wanted: str | None, inventory_file: str | None, output
     manifests = load((source,))
     if manifests.problems:
         bad_input(manifests.problems, output)
-    inventory = read_inventory(inventory_file, output) if inventory_file else NO_INVENTORY
+    inventory = given_inventory(inventory_file, output)
     found = [
         (manifest, served.request, verdict)
         for manifest in manifests.deployments

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 import click
 
 from plimsoll.cli.check import judged
+from plimsoll.cli.given import given_inventory, inventory_option
 from plimsoll.cli.output import bad_input
 from plimsoll.decision.policy import outcome
 from plimsoll.decision.verdict import Decision
 from plimsoll.errors import Problem, shown
-from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.report.arithmetic import fix as in_words
 from plimsoll.report.wording import problems_of
 from plimsoll.workloads.edits import edit_of
@@ -47,12 +47,7 @@ if TYPE_CHECKING:
     help="Which of the ways out that `plimsoll check` lists, from 1.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
-@click.option(
-    "--inventory",
-    "inventory_file",
-    metavar="FILE",
-    help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
-)
+@inventory_option
 @click.option(
     "--policy",
     type=click.Choice(["enforce", "warn", "audit"]),
@@ -74,11 +69,7 @@ def command(
     """
     if "-" in sources:
         raise click.UsageError("fix writes into files: standard input cannot be written to")
-    inventory: Inventory = NO_INVENTORY
-    if inventory_file is not None:
-        from plimsoll.cli.inventory import read_inventory
-
-        inventory = read_inventory(inventory_file, "table")
+    inventory = given_inventory(inventory_file, "table")
     manifests = load(sources)
     by_file: dict[str, list[Manifest]] = {}
     for manifest in manifests.deployments:

@@ -9,11 +9,11 @@ prices:                               # of one GPU an hour, in one currency
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from plimsoll.cli.given import read_document
 from plimsoll.cli.output import bad_input
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from plimsoll.cli.output import Command
     from plimsoll.errors import Problem
 
-MAX_FILE: Final = 1 << 20
-"""Bytes of such a file that are read at most."""
 KEYS: Final = ("source", "date", "prices")
 
 Prices = tuple[tuple[str, int], ...]
@@ -38,22 +36,7 @@ def read_prices(source: str | None, own: tuple[Accelerator, ...], output: str) -
     """The prices in a file, by accelerator, in millionths; exit code 2 if it is bad."""
     if source is None:
         return ()
-    from plimsoll.errors import Problem, shown
-    from plimsoll.workloads.yaml_text import NotYaml, documents
-
-    try:
-        path = Path(source)
-        if path.stat().st_size > MAX_FILE:
-            bad_input(Problem("--prices", shown(source), "a file below 1 MiB"), output)
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        wanted = f"a readable file ({type(error).__name__})"
-        bad_input(Problem("--prices", shown(source), wanted), output)
-    data = next((value for _, value in documents(text)), None)
-    if isinstance(data, NotYaml):
-        first = data.faults[0]
-        bad_input(Problem(f"{source}:{first.line}", first.given, first.wanted, first.fix), output)
-    prices, problems = _read(data, own)
+    prices, problems = _read(read_document("--prices", source, output), own)
     if problems:
         bad_input(problems, output)
     return prices

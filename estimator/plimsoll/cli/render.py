@@ -15,6 +15,7 @@ import click
 from plimsoll.accelerators.types import Dialect
 from plimsoll.cli.asked import spec_of, spec_options
 from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.given import given_inventory, inventory_option
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import bad_input
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
@@ -46,12 +47,7 @@ _SUFFIXES: Final = (".yaml", ".yml", ".json")
 @click.option("--name", metavar="NAME", help="Of the objects of MODEL.  [default: of the model]")
 @click.option("-n", "--namespace", metavar="NAME", help="Of the objects of MODEL.")
 @click.option("--replicas", type=int, metavar="N", help="Of MODEL.  [default: 1]")
-@click.option(
-    "--inventory",
-    "inventory_file",
-    metavar="FILE",
-    help="The cluster's nodes, saved with `plimsoll inventory -o json`.",
-)
+@inventory_option
 @click.option(
     "--dialect",
     type=click.Choice([str(d) for d in Dialect if d is not Dialect.DRA]),
@@ -102,13 +98,9 @@ def command(
     Exit code: 0 all is printed, 1 something is refused or cannot be rendered, 2 bad input.
     """
     from plimsoll.decision.knowledge import shipped
-    from plimsoll.inventory.pools import NO_INVENTORY, with_own
+    from plimsoll.inventory.pools import with_own
 
-    inventory: Inventory = NO_INVENTORY
-    if inventory_file is not None:
-        from plimsoll.cli.inventory import read_inventory
-
-        inventory = read_inventory(inventory_file, output)
+    inventory = given_inventory(inventory_file, output)
     own = read_own(own_file, output)
     for size, field in ((gpu_memory, "memory"), (in_use, "reserved")):
         if size is not None:

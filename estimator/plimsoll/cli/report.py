@@ -14,6 +14,7 @@ import click
 
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.check import judged
+from plimsoll.cli.given import given_inventory, inventory_option
 from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import bad_input
@@ -43,12 +44,7 @@ MOST_BEFORE: Final = 64 << 20
 @click.argument("sources", metavar="[FILE|DIR|-]...", nargs=-1)
 @click.option("--cluster", is_flag=True, help="Read the cluster that kubectl speaks to.")
 @kubectl_options
-@click.option(
-    "--inventory",
-    "inventory_file",
-    metavar="FILE",
-    help="The cluster's nodes and pods, saved with `plimsoll inventory -o json`.",
-)
+@inventory_option
 @click.option(
     "--since", metavar="PAGE", help="A page that was made before: say what changed since."
 )
@@ -181,12 +177,11 @@ def _of_cluster(kubectl: Kubectl) -> tuple[Listing, list[Problem]]:
 
 def _inventory(source: str | None, found: list[tuple[Manifests, Inventory]]) -> Inventory:
     """The nodes of a file of their own, of the cluster, or those that lie among the objects."""
-    from plimsoll.cli.inventory import read_inventory
     from plimsoll.inventory.pools import NO_INVENTORY
     from plimsoll.inventory.saved import from_dict
 
     if source is not None:
-        return read_inventory(source, "table")
+        return given_inventory(source, "table")
     for _, inventory in reversed(found):
         if inventory.known:
             return inventory
