@@ -49,7 +49,7 @@ def _key_of(pool: Pool) -> tuple[object, ...]:
 
 
 def _use(pool: Pool, nodes: list[tuple[NodeFacts, Offer]], *, pods_read: bool) -> Use:
-    ready = [(offer.count, _taken(fact, offer)) for fact, offer in nodes if fact.ready]
+    ready = [(offer.count, offer.count - fact.left(offer)) for fact, offer in nodes if fact.ready]
     away = sum(offer.count for fact, offer in nodes if not fact.ready)
     gpus = pool.gpus_per_node * pool.nodes
     if not pods_read:
@@ -57,9 +57,3 @@ def _use(pool: Pool, nodes: list[tuple[NodeFacts, Offer]], *, pods_read: bool) -
     free = sum(count - taken for count, taken in ready)
     idle = sum(count for count, taken in ready if not taken)
     return Use(pool, gpus, away, sum(taken for _, taken in ready), free, idle)
-
-
-def _taken(fact: NodeFacts, offer: Offer) -> int:
-    """GPUs of an offer that pods hold; a node may promise fewer than they hold."""
-    resource = offer.accelerator.resource
-    return min(offer.count, sum(t.count for t in fact.taken if t.resource == resource))
