@@ -30,6 +30,7 @@ from plimsoll_operator.cluster.objects import (
     RESOURCE_SLICES,
     Json,
     Name,
+    Resource,
     name_of,
 )
 from plimsoll_operator.cluster.own import accelerators
@@ -60,15 +61,16 @@ BETWEEN_ROUNDS: Final = 1.0
 
 
 class NamespaceLabels:
-    """The labels of every namespace that has some: policies select by any of them."""
+    """Of each namespace the labels that policies go by."""
 
     def __init__(self) -> None:
         self._labels: dict[str, dict[str, str]] = {}
 
     def put(self, namespace: Json) -> bool:
-        """Take in a namespace as it is now. Whether its labels changed."""
+        """Take in a namespace as it is now. Whether these labels changed."""
         name = name_of(namespace)[1]
-        labels = (namespace.get("metadata") or {}).get("labels") or {}
+        said = (namespace.get("metadata") or {}).get("labels") or {}
+        labels = {key: said[key] for key in (POLICY_LABEL, WORKLOADS_LABEL) if key in said}
         if not labels:
             return self.drop(name)
         if self._labels.get(name) == labels:
@@ -77,11 +79,11 @@ class NamespaceLabels:
         return True
 
     def drop(self, name: str) -> bool:
-        """Forget a namespace. Whether it had labels."""
+        """Forget a namespace. Whether it had any of them."""
         return self._labels.pop(name, None) is not None
 
     def get(self, namespace: str, key: str) -> str | None:
-        """A label of a namespace as written, None if it has none."""
+        """One of these labels of a namespace as written, None if it has none."""
         return self._labels.get(namespace, {}).get(key)
 
 
@@ -109,7 +111,7 @@ class ClusterKnowledge:
         resolved_in: str = "",
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
-        namespace whose labels changed. on_document: told the name of each ConfigMap that
+        namespace whose policy changed. on_document: told the name of each ConfigMap that
         changed or went. only_referred, room, resolved_in: see `ModelDocuments`. own: the ConfigMap
         that adds accelerators to the table. on_free: told if it may be otherwise what is free;
         None: pods and quotas are not watched."""
@@ -144,113 +146,84 @@ class ClusterKnowledge:
                 deleted=self._namespace_gone,
             ),
             config_maps,
-            Reflector(
-                client,
-                ACCELERATOR_POOLS,
-                changed=self._pool,
-                deleted=self._pool_gone,
-                without=lambda read: None,
+            self._optional(
+                ACCELERATOR_POOLS, lambda name, pool: self.nodes.declare(name[1], pool), on_nodes
             ),
-            Reflector(
-                client,
-                NODE_POOLS,
-                changed=self._node_pool,
-                deleted=self._node_pool_gone,
-                without=lambda read: None,
+            self._optional(
+                NODE_POOLS, lambda name, pool: self.nodes.node_pool(name[1], pool), on_nodes
             ),
-            Reflector(
-                client,
+            self._optional(
                 RESOURCE_SLICES,
-                changed=self._slice,
-                deleted=self._slice_gone,
+                lambda name, page: self.nodes.slice(name[1], page),
+                on_nodes,
                 keeps=lambda page: devices.trimmed(page) is not None,
-                without=lambda read: None,
             ),
-            *(self._of_what_is_free(client) if on_free is not None else ()),
+            *(self._of_what_is_free(on_free) if on_free is not None else ()),
         )
 
-    def _of_what_is_free(self, client: Client) -> tuple[Reflector, ...]:
+    def _of_what_is_free(self, on_free: Callable[[], None]) -> tuple[Reflector, ...]:
         """Watches of pods that hold GPUs, and of quotas; who may read neither does without."""
+        free = self.nodes.free
         return (
-            Reflector(
-                client,
+            self._optional(
                 PODS,
-                changed=self._pod,
-                deleted=self._pod_gone,
+                lambda name, pod: free.drop(name) if pod is None else free.put(pod),
+                on_free,
                 chunk=PODS_PER_PAGE,
                 field_selector=NOT_FINISHED,
                 keeps=lambda pod: bool(holding(pod)[1]),
                 without=self._pods_are_read,
             ),
-            Reflector(
-                client,
+            self._optional(
                 RESOURCE_QUOTAS,
-                changed=self._quota,
-                deleted=self._quota_gone,
+                lambda name, quota: free.quota(name, () if quota is None else read_quota(quota)),
+                on_free,
                 keeps=lambda quota: bool(read_quota(quota)),
-                without=lambda read: None,
             ),
-            Reflector(
-                client,
-                RESOURCE_CLAIMS,
-                changed=self._use,
-                deleted=self._use_gone,
-                keeps=lambda claim: bool(claims.places(claim)),
-                without=lambda read: None,
+            self._optional(
+                RESOURCE_CLAIMS, free.use, on_free, keeps=lambda claim: bool(claims.places(claim))
             ),
         )
 
-    def _pool(self, pool: Json) -> None:
-        if self.nodes.declare(name_of(pool)[1], pool):
-            self._on_nodes()
+    def _optional(
+        self,
+        resource: Resource,
+        take: Callable[[Name, Json | None], bool],
+        tell: Callable[[], None],
+        *,
+        chunk: int = 100,
+        field_selector: str = "",
+        keeps: Callable[[Json], bool] | None = None,
+        without: Callable[[bool], None] = _nobody,
+    ) -> Reflector:
+        """A watch of a kind that can be done without.
 
-    def _pool_gone(self, name: Name) -> None:
-        if self.nodes.declare(name[1], None):
-            self._on_nodes()
+        take: given each object as it is now, None once it is gone; whether that changes anything.
+        tell: called if it does. The rest: see `Reflector`.
+        """
 
-    def _node_pool(self, pool: Json) -> None:
-        if self.nodes.node_pool(name_of(pool)[1], pool):
-            self._on_nodes()
+        def changed(obj: Json) -> None:
+            if take(name_of(obj), obj):
+                tell()
 
-    def _node_pool_gone(self, name: Name) -> None:
-        if self.nodes.node_pool(name[1], None):
-            self._on_nodes()
+        def deleted(name: Name) -> None:
+            if take(name, None):
+                tell()
 
-    def _slice(self, page: Json) -> None:
-        if self.nodes.slice(name_of(page)[1], page):
-            self._on_nodes()
-
-    def _slice_gone(self, name: Name) -> None:
-        if self.nodes.slice(name[1], None):
-            self._on_nodes()
-
-    def _use(self, claim: Json) -> None:
-        if self.nodes.free.use(name_of(claim), claim):
-            self._on_free()
-
-    def _use_gone(self, name: Name) -> None:
-        if self.nodes.free.use(name, None):
-            self._on_free()
+        return Reflector(
+            self._client,
+            resource,
+            changed=changed,
+            deleted=deleted,
+            chunk=chunk,
+            field_selector=field_selector,
+            keeps=keeps,
+            without=without,
+        )
 
     def _pods_are_read(self, read: bool) -> None:
         if self.nodes.pods_are_read(read):
             self._on_nodes()
-
-    def _pod(self, pod: Json) -> None:
-        if self.nodes.free.put(pod):
-            self._on_free()
-
-    def _pod_gone(self, name: Name) -> None:
-        if self.nodes.free.drop(name):
-            self._on_free()
-
-    def _quota(self, quota: Json) -> None:
-        if self.nodes.free.quota(name_of(quota), read_quota(quota)):
-            self._on_free()
-
-    def _quota_gone(self, name: Name) -> None:
-        if self.nodes.free.quota(name, ()):
-            self._on_free()
 
     def claim(self, name: Name, claim: Claim | None) -> None:
         """Take in what an LLMDeployment is placed on, None if nowhere (any more)."""

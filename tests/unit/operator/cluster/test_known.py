@@ -31,7 +31,7 @@ def test_a_node_without_gpus_takes_no_place() -> None:
     assert len(nodes) == 0
 
 
-def test_only_namespaces_with_labels_are_remembered() -> None:
+def test_only_namespaces_with_a_label_that_policies_go_by_are_remembered() -> None:
     labels = NamespaceLabels()
     chat = {"metadata": {"name": "chat", "labels": {"plimsoll.dev/policy": "warn"}}}
     assert labels.put(chat)
@@ -40,3 +40,5 @@ def test_only_namespaces_with_labels_are_remembered() -> None:
     assert labels.put({"metadata": {"name": "chat", "labels": {}}})
     assert labels.get("chat", "plimsoll.dev/policy") is None
     assert not labels.put({"metadata": {"name": "plain"}})
+    other = {"kubernetes.io/metadata.name": "plain", "team": "a"}
+    assert not labels.put({"metadata": {"name": "plain", "labels": other}})
