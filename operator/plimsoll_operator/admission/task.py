@@ -111,7 +111,8 @@ def answer(inventory: Inventory, question: Question) -> Decided | Untouched:
             outcome(verdict, before=olds.get(request.name))
             for request, verdict in zip(requests, verdicts, strict=True)
         ]
-    worst = max(verdicts, key=lambda verdict: _GRAVITY.index(outcome(verdict)))
+    worst = max(results, key=_GRAVITY.index)
+    gravest = verdicts[results.index(worst)]
     said = [
         messages.denial(request, verdict)
         for request, verdict in zip(requests, verdicts, strict=True)
@@ -123,10 +124,10 @@ def answer(inventory: Inventory, question: Question) -> Decided | Untouched:
         for line in messages.warning(request, verdict)
     ]
     return Decided(
-        worst.decision,
-        worst.reason,
+        gravest.decision,
+        gravest.reason,
         " ".join(verdict.request_hash for verdict in verdicts),
-        max(results, key=_GRAVITY.index),
+        worst,
         max(compared, key=_GRAVITY.index),
         tuple(dict.fromkeys(warnings)),
         "\n".join(said),
