@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from definitions import definition
+
 if TYPE_CHECKING:
     from chart.objects import Manifest
 
@@ -90,25 +92,7 @@ _SPECS: Final[dict[tuple[str, str], Schema]] = {
 
 def other_kinds() -> list[Manifest]:
     """A CustomResourceDefinition of each."""
-    return [_definition(group, kind, spec) for (group, kind), spec in _SPECS.items()]
-
-
-def _definition(group: str, kind: str, spec: Schema) -> Manifest:
-    plural = f"{kind.lower()}s"
-    version = {
-        "name": "v1",
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": _object(("spec",), spec=spec)},
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
-            "versions": [version],
-        },
-    }
+    return [
+        definition(group, kind, _object(("spec",), spec=spec))
+        for (group, kind), spec in _SPECS.items()
+    ]

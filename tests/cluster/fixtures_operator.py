@@ -6,6 +6,7 @@ It must not know what the processes do; it installs, starts, waits, asks for met
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import socket
@@ -17,12 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from controlplane.certificates import LOOPBACK
 from controlplane.processes import Process
+from plimsoll_operator.api.webhook import at_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from controlplane import Cluster
+    from controlplane import Cluster, ControlPlane
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SYSTEM_NAMESPACE = "plimsoll-system"
@@ -177,6 +180,34 @@ def operator_process(
         yield running
     finally:
         process.kill()
+
+
+@contextlib.contextmanager
+def admission_asked(
+    plane: ControlPlane, name: str, configuration: Callable[[str, dict[str, Any]], dict[str, Any]]
+) -> Iterator[OperatorProcess]:
+    """Admission as a process of its own with the rights that we ship, asked by the API server.
+
+    configuration: makes the registration of a name and a client, as it is shipped.
+    """
+    install(plane)
+    certificate, key = plane.authority.issue("admission", sans=LOOPBACK).write(plane.folder, name)
+    port = free_port()
+    settings = {
+        "admission_host": LOOPBACK[0],
+        "admission_port": port,
+        "tls_cert": certificate,
+        "tls_key": key,
+        "admission_drain_seconds": 1,
+    }
+    kubeconfig = plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, "plimsoll-webhook")
+    with operator_process("admission", kubeconfig, plane.folder, settings) as running:
+        client = at_url(f"https://{LOOPBACK[0]}:{port}/fit", plane.authority.bundle)
+        plane.kubectl("apply", "-f", "-", input=json.dumps(configuration(name, client)))
+        try:
+            yield running
+        finally:
+            plane.kubectl("delete", "validatingwebhookconfiguration", name)
 
 
 def llm_deployment(

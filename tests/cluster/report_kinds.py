@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from definitions import definition
+
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
 REFERENCE = {
@@ -42,26 +44,13 @@ SUMMARY = {
 
 
 def _crd(group: str, version: str, kind: str, **more: Any) -> dict[str, Any]:
-    plural = f"{kind.lower()}s"
     properties = {
         "scope": REFERENCE,
         "summary": SUMMARY,
         "results": {"type": "array", "items": RESULT},
     }
     schema = {"type": "object", "properties": properties | more}
-    names = {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"}
-    one = {"name": version, "served": True, "storage": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": names,
-            "versions": [{**one, "schema": {"openAPIV3Schema": schema}}],
-        },
-    }
+    return definition(group, kind, schema, version=version)
 
 
 OPEN_REPORTS = _crd("openreports.io", "v1alpha1", "Report", source=TEXT)

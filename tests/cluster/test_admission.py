@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.fixtures_operator import OperatorProcess, free_port, install, operator_process, until
+from cluster.fixtures_operator import (
+    OperatorProcess,
+    admission_asked,
+    until,
+)
 from configs import LLAMA_70B
 from controlplane import Cluster, ControlPlane
-from controlplane.certificates import LOOPBACK
 from controlplane.nodes import gpu_node
-from plimsoll_operator.api.webhook import at_url, webhook_configuration
+from plimsoll_operator.api.webhook import webhook_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,28 +91,8 @@ def process(control_plane: Cluster) -> Iterator[OperatorProcess]:
     """Admission as a process of its own, registered with the API server."""
     if not isinstance(control_plane, ControlPlane):
         pytest.skip("needs a control plane that trusts our certificates")
-    plane = control_plane
-    install(plane)
-    certificate, key = plane.authority.issue("admission", sans=LOOPBACK).write(
-        plane.folder, "admission-test"
-    )
-    port = free_port()
-    settings = {
-        "admission_host": "127.0.0.1",
-        "admission_port": port,
-        "tls_cert": certificate,
-        "tls_key": key,
-        "admission_drain_seconds": 1,
-    }
-    kubeconfig = plane.kubeconfig_for_service_account("plimsoll-system", "plimsoll-webhook")
-    with operator_process("admission", kubeconfig, plane.folder, settings) as running:
-        url = f"https://127.0.0.1:{port}/fit"
-        configuration = webhook_configuration(NAME, at_url(url, plane.authority.bundle))
-        plane.kubectl("apply", "-f", "-", input=json.dumps(configuration))
-        try:
-            yield running
-        finally:
-            plane.kubectl("delete", "validatingwebhookconfiguration", NAME)
+    with admission_asked(control_plane, NAME, webhook_configuration) as running:
+        yield running
 
 
 @pytest.fixture

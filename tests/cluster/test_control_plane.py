@@ -119,7 +119,7 @@ def test_api_server_comes_back_at_the_same_address_with_its_data(
 
 
 def test_taken_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    free_port = controlplane.cluster._free_port
+    free_port = controlplane.cluster.free_port
     asked = 0
 
     with contextlib.ExitStack() as strangers:
@@ -132,7 +132,7 @@ def test_taken_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
                 strangers.enter_context(socket.create_server(("127.0.0.1", port)))
             return port
 
-        monkeypatch.setattr(controlplane.cluster, "_free_port", some_taken)
+        monkeypatch.setattr(controlplane.cluster, "free_port", some_taken)
         with ControlPlane() as plane:
             assert plane.kubectl("get", "--raw", "/readyz").stdout == "ok"
     assert asked == 6

@@ -150,8 +150,8 @@ class ControlPlane(Cluster):
     def _start_etcd(self) -> None:
         data = self.folder / "etcd"
         shutil.rmtree(data, ignore_errors=True)  # of an attempt on other ports
-        self._etcd_port = _free_port()
-        client, peer = f"https://{_HOST}:{self._etcd_port}", f"http://{_HOST}:{_free_port()}"
+        self._etcd_port = free_port()
+        client, peer = f"https://{_HOST}:{self._etcd_port}", f"http://{_HOST}:{free_port()}"
         flags = [
             f"--data-dir={data}",
             f"--listen-client-urls={client}",
@@ -169,7 +169,7 @@ class ControlPlane(Cluster):
         _wait(self._etcd, self._etcd_is_ready)
 
     def _start_apiserver_anywhere(self) -> None:
-        self._port = _free_port()
+        self._port = free_port()
         self.start_apiserver()
 
     def _launch_apiserver(self) -> Process:
@@ -238,7 +238,8 @@ def _on_free_ports(start: Callable[[], None]) -> None:
     return start()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on, below those that the kernel hands out by itself."""
     while True:
         port = random.choice(_PORTS)
         with socket.socket() as probe:

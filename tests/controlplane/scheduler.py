@@ -5,12 +5,11 @@ It must listen on loopback only. No kubelet runs: a pod that is bound stays Pend
 
 from __future__ import annotations
 
-import random
-import socket
 from typing import TYPE_CHECKING, Self
 
 from controlplane.build import SCHEDULER, ensure_built
 from controlplane.certificates import LOOPBACK
+from controlplane.cluster import free_port
 from controlplane.errors import ControlPlaneError
 from controlplane.processes import Process
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from controlplane.cluster import ControlPlane
 
 _HOST = LOOPBACK[0]
-_PORTS = range(20000, 32000)
 
 
 class Scheduler:
@@ -40,7 +38,7 @@ class Scheduler:
                 f"--authorization-kubeconfig={config}",
                 "--leader-elect=false",
                 f"--bind-address={_HOST}",
-                f"--secure-port={_free_port()}",
+                f"--secure-port={free_port()}",
                 f"--cert-dir={self._plane.folder / 'scheduler'}",
             ],
             self._plane.folder / "kube-scheduler.log",
@@ -58,14 +56,3 @@ class Scheduler:
             raise ControlPlaneError(
                 f"kube-scheduler ended ({process.returncode}):\n{process.tail()}"
             )
-
-
-def _free_port() -> int:
-    while True:
-        port = random.choice(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind((_HOST, port))
-            except OSError:
-                continue
-            return port

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from cluster.fixtures_operator import free_port, until
 from controlplane.build import GATEKEEPER, ensure_built
 from controlplane.certificates import LOOPBACK
 from controlplane.processes import Process
+from definitions import definition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,28 +82,8 @@ CONSTRAINT: Final = {
 }
 
 
-def _definition(group: str, version: str, kind: str, plural: str, scope: str) -> dict[str, Any]:
-    """Its CRD, which takes whatever Gatekeeper writes."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {
-            "group": group,
-            "scope": scope,
-            "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
-            "versions": [
-                {
-                    "name": version,
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": schema},
-                    "subresources": {"status": {}},
-                }
-            ],
-        },
-    }
+ANYTHING: Final = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+"""Its kinds take whatever it writes."""
 
 
 @contextlib.contextmanager
@@ -114,7 +95,20 @@ def gatekeeper(plane: ControlPlane) -> Iterator[str]:
     certificate, _ = plane.authority.issue(GATEKEEPER, sans=LOOPBACK).write(certificates, "tls")
     port, health = free_port(), free_port()
     plane.kubectl("create", "namespace", NAMESPACE)
-    plane.create([_definition(*each) for each in KINDS])
+    plane.create(
+        [
+            definition(
+                group,
+                kind,
+                ANYTHING,
+                version=version,
+                plural=plural,
+                scope=scope,
+                subresources={"status": {}},
+            )
+            for group, version, kind, plural, scope in KINDS
+        ]
+    )
     process = Process(
         GATEKEEPER,
         [
