@@ -5,25 +5,16 @@ It must not speak to an API server itself: kubectl has the user's credentials an
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
+from plimsoll.cli.given import parsed, read_saved
 from plimsoll.cli.kubectl import Kubectl, kubectl_options
-from plimsoll.cli.output import Table, bad_input, dump, format_option, show
-from plimsoll.errors import Invalid, Problem, shown
+from plimsoll.cli.output import Table, dump, format_option, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from plimsoll.inventory.pools import Inventory
-
-Read = TypeVar("Read")
-MAX_FILE = 256 << 20
-"""Bytes of an inventory file that are read at most."""
 
 
 @click.command("inventory")
@@ -51,44 +42,11 @@ def command(
         text = asked.ask(["get", "nodes", "-o", "json"], "a list of nodes", fix)
         source = "kubectl"
     else:
-        text = _read(source, output)
+        text = read_saved(source, output)
     if output == "table":
-        show_inventory(_parsed(from_dict, text, source, output))
+        show_inventory(parsed(from_dict, text, source, output))
     else:
-        dump(_parsed(to_dict, text, source, output), output)
-
-
-def read_inventory(source: str, output: str) -> Inventory:
-    """The inventory in a file (``-``: standard input); exit code 2 if it is bad."""
-    from plimsoll.inventory.saved import from_dict
-
-    return _parsed(from_dict, _read(source, output), source, output)
-
-
-def _read(source: str, output: str) -> str:
-    try:
-        if source == "-":
-            return sys.stdin.read(MAX_FILE)
-        path = Path(source)
-        if path.stat().st_size > MAX_FILE:
-            bad_input(Problem("--inventory", shown(source), "a file below 256 MiB"), output)
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
-        fix = "make one with `plimsoll inventory -o json` or `kubectl get nodes -o json`"
-        wanted = f"a readable file ({why})"
-        bad_input(Problem("--inventory", shown(source), wanted, fix), output)
-
-
-def _parsed(read: Callable[[object], Read], text: str, source: str, output: str) -> Read:
-    """What a function makes of the document in a text; exit code 2 if there is none in it."""
-    try:
-        return read(json.loads(text))
-    except (json.JSONDecodeError, RecursionError) as error:
-        fix = "make it with `plimsoll inventory -o json`"
-        bad_input(Problem(source, shown(text[:40]), f"JSON ({error})", fix), output)
-    except Invalid as error:
-        bad_input(error.problems, output)
+        dump(parsed(to_dict, text, source, output), output)
 
 
 def show_inventory(inventory: Inventory) -> None:
