@@ -14,7 +14,7 @@ import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION, POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
-from plimsoll.cli.given import given_inventory, inventory_option
+from plimsoll.cli.given import given_inventory, inventory_option, policy_option
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
@@ -54,11 +54,7 @@ Checked = tuple["Manifest", "Served", "Verdict"]
 @in_use_option
 @accelerators_option
 @prices_option
-@click.option(
-    "--policy",
-    type=click.Choice(["enforce", "warn", "audit"]),
-    help="Policy of namespaces that are not among the manifests.  [default: enforce]",
-)
+@policy_option
 @click.option("--require", is_flag=True, help="Exit code 1 if nothing in them serves an LLM.")
 @click.option(
     "--select",

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from plimsoll.cli.check import judged
-from plimsoll.cli.given import given_inventory, inventory_option
+from plimsoll.cli.given import given_inventory, inventory_option, policy_option
 from plimsoll.cli.output import bad_input
 from plimsoll.decision.policy import outcome
 from plimsoll.decision.verdict import Decision
@@ -48,11 +48,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @inventory_option
-@click.option(
-    "--policy",
-    type=click.Choice(["enforce", "warn", "audit"]),
-    help="Policy of namespaces that are not among the manifests.  [default: enforce]",
-)
+@policy_option
 def command(
     sources: tuple[str, ...],
     choose: int,

@@ -1,4 +1,4 @@
-"""What a command is given beside its manifests: the nodes of a cluster, and small YAML files."""
+"""What a command is given beside its manifests: a cluster's nodes, a policy, small YAML files."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def inventory_option(command: Command) -> Command:
     """Add ``--inventory`` to a command."""
     text = "The cluster's nodes, saved with `plimsoll inventory -o json`."
     return click.option("--inventory", "inventory_file", metavar="FILE", help=text)(command)
+
+
+def policy_option(command: Command) -> Command:
+    """Add ``--policy`` to a command."""
+    text = "Policy of namespaces that are not among the manifests.  [default: enforce]"
+    modes = click.Choice(["enforce", "warn", "audit"])
+    return click.option("--policy", type=modes, help=text)(command)
 
 
 def given_inventory(source: str | None, output: str) -> Inventory:

@@ -14,7 +14,7 @@ import click
 
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.check import judged
-from plimsoll.cli.given import given_inventory, inventory_option
+from plimsoll.cli.given import given_inventory, inventory_option, policy_option
 from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import bad_input
@@ -59,11 +59,7 @@ MOST_BEFORE: Final = 64 << 20
 @in_use_option
 @accelerators_option
 @prices_option
-@click.option(
-    "--policy",
-    type=click.Choice(["enforce", "warn", "audit"]),
-    help="Policy of namespaces that are not among the objects.  [default: enforce]",
-)
+@policy_option
 @calibration_option
 def command(
     sources: tuple[str, ...],

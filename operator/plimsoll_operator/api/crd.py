@@ -149,7 +149,6 @@ def schema() -> Json:
 def pool_crd() -> Json:
     """The CustomResourceDefinition of AcceleratorPools."""
     spec = structural(AcceleratorPoolSpec.model_json_schema(by_alias=True))
-    kind = KIND_OF_POOLS
     columns = (
         ("Accelerator", "string", ".spec.accelerator"),
         ("GPUs", "integer", ".spec.gpusPerNode"),
@@ -158,51 +157,25 @@ def pool_crd() -> Json:
         ("Spot", "boolean", ".spec.spot"),
         ("Age", "date", ".metadata.creationTimestamp"),
     )
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL_OF_POOLS}.{GROUP}"},
-        "spec": {
-            "conversion": {"strategy": "None"},
-            "group": GROUP,
-            "scope": "Cluster",
-            "names": {
-                "kind": kind,
-                "listKind": f"{kind}List",
-                "plural": PLURAL_OF_POOLS,
-                "singular": kind.lower(),
-                "shortNames": ["accpool"],
-                "categories": ["ai"],
-            },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "additionalPrinterColumns": [
-                        {"name": name, "type": of, "jsonPath": path} for name, of, path in columns
-                    ],
-                    "schema": {
-                        "openAPIV3Schema": _ordered(
-                            {
-                                "type": "object",
-                                "description": "Nodes with GPUs that the cluster may have, though "
-                                "none of them is there today: placements are planned on them, and "
-                                "their labels bring them.",
-                                "required": ["spec"],
-                                "properties": {
-                                    "apiVersion": {"type": "string"},
-                                    "kind": {"type": "string"},
-                                    "metadata": {"type": "object"},
-                                    "spec": spec,
-                                },
-                            }
-                        )
-                    },
-                }
-            ],
+    of_objects = {
+        "type": "object",
+        "description": "Nodes with GPUs that the cluster may have, though none of them is there "
+        "today: placements are planned on them, and their labels bring them.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
         },
     }
+    version = {
+        "additionalPrinterColumns": [
+            {"name": name, "type": of, "jsonPath": path} for name, of, path in columns
+        ],
+        "schema": {"openAPIV3Schema": _ordered(of_objects)},
+    }
+    return _definition(KIND_OF_POOLS, PLURAL_OF_POOLS, "accpool", "Cluster", version)
 
 
 def crd() -> Json:
@@ -211,38 +184,39 @@ def crd() -> Json:
         {"name": name, "type": kind, "jsonPath": path, **({"priority": level} if level else {})}
         for name, kind, path, level in COLUMNS
     ]
+    version = {
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "additionalPrinterColumns": columns,
+        "schema": {"openAPIV3Schema": schema()},
+    }
+    return _definition(KIND, PLURAL, "llmd", "Namespaced", version)
+
+
+def _definition(kind: str, plural: str, short: str, scope: str, version: Json) -> Json:
+    """A CustomResourceDefinition of our group. version: what its one version says of objects."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "metadata": {"name": f"{plural}.{GROUP}"},
         "spec": {
             "conversion": {"strategy": "None"},
             "group": GROUP,
-            "scope": "Namespaced",
+            "scope": scope,
             "names": {
-                "kind": KIND,
-                "listKind": f"{KIND}List",
-                "plural": PLURAL,
-                "singular": KIND.lower(),
-                "shortNames": ["llmd"],
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short],
                 "categories": ["ai"],
             },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "subresources": {
-                        "status": {},
-                        "scale": {
-                            "specReplicasPath": ".spec.replicas",
-                            "statusReplicasPath": ".status.replicas",
-                            "labelSelectorPath": ".status.selector",
-                        },
-                    },
-                    "additionalPrinterColumns": columns,
-                    "schema": {"openAPIV3Schema": schema()},
-                }
-            ],
+            "versions": [{"name": VERSION, "served": True, "storage": True, **version}],
         },
     }
