@@ -16,7 +16,7 @@ from plimsoll.errors import clean
 from plimsoll.findings import Finding
 from plimsoll.report import messages
 from plimsoll.report.as_data import alternative_dict, parallelism_dict
-from plimsoll.report.markdown import LONGEST, MOST_ROWS, fenced, text
+from plimsoll.report.markdown import MOST_ROWS, add_details, fenced, text
 from plimsoll.report.rules import rule_of
 from plimsoll.report.wording import sentence
 from plimsoll.units import gib_down, gib_up
@@ -238,12 +238,7 @@ def markdown(audited: Sequence[Audited], problems: Sequence[str], requests: int)
         if len(shown) > MOST_ROWS:
             said += ["", f"and {len(shown) - MOST_ROWS} more"]
     said += [f"- {text(problem)}" for problem in problems[:MOST_ROWS]]
-    left = LONGEST - sum(len(line) + 1 for line in said)
-    for one in shown:
-        details = f"**{text(one.subject)}**\n\n{fenced(chr(10).join(lines(one)))}"
-        left -= len(details) + 2
-        if left < 0:
-            said += ["", "The details of the others: `plimsoll audit`."]
-            break
-        said += ["", details]
+    details = [f"**{text(one.subject)}**\n\n{fenced(chr(10).join(lines(one)))}" for one in shown]
+    if add_details(said, details):
+        said += ["", "The details of the others: `plimsoll audit`."]
     return "\n".join(said)

@@ -16,7 +16,7 @@ from plimsoll.findings import Finding
 from plimsoll.report import messages
 from plimsoll.report.arithmetic import TERMS, fixes, need, written
 from plimsoll.report.as_data import alternative_dict
-from plimsoll.report.markdown import LONGEST, MOST_ROWS, fenced, text
+from plimsoll.report.markdown import MOST_ROWS, add_details, fenced, text
 from plimsoll.report.rules import rule_of
 from plimsoll.report.wording import problem, sentence
 from plimsoll.units import gib
@@ -263,21 +263,15 @@ def markdown(changes: Sequence[Changed], unread: Sequence[str]) -> str:
         if len(shown) > MOST_ROWS:
             head += ["", f"and {len(shown) - MOST_ROWS} more"]
     head += [f"- {text(message)}" for message in unread[:MOST_ROWS]]
-    left = LONGEST - sum(len(line) + 1 for line in head)
-    for one in shown:
-        said = lines(one)
-        if not said:
-            continue
-        summary = html.escape(f"{one.subject}: {WORDS[one.effect]}")
-        details = (
-            f"<details><summary>{summary}</summary>\n\n{fenced(chr(10).join(said))}\n\n</details>"
-        )
-        left -= len(details) + 1
-        if left < 0:
-            head += ["", "The details of the others: `plimsoll diff`."]
-            break
-        head += ["", details]
+    if add_details(head, [_folded(one) for one in shown if lines(one)]):
+        head += ["", "The details of the others: `plimsoll diff`."]
     return "\n".join(head)
+
+
+def _folded(one: Changed) -> str:
+    summary = html.escape(f"{one.subject}: {WORDS[one.effect]}")
+    said = fenced(chr(10).join(lines(one)))
+    return f"<details><summary>{summary}</summary>\n\n{said}\n\n</details>"
 
 
 def _markdown_row(one: Changed) -> str:

@@ -10,6 +10,8 @@ from plimsoll.report.messages import headline
 from plimsoll.units import gib_down, gib_up
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from plimsoll.report.results import CheckReport, Judged, Result
 
 LONGEST: Final = 60_000
@@ -31,17 +33,20 @@ def markdown(report: CheckReport) -> str:
             lines += ["", f"and {len(report.objects) - MOST_ROWS} more objects"]
     lines += [f"- {text(one.message)}" for one in report.unread[:MOST_ROWS]]
     folded = [_folded(judged) for judged in report.objects if judged.results]
-    left = LONGEST - sum(len(line) + 1 for line in lines)
-    shown = 0
-    for details in folded:
-        left -= len(details) + 1
-        if left < 0:
-            break
-        lines += ["", details]
-        shown += 1
-    if shown < len(folded):
-        lines += ["", f"Details of {len(folded) - shown} more objects: `plimsoll check`."]
+    if left_out := add_details(lines, folded):
+        lines += ["", f"Details of {left_out} more objects: `plimsoll check`."]
     return "\n".join(lines)
+
+
+def add_details(lines: list[str], details: Sequence[str]) -> int:
+    """Add as many details to a comment as it has room for; for how many it has none."""
+    left = LONGEST - sum(len(line) + 1 for line in lines)
+    for index, one in enumerate(details):
+        left -= len(one) + 1
+        if left < 0:
+            return len(details) - index
+        lines += ["", one]
+    return 0
 
 
 def _sum(objects: int, failed: int, unread: int) -> str:
