@@ -49,6 +49,7 @@ from plimsoll_operator.cluster.client import (
     Client,
     Conflict,
     NotFound,
+    OncePerCause,
     in_words,
 )
 from plimsoll_operator.cluster.objects import SECRETS, VALIDATING_WEBHOOKS, Json, Resource
@@ -207,6 +208,7 @@ class Keeper:
         self._published, self._served = _Since(), _Since()
         self._changed = asyncio.Event()
         self._said = ""
+        self._news = OncePerCause().news
 
     async def run(self) -> None:
         """Look, do what is to be done, and wait for a change, until cancelled."""
@@ -230,8 +232,8 @@ class Keeper:
             except (ApiError, *UNREACHABLE) as error:
                 failures += 1
                 seconds = backoff(failures)
-                said = in_words(error)
-                log.warning("certificates: again in %.1f s: %s", seconds, said)
+                if said := self._news(error):
+                    log.warning("certificates: again in %.1f s: %s", seconds, said)
             except Exception:
                 failures += 1
                 seconds = backoff(failures)

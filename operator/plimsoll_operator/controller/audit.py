@@ -111,6 +111,7 @@ class _Round:
         self.seen: set[Name] = set()
         self.totals: list[Totals] = []
         self.written = self.faults = 0
+        self._news = OncePerCause().news
 
     async def run(self) -> _Round:
         """Audit everything once. Raises `ApiError`, or one of `UNREACHABLE`."""
@@ -211,7 +212,8 @@ class _Round:
             log.info("%s went before its report was written", "/".join(name_of(obj)))
         except ApiError as error:
             self.faults += 1
-            log.warning("report %s is not written: %s", "/".join(name), in_words(error))
+            if said := self._news(error):
+                log.warning("report %s is not written: %s", "/".join(name), said)
 
 
 def report_of(resource: Resource, obj: Json, results: list[dict[str, Any]]) -> Json:

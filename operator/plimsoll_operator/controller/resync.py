@@ -22,7 +22,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
+from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, OncePerCause, in_words
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, name_of, trimmed
 from plimsoll_operator.cluster.reflector import backoff
 
@@ -65,6 +65,7 @@ class Resync:
         self._nodes = asyncio.Event()
         self._free = asyncio.Event()
         self._heard = self._listed = time.monotonic()
+        self._news = OncePerCause().news
         self.first = asyncio.Event()
         """Set once everything has been listed for the first time."""
 
@@ -140,7 +141,8 @@ class Resync:
                 self.first.set()
             except (ApiError, *UNREACHABLE, ValueError) as error:
                 failures += 1
-                log.warning("not listed: %s", in_words(error))
+                if said := self._news(error):
+                    log.warning("not listed: %s", said)
                 await asyncio.sleep(backoff(failures))
                 continue
             try:
