@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 COUNTS := .venv-counts
 COUNTS_STAMP := $(COUNTS)/.installed
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
 TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-page test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts rules versions generate dist release-check clean
+.PHONY: help install lock lint format test test-page test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts peers rules versions generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +36,7 @@ lock: $(TOOLS_STAMP) ## write requirements/*.lock anew from pyproject.toml
 	$(UV) requirements/build.in -o requirements/build.lock $(LOCK_FLAGS)
 	$(UV) pyproject.toml requirements/build.in --extra operator --extra hub --group dev -o requirements/dev.lock $(LOCK_FLAGS)
 	$(UV) requirements/counts.in -o requirements/counts.lock $(LOCK_FLAGS)
+	$(UV) requirements/peers.in -o requirements/peers.lock $(LOCK_FLAGS)
 	$(UV) requirements/tools.in -o requirements/tools.lock $(LOCK_FLAGS)
 UV := $(TOOLS)/bin/uv pip compile
 LOCK_FLAGS := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --quiet
@@ -135,6 +138,17 @@ $(COUNTS_STAMP): requirements/counts.lock
 	@$(COUNTS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/counts.lock
 	@touch $@
 
+peers: $(STAMP) $(PEERS_STAMP) ## ask AIConfigurator about the measured start-ups again; then `make accuracy`
+	@mkdir -p build && PYTHONPATH=tests $(BIN)/python -m accuracy.asked > build/questions.jsonl
+	@$(PEERS)/bin/python tests/accuracy/ask_aiconfigurator.py < build/questions.jsonl > build/answers.jsonl
+	@mv build/answers.jsonl tests/data/peers.jsonl && wc -l tests/data/peers.jsonl
+
+$(PEERS_STAMP): requirements/peers.lock
+	@echo "installing into $(PEERS); some 700 MB ..."
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peers.lock
+	@touch $@
+
 rules: $(STAMP) ## docs/rules.md and docs/gates.md, made from the tables of rules and of gates
 	@$(BIN)/plimsoll explain -o markdown > docs/rules.md
 	@$(BIN)/plimsoll explain --gates -o markdown > docs/gates.md
@@ -156,5 +170,5 @@ release-check: $(STAMP) ## whether TAG=v1.2.3 agrees with every place that state
 	@PYTHONPATH=tests $(BIN)/python -m release check "$(TAG)"
 
 clean: ## remove what was made here; the control plane's cache stays
-	rm -rf build dist $(VENV) $(COUNTS) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist $(VENV) $(COUNTS) $(PEERS) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

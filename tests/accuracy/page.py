@@ -10,6 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from accuracy import ranges, recipes
+from accuracy.answers import ASKED, answers
 from accuracy.data import ROOT, measured, reasons, scored, sources, sweep
 from accuracy.peers import PEERS
 from accuracy.pictures import PICTURES
@@ -318,9 +319,13 @@ def _recipes() -> list[str]:
     return lines
 
 
+def _refused() -> int:
+    return sum("refused" in answer for answer in answers().values())
+
+
 def _peers() -> list[str]:
     lines = [
-        "## Beside other formulas",
+        "## Beside other estimators",
         "",
         "The same rows under formulas that others have published. Each is written from its "
         "description, not copied, and wherever that leaves something open the reading was taken "
@@ -329,12 +334,15 @@ def _peers() -> list[str]:
         "in a default for what a row does not state, so that one value stands against one value. "
         f"Of tokens in a cache of known size, the log's rounding of that size ({ROUNDED_GIB:g} "
         "GiB) is nobody's error: on plain dense models every formula is then exact, and what "
-        "tells them apart is the rest.",
+        "tells them apart is the rest. AIConfigurator was run (`make peers`), not written: told "
+        "the row's config, memory, share, split and batch. Of "
+        f"{len(answers())} start-ups on GPUs that it has tables of, it refused {_refused()}, "
+        "whose architecture it does not know.",
         "",
         "| formula | what it says | described in | as of |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {p.name} | {p.says} | [source]({p.link}) | {p.read} |" for p in PEERS]
+    lines += [f"| {p.name} | {p.says} | [source]({p.link}) | {p.read} |" for p in (*PEERS, ASKED)]
     lines += [
         "",
         f"| term | formula | rows | median: ours | theirs | 95th percentile: ours | theirs "

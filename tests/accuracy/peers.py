@@ -36,6 +36,7 @@ from plimsoll.units import GIB
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import Parallelism
     from plimsoll.models.architecture import Architecture, Mixer
 
@@ -45,11 +46,22 @@ _MOST_BITS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """Which start-up a case is of. config_id: of its model. tokens, sequences: of a batch."""
+
+    row: str
+    config_id: str
+    accelerator: Accelerator
+    tokens: int
+    sequences: int
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """What a formula is told of a start-up.
 
     budget: bytes of one GPU that the engine may take; 0 if unknown. given: GiB of cache that
-    were measured, for the term that is told them; None for the others.
+    were measured, for the term that is told them; None for the others. start: which one it is.
     """
 
     architecture: Architecture
@@ -58,6 +70,7 @@ class Case:
     max_model_len: int
     budget: float
     given: float | None = None
+    start: Start | None = None
 
     @property
     def gpus(self) -> int:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from accuracy.answers import ASKED
 from accuracy.data import configs, scored
-from accuracy.peers import PEERS, Case, Peer
+from accuracy.peers import PEERS, Case, Peer, Start
 from plimsoll.engines.base import Workload
 from plimsoll.measured.inputs import facts
 from plimsoll.measured.predict import Prediction, predict
@@ -55,7 +56,8 @@ class Duel:
 @lru_cache(maxsize=1)
 def duels() -> tuple[Duel, ...]:
     """Every term that a peer speaks of, by term and then peer."""
-    return tuple(_duel(peer, term) for term in TermId for peer in PEERS if term in peer.formulas)
+    peers = (*PEERS, ASKED)
+    return tuple(_duel(peer, term) for term in TermId for peer in peers if term in peer.formulas)
 
 
 def _close(points: tuple[Point, ...]) -> int:
@@ -130,4 +132,11 @@ def _case(row: Row, known: Facts, term: TermId) -> Case:
         estimate.max_model_len,
         float(accelerator.memory * estimate.utilization) if share else 0.0,
         row.measured.get(TermId.KV_GIB) if term is TermId.TOKENS_GIVEN_GIB else None,
+        Start(
+            row.id,
+            row.config_id,
+            accelerator,
+            estimate.max_num_batched_tokens,
+            estimate.max_num_seqs,
+        ),
     )

@@ -139,7 +139,7 @@ def unclean_answer(body: bytes) -> Iterator[str]:
 def unclean(said: Any, place: str) -> Iterator[str]:
     """Texts within what is said that hold control characters or cannot be written as UTF-8."""
     if isinstance(said, str):
-        if not all(character.isprintable() or character == "\n" for character in said):
+        if not said.replace("\n", "").isprintable():
             yield f"control characters in {place}: {ascii(said)[:200]}"
     elif isinstance(said, dict):
         for key, value in said.items():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from accuracy.answers import ASKED, answers
+from accuracy.asked import questions
 from accuracy.data import configs
 from accuracy.peers import PEERS, Case, bits
 from accuracy.versus import Duel, duels
@@ -47,6 +49,17 @@ def test_ours_is_ahead_of_every_formula_on_the_same_rows(duel: Duel) -> None:
     assert ours.p95_pct < theirs.p95_pct
     near, nearer = duel.close
     assert near > nearer
+
+
+def test_aiconfigurator_was_asked_what_the_rows_say_today() -> None:
+    """`make peers` asks again if rows, their inputs or the catalogue's models changed."""
+    asked = {question["row"]: question["digest"] for question in questions()}
+    answered = {row: answer["asked"] for row, answer in answers().items()}
+    assert answered.items() <= asked.items()
+    assert len(answered) >= 0.8 * len(asked)
+    assert {answer["release"] for answer in answers().values()} == {ASKED.read}
+    refused = [answer["refused"] for answer in answers().values() if "refused" in answer]
+    assert all("The model's architecture" in why for why in refused)
 
 
 def test_every_formula_speaks_of_weights_and_all_but_one_of_what_is_left_for_the_cache() -> None:

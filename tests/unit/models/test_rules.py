@@ -161,7 +161,7 @@ def test_more_rules_than_any_model_has_are_refused(ignore: list[str], said: str)
     ids=lambda ignore: ignore[0][:32],
 )
 def test_no_rules_hold_up_whoever_reads_them(ignore: list[str]) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with contextlib.suppress(Invalid):
         stored_bytes(architecture(quantized(ignore)))
-    assert time.perf_counter() - start < 1, "some 0.1 s where nothing else runs"
+    assert time.process_time() - start < 1, "some 0.1 s where nothing else runs"
