@@ -164,4 +164,4 @@ def test_no_rules_hold_up_whoever_reads_them(ignore: list[str]) -> None:
     start = time.process_time()
     with contextlib.suppress(Invalid):
         stored_bytes(architecture(quantized(ignore)))
-    assert time.process_time() - start < 1, "some 0.1 s where nothing else runs"
+    assert time.process_time() - start < 2, "some 0.3 s where nothing else runs"
