@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS := .venv-docs
+DOCS_STAMP := $(DOCS)/.installed
 COUNTS := .venv-counts
 COUNTS_STAMP := $(COUNTS)/.installed
 PEERS := .venv-peers
@@ -13,7 +15,7 @@ TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install lock lint format test test-page test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts peers rules versions generate dist release-check clean
+.PHONY: help install docs reference lock lint format test test-page test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts peers rules versions generate dist release-check clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +39,7 @@ lock: $(TOOLS_STAMP) ## write requirements/*.lock anew from pyproject.toml
 	$(UV) pyproject.toml requirements/build.in --extra operator --extra hub --group dev -o requirements/dev.lock $(LOCK_FLAGS)
 	$(UV) requirements/counts.in -o requirements/counts.lock $(LOCK_FLAGS)
 	$(UV) requirements/peers.in -o requirements/peers.lock $(LOCK_FLAGS)
+	$(UV) requirements/docs.in -o requirements/docs.lock $(LOCK_FLAGS)
 	$(UV) requirements/tools.in -o requirements/tools.lock $(LOCK_FLAGS)
 UV := $(TOOLS)/bin/uv pip compile
 LOCK_FLAGS := --generate-hashes --universal --python-version 3.11 --no-header --no-emit-index-url --quiet
@@ -149,6 +152,19 @@ $(PEERS_STAMP): requirements/peers.lock
 	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/peers.lock
 	@touch $@
 
+docs: $(DOCS_STAMP) ## the documents as a site, in build/site; a link that leads nowhere fails
+	@NO_MKDOCS_2_WARNING=1 PYTHONDONTWRITEBYTECODE=1 $(DOCS)/bin/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
+
+$(DOCS_STAMP): requirements/docs.lock
+	@echo "installing into $(DOCS) ..."
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.lock
+	@touch $@
+
+reference: $(STAMP) ## docs/cli.md, docs/crd.md and docs/metrics.md, made from code
+	@PYTHONPATH=tests $(BIN)/python -m handbook
+
 rules: $(STAMP) ## docs/rules.md and docs/gates.md, made from the tables of rules and of gates
 	@$(BIN)/plimsoll explain -o markdown > docs/rules.md
 	@$(BIN)/plimsoll explain --gates -o markdown > docs/gates.md
@@ -156,7 +172,7 @@ rules: $(STAMP) ## docs/rules.md and docs/gates.md, made from the tables of rule
 versions: $(STAMP) ## docs/versions.md: what changes from release to release of vLLM, and by what
 	@PYTHONPATH=tests $(BIN)/python -m version_walk
 
-generate: $(STAMP) control-plane rules ## the checked-in files that are made from code (CRD, floor, chart, kustomize)
+generate: $(STAMP) control-plane rules reference ## the checked-in files that are made from code (CRD, floor, chart, kustomize, reference)
 	@$(BIN)/python -m plimsoll_operator.api deploy
 	@PYTHONPATH=tests $(BIN)/python -m chart
 	@PYTHONPATH=tests $(BIN)/python -m gitops
@@ -170,5 +186,5 @@ release-check: $(STAMP) ## whether TAG=v1.2.3 agrees with every place that state
 	@PYTHONPATH=tests $(BIN)/python -m release check "$(TAG)"
 
 clean: ## remove what was made here; the control plane's cache stays
-	rm -rf build dist $(VENV) $(COUNTS) $(PEERS) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf build dist $(VENV) $(DOCS) $(COUNTS) $(PEERS) $(TOOLS) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from controlplane.build import ProgramSet, kubernetes_set
+from handbook.pages import pages
 from plimsoll.cli import COMMANDS
 from plimsoll.decision.verdict import Capacity, Reason
 from plimsoll.models.architecture import ModelSource
@@ -335,6 +336,11 @@ def test_the_threat_model_names_tests_and_targets_that_there_are() -> None:
     assert len(named_there) > 20
     assert {name for name in named_there if not re.search(rf"def {name}\b", code)} == set()
     assert {t for t in re.findall(r"TARGET=(\w+)", text) if f'Target("{t}"' not in code} == set()
+
+
+def test_pages_of_reference_say_what_the_code_does() -> None:
+    stale = [p.name for p, text in pages().items() if p.read_text(encoding="utf-8") != text]
+    assert stale == [], "run `make reference`"
 
 
 def test_documents_name_every_guide_from_the_readme() -> None:

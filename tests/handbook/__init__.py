@@ -1,0 +1,1 @@
+"""The documents as a site: pages of reference that are made from code, and what mkdocs needs."""
