@@ -343,6 +343,13 @@ def test_pages_of_reference_say_what_the_code_does() -> None:
     assert stale == [], "run `make reference`"
 
 
+def test_every_page_has_its_place_in_the_navigation_of_the_site() -> None:
+    named = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    docs = ROOT / "docs"
+    missing = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")} - set(named)
+    assert missing == set(), "say in mkdocs.yml what kind of page it is"
+
+
 def test_documents_name_every_guide_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     guides = {path.name for path in (ROOT / "docs").glob("*.md")}
