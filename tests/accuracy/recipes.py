@@ -8,7 +8,7 @@ guide, and test_recipes.py says which.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings
 from plimsoll.models.resolve import resolve
+from plimsoll.units import GIB
 
 if TYPE_CHECKING:
     from plimsoll.decision.verdict import Decision, Verdict
@@ -65,13 +66,18 @@ def answers() -> tuple[Said, ...]:
 
 
 def said_of(recipe: dict[str, Any]) -> Said:
-    """What we say to a recipe, or to a start-up written as one."""
+    """What we say to a recipe, or to a start-up written as one.
+
+    held_by_others_gib: what other processes hold of each GPU, where it says so.
+    """
     model = resolve(uri=f"hf://{recipe['model']}")
     accelerator = accelerators.find(recipe["gpu"])
     if model.architecture is None:
         return Said(recipe, None, "model")
     if accelerator is None:
         return Said(recipe, None, "gpu")
+    held = round(recipe.get("held_by_others_gib", 0) * GIB)
+    accelerator = replace(accelerator, reserved=held)
     engine = registry.engine(recipe["engine"])
     typed = EngineSettings(engine.name, recipe.get("version", ""))
     reading = engine.read_arguments(recipe["args"], typed, NOTHING_ASKED)

@@ -14,8 +14,6 @@ NARROW = {
     "r23", "r26",
     # 1,024 sequences with states, and 611 to 1,173 blocks for them: it hangs on graphs.
     "r61",
-    # An fp8 copy known by its name: its weights are 54 to 58 GiB of 75.
-    "r71",
     # ROCm: graphs and non-torch were measured twice.
     "r78",
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """Start-ups that people reported in public, each with its source: what failed is never allowed.
 
-Only reports whose model, GPU, release and flags are all known (tests/data/reports.jsonl). They must
-not be tuned to: what we say of one is right by the kind of which it is, or it is a fault of ours.
+Only reports whose model, GPU and flags are all known, and the release where it matters
+(tests/data/reports.jsonl). They must not be tuned to: what we say of one is right by the kind of
+which it is, or it is a fault of ours.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 ROWS: Final = [
     json.loads(line) for line in (ROOT / "tests/data/reports.jsonl").read_text("utf-8").splitlines()
 ]
+NO_ADDRESS: Final = "a public file without a lasting address"
+REFUSED: Final = "refused: "
+"""How the end of a start-up begins that the engine itself refused, memory aside or not."""
 FAILED: Final = [row for row in ROWS if row["ended"] != "starts"]
 STARTED: Final = [row for row in ROWS if row["ended"] == "starts"]
 
@@ -28,14 +32,18 @@ STARTED: Final = [row for row in ROWS if row["ended"] == "starts"]
 def judged(row: dict[str, Any]) -> Said:
     found = said_of(row)
     assert found.verdict is not None, found.unknown
-    assert not found.verdict.problems, "its flags are read and taken"
+    if not row["ended"].startswith((REFUSED, "stops")):
+        assert not found.verdict.problems, "its flags are read and taken"
     return found
 
 
 def test_each_report_is_there_once_and_names_its_source() -> None:
-    assert len(FAILED) >= 12
+    assert len(FAILED) >= 30
+    assert len(STARTED) >= 15
     assert len({row["id"] for row in ROWS}) == len(ROWS)
-    assert all(row["source"].startswith("https://github.com/") for row in ROWS)
+    named = [row for row in ROWS if row["source"] != NO_ADDRESS]
+    assert all(row["source"].startswith("https://github.com/") for row in named)
+    assert len(named) >= 0.6 * len(ROWS)
 
 
 @pytest.mark.parametrize("row", FAILED, ids=lambda row: row["id"])

@@ -37,6 +37,7 @@ from plimsoll.engines.layers.sharding import (
 )
 from plimsoll.engines.vllm import (
     checks,
+    cold,
     first,
     kernels,
     limits,
@@ -147,13 +148,20 @@ class VLLM(Engine):
             terms = (
                 offload.kept(architecture, settings, resolved.dtype, parallelism, stage, whole),
                 _kv_term(kv, stage, held, resolved),
-                ranged(
-                    activation(
-                        profiled, settings, resolved, parallelism, stage, accelerator, figures
+                cold.first_start(
+                    ranged(
+                        activation(
+                            profiled, settings, resolved, parallelism, stage, accelerator, figures
+                        ),
+                        architecture,
+                        parallelism,
+                        accelerator,
+                        figures,
                     ),
                     architecture,
+                    resolved,
                     parallelism,
-                    accelerator,
+                    stage,
                     figures,
                 ),
                 buffers,
