@@ -268,7 +268,8 @@ def test_what_is_wrong_with_a_document_is_said_without_its_text(text: str, place
 
 
 def test_a_copy_of_which_only_the_name_is_known_has_weights_between_two_sizes() -> None:
-    copy, model = load().find("Qwen/Qwen3.5-27B-FP8"), load().find("Qwen/Qwen3.5-27B")
+    copy = load().find("RedHatAI/gemma-4-31B-it-FP8-dynamic")
+    model = load().find("google/gemma-4-31B-it")
     assert copy is not None
     assert model is not None
     assert copy.architecture.parameters == model.architecture.parameters
@@ -282,6 +283,18 @@ def test_a_copy_of_which_only_the_name_is_known_has_weights_between_two_sizes() 
     assert spread_by_name(known.architecture) == (Fraction(1), Fraction(1)), (
         "its config names what it leaves alone"
     )
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen3.6-27B-FP8", "Qwen/Qwen3-Next-80B-A3B-Instruct-FP8"])
+def test_a_copy_of_a_maker_who_stores_all_alike_has_its_blocks_and_one_size(name: str) -> None:
+    copy = load().find(name)
+    assert copy is not None
+    held = copy.architecture.quantization
+    assert held is not None
+    assert held.default is not None
+    assert (held.default.group_out, held.default.group_in) == (128, 128)
+    assert not held.by_name
+    assert spread_by_name(copy.architecture) == (Fraction(1), Fraction(1))
 
 
 def test_a_repository_of_gguf_files_holds_files_of_2_to_16_bits() -> None:
