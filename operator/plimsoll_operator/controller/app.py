@@ -44,6 +44,7 @@ from plimsoll_operator.controller.reconcile import Reconciler
 from plimsoll_operator.controller.resync import Resync
 from plimsoll_operator.controller.snapshot import Identity
 from plimsoll_operator.controller.task import TASK, Job, Planned
+from plimsoll_operator.controller.together import Together
 from plimsoll_operator.controller.watches import Watches, quieten_kopf
 from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
 from plimsoll_operator.health import HealthServer
@@ -116,6 +117,7 @@ class Controller:
         )
         self.workloads = Workloads(client, self.queue.add, modes_of(settings))
         self._resolver = _resolver(client, settings, self.registry, self.cache)
+        together = Together()
         self.reconciler = Reconciler(
             client,
             self.cache,
@@ -125,6 +127,7 @@ class Controller:
             self._decide,
             self.workloads,
             self._resolver.want if self._resolver is not None else _ignored,
+            together,
         )
         self.resync = Resync(
             client,
@@ -134,6 +137,7 @@ class Controller:
             self.queue,
             self.reconciler,
             metrics,
+            together,
         )
         self._auditor = None
         if settings.audit_seconds:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Hashable
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -56,14 +57,14 @@ class KeyedQueue(Generic[Key]):
             self._waiting[key] = None
         self._arrived.set()
 
-    def add_later(self, key: Key, seconds: float) -> None:
+    def add_later(self, key: Key, seconds: float, *, urgent: bool = False) -> None:
         """Have a name looked at after so many seconds, or earlier if that was asked before."""
         loop = asyncio.get_running_loop()
         planned = self._later.get(key)
         if planned is not None and planned.when() <= loop.time() + seconds:
             return
         self._cancel(key)
-        self._later[key] = loop.call_later(seconds, self.add, key)
+        self._later[key] = loop.call_later(seconds, partial(self.add, key, urgent=urgent))
 
     async def get(self) -> Key:
         """The next name. The caller works on it alone until it calls `done`."""

@@ -23,6 +23,7 @@ from plimsoll_operator.controller.events import EventQueue
 from plimsoll_operator.controller.plan import plan_after_error, plan_undecided
 from plimsoll_operator.controller.snapshot import identify
 from plimsoll_operator.controller.task import Job, Planned
+from plimsoll_operator.controller.together import Together
 from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 if TYPE_CHECKING:
@@ -80,8 +81,11 @@ class Reconciler:
         decide: Decide,
         workloads: Workloads | None = None,
         want: Callable[[str], None] = lambda model: None,
+        together: Together | None = None,
     ) -> None:
-        """want: told the id of each model that the catalogue lacks and nobody has resolved."""
+        """want: told the id of each model that the catalogue lacks and nobody has resolved.
+        together: told when objects and nodes come, by whoever hears of them."""
+        self._together = together or Together()
         self._workloads = workloads or Workloads(client, queue.add, frozenset())
         self._decide, self._want = decide, want
         self._set_aside: dict[Name, SetAside] = {}
@@ -131,6 +135,7 @@ class Reconciler:
         self._cache.drop(name)
         self._queue.forget(name)
         self._set_aside.pop(name, None)
+        self._together.done(name)
         self._workloads.forget(name)
         self._metrics.gone(*name)
 
@@ -147,14 +152,19 @@ class Reconciler:
             return "gone"
         if entry.asks_for and not document.exists:
             self._want(entry.asks_for)
+        if wait := self._together.before_deciding(name):
+            return self._held(name, wait)
+        nodes = self._known.nodes
+        if self._together.near(name):
+            nodes.settle()
         surroundings = (
-            self._known.nodes.version,
+            nodes.version,
             document.version,
             self._known.policy(name[0]),
             self._workloads.version(name),
         )
-        turn = self._known.nodes.turn
-        freed = self._known.nodes.freed_at(entry.accelerator, name[0])
+        turn = nodes.turn
+        freed = nodes.freed_at(entry.accelerator, name[0])
         if entry.settled == (entry.version, *surroundings) and freed <= entry.turn:
             return "skipped"
         identity = identify(unpack(entry.packed))
@@ -170,7 +180,7 @@ class Reconciler:
         try:
             policy = surroundings[2]
             job = Job(entry.packed, entry.refers_to, document, policy, now, entry.asks_for)
-            planned = await self._decide(self._known.nodes.inventory, job, name[0])
+            planned = await self._decide(nodes.inventory, job, name[0])
         except NotDecided as error:
             if error.cause is Cause.BUSY:
                 self._queue.failed(name)
@@ -194,6 +204,8 @@ class Reconciler:
             await self._write(version, identity, plan_after_error(identity, fault, now))
             raise
         self._set_aside.pop(name, None)
+        if planned.nodes_missing and (wait := self._together.before_missing_nodes(name)):
+            return self._held(name, wait)
         if planned.run is not None:
             planned = await self._workloads.carry_out(identity, planned, now)
         version = await self._write(version, identity, planned)
@@ -202,6 +214,11 @@ class Reconciler:
             namespace, own_name = name
             self._metrics.decided(namespace, own_name, *planned.figures)
         return "written" if planned.patch else "unchanged"
+
+    def _held(self, name: Name, seconds: float) -> str:
+        """Look at an object once it has been there for as long as nodes may come after it."""
+        self._queue.add_later(name, seconds, urgent=True)
+        return "held"
 
     async def _document(self, name: Name) -> Document:
         """A ConfigMap, from the API server if it is not kept (yet)."""
@@ -231,6 +248,7 @@ class Reconciler:
             self.events.wrote()
             self._cache.put(written)
             version = version_of(written)
+        self._together.done((identity.namespace, identity.name))
         if planned.events:
             self.events.add(identity, planned.events)
         return version

@@ -8,7 +8,8 @@ of what was deleted while it was away; a list does.
     every `resync_seconds`        -> list
     the API server is back, or kopf lists again -> list at once
     a node changed                -> after `node_settle_seconds`, the inventory; if it is another
-                                     one, everything is decided again
+                                     one, everything is decided again (what comes with nodes waits
+                                     for them, see `plimsoll_operator.controller.together`)
     what is free changed          -> after as long, and once nothing waits to be decided, what is
                                      placed on that kind of GPU, or in that quota's namespace
     a namespace's policy changed  -> what is in it is decided again
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, OncePerCause, in_words
 from plimsoll_operator.cluster.objects import LLM_DEPLOYMENTS, name_of, trimmed
 from plimsoll_operator.cluster.reflector import backoff
+from plimsoll_operator.controller.together import Together
 
 if TYPE_CHECKING:
     from plimsoll_operator.cluster.client import Client
@@ -56,11 +58,15 @@ class Resync:
         queue: KeyedQueue[Name],
         reconciler: Reconciler,
         metrics: ControllerMetrics,
+        together: Together | None = None,
     ) -> None:
+        """together: told when nodes change and when objects come."""
         self._client, self._settings = client, settings
         self._cache, self._known = cache, known
         self._queue = queue
         self._reconciler, self._metrics = reconciler, metrics
+        self._together = together or Together()
+        self._decided_on = 0
         self._wanted = asyncio.Event()
         self._nodes = asyncio.Event()
         self._free = asyncio.Event()
@@ -90,6 +96,7 @@ class Resync:
 
     def nodes_changed(self) -> None:
         """Have the inventory computed again once the nodes have settled."""
+        self._together.nodes_changed()
         self._nodes.set()
 
     def free_changed(self) -> None:
@@ -114,6 +121,9 @@ class Resync:
             if gone:
                 self._reconciler.forget(name)
             elif self._cache.put(trimmed(obj)):
+                seen = (obj.get("status") or {}).get("observedGeneration")
+                if seen != obj["metadata"].get("generation"):
+                    self._together.came(name)
                 self._queue.add(name, urgent=True)
         except Exception:
             log.exception("%s could not be taken in", "/".join(name))
@@ -202,8 +212,10 @@ class Resync:
 
     def _settle(self) -> None:
         nodes = self._known.nodes
-        if not nodes.settle():
+        nodes.settle()
+        if nodes.version == self._decided_on:
             return
+        self._decided_on = nodes.version
         self._metrics.inventory(nodes.inventory)
         log.info(
             "inventory %d: %d pools; deciding %d LLMDeployments again",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from plimsoll.decision.knowledge import shipped
 from plimsoll.decision.policy import DEFAULT_POLICY
+from plimsoll.decision.verdict import Capacity
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll_operator.cluster.documents import ABSENT, Document
 from plimsoll_operator.controller.audit_task import AuditJob, AuditResult, audit
@@ -60,12 +61,14 @@ class Figures(NamedTuple):
 class Planned:
     """What to write, see `plimsoll_operator.controller.plan.Plan`, and what was decided.
 
+    nodes_missing: it says of nodes that they are not there, or too few.
     run: what is to be run, None if nothing is; status: the whole of it, where something is.
     """
 
     patch: Mapping[str, Any]
     events: tuple[Event, ...]
     figures: Figures
+    nodes_missing: bool = False
     run: Run | None = None
     status: Mapping[str, Any] = field(default_factory=dict)
 
@@ -88,7 +91,8 @@ def work(inventory: Inventory | None, job: Job) -> Planned:
     known = shipped().adding(seen.own)
     run = run_of(obj, identity, inputs.request, planned.verdict, known)
     status = planned.status if run is not None else {}
-    return Planned(planned.patch, planned.events, figures(planned.verdict), run, status)
+    missing = planned.verdict.capacity in (Capacity.NO_NODES, Capacity.TOO_FEW)
+    return Planned(planned.patch, planned.events, figures(planned.verdict), missing, run, status)
 
 
 def figures(verdict: Verdict) -> Figures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -127,7 +128,7 @@ async def test_ready_is_true_once_every_replica_of_the_new_template_is_available
             return live(**status)
 
     workloads = Told(cast("Client", None), lambda name: None, frozenset({"Create"}))
-    plan = Planned(plan.patch, plan.events, plan.figures, two, plan.status)
+    plan = dataclasses.replace(plan, run=two)
     patch = (await workloads.carry_out(identity, plan, NOW)).patch
     said = {one["type"]: one for one in patch["conditions"]}
     assert (said["Ready"]["status"], said["Ready"]["reason"]) == (ready, reason)
