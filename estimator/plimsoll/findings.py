@@ -68,6 +68,16 @@ class Rule(StrEnum):
     MORE_GPUS_THAN_RANKS = "more-gpus-than-ranks"
     SHARED_MEMORY = "shared-memory"
 
+    # what goes beyond a SizingPolicy
+    ACCELERATOR_BEYOND_POLICY = "accelerator-beyond-policy"
+    STATED_CARD_UNDER_POLICY = "stated-card-under-policy"
+    NO_ACCELERATOR_LEFT = "no-accelerator-left"
+    GPUS_BEYOND_POLICY = "gpus-beyond-policy"
+    OBJECT_BEYOND_POLICY = "object-beyond-policy"
+    ENGINE_OLDER_THAN_POLICY = "engine-older-than-policy"
+    ENGINE_VERSION_UNSAID = "engine-version-unsaid"
+    ANNOTATIONS_MISSING = "annotations-missing"
+
     # what is said of the model
     UNKNOWN_BASE = "unknown-base"
     UNKNOWN_BASE_LIKE = "unknown-base-like"

@@ -77,6 +77,9 @@ class Field(StrEnum):
     PREFER = "prefer"
     SHARED_MEMORY = "shared_memory"
 
+    ANNOTATIONS = "metadata.annotations"
+    """Where every object has them, whatever its kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:

@@ -14,6 +14,7 @@ import click
 
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.check import judged
+from plimsoll.cli.given import given_policies, policy_option
 from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
@@ -52,6 +53,7 @@ MAX_FILE = 1 << 30
 @gpu_memory_option
 @in_use_option
 @accelerators_option
+@policy_option
 @calibration_option
 @click.option(
     "--fail-on",
@@ -71,6 +73,7 @@ def command(
     gpu_memory: int | None,
     in_use: int | None,
     own_file: str | None,
+    policy: tuple[str, ...],
     calibration: Path | None,
     fail_on: str,
     output: str,
@@ -111,11 +114,12 @@ def command(
     from plimsoll.report.audit import Audited
 
     known = knowledge_of(calibration, output)
+    policies = given_policies(policy, output)
     audited = []
     for manifest in found.manifests.deployments:
         if manifest.kind.part:
             continue
-        checked = judged(manifest, found.manifests, inventory, None, gpu_memory, in_use, known)
+        checked = judged(manifest, found.manifests, inventory, policies, gpu_memory, in_use, known)
         for _, served, verdict in checked:
             if namespace is not None and served.facts.namespace != namespace:
                 continue

@@ -14,7 +14,14 @@ import click
 
 from plimsoll.api_group import IGNORE_ANNOTATION, POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
-from plimsoll.cli.given import given_inventory, inventory_option, policy_option
+from plimsoll.cli.given import (
+    NO_POLICIES,
+    Policies,
+    given_inventory,
+    given_policies,
+    inventory_option,
+    policy_option,
+)
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, dump, format_option, show
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
@@ -93,7 +100,7 @@ def command(
     in_use: int | None,
     own_file: str | None,
     prices_file: str | None,
-    policy: str | None,
+    policy: tuple[str, ...],
     require: bool,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
@@ -133,10 +140,11 @@ def command(
     own = read_own(own_file, output)
     inventory = replace(with_own(inventory, own), prices=read_prices(prices_file, own, output))
     known = knowledge_of(calibration, output)
+    policies = given_policies(policy, output)
     checked = [
         one
         for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policy, gpu_memory, in_use, known)
+        for one in judged(manifest, manifests, inventory, policies, gpu_memory, in_use, known)
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
@@ -195,14 +203,14 @@ def judged(
     manifest: Manifest,
     manifests: Manifests,
     inventory: Inventory,
-    default: str | None,
+    policies: Policies = NO_POLICIES,
     gpu_memory: int | None = None,
     in_use: int | None = None,
     known: Knowledge | None = None,
 ) -> list[Checked]:
     """What admission decides on each engine of one object.
 
-    default: the policy of namespaces that are not here. gpu_memory, in_use: bytes of one GPU, and
+    policies: what the command line says of them. gpu_memory, in_use: bytes of one GPU, and
     what others hold of it, for objects that state none. known: what to decide by, if not by what
     we ship.
     """
@@ -216,7 +224,7 @@ def judged(
             decide(
                 on_card(one.request, gpu_memory, in_use),
                 inventory,
-                policy_there(manifest.kind, one.facts.namespace, manifests, default),
+                policy_there(manifest.kind, one.facts.namespace, manifests, policies),
                 known,
             ),
         )
@@ -234,22 +242,27 @@ def on_card(request: Request, gpu_memory: int | None, in_use: int | None) -> Req
     return replace(request, wanted=wanted)
 
 
-def policy_there(kind: Kind, namespace: str, manifests: Manifests, default: str | None) -> Policy:
-    """What the namespace says if it is among the manifests, else what the command line says.
+def policy_there(
+    kind: Kind, namespace: str, manifests: Manifests, policies: Policies = NO_POLICIES
+) -> Policy:
+    """What the namespace says if it is among the manifests, else what the command line says; and
+    what the SizingPolicies of the command line bound.
 
     Whoever checks other people's kinds wants them checked: without a word of the namespace on them
     they are held to what it says of LLMDeployments.
     """
-    from plimsoll.decision.policy import Mode, Policy, policy_of, workloads_policy
+    from plimsoll.decision.policy import Mode, Policy, policy_of, ruled, workloads_policy
 
-    labels = manifests.labels.get(namespace, {})
+    labels = manifests.labels.get(namespace)
+    found, named = policies.rulings(kind, namespace, labels)
+    said = labels or {}
     if kind.reader is not None:
-        policy = workloads_policy(namespace, labels.get(WORKLOADS_LABEL))
+        policy = workloads_policy(namespace, said.get(WORKLOADS_LABEL), found, named=named)
         if policy is not None:
             return policy
-    if POLICY_LABEL in labels:
-        return policy_of(namespace, labels[POLICY_LABEL])
-    return Policy(Mode(default), "--policy") if default else Policy()
+    if POLICY_LABEL in said:
+        return policy_of(namespace, said[POLICY_LABEL], found)
+    return ruled(Policy(Mode(policies.mode), "--policy") if policies.mode else Policy(), found)
 
 
 def _outcome(verdict: Verdict) -> str:

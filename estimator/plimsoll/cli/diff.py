@@ -18,7 +18,13 @@ import click
 
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.check import on_card, policy_there
-from plimsoll.cli.given import given_inventory, inventory_option
+from plimsoll.cli.given import (
+    Policies,
+    given_inventory,
+    given_policies,
+    inventory_option,
+    policy_option,
+)
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
 @gpu_memory_option
 @in_use_option
 @accelerators_option
+@policy_option
 @calibration_option
 @click.option(
     "--least",
@@ -78,6 +85,7 @@ def command(
     gpu_memory: int | None,
     in_use: int | None,
     own_file: str | None,
+    policy: tuple[str, ...],
     calibration: Path | None,
     least: int,
     fail_on: str,
@@ -108,8 +116,9 @@ def command(
     inventory = with_own(given_inventory(inventory_file, output), read_own(own_file, output))
     ground = Ground(inventory, None, knowledge_of(calibration, output))
     before, after = _both(sources, asked, revisions, output)
+    policies, loss = given_policies(policy, output), Fraction(least, 100)
     changes = [
-        _changed(pair, (before, after), (gpu_memory, in_use), ground, Fraction(least, 100))
+        _changed(pair, (before, after), (gpu_memory, in_use), ground, policies, loss)
         for pair in pairs(_engines(before), _engines(after))
     ]
     problems = list(dict.fromkeys((*before.problems, *after.problems)))
@@ -231,6 +240,7 @@ def _changed(
     sides: tuple[Manifests, Manifests],
     card: tuple[int | None, int | None],
     ground: Ground,
+    policies: Policies,
     least: Fraction,
 ) -> Changed:
     """What became of one engine."""
@@ -238,7 +248,7 @@ def _changed(
     from plimsoll.report.difference import Changed
 
     was, now = (
-        (on_card(engine[1].request, *card), replace(ground, policy=_policy(engine, side)))
+        (on_card(engine[1].request, *card), replace(ground, policy=_policy(engine, side, policies)))
         if engine
         else None
         for engine, side in zip((pair.before, pair.after), sides, strict=True)
@@ -258,8 +268,8 @@ def _changed(
     return Changed(*named, found, before, after)
 
 
-def _policy(engine: Engine, manifests: Manifests) -> Policy:
-    return policy_there(engine[0].kind, engine[1].facts.namespace, manifests, None)
+def _policy(engine: Engine, manifests: Manifests, policies: Policies) -> Policy:
+    return policy_there(engine[0].kind, engine[1].facts.namespace, manifests, policies)
 
 
 def _place(manifest: Manifest) -> str:

@@ -91,7 +91,7 @@ def _objects(source: str, wanted: str | None, inventory_file: str | None, output
     found = [
         (manifest, served.request, verdict)
         for manifest in manifests.deployments
-        for _, served, verdict in judged(manifest, manifests, inventory, None)
+        for _, served, verdict in judged(manifest, manifests, inventory)
         if wanted in (None, served.request.name, served.facts.name)
     ]
     if not found:

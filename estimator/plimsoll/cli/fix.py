@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING
 import click
 
 from plimsoll.cli.check import judged
-from plimsoll.cli.given import given_inventory, inventory_option, policy_option
+from plimsoll.cli.given import (
+    Policies,
+    given_inventory,
+    given_policies,
+    inventory_option,
+    policy_option,
+)
 from plimsoll.cli.output import bad_input
 from plimsoll.decision.policy import outcome
 from plimsoll.decision.verdict import Decision
@@ -54,7 +60,7 @@ def command(
     choose: int,
     dry_run: bool,
     inventory_file: str | None,
-    policy: str | None,
+    policy: tuple[str, ...],
 ) -> None:
     """Write a way out into the manifests of what does not fit.
 
@@ -66,13 +72,14 @@ def command(
     if "-" in sources:
         raise click.UsageError("fix writes into files: standard input cannot be written to")
     inventory = given_inventory(inventory_file, "table")
+    policies = given_policies(policy, "table")
     manifests = load(sources)
     by_file: dict[str, list[Manifest]] = {}
     for manifest in manifests.deployments:
         by_file.setdefault(manifest.file, []).append(manifest)
     passed = True
     for file, objects in by_file.items():
-        fixer = _Fixer(file, manifests, inventory, policy, choose)
+        fixer = _Fixer(file, manifests, inventory, policies, choose)
         for manifest in objects:
             passed = fixer.mend(manifest) and passed
         fixer.finish(dry_run=dry_run)
@@ -89,14 +96,14 @@ class _Fixer:
         file: str,
         manifests: Manifests,
         inventory: Inventory,
-        policy: str | None,
+        policies: Policies,
         choose: int,
     ) -> None:
         self._file = file
         self._path = Path(file).resolve()
         self._manifests = manifests
         self._inventory = inventory
-        self._policy = policy
+        self._policies = policies
         self._choose = choose
         try:
             raw = self._path.read_bytes()
@@ -108,7 +115,7 @@ class _Fixer:
 
     def mend(self, manifest: Manifest) -> bool:
         """Change the text so that every engine of the object passes; whether all do now."""
-        engines = judged(manifest, self._manifests, self._inventory, self._policy)
+        engines = judged(manifest, self._manifests, self._inventory, self._policies)
         passed = True
         for index, engine in enumerate(engines):
             passed = self._mend(engine, index) and passed
@@ -171,7 +178,7 @@ class _Fixer:
         if not all(_named(before) == _named(after) for before, after in others):
             return False
         after = replace(changed.deployments[place], served=())
-        engines = judged(after, self._manifests, self._inventory, self._policy)
+        engines = judged(after, self._manifests, self._inventory, self._policies)
         if len(engines) <= index:
             return False
         _, _, verdict = engines[index]

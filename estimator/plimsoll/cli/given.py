@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -13,12 +14,16 @@ from plimsoll.cli.output import bad_input
 from plimsoll.errors import Invalid, Problem, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from plimsoll.cli.output import Command
+    from plimsoll.decision.policy import Ruling
     from plimsoll.inventory.pools import Inventory
+    from plimsoll.workloads.kinds import Kind
+    from plimsoll.workloads.sizing_policy import SizingPolicy
 
 Read = TypeVar("Read")
+MODES: Final = ("enforce", "warn", "audit")
 MAX_INVENTORY: Final = 256 << 20
 """Bytes of a saved inventory that are read at most."""
 MAX_FILE: Final = 1 << 20
@@ -31,11 +36,78 @@ def inventory_option(command: Command) -> Command:
     return click.option("--inventory", "inventory_file", metavar="FILE", help=text)(command)
 
 
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What ``--policy`` says. mode: of namespaces that are not among the manifests, None: enforce.
+
+    sizing: the SizingPolicies that are given.
+    """
+
+    mode: str | None = None
+    sizing: tuple[SizingPolicy, ...] = ()
+
+    def rulings(
+        self, kind: Kind, namespace: str, labels: Mapping[str, str] | None
+    ) -> tuple[list[Ruling], bool]:
+        """What they say of objects of a kind in a namespace, and whether one names that kind.
+
+        labels: its own, None if it is not among the manifests: then a policy whose selector goes by
+        more than the name is taken to select it.
+        """
+        from plimsoll.workloads.sizing_policy import NAME_LABEL, rulings
+
+        if labels is None:
+            return rulings(self.sizing, kind, lambda one: one.may_select(namespace))
+        known = {**labels, NAME_LABEL: namespace}
+        return rulings(self.sizing, kind, lambda one: one.selects(known))
+
+
+NO_POLICIES: Final = Policies()
+
+
 def policy_option(command: Command) -> Command:
     """Add ``--policy`` to a command."""
-    text = "Policy of namespaces that are not among the manifests.  [default: enforce]"
-    modes = click.Choice(["enforce", "warn", "audit"])
-    return click.option("--policy", type=modes, help=text)(command)
+    text = (
+        "Policy of namespaces that are not among the manifests, or a file of SizingPolicies. May "
+        "be repeated.  [default: enforce]"
+    )
+    return click.option(
+        "--policy", "policy", multiple=True, metavar="enforce|warn|audit|FILE", help=text
+    )(command)
+
+
+def given_policies(said: tuple[str, ...], output: str) -> Policies:
+    """What ``--policy`` says; exit code 2 if it is bad."""
+    modes = [one for one in said if one in MODES]
+    if len(modes) > 1:
+        bad_input(Problem("--policy", ", ".join(modes), "one of the modes at most"), output)
+    files = [one for one in said if one not in MODES]
+    sizing = tuple(one for source in files for one in _sizing_policies(source, output))
+    return Policies(modes[0] if modes else None, sizing)
+
+
+def _sizing_policies(source: str, output: str) -> list[SizingPolicy]:
+    """The SizingPolicies in a file; exit code 2 if there are none, or one cannot be read."""
+    from plimsoll.workloads import sizing_policy
+
+    found = []
+    for value in read_documents("--policy", source, output):
+        obj = value if isinstance(value, dict) else {}
+        listed = obj.get("items") if obj.get("kind") in ("List", "SizingPolicyList") else None
+        for one in listed if isinstance(listed, list) else [obj]:
+            if isinstance(one, dict) and one.get("kind") == sizing_policy.KIND:
+                found.append(sizing_policy.read(one))
+    problems = [
+        replace(problem, path=f"{source}: {one.name}: {problem.path}")
+        for one in found
+        for problem in one.problems
+    ]
+    if problems:
+        bad_input(tuple(problems), output)
+    if not found:
+        wanted = f"enforce, warn, audit, or a file with a {sizing_policy.KIND} in it"
+        bad_input(Problem("--policy", shown(source), wanted), output)
+    return found
 
 
 def given_inventory(source: str | None, output: str) -> Inventory:
@@ -79,6 +151,11 @@ def parsed(read: Callable[[object], Read], text: str, source: str, output: str) 
 
 def read_document(option: str, source: str, output: str) -> object:
     """The first document of the YAML file that an option names; exit code 2 if it is bad."""
+    return next(iter(read_documents(option, source, output)), None)
+
+
+def read_documents(option: str, source: str, output: str) -> list[object]:
+    """The documents of the YAML file that an option names; exit code 2 if one is bad."""
     from plimsoll.workloads.yaml_text import NotYaml, documents
 
     try:
@@ -89,8 +166,11 @@ def read_document(option: str, source: str, output: str) -> object:
     except (OSError, UnicodeDecodeError) as error:
         wanted = f"a readable file ({type(error).__name__})"
         bad_input(Problem(option, shown(source), wanted), output)
-    data = next((value for _, value in documents(text)), None)
-    if isinstance(data, NotYaml):
-        first = data.faults[0]
-        bad_input(Problem(f"{source}:{first.line}", first.given, first.wanted, first.fix), output)
-    return data
+    found: list[object] = []
+    for _, value in documents(text):
+        if isinstance(value, NotYaml):
+            first = value.faults[0]
+            where = f"{source}:{first.line}"
+            bad_input(Problem(where, first.given, first.wanted, first.fix), output)
+        found.append(value)
+    return found

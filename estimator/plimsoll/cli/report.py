@@ -14,7 +14,7 @@ import click
 
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.check import judged
-from plimsoll.cli.given import given_inventory, inventory_option, policy_option
+from plimsoll.cli.given import given_inventory, given_policies, inventory_option, policy_option
 from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import bad_input
@@ -74,7 +74,7 @@ def command(
     in_use: int | None,
     own_file: str | None,
     prices_file: str | None,
-    policy: str | None,
+    policy: tuple[str, ...],
     calibration: Path | None,
 ) -> None:
     """Make one page of HTML: each object against the load line, its ways out, and the GPUs.
@@ -111,6 +111,7 @@ def command(
     prices = read_prices(prices_file, own, "table")
     inventory = replace(with_own(inventory, own), prices=prices or inventory.prices)
     known = knowledge_of(calibration, "table")
+    policies = given_policies(policy, "table")
     rules = Gate()
     objects = [
         _judged(manifest, served.request, verdict, rules)
@@ -118,7 +119,7 @@ def command(
         for manifest in manifests.deployments
         if not kinds.owned(manifest.obj)
         for _, served, verdict in judged(
-            manifest, manifests, inventory, policy, gpu_memory, in_use, known
+            manifest, manifests, inventory, policies, gpu_memory, in_use, known
         )
     ]
     problems += [problem for manifests, _ in found for problem in manifests.problems]

@@ -102,13 +102,16 @@ def by_size(model: Model, wanted: Wanted, candidates: Sequence[Candidate]) -> By
     if need is None:
         return None
     weights = int(need.parameters * need.bits / 8)
-    found = [_sized(_seat(wanted, c, need.needed), weights, need.needed) for c in candidates]
+    found = [
+        _sized(_seat(wanted, c, need.needed), weights, need.needed, wanted) for c in candidates
+    ]
     return min(found, key=lambda s: (s.short_by, s.over, s.seat.preference), default=None)
 
 
-def _sized(seat: Seat, weights: int, need: int) -> BySize:
+def _sized(seat: Seat, weights: int, need: int, wanted: Wanted) -> BySize:
     """Data-parallel copies each hold the weights, unless expert parallelism shares some of them."""
     memory, split = seat.candidate.accelerator.memory, seat.parallelism
+    memory -= wanted.kept_free(memory)
     copies = 1 if split.expert else split.data
     short_by = max(0, ceil_div(weights * copies, seat.gpus) - memory)
     return BySize(seat, short_by, max(0, need * split.data - seat.gpus * memory))

@@ -138,7 +138,8 @@ def from_table(wanted: Wanted, knowledge: Knowledge) -> tuple[Candidate, ...]:
         kinds = list(knowledge.plannable)
     least = wanted.min_memory or 0
     found = {a.name: candidate_on(wanted, a, a.gpus_per_node) for a in kinds}
-    enough = [c for c in found.values() if c.accelerator.memory >= least]
+    left = [c for c in found.values() if wanted.among is None or c.accelerator.name in wanted.among]
+    enough = [c for c in left if c.accelerator.memory >= least]
     return tuple(sorted(enough, key=lambda c: c.order))
 
 
@@ -197,6 +198,8 @@ def unfit(pool: Pool, wanted: Wanted) -> Unfit | None:
     """Why a pool whose labels will do is not for a request; None if it is."""
     accelerator = pool.accelerator
     if wanted.allowed and accelerator.name not in wanted.allowed:
+        return Unfit.NOT_ALLOWED
+    if wanted.among is not None and accelerator.name not in wanted.among:
         return Unfit.NOT_ALLOWED
     if wanted.min_memory and accelerator.memory < wanted.min_memory:
         return Unfit.TOO_LITTLE_MEMORY

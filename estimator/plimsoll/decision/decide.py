@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision import by_size, candidates, checks, stated
+from plimsoll.decision import beyond, by_size, candidates, checks, stated
 from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
@@ -88,14 +88,18 @@ def decide(
 ) -> Verdict:
     """The verdict on a request. Pure and total: the same arguments give the same verdict.
 
-    policy: what is done with a denial; it changes nothing of the verdict but its hash.
+    policy: what is done with a denial, which changes nothing of the verdict but its hash; and the
+    bounds that the object is held to.
     knowledge: engines and accelerators to decide by; left out, the ones that we ship. Those
     that the cluster adds (`Inventory.own`) come on top.
     kept: where the same request was placed before: it stays there if it still fits.
     """
     known = (knowledge or shipped()).adding(inventory.own)
     engine = known.engines.get(request.engine.name)
+    asked_for = request.wanted
     request = replace(request, wanted=candidates.canonical(request.wanted, known))
+    hashed = request_hash(request, policy, known, engine)
+    request = replace(request, wanted=beyond.narrowed(request, policy.bounds, known))
     nodes = candidates.nodes_for(request.wanted, inventory)
     seen = offered(nodes.pools_for(request.name, follow=request.follow), nodes.declared)
     matter = Matter(
@@ -113,7 +117,9 @@ def decide(
         ),
         None if request.follow else kept,
     )
-    problems = _problems(matter, engine)
+    limits = beyond.problems(request, asked_for, policy.bounds, table=bool(matter.table))
+    problems = checks.deduplicated((*_problems(matter, engine), *limits))
+    unsaid = beyond.doubts(request, policy.bounds)
     architecture = request.model.architecture
     if problems or engine is None:
         verdict = _verdict(matter, Decision.DENY, Reason.INVALID_SPEC, problems=problems)
@@ -123,7 +129,7 @@ def decide(
         verdict = _by_estimate(matter, Case(request, architecture, engine))
     gates = engine.gates(request.engine.version) if engine is not None else ()
     return replace(
-        _as_far_as_read(verdict, request),
+        _as_far_as_read(verdict, request, unsaid),
         walk=walk(verdict, gates),
         policy=policy,
         warnings=(
@@ -132,9 +138,11 @@ def decide(
             *request.warnings,
             *candidates.unlisted(request.wanted, known),
             *stated.doubts(request.wanted, known),
+            *unsaid,
+            *policy.unread,
             *verdict.warnings,
         ),
-        request_hash=request_hash(request, policy, known, engine),
+        request_hash=hashed,
     )
 
 
@@ -150,13 +158,14 @@ def hash_of(
     return request_hash(request, policy, known, known.engines.get(request.engine.name))
 
 
-def _as_far_as_read(verdict: Verdict, request: Request) -> Verdict:
-    """The verdict, or a warning if it rests on what was not read."""
+def _as_far_as_read(verdict: Verdict, request: Request, unsaid: list[Finding]) -> Verdict:
+    """The verdict, or a warning if it rests on what was not read, or on what a policy asks for and
+    nobody says."""
     doubted = [
         one for one in verdict.warnings if isinstance(one, Finding) and one.rule in _MAY_NOT_START
     ]
     unsure = {
-        Reason.ENOUGH_MEMORY: (*request.unread, *request.open, *doubted),
+        Reason.ENOUGH_MEMORY: (*request.unread, *request.open, *doubted, *unsaid),
         Reason.NOT_ENOUGH_MEMORY: request.unread,
     }
     if not unsure.get(verdict.reason):
@@ -383,7 +392,8 @@ def _by_size(matter: Matter) -> Verdict:
     if sized is None:
         return _verdict(matter, Decision.WARN, Reason.RULE_OF_THUMB, warnings=(by_rule,))
     accelerator = sized.seat.candidate.accelerator
-    most = MOST_GPUS if pinned(request.wanted) else MOST_PLANNED
+    allowed = request.wanted.most_gpus or MOST_PLANNED
+    most = MOST_GPUS if pinned(request.wanted) else min(allowed, MOST_PLANNED)
     holds = not sized.short_by and not sized.over and sized.seat.gpus <= most
     seat = sized.seat if holds else None
     why = Why(Because.RULE_OF_THUMB)

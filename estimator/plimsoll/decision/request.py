@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Workload
 from plimsoll.paths import NO_PLACES, Places
+from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
     from plimsoll.errors import Problem
@@ -41,6 +42,10 @@ class Wanted:
     compute, family: its compute capability and its family, as far as they are said.
     tolerations: taints that may be on the nodes, as (key, operator, value, effect).
     prefer: which of several placements that fit is taken.
+
+    What policies add, never the request itself: among: accelerators that they leave, None for any.
+    most_gpus: of a replica that is planned. headroom, headroom_percent: what stays free of each
+    GPU, in bytes and in hundredths of its memory, the larger of the two.
     """
 
     allowed: tuple[str, ...] = ()
@@ -54,6 +59,14 @@ class Wanted:
     family: str = ""
     tolerations: tuple[tuple[str, str, str, str], ...] = ()
     prefer: Prefer = Prefer.FEWEST_GPUS
+    among: tuple[str, ...] | None = None
+    most_gpus: int | None = None
+    headroom: int = 0
+    headroom_percent: int = 0
+
+    def kept_free(self, physical: int) -> int:
+        """Bytes of a GPU of so many bytes that stay free."""
+        return max(self.headroom, ceil_div(physical * self.headroom_percent, 100))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,11 @@ class Request:
         the verdict is a warning then, whether it fits or not.
     follow: whether its placement follows what is best today, rather than stay where it is.
     open: what the object leaves to chance, as sentences: that it fits is a warning then.
+
+    What policies ask for beside that: annotations: the keys that the object carries; None for
+    what is no object and has none. engine_said: its engine and the version of it as they are
+    written, modelled here or not. other_gpus: GPUs that its other engines ask for, of all their
+    replicas.
     """
 
     model: Model
@@ -83,3 +101,6 @@ class Request:
     unread: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
     follow: bool = False
+    annotations: frozenset[str] | None = None
+    engine_said: tuple[str, str] = ("", "")
+    other_gpus: int = 0

@@ -14,6 +14,8 @@ from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.decision.beyond import facts
+from plimsoll.decision.bounds import UNBOUND, Bounds
 from plimsoll.decision.request import Prefer, Request, Wanted
 
 if TYPE_CHECKING:
@@ -29,30 +31,47 @@ LEFT_OUT: Final[dict[type, dict[str, str]]] = {
         "model": "its digest stands for it, or its name if its structure is not known",
         "places": "where a kind of workload keeps its fields changes nothing",
         "warnings": "they follow from what is hashed",
+        "annotations": "kubectl adds keys; those that a policy asks for are hashed with it",
+        "engine_said": "hashed where a policy asks for a version",
+        "other_gpus": "hashed where a policy bounds the GPUs of an object",
+    },
+    Bounds: {
+        "by": "who sets a bound changes nothing",
     },
 }
 """Fields that the hash does not see, by class, each with the reason."""
-UNORDERED: Final = frozenset({"allowed", "node_selector"})
+UNORDERED: Final = frozenset({"allowed", "node_selector", "accelerators"})
 """Fields whose order means nothing; that of names does if the first available one is preferred."""
 
 
 def request_hash(
     request: Request, policy: Policy, knowledge: Knowledge, engine: Engine | None
 ) -> str:
-    """``sha256:`` and `DIGITS` digits over spec, resolved model, constants and policy's mode."""
+    """``sha256:`` and `DIGITS` digits over spec, resolved model, constants, mode and bounds of the
+    policy."""
     facts = (
         *_asked(request),
         engine.constants_digest(request.engine.version) if engine else "",
         knowledge.digest,
         policy.mode.value,
+        *_bound(request, policy.bounds),
     )
     digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass"))
     return f"sha256:{digest.hexdigest()[:DIGITS]}"
 
 
-def same(one: Request, other: Request) -> bool:
-    """Whether two requests ask for the same, wherever their objects keep it."""
-    return _asked(one) == _asked(other)
+def same(one: Request, other: Request, bounds: Bounds = UNBOUND) -> bool:
+    """Whether two requests ask for the same, wherever their objects keep it.
+
+    bounds: what policies hold both to.
+    """
+    return _asked(one) == _asked(other) and _bound(one, bounds) == _bound(other, bounds)
+
+
+def _bound(request: Request, bounds: Bounds) -> tuple[object, ...]:
+    """The bounds, and what of a request they look at; nothing where there are none."""
+    said = _plain(bounds)
+    return (said, facts(request, bounds)) if said else ()
 
 
 def _asked(request: Request) -> tuple[object, ...]:

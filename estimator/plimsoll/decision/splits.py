@@ -12,7 +12,7 @@ What is tried, and in which order:
     data unset             1; expert unset: no
 
 Nothing is planned that nobody would build: no more than `MOST_PLANNED` GPUs of one replica, unless
-the request itself asks for more.
+the request itself asks for more; nor more than a policy allows.
 """
 
 from __future__ import annotations
@@ -87,6 +87,29 @@ def splits(
     request: Request, candidate: Candidate, architecture: Architecture, engine: Engine
 ) -> Splits:
     """The splits of a replica over GPUs like the candidate's that the request leaves open."""
+    found = _all_splits(request, candidate, architecture, engine)
+    most = request.wanted.most_gpus
+    return found if most is None or pinned(request.wanted) else _at_most(found, most)
+
+
+def _at_most(found: Splits, most: int) -> Splits:
+    """Those of no more GPUs than a policy allows a replica."""
+    ladder = tuple(split for split in found.ladder if split.gpus <= most)
+    tail, longest = found.tail, 1
+    if tail is not None:
+        longest = min(found.longest, most // (tail.tensor * tail.data))
+    return replace(
+        found,
+        ladder=ladder or found.ladder[:1],
+        tail=tail if longest > 1 else None,
+        longest=max(1, longest),
+    )
+
+
+def _all_splits(
+    request: Request, candidate: Candidate, architecture: Architecture, engine: Engine
+) -> Splits:
+    """The splits that the request itself leaves open."""
     wanted, stages = request.wanted, engine.has_stages(architecture, request.engine)
     layers = max(1, len(architecture.blocks)) if stages else 1
     most = on_its_nodes(wanted, candidate, engine).per_node

@@ -98,9 +98,13 @@ class Case:
         estimate = self.tried.get(key)
         if estimate is None:
             request = self.request
-            estimate = self.tried[key] = self.engine.estimate(
+            estimate = self.engine.estimate(
                 self.architecture, request.engine, request.workload, parallelism, accelerator
             )
+            free = request.wanted.kept_free(estimate.physical)
+            if free:
+                estimate = replace(estimate, usable=estimate.usable - free, headroom=free)
+            self.tried[key] = estimate
         return Trial(candidate, parallelism, estimate, fit(estimate))
 
     def card(self, candidate: Candidate) -> Accelerator:

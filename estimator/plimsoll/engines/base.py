@@ -340,7 +340,8 @@ class Estimate:
 
     terms: the first five of `TermName` always. stage: the pipeline stage that needs most (from 0).
     stage_needs: bytes that a rank of each stage needs, in their order.
-    physical, usable: bytes of one GPU, and what the engine may take of it.
+    physical, usable: bytes of one GPU, and what the engine may take of it, less the headroom.
+    headroom: bytes of it that a policy keeps free.
     utilization, max_model_len, max_num_seqs, max_num_batched_tokens, kv_cache_dtype, version:
         as resolved from the settings and the engine's defaults.
     kv_capacity: bytes left for KV cache (usable less the other terms; may be negative).
@@ -368,6 +369,7 @@ class Estimate:
     notes: tuple[Finding, ...] = ()
     stage_needs: tuple[int, ...] = ()
     limits: tuple[Limit, ...] = ()
+    headroom: int = 0
 
     @property
     def required(self) -> int:

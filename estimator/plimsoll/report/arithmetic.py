@@ -139,11 +139,12 @@ def worst_stage(estimate: Estimate) -> list[str]:
 def _share(estimate: Estimate) -> str:
     """How much of the memory that is, and why it is less or more than the engine's share."""
     physical, share = f"{estimate.physical / GIB:.2f}", estimate.utilization
-    whole = int(estimate.physical * share)
-    if estimate.usable > whole:
-        return f" of {physical} GiB: the cache gets {share} of what the rest leaves"
-    beside = " less what the engine takes beside its share" if estimate.usable < whole else ""
-    return f" = {physical} x {share}{beside}"
+    whole, usable = int(estimate.physical * share), estimate.usable + estimate.headroom
+    free = f", less {gib_up(estimate.headroom)} that stay free" if estimate.headroom else ""
+    if usable > whole:
+        return f" of {physical} GiB: the cache gets {share} of what the rest leaves{free}"
+    beside = " less what the engine takes beside its share" if usable < whole else ""
+    return f" = {physical} x {share}{beside}{free}"
 
 
 def _weights_alone(verdict: Verdict) -> list[str]:
@@ -169,6 +170,8 @@ def room(workload: Workload, estimate: Estimate) -> str:
         return NO_CACHE
     if estimate.kv_capacity <= 0:
         return f"no room for KV cache, {asked} tokens asked"
+    if 0 < estimate.required - estimate.usable <= estimate.headroom:
+        return "it would start, and leave less free than the policy asks for"
     if estimate.largest_max_model_len < length >= asked:
         return f"room for {estimate.largest_max_model_len} tokens, {length} asked"
     return f"room for {estimate.kv_tokens} tokens in all, {asked} asked"

@@ -49,6 +49,7 @@ def estimate_dict(estimate: Estimate, places: Places) -> dict[str, Any]:
             "requiredLow": estimate.required_low,
             "requiredHigh": estimate.required_high,
             "spare": estimate.spare,
+            **({"headroom": estimate.headroom} if estimate.headroom else {}),
         },
         "terms": [
             {

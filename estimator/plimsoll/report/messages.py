@@ -32,6 +32,7 @@ from plimsoll.report.wording import problem, problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up, money
 
 if TYPE_CHECKING:
+    from plimsoll.decision.bounds import Bounds
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Better, Verdict
     from plimsoll.engines.base import Estimate, Limit
@@ -89,9 +90,25 @@ def denial(request: Request, verdict: Verdict) -> str:
         lines += rule_of_thumb(verdict)
     if stopped := stop_line(verdict.walk):
         lines.append(stopped)
+    lines += bounds_lines(verdict.policy.bounds)
     lines.append("Reproduce: plimsoll check FILE")
     lines.append(f"Policy: {policy_line(verdict)}")
     return "\n".join(map(_line, lines))
+
+
+def bounds_lines(bounds: Bounds) -> list[str]:
+    """What each SizingPolicy bounds that planning and the ways out keep to, a line each."""
+    said: dict[tuple[str, ...], list[str]] = {}
+    for name, text in (
+        ("headroom", gib_up(bounds.headroom) + " of each GPU stay free"),
+        ("headroom_percent", f"{bounds.headroom_percent} % of each GPU stay free"),
+        ("gpus_per_replica", f"at most {bounds.gpus_per_replica} GPUs a replica"),
+        ("gpus_per_object", f"at most {bounds.gpus_per_object} GPUs an object"),
+        ("accelerators", f"on {', '.join(map(clean, bounds.accelerators or ()))} alone"),
+    ):
+        if getattr(bounds, name):
+            said.setdefault(bounds.set_by(name), []).append(text)
+    return [f"{' and '.join(map(clean, by))}: {', '.join(texts)}" for by, texts in said.items()]
 
 
 def policy_line(verdict: Verdict) -> str:

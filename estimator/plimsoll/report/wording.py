@@ -65,6 +65,36 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "the engine is told to use {split:x} = {product} GPUs, and a replica has {there}",
         "give each pod {wanted}, or ask for fewer in {at.tensor}",
     ),
+    Rule.ACCELERATOR_BEYOND_POLICY: (
+        "one of {allowed}, which {by:and} allows",
+        "name one of them, or ask whoever keeps the policy",
+    ),
+    Rule.STATED_CARD_UNDER_POLICY: (
+        "one of {allowed}, which {by:and} allows: a card that is stated by its memory alone may be "
+        "any",
+        "name one of them",
+    ),
+    Rule.NO_ACCELERATOR_LEFT: (
+        "an accelerator that all of {by:and} allow, and there is none",
+        "ask whoever keeps the policies: their lists have no name in common",
+    ),
+    Rule.GPUS_BEYOND_POLICY: (
+        "{by:and} allows at most {most} GPUs a replica, and this is {gpus}",
+        "ask for fewer, or ask whoever keeps the policy",
+    ),
+    Rule.OBJECT_BEYOND_POLICY: (
+        "{by:and} allows at most {most} GPUs an object, all its engines and replicas, and this is "
+        "{parts:+} = {gpus}",
+        "ask for fewer, or ask whoever keeps the policy",
+    ),
+    Rule.ENGINE_OLDER_THAN_POLICY: (
+        "{by:and} asks for {engine} {oldest} or later",
+        "take a later release; `plimsoll diff --engine-version` says what it changes",
+    ),
+    Rule.ANNOTATIONS_MISSING: (
+        "{missing:and}, which {by:and} asks for",
+        "add what is missing to the object's own annotations",
+    ),
     Rule.TENSOR_ACROSS_SLICES: (
         "there is no tensor parallelism across MIG slices",
         "set 1, or allow a whole GPU",
@@ -193,6 +223,10 @@ SENTENCES: Final[dict[Rule, str]] = {
     Rule.SHARED_MEMORY: (
         "{path}: ranks of one engine speak through shared memory, of which a container has 64 MiB; "
         "mount an emptyDir with medium: Memory there"
+    ),
+    Rule.ENGINE_VERSION_UNSAID: (
+        "{path}: nothing says which version of {engine} runs, and {by:and} asks for {oldest} or "
+        "later; say it"
     ),
     Rule.NOTHING_TO_PLAN_ON: "no accelerator is known to plan on; name one in {path}",
     Rule.RULE_OF_THUMB_ALONE: (

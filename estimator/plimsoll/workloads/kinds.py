@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll import api_group
+from plimsoll.decision.beyond import stated_gpus
 from plimsoll.workloads import (
     aibrix,
     dynamo,
@@ -27,6 +28,8 @@ from plimsoll.workloads.roles import Beside, Facts, Role, Served, elements, mapp
 from plimsoll.workloads.serving import served
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from plimsoll.decision.request import Request
 
 Reader = Callable[[Mapping[str, Any], Beside], list[Role]]
@@ -54,7 +57,18 @@ class Kind:
         """One request for each engine of an object, none if it serves no LLM. Never raises."""
         if self.reader is None:
             return (_stated(obj, beside),)
-        return tuple(served(role, self.name, obj, beside) for role in self.reader(obj, beside))
+        return together([served(role, self.name, obj, beside) for role in self.reader(obj, beside)])
+
+
+def together(found: Sequence[Served]) -> tuple[Served, ...]:
+    """The engines of one object, each with the GPUs that the others ask for."""
+    if len(found) < 2:
+        return tuple(found)
+    counts = [stated_gpus(one.request) * one.request.replicas for one in found]
+    return tuple(
+        replace(one, request=replace(one.request, other_gpus=sum(counts) - own))
+        for one, own in zip(found, counts, strict=True)
+    )
 
 
 def _stated(obj: Mapping[str, Any], beside: Beside) -> Served:

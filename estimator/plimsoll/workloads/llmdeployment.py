@@ -186,7 +186,13 @@ def request(obj: Mapping[str, Any], documents: Documents) -> Request:
         return _broken(name, *problems_of(errors, LLMDeploymentSpec))
     except RecursionError:
         return _broken(name, Problem("spec", "deeply nested", "a spec as the CRD describes it"))
-    return _read(spec, namespace, name, documents)
+    annotations = metadata.get("annotations")
+    read = _read(spec, namespace, name, documents)
+    return replace(
+        read,
+        annotations=frozenset(map(str, annotations if isinstance(annotations, dict) else ())),
+        engine_said=(read.engine.name, read.engine.version),
+    )
 
 
 def _named(metadata: Mapping[str, Any], field: str) -> str:

@@ -124,6 +124,8 @@ def served(role: Role, kind: str, obj: Mapping[str, Any], documents: Documents) 
         places=places,
         unread=tuple(dict.fromkeys(clean(one, 290) for one in role.shaken)),
         open=opened,
+        annotations=frozenset(map(str, annotations)) if "metadata" in obj else None,
+        engine_said=(role.engine, role.version),
     )
     return Served(request, facts)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from plimsoll.workloads.kinds import together
 from plimsoll.workloads.roles import mapping
 from plimsoll.workloads.serving import served
 
@@ -31,7 +32,7 @@ def upgraded(
     for role in roles:
         if role.engine in versions:
             role.version, role.version_why = versions[role.engine], ""
-    return tuple(served(role, kind.name, obj, beside) for role in roles)
+    return together([served(role, kind.name, obj, beside) for role in roles])
 
 
 def _restated(obj: Mapping[str, Any], versions: Mapping[str, str]) -> Mapping[str, Any]:

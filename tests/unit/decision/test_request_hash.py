@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from decision_builders import A100, BIG, H100, SMALL, PlainEngine, cluster, on, pool, world
+from plimsoll.decision.bounds import Bounds
 from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Mode, Policy
 from plimsoll.decision.request import Prefer, Wanted
@@ -77,6 +78,9 @@ OTHER: dict[str, Any] = {
     "Places": NO_PLACES,
     "Prefer": Prefer.SMALLEST,
     "Model": SMALL,
+    "frozenset[str] | None": frozenset({"other"}),
+    "tuple[str, ...] | None": ("other",),
+    "tuple[str, str]": ("other", "1.0"),
 }
 """A value that is no default, for every type that a field of a request has."""
 
@@ -123,6 +127,17 @@ def test_every_field_of_a_request_changes_the_hash_unless_it_is_listed(
     hashes = {request_hash(of, Policy(), world(), PlainEngine()) for of in (before, after)}
     listed = field in LEFT_OUT.get(type(part), {})
     assert len(hashes) == (1 if listed and field != "model" else 2)
+
+
+def test_every_bound_of_policies_changes_the_hash_but_not_who_set_it() -> None:
+    types = {known.name: str(known.type) for known in fields(Bounds)}
+    free = request_hash(on(A100), Policy(), world(), PlainEngine())
+    for name, kind in types.items():
+        value = (("vllm", ("a",)),) if name == "by" else OTHER[kind]
+        made: Any = {name: value}
+        held = Policy(bounds=replace(Bounds(), **made))
+        changed_by_it = request_hash(on(A100), held, world(), PlainEngine()) != free
+        assert changed_by_it is (name != "by"), name
 
 
 def test_every_field_that_the_hash_leaves_out_exists_and_has_its_reason() -> None:
