@@ -74,6 +74,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--memory-gib", type=int, default=0, help="most memory of one case; 0: no limit"
     )
+    parser.add_argument(
+        "--brief", type=Path, help="the last facts in short are written to it: a container's end"
+    )
     parser.add_argument("--work", type=Path, help="keep what is made for the environment here")
     return parser.parse_args()
 
@@ -129,7 +132,7 @@ def _one_gpu(cases: list[dict[str, Any]], out: IO[str] | None, given: argparse.N
             "reached": "import",
         }
         for case in cases:
-            _write(out, {"id": case["id"], "harness": REVISION, **said_of_all})
+            _write(out, {"id": case["id"], "harness": REVISION, **said_of_all}, given.brief)
         print(f"import failed: {facts.message(error)}", file=sys.stderr)
         return 1
     for one in moved:
@@ -150,7 +153,7 @@ def _one_gpu(cases: list[dict[str, Any]], out: IO[str] | None, given: argparse.N
         }
         if moved:
             head["moved"] = moved
-        _write(out, head | said)
+        _write(out, head | said, given.brief)
         end = next((k for k in ("refused", "unknown") if k in said), said.get("reached"))
         words = (said.get("refused") or said.get("unknown") or {}).get("message", "")
         spent = time.monotonic() - before
@@ -169,8 +172,13 @@ def learn(modules: Iterable[str]) -> None:
             importlib.import_module(name)
 
 
-def _write(out: IO[str] | None, row: dict[str, Any]) -> None:
+def _write(out: IO[str] | None, row: dict[str, Any], brief: Path | None) -> None:
     text = json.dumps(row, separators=(",", ":"))
+    if brief is not None:
+        from plimsoll_drystart import facts
+
+        with contextlib.suppress(OSError):  # what it is printed to has it all the same
+            brief.write_text(f"{PREFIX}{facts.brief(row)}", "utf-8")
     if out is None:
         print(f"\n{PREFIX}{text}", flush=True)
         return

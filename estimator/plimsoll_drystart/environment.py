@@ -38,7 +38,7 @@ def packages() -> Path:
     found = importlib.util.find_spec("torch")
     if found is None or found.origin is None:
         raise ModuleNotFoundError(
-            f"{sys.executable} has no torch, so no engine that can be dry started"
+            f"no torch, so no engine that can be dry started, is installed for {sys.executable}"
         )
     return Path(found.origin).parent.parent
 

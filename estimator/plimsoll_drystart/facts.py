@@ -8,6 +8,7 @@ unknown   everything else: the harness met something that it cannot do
 from __future__ import annotations
 
 import ast
+import json
 import linecache
 import re
 import traceback
@@ -22,6 +23,10 @@ _FOLDER = re.compile(r"\S*/model-\w{8}\b/?")
 """Where a case's files were put: says nothing to anybody else."""
 MOST = 900
 """Letters of a message."""
+BRIEF = 3500
+"""Bytes of brief facts: what a container ends with holds 4,096."""
+_SAID = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization")
+_COUNTED = ("blocks", "bytes", "concurrency", "tokens", "max_model_len", "allocated")
 
 
 def message(error: BaseException) -> str:
@@ -103,3 +108,34 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(one) for one in value]
     return str(value).removeprefix("torch.")
+
+
+def brief(row: dict[str, Any]) -> str:
+    """The facts that matter most, as JSON of at most `BRIEF` bytes: a container's last words."""
+    made: dict[str, Any] = {
+        key: row[key] for key in ("id", "engine", "version", "harness", "reached") if key in row
+    }
+    made["id"] = str(made.get("id", ""))[:128]
+    for end in ("refused", "unknown"):
+        if end in row:
+            made[end] = dict(row[end], places=row[end]["places"][-1:])
+    for part, names in (("resolved", _SAID), ("cache", _COUNTED)):
+        if part in row:
+            made[part] = {name: row[part][name] for name in names if name in row[part]}
+    for part in ("weights", "profile"):
+        if part in row:
+            made[part] = {k: v for k, v in row[part].items() if isinstance(v, int)}
+    if "moved" in row:
+        made["moved"] = len(row["moved"])
+    text = json.dumps(made, separators=(",", ":"))
+    while len(text) > BRIEF:  # words are all that may be long
+        ended = made.get("refused") or made.get("unknown") or {}
+        longest = max(ended, key=lambda key: len(str(ended[key])), default="")
+        if not longest:
+            return json.dumps({"reached": row.get("reached", ""), "unknown": {"message": "long"}})
+        cut = ended[longest]
+        ended[longest] = (
+            [cut[0][: len(cut[0]) // 2]] if isinstance(cut, list) else cut[: len(cut) // 2]
+        )
+        text = json.dumps(made, separators=(",", ":"))
+    return text

@@ -6,19 +6,23 @@ It must not know an engine's inside: the harness does, which runs where the engi
 from __future__ import annotations
 
 import json
+import os
 import re
+import secrets
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
 from plimsoll.cli.asked import documents_of, request_of, spec_options
 from plimsoll.cli.completion import complete_gpu
+from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Problem, Unreadable, shown
 
@@ -32,7 +36,10 @@ if TYPE_CHECKING:
 _MANIFESTS: Final = (".yaml", ".yml")
 _SLACK: Final = 120
 """Seconds beyond the harness's own limit after which it is ended from outside."""
+_REMOVING: Final = 60
+"""Seconds for removing a container."""
 _JSON_FILES: Final = ("hf_quant_config.json", "preprocessor_config.json", "processor_config.json")
+_KILLED: Final = (-signal.SIGKILL, 128 + signal.SIGKILL)
 _MOST: Final = 1 << 20
 _PRINTED: Final = 64 << 20
 _HINT: Final = re.compile(r"\s*(Run '|See ')")
@@ -53,6 +60,12 @@ _HINT: Final = re.compile(r"\s*(Run '|See ')")
 )
 @click.option("--image", metavar="IMAGE", help="The engine's image, run by docker or podman.")
 @click.option("--job", is_flag=True, help="Print the objects of a Kubernetes Job, with --image.")
+@click.option(
+    "--run",
+    "run_it",
+    is_flag=True,
+    help="With --job: create it by kubectl, wait, read what it said, and remove it.",
+)
 @click.option("--show", is_flag=True, help="With --image: print the command instead of running it.")
 @click.option(
     "--read",
@@ -66,6 +79,7 @@ _HINT: Final = re.compile(r"\s*(Run '|See ')")
               help="The model's config.json, whole.")  # fmt: skip
 @click.option("--seconds", type=click.IntRange(10, 86400), default=600, show_default=True,
               help="Most time of the start-up.")  # fmt: skip
+@kubectl_options
 @spec_options
 @format_option("table", "json", "yaml")
 def command(
@@ -74,11 +88,15 @@ def command(
     python: Path | None,
     image: str | None,
     job: bool,
+    run_it: bool,
     show: bool,
     printed: Path | None,
     namespace: str,
     config_file: Path | None,
     seconds: int,
+    kubectl: str,
+    kubeconfig: str | None,
+    context: str | None,
     output: str,
     **said: Any,
 ) -> None:
@@ -92,7 +110,7 @@ def command(
     \b
     plimsoll dry-start ./my-model --gpu nvidia-l4 --python ~/vllm/bin/python
     plimsoll dry-start Qwen/Qwen3-8B --gpu nvidia-l4 --image vllm/vllm-openai:v0.33.0
-    plimsoll dry-start model.yaml --gpu nvidia-l40s --job --image my/vllm:1 | kubectl apply -f -
+    plimsoll dry-start model.yaml --gpu nvidia-l40s --job --run --image my/vllm:1 -n llm
 
     \b
     Exit code: 0 the engine starts, as far as this can be seen; 1 it refuses; 2 bad input, or
@@ -103,17 +121,25 @@ def command(
         raise click.UsageError("say one of --python PATH, --image IMAGE or --read FILE")
     if job and image is None:
         raise click.UsageError("--job goes with --image IMAGE, the engine's own")
+    if run_it and not job:
+        raise click.UsageError("--run goes with --job")
     request, verdict, accelerator = _asked_for(target, gpu, config_file, output, said)
     if request.engine.name != "vllm":
         wanted = "vllm: no other engine can be dry started yet"
         bad_input(Problem("--engine", request.engine.name, wanted), output)
     what = _case(target, request, verdict, accelerator, config_file, output)
     if job and image is not None:
+        from plimsoll.cli.dry_job import in_cluster
         from plimsoll.measured.dry_start import job as objects
         from plimsoll.measured.dry_start import name_of
 
-        _print_objects(objects(what, image, name_of(request), namespace, seconds))
-        return
+        name = name_of(request)
+        if not run_it:
+            _print_objects(objects(what, image, name, namespace, seconds))
+            return
+        asked = Kubectl(kubectl, context, kubeconfig, output)
+        answer = in_cluster(what, image, name, namespace, seconds, asked)
+        _say(answer, *_of_release(request, verdict, answer.version), output)
     if printed is not None:
         text = _text(printed, output)
     elif python is not None:
@@ -121,8 +147,7 @@ def command(
     else:
         text = _by_image(what, image or "", seconds, output, only_show=show)
     answer = _answer(text, output)
-    request, verdict = _of_release(request, verdict, answer.version)
-    _say(answer, verdict, request, output)
+    _say(answer, *_of_release(request, verdict, answer.version), output)
 
 
 def _asked_for(
@@ -166,6 +191,8 @@ def _of_release(request: Request, verdict: Verdict, version: str) -> tuple[Reque
 
     from plimsoll.decision.decide import decide
 
+    if not version:
+        return request, verdict
     asked = replace(request, engine=replace(request.engine, version=version))
     decided = decide(asked)
     known = decided.estimate is not None and not decided.problems
@@ -285,40 +312,59 @@ def _by_image(what: Asked, image: str, seconds: int, output: str, *, only_show: 
                 Problem("--image", shown(image), "docker or podman on this machine", fix), output
             )
         _files(what, Path(name))
-        return _run(container(program, image, Path(name), seconds), seconds, output)
+        called = f"plimsoll-dry-start-{secrets.token_hex(4)}"
+        words = container(program, image, Path(name), seconds, called)
+        return _run(words, seconds, output, (program, "rm", "--force", called))
 
 
-def _run(words: list[str], seconds: int, output: str) -> str:
-    """Standard output of a command; what it says besides goes to standard error at its end."""
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
+def _run(words: list[str], seconds: int, output: str, remove: tuple[str, ...] = ()) -> str:
+    """Standard output of a command; what it says besides goes to standard error at its end.
+
+    remove: run where it is ended from outside: a container outlives the program that asked for it.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=out, stderr=error, start_new_session=True
+            words, stdin=subprocess.DEVNULL, stdout=out, stderr=errors, start_new_session=True
         )
+        before = signal.signal(signal.SIGTERM, _interrupted)
         try:
             process.wait(seconds + _SLACK)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            _end(process)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+            _end(process, remove)
+            if isinstance(error, KeyboardInterrupt):
+                raise
             wanted = f"an answer within {seconds} s"
             bad_input(Problem("the dry start", "none", wanted, "raise --seconds"), output)
+        finally:
+            signal.signal(signal.SIGTERM, before)
         out.seek(0)
         text = out.read(_PRINTED).decode("utf-8", "replace")
         if process.returncode and "PLIMSOLL-FACTS" not in text:
-            error.seek(0)
-            lines = error.read(_PRINTED).decode("utf-8", "replace").splitlines()
+            errors.seek(0)
+            lines = errors.read(_PRINTED).decode("utf-8", "replace").splitlines()
             said = [line.strip() for line in lines if line.strip() and not _HINT.match(line)]
-            given = shown(said[-1] if said else f"exit code {process.returncode}")
+            code = process.returncode
+            ended = "killed: too little memory, or by somebody" if code in _KILLED else ""
+            given = shown(ended or (said[-1] if said else f"exit code {code}"))
             wanted = "an environment in which vLLM is installed, and that can be run here"
             bad_input(Problem("the dry start", given, wanted), output)
         return text
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command with everything that it started."""
-    import os
-    import signal
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
+
+def _end(process: subprocess.Popen[bytes], remove: tuple[str, ...]) -> None:
+    """End a command with everything that it started."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    if not remove:
+        return
+    try:
+        subprocess.run(remove, capture_output=True, check=False, timeout=_REMOVING)
+    except (OSError, subprocess.TimeoutExpired):
+        click.echo(f"warning: not removed: {remove[-1]}; do: {shlex.join(remove)}", err=True)
 
 
 def _text(path: Path, output: str) -> str:
@@ -342,7 +388,7 @@ def _answer(text: str, output: str) -> Answer:
         bad_input(Problem("the dry start", error.given, error.wanted, fix), output)
 
 
-def _say(answer: Answer, verdict: Verdict, request: Request, output: str) -> None:
+def _say(answer: Answer, request: Request, verdict: Verdict, output: str) -> NoReturn:
     """Both sides, what differs, and how it ended."""
     from plimsoll.measured.dry_facts import beside
 
@@ -355,7 +401,10 @@ def _say(answer: Answer, verdict: Verdict, request: Request, output: str) -> Non
             "refused": f"refuses: {answer.words}",
             "unknown": f"unknown: the dry start ended at {answer.reached}: {answer.words}",
         }
-        click.echo(f"vLLM {answer.version} {words[answer.outcome]}")
+        if answer.reached:
+            click.echo(f"vLLM {answer.version} {words[answer.outcome]}")
+        else:
+            click.echo(f"unknown: nothing was learned: {answer.words}")
         if answer.place:
             click.echo(f"at {answer.place}")
         if rows:
@@ -365,7 +414,10 @@ def _say(answer: Answer, verdict: Verdict, request: Request, output: str) -> Non
                 table.add(row.name, row.engine, row.ours, "differs" if row.differs else "")
             show(table)
         click.echo(f"\nplimsoll: {_ours(request, verdict)}")
-        click.echo("not seen: CUDA's own memory, CUDA graphs, compiled code, kernels' own buffers")
+        if answer.reached:
+            click.echo(
+                "not seen: CUDA's own memory, CUDA graphs, compiled code, kernels' own buffers"
+            )
     sys.exit({"starts": 0, "refused": 1}.get(answer.outcome, 2))
 
 

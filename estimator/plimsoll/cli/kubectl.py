@@ -39,12 +39,31 @@ class Kubectl:
         wanted: what was to be had of it, fix: what to look at. partly: where what it says is added
         if it fails and has printed something all the same.
         """
+        done = self.run(arguments)
+        if done.returncode:
+            said = shown(done.stderr.strip())
+            problem = Problem(f"kubectl {' '.join(arguments[:2])}", said, wanted, fix)
+            if partly is None or not done.stdout.strip():
+                bad_input(problem, self.output)
+            partly.append(problem)
+        return done.stdout
+
+    def run(self, arguments: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
+        """Run it, whatever its exit code is; ends the program with code 2 if it cannot be run.
+
+        given: on its standard input.
+        """
         command = [self.program, *arguments, "--request-timeout=60s"]
         command += [f"--context={self.context}"] if self.context else []
         command += [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=SECONDS, check=False
+            return subprocess.run(
+                command,
+                input=given,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
             )
         except FileNotFoundError:
             install = "install kubectl, or give what it printed with --from FILE"
@@ -55,13 +74,6 @@ class Kubectl:
         except (OSError, subprocess.TimeoutExpired) as error:
             in_time = f"an answer within {SECONDS} s ({error})"
             bad_input(Problem("--kubectl", shown(self.program), in_time), self.output)
-        if done.returncode:
-            said = shown(done.stderr.strip())
-            problem = Problem(f"kubectl {' '.join(arguments[:2])}", said, wanted, fix)
-            if partly is None or not done.stdout.strip():
-                bad_input(problem, self.output)
-            partly.append(problem)
-        return done.stdout
 
 
 def kubectl_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -35,6 +35,12 @@ PREFIX: Final = "PLIMSOLL-FACTS "
 """What the harness puts before its line of facts."""
 PACKAGE: Final = "plimsoll_drystart"
 ARCHIVE, CASE = "drystart.pyz", "case.jsonl"
+CONTAINER: Final = "engine"
+"""Name of the container of a Job's pod."""
+LAST_WORDS: Final = "/dev/termination-log"
+"""Where a container writes what it ends with, which its pod's status then holds."""
+BESIDE: Final = 300
+"""Seconds that a Job may take beyond the start-up: to be scheduled, and to pull the image."""
 SECONDS: Final = 600
 """Most time of one dry start: an image that has never run there imports for minutes."""
 MEMORY_GIB: Final = 8
@@ -121,13 +127,14 @@ def arguments(archive_at: str, case_at: str, seconds: int) -> list[str]:
     return [archive_at, "--cases", case_at, *limits]
 
 
-def container(program: str, image: str, folder: Path, seconds: int) -> list[str]:
+def container(program: str, image: str, folder: Path, seconds: int, name: str = "") -> list[str]:
     """The command that runs the engine's image here. folder: where the archive and the case are.
 
-    program: docker or podman.
+    program: docker or podman. name: of the container, to remove it by; empty: it has none.
     """
     return [
-        program, "run", "--rm", "--network=none", "--read-only", f"--user={_NOBODY}:{_NOBODY}",
+        program, "run", "--rm", *([f"--name={name}"] if name else []), "--network=none",
+        "--read-only", f"--user={_NOBODY}:{_NOBODY}",
         "--cap-drop=ALL", "--security-opt=no-new-privileges", f"--memory={MEMORY_GIB}g",
         "--cpus=2", "--pids-limit=512", "--tmpfs=/tmp:rw,exec,size=2g",
         "--env=NVIDIA_VISIBLE_DEVICES=void", "--env=HOME=/tmp",
@@ -142,10 +149,25 @@ def name_of(request: Request) -> str:
     return f"dry-start-{plain[:40].strip('-') or 'model'}"
 
 
-def job(what: Asked, image: str, name: str, namespace: str, seconds: int) -> list[dict[str, Any]]:
-    """The objects of a dry start in a cluster: a ConfigMap, a NetworkPolicy, a Job."""
+def job(
+    what: Asked,
+    image: str,
+    name: str,
+    namespace: str,
+    seconds: int,
+    *,
+    suspended: bool = False,
+    owner: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """The objects of a dry start in a cluster: a ConfigMap, a NetworkPolicy, a Job.
+
+    suspended: the Job makes no pod before that is taken back. owner: whose they are: a reference
+    to the object that they go with.
+    """
     labels = {"app.kubernetes.io/name": "plimsoll-dry-start", "app.kubernetes.io/instance": name}
-    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    metadata: dict[str, Any] = {"name": name, "namespace": namespace, "labels": labels}
+    if owner is not None:
+        metadata["ownerReferences"] = [dict(owner)]
     packed = base64.b64encode(archive()).decode()
     return [
         {
@@ -161,8 +183,9 @@ def job(what: Asked, image: str, name: str, namespace: str, seconds: int) -> lis
         {
             "apiVersion": "batch/v1", "kind": "Job", "metadata": metadata,
             "spec": {
-                "backoffLimit": 0, "activeDeadlineSeconds": seconds + 300,
+                "backoffLimit": 0, "activeDeadlineSeconds": seconds + BESIDE,
                 "ttlSecondsAfterFinished": 3600,
+                **({"suspend": True} if suspended else {}),
                 "template": {"metadata": {"labels": labels}, "spec": _pod(image, name, seconds)},
             },
         },
@@ -172,6 +195,7 @@ def job(what: Asked, image: str, name: str, namespace: str, seconds: int) -> lis
 def _pod(image: str, name: str, seconds: int) -> dict[str, Any]:
     """A pod that passes the restricted profile, asks for no GPU and cannot speak to anybody."""
     run = arguments(f"{_MOUNTED}/{ARCHIVE}", f"{_MOUNTED}/{CASE}", seconds)
+    run += ["--brief", LAST_WORDS]
     size = f"{MEMORY_GIB + 2}Gi"
     return {
         "restartPolicy": "Never", "automountServiceAccountToken": False,
@@ -181,7 +205,8 @@ def _pod(image: str, name: str, seconds: int) -> dict[str, Any]:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [{
-            "name": "engine", "image": image, "command": ["python3", *run],
+            "name": CONTAINER, "image": image, "command": ["python3", *run],
+            "terminationMessagePolicy": "FallbackToLogsOnError",
             "env": [
                 {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"},
                 {"name": "HOME", "value": "/tmp"},

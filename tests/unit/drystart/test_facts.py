@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,3 +92,28 @@ def test_a_message_is_one_line_of_a_bounded_length() -> None:
     outer = RuntimeError("outer")
     outer.__cause__ = ValueError("inner")
     assert facts.message(outer) == "outer <- ValueError: inner"
+
+
+@pytest.mark.parametrize("words", ["no " * 300, "é\x1b\u4e2d" * 300, '"\\' * 450])
+def test_facts_in_brief_fit_into_what_a_container_ends_with(words: str) -> None:
+    place = "vllm/" + "deep/" * 900 + "made.py:3 check"
+    ended = {"class": "ValueError", "message": words, "places": ["first", place]}
+    row = {
+        "id": "m" * 4000,
+        "version": "0.33.0",
+        "harness": "1",
+        "reached": "config",
+        "moved": ["a"] * 5000,
+        "layers": [{"page_bytes": 1}] * 1000,
+        "resolved": {"max_model_len": 8192, "cudagraph_sizes": 51},
+        "weights": {"counted": 1 << 40},
+        "profile": {"peak": 1, "unseen": ["x"] * 900},
+        "refused": ended,
+    }
+    text = facts.brief(row)
+    assert len(text.encode()) <= facts.BRIEF < 4096
+    read = json.loads(text)
+    assert read["resolved"] == {"max_model_len": 8192}
+    assert read["weights"] == {"counted": 1 << 40}
+    assert words.startswith(read["refused"]["message"][:20])
+    assert (read["reached"], read["moved"], read["profile"]) == ("config", 5000, {"peak": 1})
