@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Block, FeedForward, MixerKind, Part, Split
 from plimsoll.models.blocks.decoder import (
@@ -45,7 +45,17 @@ from plimsoll.models.blocks.fields import MAX_LAYERS, Fields
 from plimsoll.models.blocks.mixers import Heads, gqa_mixer, mla, mla_mixer
 from plimsoll.models.blocks.parts import Tensors, experts, linear, loose, mlp, norm
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 A = Part.ATTENTION
+
+
+def dense_at_first(f: Fields) -> Callable[[int], bool]:
+    """Which layers have experts: as the config says, else all but the first."""
+    if f.texts("mlp_layer_types") or f.has("first_k_dense_replace"):
+        return first_dense(f)
+    return lambda i: i > 0
 
 
 PHI_MOE: Final = Family(
@@ -99,6 +109,20 @@ DOTS1: Final = Family(
     traits=Traits(qk_norm="head"), qkv_bias=ATTENTION_BIAS, moe=deepseek_moe, moe_at=first_dense
 )
 """dots.llm1: DeepSeek-MoE with norms on the heads of q and k."""
+HY3: Final = Family(
+    traits=Traits(qk_norm="head"),
+    attention_bias=ATTENTION_BIAS,
+    mlp_bias=MLP_BIAS,
+    moe=Routed(
+        count=Size("num_experts", "num_local_experts"),
+        per_token=Size("num_experts_per_tok"),
+        width=Size("moe_intermediate_size", "expert_hidden_dim"),
+        shared_count=Size("num_shared_experts", default=1, low=0),
+    ),
+    moe_at=dense_at_first,
+    mtp=True,
+)
+"""Hy3: norms on the heads of q and k, a shared expert, a dense first layer."""
 GROK: Final = Family(
     traits=Traits(tied=True, norms=4),
     moe=Routed(
