@@ -11,7 +11,7 @@ NARROW = {
     # MXFP4 weights, 64.0 to 67.9 GiB by kernel, on a GPU of 80.
     "r30",
     # 0.1 GiB to spare, and 2 GiB of graphs' and activation's ranges.
-    "r23", "r26",
+    "r23", "r26", "r28",
     # 1,024 sequences with states, and 611 to 1,173 blocks for them: it hangs on graphs.
     "r61",
     # ROCm: graphs and non-torch were measured twice.

@@ -209,6 +209,7 @@ class VLLM(Engine):
             (
                 limits.after_cache(
                     architecture,
+                    settings,
                     resolved,
                     parallelism,
                     end - start,

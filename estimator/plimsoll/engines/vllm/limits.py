@@ -34,6 +34,9 @@ What comes after the cache is taken, against what the budget leaves of the GPU:
                 warmup.py), the first engine not at all
     slack       up to 150 MiB, which vLLM itself leaves (redundancy_buffer_memory)
 
+With adapters graphs are captured twice from 0.11.1 on; what a start-up of 0.11.1 took for that is
+the most that it is taken for, up to the release that charges graphs.
+
 The activation peak was measured before the cache and is free again; so a peak that is the sampler's
 own pays for its warm-up, and only the graphs are left to be held. Where graphs are charged, by
 the engine's own estimate, what they take beyond it is left.
@@ -50,6 +53,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.engines.base import Known, Limit, LimitName, Span, Term, TermName
 from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, OTHER, gpu_group
+from plimsoll.engines.vllm import lora
 from plimsoll.engines.vllm.capture import sizes
 from plimsoll.engines.vllm.offload import offloads
 from plimsoll.engines.vllm.overheads import captured, charged, context, sampling
@@ -170,6 +174,7 @@ def loading(
 
 def after_cache(
     architecture: Architecture,
+    settings: EngineSettings,
     resolved: Resolved,
     parallelism: Parallelism,
     layers: int,
@@ -195,6 +200,7 @@ def after_cache(
     left = physical - held
     free, beyond = _freed(terms[TermName.ACTIVATION], architecture, resolved, constants, last=last)
     made = _graphs(architecture, resolved, parallelism, layers, accelerator, constants)
+    made = _with_adapters(made, architecture, settings, resolved, layers, accelerator, constants)
     taking, basis, slack = Span(made.bytes, made.low, made.high), made.basis, _SLACK
     if charged(architecture, constants) and not resolved.eager:
         figure = constants["graphs_beyond_charge"]
@@ -270,6 +276,24 @@ def _graphs(
     each = round(figure.value * count * layers * MIB)
     high = max(made.high, made.bytes + each, high + round(each * (1 + figure.error)))
     return replace(made, bytes=made.bytes + each, high=high, known=Known.ASSUMED)
+
+
+def _with_adapters(
+    made: Term,
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    layers: int,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Term:
+    """Graphs that are captured with adapters and without, where the budget is not charged."""
+    twice = lora.graphs(made, settings, constants)
+    most = constants.number("lora_graphs_most")
+    if twice is made or not most:
+        return twice
+    count = 2 * sizes(architecture, resolved, accelerator, constants).count
+    return replace(twice, high=max(twice.high, round(most * count * layers * MIB)))
 
 
 def _by_nccl(parallelism: Parallelism, accelerator: Accelerator) -> bool:

@@ -42,7 +42,7 @@ DEEPSEEK_V1: Final = Family(moe=deepseek_moe, moe_at=first_dense)
 
 
 def deepseek_v2(f: Fields) -> Built:
-    """DeepSeek V2, V3, V3.2, Kimi K2, Mistral 4, GLM 4.7-Flash and 5: latent attention, shared experts.
+    """DeepSeek V2 to V3.2, Kimi K2, Mistral 4, GLM 4.7-Flash and 5: MLA and shared experts.
 
     Where both parts of a head of q and k are 0 wide (the small DeepSeek-VL2), it is the first
     DeepSeek's attention.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.engines.base import EngineSettings, Known, TermName
+from plimsoll.engines.base import EngineSettings, Known, LimitName, TermName
 from plimsoll.engines.layers.gpu_memory import allocated
 from plimsoll.units import GIB
 from vllm_features import RANKS, estimate, extra, read
@@ -167,3 +167,28 @@ def test_the_first_engine_does_not_refuse_for_slots_that_it_makes_after_measurin
     for version, certain in (("0.7.3", False), ("0.8.5", True)):
         term = estimate(LLAMA, "--enable-lora", version=version).terms[TermName.LORA]
         assert (term.low > 0) is certain
+
+
+@pytest.mark.parametrize(
+    ("version", "twice", "wide"),
+    [
+        pytest.param("0.11.0", False, False, id="with adapters alone"),
+        pytest.param("0.11.1", True, True, id="twice, and beside the budget"),
+        pytest.param("0.20", False, False, id="charged by the engine's own estimate"),
+    ],
+)
+def test_graphs_of_adapters_are_held_against_what_the_budget_leaves(
+    version: str, twice: bool, wide: bool
+) -> None:
+    # Llama-3.1-8B with two adapters on an H100 (0.11.1) ran out of memory after it captured, with
+    # 7.4 GiB beside its budget; 0.11.0 started: https://github.com/vllm-project/vllm/issues/29049
+    plain, held = (
+        next(
+            limit
+            for limit in estimate(LLAMA, *flags, version=version, gpu="nvidia-h100-80gb").limits
+            if limit.name is LimitName.AFTER_CACHE
+        )
+        for flags in ((), ("--enable-lora", "--max-loras=2"))
+    )
+    assert (held.need.middle > 1.5 * plain.need.middle) is twice
+    assert (held.need.high > held.has.middle) is wide
