@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from accuracy import ranges, recipes
+from accuracy import logs, ranges, recipes
 from accuracy.answers import ASKED, answers
 from accuracy.data import ROOT, measured, reasons, scored, sources, sweep
 from accuracy.peers import PEERS
@@ -72,6 +72,7 @@ def page() -> str:
         _cuts(),
         _outcome(),
         _recipes(),
+        logs.lines(),
         _peers(),
         _far(),
         _left_out(),

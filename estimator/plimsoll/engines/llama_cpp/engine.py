@@ -21,7 +21,8 @@ from plimsoll.engines.base import Estimate, TermName, Terms
 from plimsoll.engines.layers.gpu_memory import free_memory
 from plimsoll.engines.llama_cpp import checks
 from plimsoll.engines.llama_cpp.files import has_header
-from plimsoll.engines.llama_cpp.memory import PLAIN_FILES, Gpu, Graph, loads, shape, terms
+from plimsoll.engines.llama_cpp.graph import Graph, build, shape
+from plimsoll.engines.llama_cpp.memory import PLAIN_FILES, Gpu, loads, terms
 from plimsoll.engines.llama_cpp.settings import (
     ALL_LAYERS,
     TABLE,
@@ -157,6 +158,7 @@ def _graph(
         outputs = resolved.micro_batch
     return Graph(
         shape(architecture),
+        build(figures),
         resolved.micro_batch,
         outputs,
         resolved.flash_attention,

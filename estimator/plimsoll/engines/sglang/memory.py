@@ -15,7 +15,8 @@ Weights are cut as vLLM cuts them, with these differences:
 
 Beside weights and the pools of the cache:
 
-    context     gone before the engine looks at the GPU: CUDA context, NCCL, all-reduce buffers
+    context     gone before the engine looks at the GPU: CUDA context, NCCL, all-reduce buffers;
+                where CPU and GPU share memory, what the system does not call available
     in the rest (1 - fraction) of what was there before the weights holds
       table     requests + 1 rows x (context + 4) tokens x 4 bytes, on every rank
       graphs    (first + per layer x layers x captured sizes / 52 [+ tensor parallelism]) GiB,
@@ -163,6 +164,9 @@ def sends_tokens(
 _FITTED: Final = 52
 _CARDS: Final = frozenset({(7, 5), (8, 6), (8, 9), (12, 0)})
 """Compute capabilities of GPUs that come without NVLink."""
+_SHARED: Final = frozenset({(8, 7), (11, 0), (12, 1)})
+"""Compute capabilities of GPUs that share their memory with the CPU: Jetson Orin and Thor, GB10."""
+_AMD: Final = "amd.com/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +186,11 @@ def context(
 ) -> Amount:
     """What is gone before the weights are loaded."""
     name = "context_single"
-    if tensor * parallelism.pipeline > 1:
+    if accelerator.compute in _SHARED:
+        name = "context_unified"
+    elif tensor * parallelism.pipeline > 1 and accelerator.resource.startswith(_AMD):
+        name = "context_many_rocm"
+    elif tensor * parallelism.pipeline > 1:
         linked = accelerator.compute >= (9, 0)
         name = "context_many_nvlink" if linked else "context_many"
         if accelerator.compute in _CARDS:

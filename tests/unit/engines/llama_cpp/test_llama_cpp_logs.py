@@ -62,7 +62,7 @@ LOGS = [
         2375.91, 304.28, 1152.00, 85.01, QUOTED),
     Log("meta-llama/Llama-3.2-3B-Instruct", "q4_k_m", "b8000", ("-c", "4096"), 1,
         1918.35, 308.23, 448.00, 256.50, OLLAMA),
-    Log("meta-llama/Llama-3.2-3B-Instruct", "q4_k_m", "b9500", ("-c", "32768"), 2,
+    Log("meta-llama/Llama-3.2-3B-Instruct", "q4_k_m", "b9000", ("-c", "32768"), 2,
         852.89, 308.23, 1920.00, 378.04, OLLAMA),
     Log("EleutherAI/pythia-2.8b", "f16", "b3900", ("-c", "2048"), 1,
         5049.71, 245.62, 640.00, 162.00, CI),
@@ -77,7 +77,7 @@ LOGS = [
         None, 1640.62, 1536.00, 672.01, "https://github.com/ggml-org/llama.cpp/pull/6122"),
     Log("zai-org/GLM-4-32B-0414", "q4_0", "b5200", ("-c", "5120", "-fa"), 1,
         None, None, None, 308.00, "https://github.com/ikawrakow/ik_llama.cpp/pull/344"),
-    Log("Qwen/Qwen3.5-27B", "q4_k_m", "b9500",
+    Log("Qwen/Qwen3.5-27B", "q4_k_m", "b9000",
         ("-c", "200192", "-ctk", "q8_0", "-ctv", "q8_0", "-np", "1"), 1,
         None, None, 6647.00 + 149.62, 654.78, QUOTED),
     Log("Qwen/Qwen3.5-35B-A3B", "q4_k_m", "b9300", ("-c", "65536", "-np", "1"), 1,
@@ -158,8 +158,8 @@ def test_a_compute_buffer_lies_in_its_band(log: Log) -> None:
     ("name", "near"),
     [
         ("zai-org/GLM-4-32B-0414", 0.001),
-        ("meta-llama/Llama-3.2-3B-Instruct", 0.04),
-        ("Qwen/Qwen3-4B", 0.02),
+        ("meta-llama/Llama-3.2-3B-Instruct", 0.001),
+        ("Qwen/Qwen3-4B", 0.03),
         ("Qwen/Qwen2.5-7B-Instruct", 0.001),
         ("EleutherAI/pythia-2.8b", 0.07),
     ],
@@ -182,7 +182,7 @@ def test_attention_over_a_quantized_cache_keeps_one_layer_unpacked() -> None:
         )
     )
     log = Log(
-        "Qwen/Qwen3.5-35B-A3B", "q4_k_m", "b9440", args, 1, None, None, None, 3892, "PR 23861"
+        "Qwen/Qwen3.5-35B-A3B", "q4_k_m", "b9400", args, 1, None, None, None, 3892, "PR 23861"
     )
     term = started(log).terms[TermName.ACTIVATION]
     assert "unpacked" in term.basis
