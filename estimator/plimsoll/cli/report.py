@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from plimsoll.cli import apart
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.check import judged
 from plimsoll.cli.given import given_inventory, given_policies, inventory_option, policy_option
@@ -113,15 +114,19 @@ def command(
     known = knowledge_of(calibration, "table")
     policies = given_policies(policy, "table")
     rules = Gate()
-    objects = [
-        _judged(manifest, served.request, verdict, rules)
+    todo = [
+        (manifest, manifests)
         for manifests, _ in found
         for manifest in manifests.deployments
         if not kinds.owned(manifest.obj)
-        for _, served, verdict in judged(
-            manifest, manifests, inventory, policies, gpu_memory, in_use, known
-        )
     ]
+
+    def of(index: int) -> list[Judged]:
+        manifest, beside = todo[index]
+        engines = judged(manifest, beside, inventory, policies, gpu_memory, in_use, known)
+        return [_judged(manifest, served.request, verdict, rules) for _, served, verdict in engines]
+
+    objects = [one for engines in apart.each(of, len(todo)) for one in engines]
     problems += [problem for manifests, _ in found for problem in manifests.problems]
     said = CheckReport(tuple(objects), tuple(map(unreadable, problems)))
     text = page(said, inventory, _about(sources, context, cluster=cluster), before)

@@ -14,7 +14,7 @@ import pytest
 from commands import as_json, run
 from page_tree import deployment, listing, nodes, pod, unknown
 from plimsoll.report.page.changes import read
-from plimsoll.report.page.objects import LINE
+from plimsoll.report.page.objects import LINE, MOST_IN_FULL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,7 +87,9 @@ def test_the_bar_is_cut_by_the_load_line_where_the_memory_that_may_be_used_ends(
 ) -> None:
     said = page(tmp_path, [FITS, REFUSED])
     bars = [one for one in Elements(said).all("span") if one.get("class") == "bar"]
-    ends = [float(figure(r"--o:([\d.]+)%", one["style"] or "")) for one in bars]
+    styles = [one["style"] or "" for one in bars]
+    assert "--o:" not in styles[0]  # to the end, which is not said
+    ends = [100.0, float(figure(r"--o:([\d.]+)%", styles[1]))]
     results = as_json("check", tmp_path / "all.json")["results"]
     shares = [
         one["estimate"]["perGPU"]["required"] / one["estimate"]["perGPU"]["usable"]
@@ -95,9 +97,38 @@ def test_the_bar_is_cut_by_the_load_line_where_the_memory_that_may_be_used_ends(
     ]
     fits, refused = min(shares), max(shares)
     assert LINE * refused > 100
-    assert ends[0] == 100
     assert ends[1] == pytest.approx(LINE * fits, abs=0.1)
     assert ends[1] < LINE < ends[0]
+
+
+def refused(name: str) -> dict[str, Any]:
+    """A refused object of that name."""
+    one = deployment(9)
+    one["metadata"] = {"name": name, "namespace": "chat"}
+    return one
+
+
+def test_beyond_the_first_refused_the_page_shows_one_way_out_and_says_where_the_rest_is(
+    tmp_path: Path,
+) -> None:
+    said = page(tmp_path, [refused(f"llama-{n:02}") for n in range(MOST_IN_FULL + 2)])
+    rows = re.findall(r"<li class=over.*", said)
+    assert len(rows) == MOST_IN_FULL + 2
+    assert all("Any one of these fits:" in row for row in rows[:MOST_IN_FULL])
+    many = rows[0].count("<code>")
+    for row in rows[MOST_IN_FULL:]:
+        assert row.count("<code>") == 1
+        assert f"One of {many} that fit:" in row
+        assert re.search(r"the rest \d+\.\d</i>", row)
+    assert "plimsoll check and plimsoll explain FILE have them all" in words(said)
+
+
+def test_a_thousand_refused_objects_stay_under_a_megabyte(tmp_path: Path) -> None:
+    said = page(tmp_path, [refused(f"llama-{n:03}") for n in range(MOST_IN_FULL + 2)])
+    rows = [len(row.encode()) for row in re.findall(r"<li class=over.*\n", said)]
+    around = len(said.encode()) - sum(rows)
+    of_a_thousand = around + sum(rows[:MOST_IN_FULL]) + rows[-1] * (1000 - MOST_IN_FULL)
+    assert of_a_thousand < 1_000_000
 
 
 def test_the_terms_that_are_shown_add_up_to_the_need_that_is_shown(tmp_path: Path) -> None:

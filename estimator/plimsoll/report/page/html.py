@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from plimsoll.errors import clean
 from plimsoll.report.page import changes, gpus
-from plimsoll.report.page.objects import DOUBT, FITS, OVER, rows
+from plimsoll.report.page.objects import DOUBT, FITS, MOST_IN_FULL, OVER, rows
 
 if TYPE_CHECKING:
     from plimsoll.inventory.pools import Inventory
@@ -56,6 +56,8 @@ def page(report: CheckReport, inventory: Inventory, about: About, before: Before
         script=script,
         script_hash=digest,
         rows=found,
+        in_full=MOST_IN_FULL,
+        in_short=any(told.more for row in found for told in row.told),
         counts=[(state, sum(row.state == state for row in found)) for state in (FITS, DOUBT, OVER)],
         namespaces=sorted({row.name.rpartition("/")[0] for row in found} - {""}),
         replicas=sum(row.gpus * max(0, row.replicas) for row in found),

@@ -7,7 +7,7 @@ share of a bar = LINE x bytes / usable, cut where the bar ends
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision.policy import Outcome, outcome
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LINE: Final = 70.0
 """Where the load line stands, in hundredths of a bar's width."""
+_WHOLE: Final = 100.0
+"""Where a bar ends."""
 OVER, DOUBT, FITS = "over", "doubt", "fits"
 """An object that does not fit or is wrong, one that nobody can be sure of, and one that fits."""
 RANK: Final = (OVER, DOUBT, FITS)
@@ -39,30 +41,41 @@ COLOURS: Final = {
 }
 """The style of a term in a bar; those that are small share the last, `OTHER`."""
 OTHER: Final = "o"
+_LARGE: Final = ("w", "k")
 MOST_RESULTS: Final = 12
 """Results of one object that are shown."""
+MOST_IN_FULL: Final = 40
+"""Objects, the gravest first, that are shown with every way out and every term.
+
+Of the others the first way out is, and what is neither weights nor cache is one figure.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
     """What a GPU must hold against what the engine may use of it, in hundredths of the bar.
 
-    style: where each stretch ends, and from where to where the need may turn out to be, as
-    properties of CSS. beyond: what is over the load line, "" if nothing is.
+    style: where each stretch ends, from where to where the need may turn out to be, and how far
+    it is over the load line, as properties of CSS; where a bar's end is meant, nothing is said.
+    beyond: whether it is over that line.
     """
 
     style: str
-    beyond: str
+    beyond: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One thing that is said of an object. ways: each way out, with what it leaves."""
+    """One thing that is said of an object. ways: each way out, with what it leaves.
+
+    more: ways out that are not shown.
+    """
 
     rule: str
     message: str
     ways: tuple[tuple[str, str], ...]
     ignored: str
+    more: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +119,20 @@ def rows(objects: Iterable[Judged]) -> list[Row]:
             key = f"{judged.subject} @ {judged.span.file}"
         seen[key] = seen.get(key, 0) + 1
         found.append(_row(judged, key if seen[key] == 1 else f"{key} #{seen[key]}", folder))
-    return sorted(found, key=lambda row: (RANK.index(row.state), row.name, row.key))
+    found.sort(key=lambda row: (RANK.index(row.state), row.name, row.key))
+    return [*found[:MOST_IN_FULL], *map(_in_short, found[MOST_IN_FULL:])]
+
+
+def _in_short(row: Row) -> Row:
+    """The row with the first way out alone, if it has any, and the small terms as one figure."""
+    if not any(told.ways for told in row.told):
+        return row
+    told = (replace(one, ways=one.ways[:1], more=len(one.ways[1:])) for one in row.told)
+    small = [term for term in row.terms if term[0] not in _LARGE]
+    rest = f"{sum(round(float(size) * 10) for _, _, size, _ in small) / 10:.1f}"
+    large = tuple(term for term in row.terms if term[0] in _LARGE)
+    terms = (*large, (OTHER, "the rest", rest, "")) if small else large
+    return replace(row, told=tuple(told), terms=terms)
 
 
 def _shared(files: Iterable[str]) -> str:
@@ -168,7 +194,7 @@ def _engine(request: Request, estimate: Estimate | None) -> str:
 
 def _bar(estimate: Estimate) -> Bar:
     def at(size: int) -> float:
-        return min(100.0, max(0.0, LINE * size / estimate.usable))
+        return min(_WHOLE, max(0.0, LINE * size / estimate.usable))
 
     sizes = dict.fromkeys((*COLOURS.values(), OTHER), 0)
     for term in estimate.terms:
@@ -178,11 +204,12 @@ def _bar(estimate: Estimate) -> Bar:
         upto += size
         ends[style] = at(upto)
     ends["l"], ends["h"] = at(estimate.required_low), at(estimate.required_high)
+    stretches = {name: end for name, end in ends.items() if end < _WHOLE}
     beyond = at(upto) - LINE
-    return Bar(
-        ";".join(f"--{name}:{_percent(end)}%" for name, end in ends.items()),
-        _percent(beyond) if beyond > 0 else "",
-    )
+    if 0 < beyond < _WHOLE - LINE:
+        stretches["u"] = beyond
+    style = ";".join(f"--{name}:{_percent(end)}%" for name, end in stretches.items())
+    return Bar(style, beyond > 0)
 
 
 def _percent(value: float) -> str:
