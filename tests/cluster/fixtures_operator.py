@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SYSTEM_NAMESPACE = "plimsoll-system"
 CONTROLLER_ACCOUNT = "plimsoll-controller"
-STARTING = 30.0
+STARTING = 90.0
 """Seconds that a process may take to be ready on a busy machine."""
 
 
@@ -184,11 +184,14 @@ def operator_process(
 
 @contextlib.contextmanager
 def admission_asked(
-    plane: ControlPlane, name: str, configuration: Callable[[str, dict[str, Any]], dict[str, Any]]
+    plane: ControlPlane,
+    name: str,
+    configuration: Callable[[str, dict[str, Any]], dict[str, Any]],
+    more: Mapping[str, object] | None = None,
 ) -> Iterator[OperatorProcess]:
     """Admission as a process of its own with the rights that we ship, asked by the API server.
 
-    configuration: makes the registration of a name and a client, as it is shipped.
+    configuration: makes the registration of a name and a client, as it is shipped. more: settings.
     """
     install(plane)
     certificate, key = plane.authority.issue("admission", sans=LOOPBACK).write(plane.folder, name)
@@ -199,6 +202,7 @@ def admission_asked(
         "tls_cert": certificate,
         "tls_key": key,
         "admission_drain_seconds": 1,
+        **(more or {}),
     }
     kubeconfig = plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, "plimsoll-webhook")
     with operator_process("admission", kubeconfig, plane.folder, settings) as running:

@@ -33,7 +33,7 @@ from controlplane.processes import Process
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-START_LIMIT = 60.0
+START_LIMIT = 180.0
 """Seconds to wait for a server; both together take about three on two idle cores."""
 
 _HOST = LOOPBACK[0]

@@ -22,6 +22,7 @@ from plimsoll.workloads.files import load
 from plimsoll_operator.admission.judge import Judge
 from plimsoll_operator.admission.review import NotAReview, Review, read_review, write_answer
 from plimsoll_operator.admission.task import Decided, Question, Untouched, work
+from plimsoll_operator.deciding.beside import Missed, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,15 +49,21 @@ class View:
         """The same for other people's kinds; a namespace without a mode is not looked at."""
         return None if namespace == "x" else self.policy(namespace)
 
+    def beside(self, wanted: Wanted) -> None:
+        """Nothing is there that others refer to."""
+        return
+
 
 async def _may_override(review: Review) -> bool:
     return review.user == "admin"
 
 
-async def _decide(inventory: Inventory, question: Question, namespace: str) -> Decided | Untouched:
+async def _decide(
+    inventory: Inventory, question: Question, namespace: str
+) -> Decided | Untouched | Missed:
     """What a process apart decides, without one, so that its time and memory are seen."""
     decided = work(inventory, question)
-    assert isinstance(decided, Decided | Untouched)
+    assert isinstance(decided, Decided | Untouched | Missed)
     return decided
 
 

@@ -100,12 +100,11 @@ def command(
     problems: list[Problem] = []
     try:
         if sources:
-            documents = [_parsed(source, output) for source in sources]
+            found = listing.read([_parsed(source, output) for source in sources])
         else:
-            from plimsoll.cli.running import documents_of
+            from plimsoll.cli.running import listed
 
-            documents, problems = documents_of(asked, namespace)
-        found = listing.read(documents)
+            found, problems = listed(asked, namespace)
     except Invalid as error:
         bad_input(error.problems, output)
     inventory = with_own(found.inventory, read_own(own_file, output))

@@ -167,12 +167,10 @@ def _about(sources: Iterable[str], context: str | None, *, cluster: bool) -> Abo
 
 def _of_cluster(kubectl: Kubectl) -> tuple[Listing, list[Problem]]:
     """What a cluster lists, and what it did not; ends the program with code 2 if it is no list."""
-    from plimsoll.cli.running import documents_of
-    from plimsoll.workloads import listing
+    from plimsoll.cli.running import listed
 
-    documents, problems = documents_of(kubectl, None)
     try:
-        return listing.read(documents), problems
+        return listed(kubectl, None)
     except Invalid as error:
         bad_input(error.problems)
 

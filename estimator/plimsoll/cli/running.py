@@ -6,7 +6,7 @@ ConfigMaps are listed where something serves an LLM, and nowhere else. Secrets n
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.errors import Problem, shown
 from plimsoll.workloads import kinds, listing
@@ -14,26 +14,36 @@ from plimsoll.workloads.roles import mapping
 
 if TYPE_CHECKING:
     from plimsoll.cli.kubectl import Kubectl
+    from plimsoll.workloads.files import Manifest
+    from plimsoll.workloads.listing import Listing
 
 _BESIDE: Final = ("namespaces", "nodes", "resourceslices.resource.k8s.io")
 """What is listed beside the kinds: it is in no namespace."""
+_REFERRED_TO: Final = ("openmodels.llmaz.io", "models.inference.llmkube.dev")
+"""What objects of these kinds refer to and no kind of ours is: listed with them."""
 
 
-def documents_of(kubectl: Kubectl, namespace: str | None) -> tuple[list[object], list[Problem]]:
-    """Listings of a cluster, and what could not be listed."""
+def listed(kubectl: Kubectl, namespace: str | None) -> tuple[Listing, list[Problem]]:
+    """What a cluster runs, read once, and what could not be listed. Raises `Invalid`."""
     problems: list[Problem] = []
     words = ["api-resources", "--verbs=list", "--output=name"]
     fix = "check the context"
     there = set(kubectl.ask(words, "the kinds of a cluster", fix, problems).split())
     names = [_name(kind) for kind in kinds.KINDS if kind.plural]
-    wanted = [name for name in names if name in there]
+    wanted = [name for name in (*names, *_REFERRED_TO) if name in there]
     scope = ["-n", namespace] if namespace else ["-A"]
     documents = [_get(kubectl, ",".join(wanted), scope, problems)]
     beside = [name for name in _BESIDE if name in there]
     documents.append(_get(kubectl, ",".join(beside), [], problems))
-    for name in _namespaces(documents):
-        documents.append(_get(kubectl, "configmaps", ["-n", name], problems))
-    return documents, problems
+    found = listing.read(documents)
+    spaces = {str(name) for name in map(_namespace, found.manifests.deployments)}
+    config_maps = [_get(kubectl, "configmaps", ["-n", name], problems) for name in sorted(spaces)]
+    listing.lay_beside(found, config_maps)
+    return found, problems
+
+
+def _namespace(manifest: Manifest) -> object:
+    return mapping(manifest.obj.get("metadata")).get("namespace") or "default"
 
 
 def _name(kind: kinds.Kind) -> str:
@@ -48,22 +58,3 @@ def _get(kubectl: Kubectl, what: str, scope: list[str], problems: list[Problem])
     except (ValueError, RecursionError) as error:
         problems.append(Problem(f"kubectl get {what}", shown(text[:40]), f"JSON ({error})"))
         return {"kind": "List", "items": []}
-
-
-def _namespaces(documents: list[object]) -> list[str]:
-    """The namespaces in which something serves an LLM."""
-    found = listing.read([_without_nodes(document) for document in documents])
-    served = {
-        str(mapping(one.obj.get("metadata")).get("namespace") or "default")
-        for one in found.manifests.deployments
-    }
-    return sorted(served)
-
-
-def _without_nodes(document: object) -> Any:
-    """A listing in which nobody looks for an inventory."""
-    items = document.get("items") if isinstance(document, dict) else None
-    if not isinstance(document, dict) or not isinstance(items, list):
-        return document
-    kept = [one for one in items if isinstance(one, dict) and one.get("kind") != "Node"]
-    return {**document, "items": kept}

@@ -158,10 +158,28 @@ def of_objects(objects: Iterable[object], where: str, most: int) -> Manifests:
     return found
 
 
+def lay_all_beside(found: Manifests, objects: list[dict[str, Any]]) -> None:
+    """Read what was found to serve an LLM again, with more objects that it may refer to."""
+    for one in objects:
+        _keep(str(one.get("apiVersion")), str(one.get("kind")), one, found)
+        found.others += 1
+    found.deployments[:] = [
+        replace(manifest, served=manifest.kind.read(manifest.obj, found))
+        if manifest.kind.reader is not None
+        else manifest
+        for manifest in found.deployments
+    ]
+
+
 _FOR_OTHER_TOOLS: Final = ("Chart.yaml", "kustomization.yaml", "kustomization.yml")
 """Files that are never meant, whoever lists them."""
-_REFERRED_TO: Final = frozenset({"ServingRuntime", "ClusterServingRuntime", "OpenModel", "Model"})
-"""Kinds of objects that other objects refer to by name."""
+_REFERRED_TO: Final = {
+    "ServingRuntime": "serving.kserve.io",
+    "ClusterServingRuntime": "serving.kserve.io",
+    "OpenModel": "llmaz.io",
+    "Model": "inference.llmkube.dev",
+}
+"""Kinds of objects that other objects refer to by name, each with its group."""
 OF_A_CLUSTER: Final = frozenset(
     {
         "AcceleratorPool",
@@ -403,7 +421,7 @@ def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -
     name = str(metadata.get("name"))
     if kind in OF_A_CLUSTER:
         found.of_cluster.append(document)
-    if kind in _REFERRED_TO:
+    if _REFERRED_TO.get(kind) == version.partition("/")[0]:
         namespace = "" if kind in _CLUSTER_WIDE else str(metadata.get("namespace") or "default")
         found.objects[(kind, namespace, name)] = document
     if (version, kind) == ("v1", "ConfigMap"):

@@ -13,7 +13,7 @@ from plimsoll.errors import Invalid, Problem, shown
 from plimsoll.inventory import saved
 from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.workloads import kinds
-from plimsoll.workloads.files import OF_A_CLUSTER, of_objects
+from plimsoll.workloads.files import OF_A_CLUSTER, lay_all_beside, of_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,14 @@ def read(documents: list[object]) -> Listing:
         inventory = saved.from_dict({"kind": "List", "items": items})
     manifests = of_objects(whole, PLACE, MAX_OBJECTS)
     return Listing(manifests, inventory, len(every) - len(whole))
+
+
+def lay_beside(found: Listing, documents: list[object]) -> None:
+    """Read what serves an LLM again with the ConfigMaps of further listings beside it.
+
+    Raises `Invalid` for what is no listing.
+    """
+    lay_all_beside(found.manifests, [one for document in documents for one in _objects(document)])
 
 
 def _objects(document: object) -> Iterator[dict[str, Any]]:

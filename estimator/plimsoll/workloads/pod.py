@@ -53,6 +53,8 @@ _LLAMA_VARIABLES: Final = {
     "LLAMA_ARG_FIT": "--fit",
     "LLAMA_ARG_MMPROJ": "--mmproj",
 }
+_NOT_OF_TGI: Final = frozenset({"ENV", "PORT", "HOSTNAME"})
+"""Variables that other programs set and that say nothing of memory."""
 _FURTHER_ARGUMENTS: Final = ("VLLM_ADDITIONAL_ARGS", "NIM_PASSTHROUGH_ARGS")
 """Variables that hold further arguments for the engine."""
 
@@ -168,6 +170,7 @@ def engine_of(
     if untold and image_text:
         role.unreadable.append(f"image {clean(image_text)}: the engine is read off its arguments")
     _started(role, start, partial(variable_path, container, path), mounted)
+    _missing_variables(role, container, path, variables, namespace, beside)
     _shared_memory(role, container, template, path)
     return role
 
@@ -199,6 +202,46 @@ def _started(role: Role, start: Launch, places: Callable[[str], str], mounted: _
             role.model = Word(variables[name], places(name))
 
 
+def _missing_variables(
+    role: Role,
+    container: Mapping[str, Any],
+    path: str,
+    variables: Mapping[str, str],
+    namespace: str,
+    beside: Beside,
+) -> None:
+    """Note variables that may say what the engine does, and whose values are not at hand.
+
+    What a Secret holds nobody reads: it is taken to be a token unless a variable's name says more.
+    """
+    telling = _telling(role.engine)
+    if telling:
+        for index, source in enumerate(elements(container.get("envFrom"))):
+            name = mapping(mapping(source).get("configMapRef")).get("name")
+            if isinstance(name, str) and beside.config_map(namespace, name) is None:
+                where = f"{path}.envFrom[{index}]"
+                role.unread(f"the variables of ConfigMap {clean(name, 100)} ({where})")
+    for index, entry in enumerate(elements(container.get("env"))):
+        one = mapping(entry)
+        name = one.get("name")
+        if isinstance(name, str) and name in telling and name not in variables:
+            role.unread(f"variable {name} ({path}.env[{index}]): its value is not at hand")
+
+
+def _telling(engine: str) -> frozenset[str]:
+    """The variables that an engine takes its settings from."""
+    if engine == "llama.cpp":
+        return frozenset(_LLAMA_VARIABLES)
+    grammar = registry.grammar(engine) if engine == "tgi" else None
+    flags = grammar.flags.values() if grammar else ()
+    return frozenset(_variable_of(flag.name) for flag in flags) - _NOT_OF_TGI
+
+
+def _variable_of(flag: str) -> str:
+    """The variable that stands for a flag of TGI."""
+    return flag.removeprefix("--").replace("-", "_").upper()
+
+
 def variable_path(container: Mapping[str, Any], path: str, name: str) -> str:
     """Where a container keeps the value of a variable."""
     entries = elements(container.get("env"))
@@ -218,9 +261,9 @@ def _from_variables(
                 words += [Word(written, where), Word(variables[name], where)]
     grammar = registry.grammar(engine) if engine == "tgi" else None
     for flag in grammar.flags.values() if grammar else ():
-        name = flag.name.removeprefix("--").replace("-", "_").upper()
+        name = _variable_of(flag.name)
         given = variables.get(name)
-        if not given or name in ("ENV", "PORT", "HOSTNAME"):
+        if not given or name in _NOT_OF_TGI:
             continue
         where = places(name)
         if flag.shape is FlagShape.SWITCH:

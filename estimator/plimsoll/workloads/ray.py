@@ -140,7 +140,7 @@ def _llm_config(llm: Mapping[str, Any], path: str) -> Role:
             role.words += [Word(flag, where), Word(str(value), where)]
     kind = llm.get("accelerator_type")
     if isinstance(kind, str):
-        found = gpus.named([kind])
+        found = gpus.named([kind, f"{kind}B"])  # Ray writes A100-80G
         role.kinds = gpus.Kinds((found or kind,), "accelerator_type")
         role.kinds_path = f"{path}.accelerator_type"
     return role

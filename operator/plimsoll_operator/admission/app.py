@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.admission.review import Review
     from plimsoll_operator.admission.task import Decided, Question, Untouched
+    from plimsoll_operator.deciding.beside import Missed
     from plimsoll_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -119,10 +120,10 @@ def deciding(pool: WorkerPool) -> Decide:
 
     async def decide(
         inventory: Inventory, question: Question, namespace: str
-    ) -> Decided | Untouched:
+    ) -> Decided | Untouched | Missed:
         pool.share(inventory)
         slow = len(question.body) > SMALL_BODY
-        decided: Decided | Untouched = await pool.run(question, key=namespace, slow=slow)
+        decided: Decided | Untouched | Missed = await pool.run(question, key=namespace, slow=slow)
         return decided
 
     return decide
@@ -167,6 +168,7 @@ async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
             client,
             own=config_map_named(settings.accelerators),
             resolved_in=settings.resolved_namespace,
+            referred_to=True,
         )
         pool = WorkerPool(
             TASK,

@@ -24,12 +24,17 @@ from plimsoll.errors import clean, shown
 from plimsoll.workloads.resolved import RESOLVED
 from plimsoll_operator.admission.review import RESOLVED_AT, Answer, Review
 from plimsoll_operator.admission.task import Decided, Question, Untouched
+from plimsoll_operator.deciding.beside import Missed, in_rounds
 from plimsoll_operator.deciding.errors import Cause, NotDecided
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from plimsoll.decision.policy import Policy
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.llmdeployment import Documents, Missing
+    from plimsoll_operator.deciding.beside import Found, Wanted
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +64,13 @@ class ClusterView(Protocol):
         """The same for other people's kinds; None if they are not to be looked at."""
         ...
 
+    def beside(self, wanted: Wanted) -> Mapping[str, Any] | Missing | None:
+        """What an object of other people's kinds refers to; None, or why, if it is not known."""
+        ...
+
 
 MayOverride = Callable[[Review], Awaitable[bool]]
-Decide = Callable[["Inventory", Question, str], Awaitable[Decided | Untouched]]
+Decide = Callable[["Inventory", Question, str], Awaitable[Decided | Untouched | Missed]]
 """From what is known of the nodes, a question and its namespace to what was decided.
 
 Raises `NotDecided` if that would take too long.
@@ -117,9 +126,19 @@ class Judge:
             (name, key): self._document(namespace, name, key) for name, key in review.references
         }
         compare = review.operation == "UPDATE" and policy.mode is Mode.ENFORCE
-        question = Question(review.body, documents, policy, compare, review.own)
+        inventory = self._knowledge.inventory()
+
+        async def ask(found: Found, last: bool) -> Decided | Untouched | Missed:
+            question = Question(
+                review.body, documents, policy, compare, review.own, beside=found, last=last
+            )
+            return await self._decide(inventory, question, namespace)
+
+        async def look(wanted: Wanted) -> Mapping[str, Any] | Missing | None:
+            return self._knowledge.beside(wanted)
+
         try:
-            return await self._decide(self._knowledge.inventory(), question, namespace)
+            return await in_rounds(ask, look)
         except NotDecided as error:
             name = f"{namespace}/{review.name}"
             if error.cause is not Cause.BUSY:

@@ -15,7 +15,6 @@ from plimsoll.api_group import API_VERSION as OUR_API_VERSION
 from plimsoll.api_group import GROUP, KIND, OVERRIDE_ANNOTATION
 from plimsoll.models.uris import whole_repository
 from plimsoll.workloads.kinds import owned
-from plimsoll.workloads.serving import CONFIG_MAP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +49,8 @@ class Review:
     uid: echoed in the answer. operation: CREATE, UPDATE, DELETE or CONNECT. user, groups, extra:
     who asks. deleting: the object is on its way out. changed: what it asks for or an annotation of
     ours differs from the old object's. override, override_before: the override annotation, None if
-    there is none. references: what the objects take their models from. body: the review as it came.
+    there is none. references: what LLMDeployments take their models from. body: the review as it
+    came.
     """
 
     uid: str
@@ -91,6 +91,7 @@ def read_review(body: bytes) -> Review:
     user = _mapping(request.get("userInfo"))
     obj, old = _mapping(request.get("object")), _mapping(request.get("oldObject"))
     ours, before = _our_annotations(obj), _our_annotations(old)
+    own = (obj.get("apiVersion"), obj.get("kind")) == (OUR_API_VERSION, KIND)
     extra = _mapping(user.get("extra"))
     review = Review(
         uid=uid,
@@ -105,8 +106,8 @@ def read_review(body: bytes) -> Review:
         changed=_stated(obj) != _stated(old) or ours != before,
         override=ours.get(OVERRIDE_ANNOTATION),
         override_before=before.get(OVERRIDE_ANNOTATION),
-        references=tuple(dict.fromkeys((*_references(obj), *_references(old)))),
-        own=(obj.get("apiVersion"), obj.get("kind")) == (OUR_API_VERSION, KIND),
+        references=tuple(dict.fromkeys((*_references(obj), *_references(old)))) if own else (),
+        own=own,
         kind=str(obj.get("kind") or ""),
         owned=owned(obj),
         body=body,
@@ -168,8 +169,9 @@ def _stated(obj: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _references(obj: Mapping[str, Any]) -> list[Reference]:
-    """The ConfigMaps that an object takes a model from, in its spec or by an annotation, and the
-    model whose profile somebody may have resolved."""
+    """The ConfigMap that an LLMDeployment takes its model from, or the model whose profile somebody
+    may have resolved. What other kinds refer to their readers ask for
+    (`plimsoll_operator.deciding.beside`)."""
     model = _mapping(_mapping(obj.get("spec")).get("model"))
     references: list[Reference] = []
     if "configMapRef" not in model:
@@ -180,9 +182,6 @@ def _references(obj: Mapping[str, Any]) -> list[Reference]:
     name, key = found.get("name"), found.get("key")
     if isinstance(name, str) and (key is None or isinstance(key, str)):
         references.append((name, key))
-    if (said := _our_annotations(obj).get(CONFIG_MAP, "").strip()[:512]) != "":
-        config_map, _, key = said.partition("/")
-        references.append((config_map, key or None))
     return references
 
 

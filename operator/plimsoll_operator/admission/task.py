@@ -5,7 +5,7 @@ It runs in processes that know nothing of the cluster: everything comes with the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ from plimsoll_operator.admission.review import (
     objects,
     read_review,
 )
+from plimsoll_operator.deciding.beside import Missed, read
 from plimsoll_operator.deciding.warming import OBJECTS
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Decision, Reason
+    from plimsoll_operator.deciding.beside import Found
 
 TASK: Final = f"{__name__}:work"
 """Name of the task, for `plimsoll_operator.deciding.pool`."""
@@ -43,7 +45,8 @@ class Question:
     """One review to decide on.
 
     body: the review as it came. documents: what its objects refer to. compare: whether to say too
-    if the old object failed already and the new one is no worse. own: it is an LLMDeployment.
+    if the old object failed already and the new one is no worse. own: it is an LLMDeployment; of
+    other people's kinds `beside` is what their objects refer to, and `last` says to do with that.
     """
 
     body: bytes
@@ -51,6 +54,8 @@ class Question:
     policy: Policy
     compare: bool = False
     own: bool = True
+    beside: Found = field(default_factory=dict)
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +85,7 @@ class Untouched(StrEnum):
 
 
 class _Handed(NothingBeside):
-    """The documents that came with a question."""
+    """The documents that came with a question about an LLMDeployment."""
 
     def __init__(self, documents: Mapping[Reference, str | Missing]) -> None:
         self._documents = documents
@@ -94,13 +99,17 @@ class _Handed(NothingBeside):
         return self._documents.get((name, key), missing)
 
 
-def answer(inventory: Inventory, question: Question) -> Decided | Untouched:
+def answer(inventory: Inventory, question: Question) -> Decided | Untouched | Missed:
     """Decide on a review."""
     new, old = objects(question.body)
     requests = _read(question, new)
+    if isinstance(requests, Missed):
+        return requests
     if not requests:
         return Untouched.NO_LLM
     before = _read(question, old) if old else ()
+    if isinstance(before, Missed):
+        return before
     if before and not question.own and _same(before, requests):
         return Untouched.UNCHANGED
     verdicts = [decide(request, inventory, question.policy) for request in requests]
@@ -146,12 +155,15 @@ _GRAVITY: Final = (
 """Outcomes, the worst last: an object with several engines has that of its worst."""
 
 
-def _read(question: Question, obj: Mapping[str, Any]) -> tuple[Request, ...]:
+def _read(question: Question, obj: Mapping[str, Any]) -> tuple[Request, ...] | Missed:
     """What each engine of an object asks for; nothing if it serves no LLM."""
     kind = kinds.find(str(obj.get("apiVersion")), str(obj.get("kind")))
     if kind is None or kind.part:
         return ()
-    return tuple(one.request for one in kind.read(obj, _Handed(question.documents)))
+    if question.own:
+        return tuple(one.request for one in kind.read(obj, _Handed(question.documents)))
+    served = read(kind, obj, question.beside, last=question.last)
+    return served if isinstance(served, Missed) else tuple(one.request for one in served)
 
 
 def _same(before: tuple[Request, ...], after: tuple[Request, ...]) -> bool:
@@ -161,7 +173,7 @@ def _same(before: tuple[Request, ...], after: tuple[Request, ...]) -> bool:
 
 def work(
     inventory: Inventory | None, job: bytes | Question
-) -> Decided | Untouched | Review | NotAReview:
+) -> Decided | Untouched | Missed | Review | NotAReview:
     """The task: a body to read, or a question to decide."""
     if isinstance(job, Question):
         return answer(inventory or NO_INVENTORY, job)

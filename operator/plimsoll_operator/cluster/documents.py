@@ -3,7 +3,9 @@
 It must not fetch anything while a review waits.
 
     kept         the values that may be models, of ConfigMaps that somebody refers to and, in
-                 admission, of all others
+                 admission, of all others; of namespaces whose owners want other people's kinds
+                 looked at (`open_to`) every value up to `LONGEST_VALUE`, for engines take their
+                 arguments from there
     no room      the namespace that holds the most passes one over: first one that nobody refers
                  to, and of those the last that came
     room again   what was passed over comes in again, what somebody refers to first
@@ -34,9 +36,13 @@ MARKS: Final = ('"model_type"', '"architectures"', "plimsoll.dev/model-profile")
 """Every config.json and every profile has one of these."""
 
 
+LONGEST_VALUE: Final = 100_000
+"""Characters of a value that is no model and may be an argument file: readers look at no more."""
+
+
 def may_be_model(key: str, text: str) -> bool:
-    """Whether a ConfigMap's value may be a model. No other value is kept, not even in part: it
-    may be a password."""
+    """Whether a ConfigMap's value may be a model. No other value is kept where nobody asked for
+    it, not even in part: it may be a password."""
     return key in DEFAULT_KEYS or any(mark in text for mark in MARKS)
 
 
@@ -67,14 +73,16 @@ ABSENT: Final = Document(0, {})
 EMPTY: Final = Document(1, {})
 
 
-def _packed(config_map: Json) -> Document:
+def _packed(config_map: Json, *, whole: bool) -> Document:
+    """whole: not its models alone."""
     data: Mapping[str, object] = config_map.get("data") or {}
     return Document(
         version_of(config_map),
         {
             key: zlib.compress(text.encode(), 1)
             for key, text in data.items()
-            if isinstance(text, str) and may_be_model(key, text)
+            if isinstance(text, str)
+            and ((whole and len(text) <= LONGEST_VALUE) or may_be_model(key, text))
         },
     )
 
@@ -125,11 +133,13 @@ class ModelDocuments:
         only_referred: bool = False,
         room: int = MAX_ROOM,
         resolved_in: str = "",
+        open_to: Callable[[str], bool] = lambda namespace: False,
     ) -> None:
         """there: whether there is a ConfigMap of that name, kept or not. only_referred: keep those
         alone that somebody refers to. room: bytes that all of them may take. resolved_in: the
-        namespace with profiles of resolved models, empty if there is none."""
-        self.resolved_in = resolved_in
+        namespace with profiles of resolved models, empty if there is none. open_to: whether other
+        people's kinds are looked at in a namespace, so that values that are no models are kept."""
+        self.resolved_in, self._open_to = resolved_in, open_to
         self._there, self._only_referred, self._room = there, only_referred, room
         self._namespaces: dict[str, _Namespace] = {}
         self._referred: set[Name] = set()
@@ -154,7 +164,8 @@ class ModelDocuments:
 
         An earlier state than was seen before changes nothing.
         """
-        name, document = name_of(config_map), _packed(config_map)
+        name = name_of(config_map)
+        document = _packed(config_map, whole=self._open_to(name[0]))
         if self._of(name).version(name[1]) > document.version:
             return self.find(name) or document
         self._remove(name)
@@ -185,13 +196,28 @@ class ModelDocuments:
             if not self.resolved_in:
                 return Missing("no namespace is set for resolved models")
             namespace, name = self.resolved_in, config_map_name(name)
-        where = (namespace, name)
+        found = self._kept((namespace, name))
+        return found if isinstance(found, Missing) else read(found, namespace, name, key)
+
+    def texts(self, namespace: str, name: str) -> Mapping[str, str] | Missing | None:
+        """Everything that is kept of a ConfigMap; None if there is no such one, else why not.
+
+        Whoever asks refers to it, which counts from now on.
+        """
+        found = self._kept((namespace, name))
+        if isinstance(found, Missing):
+            return found
+        return {key: found.text(key) or "" for key in found.packed} if found.exists else None
+
+    def _kept(self, where: Name) -> Document | Missing:
+        """A ConfigMap as it is kept, `ABSENT` if there is none, or why it is not."""
+        namespace, name = where
         if not self._there(where):
-            return read(ABSENT, namespace, name, key)
+            return ABSENT
         self.refer(where)
         inside = self._of(where)
         if name not in inside.passed_over:
-            return read(inside.kept.get(name, EMPTY), namespace, name, key)
+            return inside.kept.get(name, EMPTY)
         return Missing(
             f"there is no room for ConfigMap {name} of namespace {namespace}, whose ConfigMaps "
             f"with models take {inside.size >> 10} KiB of the {self._room >> 10} KiB for all "

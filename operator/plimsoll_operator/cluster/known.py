@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.decision.policy import policy_of, workloads_policy
 from plimsoll.inventory import claims, devices
 from plimsoll.inventory.held import read_quota
 from plimsoll.inventory.pods import holding
+from plimsoll.workloads.llmdeployment import Missing
+from plimsoll.workloads.resolved import RESOLVED
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
 from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
 from plimsoll_operator.cluster.gpus import GpuNodes
@@ -25,6 +28,7 @@ from plimsoll_operator.cluster.objects import (
     NODE_POOLS,
     NODES,
     PODS,
+    REFERRED_TO,
     RESOURCE_CLAIMS,
     RESOURCE_QUOTAS,
     RESOURCE_SLICES,
@@ -34,15 +38,18 @@ from plimsoll_operator.cluster.objects import (
     name_of,
 )
 from plimsoll_operator.cluster.own import accelerators
+from plimsoll_operator.cluster.referred import ReferredObjects
 from plimsoll_operator.cluster.reflector import Reflector
+from plimsoll_operator.deciding.beside import CONFIG_MAP, profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from plimsoll.decision.policy import Policy
     from plimsoll.inventory.held import Claim
     from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.cluster.client import Client
+    from plimsoll_operator.deciding.beside import Wanted
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +57,7 @@ NODES_PER_PAGE: Final = 25
 """A node of a production cluster is 30 KB of JSON, and a page is in memory whole."""
 CONFIG_MAPS_PER_PAGE: Final = 20
 """A ConfigMap may be 1 MiB."""
+REFERRED_PER_PAGE: Final = 20
 PODS_PER_PAGE: Final = 100
 """A pod is some 10 KB of JSON."""
 NOT_FINISHED: Final = "status.phase!=Succeeded,status.phase!=Failed"
@@ -109,12 +117,14 @@ class ClusterKnowledge:
         own: Name | None = None,
         on_free: Callable[[], None] | None = None,
         resolved_in: str = "",
+        referred_to: bool = False,
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
         namespace whose policy changed. on_document: told the name of each ConfigMap that
         changed or went. only_referred, room, resolved_in: see `ModelDocuments`. own: the ConfigMap
         that adds accelerators to the table. on_free: told if it may be otherwise what is free;
-        None: pods and quotas are not watched."""
+        None: pods and quotas are not watched. referred_to: watch what other people's kinds refer to
+        by name."""
         self._client, self._own = client, own
         self._on_nodes, self._on_namespace = on_nodes, on_namespace
         self._on_free = on_free or _nobody
@@ -129,8 +139,14 @@ class ClusterKnowledge:
         )
         self.nodes, self.labels = GpuNodes(), NamespaceLabels()
         self.documents = ModelDocuments(
-            config_maps.has, only_referred=only_referred, room=room, resolved_in=resolved_in
+            config_maps.has,
+            only_referred=only_referred,
+            room=room,
+            resolved_in=resolved_in,
+            open_to=lambda namespace: not only_referred and self._is_open(namespace),
         )
+        self._opened: set[str] = set()
+        self._referred = ReferredObjects()
         self.reflectors = (
             Reflector(
                 client,
@@ -159,6 +175,18 @@ class ClusterKnowledge:
                 keeps=lambda page: devices.trimmed(page) is not None,
             ),
             *(self._of_what_is_free(on_free) if on_free is not None else ()),
+            *(self._of_what_is_referred_to() if referred_to else ()),
+        )
+
+    def _of_what_is_referred_to(self) -> tuple[Reflector, ...]:
+        """Watches of the kinds that other people's kinds refer to, where there are such."""
+
+        def take(kind: str, name: Name, obj: Json | None) -> bool:
+            return self._referred.put(kind, name, obj)
+
+        return tuple(
+            self._optional(resource, partial(take, kind), _nobody, chunk=REFERRED_PER_PAGE)
+            for kind, resource in REFERRED_TO.items()
         )
 
     def _of_what_is_free(self, on_free: Callable[[], None]) -> tuple[Reflector, ...]:
@@ -239,10 +267,20 @@ class ClusterKnowledge:
             self._on_nodes()
 
     def _namespace(self, namespace: Json) -> None:
+        name = name_of(namespace)[1]
+        before = self._is_open(name)
         if self.labels.put(namespace):
-            self._on_namespace(name_of(namespace)[1])
+            self._on_namespace(name)
+        if self._is_open(name) != before:  # more of its ConfigMaps is wanted from now on, or less
+            self._opened.add(name)
+            self.documents.has_room.set()
+
+    def _is_open(self, namespace: str) -> bool:
+        """Whether other people's kinds are looked at in a namespace."""
+        return self.labels.get(namespace, WORKLOADS_LABEL) is not None
 
     def _namespace_gone(self, name: Name) -> None:
+        self._opened.discard(name[1])
         if self.labels.drop(name[1]):
             self._on_namespace(name[1])
 
@@ -271,6 +309,17 @@ class ClusterKnowledge:
         """The same for other people's kinds; None if they are not to be looked at."""
         return workloads_policy(namespace, self.labels.get(namespace, WORKLOADS_LABEL))
 
+    def beside(self, wanted: Wanted) -> Mapping[str, Any] | Missing | None:
+        """What an object of other people's kinds refers to; None, or why, if it is not known."""
+        kind, namespace, name = wanted
+        if kind != CONFIG_MAP:
+            return self._referred.get(kind, (namespace, name))
+        if namespace == RESOLVED:
+            found = self.documents.get(RESOLVED, name, None)
+            return found if isinstance(found, Missing) else profile(found)
+        texts = self.documents.texts(namespace, name)
+        return texts if texts is None or isinstance(texts, Missing) else {"data": texts}
+
     @property
     def synced(self) -> bool:
         """Whether every watch has its first list."""
@@ -289,6 +338,8 @@ class ClusterKnowledge:
             documents.has_room.clear()
             tried: set[Name] = set()
             try:
+                while self._opened:
+                    await self._read_all(next(iter(self._opened)))
                 while more := [name for name in documents.worth_reading() if name not in tried]:
                     for name in more:
                         tried.add(name)
@@ -297,6 +348,19 @@ class ClusterKnowledge:
                 log.info("not read again yet: %s", in_words(error))
                 documents.has_room.set()
             await asyncio.sleep(BETWEEN_ROUNDS)
+
+    async def _read_all(self, namespace: str) -> None:
+        """Take in the ConfigMaps of a namespace again."""
+        pages = self._client.pages(
+            CONFIG_MAPS,
+            chunk=CONFIG_MAPS_PER_PAGE,
+            namespace=namespace,
+            field_selector=WITHOUT_ROOT_CERTIFICATES,
+        )
+        async for page in pages:
+            for config_map in page.items:
+                self.documents.put(config_map)
+        self._opened.discard(namespace)
 
     async def _read(self, name: Name) -> None:
         """Take in a ConfigMap by a list of one: admission has no right to get one."""

@@ -73,6 +73,17 @@ SUBJECT_ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False
 )
 
+REFERRED_TO: Final = {
+    "ServingRuntime": Resource("serving.kserve.io", "v1alpha1", "servingruntimes"),
+    "ClusterServingRuntime": Resource(
+        "serving.kserve.io", "v1alpha1", "clusterservingruntimes", namespaced=False
+    ),
+    "OpenModel": Resource("llmaz.io", "v1alpha1", "openmodels", namespaced=False),
+    "Model": Resource("inference.llmkube.dev", "v1alpha1", "models"),
+}
+"""The kinds that objects of other people's kinds refer to by name, beside ConfigMaps, by which
+`plimsoll.workloads` asks for them (`Beside.other`)."""
+
 
 def name_of(obj: Json) -> Name:
     """Namespace and name of an object."""

@@ -1,6 +1,7 @@
 """Which of the kinds that are read this API server has, and under which version each is asked for.
 
-group not served, kind not in its version   -> the kind is not there, which is no fault
+group not served, kind in none of its versions   -> the kind is not there, which is no fault
+kind in some of its versions                     -> the preferred one, else the first that has it
 """
 
 from __future__ import annotations
@@ -26,17 +27,14 @@ async def served(client: Client, kinds: Iterable[Kind]) -> list[tuple[Kind, Reso
 
     Raises `ApiError`, or one of `UNREACHABLE`.
     """
-    versions: dict[str, str] = {}
-    plurals: dict[str, frozenset[str]] = {}
+    versions: dict[str, dict[str, str]] = {}
     found = []
     for kind in kinds:
         if kind.group not in versions:
-            version = await _preferred(client, kind.group)
-            versions[kind.group] = version
-            plurals[kind.group] = await _plurals(client, kind.group, version)
-        if kind.plural in plurals[kind.group]:
-            resource = Resource(kind.group, versions[kind.group], kind.plural, kind.namespaced)
-            found.append((kind, resource))
+            versions[kind.group] = await _version_of_each(client, kind.group)
+        version = versions[kind.group].get(kind.plural)
+        if version is not None:
+            found.append((kind, Resource(kind.group, version, kind.plural, kind.namespaced)))
     return found
 
 
@@ -48,12 +46,17 @@ async def reports(client: Client) -> Resource | None:
     return None
 
 
-async def _preferred(client: Client, group: str) -> str:
-    """The version of a group that its server prefers; empty if the group is not served."""
+async def _version_of_each(client: Client, group: str) -> dict[str, str]:
+    """Of each kind of a group, by its plural, the version to ask for it in."""
     if not group:
-        return "v1"
-    answer = await _get(client, f"/apis/{group}")
-    return str(((answer or {}).get("preferredVersion") or {}).get("version") or "")
+        return dict.fromkeys(await _plurals(client, "", "v1"), "v1")
+    answer = await _get(client, f"/apis/{group}") or {}
+    every = [answer.get("preferredVersion") or {}, *(answer.get("versions") or ())]
+    found: dict[str, str] = {}
+    for version in dict.fromkeys(str(one.get("version") or "") for one in every):
+        for plural in await _plurals(client, group, version):
+            found.setdefault(plural, version)
+    return found
 
 
 async def _plurals(client: Client, group: str, version: str) -> frozenset[str]:

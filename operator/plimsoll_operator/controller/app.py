@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.certificates.keeper import Keeper, Report
     from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.controller.audit_task import AuditJob, AuditResult
+    from plimsoll_operator.deciding.beside import Missed
     from plimsoll_operator.resolving.resolver import Resolver
     from plimsoll_operator.settings import Settings
 
@@ -116,7 +117,8 @@ class Controller:
             observe=not_decided(self.registry),
         )
         self.workloads = Workloads(client, self.queue.add, modes_of(settings))
-        self._resolver = _resolver(client, settings, self.registry, self.cache)
+        self._auditor: Auditor | None = None
+        self._resolver = _resolver(client, settings, self.registry, self._is_wanted)
         together = Together()
         self.reconciler = Reconciler(
             client,
@@ -139,7 +141,6 @@ class Controller:
             metrics,
             together,
         )
-        self._auditor = None
         if settings.audit_seconds:
             self._auditor = Auditor(
                 client,
@@ -147,9 +148,17 @@ class Controller:
                 self._audit,
                 AuditMetrics(self.registry),
                 settings.audit_seconds,
+                resolved_in=settings.resolved_namespace,
+                want=self._resolver.want if self._resolver is not None else _ignored,
             )
         metrics.watch(self._depth, lambda: self.resync.age, lambda: len(self.cache))
         self._watching = threading.Event()
+
+    def _is_wanted(self, model: str) -> bool:
+        """Whether an LLMDeployment, or an object that was audited, names a model."""
+        document = (self._settings.resolved_namespace, config_map_name(model))
+        audited = self._auditor is not None and self._auditor.names(model)
+        return audited or bool(self.cache.referrers(document))
 
     def ready(self) -> str:
         """What keeps it from being ready, or nothing."""
@@ -205,9 +214,11 @@ class Controller:
         planned: Planned = await self.pool.run(job, key=namespace)
         return planned
 
-    async def _audit(self, inventory: Inventory, job: AuditJob, namespace: str) -> AuditResult:
+    async def _audit(
+        self, inventory: Inventory, job: AuditJob, namespace: str
+    ) -> AuditResult | Missed:
         self.pool.share(inventory)
-        found: AuditResult = await self.pool.run(job, key=namespace)
+        found: AuditResult | Missed = await self.pool.run(job, key=namespace)
         return found
 
     def _depth(self) -> int:
@@ -316,7 +327,10 @@ def _ignored(model: str) -> None:
 
 
 def _resolver(
-    client: Client, settings: Settings, registry: CollectorRegistry, cache: ObjectCache
+    client: Client,
+    settings: Settings,
+    registry: CollectorRegistry,
+    still_wanted: Callable[[str], bool],
 ) -> Resolver | None:
     """What resolves models, if the settings ask for it. Raises `PlimsollError` if they are half."""
     if not settings.resolve_models:
@@ -325,12 +339,11 @@ def _resolver(
         raise PlimsollError("--resolve-models needs --resolved-namespace, to write profiles into")
     from plimsoll_operator.resolving.resolver import Resolver
 
-    namespace = settings.resolved_namespace
     return Resolver(
         client,
-        namespace,
+        settings.resolved_namespace,
         registry,
-        still_wanted=lambda model: bool(cache.referrers((namespace, config_map_name(model)))),
+        still_wanted=still_wanted,
         seconds=settings.resolve_seconds,
     )
 

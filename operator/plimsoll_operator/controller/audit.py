@@ -25,6 +25,7 @@ from plimsoll.api_group import GROUP, WORKLOADS_LABEL
 from plimsoll.decision.policy import workloads_policy
 from plimsoll.report.openreports import SOURCE, not_decided, summary_of
 from plimsoll.workloads import kinds
+from plimsoll.workloads.resolved import RESOLVED, config_map_name
 from plimsoll_operator.cluster.client import (
     UNREACHABLE,
     ApiError,
@@ -32,9 +33,10 @@ from plimsoll_operator.cluster.client import (
     OncePerCause,
     in_words,
 )
-from plimsoll_operator.cluster.objects import CONFIG_MAPS, NAMESPACES, Json, name_of
+from plimsoll_operator.cluster.objects import CONFIG_MAPS, NAMESPACES, REFERRED_TO, Json, name_of
 from plimsoll_operator.cluster.served import OPEN_REPORTS, reports, served
 from plimsoll_operator.controller.audit_task import AuditJob, AuditResult
+from plimsoll_operator.deciding.beside import CONFIG_MAP, in_rounds
 from plimsoll_operator.deciding.errors import NotDecided, TaskFault
 
 if TYPE_CHECKING:
@@ -45,10 +47,10 @@ if TYPE_CHECKING:
     from plimsoll.report.audit import Totals
     from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.objects import Name, Resource
-    from plimsoll_operator.controller.audit_task import Wanted
+    from plimsoll_operator.deciding.beside import Found, Missed, Wanted
     from plimsoll_operator.metrics import AuditMetrics
 
-    Decide = Callable[[Inventory, AuditJob, str], Awaitable[AuditResult]]
+    Decide = Callable[[Inventory, AuditJob, str], Awaitable[AuditResult | Missed]]
     """From what is known of the nodes, a job and its namespace to what was found."""
 
 log = logging.getLogger(__name__)
@@ -59,8 +61,10 @@ MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 DIGEST: Final = f"{GROUP}/digest"
 """Annotation of a report: what it says, in short, so that it is only written if that changes."""
 OBJECTS_PER_PAGE: Final = 25
-MOST_BESIDE: Final = 8
-"""Objects that one object refers to that are read for it."""
+
+
+def _nobody(model: str) -> None:
+    """Nobody resolves models here."""
 
 
 class Auditor:
@@ -73,22 +77,38 @@ class Auditor:
         decide: Decide,
         metrics: AuditMetrics,
         seconds: float,
+        *,
+        resolved_in: str = "",
+        want: Callable[[str], None] = _nobody,
     ) -> None:
-        """seconds: from the end of one round to the next."""
+        """seconds: from the end of one round to the next. resolved_in: the namespace with profiles
+        of resolved models, empty if there is none. want: told the id of each model that nobody has
+        resolved."""
         self._client, self._inventory = client, inventory
         self._decide, self._metrics, self._seconds = decide, metrics, seconds
+        self._resolved_in, self._want = resolved_in, want
+        self._models: frozenset[str] = frozenset()
         self._news = OncePerCause().news
+
+    def names(self, model: str) -> bool:
+        """Whether an object of the last round names a model that nobody had resolved."""
+        return model.lower() in self._models
 
     async def run_forever(self) -> None:
         """Audit every so often, until cancelled. What fails is tried again in the next round."""
         while True:
             started = time.monotonic()
             try:
-                done = await _Round(self._client, self._inventory(), self._decide).run()
+                done = await _Round(
+                    self._client, self._inventory(), self._decide, self._resolved_in
+                ).run()
             except (ApiError, *UNREACHABLE, ValueError) as error:
                 if said := self._news(error):
                     log.warning("not audited: %s", said)
             else:
+                self._models = frozenset(model.lower() for model in done.unresolved)
+                for model in done.unresolved:
+                    self._want(model)
                 self._metrics.audited(done.totals, done.written, time.monotonic() - started)
                 log.info(
                     "audited %d engines in %.1f s: %d reports, %d of them written",
@@ -101,24 +121,28 @@ class Auditor:
 
 
 class _Round:
-    """One round over everything. faults: how often something could not be listed or written."""
+    """One round over everything. faults: how often something could not be listed or written.
 
-    def __init__(self, client: Client, inventory: Inventory, decide: Decide) -> None:
+    unresolved: models that objects name and nobody has resolved.
+    """
+
+    def __init__(
+        self, client: Client, inventory: Inventory, decide: Decide, resolved_in: str
+    ) -> None:
         self._client, self._inventory, self._decide = client, inventory, decide
+        self._resolved_in = resolved_in
         self._reports: Resource | None = None
-        self._served: dict[str, Resource] = {}
         self._before: dict[Name, str] = {}
         self.seen: set[Name] = set()
         self.totals: list[Totals] = []
+        self.unresolved: set[str] = set()
         self.written = self.faults = 0
         self._news = OncePerCause().news
 
     async def run(self) -> _Round:
         """Audit everything once. Raises `ApiError`, or one of `UNREACHABLE`."""
         self._reports = await reports(self._client)
-        every = await served(self._client, kinds.KINDS)
-        self._served = {kind.name: resource for kind, resource in every}
-        resources = [resource for kind, resource in every if kind in kinds.OTHERS]
+        resources = [resource for _, resource in await served(self._client, kinds.OTHERS)]
         if self._reports is not None:
             await self._list_reports(self._reports)
         async for page in self._client.pages(NAMESPACES, label_selector=WORKLOADS_LABEL):
@@ -178,21 +202,28 @@ class _Round:
 
     async def _audited(self, namespace: str, obj: Json, policy: Policy) -> AuditResult:
         """What is found of an object, with what it refers to, if that is there."""
-        found = await self._decide(self._inventory, AuditJob(obj, policy), namespace)
-        if not found.missed:
-            return found
-        beside = {wanted: await self._beside(wanted) for wanted in found.missed[:MOST_BESIDE]}
-        return await self._decide(self._inventory, AuditJob(obj, policy, beside), namespace)
+
+        async def ask(found: Found, last: bool) -> AuditResult | Missed:
+            job = AuditJob(obj, policy, found, last)
+            return await self._decide(self._inventory, job, namespace)
+
+        return await in_rounds(ask, self._beside)
 
     async def _beside(self, wanted: Wanted) -> Mapping[str, Any] | None:
         """An object that another refers to; None if it is not there or may not be read."""
         kind, namespace, name = wanted
-        resource = CONFIG_MAPS if kind == "ConfigMap" else self._served.get(kind)
-        if resource is None:
+        resource, model = REFERRED_TO.get(kind), ""
+        if kind == CONFIG_MAP:
+            resource = CONFIG_MAPS
+        if (kind, namespace) == (CONFIG_MAP, RESOLVED):
+            model, namespace, name = name, self._resolved_in, config_map_name(name)
+        if resource is None or (resource.namespaced and not namespace):
             return None
         try:
             return await self._client.request("GET", resource.path(namespace, name))
         except ApiError:
+            if model:
+                self.unresolved.add(model)
             return None
 
     async def _report(self, resource: Resource, obj: Json, results: list[dict[str, Any]]) -> None:

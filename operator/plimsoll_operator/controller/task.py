@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.policy import Policy
     from plimsoll.decision.verdict import Decision, Reason, Verdict
+    from plimsoll_operator.deciding.beside import Missed
 
 TASK: Final = f"{__name__}:run"
 """Name of the task, for `plimsoll_operator.deciding.pool`."""
@@ -73,7 +74,7 @@ class Planned:
     status: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(inventory: Inventory | None, job: Job | AuditJob) -> Planned | AuditResult:
+def run(inventory: Inventory | None, job: Job | AuditJob) -> Planned | AuditResult | Missed:
     """The task: decide one LLMDeployment and say what to write, or audit any other object."""
     return audit(inventory, job) if isinstance(job, AuditJob) else work(inventory, job)
 

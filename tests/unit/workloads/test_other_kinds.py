@@ -262,6 +262,30 @@ def test_a_broken_object_of_kubernetes_is_an_error_in_a_folder_too(tmp_path: Pat
     assert CliRunner().invoke(command, [str(tmp_path)]).exit_code == 2
 
 
+def test_variables_that_are_not_at_hand_make_a_warning_of_any_verdict_of_an_engine_they_tell() -> (
+    None
+):
+    tgi = "ghcr.io/huggingface/text-generation-inference:3.3.4"
+    source = [{"configMapRef": {"name": "settings"}}]
+    whole = deployment(image=tgi, args=["--model-id", "Qwen/Qwen3-4B"], envFrom=source)
+    (one,) = results(whole)
+    place = "spec.template.spec.containers[0].envFrom[0]"
+    assert f"the variables of ConfigMap settings ({place})" in one["unreadable"]
+    assert (one["decision"], one["reason"]) == ("warn", "NotAllRead")
+    settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}}
+    assert results({**settings, "data": {}}, whole)[0]["unreadable"] == []
+    secret = {"secretKeyRef": {"name": "keys", "key": "shards"}}
+    env = [{"name": "NUM_SHARD", "valueFrom": secret}, {"name": "HF_TOKEN", "valueFrom": secret}]
+    (one,) = results(deployment(image=tgi, args=["--model-id", "Qwen/Qwen3-4B"], env=env))
+    assert [text.partition(" (")[0] for text in one["unreadable"]] == ["variable NUM_SHARD"]
+
+
+def test_vllm_takes_no_settings_from_variables_that_it_is_not_told_of() -> None:
+    source = [{"configMapRef": {"name": "settings"}}]
+    (one,) = results(deployment(args=["--model", "Qwen/Qwen3-4B"], envFrom=source))
+    assert (one["decision"], one["unreadable"]) == ("allow", [])
+
+
 TOO_LARGE = ["--model=Qwen/Qwen3-8B", "--max-model-len=40960"]
 """Arguments with which a model does not fit on one L4, and would with less context."""
 

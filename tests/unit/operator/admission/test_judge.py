@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +18,9 @@ from plimsoll_operator.admission.judge import Judge
 from plimsoll_operator.admission.review import Answer, Review, read_review
 from plimsoll_operator.admission.task import Decided, Question, work
 from plimsoll_operator.deciding.errors import Cause, NotDecided
+
+if TYPE_CHECKING:
+    from plimsoll_operator.deciding.beside import Wanted
 
 BIG = "hf://meta-llama/Llama-3.3-70B-Instruct"
 
@@ -43,6 +46,9 @@ class Known:
 
     def workloads_policy(self, namespace: str) -> Policy | None:
         return None
+
+    def beside(self, wanted: Wanted) -> None:
+        raise AssertionError("this is for other people's kinds")
 
 
 def obj(

@@ -12,10 +12,13 @@ import pytest
 from plimsoll.api_group import WORKLOADS_LABEL
 from plimsoll.decision.policy import Mode, Policy
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
+from plimsoll.models.catalogue import load
+from plimsoll.workloads.resolved import RESOLVED
 from plimsoll.workloads.roles import NothingBeside
 from plimsoll_operator.admission.judge import Judge
 from plimsoll_operator.admission.review import Answer, Review, read_review
 from plimsoll_operator.admission.task import Decided, Question, Untouched, work
+from plimsoll_operator.deciding.beside import Missed, Wanted, profile
 
 BIG = ["--model", "Qwen/Qwen2.5-72B-Instruct", "--max-model-len", "8192"]
 SMALL = ["--model", "Qwen/Qwen2.5-7B-Instruct", "--max-model-len", "8192"]
@@ -28,6 +31,7 @@ class Known:
 
     mode: Mode | None = Mode.ENFORCE
     documents: NothingBeside = field(default_factory=NothingBeside)
+    there: dict[Wanted, dict[str, Any]] = field(default_factory=dict)
 
     def inventory(self) -> Inventory:
         return NO_INVENTORY
@@ -37,6 +41,9 @@ class Known:
 
     def workloads_policy(self, namespace: str) -> Policy | None:
         return None if self.mode is None else Policy(self.mode, namespace, WORKLOADS_LABEL)
+
+    def beside(self, wanted: Wanted) -> dict[str, Any] | None:
+        return self.there.get(wanted)
 
 
 def deployment(
@@ -69,6 +76,7 @@ async def answer(
     *,
     mode: Mode | None = Mode.ENFORCE,
     may: bool = False,
+    there: dict[Wanted, dict[str, Any]] | None = None,
 ) -> tuple[Answer, list[str]]:
     """The answer, and what was counted."""
     request = {
@@ -85,13 +93,18 @@ async def answer(
 
     async def decide(inventory: Inventory, question: Question, namespace: str) -> Any:
         decided = work(inventory, question)
-        assert isinstance(decided, Decided | Untouched)
+        assert isinstance(decided, Decided | Untouched | Missed)
         return decided
 
     async def may_override(review: Review) -> bool:
         return may
 
-    judge = Judge(Known(mode), may_override, decide, lambda result, _: counted.append(result))
+    judge = Judge(
+        Known(mode, there=there or {}),
+        may_override,
+        decide,
+        lambda result, _: counted.append(result),
+    )
     return await judge(read_review(json.dumps(whole).encode())), counted
 
 
@@ -181,3 +194,37 @@ async def test_of_several_engines_in_one_object_every_one_that_fails_is_said() -
     assert "spec.template.spec.containers[2]" in said.message
     assert "containers[1]" not in said.message
     assert len(said.audit["request-hash"].split()) == 3
+
+
+SETTINGS: Wanted = ("ConfigMap", "team", "settings")
+
+
+def by_settings(obj: dict[str, Any]) -> dict[str, Any]:
+    """The same with all arguments in a variable of a ConfigMap."""
+    reference = {"configMapKeyRef": {"name": "settings", "key": "model"}}
+    container_of(obj)["env"] = [{"name": "MODEL", "valueFrom": reference}]
+    container_of(obj)["args"] = ["--model", "$(MODEL)", "--max-model-len", "8192"]
+    return obj
+
+
+async def test_arguments_in_a_config_map_are_read_and_said_to_be_missing_where_it_is_not() -> None:
+    obj = by_settings(deployment([]))
+    there = {SETTINGS: {"data": {"model": BIG[1]}}}
+    assert (await answer(obj, there=there))[1] == ["denied"]
+    said, counted = await answer(obj)
+    assert counted == ["warn"]
+    assert "not read: model $(MODEL)" in said.warnings[0]
+
+
+async def test_a_model_that_somebody_resolved_is_known_even_if_a_config_map_names_it() -> None:
+    large = load().find("meta-llama/Llama-3.3-70B-Instruct")
+    assert large is not None
+    text = json.dumps(large.profile() | {"name": "acme/our-70b"})
+    there = {
+        SETTINGS: {"data": {"model": "acme/our-70b"}},
+        ("ConfigMap", RESOLVED, "acme/our-70b"): dict(profile(text)),
+    }
+    obj = by_settings(deployment([]))
+    assert (await answer(obj, there=there))[1] == ["denied"]
+    del there[("ConfigMap", RESOLVED, "acme/our-70b")]
+    assert (await answer(obj, there=there))[1] == ["warn"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from plimsoll.workloads import llmdeployment
 from plimsoll.workloads.llmdeployment import Missing
-from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
+from plimsoll_operator.cluster.documents import LONGEST_VALUE, MAX_ROOM, ModelDocuments
 from worded import problems_in
 
 if TYPE_CHECKING:
@@ -21,8 +21,12 @@ class Cluster:
 
     def __init__(self, *, only_referred: bool = False, room: int = MAX_ROOM) -> None:
         self.names: set[Name] = set()
+        self.opened: set[str] = set()
         self.documents = ModelDocuments(
-            self.names.__contains__, only_referred=only_referred, room=room
+            self.names.__contains__,
+            only_referred=only_referred,
+            room=room,
+            open_to=self.opened.__contains__,
         )
         self.version = 0
 
@@ -80,6 +84,19 @@ def test_nothing_is_kept_of_a_value_that_is_no_model() -> None:
     cluster.documents.refer(("chat", "settings"))
     cluster.put("settings", token="hunter2")
     assert cluster.text("settings", key="token") == "ConfigMap settings has no model under token"
+
+
+def test_where_other_kinds_are_looked_at_every_value_is_kept_that_may_be_an_argument_file() -> None:
+    cluster = Cluster()
+    cluster.put("settings", start_sh="exec vllm serve", huge="x" * (LONGEST_VALUE + 1))
+    assert cluster.documents.texts("chat", "settings") == {}
+    cluster.opened.add("chat")
+    cluster.put("settings", start_sh="exec vllm serve", huge="x" * (LONGEST_VALUE + 1))
+    assert cluster.documents.texts("chat", "settings") == {"start.sh": "exec vllm serve"}
+    assert cluster.documents.texts("chat", "nowhere") is None
+    cluster.opened.clear()
+    cluster.put("settings", start_sh="exec vllm serve")
+    assert cluster.documents.texts("chat", "settings") == {}
 
 
 def test_the_later_of_two_states_of_a_config_map_stays() -> None:
