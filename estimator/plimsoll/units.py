@@ -143,6 +143,16 @@ def gib_down(value: int, digits: int = 1) -> str:
     return f"{(value * scale // GIB) / scale:.{digits}f} GiB"
 
 
+def gb(value: int) -> str:
+    """Bytes as ``"168 GB"``, decimal and rounded half up: for the rule of thumb alone."""
+    return f"{(value * 2 + GB) // (2 * GB):,} GB"
+
+
+def grouped(value: int) -> str:
+    """A whole number in a sentence or a table: ``"131,072"``; never where it may be pasted."""
+    return f"{value:,}"
+
+
 def money(millionths: int) -> str:
     """A price as ``"31.44"``, of at least two digits after the point and at most four."""
     text = f"{millionths / 1_000_000:.4f}"

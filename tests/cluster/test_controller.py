@@ -131,8 +131,11 @@ def test_an_applied_object_gets_a_placement_within_seconds(
     )
     assert status["estimate"]["requestHash"].startswith("sha256:")
     columns = plane.kubectl("get", "llmd", "-n", space).stdout.splitlines()[1].split()
-    assert columns[:3] == ["model", "True", "True"]
-    assert "nvidia-a100-80gb" in columns
+    assert columns[:3] == ["model", "Placed", "True"]
+    assert columns[4] == "nvidia-a100-80gb"
+    assert columns[6] == columns[8] == "GiB"
+    assert columns[9] == "NodesMatch"
+    assert {"--gpu-memory-utilization=0.92"} <= set(placement["engineArgs"])
 
 
 def test_nothing_but_the_status_is_written(

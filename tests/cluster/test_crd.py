@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from cluster.fixtures_operator import DEPLOY, conditions, install, llm_deployment
+from cluster.fixtures_operator import DEPLOY, install, llm_deployment
 from plimsoll.decision.policy import Policy
 from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.workloads.files import load
@@ -76,9 +76,14 @@ def test_a_table_of_objects_answers_the_question(control_plane: Cluster, namespa
                     "lastTransitionTime": "2026-11-23T00:30:00Z",
                     "observedGeneration": 1,
                 }
-                for kind, reason in (("Ready", "Placed"), ("Fits", "EnoughMemory"))
+                for kind, reason in (
+                    ("Ready", "Placed"),
+                    ("Fits", "EnoughMemory"),
+                    ("CapacityAvailable", "NodesMatch"),
+                    ("Overridden", "Annotation"),
+                )
             ],
-            "estimate": {"perGPU": {"required": "18067Mi", "usable": "21191Mi"}},
+            "estimate": {"needPerGPU": "17.7 GiB", "havePerGPU": "20.6 GiB"},
             "placement": {
                 "accelerator": "nvidia-l4",
                 "gpusPerReplica": 1,
@@ -93,17 +98,17 @@ def test_a_table_of_objects_answers_the_question(control_plane: Cluster, namespa
     heading, row = (line.split() for line in shown.splitlines())
     assert heading == [
         "NAME",
-        "READY",
+        "STATE",
         "FITS",
         "GPUS",
         "ACCELERATOR",
         "NEED/GPU",
         "HAVE/GPU",
-        "REASON",
+        "CAPACITY",
+        "OVERRIDDEN",
         "AGE",
     ]
-    assert row[:8] == ["it", "True", "True", "1", "nvidia-l4", "18067Mi", "21191Mi", "Placed"]
-    assert set(conditions(control_plane.get("llmd", "it", "-n", namespace))) == {"Ready", "Fits"}
+    assert " ".join(row[:-1]) == ("it Placed True 1 nvidia-l4 17.7 GiB 20.6 GiB NodesMatch True")
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)

@@ -19,9 +19,11 @@ from plimsoll.units import (
     ceil_mib,
     count,
     floor_mib,
+    gb,
     gib,
     gib_down,
     gib_up,
+    grouped,
     parse_count,
     parse_fraction,
     parse_human_integer,
@@ -149,6 +151,20 @@ def test_sentences_round_a_need_up_and_a_possession_down(value: int) -> None:
 def test_division_rounds_up_without_floats(numerator: int, denominator: int) -> None:
     quotient = ceil_div(numerator, denominator)
     assert (quotient - 1) * denominator < numerator <= quotient * denominator
+
+
+def test_the_rule_of_thumb_and_whole_numbers_read_alike_wherever_they_stand() -> None:
+    assert [gb(size) for size in (168 * 10**9, 168_000_000_001, 169_328_895_591)] == [
+        "168 GB",
+        "168 GB",
+        "169 GB",
+    ]
+    assert [grouped(n) for n in (999, 8192, 131072, 1048576)] == [
+        "999",
+        "8,192",
+        "131,072",
+        "1,048,576",
+    ]
 
 
 def test_people_read_sizes_and_counts() -> None:

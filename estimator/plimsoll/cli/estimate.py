@@ -19,7 +19,7 @@ from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
 from plimsoll.decision.stated import NAME as STATED
-from plimsoll.units import GIB, MIB
+from plimsoll.units import GIB, MIB, gb, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -253,7 +253,7 @@ def _rule(rule: RuleOfThumb) -> str:
     """What the rule of thumb says, and what it is."""
     gpus = f", {rule.gpus} GPUs" if rule.gpus else ""
     return (
-        f"rule of thumb: {rule.needed / 1e9:.0f} GB{gpus} "
+        f"rule of thumb: {gb(rule.needed)}{gpus} "
         "(P x 4 bytes / (32 / Q) x 1.2; knows no context and no concurrency)"
     )
 
@@ -290,8 +290,9 @@ def _limit(limit: Limit) -> tuple[str, str, str, str, str, str]:
 
     name, known, need, has = LIMITS[limit.name], str(limit.known), limit.need, limit.has
     if limit.each != 1:
-        of = f"of {has.middle:,} blocks ({has.low:,} – {has.high:,}), {limit.basis}"
-        return name, f"{need.middle:,}", "", known, "", of
+        between = f"{grouped(has.low)} – {grouped(has.high)}"
+        of = f"of {grouped(has.middle)} blocks ({between}), {limit.basis}"
+        return name, grouped(need.middle), "", known, "", of
     left = [f"{max(0, size) / GIB:.2f}" for size in (has.middle, has.low, has.high)]
     between = f"{need.low / GIB:.2f} – {need.high / GIB:.2f}"
     of = f"of {left[0]} ({left[1]} – {left[2]}): {limit.basis}"
@@ -315,6 +316,6 @@ def _spare(estimate: Estimate) -> str:
     if estimate.kv_capacity <= 0:
         return "no room for KV cache"
     return (
-        f"room for {estimate.kv_tokens:,} tokens of KV cache, "
-        f"{estimate.max_concurrency:.2f} requests of {estimate.max_model_len:,}"
+        f"room for {grouped(estimate.kv_tokens)} tokens of KV cache, "
+        f"{estimate.max_concurrency:.2f} requests of {grouped(estimate.max_model_len)}"
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from plimsoll.cli.output import Table, show
+from plimsoll.units import gb, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,7 +70,7 @@ def show_all(lines: Sequence[Line], sort: str) -> None:
         click.echo(sentence)
     click.echo("")
     common = any(line.common is not None for line in lines)
-    at_common = f"GPUs at {COMMON:,}"
+    at_common = f"GPUs at {grouped(COMMON)}"
     table = Table(
         (
             *("accelerator", "GPUs", *((at_common,) if common else ())),
@@ -94,7 +95,7 @@ def show_all(lines: Sequence[Line], sort: str) -> None:
             str(e.parallelism.pipeline),
             gib_up(e.required),
             gib_down(e.usable),
-            f"{e.kv_tokens:,}" if e.kv_capacity > 0 else "0",
+            grouped(e.kv_tokens) if e.kv_capacity > 0 else "0",
             str(rule.gpus) if rule and rule.gpus else "",
             _verdict(line, smallest=line is smallest),
         )
@@ -103,8 +104,8 @@ def show_all(lines: Sequence[Line], sort: str) -> None:
     for sentence in _refused(lines):
         click.echo(sentence)
     if first.rule_of_thumb is not None:
-        needed = first.rule_of_thumb.needed / 1e9
-        click.echo(f"\nrule of thumb: {needed:.0f} GB for the whole replica")
+        needed = gb(first.rule_of_thumb.needed)
+        click.echo(f"\nrule of thumb: {needed} for the whole replica")
 
 
 def _verdict(line: Line, *, smallest: bool) -> str:
@@ -126,7 +127,7 @@ def _assumed(known: Sequence[tuple[Request, Estimate]]) -> list[str]:
     settings, work = request.engine, request.workload
     said = [f"{engine(settings.name).title} {estimate.version}".rstrip()]
     options = [] if settings.version else ["--engine-version"]
-    tokens = f"{estimate.max_model_len:,} tokens"
+    tokens = f"{grouped(estimate.max_model_len)} tokens"
     if settings.max_model_len is None:
         tokens += " (the longest that the model takes)"
         options.append("--max-model-len")

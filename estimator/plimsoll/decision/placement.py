@@ -21,7 +21,7 @@ def placement(case: Case, choice: Choice, speaks: Dialect | None) -> Placement |
     trial = choice.chosen
     if trial is None:
         return None
-    arguments = case.engine.arguments(trial.estimate, case.request.engine)
+    arguments = case.engine.pinned_arguments(trial.estimate, case.request.engine)
     return seated(case.request, trial, arguments, why_chosen(choice), speaks)
 
 

@@ -20,7 +20,7 @@ from plimsoll.engines.layers import faults
 from plimsoll.findings import Finding, Rule, finding
 from plimsoll.models.storage import spread_by_name
 from plimsoll.paths import Field
-from plimsoll.units import ceil_div
+from plimsoll.units import ceil_div, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +57,9 @@ class Engine(ABC):
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty if there is none to offer. features: those of `FEATURES` that this one has.
     table: its figures by version; None for an engine whose versions are not known. stages: whether
-    it has pipeline stages. ranges: of its terms, from measured start-ups; None: it has none.
+    it has pipeline stages. share_flag: a flag says which share of a GPU's memory it takes, and its
+    default differs from release to release. ranges: of its terms, from measured start-ups; None: it
+    has none.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Engine(ABC):
     checkpoints: tuple[tuple[str, int], ...] = (("fp8", 8), ("awq", 4))
     features: tuple[Field, ...] = ()
     stages: bool = True
+    share_flag: bool = False
     table: VersionTable | None = None
     ranges: RangeTable | None = None
 
@@ -116,6 +119,13 @@ class Engine(ABC):
     @abstractmethod
     def arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The flags that make the engine run as estimated."""
+
+    @final
+    def pinned_arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
+        """The same, with the share of a GPU's memory said outright where there is a flag for it."""
+        if self.share_flag and settings.utilization is None and settings.kv_cache_memory is None:
+            settings = replace(settings, utilization=estimate.utilization)
+        return self.arguments(estimate, settings)
 
     def constants_digest(self, version: str) -> str:
         """Short hash of the figures in force for a version; of the newest for an unreadable one."""
@@ -179,7 +189,8 @@ class Held:
     tokens: int
 
     def __str__(self) -> str:
-        return f"{self.requests} request{'s' * (self.requests != 1)} x {self.tokens} tokens"
+        requests = f"{grouped(self.requests)} request{'s' * (self.requests != 1)}"
+        return f"{requests} x {grouped(self.tokens)} tokens"
 
 
 def sequence_tokens(workload: Workload, length: int) -> int:

@@ -38,8 +38,6 @@ EVERY: Final = 10
 """Seconds between two probes of a start."""
 UNKNOWN_START: Final = 3600
 """Seconds that a start may take where the size of the checkpoint is not known."""
-PINNED: Final = frozenset({"vllm", "sglang", "tensorrt-llm"})
-"""Engines that take a share of the GPU's memory by a flag."""
 _BYTES_FROM: Final = (0, 10, 2)
 """The first vLLM that takes its cache in bytes (--kv-cache-memory-bytes)."""
 
@@ -141,11 +139,9 @@ def _flags(
             return Problem("spec.output.pin", shown(output.pin), wanted)
         room = estimate.kv_capacity_low // MIB * MIB
         return engine_of("vllm").arguments(estimate, replace(settings, kv_cache_memory=room))
-    pinned = settings.name in PINNED and settings.utilization is None
-    if output.pin == "Nothing" or not pinned:
-        return placement.engine_args
-    said = replace(settings, utilization=estimate.utilization)
-    return engine_of(settings.name).arguments(estimate, said)
+    if output.pin == "Nothing":
+        return engine_of(settings.name).arguments(estimate, settings)
+    return placement.engine_args
 
 
 def container(

@@ -14,7 +14,7 @@ from plimsoll.decision.fit import fit
 from plimsoll.decision.verdict import Note
 from plimsoll.engines.base import NO_CACHE, LimitName, TermName
 from plimsoll.paths import Field
-from plimsoll.units import GB, GIB, ceil_div, count, gib_down, gib_up
+from plimsoll.units import GB, GIB, ceil_div, count, gb, gib_down, gib_up, grouped
 
 if TYPE_CHECKING:
     from plimsoll.decision.request import Request
@@ -100,7 +100,8 @@ def limit_line(limit: Limit) -> str:
     if limit.each != 1:
         has = limit.has
         return (
-            f"{limit.need.middle} of {has.middle} blocks ({has.low} to {has.high}), {limit.basis}"
+            f"{grouped(limit.need.middle)} of {grouped(has.middle)} blocks "
+            f"({grouped(has.low)} to {grouped(has.high)}), {limit.basis}"
         )
     needed, left = limit.need, limit.has
     return (
@@ -116,7 +117,7 @@ def short_of(estimate: Estimate) -> str:
     if limit is None:
         return f"short by {shortfall(estimate)} per GPU"
     if limit.each != 1:
-        return f"short of blocks of state for {limit.need.middle} sequences"
+        return f"short of blocks of state for {grouped(limit.need.middle)} sequences"
     when = "while loading" if limit.name is LimitName.LOADING else "after the cache is taken"
     return f"short by {gib_up(limit.short_by)} per GPU {when}"
 
@@ -169,12 +170,13 @@ def room(workload: Workload, estimate: Estimate) -> str:
     if estimate.terms[TermName.KV_CACHE].basis == NO_CACHE:
         return NO_CACHE
     if estimate.kv_capacity <= 0:
-        return f"no room for KV cache, {asked} tokens asked"
+        return f"no room for KV cache, {grouped(asked)} tokens asked"
     if 0 < estimate.required - estimate.usable <= estimate.headroom:
         return "it would start, and leave less free than the policy asks for"
     if estimate.largest_max_model_len < length >= asked:
-        return f"room for {estimate.largest_max_model_len} tokens, {length} asked"
-    return f"room for {estimate.kv_tokens} tokens in all, {asked} asked"
+        longest = grouped(estimate.largest_max_model_len)
+        return f"room for {longest} tokens, {grouped(length)} asked"
+    return f"room for {grouped(estimate.kv_tokens)} tokens in all, {grouped(asked)} asked"
 
 
 def fixes(verdict: Verdict) -> list[str]:
@@ -235,7 +237,7 @@ def rule_of_thumb(verdict: Verdict) -> list[str]:
         return []
     gpus = f", {rule.gpus} x {verdict.accelerator}" if rule.gpus and verdict.accelerator else ""
     return [
-        f"Rule of thumb, for comparison: {rule.needed / GB:.0f} GB{gpus} "
+        f"Rule of thumb, for comparison: {gb(rule.needed)}{gpus} "
         f"({count(rule.parameters)} parameters at {rule.bits:g} bits x 1.2; no context in it)"
     ]
 

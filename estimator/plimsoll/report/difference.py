@@ -19,7 +19,7 @@ from plimsoll.report.as_data import alternative_dict
 from plimsoll.report.markdown import MOST_ROWS, add_details, fenced, text
 from plimsoll.report.rules import rule_of
 from plimsoll.report.wording import problem, sentence
-from plimsoll.units import gib
+from plimsoll.units import gib, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -87,7 +87,7 @@ def row(one: Changed) -> tuple[str, ...]:
         WORDS[one.effect],
         _arrow(_gpus(was), _gpus(now)),
         _arrow(_need(one.before), _need(one.after)),
-        _arrow(str(was.context) if was else "", str(now.context) if now else ""),
+        _arrow(grouped(was.context) if was else "", grouped(now.context) if now else ""),
         _arrow(_requests(was), _requests(now)),
         one.place,
     )
@@ -140,11 +140,12 @@ def _losses(found: Comparison) -> list[str]:
     said = []
     if was.context != now.context:
         share = _share(found.context_lost)
-        said.append(f"context: {was.context} → {now.context} tokens ({share})")
+        said.append(f"context: {grouped(was.context)} → {grouped(now.context)} tokens ({share})")
     if was.tokens != now.tokens:
         said.append(
-            f"KV cache: {was.tokens} → {now.tokens} tokens ({_share(found.tokens_lost)}), which is "
-            f"{_requests(was)} → {_requests(now)} requests of {now.context}"
+            f"KV cache: {grouped(was.tokens)} → {grouped(now.tokens)} tokens "
+            f"({_share(found.tokens_lost)}), which is "
+            f"{_requests(was)} → {_requests(now)} requests of {grouped(now.context)}"
         )
     return said
 

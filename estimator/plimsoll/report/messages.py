@@ -29,7 +29,7 @@ from plimsoll.report.arithmetic import (
 from plimsoll.report.nodes import placement_reason
 from plimsoll.report.starts import at_gate, stop_line
 from plimsoll.report.wording import problem, problems_of, warnings_of
-from plimsoll.units import count, gib_down, gib_up, money
+from plimsoll.units import count, gib_down, gib_up, grouped, money
 
 if TYPE_CHECKING:
     from plimsoll.decision.bounds import Bounds
@@ -187,9 +187,14 @@ def headline(request: Request, verdict: Verdict) -> str:
         case Reason.NOT_ALL_READ:
             return "not everything is known"
         case Reason.SHORTER_CONTEXT if e is not None:
-            return f"starts, and serves {e.largest_max_model_len} tokens, not {e.max_model_len}"
+            return _served(e)
         case _:
             return short
+
+
+def _served(e: Estimate) -> str:
+    longest, asked = grouped(e.largest_max_model_len), grouped(e.max_model_len)
+    return f"starts, and serves {longest} tokens, not {asked}"
 
 
 def _flags(request: Request) -> str:
@@ -241,8 +246,7 @@ def fits_message(request: Request, verdict: Verdict) -> str:
         case Reason.NOT_ALL_READ:
             return f"{said}, if what is not known changes nothing"
         case Reason.SHORTER_CONTEXT:
-            served = f"starts, and serves {e.largest_max_model_len} tokens, not {e.max_model_len}"
-            return f"{said} for its whole context: {served}"
+            return f"{said} for its whole context: {_served(e)}"
         case Reason.UNKNOWN_ACCELERATOR:
             return f"{said}: short by {shortfall(e)}, but that memory is not certain"
         case _:

@@ -395,18 +395,18 @@ ASSUMED: Final[dict[Rule, str]] = {
     ),
     Rule.FEWER_GPUS_WOULD_DO: (
         "{path}: {gpus} x {accelerator} a replica would do, it has {asked}: they hold {held} "
-        "requests of {context} at once"
+        "requests of {context:,} at once"
     ),
     Rule.SMALLER_GPUS_WOULD_DO: (
         "{path}: smaller GPUs would do, {gpus} x {accelerator} a replica: they hold {held} "
-        "requests of {context} at once"
+        "requests of {context:,} at once"
     ),
     Rule.SHARE_REDUCED: (
         "utilization {share} leaves no room for what vLLM does not count "
         "(CUDA context, NCCL, what others hold); usable memory is reduced by it"
     ),
     Rule.CONTEXT_MAY_BE_LONGER: (
-        "vLLM starts this LongRoPE model with {length} tokens; "
+        "vLLM starts this LongRoPE model with {length:,} tokens; "
         "{name_of.max_model_len} may be up to {most}"
     ),
     Rule.SHARED_EXPERTS_WHOLE: (
@@ -414,7 +414,7 @@ ASSUMED: Final[dict[Rule, str]] = {
         "{ranks} ways, which their quantization blocks do not let it"
     ),
     Rule.STATE_PAGE: "recurrent layers keep 1 page of state a sequence",
-    Rule.STATE_PAGES: "recurrent layers keep {pages} pages of state a sequence",
+    Rule.STATE_PAGES: "recurrent layers keep {pages:,} pages of state a sequence",
     Rule.IMAGES_NOT_PROFILED: (
         "images take memory beside this estimate: --skip-mm-profiling measures none"
     ),
@@ -455,7 +455,7 @@ ASSUMED: Final[dict[Rule, str]] = {
         "16 bits"
     ),
     Rule.CONTEXT_FITTED: (
-        "it starts with a context of {length} tokens or a little more, not {most}: "
+        "it starts with a context of {length:,} tokens or a little more, not {most:,}: "
         "--max-model-len auto takes what fits"
     ),
     Rule.MAIN_MEMORY_NOT_COUNTED: (

@@ -16,7 +16,7 @@ from plimsoll.errors import Problem, clean, shown
 from plimsoll.findings import Finding, Rule
 from plimsoll.paths import Field
 from plimsoll.report import refusals
-from plimsoll.units import ceil_mib, floor_mib
+from plimsoll.units import ceil_mib, floor_mib, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,7 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "ask for less, or lengthen the context by a flag of the engine and say {at.max_model_len}",
     ),
     Rule.FEWER_SEQUENCES_THAN_ASKED: (
-        "the workload asks for {concurrent} sequences at once",
+        "the workload asks for {concurrent:,} sequences at once",
         "raise it to {concurrent} or more, or lower {end_of.concurrent}",
     ),
     Rule.COUNT_IS_NOT_THE_SPLIT: (
@@ -336,11 +336,13 @@ class _Joined(tuple[str, ...]):
 
 
 class _Figure(int):
-    """A count in a text, or bytes to be rounded as the text says."""
+    """A count in a text, with thousands apart after ``:,``, or bytes rounded as the text says."""
 
     def __format__(self, rounding: str) -> str:
         if rounding in ("up", "down"):
             return ceil_mib(self) if rounding == "up" else floor_mib(self)
+        if rounding == ",":
+            return grouped(int(self))
         return super().__format__(rounding)
 
 

@@ -60,15 +60,18 @@ MODEL_RULES: Final = (
         "fieldPath": ".bits",
     },
 )
+# State: why it is Ready or not. Ready=True alone would promise a pod where a placement is all that
+# was asked for: Placed says so, and Serving where output.mode has one run.
 COLUMNS: Final = (
-    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
-    ("Fits", "string", '.status.conditions[?(@.type=="Fits")].status', 0),
-    ("GPUs", "integer", ".status.placement.gpusPerReplica", 0),
-    ("Accelerator", "string", ".status.placement.accelerator", 0),
-    ("Need/GPU", "string", ".status.estimate.perGPU.required", 0),
-    ("Have/GPU", "string", ".status.estimate.perGPU.usable", 0),
-    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
-    ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("State", "string", '.status.conditions[?(@.type=="Ready")].reason'),
+    ("Fits", "string", '.status.conditions[?(@.type=="Fits")].status'),
+    ("GPUs", "integer", ".status.placement.gpusPerReplica"),
+    ("Accelerator", "string", ".status.placement.accelerator"),
+    ("Need/GPU", "string", ".status.estimate.needPerGPU"),
+    ("Have/GPU", "string", ".status.estimate.havePerGPU"),
+    ("Capacity", "string", '.status.conditions[?(@.type=="CapacityAvailable")].reason'),
+    ("Overridden", "string", '.status.conditions[?(@.type=="Overridden")].status'),
+    ("Age", "date", ".metadata.creationTimestamp"),
 )
 
 
@@ -180,10 +183,7 @@ def pool_crd() -> Json:
 
 def crd() -> Json:
     """The CustomResourceDefinition of LLMDeployments."""
-    columns = [
-        {"name": name, "type": kind, "jsonPath": path, **({"priority": level} if level else {})}
-        for name, kind, path, level in COLUMNS
-    ]
+    columns = [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in COLUMNS]
     version = {
         "subresources": {
             "status": {},

@@ -51,6 +51,10 @@ class PerGPU(Status):
     physical: Size | None = Field(None, description="What the GPU has.")
     usable: Size | None = Field(None, description="What the engine may use of it.")
     required: Size | None = Field(None, description="What the worst rank needs: the sum below.")
+    required_low: Size | None = Field(None, description="The least that it may turn out to need.")
+    required_high: Size | None = Field(
+        None, description="The most that it may turn out to need: a placement holds that."
+    )
     weights: Size | None = Field(None, description="Weights of that rank.")
     kv_cache: Size | None = Field(None, description="KV cache for what must be held at once.")
     activation: Size | None = Field(None, description="Peak of activations while profiling.")
@@ -81,6 +85,15 @@ class PerGPU(Status):
     )
 
 
+class SplitStatus(Status):
+    """How one replica is spread."""
+
+    tensor: int | None = Field(None, description="Tensor parallel size.")
+    pipeline: int | None = Field(None, description="Pipeline parallel size.")
+    data: int | None = Field(None, description="Data parallel size.")
+    expert: bool | None = Field(None, description="Whether experts lie whole on one rank.")
+
+
 class EstimateStatus(Status):
     """What one GPU of a replica needs."""
 
@@ -102,21 +115,40 @@ class EstimateStatus(Status):
     kv_cache_tokens: int | None = Field(
         None, description="Tokens that the KV cache of a replica can hold."
     )
+    engine_version: Annotated[str, Field(max_length=64)] | None = Field(
+        None, description="Version of the engine that it is for."
+    )
+    gpu_memory_utilization: Size | None = Field(
+        None, description="Share of the GPU's memory that the engine takes."
+    )
+    accelerator: Annotated[str, Field(max_length=253)] | None = Field(
+        None,
+        description="Kind of GPU that it is for: the placement's, or the nearest that was tried "
+        "where nothing fits.",
+    )
+    gpus_per_replica: int | None = Field(
+        None, alias="gpusPerReplica", description="GPUs of one replica that it is for."
+    )
+    parallelism: SplitStatus | None = Field(None, description="How they are split.")
+    need_per_gpu: Size | None = Field(
+        None,
+        alias="needPerGPU",
+        description="perGPU.required for people, in GiB, rounded up to tenths.",
+    )
+    have_per_gpu: Size | None = Field(
+        None,
+        alias="havePerGPU",
+        description="perGPU.usable for people, in GiB, rounded down to tenths.",
+    )
     per_gpu: PerGPU | None = Field(None, alias="perGPU", description="Memory of one GPU.")
+    notes: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=16)] | None = (
+        Field(None, description="What was assumed on the way, in sentences.")
+    )
     rule_of_thumb: Size | None = Field(
         None,
         description="For comparison, what the rule of thumb gives for the whole replica, in "
-        "decimal units: parameters x bits / 8 x 1.2. It knows no context and no concurrency.",
+        "decimal GB: parameters x bits / 8 x 1.2. It knows no context and no concurrency.",
     )
-
-
-class SplitStatus(Status):
-    """How one replica is spread."""
-
-    tensor: int | None = Field(None, description="Tensor parallel size.")
-    pipeline: int | None = Field(None, description="Pipeline parallel size.")
-    data: int | None = Field(None, description="Data parallel size.")
-    expert: bool | None = Field(None, description="Whether experts lie whole on one rank.")
 
 
 class TolerationStatus(Status):
@@ -147,7 +179,11 @@ class PlacementStatus(Status):
     tolerations: list[TolerationStatus] | None = Field(
         None, description="Tolerations for the taints of those nodes."
     )
-    engine_args: list[str] | None = Field(None, description="The engine's flags.")
+    engine_args: list[str] | None = Field(
+        None,
+        description="The engine's flags. The share of the GPU's memory is among them where the "
+        "engine has a flag for it: its default differs from release to release.",
+    )
     on_nodes: bool | None = Field(
         None,
         description="Whether nodes with these labels were seen when it was chosen. It then "

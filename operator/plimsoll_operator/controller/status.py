@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import plimsoll
 from plimsoll.engines.base import LimitName, TermName
-from plimsoll.report.as_data import alternative_dict, placement_dict
+from plimsoll.report.arithmetic import have, need
+from plimsoll.report.as_data import alternative_dict, parallelism_dict, placement_dict
 from plimsoll.report.pod import pod_dict
-from plimsoll.units import GB, ceil_div, ceil_mib, floor_mib
+from plimsoll.report.wording import notes_of
+from plimsoll.units import ceil_mib, floor_mib, gb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT: Final = 1024
 MOST_ALTERNATIVES: Final = 5
+MOST_NOTES: Final = 16
 MOST_FLAGS: Final = 160
 """Arguments that are written: the 64 of ``extraArgs`` and all that an engine is told beside."""
 
@@ -44,8 +47,11 @@ def estimate_fields(verdict: Verdict) -> dict[str, Any]:
         fields["modelSource"] = shortened(verdict.model.origin)
     if verdict.estimate is not None:
         fields |= _of_one_gpu(verdict.estimate)
+        fields["accelerator"] = verdict.accelerator
+        if notes := notes_of(verdict.estimate, verdict.places)[:MOST_NOTES]:
+            fields["notes"] = [shortened(note) for note in notes]
     if verdict.rule_of_thumb is not None:
-        fields["ruleOfThumb"] = f"{ceil_div(verdict.rule_of_thumb.needed, GB)}G"
+        fields["ruleOfThumb"] = gb(verdict.rule_of_thumb.needed)
     return fields
 
 
@@ -60,6 +66,12 @@ def _of_one_gpu(estimate: Estimate) -> dict[str, Any]:
         beside["leftAfterCache"] = floor_mib(max(0, after.has.middle))
     states = limits.get(LimitName.STATES)
     return {
+        "engineVersion": shortened(estimate.version, 64),
+        "gpuMemoryUtilization": shortened(str(estimate.utilization), 32),
+        "gpusPerReplica": estimate.parallelism.gpus,
+        "parallelism": parallelism_dict(estimate.parallelism),
+        "needPerGPU": need(estimate),
+        "havePerGPU": have(estimate),
         **({"stateBlocks": states.has.middle} if states else {}),
         "maxConcurrentSequences": int(estimate.max_concurrency),
         "kvCacheTokens": max(0, estimate.kv_tokens),
@@ -67,6 +79,8 @@ def _of_one_gpu(estimate: Estimate) -> dict[str, Any]:
             "physical": floor_mib(estimate.physical),
             "usable": floor_mib(estimate.usable),
             "required": ceil_mib(estimate.required),
+            "requiredLow": ceil_mib(estimate.required_low),
+            "requiredHigh": ceil_mib(estimate.required_high),
             **{str(name): ceil_mib(terms[name].bytes) for name in TermName if name in terms},
             **beside,
         },

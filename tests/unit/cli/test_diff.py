@@ -105,7 +105,7 @@ def test_what_holds_less_is_measured_and_explained(llama: Path) -> None:
     assert found["effect"] == "loses"
     assert found["cacheTokensLost"] == round(1 - after / before, 4)
     assert 0.05 < found["cacheTokensLost"] < 0.2
-    assert f"KV cache: {before} → {after} tokens (-" in result.stdout
+    assert f"KV cache: {before:,} → {after:,} tokens (-" in result.stdout
     assert "takes more per GPU: activation" in result.stdout
     assert result.exit_code == 0
     assert run(*words, "--fail-on", "loses").exit_code == 1
@@ -138,7 +138,7 @@ def test_two_trees_are_compared_object_by_object_wherever_their_files_are(tree: 
         "Deployment chat/old": "removed",
     }
     assert result.exit_code == 1
-    assert "context: 16384 → 32768 tokens" in result.stdout
+    assert "context: 16,384 → 32,768 tokens" in result.stdout
     assert "does not fit on 1 x nvidia-l4" in result.stdout
 
 

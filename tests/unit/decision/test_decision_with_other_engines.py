@@ -96,7 +96,7 @@ def test_a_context_that_nobody_said_is_shortened_by_the_engine_and_refused_by_no
     verdict = decide(wanted)
     assert (verdict.decision is not Decision.DENY) is starts
     if verdict.reason is Reason.SHORTER_CONTEXT:
-        assert "not 131072" in fits_message(wanted, verdict)
+        assert "not 131,072" in fits_message(wanted, verdict)
 
 
 def test_a_workload_that_asks_for_more_than_the_shorter_context_is_refused() -> None:

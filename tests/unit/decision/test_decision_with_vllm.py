@@ -58,6 +58,7 @@ def test_a_70b_model_takes_four_a100s_of_80_gb_at_32k() -> None:
         4,
     )
     assert "--tensor-parallel-size" in " ".join(found.placement.engine_args)
+    assert "--gpu-memory-utilization=0.92" in found.placement.engine_args
     assert placement_reason(found.placement).startswith("smallest count that fits: 2 ")
     assert found.rule_of_thumb is not None
     assert found.rule_of_thumb.gpus == 2
@@ -337,7 +338,7 @@ def test_videos_that_take_gigabytes_at_start_up_are_advised_away_before_images_a
     assert found.decision is Decision.DENY
     assert found.estimate is not None
     peak = found.estimate.terms[TermName.ACTIVATION]
-    assert peak.basis == "1 video of 114688 tokens in the encoder"
+    assert peak.basis == "1 video of 114,688 tokens in the encoder"
     ways = ways_out(of)
     videos, images = (f"spec.workload.{what}PerPrompt: 0" for what in ("videos", "images"))
     assert ways.index(videos) < ways.index(images)

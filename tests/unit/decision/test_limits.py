@@ -41,8 +41,8 @@ def test_more_sequences_than_blocks_are_refused_with_the_number_that_would_start
     request = Request(verdict.model, EngineSettings(version="0.20"))
     said = messages.denial(request, verdict)
     assert f"1024: at most {verdict.limit.has.middle} on NVIDIA H100 80GB" in said
-    assert f"sequences: 1024 of {verdict.limit.has.middle} blocks" in said
-    assert messages.headline(request, verdict) == "short of blocks of state for 1024 sequences"
+    assert f"sequences: 1,024 of {verdict.limit.has.middle} blocks" in said
+    assert messages.headline(request, verdict) == "short of blocks of state for 1,024 sequences"
 
 
 def test_the_advice_is_a_number_of_sequences_that_starts() -> None:

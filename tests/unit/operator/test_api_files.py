@@ -138,7 +138,8 @@ def test_the_memory_of_a_gpu_has_a_field_for_every_term() -> None:
 def test_a_table_of_objects_answers_the_question() -> None:
     (version,) = crd()["spec"]["versions"]
     columns = [c["name"] for c in version["additionalPrinterColumns"] if "priority" not in c]
-    assert columns == ["Ready", "Fits", "GPUs", "Accelerator", "Need/GPU", "Have/GPU", "Age"]
+    where = ["GPUs", "Accelerator", "Need/GPU", "Have/GPU", "Capacity"]
+    assert columns == ["State", "Fits", *where, "Overridden", "Age"]
     names = crd()["spec"]["names"]
     assert (names["shortNames"], names["categories"]) == (["llmd"], ["ai"])
 

@@ -44,7 +44,7 @@ def test_a_denial_reads_like_this() -> None:
         "  needs 142.4 GiB per GPU = weights 130.4 + KV cache 10.0 (32768 tokens) + activation 0.5 "
         "+ non-torch 0.5 + CUDA graphs 1.0",
         "  has   73.2 GiB per GPU = 79.65 x 0.92",
-        "  short by 69.2 GiB per GPU; no room for KV cache, 32768 tokens asked",
+        "  short by 69.2 GiB per GPU; no room for KV cache, 32,768 tokens asked",
         "Any one of these fits:",
         "  spec.model.quantization: awq                                     "
         "leaves 28.7 GiB per GPU, a 4-bit checkpoint of the model, "
@@ -92,9 +92,9 @@ def test_every_problem_is_a_line_of_the_denial() -> None:
 
 def test_a_misfit_with_room_for_fewer_tokens_says_for_how_many() -> None:
     of = on(A100, model=SMALL, tensor=1, max_model_len=500_000)
-    assert re.search(r"room for \d+ tokens, 500000 asked", denial(of))
+    assert re.search(r"room for [\d,]+ tokens, 500,000 asked", denial(of))
     many = on(A100, tensor=2, concurrent=9)
-    assert re.search(r"room for \d+ tokens in all, 294912 asked", denial(many))
+    assert re.search(r"room for [\d,]+ tokens in all, 294,912 asked", denial(many))
 
 
 def test_a_size_that_cannot_fit_shows_the_weights_alone() -> None:

@@ -46,7 +46,7 @@ from plimsoll.engines.llama_cpp.cache import (
     layer_caches,
 )
 from plimsoll.engines.llama_cpp.files import has_header, is_quantized, weights
-from plimsoll.units import GIB, MIB
+from plimsoll.units import GIB, MIB, grouped
 
 if TYPE_CHECKING:
     from plimsoll.engines.llama_cpp.graph import Graph
@@ -222,7 +222,7 @@ def terms(
             max(0, buffer - around),
             buffer + copy + around + (_TOWER_BUFFER if gpu.load.projector else 0),
             band.known,
-            f"compute buffer of {graph.micro_batch} tokens"
+            f"compute buffer of {grouped(graph.micro_batch)} tokens"
             f"{', flash attention' if graph.flash else ''}"
             f"{', a layer of the cache unpacked' if copy else ''}",
         ),

@@ -77,6 +77,7 @@ class SGLang(Engine):
     """SGLang's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "sglang"
+    share_flag = True
     title = "SGLang"
     narrow_cache = "fp8_e4m3"
     table = TABLE

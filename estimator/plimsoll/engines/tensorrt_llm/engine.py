@@ -66,6 +66,7 @@ class TensorRTLLM(Engine):
     """TensorRT-LLM's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "tensorrt-llm"
+    share_flag = True
     title = "TensorRT-LLM"
     narrow_cache = "fp8"
     table = TABLE

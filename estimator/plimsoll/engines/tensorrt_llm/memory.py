@@ -49,7 +49,7 @@ from plimsoll.engines.layers.gpu_memory import allocated
 from plimsoll.engines.layers.plain_cache import sequence_state
 from plimsoll.engines.layers.sharding import rotary_elements, stage_weights, widths
 from plimsoll.models.architecture import MixerKind, Stage
-from plimsoll.units import GIB, ceil_div
+from plimsoll.units import GIB, ceil_div, grouped
 
 if TYPE_CHECKING:
     from plimsoll.engines.tables import Constants
@@ -212,7 +212,7 @@ def activation(
         logits = figure.value * sequences * architecture.vocab_size
         peak += logits
         band += logits * figure.error
-        basis += f", {sequences} sequences x {architecture.vocab_size} logits"
+        basis += f", {grouped(sequences)} sequences x {grouped(architecture.vocab_size)} logits"
     return Term(
         TermName.ACTIVATION,
         round(peak),

@@ -49,7 +49,7 @@ from plimsoll.engines.tgi.settings import (
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
 from plimsoll.paths import Field
-from plimsoll.units import ceil_div
+from plimsoll.units import ceil_div, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,7 +199,7 @@ def _activation(
         0 if resolved.guessed else round(size * (1 - band)),
         round(size * (1 + band)),
         Known.ASSUMED,
-        f"a prefill of {tokens} tokens",
+        f"a prefill of {grouped(tokens)} tokens",
     )
 
 

@@ -78,6 +78,7 @@ class VLLM(Engine):
     """vLLM's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "vllm"
+    share_flag = True
     title = "vLLM"
     narrow_cache = "fp8"
     features = FEATURES

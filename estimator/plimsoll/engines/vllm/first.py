@@ -24,7 +24,7 @@ from plimsoll.engines.base import Known, Term, TermName
 from plimsoll.engines.layers.sharding import stage_layers
 from plimsoll.engines.vllm.traits import traits
 from plimsoll.models.architecture import MixerKind
-from plimsoll.units import ceil_div
+from plimsoll.units import ceil_div, grouped
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import Parallelism
@@ -104,4 +104,4 @@ def states(
         for m in block.mixers
     )
     size = sequences * each * resolved.element
-    return Term(TermName.STATES, size, size, size, Known.EXACT, f"{sequences} sequences")
+    return Term(TermName.STATES, size, size, size, Known.EXACT, f"{grouped(sequences)} sequences")

@@ -60,7 +60,7 @@ from plimsoll.engines.vllm.overheads import captured, charged, context, sampling
 from plimsoll.engines.vllm.traits import DENSE, kind, second_runner, traits
 from plimsoll.findings import Rule, finding
 from plimsoll.paths import Field
-from plimsoll.units import MIB, gib, gib_down, gib_up
+from plimsoll.units import MIB, gib, gib_down, gib_up, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +116,7 @@ def states(
         has=has,
         each=max(cache.pool.stage_bytes),
         known=Known.ASSUMED if figure.known is Known.ASSUMED else Known.MODELLED,
-        basis=f"{cache.pool.block} tokens or one state each",
+        basis=f"{grouped(cache.pool.block)} tokens or one state each",
         said=finding(
             Rule.SEQUENCES_BEYOND_STATES if rule == _ALL_SEQUENCES else Rule.GRAPHS_BEYOND_STATES,
             Field.MAX_NUM_SEQS,
@@ -209,7 +209,7 @@ def after_cache(
         if _by_nccl(parallelism, accelerator):
             slack += constants["unlinked_slack"].bytes()
     if beyond.middle:
-        basis = f"{basis}, sampler of {resolved.seqs} sequences"
+        basis = f"{basis}, sampler of {grouped(resolved.seqs)} sequences"
     need = Span(
         taking.middle + beyond.middle,
         taking.low + beyond.low,

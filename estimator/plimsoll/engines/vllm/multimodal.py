@@ -59,7 +59,7 @@ from plimsoll.engines.base import Known
 from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.traits import second_runner, traits
 from plimsoll.models.architecture import Part, Split
-from plimsoll.units import GIB, ceil_div
+from plimsoll.units import GIB, ceil_div, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -285,7 +285,8 @@ def encoder(
         held,
         held * padded,
         figure.known if padded == 1 and not resolved.first_engine else Known.ASSUMED,
-        f"{count} {item.modality}{'s' * (count > 1)} of {item.tokens} tokens in the encoder",
+        f"{count} {item.modality}{'s' * (count > 1)} of {grouped(item.tokens)} tokens "
+        "in the encoder",
     )
 
 

@@ -47,7 +47,7 @@ from plimsoll.engines.vllm.multimodal import encoder
 from plimsoll.engines.vllm.options import RANGES, TABLE
 from plimsoll.engines.vllm.sparse import workspace
 from plimsoll.engines.vllm.traits import kind, second_runner, traits
-from plimsoll.units import GIB
+from plimsoll.units import GIB, grouped
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -258,9 +258,9 @@ def activation(
     if compressed:
         band = max(band, constants.number("compressed_pass_band") * (peak + experts))
     basis = (
-        f"{sequences} sequences x {architecture.vocab_size} logits"
+        f"{grouped(sequences)} sequences x {grouped(architecture.vocab_size)} logits"
         if sampler >= forward
-        else f"{tokens} batched tokens"
+        else f"{grouped(tokens)} batched tokens"
     )
     text = total = peak + experts
     low, most = text - band, text + band

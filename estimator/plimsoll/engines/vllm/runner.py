@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
 from plimsoll.engines.vllm.traits import second_runner
+from plimsoll.units import grouped
 
 if TYPE_CHECKING:
     from plimsoll.engines.base import Parallelism
@@ -79,7 +80,8 @@ def term(
     if not size:
         return None
     band = round(size * _BAND)
-    words = f"{resolved.seqs} sequences x {architecture.vocab_size} tokens of the vocabulary"
+    sequences, vocabulary = grouped(resolved.seqs), grouped(architecture.vocab_size)
+    words = f"{sequences} sequences x {vocabulary} tokens of the vocabulary"
     return Term(TermName.RUNNER, size, size - band, size + band, Known.MODELLED, words)
 
 

@@ -42,21 +42,21 @@ def peak(name: str, *flags: str, version: str = "0.23.0", tensor: int = 1) -> Te
     ("name", "version", "flags", "line"),
     [
         # "a budget of 98304 tokens, and profiled with 1 video items", Qwen2.5-VL-7B on 0.8.1
-        pytest.param(SEEING, "0.8.1", (), "1 video of 98304", id="Qwen2.5-VL 0.8.1"),
+        pytest.param(SEEING, "0.8.1", (), "1 video of 98,304", id="Qwen2.5-VL 0.8.1"),
         # "114688 tokens, and profiled with 1 video items", Qwen2.5-VL-7B on 0.23.0
-        pytest.param(SEEING, "0.23.0", (), "1 video of 114688", id="Qwen2.5-VL 0.23.0"),
+        pytest.param(SEEING, "0.23.0", (), "1 video of 114,688", id="Qwen2.5-VL 0.23.0"),
         # "153600 tokens, and profiled with 1 video items", vllm issue 27992 on 0.11.0
         pytest.param(
-            DEEP, "0.11.0", ("--max-model-len=32768",), "1 video of 153600", id="Qwen3-VL 0.11.0"
+            DEEP, "0.11.0", ("--max-model-len=32768",), "1 video of 153,600", id="Qwen3-VL 0.11.0"
         ),
         # "16384 tokens, and profiled with 1 image items", vllm issue 34209 and others
-        pytest.param(DEEP, "0.17.1", (), "1 image of 16384", id="Qwen3-VL 0.17.1"),
+        pytest.param(DEEP, "0.17.1", (), "1 image of 16,384", id="Qwen3-VL 0.17.1"),
         # "32768 tokens, and profiled with 2 image items", an NVFP4 Qwen3.6-35B-A3B on 0.19
         pytest.param(
             NEWER,
             "0.19.0",
             ("--max-num-batched-tokens=32768",),
-            "2 images of 16384",
+            "2 images of 16,384",
             id="Qwen3.5 at 32768 batched tokens",
         ),
         # "8192 tokens, and profiled with 31 image items", Gemma 3 27B on 0.10.2
@@ -70,19 +70,19 @@ def peak(name: str, *flags: str, version: str = "0.23.0", tensor: int = 1) -> Te
             id="Gemma 3 at 2048 batched tokens",
         ),
         # "8192 tokens, and profiled with 3 image items", vllm issue 16292 on 0.8.3
-        pytest.param(MISTRAL, "0.8.3", (), "3 images of 3080", id="Mistral Small 0.8.3"),
+        pytest.param(MISTRAL, "0.8.3", (), "3 images of 3,080", id="Mistral Small 0.8.3"),
         # "8192 tokens, and profiled with 2 image items", a Ministral on 0.2x
-        pytest.param(MISTRAL, "0.21.0", (), "2 images of 3025", id="Mistral Small 0.21.0"),
+        pytest.param(MISTRAL, "0.21.0", (), "2 images of 3,025", id="Mistral Small 0.21.0"),
         # "8192 tokens, and profiled with 3 video items", an NVFP4 Gemma 4 26B-A4B on 0.19
         pytest.param(
-            "google/gemma-4-26B-A4B", "0.19.0", (), "3 videos of 2496", id="Gemma 4 0.19.0"
+            "google/gemma-4-26B-A4B", "0.19.0", (), "3 videos of 2,496", id="Gemma 4 0.19.0"
         ),
         # "16384 tokens, and profiled with 6 video items", the same
         pytest.param(
             "google/gemma-4-26B-A4B",
             "0.19.0",
             ("--max-num-batched-tokens=16384",),
-            "6 videos of 2496",
+            "6 videos of 2,496",
             id="Gemma 4 at 16384 batched tokens",
         ),
     ],
@@ -101,7 +101,7 @@ def test_a_small_gpu_gets_the_gigabytes_of_the_encoder() -> None:
     term = peak(SEEING)
     assert 0.1 < 15.51 - term.bytes / GIB < 0.3
     assert term.known is Known.MODELLED
-    assert "video of 114688 tokens" in term.basis
+    assert "video of 114,688 tokens" in term.basis
 
 
 def test_the_pass_is_what_its_layers_hold_at_once() -> None:
@@ -172,7 +172,7 @@ def test_deepstack_holds_its_outputs_and_buffers_of_the_batch() -> None:
 
 def test_a_video_that_no_prompt_may_have_is_not_profiled() -> None:
     video, image = peak(SEEING), peak(SEEING, "--limit-mm-per-prompt.video=0")
-    assert "1 image of 16384 tokens" in image.basis
+    assert "1 image of 16,384 tokens" in image.basis
     assert image.bytes < video.bytes / 6
     images = seen(SEEING, "--limit-mm-per-prompt.image=0", version="0.23.0")
     assert images == seen(SEEING, version="0.23.0")
@@ -202,13 +202,13 @@ def test_sizes_in_the_limits_shrink_what_is_run_and_not_the_budget() -> None:
 def test_the_processor_may_be_told_to_make_images_smaller(kwargs: str) -> None:
     """1003520 pixels are 1280 squares of 28 x 28; a video has seven times as many."""
     found = seen(SEEING, "--mm-processor-kwargs", kwargs, version="0.23.0", gpu=SMALL)
-    assert found.basis == "1 video of 8960 tokens in the encoder"
+    assert found.basis == "1 video of 8,960 tokens in the encoder"
 
 
 def test_up_to_0_10_the_item_that_is_run_fits_the_batch_and_not_the_context() -> None:
     """vllm/v1/worker/gpu_model_runner.py of 0.8.5 asks for dummy data of max_num_tokens."""
     small = seen(SEEING, version="0.8.5", gpu=SMALL)
-    assert small.basis == "1 video of 98304 tokens in the encoder"
+    assert small.basis == "1 video of 98,304 tokens in the encoder"
     assert small.peak == seen(SEEING, "--max-model-len=16384", version="0.8.5", gpu=SMALL).peak
 
 

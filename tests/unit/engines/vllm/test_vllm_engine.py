@@ -151,9 +151,9 @@ def test_the_cache_is_for_the_larger_of_one_long_request_and_the_workload() -> N
     many = run(workload=Workload(64, 1000, 24)).terms[TermName.KV_CACHE]
     full = run(workload=Workload(64)).terms[TermName.KV_CACHE]
     assert one.bytes == small.bytes < many.bytes < full.bytes
-    assert one.basis == "1 request x 8192 tokens, bfloat16"
-    assert many.basis == "64 requests x 1024 tokens, bfloat16"
-    assert full.basis == "64 requests x 8192 tokens, bfloat16"
+    assert one.basis == "1 request x 8,192 tokens, bfloat16"
+    assert many.basis == "64 requests x 1,024 tokens, bfloat16"
+    assert full.basis == "64 requests x 8,192 tokens, bfloat16"
 
 
 def test_data_parallel_ranks_share_the_requests() -> None:

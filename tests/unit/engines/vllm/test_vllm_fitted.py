@@ -53,9 +53,7 @@ def test_it_is_said_that_it_starts_and_with_what() -> None:
     told = run(*ASKED)
     assert told.exit_code == 0
     length = as_json(*ASKED)["estimate"]["maxModelLen"]
-    assert (
-        f"it starts with a context of {length} tokens or a little more, not 131072" in told.output
-    )
+    assert f"with a context of {length:,} tokens or a little more, not 131,072" in told.output
 
 
 def test_what_the_workload_says_of_one_sequence_is_held_to() -> None:

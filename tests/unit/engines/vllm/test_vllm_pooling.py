@@ -40,7 +40,7 @@ def test_a_pooling_model_makes_no_logits_and_loads_no_head(flags: tuple[str, ...
     assert spared == pytest.approx(head, rel=0.002)
     activation = found.terms[TermName.ACTIVATION]
     assert activation.bytes < plain.terms[TermName.ACTIVATION].bytes
-    assert activation.basis == f"{found.max_num_batched_tokens} batched tokens"
+    assert activation.basis == f"{found.max_num_batched_tokens:,} batched tokens"
 
 
 def test_a_tied_embedding_stays() -> None:

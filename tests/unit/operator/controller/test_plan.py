@@ -155,6 +155,31 @@ def test_a_status_is_enough_to_run_the_model() -> None:
     assert "--tensor-parallel-size=4" in placement["engineArgs"]
 
 
+def test_a_status_says_what_it_is_for_in_the_words_of_its_conditions() -> None:
+    status = status_after(inputs())
+    found = status["estimate"]
+    assert found["engineVersion"]
+    assert found["gpuMemoryUtilization"] == "0.92"
+    assert (found["accelerator"], found["gpusPerReplica"]) == (A100.name, 4)
+    assert found["parallelism"]["tensor"] == 4
+    band = [int(found["perGPU"][k][:-2]) for k in ("requiredLow", "required", "requiredHigh")]
+    assert band == sorted(band)
+    need, have = found["needPerGPU"], found["havePerGPU"]
+    assert f"needs {need} of {have} usable per GPU" in by_type(status)["Fits"]["message"]
+    assert found["ruleOfThumb"].endswith(" GB")
+
+
+def test_what_is_refused_says_what_it_was_tried_on() -> None:
+    for mode in (Mode.ENFORCE, Mode.WARN):
+        status = status_after(inputs(DOES_NOT, mode=mode))
+        assert "placement" not in status
+        tried = status["estimate"]
+        assert (tried["accelerator"], tried["gpusPerReplica"]) == (A100.name, 1)
+        assert float(tried["needPerGPU"][:-4]) > float(tried["havePerGPU"][:-4])
+        said = by_type(status)["Fits"]["message"]
+        assert f"usable per GPU on 1 x {tried['accelerator']}" in said
+
+
 def test_what_does_not_fit_says_by_how_much_and_what_would() -> None:
     status = status_after(inputs(DOES_NOT))
     assert "short by" in by_type(status)["Fits"]["message"]
