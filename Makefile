@@ -66,7 +66,7 @@ format: $(STAMP) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-control-plane: $(STAMP) ## build etcd, kube-apiserver, kubectl and helm, once
+control-plane: $(STAMP) ## find or build etcd, kube-apiserver, kubectl and helm, once
 	@PYTHONPATH=tests $(BIN)/python -m controlplane build
 
 test: $(STAMP) lint control-plane ## lint and every test

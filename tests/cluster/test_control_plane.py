@@ -15,7 +15,7 @@ import pytest
 
 import controlplane.cluster
 from controlplane import ControlPlane, ControlPlaneError, ExternalCluster, KubectlError
-from controlplane.build import KUBERNETES, ProgramSet
+from controlplane.build import kubernetes_version
 from controlplane.certificates import LOOPBACK
 from controlplane.nodes import GPUS, gpu_node
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def test_server_says_which_version_it_is(own_control_plane: ControlPlane) -> None:
     shown = own_control_plane.kubectl("version").stdout
-    assert f"Server Version: {ProgramSet(KUBERNETES).version}" in shown
+    assert f"Server Version: {kubernetes_version()}" in shown
 
 
 def test_user_without_rights_is_refused_and_with_a_role_is_not(

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 
-from controlplane.build import ETCD, GITOPS, HELM, KUBERNETES, ProgramSet, ensure_built
+from controlplane.build import ETCD, GITOPS, HELM, KUBERNETES, ensure_built, kubernetes_version
 from controlplane.cluster import ControlPlane
 from controlplane.errors import ControlPlaneError
 
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="controlplane", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
-        "build", help="build etcd, kube-apiserver, kubectl, helm and gitops into the cache"
+        "build", help="find or build etcd, kube-apiserver, kubectl, helm and gitops"
     )
     run = commands.add_parser("run", help="start an empty cluster and keep it until Ctrl-C")
     run.add_argument("--keep", action="store_true", help="leave its working folder there")
@@ -45,8 +45,9 @@ def _run(*, keep: bool) -> None:
     plane = ControlPlane(keep=keep)
     started = time.monotonic()
     with plane:
-        version = ProgramSet(KUBERNETES).version
-        print(f"Kubernetes {version} at {plane.url} ({time.monotonic() - started:.1f} s)")
+        print(
+            f"Kubernetes {kubernetes_version()} at {plane.url} ({time.monotonic() - started:.1f} s)"
+        )
         print(f"kubectl: {plane.kubectl_path}")
         print(f"export KUBECONFIG={plane.kubeconfig}")
         print("Ctrl-C ends it.", flush=True)

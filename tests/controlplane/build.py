@@ -1,10 +1,18 @@
 """Build the programs that go/<set>/go.mod names, once, into the cache; afterwards just find them.
 
-It must not start any of them, and never write into the tree.
+It must not start any of them, and never write into the tree. The control plane's own three are
+built only where nobody has them, unless PLIMSOLL_KUBERNETES says which Kubernetes it is to be:
+
+    $KUBEBUILDER_ASSETS, or PATH     `controlplane.taken.chosen`
+    what was built before
+    the folder of setup-envtest      `controlplane.taken.of_setup_envtest`
+    a download                       `controlplane.envtest`
+    built from source
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
@@ -13,7 +21,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from controlplane import taken
 from controlplane.cache import cache_folder, exclusive
+from controlplane.envtest import downloaded
 from controlplane.errors import ControlPlaneError
 from controlplane.processes import Process
 from controlplane.progress import Progress, say
@@ -32,6 +42,9 @@ def kubernetes_set(chosen: str | None) -> str:
 
 KUBERNETES = kubernetes_set(os.environ.get("PLIMSOLL_KUBERNETES"))
 """The set that is built unless another is asked for: another version is another folder."""
+
+ANY_KUBERNETES = kubernetes_set("newest")
+"""The set in whose place another new enough Kubernetes may be taken."""
 
 ETCD = "etcd"
 
@@ -147,11 +160,45 @@ def ensure_built(*names: str) -> dict[str, Path]:
 
     Safe to call from several processes at once, and to call again after it was interrupted.
     """
-    sets = [ProgramSet(name) for name in names or (ETCD, KUBERNETES)]
+    names = names or (ETCD, KUBERNETES)
+    theirs = of_others() if {ETCD, ANY_KUBERNETES} <= {*names} else None
+    if theirs is not None:
+        rest = [name for name in names if name not in (ETCD, ANY_KUBERNETES)]
+        return {**theirs.programs, **(ensure_built(*rest) if rest else {})}
+    sets = [ProgramSet(name) for name in names]
     if any(each.missing() for each in sets):
         with exclusive(cache_folder(), say):
             _build(sets)
     return {program.name: each.folder / program.name for each in sets for program in each.programs}
+
+
+@functools.cache
+def of_others() -> taken.Taken | None:
+    """A control plane that need not be built; None where it is, or was built before.
+
+    It is looked for once in a process, and said on the standard error where it is.
+    """
+    if os.environ.get("PLIMSOLL_KUBERNETES"):
+        return None  # that one and no other
+    oldest = taken.version_in(ProgramSet(kubernetes_set("oldest")).version)[:2]
+    found = taken.chosen(oldest, say)
+    ours = [ProgramSet(name) for name in (ETCD, ANY_KUBERNETES)]
+    if found is None and not any(each.missing() for each in ours):
+        return None
+    found = found or taken.of_setup_envtest(oldest, say)
+    if found is None:
+        with exclusive(cache_folder(), say):
+            if any(each.missing() for each in ours):  # nobody built it meanwhile
+                found = downloaded(say)
+    if found is not None:
+        say(str(found))
+    return found
+
+
+def kubernetes_version() -> str:
+    """Of the kube-apiserver that `ensure_built` gives: v1.37.2."""
+    theirs = of_others()
+    return theirs.version if theirs is not None else ProgramSet(KUBERNETES).version
 
 
 def _build(sets: list[ProgramSet]) -> None:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from controlplane.build import KUBERNETES, ProgramSet
+from controlplane.build import KUBERNETES, ProgramSet, of_others
 from controlplane.errors import ControlPlaneError
 from controlplane.kubectl import Cluster
 
@@ -53,6 +53,8 @@ class ExternalCluster(Cluster):
 def _find_kubectl() -> Path:
     if on_path := shutil.which("kubectl"):
         return Path(on_path)
+    if (theirs := of_others()) is not None:
+        return theirs.programs["kubectl"]
     built = ProgramSet(KUBERNETES).folder / "kubectl"
     if built.exists():
         return built

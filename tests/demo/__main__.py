@@ -21,7 +21,7 @@ import yaml
 
 from cluster.fixtures_operator import free_port
 from controlplane import Cluster, ControlPlane, ControlPlaneError, ExternalCluster, KubectlError
-from controlplane.build import ensure_built
+from controlplane.build import ensure_built, kubernetes_version
 from controlplane.nodes import gpu_node
 from controlplane.processes import Process
 from demo.stage import DemoError, Parts, claim, command, failure, output, run, say, until
@@ -78,8 +78,9 @@ def a_cluster(mine: str | None, parts: Parts) -> ControlPlane | ExternalCluster:
             raise ControlPlaneError("CLUSTER=mine takes the cluster of $KUBECONFIG, which is unset")
         return ExternalCluster(named)
     parts.start("A control plane of our own: etcd and kube-apiserver")
-    ensure_built()
-    parts.end("building it (once)")
+    programs = ensure_built()
+    say(f"Kubernetes {kubernetes_version()}: {programs['kube-apiserver']}")
+    parts.end("finding or building it (once)")
     return ControlPlane()
 
 
@@ -137,8 +138,8 @@ def start_operator(cluster: Cluster) -> Process:
         cwd=cluster.folder,
         environment=os.environ | {"KUBECONFIG": str(cluster.kubeconfig)},
     )
-    until(lambda: ready(operator, health) or None, "the operator is ready", 40)
-    until(lambda: ready(operator, health + 1) or None, "admission is ready", 40)
+    until(lambda: ready(operator, health) or None, "the operator is ready", 120)
+    until(lambda: ready(operator, health + 1) or None, "admission is ready", 120)
     return operator
 
 

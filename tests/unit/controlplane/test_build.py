@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from controlplane import toolchain
-from controlplane.build import ETCD, KUBERNETES, SETS, ProgramSet, ensure_built
+from controlplane.build import ETCD, KUBERNETES, SETS, ProgramSet, ensure_built, of_others
 from controlplane.cache import cache_folder
 from controlplane.errors import ControlPlaneError
 
@@ -49,7 +49,11 @@ def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGo:
     bin_folder.mkdir()
     monkeypatch.setenv("PATH", f"{bin_folder}:/usr/bin:/bin")
     monkeypatch.setenv("PLIMSOLL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("PLIMSOLL_KEEP_GO_CACHE", raising=False)
+    monkeypatch.setenv("PLIMSOLL_ENVTEST_URL", "off")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    for name in ("PLIMSOLL_KEEP_GO_CACHE", "PLIMSOLL_KUBERNETES", "KUBEBUILDER_ASSETS"):
+        monkeypatch.delenv(name, raising=False)
+    of_others.cache_clear()
     return FakeGo(bin_folder)
 
 
