@@ -15,7 +15,7 @@ TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install docs reference lock lint format test test-page test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts peers rules versions generate dist release-check clean
+.PHONY: help install docs reference lock lint format test test-page test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts peers rules versions generate dist release-check image kind clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -176,6 +176,12 @@ generate: $(STAMP) control-plane rules reference ## the checked-in files that ar
 	@$(BIN)/python -m plimsoll_operator.api deploy
 	@PYTHONPATH=tests $(BIN)/python -m chart
 	@PYTHONPATH=tests $(BIN)/python -m gitops
+
+image: ## the image, with docker, podman or buildah, whichever is here: IMAGE=name
+	@deploy/local/image.sh
+
+kind: ## a cluster with kind, k3d or minikube: image loaded, chart installed, an apply refused
+	@deploy/local/kind.sh
 
 dist: $(STAMP) ## dist/: wheel, sdist and the packaged chart, with locked tools
 	@rm -rf dist

@@ -76,7 +76,7 @@ def test_a_list_in_spdx_names_everything_in_it(image: Image) -> None:
     listed = json.loads((image.folder / "opt/plimsoll/sbom.spdx.json").read_text())
     assert listed["spdxVersion"] == "SPDX-2.3"
     purls = {r["referenceLocator"] for p in listed["packages"] for r in p.get("externalRefs", ())}
-    assert f"pkg:pypi/plimsoll@{__version__}" in purls
+    assert f"pkg:pypi/plimsoll-gpu@{__version__}" in purls
     lock = (SAMPLES.parents[1] / "requirements" / "operator.lock").read_text()
     for line in lock.splitlines():
         if "==" not in line or line.startswith((" ", "#")):

@@ -84,7 +84,7 @@ def _asked(name: str, revision: str, ask: Callable[[], T]) -> T:
                 _PATH,
                 shown(f"hf://{name}"),
                 "the package huggingface_hub, to read from a hub",
-                "pip install 'plimsoll[hub]'",
+                "pip install 'plimsoll-gpu[hub]', or huggingface_hub beside it",
             )
         ) from None
 

@@ -264,7 +264,7 @@ def test_the_command_line_obeys_the_environment_of_huggingface_hub(
 
 def test_without_the_package_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    assert "pip install 'plimsoll[hub]'" in problem(lambda: hub_profile(NAME))
+    assert "pip install 'plimsoll-gpu[hub]'" in problem(lambda: hub_profile(NAME))
 
 
 def test_local_checkpoints_need_neither_the_hub_package_nor_gguf(tmp_path: Path) -> None:
