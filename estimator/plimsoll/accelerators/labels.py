@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _INVALID: Final = "-MIG-INVALID"
 _SHARED: Final = "-SHARED"
 _MIG_PRODUCT: Final = re.compile(r"(?P<parent>.+)-MIG-(?P<profile>[0-9a-z.+]+)")
+_WITH: Final = re.compile(r"(?<=gb)[.+-](?:me(?:\.all)?|gfx)$")
+"""What a slice has beside memory and cores, at the end of a profile: media engines, graphics."""
 
 AUTOSCALED: Final = (
     Dialect.KARPENTER_AWS,
@@ -34,6 +36,11 @@ AUTOSCALED: Final = (
 )
 """Dialects that a provisioner knows before a node exists: preferred over GPU Feature Discovery's
 labels, which a pool that scales from zero cannot promise."""
+
+
+def plain_profile(profile: str) -> str:
+    """A MIG profile without what its slices have beside memory and cores (``1g.10gb.me``)."""
+    return _WITH.sub("", profile)
 
 
 def compute_capability(labels: Mapping[str, str]) -> tuple[int, int]:
@@ -122,6 +129,7 @@ def _slice(
 ) -> Accelerator | None:
     """A MIG slice by product and profile: the table's, or a new one of the reported memory."""
     parent = catalogue.find(product)
+    profile = plain_profile(profile)
     known = catalogue.find(f"{parent.name}-mig-{profile}") if parent else None
     if known is not None or reported is None:
         return known

@@ -72,6 +72,10 @@ _NO_PLUGIN: Final = (
 )
 _ALONE: Final = "no model can count on the memory of one"
 
+_MOST_SETS: Final = 2048
+_SETS: Final[dict[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]] = {}
+"""One object for all equal sets of labels, of the last so many."""
+
 
 def kept_labels(labels: Mapping[str, str], name: str = "") -> frozenset[tuple[str, str]]:
     """The labels that a user's node selector may ask for.
@@ -79,19 +83,21 @@ def kept_labels(labels: Mapping[str, str], name: str = "") -> frozenset[tuple[st
     All but those of one node alone: the host name (`NodeFacts.carries` knows it) and the keys
     that `_DROPPED` lists. What is left is the same for many nodes, so that they share one set.
     """
-    return _one(
-        frozenset(
-            (sys.intern(key), sys.intern(value))
-            for key, value in labels.items()
-            if not key.startswith(_DROPPED) and not (key == _HOSTNAME and value == name)
-        )
+    kept = frozenset(
+        [pair for pair in labels.items() if not _is_dropped(pair[0]) and pair != (_HOSTNAME, name)]
     )
+    one = _SETS.get(kept)
+    if one is None:
+        one = frozenset((sys.intern(key), sys.intern(value)) for key, value in kept)
+        while len(_SETS) >= _MOST_SETS:
+            _SETS.pop(next(iter(_SETS)), None)
+        _SETS[one] = one
+    return one
 
 
-@lru_cache(maxsize=2048)
-def _one(labels: frozenset[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-    """One object for all equal sets."""
-    return labels
+@lru_cache(maxsize=4096)
+def _is_dropped(key: str) -> bool:
+    return key.startswith(_DROPPED)
 
 
 @lru_cache(maxsize=2048)
@@ -114,20 +120,22 @@ def read_node(
         offers, asides = given_out, ()
     if not offers:
         return SetAside(name, "; ".join(asides)) if asides else None
-    return _facts(node, offers, asides)
+    return _facts(node, labels, offers, asides)
 
 
 def without_offers(node: Mapping[str, Any]) -> NodeFacts:
     """What would be kept of a node if a DRA driver gave its GPUs out, without these. Total."""
-    return _facts(node, (), ())
+    return _facts(node, _labels(_mapping(node.get("metadata"))), (), ())
 
 
 def _facts(
-    node: Mapping[str, Any], offers: tuple[Offer, ...], asides: tuple[str, ...]
+    node: Mapping[str, Any],
+    labels: Mapping[str, str],
+    offers: tuple[Offer, ...],
+    asides: tuple[str, ...],
 ) -> NodeFacts:
     metadata, status = _mapping(node.get("metadata")), _mapping(node.get("status"))
-    spec = _mapping(node.get("spec"))
-    name, labels = _name(metadata), _labels(metadata)
+    spec, name = _mapping(node.get("spec")), _name(metadata)
     taints, passing = _taints(spec.get("taints"))
     return NodeFacts(
         name=name,

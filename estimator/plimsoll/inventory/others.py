@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
@@ -106,6 +107,7 @@ def set_aside(resources: Mapping[str, int]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(told))
 
 
+@lru_cache(maxsize=1024)
 def is_accelerator(name: str) -> bool:
     """Whether a resource is one that `set_aside` has words for."""
     return bool(set_aside({name: 1}))

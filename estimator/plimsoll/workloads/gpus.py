@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
 from plimsoll.accelerators.found import Found
-from plimsoll.accelerators.labels import recognise
+from plimsoll.accelerators.labels import plain_profile, recognise
 from plimsoll.decision.splits import MOST_GPUS
 from plimsoll.errors import shown
 
@@ -245,7 +245,8 @@ def from_instance(name: str) -> str:
 
 def slices(profile: str) -> tuple[str, ...]:
     """The MIG slices of a profile, of every GPU in the table that has such."""
-    return tuple(a.name for a in catalogue.load().slices if a.mig_profile == profile)
+    plain = plain_profile(profile)
+    return tuple(a.name for a in catalogue.load().slices if a.mig_profile == plain)
 
 
 def _texts(value: object) -> dict[str, str]:

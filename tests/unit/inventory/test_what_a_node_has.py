@@ -162,6 +162,16 @@ def test_whole_gpus_beside_slices_are_counted_if_the_machine_has_both() -> None:
     assert ("nvidia-a100-80gb", 6, Dialect.GFD) in offered(A100, capacity)
 
 
+def test_slices_with_media_engines_or_graphics_have_the_memory_of_those_without() -> None:
+    capacity: dict[str, object] = {"nvidia.com/mig-1g.10gb.me": 8, "nvidia.com/mig-3g.40gb": 8}
+    found = read_nodes([node(A100 | {"nvidia.com/gpu.count": "8"}, capacity)])
+    assert {(p.accelerator.name, p.accelerator.resource) for p in found.pools} == {
+        ("nvidia-a100-80gb-mig-1g.10gb", "nvidia.com/mig-1g.10gb.me"),
+        ("nvidia-a100-80gb-mig-3g.40gb", "nvidia.com/mig-3g.40gb"),
+    }
+    assert not found.set_aside
+
+
 def test_slices_are_known_by_a_clouds_labels_where_feature_discovery_is_not_there() -> None:
     found = offered({MACHINE: "p4de.24xlarge"}, {"nvidia.com/mig-3g.40gb": 16})
     assert found == [("nvidia-a100-80gb-mig-3g.40gb", 16, Dialect.INSTANCE_TYPE)]
