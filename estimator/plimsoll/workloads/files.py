@@ -178,15 +178,19 @@ _REFERRED_TO: Final = {
     "ClusterServingRuntime": "serving.kserve.io",
     "OpenModel": "llmaz.io",
     "Model": "inference.llmkube.dev",
+    "ResourceClaim": "resource.k8s.io",
+    "ResourceClaimTemplate": "resource.k8s.io",
 }
 """Kinds of objects that other objects refer to by name, each with its group."""
 OF_A_CLUSTER: Final = frozenset(
     {
         "AcceleratorPool",
+        "ClusterQueue",
         "Node",
         "NodePool",
         "Pod",
         "ResourceClaim",
+        "ResourceFlavor",
         "ResourceQuota",
         "ResourceSlice",
     }

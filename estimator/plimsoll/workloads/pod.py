@@ -12,6 +12,7 @@ from plimsoll.engines import registry
 from plimsoll.engines.flags import FlagShape
 from plimsoll.errors import clean
 from plimsoll.workloads import gpus, shell
+from plimsoll.workloads.claimed import claimed
 from plimsoll.workloads.command_line import Launch, Word, launch, substituted
 from plimsoll.workloads.images import Image, read_image
 from plimsoll.workloads.roles import Role, elements, mapping
@@ -164,7 +165,13 @@ def engine_of(
         gpus=gpus.count(container.get("resources")),
         gpus_path=f"{path}.resources",
     )
-    if role.gpus.key:
+    if not role.gpus.key and not role.gpus.given:
+        role.gpus, role.kinds, why = claimed(container, template, namespace, beside)
+        role.gpus_path = f"{path}.resources.claims" if role.gpus.key else role.gpus_path
+        role.kinds_path = role.gpus_path
+        if why:
+            role.unread(why)
+    elif role.gpus.key:
         part = "limits" if role.gpus.limits else "requests"
         role.gpus_path = f"{path}.resources.{part}[{role.gpus.key}]"
     if untold and image_text:

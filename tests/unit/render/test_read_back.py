@@ -15,6 +15,7 @@ from plimsoll.workloads.roles import NothingBeside
 
 if TYPE_CHECKING:
     from plimsoll.decision.verdict import Verdict
+    from plimsoll.workloads.roles import Beside
 
 MODELS = (
     "Qwen/Qwen3-32B",
@@ -65,11 +66,11 @@ def figures(verdict: Verdict) -> tuple[object, ...]:
     return (verdict.decision, verdict.accelerator, *memory, *where)
 
 
-def read_back(workload: dict[str, Any]) -> Verdict:
+def read_back(workload: dict[str, Any], beside: Beside | None = None) -> Verdict:
     """What `plimsoll check` says of a rendered workload."""
     kind = kinds.find(workload["apiVersion"], workload["kind"])
     assert kind is not None
-    (served,) = kind.read(workload, NothingBeside())
+    (served,) = kind.read(workload, beside or NothingBeside())
     assert not served.facts.unreadable
     return decide(served.request)
 
@@ -114,3 +115,45 @@ def test_a_model_that_is_mounted_reads_back_by_its_annotations(model: dict[str, 
     again = read_back(made.objects[0])
     assert again.model.parameters == verdict.model.parameters
     assert figures(again) == figures(verdict)
+
+
+class Lying(NothingBeside):
+    """Rendered objects, each beside the others."""
+
+    def __init__(self, objects: tuple[dict[str, Any], ...]) -> None:
+        self._objects = {(one["kind"], one["metadata"]["name"]): one for one in objects}
+
+    def other(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        return self._objects.get((kind, name))
+
+
+@pytest.mark.parametrize("gpu", ["nvidia-a100-80gb", "nvidia-h100-80gb", "nvidia-l40s"])
+@pytest.mark.parametrize("model", ["Qwen/Qwen3-32B", "meta-llama/Llama-3.3-70B-Instruct"])
+def test_gpus_that_are_claimed_read_back_by_the_template_beside(model: str, gpu: str) -> None:
+    obj = deployment(model, gpu, "vllm")
+    obj["spec"]["accelerator"]["allocation"] = "DRA"
+    verdict, made = planned(obj)
+    assert [one["kind"] for one in made.objects][-1] == "ResourceClaimTemplate"
+    assert figures(read_back(made.objects[0], Lying(made.objects))) == figures(verdict)
+
+
+def test_a_claim_that_names_no_product_reads_back_as_gpus_of_enough_memory() -> None:
+    obj = deployment("Qwen/Qwen3-32B", "", "vllm")
+    obj["spec"]["accelerator"] = {"allocation": "DRA", "gpusPerReplica": 1}
+    verdict, made = planned(obj)
+    again = read_back(made.objects[0], Lying(made.objects))
+    assert again.decision == verdict.decision == "allow"
+    assert again.placement is not None
+    assert again.placement.gpus_per_replica == 1
+
+
+def test_a_claim_without_its_template_is_said_to_be_unread() -> None:
+    obj = deployment("Qwen/Qwen3-32B", "nvidia-h100-80gb", "vllm")
+    obj["spec"]["accelerator"]["allocation"] = "DRA"
+    _, made = planned(obj)
+    kind = kinds.find("apps/v1", "Deployment")
+    assert kind is not None
+    (served,) = kind.read(made.objects[0], NothingBeside())
+    name = made.objects[-1]["metadata"]["name"]
+    unread = f"claim gpus: ResourceClaimTemplate {name} is not at hand"
+    assert unread in served.facts.unreadable
