@@ -1,20 +1,25 @@
 """Pools that Karpenter may make nodes of, from NodePool objects (karpenter.sh/v1) as plain dicts.
 
-    machines   those of the table of machines that every requirement on type, family, category,
-               GPU name and GPU count lets in; a NodePool that names none of these is for any
-               machine, and is not read
-    selector   the NodePool, and the labels of that GPU and their number in Karpenter's own words
+    cloud      of its node class: Amazon's (Karpenter, EKS Auto Mode) or Azure's
+    machines   those of the table of machines that every requirement on type, family, category or
+               series, GPU name and GPU count lets in; a NodePool that names none of these is for
+               any machine, and is not read
+    selector   the NodePool, and the labels of that GPU and their number in Karpenter's own words;
+               on Azure the name of a machine where these leave open which GPU it is
     spot       where every node is: capacity-type In [spot]
     most       limits["nvidia.com/gpu"] // GPUs of a node
 
 It must not fetch anything, and it never raises: what it does not understand lets nothing in.
-Source: karpenter.sh, Concepts, NodePools and scheduling (labels of the AWS provider).
+Sources: karpenter.sh, Concepts, NodePools and scheduling (labels of the AWS provider);
+docs.aws.amazon.com, EKS Auto Mode, "Create a node pool"; Azure/karpenter-provider-azure,
+pkg/providers/instancetype (computeRequirements), and Azure/skewer, vmsize.go.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
@@ -26,22 +31,104 @@ from plimsoll.inventory.pools import Pool
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.machines import Machine
+    from plimsoll.accelerators.types import Accelerator
 
 KIND: Final = "NodePool"
-_AWS: Final = "karpenter.k8s.aws/instance-"
 _TYPE: Final = "node.kubernetes.io/instance-type"
-_GPUS: Final = f"{_AWS}gpu-count"
-_NARROWING: Final = (
-    _TYPE,
-    f"{_AWS}family",
-    f"{_AWS}category",
-    f"{_AWS}gpu-name",
-    _GPUS,
-)
 _CAPACITY: Final = "karpenter.sh/capacity-type"
 _CATEGORY: Final = re.compile(r"[a-z]+")
 _OF_AMAZON: Final = re.compile(r"[a-z0-9-]+\.[a-z0-9]+")
 """Types of Amazon's machines: a family, a dot, a size."""
+_OF_AZURE: Final = re.compile(
+    r"Standard_(?P<family>[A-Z])(?P<sub>[A-Z]?)[0-9]+-?[0-9]*(?P<features>(?:[abcdilmtspPr]+|C+|NP)?)"
+    r"_?(?:(?P<gpu>[A-Z][0-9]+)_?)?(?:_cc_)?(?P<version>(?:[vV][1-9])?)(?:_Promo)?"
+)
+"""Types of Azure's machines, as its provider takes them apart."""
+_AZURE: Final = "karpenter.azure.com/sku-"
+
+Facts = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Whose machines a provider makes. group: of its node classes; dialect: of its nodes' labels.
+
+    narrowing: the keys of requirements that choose machines; facts: the labels that a machine of
+    its has, by its type; None if it is another cloud's.
+    """
+
+    group: str
+    dialect: Dialect
+    narrowing: tuple[str, ...]
+    facts: Callable[[str, Machine, Accelerator], Facts | None]
+
+
+def _amazons(prefix: str, dialect: Dialect) -> Callable[[str, Machine, Accelerator], Facts | None]:
+    def facts(kind: str, machine: Machine, card: Accelerator) -> Facts | None:
+        asked = dict(asked_for(card, dialect))
+        if not asked or not _OF_AMAZON.fullmatch(kind):
+            return None
+        category = _CATEGORY.match(kind)
+        return {
+            **asked,
+            _TYPE: kind,
+            f"{prefix}family": kind.partition(".")[0],
+            f"{prefix}category": category[0] if category else "",
+            f"{prefix}gpu-count": str(machine.gpus),
+        }
+
+    return facts
+
+
+def _azures(kind: str, machine: Machine, card: Accelerator) -> Facts | None:
+    parts = _OF_AZURE.fullmatch(kind)
+    if parts is None:
+        return None
+    version = parts["version"].lower()
+    series = f"{parts['family']}{parts['sub']}{parts['features']}"
+    maker = "amd" if card.resource.startswith("amd") else "nvidia"
+    return {
+        _TYPE: kind,
+        f"{_AZURE}name": kind,
+        f"{_AZURE}family": parts["family"],
+        f"{_AZURE}series": f"{series}_{version}" if version else series,
+        f"{_AZURE}version": version.removeprefix("v") or "1",
+        f"{_AZURE}gpu-manufacturer": maker,
+        f"{_AZURE}gpu-count": str(machine.gpus),
+        **({f"{_AZURE}gpu-name": parts["gpu"]} if parts["gpu"] else {}),
+    }
+
+
+def _amazon(group: str, prefix: str, dialect: Dialect) -> Cloud:
+    keys = ("family", "category", "gpu-name", "gpu-count")
+    narrowing = (_TYPE, *(f"{prefix}{key}" for key in keys))
+    return Cloud(group, dialect, narrowing, _amazons(prefix, dialect))
+
+
+CLOUDS: Final = (
+    _amazon("karpenter.k8s.aws", "karpenter.k8s.aws/instance-", Dialect.KARPENTER_AWS),
+    _amazon("eks.amazonaws.com", "eks.amazonaws.com/instance-", Dialect.EKS_AUTO),
+    Cloud(
+        "karpenter.azure.com",
+        Dialect.KARPENTER_AZURE,
+        (
+            _TYPE,
+            *(
+                f"{_AZURE}{key}"
+                for key in (
+                    "name",
+                    "family",
+                    "series",
+                    "version",
+                    "gpu-name",
+                    "gpu-manufacturer",
+                    "gpu-count",
+                )
+            ),
+        ),
+        _azures,
+    ),
+)
 
 
 def read_node_pool(obj: Mapping[str, Any]) -> tuple[Pool, ...]:
@@ -52,40 +139,78 @@ def read_node_pool(obj: Mapping[str, Any]) -> tuple[Pool, ...]:
     inside, labels = _mapping(template.get("spec")), _mapping(template.get("metadata"))
     wanted = _requirements(inside.get("requirements"))
     given = {k: v for k, v in _mapping(labels.get("labels")).items() if isinstance(v, str)}
-    if not any(key in _NARROWING for key, _, _ in wanted):
+    cloud = _cloud(_mapping(inside.get("nodeClassRef")).get("group"), wanted)
+    if cloud is None or not any(key in cloud.narrowing for key, _, _ in wanted):
         return ()
     limit = str(_mapping(spec.get("limits")).get("nvidia.com/gpu", ""))
     most = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 7 else None
     spot = any(
         key == _CAPACITY and how == "In" and set(values) == {"spot"} for key, how, values in wanted
     )
-    found: dict[tuple[str, int], Pool] = {}
+    let_in: dict[tuple[str, int], list[Facts]] = {}
     for kind, machine in machines().items():
         card = catalogue.find(machine.accelerator)
-        asked = dict(asked_for(card, Dialect.KARPENTER_AWS)) if card else {}
-        if card is None or not asked or not machine.gpus or not _OF_AMAZON.fullmatch(kind):
+        facts = cloud.facts(kind, machine, card) if card and machine.gpus else None
+        if card is None or facts is None:
             continue
-        facts = {**given, **asked, **_facts(kind, machine)}
-        if not all(_lets_in(facts, one) for one in wanted):
-            continue
-        selector = {**asked, _GPUS: str(machine.gpus), "karpenter.sh/nodepool": name}
-        found.setdefault(
-            (card.name, machine.gpus),
+        if all(_lets_in({**given, **facts}, one, cloud.narrowing) for one in wanted):
+            let_in.setdefault((card.name, machine.gpus), []).append(facts)
+    found = []
+    for key in sorted(let_in):
+        card = catalogue.find(key[0])
+        assert card is not None
+        selector = {**_selector(cloud, key, card, let_in), "karpenter.sh/nodepool": name}
+        found.append(
             Pool(
                 accelerator=card,
-                gpus_per_node=machine.gpus,
+                gpus_per_node=key[1],
                 nodes=0,
                 node_names=(),
                 selector=tuple(sorted(selector.items())),
-                dialect=Dialect.KARPENTER_AWS,
+                dialect=cloud.dialect,
                 labels=frozenset({**given, **selector}.items()),
                 taints=read_taints(inside.get("taints")),
                 declared=f"{KIND} {name}",
-                most=most // machine.gpus if most is not None else None,
+                most=most // key[1] if most is not None else None,
                 spot=spot,
-            ),
+            )
         )
-    return tuple(found[key] for key in sorted(found))
+    return tuple(found)
+
+
+def _cloud(group: object, wanted: list[tuple[str, str, tuple[str, ...]]]) -> Cloud | None:
+    """The cloud of a NodePool: of its node class, else the one whose labels it speaks of."""
+    if group is not None:
+        return next((one for one in CLOUDS if one.group == group), None)
+    own = {key for key, _, _ in wanted} - {_TYPE}
+    types = [value for key, _, values in wanted if key == _TYPE for value in values]
+    said = (one for one in CLOUDS if own & set(one.narrowing))
+    azure = any(_OF_AZURE.fullmatch(value) for value in types)
+    return next(said, CLOUDS[-1] if azure else CLOUDS[0])
+
+
+def _selector(
+    cloud: Cloud, key: tuple[str, int], card: Accelerator, let_in: Mapping[Any, list[Facts]]
+) -> dict[str, str]:
+    """The labels that ask for machines of one GPU and count, among those that a NodePool makes."""
+    if cloud.dialect is not Dialect.KARPENTER_AZURE:
+        count = next(one for one in cloud.narrowing if one.endswith("gpu-count"))
+        return {**dict(asked_for(card, cloud.dialect)), count: str(key[1])}
+    mine = let_in[key]
+    asked = {k: mine[0].get(k, "") for k in (f"{_AZURE}gpu-name", f"{_AZURE}gpu-count")}
+
+    def alike(facts: Facts) -> bool:
+        return all(facts.get(k, "") == value for k, value in asked.items())
+
+    others = (facts for other, all_of in let_in.items() if other != key for facts in all_of)
+    if all(asked.values()) and all(map(alike, mine)) and not any(map(alike, others)):
+        return asked
+    return {f"{_AZURE}name": min((facts[f"{_AZURE}name"] for facts in mine), key=_plainest)}
+
+
+def _plainest(name: str) -> tuple[int, str]:
+    """The shortest name first: the others are its aliases, or machines with more beside."""
+    return len(name), name
 
 
 def trimmed(obj: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,21 +225,14 @@ def trimmed(obj: Mapping[str, Any]) -> dict[str, Any]:
         "spec": {
             "template": {
                 "metadata": {"labels": dict(_mapping(labels.get("labels")))},
-                "spec": {key: inside[key] for key in ("requirements", "taints") if inside.get(key)},
+                "spec": {
+                    key: inside[key]
+                    for key in ("requirements", "taints", "nodeClassRef")
+                    if inside.get(key)
+                },
             },
             **({"limits": {"nvidia.com/gpu": str(limit)}} if limit is not None else {}),
         },
-    }
-
-
-def _facts(kind: str, machine: Machine) -> dict[str, str]:
-    """The labels of a machine that a NodePool's requirements choose by."""
-    category = _CATEGORY.match(kind)
-    return {
-        _TYPE: kind,
-        f"{_AWS}family": kind.partition(".")[0],
-        f"{_AWS}category": category[0] if category else "",
-        _GPUS: str(machine.gpus),
     }
 
 
@@ -131,10 +249,12 @@ def _requirements(requirements: object) -> list[tuple[str, str, tuple[str, ...]]
     ]
 
 
-def _lets_in(facts: Mapping[str, str], requirement: tuple[str, str, tuple[str, ...]]) -> bool:
+def _lets_in(
+    facts: Facts, requirement: tuple[str, str, tuple[str, ...]], narrowing: tuple[str, ...]
+) -> bool:
     """Whether a requirement lets a machine in; one on what is not known of it does."""
     key, how, values = requirement
-    if key not in _NARROWING:
+    if key not in narrowing:
         return True
     given = facts.get(key)
     match how:

@@ -14,6 +14,7 @@ from plimsoll.report.nodes import nodes_message
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 
 AWS = "karpenter.k8s.aws/instance-"
+_TYPE = "node.kubernetes.io/instance-type"
 
 
 def node_pool(*requirements: tuple[str, str, list[str]], **spec: Any) -> dict[str, Any]:
@@ -81,6 +82,68 @@ def test_a_placement_on_a_node_pool_brings_a_node_and_stays_within_its_limit() -
     assert found.placement.tolerations[0][0] == "nvidia.com/gpu"
     assert "NodePool gpu may grow to" in nodes_message(found)
     assert from_dict(json.loads(json.dumps(to_dict(listed)))) == from_dict(listed)
+
+
+AZURE = "karpenter.azure.com/sku-"
+
+
+def of_azure(*requirements: tuple[str, str, list[str]]) -> dict[tuple[str, int], dict[str, str]]:
+    pool = node_pool(*requirements)
+    reference = {"group": "karpenter.azure.com", "kind": "AKSNodeClass", "name": "default"}
+    pool["spec"]["template"]["spec"]["nodeClassRef"] = reference
+    read = from_dict({"kind": "List", "items": [pool]}).declared
+    assert from_dict(to_dict({"kind": "List", "items": [pool]})).declared == read
+    return {(p.accelerator.name, p.gpus_per_node): dict(p.selector) for p in read}
+
+
+def test_azures_machines_are_chosen_by_gpu_count_family_and_name() -> None:
+    by_gpu = of_azure((f"{AZURE}gpu-name", "In", ["T4"]))
+    assert {count for _, count in by_gpu} == {1, 4}
+    assert by_gpu[("nvidia-t4", 1)] == {
+        f"{AZURE}gpu-name": "T4",
+        f"{AZURE}gpu-count": "1",
+        "karpenter.sh/nodepool": "gpu",
+    }
+    named = of_azure((f"{AZURE}name", "In", ["Standard_NC24ads_A100_v4"]))
+    assert set(named) == {("nvidia-a100-80gb", 1)}
+    assert set(of_azure((_TYPE, "In", ["Standard_ND96isr_H100_v5"]))) == {("nvidia-h100-80gb", 8)}
+    assert of_azure((f"{AZURE}family", "In", ["D", "E"])) == {}
+    several = of_azure((f"{AZURE}family", "In", ["N"]), (f"{AZURE}gpu-count", "Gt", ["7"]))
+    assert {count for _, count in several} == {8}
+    assert several.keys() >= {("nvidia-h100-80gb", 8), ("nvidia-a100-80gb", 8)}
+
+
+def test_where_a_gpus_name_leaves_open_which_it_is_one_machine_is_asked_for() -> None:
+    eight = of_azure((f"{AZURE}family", "In", ["N"]), (f"{AZURE}gpu-count", "In", ["8"]))
+    old = eight[("nvidia-a100-40gb", 8)]  # its machine's name does not say A100
+    assert old[f"{AZURE}name"] == "Standard_ND96asr_v4"
+    one = of_azure((f"{AZURE}gpu-name", "In", ["H100"]))
+    assert {name for name, _ in one} >= {"nvidia-h100-80gb", "nvidia-h100-nvl"}
+    for selector in one.values():
+        assert f"{AZURE}gpu-count" in selector or f"{AZURE}name" in selector
+
+
+def test_a_series_is_what_azures_provider_makes_of_the_name() -> None:
+    series = of_azure((f"{AZURE}series", "In", ["NCads_v4"]))
+    assert {name for name, _ in series} == {"nvidia-a100-80gb", "nvidia-a10"}
+    version = of_azure((f"{AZURE}version", "In", ["3"]), (f"{AZURE}gpu-name", "Exists", []))
+    assert {name for name, _ in version} == {"nvidia-t4"}
+
+
+def test_eks_auto_mode_has_labels_of_its_own() -> None:
+    auto = "eks.amazonaws.com/instance-"
+    pool = node_pool((f"{auto}gpu-name", "In", ["l40s"]), (f"{auto}gpu-count", "In", ["4"]))
+    (read,) = read_node_pool(pool)
+    assert (read.accelerator.name, read.gpus_per_node) == ("nvidia-l40s", 4)
+    selector = dict(read.selector)
+    assert (selector[f"{auto}gpu-name"], selector[f"{auto}gpu-count"]) == ("l40s", "4")
+    assert selector["karpenter.sh/nodepool"] == "gpu"
+
+
+def test_another_clouds_node_class_is_not_read() -> None:
+    pool = node_pool((_TYPE, "In", ["g6e.12xlarge"]))
+    pool["spec"]["template"]["spec"]["nodeClassRef"] = {"group": "karpenter.k8s.gcp"}
+    assert read_node_pool(pool) == ()
 
 
 def test_spot_is_where_there_is_nothing_else() -> None:
