@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chart.helm import render
+from chart.helm import helm, render
 from chart.objects import one
 from cluster.fixtures_operator import conditions, llm_deployment, operator_process, until
 from cluster.plane import own_plane
 from controlplane.nodes import gpu_node
+from plimsoll_operator.cluster.client import connect
+from plimsoll_operator.cluster.objects import DEPLOYMENTS, LLM_DEPLOYMENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from cluster.fixtures_operator import OperatorProcess
     from controlplane import ControlPlane
 
 SOON = 15.0
-SETTINGS = {"resync_seconds": 3.0, "node_settle_seconds": 0.3, "targets": True}
+SETTINGS = {
+    "resync_seconds": 3.0,
+    "node_settle_seconds": 0.3,
+    "targets": True,
+    "workloads": True,
+}
 
-plane = own_plane("gives rights", [gpu_node("a100-0")])
+plane = own_plane("gives rights", [gpu_node("a100-0"), gpu_node("a100-1")])
 
 
 @pytest.fixture(scope="module", autouse=True)
 def controller(plane: ControlPlane, account: Path) -> Iterator[OperatorProcess]:
-    made = render({"workloads": {"apply": True}})
+    made = render({"workloads": {"apply": True, "create": True}})
     plane.apply([one(made, "ClusterRole", "plimsoll-controller")])
     with operator_process("controller", account, plane.folder, SETTINGS) as running:
         yield running
@@ -141,6 +151,73 @@ def test_another_target_has_the_first_given_back(plane: ControlPlane, space: str
     until(lambda: "args" not in engine(plane, space), SOON, "the first is given back")
     pod = plane.get("deployment", "other", "-n", space)["spec"]["template"]["spec"]
     assert "args" in pod["containers"][0]
+
+
+@pytest.fixture
+def chart(tmp_path: Path, space: str) -> Path:
+    """A chart of somebody's: the workload that they keep, and the LLMDeployment aimed at it, beside
+    one that has its workload created."""
+    folder = tmp_path / "chat"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "Chart.yaml").write_text("{apiVersion: v2, name: chat, version: 0.1.0}")
+    onto = {"mode": "Apply", "targetRef": {"kind": "Deployment", "name": "chat"}}
+    for obj in (
+        workload(space),
+        llm_deployment("it", space, {"engine": {"maxModelLen": 8192}, "output": onto}),
+        llm_deployment(
+            "made", space, {"engine": {"maxModelLen": 8192}, "output": {"mode": "Create"}}
+        ),
+    ):
+        name = f"{obj['kind'].lower()}-{obj['metadata']['name']}.yaml"
+        (folder / "templates" / name).write_text(json.dumps(obj))
+    return folder
+
+
+def test_helm_and_an_argo_like_manager_go_on_for_fifty_turns_and_nothing_moves(
+    plane: ControlPlane, space: str, chart: Path, controller: OperatorProcess
+) -> None:
+    def upgrade() -> None:
+        helm(
+            *("upgrade", "--install", "chat", str(chart), "-n", space, "--server-side=true"),
+            kubeconfig=plane.kubeconfig,
+        )
+
+    objects = [json.loads(path.read_text()) for path in (chart / "templates").iterdir()]
+
+    async def sync(turns: int) -> None:
+        """As Argo CD syncs server-side: its own manager, and by force."""
+        async with connect(str(plane.kubeconfig)) as client:
+            for _, obj in itertools.product(range(turns), objects):
+                kind = DEPLOYMENTS if obj["kind"] == "Deployment" else LLM_DEPLOYMENTS
+                await client.apply(kind, obj, manager="argocd-controller", force=True)
+
+    def seen() -> list[tuple[str, str]]:
+        listed = [
+            plane.get("deployment", name, "-n", space)["metadata"] for name in ("chat", "made")
+        ]
+        listed += [plane.get("llmd", name, "-n", space)["metadata"] for name in ("it", "made")]
+        return [(str(one["generation"]), one["resourceVersion"]) for one in listed]
+
+    upgrade()
+    applied(plane, space, "True", "Applied")
+    until(lambda: plane.get("deployment", "made", "-n", space), SOON, "the other is created")
+    asyncio.run(sync(1))
+    upgrade()
+    until(lambda: _settled(seen), 60, "all managers have said what they say")
+    before = seen()
+    for _ in range(5):
+        asyncio.run(sync(9))
+        upgrade()
+    assert seen() == before
+    assert engine(plane, space)["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    assert applied(plane, space, "True", "Applied").endswith("of Deployment chat")
+
+
+def _settled(seen: Callable[[], object]) -> bool:
+    """Whether it is the same a while later."""
+    before = seen()
+    time.sleep(2)
+    return seen() == before
 
 
 def test_what_cannot_be_a_target_is_said(plane: ControlPlane, space: str) -> None:
