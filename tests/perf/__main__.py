@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from perf import admission, attack, check, controller, decide, parts, race, start_up
+from perf import admission, attack, check, controller, decide, fleet, parts, race, start_up
 from perf.results import Report, head
 
 PARTS = {
@@ -21,6 +21,7 @@ PARTS = {
     "race": race.run,
     "attack": attack.run,
     "controller": controller.run,
+    "fleet": fleet.run,
 }
 
 

@@ -19,9 +19,14 @@ def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
 
 
 @kopf.on.event("plimsoll.dev", "v1alpha1", "llmdeployments")
+@kopf.on.event("plimsoll.dev", "v1alpha1", "acceleratorpools")
 @kopf.on.event("", "v1", "nodes")
 @kopf.on.event("", "v1", "namespaces")
 @kopf.on.event("", "v1", "configmaps")
+@kopf.on.event("", "v1", "pods")
+@kopf.on.event("", "v1", "resourcequotas")
+@kopf.on.event("resource.k8s.io", "v1", "resourceslices")
+@kopf.on.event("resource.k8s.io", "v1", "resourceclaims")
 def seen(**_: Any) -> None:
     """An event came."""
 

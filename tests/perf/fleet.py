@@ -1,0 +1,231 @@
+"""A large fleet: 5,000 nodes and 10,000 pods with GPUs, and 2,000 LLMDeployments on them.
+
+How soon they are known, what one event costs, how long it takes to decide everything again, and
+what memory that takes. Nodes and pods are as large as in production. Baselines of the same run: a
+client that lists and parses the same and keeps nothing; a bare kopf process with the same watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from cluster.fixtures_operator import (
+    CONTROLLER_ACCOUNT,
+    SYSTEM_NAMESPACE,
+    install,
+    operator_process,
+)
+from controlplane import ControlPlane
+from controlplane.nodes import gpu_node
+from perf import requests
+from perf.controller import bare_memory
+from plimsoll_operator.cluster.gpus import GpuNodes
+from soak.world import NODES, World, listed, objects_of, send, spent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import aiohttp
+
+    from cluster.fixtures_operator import OperatorProcess
+    from perf.results import Report
+
+FLEET, PODS, OBJECTS, EVENTS = 5000, 10_000, 2000, 1000
+SPACE: Final = "bench"
+KINDS: Final = ("a100-80gb", "h100-80gb", "l40s")
+POD_PATH: Final = f"/api/v1/namespaces/{SPACE}/pods"
+DECIDED: Final = tuple(
+    f'plimsoll_reconcile_seconds_count{{outcome="{outcome}"}}'
+    for outcome in ("written", "unchanged")
+)
+
+
+def gpu_pod(name: str, node: str, gpus: int = 1) -> dict[str, Any]:
+    """A bound pod that holds GPUs, as large as one of an inference server is: some 8 KB listed."""
+    engine = {
+        "name": "engine",
+        "image": "vllm/vllm-openai:v0.33.0",
+        "args": [f"--option-{i}=value-{i}" for i in range(20)],
+        "env": [{"name": f"VARIABLE_{i}", "value": f"some value of it, {i}"} for i in range(40)],
+        "resources": {"limits": {"nvidia.com/gpu": str(gpus), "cpu": "8", "memory": "64Gi"}},
+        "readinessProbe": {"httpGet": {"path": "/health", "port": 8000}},
+        "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+    }
+    sidecar = {
+        "name": "proxy",
+        "image": "proxy:1",
+        "env": [{"name": f"PROXY_{i}", "value": f"something, {i}"} for i in range(30)],
+        "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": SPACE,
+            "labels": {f"example.com/label-{i}": f"value-{i}" for i in range(12)},
+            "annotations": {f"example.com/annotation-{i}": "x" * 80 for i in range(8)},
+        },
+        "spec": {
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 0,
+            "nodeName": node,
+            "containers": [engine, sidecar],
+            "volumes": [{"name": "cache", "emptyDir": {}}],
+        },
+    }
+
+
+def run(report: Report) -> None:
+    """All figures of it."""
+    with ControlPlane() as plane:
+        install(plane)
+        plane.kubectl("create", "namespace", SPACE)
+        asyncio.run(_measure(report, plane))
+
+
+async def _measure(report: Report, plane: ControlPlane) -> None:
+    world = World(plane)
+    account = plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
+    async with world.session() as session:
+        nodes = (gpu_node(f"n{i}", KINDS[i % 3], realistic=True) for i in range(FLEET))
+        await world.create(session, NODES, nodes)
+        pods = (gpu_pod(f"p{i}", f"n{i % FLEET}") for i in range(PODS))
+        await world.create(session, POD_PATH, pods)
+        started = time.monotonic()
+        with operator_process("controller", account, plane.folder):
+            known = time.monotonic() - started
+        report.add(
+            f"{FLEET:,} nodes and {PODS:,} GPU pods known, from start",
+            known,
+            "s",
+            "<= 8",
+            await _listing(session),
+        )
+        await _events_alone(report, session)
+        made = map(requests.allowed, range(OBJECTS))
+        await world.create(session, objects_of(SPACE), made)
+        with operator_process("controller", account, plane.folder) as ours:
+            await _until(lambda: _decided(ours) >= OBJECTS)
+            await _quiet(ours)
+            await _again(report, session, ours)
+            await _quiet(ours)
+            await _events(report, session, ours)
+            await _quiet(ours)
+            memory = ours.memory() / 2**20
+    bare = bare_memory(plane)
+    report.add(
+        f"controller: memory at {FLEET:,} nodes, {PODS:,} pods, {OBJECTS:,} objects",
+        memory,
+        "MiB",
+        "ratio <= 1.3",
+        bare,
+    )
+
+
+async def _listing(session: aiohttp.ClientSession) -> float:
+    """Seconds in which a client lists and parses the same, and keeps nothing."""
+    started = time.monotonic()
+    for path in (NODES, "/api/v1/pods"):
+        async for _ in listed(session, path):
+            pass
+    return time.monotonic() - started
+
+
+async def _events_alone(report: Report, session: aiohttp.ClientSession) -> None:
+    """What taking in one event costs, beside reading its JSON."""
+    nodes = [item async for item in listed(session, NODES)]
+    pods = [item async for item in listed(session, "/api/v1/pods")]
+    known = GpuNodes()
+    for node in nodes:
+        known.put(node)
+    for pod in pods:
+        known.free.put(pod)
+    known.settle()
+    known.settle_free()
+    for what, objects, take in (
+        ("node", nodes, known.put),
+        ("pod", pods, known.free.put),
+    ):
+        lines = [json.dumps(one) for one in objects[:EVENTS]]
+        changed = [_touched(copy.deepcopy(one), what) for one in objects[:EVENTS]]
+        seconds = _seconds(lambda taken, take=take: take(taken), changed)  # type: ignore[misc]
+        parsed = _seconds(json.loads, lines)
+        report.add(f"a {what} event taken in, without its JSON", seconds, "ms", "<= 1", parsed)
+
+
+def _touched(obj: dict[str, Any], what: str) -> dict[str, Any]:
+    """The object as a later event says it: a heartbeat, or another count of GPUs."""
+    if what == "node":
+        obj["status"]["conditions"][0]["lastHeartbeatTime"] = "2026-01-02T00:00:00Z"
+    else:
+        obj["spec"]["containers"][0]["resources"]["requests"]["nvidia.com/gpu"] = "2"
+    return obj
+
+
+def _seconds(call: Callable[[Any], Any], given: list[Any]) -> float:
+    """Milliseconds for each."""
+    started = time.perf_counter()
+    for one in given:
+        call(one)
+    return (time.perf_counter() - started) * 1e3 / len(given)
+
+
+async def _again(report: Report, session: aiohttp.ClientSession, ours: OperatorProcess) -> None:
+    """One more node of the kind that all objects are placed on."""
+    before = _decided(ours)
+    started = time.monotonic()
+    node = gpu_node("another", KINDS[0], realistic=True)
+    assert (await send(session, "POST", NODES, node)).status == 201
+    await _until(lambda: _decided(ours) >= before + OBJECTS)
+    took = time.monotonic() - started
+    report.add(f"{OBJECTS:,} objects decided again for one node more", took, "s", "<= 5")
+
+
+async def _events(report: Report, session: aiohttp.ClientSession, ours: OperatorProcess) -> None:
+    """CPU of the controller for heartbeats of nodes, and for pods that come and go unplaced."""
+
+    async def beats() -> None:
+        for number in range(EVENTS):
+            body = {"metadata": {"annotations": {"example.com/beat": str(time.monotonic())}}}
+            found = await send(session, "PATCH", f"{NODES}/n{number}", body)
+            assert found.status == 200, found
+
+    async def labels() -> None:
+        for number in range(EVENTS):
+            body = {"metadata": {"labels": {"example.com/beat": str(number)}}}
+            found = await send(session, "PATCH", f"{POD_PATH}/p{number}", body)
+            assert found.status == 200, found
+
+    for what, happen in (("node's heartbeat", beats), ("pod's change", labels)):
+        tree = ours.processes()
+        before = spent(tree)
+        await happen()
+        await asyncio.sleep(3)
+        _, (cpu,), _ = spent(tree).since(before)
+        report.add(f"a {what}: CPU of the controller", cpu * 1e3 / EVENTS, "ms", "<= 1")
+
+
+def _decided(ours: OperatorProcess) -> float:
+    assert ours.process.returncode is None, ours.log()
+    return sum(ours.metric(series) or 0.0 for series in DECIDED)
+
+
+async def _quiet(ours: OperatorProcess) -> None:
+    """Wait until nothing has been decided for a while."""
+    same, last = 0, -1.0
+    async with asyncio.timeout(600):
+        while same < 4:
+            await asyncio.sleep(1)
+            now = await asyncio.to_thread(_decided, ours)
+            same, last = (same + 1, last) if now == last else (0, now)
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(900):
+        while not await asyncio.to_thread(true):  # noqa: ASYNC110
+            await asyncio.sleep(0.25)
