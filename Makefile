@@ -15,7 +15,7 @@ TOOLS := .venv-tools
 TOOLS_STAMP := $(TOOLS)/.installed
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: help install docs reference lock lint format test test-page test-unit test-sweep test-cluster test-matrix test-scheduler fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts peers rules versions generate dist release-check image kind clean
+.PHONY: help install docs reference lock lint format test test-page test-unit test-sweep test-cluster test-matrix test-scheduler test-peers fuzz audit control-plane demo bench soak scale accuracy ranges drystart counts peers rules versions generate dist release-check image kind clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,6 +117,9 @@ soak: $(STAMP) control-plane ## half an hour of churn with flat memory (SECONDS=
 
 test-scheduler: $(STAMP) control-plane ## placements held against the real kube-scheduler: SEEDS=20 fleets, ASKS=200 for each; builds it once
 	@PYTHONPATH=tests $(BIN)/python -m scheduler --seeds $(or $(SEEDS),20) --asks $(or $(ASKS),200)
+
+test-peers: $(STAMP) control-plane ## ours beside Kueue's own manager: flavors that cannot hold a model are passed over; builds it once
+	$(PYTEST) -q tests/peers/kueue_check.py
 
 scale: $(STAMP) control-plane ## what 1,000, 3,000 and 10,000 objects cost the controller; writes build/scale.json
 	@PYTHONPATH=tests $(BIN)/python -m soak scale

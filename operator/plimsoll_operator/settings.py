@@ -116,6 +116,14 @@ class Settings:
         "give them back. Off: their condition Applied says so.",
     )
 
+    kueue_check: bool = _setting(
+        False,
+        CONTROLLER,
+        "Answer AdmissionChecks of Kueue whose controllerName is plimsoll.dev/fit: a workload on a "
+        "ResourceFlavor whose GPU cannot hold its model gives its quota back, and that flavor is "
+        "closed to it; without any that can it is rejected. Off: such checks are not answered.",
+    )
+
     leader_elect: bool = _setting(
         False,
         CONTROLLER,

@@ -21,6 +21,7 @@ from cluster.plane import LLAMA
 from configs import LLAMA_70B
 from controlplane.certificates import LOOPBACK
 from controlplane.nodes import gpu_node
+from definitions import definition
 from plimsoll_operator.cluster.client import connect
 from plimsoll_operator.cluster.objects import Resource
 
@@ -61,26 +62,17 @@ class Claims:
         return True
 
 
-def node_pools() -> dict[str, Any]:
-    """The kind of Karpenter's NodePools, as far as it matters that it is served."""
+def others() -> list[dict[str, Any]]:
+    """Kinds of Karpenter and of Kueue, as far as it matters that they are served."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {
-        "name": "v1",
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": anything},
-    }
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "nodepools.karpenter.sh"},
-        "spec": {
-            "group": "karpenter.sh",
-            "scope": "Cluster",
-            "names": {"kind": "NodePool", "plural": "nodepools", "singular": "nodepool"},
-            "versions": [version],
-        },
-    }
+    return [
+        definition(group, kind, anything, version=version, scope="Cluster")
+        for group, version, kind in (
+            ("karpenter.sh", "v1", "NodePool"),
+            ("kueue.x-k8s.io", "v1beta2", "ResourceFlavor"),
+            ("kueue.x-k8s.io", "v1beta2", "ClusterQueue"),
+        )
+    ]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from cluster.fixtures_install_rights import (
     Forbidden,
     controller_works,
     everything_works,
-    node_pools,
+    others,
     user_works,
     webhook_works,
 )
@@ -82,7 +82,7 @@ def release(control_plane: object) -> Iterator[Installed]:
     if not isinstance(control_plane, ControlPlane):
         pytest.skip("changes roles: needs a control plane of our own")
     with ControlPlane() as plane:
-        plane.create([gpu_node("a100-0"), node_pools()])
+        plane.create([gpu_node("a100-0"), *others()])
         yield install_chart(plane, {"webhook": {"failurePolicy": "Ignore"}})
 
 

@@ -18,6 +18,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,12 @@ GITOPS = "gitops"
 GATEKEEPER = "gatekeeper"
 """Only the race of `make bench` needs it: what another policy engine costs the API server."""
 
+KUEUE = "kueue"
+"""Only `make test-peers` needs it: Kueue's own manager, with its kinds beside it."""
+
+_FOLDERS = {"kueue": ("sigs.k8s.io/kueue", "config/components/crd/bases", "crd")}
+"""A folder of a program's module that is kept beside it: the module, the folder, and its name."""
+
 _NAMES = {
     "go.etcd.io/etcd/server/v3": "etcd",
     "github.com/open-policy-agent/gatekeeper/v3": "gatekeeper",
@@ -74,6 +81,7 @@ _SECONDS = {
     "gitops": 60,
     "gatekeeper": 290,
     "kube-scheduler": 300,
+    "kueue": 480,
 }
 """A cold build on two cores, module downloads included, in this order (measured)."""
 
@@ -201,6 +209,11 @@ def kubernetes_version() -> str:
     return theirs.version if theirs is not None else ProgramSet(KUBERNETES).version
 
 
+def folder_of(name: str) -> Path:
+    """Where the programs of a set are, and what is kept beside them."""
+    return ProgramSet(name).folder
+
+
 def _build(sets: list[ProgramSet]) -> None:
     work = cache_folder() / "go"
     work.mkdir(parents=True, exist_ok=True)
@@ -231,8 +244,26 @@ def _build_one(each: ProgramSet, program: Program, work: Path) -> None:
     if process.returncode:
         progress.leave()
         raise ControlPlaneError(_advice(program, process, work))
+    _keep_folder(each, program, go, work)
     partial.rename(each.folder / program.name)
     progress.done()
+
+
+def _keep_folder(each: ProgramSet, program: Program, go: Path, work: Path) -> None:
+    """Copy what belongs to a program out of its module, before the module's sources go."""
+    if program.name not in _FOLDERS:
+        return
+    module, inside, name = _FOLDERS[program.name]
+    command = [str(go), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]
+    found = subprocess.run(
+        command,
+        cwd=each.source,
+        env=go_environment(work),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shutil.copytree(Path(found.stdout.strip()) / inside, each.folder / name, dirs_exist_ok=True)
 
 
 def _advice(program: Program, process: Process, work: Path) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
-from plimsoll.inventory import claims, declared, devices, held, node_pools, pods
+from plimsoll.inventory import claims, declared, devices, flavors, held, node_pools, pods
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
@@ -35,6 +35,8 @@ READ: Final = (
     held.QUOTA,
     declared.KIND,
     node_pools.KIND,
+    flavors.KIND,
+    flavors.QUEUE,
 )
 """The kinds of which an inventory is read."""
 _WANTED: Final = "what `plimsoll inventory -o json` or `kubectl get nodes -o json` prints"
@@ -54,6 +56,7 @@ def from_dict(data: object) -> Inventory:
     quotas = tuple(quota for one in parts.quotas for quota in held.read_quota(one))
     pools = declared.read_pools(parts.pools, speaks=inventory.speaks)
     pools += [pool for one in parts.node_pools for pool in node_pools.read_node_pool(one)]
+    pools += flavors.read_flavors(parts.flavors, parts.queues, (*inventory.pools, *pools))
     return with_declared(replace(inventory, quotas=quotas), pools)
 
 
@@ -101,6 +104,7 @@ def to_dict(data: object) -> dict[str, Any]:
             *(pod for one in parts.pods if (pod := pods.trimmed(one)) is not None),
             *(declared.trimmed(one) for one in parts.pools),
             *(node_pools.trimmed(one) for one in parts.node_pools),
+            *(flavors.trimmed(one) for one in (*parts.flavors, *parts.queues)),
             *(use for one in parts.claims if (use := claims.trimmed(one)) is not None),
             *(left for one in parts.quotas if (left := held.trimmed_quota(one)) is not None),
         ],
@@ -131,6 +135,8 @@ class _Parts:
     quotas: list[dict[str, Any]]
     pools: list[dict[str, Any]]
     node_pools: list[dict[str, Any]]
+    flavors: list[dict[str, Any]]
+    queues: list[dict[str, Any]]
     set_aside: list[SetAside]
     pods_read: bool
 
@@ -143,7 +149,7 @@ def _parts(data: object) -> _Parts:
         raise Invalid(Problem("inventory: kind", shown(given), _WANTED))
     set_aside = _set_aside(data) if kind == KIND else []
     if kind == "Node":
-        return _Parts([data], [], [], [], [], [], [], [], pods_read=False)
+        return _Parts([data], [], [], [], [], [], [], [], [], [], pods_read=False)
     items = _stood_for(data) if kind == KIND and "nodes" in data else data.get("items")
     if not isinstance(items, list):
         raise Invalid(Problem("inventory: items", shown(type(items).__name__), "a list of nodes"))
@@ -157,15 +163,24 @@ def _parts(data: object) -> _Parts:
     ]
     if strangers:
         raise Invalid(*strangers[:MOST_PROBLEMS])
-    nodes = [item for item in items if _kind_of(item) == "Node"]
-    slices = [item for item in items if _kind_of(item) == devices.KIND]
-    there = [item for item in items if _kind_of(item) == pods.KIND]
-    uses = [item for item in items if _kind_of(item) == claims.KIND]
-    quotas = [item for item in items if _kind_of(item) == held.QUOTA]
-    pools = [item for item in items if _kind_of(item) == declared.KIND]
-    made = [item for item in items if _kind_of(item) == node_pools.KIND]
-    pods_read = bool(there) or data.get("podsRead") is True
-    return _Parts(nodes, slices, there, uses, quotas, pools, made, set_aside, pods_read)
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [item for item in items if _kind_of(item) == kind]
+
+    held_by_pods = of(pods.KIND)
+    return _Parts(
+        nodes=of("Node"),
+        slices=of(devices.KIND),
+        pods=held_by_pods,
+        claims=of(claims.KIND),
+        quotas=of(held.QUOTA),
+        pools=of(declared.KIND),
+        node_pools=of(node_pools.KIND),
+        flavors=of(flavors.KIND),
+        queues=of(flavors.QUEUE),
+        set_aside=set_aside,
+        pods_read=bool(held_by_pods) or data.get("podsRead") is True,
+    )
 
 
 def _kind_of(item: object) -> object:

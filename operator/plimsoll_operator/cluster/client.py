@@ -322,13 +322,20 @@ class Client:
         return await self.request("POST", resource.path(namespace), body=obj)
 
     async def apply(
-        self, resource: Resource, obj: Json, *, manager: str, force: bool = True
+        self,
+        resource: Resource,
+        obj: Json,
+        *,
+        manager: str,
+        force: bool = True,
+        subresource: str = "",
     ) -> Json:
-        """Server-side apply under a field manager. Raises `Conflict` if others own a field."""
+        """Server-side apply under a field manager. Raises `Conflict` if others own a field, or if
+        the object names a resourceVersion that is not its last."""
         metadata = obj["metadata"]
         return await self.request(
             "PATCH",
-            resource.path(metadata.get("namespace", ""), metadata["name"]),
+            resource.path(metadata.get("namespace", ""), metadata["name"], subresource),
             query={"fieldManager": manager, "force": str(force).lower()},
             body=obj,
             content_type="application/apply-patch+yaml",

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.inventory import claims, declared, devices, node_pools
+from plimsoll.inventory import claims, declared, devices, flavors, node_pools
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, without_offers
 from plimsoll.inventory.pods import holding, in_order
@@ -263,6 +263,12 @@ class GpuNodes:
         slim = node_pools.trimmed(pool) if pool is not None else None
         return self._declare((node_pools.KIND, name), slim)
 
+    def of_kueue(self, kind: str, name: str, obj: Json | None) -> bool:
+        """Take in a ResourceFlavor or a ClusterQueue of Kueue's, None if it is gone. Whether that
+        is new."""
+        slim = flavors.trimmed({**obj, "kind": kind}) if obj is not None else None
+        return self._declare((kind, name), slim)
+
     def _declare(self, name: tuple[str, str], slim: Json | None) -> bool:
         if self._declared.get(name) == slim:
             return False
@@ -272,6 +278,10 @@ class GpuNodes:
             self._declared[name] = slim
         self._changed = True
         return True
+
+    def _of(self, kind: str) -> list[Json]:
+        """What is declared by objects of a kind, by their names."""
+        return [self._declared[key] for key in sorted(self._declared) if key[0] == kind]
 
     def drop(self, name: str) -> bool:
         """Forget a node. Whether it had GPUs."""
@@ -314,11 +324,12 @@ class GpuNodes:
         facts = [known[name] for name in sorted(known)]
         speak = frozenset(dialect for dialect, nodes in self._said.items() if nodes > 0)
         inventory = with_own(pools(facts, speak=speak), self._own)
-        said = [one for key, one in self._declared.items() if key[0] == declared.KIND]
-        mine = declared.read_pools(said, self._own, inventory.speaks)
-        for key in sorted(self._declared):
-            if key[0] == node_pools.KIND:
-                mine += node_pools.read_node_pool(self._declared[key])
+        mine = declared.read_pools(self._of(declared.KIND), self._own, inventory.speaks)
+        for made in self._of(node_pools.KIND):
+            mine += node_pools.read_node_pool(made)
+        mine += flavors.read_flavors(
+            self._of(flavors.KIND), self._of(flavors.QUEUE), (*inventory.pools, *mine)
+        )
         inventory = with_declared(inventory, mine)
         if inventory == self._bare:
             return False

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.decision.policy import policy_of, workloads_policy
-from plimsoll.inventory import claims, devices
+from plimsoll.inventory import claims, devices, flavors
 from plimsoll.inventory.held import read_quota
 from plimsoll.inventory.pods import holding
 from plimsoll.workloads.llmdeployment import Missing
@@ -23,6 +23,7 @@ from plimsoll_operator.cluster.documents import MAX_ROOM, ModelDocuments
 from plimsoll_operator.cluster.gpus import GpuNodes
 from plimsoll_operator.cluster.objects import (
     ACCELERATOR_POOLS,
+    CLUSTER_QUEUES,
     CONFIG_MAPS,
     NAMESPACES,
     NODE_POOLS,
@@ -30,6 +31,7 @@ from plimsoll_operator.cluster.objects import (
     PODS,
     REFERRED_TO,
     RESOURCE_CLAIMS,
+    RESOURCE_FLAVORS,
     RESOURCE_QUOTAS,
     RESOURCE_SLICES,
     Json,
@@ -168,6 +170,8 @@ class ClusterKnowledge:
             self._optional(
                 NODE_POOLS, lambda name, pool: self.nodes.node_pool(name[1], pool), on_nodes
             ),
+            self._of_kueue(flavors.KIND, RESOURCE_FLAVORS, on_nodes),
+            self._of_kueue(flavors.QUEUE, CLUSTER_QUEUES, on_nodes),
             self._optional(
                 RESOURCE_SLICES,
                 lambda name, page: self.nodes.slice(name[1], page),
@@ -187,6 +191,11 @@ class ClusterKnowledge:
         return tuple(
             self._optional(resource, partial(take, kind), _nobody, chunk=REFERRED_PER_PAGE)
             for kind, resource in REFERRED_TO.items()
+        )
+
+    def _of_kueue(self, kind: str, resource: Resource, on_nodes: Callable[[], None]) -> Reflector:
+        return self._optional(
+            resource, lambda name, obj: self.nodes.of_kueue(kind, name[1], obj), on_nodes
         )
 
     def _of_what_is_free(self, on_free: Callable[[], None]) -> tuple[Reflector, ...]:

@@ -38,6 +38,7 @@ from plimsoll_operator.controller.applying import Workloads, modes_of
 from plimsoll_operator.controller.audit import Auditor
 from plimsoll_operator.controller.cache import ObjectCache
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
+from plimsoll_operator.controller.flavor_check import FlavorCheck
 from plimsoll_operator.controller.plan import Event
 from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.controller.reconcile import Reconciler
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.certificates.keeper import Keeper, Report
     from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.controller.audit_task import AuditJob, AuditResult
+    from plimsoll_operator.controller.flavor_task import FlavorJob, Standing
     from plimsoll_operator.deciding.beside import Missed
     from plimsoll_operator.resolving.resolver import Resolver
     from plimsoll_operator.settings import Settings
@@ -151,6 +153,9 @@ class Controller:
                 resolved_in=settings.resolved_namespace,
                 want=self._resolver.want if self._resolver is not None else _ignored,
             )
+        self._flavors = None
+        if settings.kueue_check:
+            self._flavors = FlavorCheck(client, lambda: self.known.nodes.inventory, self._judge)
         metrics.watch(self._depth, lambda: self.resync.age, lambda: len(self.cache))
         self._watching = threading.Event()
 
@@ -221,6 +226,13 @@ class Controller:
         found: AuditResult | Missed = await self.pool.run(job, key=namespace)
         return found
 
+    async def _judge(
+        self, inventory: Inventory, job: FlavorJob, namespace: str
+    ) -> dict[str, Standing]:
+        self.pool.share(inventory)
+        found: dict[str, Standing] = await self.pool.run(job, key=namespace)
+        return found
+
     def _depth(self) -> int:
         """Names that wait for a worker: a standby's wait for none."""
         return 0 if self._why_not_write() else self.queue.depth
@@ -264,6 +276,8 @@ class Controller:
             group.create_task(self.reconciler.work())
         if self._auditor is not None:
             group.create_task(self._auditor.run_forever())
+        if self._flavors is not None:
+            group.create_task(self._flavors.run())
 
     async def _wait_for_kind(self) -> None:
         """Wait until the API server knows LLMDeployments, saying so now and then."""

@@ -16,6 +16,7 @@ from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll_operator.cluster.documents import ABSENT, Document
 from plimsoll_operator.controller.audit_task import AuditJob, AuditResult, audit
 from plimsoll_operator.controller.cache import pack, unpack
+from plimsoll_operator.controller.flavor_task import FlavorJob, Standing, judge
 from plimsoll_operator.controller.plan import Event, plan
 from plimsoll_operator.controller.running import Run, run_of
 from plimsoll_operator.controller.snapshot import OneDocument, identify, snapshot
@@ -74,9 +75,14 @@ class Planned:
     status: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(inventory: Inventory | None, job: Job | AuditJob) -> Planned | AuditResult | Missed:
-    """The task: decide one LLMDeployment and say what to write, or audit any other object."""
-    return audit(inventory, job) if isinstance(job, AuditJob) else work(inventory, job)
+def run(
+    inventory: Inventory | None, job: Job | AuditJob | FlavorJob
+) -> Planned | AuditResult | Missed | dict[str, Standing]:
+    """The task: decide one LLMDeployment and say what to write, audit any other object, or judge
+    a Workload of Kueue on its flavors."""
+    if isinstance(job, AuditJob):
+        return audit(inventory, job)
+    return judge(inventory, job) if isinstance(job, FlavorJob) else work(inventory, job)
 
 
 def work(inventory: Inventory | None, job: Job) -> Planned:

@@ -1,0 +1,1 @@
+"""Other projects' own controllers, built and run beside ours (`make test-peers`)."""
