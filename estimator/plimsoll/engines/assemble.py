@@ -24,6 +24,7 @@ from plimsoll.units import ceil_div, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from decimal import Decimal
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.base import (
@@ -57,9 +58,10 @@ class Engine(ABC):
     of 8 bits that advice may offer, and checkpoints: the stored quantizations, with their bits;
     empty if there is none to offer. features: those of `FEATURES` that this one has.
     table: its figures by version; None for an engine whose versions are not known. stages: whether
-    it has pipeline stages. share_flag: a flag says which share of a GPU's memory it takes, and its
-    default differs from release to release. ranges: of its terms, from measured start-ups; None: it
-    has none.
+    it has pipeline stages. share_flag: a flag says which share of a GPU's memory it takes.
+    share_said: what that flag says by default, where the engine takes something off it; None: the
+    share itself, whose default differs from release to release. ranges: of its terms, from measured
+    start-ups; None: it has none.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Engine(ABC):
     features: tuple[Field, ...] = ()
     stages: bool = True
     share_flag: bool = False
+    share_said: Decimal | None = None
     table: VersionTable | None = None
     ranges: RangeTable | None = None
 
@@ -124,7 +127,7 @@ class Engine(ABC):
     def pinned_arguments(self, estimate: Estimate, settings: EngineSettings) -> tuple[str, ...]:
         """The same, with the share of a GPU's memory said outright where there is a flag for it."""
         if self.share_flag and settings.utilization is None and settings.kv_cache_memory is None:
-            settings = replace(settings, utilization=estimate.utilization)
+            settings = replace(settings, utilization=self.share_said or estimate.utilization)
         return self.arguments(estimate, settings)
 
     def constants_digest(self, version: str) -> str:

@@ -17,6 +17,7 @@ so that everything but the rule is assumed.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
@@ -71,6 +72,8 @@ class TGI(Engine):
     name = "tgi"
     title = "TGI"
     stages = False
+    share_flag = True
+    share_said = Decimal(1)
     table = TABLE
     check = staticmethod(checks.problems)
     read = staticmethod(read_arguments)
