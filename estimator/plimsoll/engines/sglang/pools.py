@@ -4,7 +4,8 @@
               value) ; MLA: kv_lora_rank + rope, whole on every rank; an indexer's keys beside it
     two pools cell = full layers + ratio x sliding layers; tokens are those of the full pool
     states    bytes of a slot: convolution + recurrent states of every state layer; their pool
-              takes ratio / (1 + ratio) of the memory, or as many slots as are said
+              takes ratio / (1 + ratio) of the memory, or as many slots as are said. A running
+              request holds 3, from 0.5.14 5 in classes that keep snapshots; 1 without prefixes
     tokens    floor(floor(memory / cell) / page) x page, at most ``--max-total-tokens``; the least
               over the pipeline stages. This is what the engine logs as max_total_num_tokens
 
@@ -27,7 +28,7 @@ from plimsoll.engines.layers.plain_cache import sequence_state
 from plimsoll.engines.layers.sharding import stage_layers
 from plimsoll.engines.sglang.compressed import DEFAULT_REQUESTS, DEFAULT_SHARE, is_compressed
 from plimsoll.engines.sglang.compressed import cells as compressed_cells
-from plimsoll.engines.sglang.settings import SGLangOptions, sliding_pool
+from plimsoll.engines.sglang.settings import SGLangOptions, buffered_states, sliding_pool
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div
 
@@ -169,8 +170,30 @@ def pools(
         share,
         Fraction(options.mamba_full_memory_ratio or str(figures.number("mamba_ratio"))),
         slots,
-        int(figures.number("mamba_slots" if resolved.radix else "mamba_slots_cut")),
+        _slots_of_request(architecture, settings, resolved, figures),
         options.max_total_tokens or 0,
+    )
+
+
+def _slots_of_request(
+    architecture: Architecture, settings: EngineSettings, resolved: Resolved, figures: Constants
+) -> int:
+    """Slots of state that one running request holds; with fewer in the pool none can run, and the
+    engine refuses to start.
+    """
+    if not resolved.radix:
+        return int(figures.number("mamba_slots_cut"))
+    said = SGLangOptions.of(settings).mamba_radix_cache_strategy or "auto"
+    slots = int(figures.number("mamba_slots"))
+    apart = any(flag.startswith("--disable-overlap-schedule") for flag in settings.flags)
+    if said == "auto":
+        kept = buffered_states(figures.version, architecture.class_name) and not apart
+    else:
+        kept = said.startswith("extra_buffer")
+    if not kept:
+        return slots
+    return slots + (
+        1 if apart or said.endswith("lazy") else int(figures.number("mamba_slots_more"))
     )
 
 

@@ -100,6 +100,13 @@ def sliding_pool(version: str, class_name: str) -> bool:
     return since is not None and TABLE.parse(since) <= TABLE.parse(version)
 
 
+@lru_cache(maxsize=512)
+def buffered_states(version: str, class_name: str) -> bool:
+    """Whether requests of a model class hold slots for snapshots of their states by default."""
+    table = TABLE.data["buffered_states"]
+    return class_name in table["classes"] and TABLE.parse(table["since"]) <= TABLE.parse(version)
+
+
 _LEAST: Final = 0.05
 _VIT_L: Final = 24 * 1024**2
 """Layers x hidden size squared of the vision tower that the rule compares with."""
@@ -229,6 +236,7 @@ class SGLangOptions(Options):
     enable_dp_lm_head: bool | None = None
     expert_parallel_size: int | None = None
     mamba_full_memory_ratio: str | None = None
+    mamba_radix_cache_strategy: str | None = None
     mamba_ssm_dtype: str | None = None
     max_mamba_cache_size: int | None = None
     max_prefill_tokens: int | None = None

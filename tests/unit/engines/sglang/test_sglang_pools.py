@@ -12,10 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import H100, build, dense, hybrid, latent, windows
-from plimsoll.engines.base import NO_OPTIONS, EngineSettings, Options, Parallelism
+from plimsoll.accelerators.catalogue import find
+from plimsoll.engines.base import (
+    NO_OPTIONS,
+    NOTHING_ASKED,
+    EngineSettings,
+    Options,
+    Parallelism,
+)
+from plimsoll.engines.sglang.engine import SGLang
 from plimsoll.engines.sglang.pools import Pools, StageCells, pools
 from plimsoll.engines.sglang.settings import TABLE, SGLangOptions, resolve
 from plimsoll.models.architecture import Architecture, Block, FeedForward, Mixer, MixerKind
+from plimsoll.models.catalogue import load
 from plimsoll.units import GIB
 
 VERSION = "0.5.10"
@@ -193,3 +202,35 @@ def test_a_wider_cache_never_holds_more(model: Architecture) -> None:
     room = [8 * GIB]
     held = [made(model, kv=kv).tokens(room) for kv in ("auto", "mxfp8", "fp8_e4m3", "fp4_e2m1")]
     assert all(a <= b for a, b in pairwise(held))
+
+
+def slots_of_one(version: str, *args: str) -> int:
+    """Slots of state that one running request of Qwen3.5-27B holds on an 80 GB GPU."""
+    entry, gpu = load().find("Qwen/Qwen3.5-27B"), find("nvidia-h100-80gb")
+    assert entry is not None
+    assert gpu is not None
+    reading = SGLang().read_arguments(args, EngineSettings("sglang", version), NOTHING_ASKED)
+    assert not reading.problems
+    figures = TABLE.or_newest(version)
+    resolved = resolve(entry.architecture, reading.settings, Parallelism(), gpu, figures)
+    return pools(entry.architecture, reading.settings, resolved, Parallelism(), figures).per_request
+
+
+@pytest.mark.parametrize(
+    ("version", "args", "slots"),
+    [
+        ("0.5.13", (), 3),
+        ("0.5.14", (), 5),
+        ("0.5.23", (), 5),
+        ("0.5.23", ("--mamba-radix-cache-strategy", "no_buffer"), 3),
+        ("0.5.23", ("--mamba-radix-cache-strategy", "extra_buffer_lazy"), 4),
+        ("0.5.23", ("--disable-overlap-schedule",), 3),
+        ("0.5.10", ("--mamba-scheduler-strategy", "extra_buffer"), 5),
+        ("0.5.23", ("--disable-radix-cache",), 1),
+    ],
+)
+def test_a_request_holds_slots_for_snapshots_of_its_states_from_0_5_14_on(
+    version: str, args: tuple[str, ...], slots: int
+) -> None:
+    """mamba_ratio=5 in the refusal of a start of Qwen3.5-27B on one 24 GB GPU."""
+    assert slots_of_one(version, *args) == slots
