@@ -10,7 +10,8 @@ On the device where its layer lies:
     latent (MLA)       one row of rank + rope; before b7833 a second of rank as values. Before
                        b5133, and for files that do not hold kv_b in two parts, and for MiniCPM3:
                        every head's keys (nope + rope) and values
-    states             slots x (convolution + recurrent state) x 4 bytes, whatever the context
+    states             slots x (1 + tokens drafted) x (convolution + recurrent state) x 4 bytes,
+                       whatever the context
     shared layers      nothing: they read another layer's
 
 Source: src/llama-kv-cache.cpp, llama-kv-cache-iswa.cpp and llama-memory-recurrent.cpp.
@@ -133,6 +134,7 @@ class Cells:
     micro_batch: int
     padding: int
     swa_full: bool
+    drafts: int
 
     @property
     def all(self) -> int:
@@ -148,7 +150,7 @@ class Cells:
 
     def bytes(self, layer: LayerCache) -> int:
         """What a layer takes."""
-        size = self.all * layer.row + self.slots * layer.state
+        size = self.all * layer.row + self.slots * (1 + self.drafts) * layer.state
         for window, each in layer.windows:
             size += self.sliding(window) * each
         return size
@@ -167,4 +169,5 @@ def cells(resolved: Resolved, context: int, figures: Constants) -> Cells:
         resolved.micro_batch,
         padding,
         resolved.swa_full,
+        resolved.drafts,
     )

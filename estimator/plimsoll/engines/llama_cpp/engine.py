@@ -180,7 +180,7 @@ def _largest(gpus: list[Gpu], stages: list[Terms], context: int, physical: int, 
 
     def fits(tokens: int) -> bool:
         return all(
-            rest + gpu.cache(tokens) + gpu.buffer(tokens) + gpu.copy(tokens) <= physical
+            rest + gpu.cache(tokens) + gpu.beside(tokens) <= physical
             for rest, gpu in zip(fixed, gpus, strict=True)
         )
 

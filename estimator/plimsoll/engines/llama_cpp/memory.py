@@ -168,6 +168,10 @@ def _together(caches: tuple[LayerCache, ...]) -> LayerCache:
     )
 
 
+_HEAD: Final = round(0.65 * GIB)
+"""What a context of the model's own head takes on one GPU beside its cache, at most: 582 and 648
+MiB of Qwen3.6-27B (https://github.com/ggml-org/llama.cpp/pull/25465).
+"""
 _LEAST_BAND: Final = 32 * MIB
 _TOWER_BUFFER: Final = GIB // 2
 PLAIN_FILES: Final = ("f32", "f16", "bf16", "q8_0")
@@ -200,6 +204,16 @@ class Gpu:
         found = cells(self.resolved, context, self.figures)
         return found.all * self.load.cache.widest * 2 if packed else 0
 
+    def head(self, context: int) -> int:
+        """What drafting by the model's own head takes: the cache of a layer, and a buffer."""
+        if not self.resolved.own_head or not self.load.output:
+            return 0
+        return cells(self.resolved, context, self.figures).all * self.load.cache.widest * 2 + _HEAD
+
+    def beside(self, context: int) -> int:
+        """Everything that grows with the context beside the cache."""
+        return self.buffer(context) + self.copy(context) + self.head(context)
+
 
 def terms(
     architecture: Architecture, gpu: Gpu, context: int, resolved: Resolved, figures: Constants
@@ -208,6 +222,7 @@ def terms(
     graph = gpu.graph
     band = figures["compute_band" if graph.shape.dense else "compute_band_assumed"]
     buffer, copy = gpu.buffer(context), gpu.copy(context)
+    head = gpu.head(context)
     around = round(buffer * band.error) + (_LEAST_BAND if buffer else 0)
     room = figures["context_gib"]
     idle = not gpu.load.layers and not gpu.load.output
@@ -218,13 +233,14 @@ def terms(
         Term(TermName.KV_CACHE, kv, kv, kv, Known.EXACT, _basis(context, resolved, gpu)),
         Term(
             TermName.ACTIVATION,
-            buffer + copy,
+            buffer + copy + head,
             max(0, buffer - around),
-            buffer + copy + around + (_TOWER_BUFFER if gpu.load.projector else 0),
+            buffer + copy + head + around + (_TOWER_BUFFER if gpu.load.projector else 0),
             band.known,
             f"compute buffer of {grouped(graph.micro_batch)} tokens"
             f"{', flash attention' if graph.flash else ''}"
-            f"{', a layer of the cache unpacked' if copy else ''}",
+            f"{', a layer of the cache unpacked' if copy else ''}"
+            f"{', a context of the own head' if head else ''}",
         ),
         Term(
             TermName.NON_TORCH,

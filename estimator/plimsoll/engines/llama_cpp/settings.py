@@ -89,6 +89,8 @@ class LlamaCppOptions(Options):
     cpu_moe: bool | None = None
     n_cpu_moe: int | None = None
     mmproj: str | bool | None = None
+    spec_type: str | None = None
+    spec_draft_n_max: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,8 @@ class Resolved:
     slots: requests at a time. unified: they share one cache. file: nominal file type; known:
     whether that was said or follows from the checkpoint. k_type, v_type: of the cache.
     gpu_layers: layers, and the output as one more. shares: of each GPU. host_experts: first
-    layers whose experts stay in main memory. on_gpu: the cache lies with its layers.
+    layers whose experts stay in main memory. on_gpu: the cache lies with its layers. drafts: tokens
+    that are drafted and may be taken back. own_head: by the model's own last layer (MTP).
     """
 
     max_model_len: int
@@ -121,6 +124,8 @@ class Resolved:
     host_experts: int
     on_gpu: bool
     projector: bool
+    drafts: int
+    own_head: bool
 
 
 def resolve(
@@ -161,7 +166,24 @@ def resolve(
         len(architecture.blocks) if options.cpu_moe else options.n_cpu_moe or 0,
         options.kv_offload is not False,
         architecture.multimodal and bool(options.mmproj),
+        _drafts(options),
+        _MTP in (options.spec_type or "").split(","),
     )
+
+
+_MTP: Final = "draft-mtp"
+_DRAFTS: Final = (_MTP, "draft-eagle3", "draft-dflash", "draft-dspark")
+"""Kinds of drafting for which states are kept for every token drafted
+(``need_n_rs_seq`` of common/common.h)."""
+_DRAFTED: Final = 3
+
+
+def _drafts(options: LlamaCppOptions) -> int:
+    """Tokens drafted at once, of which states are kept; 0 for none."""
+    if not any(kind in _DRAFTS for kind in (options.spec_type or "").split(",")):
+        return 0
+    said = options.spec_draft_n_max
+    return _DRAFTED if said is None else said
 
 
 _OFF: Final = ("off", "0", "false", "disabled", "False")

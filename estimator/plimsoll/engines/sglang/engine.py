@@ -45,6 +45,7 @@ from plimsoll.engines.sglang.memory import (
     forward,
     graphs,
     load_quantization,
+    prefill_graphs,
     request_table,
     sends_tokens,
     weights,
@@ -174,15 +175,16 @@ class SGLang(Engine):
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
-    """What the rest must hold: the request table, the graphs, the largest prefill."""
+    """What the rest must hold: the request table, graphs of decoding and prefill, a prefill."""
 
     table: Amount
     graphs: Amount
+    prefill: Amount
     forward: Amount
 
     @property
     def in_all(self) -> tuple[int, int, int]:
-        total = self.table + self.graphs + self.forward
+        total = self.table + self.graphs + self.prefill + self.forward
         return total.bytes, total.low, total.high
 
 
@@ -213,6 +215,7 @@ class _Case:
         return _Beside(
             request_table(ceil_div(seqs, r.attention_ranks), r),
             graphs(a, r, self.tensor, layers, f),
+            prefill_graphs(r, layers, f),
             forward(a, self.settings, r, self.parallelism, self.tensor, stage, f),
         )
 
@@ -275,7 +278,7 @@ def _cache(size: Amount, case: _Case, basis: str) -> Term:
 
 def _activation(short: Amount, beside: _Beside, rest: int, reserve: int) -> Term:
     """What the rest cannot hold, and what images have set aside; mostly nothing."""
-    need = gib(sum(a.bytes for a in (beside.table, beside.graphs, beside.forward)))
+    need = gib(beside.in_all[0])
     basis = f"about {need} in the {gib(max(0, rest))} beside the static share"
     return Term(
         TermName.ACTIVATION,
@@ -299,9 +302,10 @@ def _before(before: Amount, gone: Amount) -> Term:
 
 
 def _graphs(beside: _Beside, resolved: Resolved) -> Term:
-    if not resolved.graphs:
+    if not resolved.graphs and not resolved.prefill:
         return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, "switched off")
-    basis = f"about {gib(beside.graphs.bytes)}, beside the static share"
+    size = gib((beside.graphs + beside.prefill).bytes)
+    basis = f"about {size}, beside the static share"
     return Term(TermName.CUDA_GRAPHS, 0, 0, 0, Known.EXACT, basis)
 
 

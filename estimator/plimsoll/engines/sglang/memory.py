@@ -21,6 +21,7 @@ Beside weights and the pools of the cache:
       table     requests + 1 rows x (context + 4) tokens x 4 bytes, on every rank
       graphs    (first + per layer x layers x captured sizes / 52 [+ tensor parallelism]) GiB,
                 and the logits of the largest batch: 6 bytes x batch x vocabulary / TP
+      prefill   from 0.5.10: layers x captured sizes of prefill batches x a share
       forward   (3 x I / tp + 4.25 x h) x chunk x 2 bytes; experts' workspaces beside it
 
 Nothing of this is measured by the engine at start-up but the capture of graphs: too little rest
@@ -45,6 +46,7 @@ from plimsoll.engines.sglang.compressed import (
 from plimsoll.engines.sglang.settings import (
     SGLangOptions,
     expert_ways,
+    prefill_graph_sizes,
     spreads_experts,
 )
 from plimsoll.models.architecture import Part
@@ -226,6 +228,14 @@ def graphs(
     logits = 6 * resolved.graphs * architecture.vocab_size // tensor
     low, high = size * (1 - layer.error), size * (1 + layer.error)
     return Amount(round(size * GIB) + logits, round(low * GIB), round(high * GIB) + logits)
+
+
+def prefill_graphs(resolved: Resolved, layers: int, figures: Constants) -> Amount:
+    """What captured prefill batches take on a rank of `layers` layers; many models take none."""
+    if not resolved.prefill:
+        return Amount(0, 0, 0)
+    figure = figures["prefill_graphs_layer"]
+    return _banded(round(figure.bytes() * layers * prefill_graph_sizes(resolved.prefill)), figure)
 
 
 def forward(

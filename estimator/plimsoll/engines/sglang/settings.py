@@ -250,13 +250,15 @@ class SGLangOptions(Options):
 class Resolved:
     """One start-up. chunk: prefill tokens at once; graphs: the largest captured batch (0: none).
 
-    page: tokens of a page; radix: whether prefixes are kept; attention_ranks: ranks of
-    data-parallel attention, else 1.
+    prefill: the largest batch of prefill tokens that is captured (0: none). page: tokens of a
+    page; radix: whether prefixes are kept; attention_ranks: ranks of data-parallel attention,
+    else 1.
     """
 
     max_model_len: int
     chunk: int
     graphs: int
+    prefill: int
     fraction: Decimal
     dtype: str
     element: int
@@ -315,6 +317,7 @@ def resolve(
         and figures.flag("graphs_capped_by_requests")
     ):
         graphs = min(graphs, requests)
+    captures = _captures_prefill(architecture, settings, parallelism, accelerator, figures)
     asked = Asked(
         accelerator.memory // MIB,
         tensor,
@@ -322,13 +325,15 @@ def resolve(
         chunk,
         0 if settings.enforce_eager and figures.flag("graphs_dropped_when_off") else graphs,
         ranks if ranks > 1 else 0,
-        not settings.enforce_eager and not options.disable_piecewise_cuda_graph,
+        captures,
     )
+    captured = captures and figures.flag("prefill_graphs")
     dtype = weight_dtype(architecture, settings.dtype)
     return Resolved(
         max(1, settings.max_model_len or architecture.max_model_len),
         max(1, chunk // ranks),
         0 if settings.enforce_eager else graphs,
+        _captured(architecture, chunk, figures) if captured else 0,
         settings.utilization
         if settings.utilization is not None
         else default_fraction(architecture, asked, figures),
@@ -339,6 +344,34 @@ def resolve(
         not options.disable_radix_cache,
         ranks,
     )
+
+
+def _captures_prefill(
+    architecture: Architecture,
+    settings: EngineSettings,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+    figures: Constants,
+) -> bool:
+    """Whether prefill batches are captured: not with data-parallel attention, stages, tokens sent
+    to experts, on GPUs that are not NVIDIA's, nor (to 0.5.13) with a tower.
+    """
+    options, first = SGLangOptions.of(settings), figures.flag("prefill_graphs_when_off")
+    return not (
+        options.disable_piecewise_cuda_graph
+        or (settings.enforce_eager and not first)
+        or has_attention_ranks(settings)
+        or parallelism.pipeline > 1
+        or spreads_experts(settings)
+        or accelerator.resource.startswith("amd.com/")
+        or (architecture.multimodal and first)
+    )
+
+
+def _captured(architecture: Architecture, chunk: int, figures: Constants) -> int:
+    """Tokens of the largest prefill batch that is captured."""
+    latent = any(m.kind is MixerKind.MLA for m in architecture.mixers())
+    return min(chunk, int(figures.number("prefill_graphs_mla_tokens"))) if latent else chunk
 
 
 def _kv_dtype(architecture: Architecture, word: str) -> str:

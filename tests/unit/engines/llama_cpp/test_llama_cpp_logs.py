@@ -205,3 +205,27 @@ def test_a_cuda_context_takes_what_three_gpus_logged_beside_their_buffers() -> N
     context = started(LOGS[0]).terms[TermName.NON_TORCH]
     assert context.bytes / MIB == pytest.approx(451, abs=6)
     assert context.low < 451 * MIB < context.high
+
+
+def test_states_are_kept_for_every_token_that_is_drafted() -> None:
+    """16,832 MiB with two drafts (https://github.com/ggml-org/llama.cpp/pull/25465); with three,
+    which nobody has to say, 598.50 MiB of states on two GPUs: 361.59 and 236.91.
+    """
+    args = ("-c", "262144", "-np", "1", "--spec-type", "draft-mtp")
+    two = (*args, "--spec-draft-n-max", "2")
+    log = Log("Qwen/Qwen3.6-27B", "q4_k_m", "b9943", two, 1, None, None, None, None, "PR 25465")
+    assert per_gpu(log)[0][1] == pytest.approx(16832.88, abs=0.01)
+    plain = Log("Qwen/Qwen3.6-27B", "q4_k_m", "b9943", args, 1, None, None, None, None, QUOTED)
+    assert per_gpu(plain)[0][1] - 16384 == pytest.approx(598.50, abs=0.01)
+
+
+def test_the_own_head_needs_a_cache_and_a_buffer_beside() -> None:
+    """648 MiB before its cache: https://github.com/ggml-org/llama.cpp/pull/25465."""
+    args = ("-c", "4096", "-np", "1")
+    log = Log("Qwen/Qwen3.6-27B", "q4_k_m", "b9943", args, 1, None, None, None, None, "PR 25465")
+    drafting = Log(*[*list(vars(log).values())[:3], (*args, "--spec-type", "draft-mtp"), 1],
+                   None, None, None, None, "PR 25465")  # fmt: skip
+    before, after = (started(one).terms[TermName.ACTIVATION] for one in (log, drafting))
+    assert "own head" in after.basis
+    assert (after.bytes - before.bytes) / MIB == pytest.approx(648, rel=0.06)
+    assert after.low == before.low, "how much is drafted is not for us to deny by"
