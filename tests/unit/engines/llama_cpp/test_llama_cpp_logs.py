@@ -7,7 +7,7 @@ origin are from tests of third parties that quote a real start-up.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -223,8 +223,7 @@ def test_the_own_head_needs_a_cache_and_a_buffer_beside() -> None:
     """648 MiB before its cache: https://github.com/ggml-org/llama.cpp/pull/25465."""
     args = ("-c", "4096", "-np", "1")
     log = Log("Qwen/Qwen3.6-27B", "q4_k_m", "b9943", args, 1, None, None, None, None, "PR 25465")
-    drafting = Log(*[*list(vars(log).values())[:3], (*args, "--spec-type", "draft-mtp"), 1],
-                   None, None, None, None, "PR 25465")  # fmt: skip
+    drafting = replace(log, args=(*args, "--spec-type", "draft-mtp"))
     before, after = (started(one).terms[TermName.ACTIVATION] for one in (log, drafting))
     assert "own head" in after.basis
     assert (after.bytes - before.bytes) / MIB == pytest.approx(648, rel=0.06)
