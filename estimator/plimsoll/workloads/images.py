@@ -36,7 +36,17 @@ _NO_SERVER: Final = re.compile(
     r"sidecar|proxy|operator|(^|/)epp($|:)|scheduler|open-webui|litellm"
 )
 """Images that are beside an engine and serve no model themselves."""
-_OTHER_VERSIONS: Final = ("llm-d", "dynamo", "nvcr.io/nim/", "kserve", "/nvidia/vllm", "rocm/")
+_OTHER_VERSIONS: Final = (
+    "llm-d",
+    "dynamo",
+    "nvcr.io/nim/",
+    "kserve",
+    "/nvidia/vllm",
+    "rocm/",
+    "/rhoai/",
+    "/rhaiis/",
+    "odh-vllm",
+)
 """Images whose tag counts releases of somebody else, not the engine's."""
 _VERSION: Final = re.compile(r"v?(\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)")
 _IN_NAME: Final = re.compile(

@@ -34,7 +34,28 @@ _NOT_LLMS: Final = (
     "clip",
     "sdxl",
     "flux",
+    "stable-diffusion",
+    "whisper",
+    "canary",
+    "page-elements",
+    "table-structure",
+    "graphic-elements",
+    "openfold",
+    "alphafold",
+    "boltz",
+    "diffdock",
+    "proteinmpnn",
+    "rfdiffusion",
+    "msa-search",
+    "evo2",
+    "genmol",
+    "molmim",
+    "audio2face",
+    "vista3d",
+    "corrdiff",
+    "fourcastnet",
 )
+"""Parts of the names of NIMs that serve no LLM but search, speech, pictures, molecules, weather."""
 
 
 def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:

@@ -46,8 +46,9 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     namespace = names(obj)[0]
     text = at(obj, "spec.serveConfigV2")
     found = of_cluster(cluster, path, namespace, beside)
-    if not found and isinstance(text, str):
-        found = _applications(text)
+    told = any(role.words or role.model for role in found)
+    if not told and isinstance(text, str) and (served := _applications(text)):
+        found = served  # the image is an engine's, and the applications are what starts it
         for role in found:
             _cluster_around(role, cluster, path)
     for role in found:
