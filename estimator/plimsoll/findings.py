@@ -52,6 +52,8 @@ class Rule(StrEnum):
     NOMINAL_MEMORY = "nominal-memory"
     UNKNOWN_ACCELERATOR = "unknown-accelerator"
     UNKNOWN_ACCELERATOR_LIKE = "unknown-accelerator-like"
+    SEVERAL_ACCELERATORS = "several-accelerators"
+    ACCELERATOR_TAKEN_AS = "accelerator-taken-as"
     STATED_CAPABILITY_ASSUMED = "stated-capability-assumed"
     MODEL_TYPE_ASSUMED = "model-type-assumed"
     WEIGHTS_UNSIZED = "weights-unsized"

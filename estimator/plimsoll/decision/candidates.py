@@ -107,10 +107,13 @@ class Candidate:
 def canonical(wanted: Wanted, knowledge: Knowledge) -> Wanted:
     """The request with Plimsoll's own names for the accelerators that the table knows.
 
+    A name that may mean several stays as it is, and `problems` says so.
     Labels that the nodes must carry and that name accelerators leave no others of those allowed.
     """
     found = ((name, knowledge.find(name)) for name in wanted.allowed)
-    allowed = tuple(known.name if known else name for name, known in found)
+    allowed = tuple(
+        known.name if known and not knowledge.meant(name) else name for name, known in found
+    )
     named = tuple(name for name in selected(wanted) if knowledge.find(name))
     if named and wanted.memory is None:
         both = tuple(name for name in allowed if name in named)
@@ -218,7 +221,7 @@ def missing_labels(pool: Pool, wanted: Wanted) -> tuple[tuple[str, str], ...]:
 
 def problems(wanted: Wanted, inventory: Inventory, knowledge: Knowledge) -> list[Finding]:
     """A memory that no allowed accelerator has, and labels that name none of those allowed."""
-    found = _another_selected(wanted, knowledge)
+    found = [*_open(wanted, knowledge), *_another_selected(wanted, knowledge)]
     if unlisted(wanted, knowledge) or not wanted.min_memory:
         return found
     free = replace(wanted, min_memory=None)
@@ -238,6 +241,28 @@ def problems(wanted: Wanted, inventory: Inventory, knowledge: Knowledge) -> list
             largest=largest.name,
             memory=largest.memory,
         ),
+    ]
+
+
+def _open(wanted: Wanted, knowledge: Knowledge) -> list[Finding]:
+    """Names that may mean cards of different memory."""
+    if wanted.memory is not None:
+        return []
+    return [
+        finding(Rule.SEVERAL_ACCELERATORS, Field.ALLOWED, name, index, meant=meant)
+        for index, name in enumerate(wanted.allowed)
+        if (meant := knowledge.meant(name))
+    ]
+
+
+def taken_as(wanted: Wanted, knowledge: Knowledge) -> list[Finding]:
+    """Names of makers and clouds, each with the card of the table that it was taken for."""
+    return [
+        finding(Rule.ACCELERATOR_TAKEN_AS, Field.ALLOWED, name, index, accelerator=known.name)
+        for index, name in enumerate(wanted.allowed)
+        if (known := knowledge.find(name)) is not None
+        and known.name != name
+        and not knowledge.meant(name)
     ]
 
 

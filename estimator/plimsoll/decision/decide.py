@@ -137,6 +137,7 @@ def decide(
             *request.open,
             *request.warnings,
             *candidates.unlisted(request.wanted, known),
+            *candidates.taken_as(asked_for, known),
             *stated.doubts(request.wanted, known),
             *unsaid,
             *policy.unread,
@@ -351,7 +352,7 @@ def _nowhere(matter: Matter, planned: Choice) -> Verdict:
         first = planned.refused[0][0]
         wanted = matter.request.wanted
         problems = checks.deduplicated(
-            checks.as_written(p, wanted) for c, p in planned.refused if c is first
+            checks.asked_for(p, wanted) for c, p in planned.refused if c is first
         )
         return _verdict(matter, Decision.DENY, Reason.INVALID_SPEC, problems=problems)
     return _verdict(

@@ -28,12 +28,14 @@ LONGEST: Final = 128
 class Knowledge:
     """engines: by the name that a request gives. accelerators: the whole table.
 
-    names: accelerators by further names that people use, in lower case.
+    names: accelerators by further names that people use, in lower case. several: what a name of
+    people may mean where it means more than one of them.
     """
 
     engines: Mapping[str, Engine]
     accelerators: tuple[Accelerator, ...]
     names: Mapping[str, Accelerator] = field(default_factory=dict)
+    several: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> dict[str, Accelerator]:
@@ -42,8 +44,12 @@ class Knowledge:
 
     def find(self, name: str) -> Accelerator | None:
         """The accelerator of that name, in any case; None if there is none."""
-        lower = name.strip().lower()
-        return self.by_name.get(lower) or self.names.get(lower)
+        written = _written(name)
+        return self.by_name.get(written) or self.names.get(written)
+
+    def meant(self, name: str) -> tuple[str, ...]:
+        """The accelerators that a name leaves open; empty where it means one or none."""
+        return self.several.get(_written(name), ())
 
     def near(self, name: str) -> list[str]:
         """Names of the table that are like an unknown one, the nearest first."""
@@ -100,6 +106,11 @@ class Knowledge:
         return {}
 
 
+def _written(name: str) -> str:
+    """A name as the table has it: small letters, dashes for spaces."""
+    return "-".join(name.lower().split())
+
+
 @cache
 def shipped() -> Knowledge:
     """The engines and accelerators that come with this package; read once."""
@@ -110,4 +121,5 @@ def shipped() -> Knowledge:
         registry.Engines(),
         catalogue.everything(),
         catalogue.load().names,
+        catalogue.load().several,
     )

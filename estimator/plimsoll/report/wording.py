@@ -125,6 +125,10 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "no accelerator that this request allows has so much memory",
         "the largest is {largest} with {memory:down}; lower it, or allow another accelerator",
     ),
+    Rule.SEVERAL_ACCELERATORS: (
+        "the name of one accelerator: clouds offer this card with different memory",
+        "write {meant:or}",
+    ),
     Rule.NO_SUCH_MEMORY_IN_ANY: (
         "no accelerator that this request allows has so much memory",
         "lower it, or allow another accelerator",
@@ -193,6 +197,7 @@ SENTENCES: Final[dict[Rule, str]] = {
         "{path}: {given} is not in the table of accelerators: nothing was checked on it; did you "
         "mean {near:or}? If it is another card, state its memory in {name_of.memory}"
     ),
+    Rule.ACCELERATOR_TAKEN_AS: "{path}: {given} is taken for {accelerator}",
     Rule.STATED_CAPABILITY_ASSUMED: (
         "{path}: nobody says what the stated GPU can compute; it is taken for one of NVIDIA's of "
         "compute capability {given}"
