@@ -352,7 +352,7 @@ def _nowhere(matter: Matter, planned: Choice) -> Verdict:
         first = planned.refused[0][0]
         wanted = matter.request.wanted
         problems = checks.deduplicated(
-            checks.asked_for(p, wanted) for c, p in planned.refused if c is first
+            checks.as_written(p, wanted) for c, p in planned.refused if c is first
         )
         return _verdict(matter, Decision.DENY, Reason.INVALID_SPEC, problems=problems)
     return _verdict(
