@@ -31,7 +31,7 @@ _PREFIX: Final = {
 class Catalogue:
     """All accelerators. full: whole GPUs, in the table's order; slices: their MIG slices.
 
-    names: by every name and alias, and by GKE's labels, in lower case. products: by the product in
+    names: by every name and alias, in lower case. gke: by GKE's labels. products: by the product in
     a node's label, in lower case; more than one where a maker gave one name to cards of different
     memory. several: the names of the cards that a name without a memory may mean, where clouds
     offer more than one.
@@ -42,6 +42,7 @@ class Catalogue:
     names: dict[str, Accelerator]
     products: dict[str, tuple[Accelerator, ...]]
     several: dict[str, tuple[str, ...]]
+    gke: dict[str, Accelerator]
 
     def find(self, name: str) -> Accelerator | None:
         """The accelerator of that name, alias or product name, in any case, spaces for dashes."""
@@ -146,14 +147,17 @@ def load() -> Catalogue:
     # a product's name alone means the card of less memory
     names = {p: min(cards, key=lambda a: a.memory) for p, cards in products.items()}
     for row, accelerator in zip(rows, full, strict=True):
-        names |= {alias.lower(): accelerator for alias in (*row["aliases"], *row.get("gke", ()))}
+        names |= {alias.lower(): accelerator for alias in row["aliases"]}
     names |= {a.name: a for a in (*full, *slices)}
     several = {
         written: tuple(cards)
         for name, cards in data["several"].items()
         for written in (name, f"nvidia-{name}", f"tesla-{name}")
     }
-    return Catalogue(full, slices, names, products, several)
+    labels = {
+        label: card for row, card in zip(rows, full, strict=True) for label in row.get("gke", ())
+    }
+    return Catalogue(full, slices, names, products, several, labels)
 
 
 def find(name: str) -> Accelerator | None:

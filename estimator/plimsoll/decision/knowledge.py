@@ -117,9 +117,10 @@ def shipped() -> Knowledge:
     from plimsoll.accelerators import catalogue
     from plimsoll.engines import registry
 
+    table = catalogue.load()
     return Knowledge(
         registry.Engines(),
         catalogue.everything(),
-        catalogue.load().names,
-        catalogue.load().several,
+        {**table.gke, **table.names},
+        table.several,
     )
