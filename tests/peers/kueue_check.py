@@ -21,7 +21,7 @@ from cluster.fixtures_operator import (
 from cluster.kueue_objects import GPU, PRODUCT, check, cluster_queue, flavor, local_queue, served
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
-from peers.kueue import Kueue
+from peers.kueue import UNCHECKED, Kueue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,8 @@ def plane() -> Iterator[ControlPlane]:
                     cluster_queue("small", ["l4"]),
                     cluster_queue("unchecked", ["l4", "a100"], checked=False),
                     *(local_queue(name, SPACE) for name in ("both", "small", "unchecked")),
-                ]
+                ],
+                UNCHECKED,
             )
             account = plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
             settings = {"kueue_check": True, "controller_deciders": 1}
@@ -139,7 +140,7 @@ def said(workload: dict[str, Any]) -> dict[str, str]:
 
 def admitted(plane: ControlPlane, obj: dict[str, Any]) -> dict[str, Any]:
     """The Workload of an object that is created, once it is admitted."""
-    plane.create([obj])
+    plane.create([obj], UNCHECKED)
     found: dict[str, Any] = until(
         lambda: (one := workload_of(plane, obj)) and is_true(one, "Admitted") and one,
         SOON,
@@ -198,7 +199,7 @@ def test_what_no_flavor_of_its_queue_holds_is_deactivated_and_gives_its_quota_ba
     plane: ControlPlane, model: str, queue: str
 ) -> None:
     obj = job(model, queue)
-    plane.create([obj])
+    plane.create([obj], UNCHECKED)
 
     def rejected() -> dict[str, Any] | None:
         found = workload_of(plane, obj)
