@@ -237,6 +237,10 @@ class Rule(StrEnum):
     CALIBRATED = "calibrated"
 
     # what it could give back
+    # what the engine's own start-up said, without a GPU
+    ENGINE_REFUSED = "engine-refused"
+    ENGINE_WEIGHS_OTHERWISE = "engine-weighs-otherwise"
+    ENGINE_HOLDS_FEWER = "engine-holds-fewer"
     FEWER_GPUS_WOULD_DO = "fewer-gpus-would-do"
     SMALLER_GPUS_WOULD_DO = "smaller-gpus-would-do"
 

@@ -124,6 +124,18 @@ class Settings:
         "closed to it; without any that can it is rejected. Off: such checks are not answered.",
     )
 
+    dry_starts: bool = _setting(
+        False,
+        CONTROLLER,
+        "Run the engine's own start-up, without a GPU, in Jobs of the namespaces of "
+        "LLMDeployments whose verification is DryStart, where nobody can be sure. Off: their "
+        "condition Verified says so.",
+    )
+    dry_starts_at_once: int = _setting(2, CONTROLLER, "Such Jobs at once, in all namespaces.")
+    dry_start_seconds: int = _setting(
+        600, CONTROLLER, "Seconds that such a start-up may take, beside pulling the image."
+    )
+
     leader_elect: bool = _setting(
         False,
         CONTROLLER,

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     UNREAD_FLAGS = "UnreadFlags"
     NOT_ALL_READ = "NotAllRead"
     SHORTER_CONTEXT = "ShorterContext"
+    ENGINE_REFUSED = "EngineRefused"
 
 
 class Capacity(StrEnum):

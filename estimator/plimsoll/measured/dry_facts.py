@@ -69,7 +69,7 @@ def read(printed: str) -> Answer:
     if not isinstance(facts, dict) or not isinstance(facts.get("reached"), str):
         raise Unreadable("a line of facts of another shape", "the harness's own output")
     ended = "starts" if facts["reached"] == END else "unknown"
-    outcome = next((word for word in ("refused", "unknown") if word in facts), ended)
+    outcome = next((w for w in ("refused", "unknown") if isinstance(facts.get(w), dict)), ended)
     said = facts.get(outcome)
     said = said if isinstance(said, dict) else {}
     places = said.get("places")

@@ -178,6 +178,8 @@ def headline(request: Request, verdict: Verdict) -> str:
             return "too close to be sure"
         case Reason.INVALID_SPEC:
             return clean(problems_of(verdict)[0].wanted, 200) if verdict.problems else "invalid"
+        case Reason.ENGINE_REFUSED:
+            return "the engine itself refuses"
         case Reason.UNKNOWN_MODEL:
             return "unknown model"
         case Reason.RULE_OF_THUMB:

@@ -108,6 +108,10 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "lower it",
     ),
     Rule.UNKNOWN_ENGINE: ("unknown engine", "use {engines:or}"),
+    Rule.ENGINE_REFUSED: (
+        "a start of {version}, which refuses in its own code, run without a GPU: {words}",
+        "change what it names",
+    ),
     Rule.STATED_WITHOUT_MEMORY: (
         "{name_of.memory} beside it: it says something of a card that is stated by its memory",
         "state that, or leave it out",
@@ -213,6 +217,12 @@ SENTENCES: Final[dict[Rule, str]] = {
     Rule.RULES_UNREAD: (
         "{model}: {count} of the rules by which its config names quantized weights cannot be read "
         "here; nothing of them is believed"
+    ),
+    Rule.ENGINE_WEIGHS_OTHERWISE: (
+        "weights of a rank: {version} itself says {said:up}, the estimate {estimated:up}"
+    ),
+    Rule.ENGINE_HOLDS_FEWER: (
+        "tokens of the cache: {version} itself says {said}, the estimate {estimated}"
     ),
     Rule.IDLE_GPUS: (
         "{path}: {idle} of {asked} GPUs would be idle: the engine can split this model over {gpus}"

@@ -488,6 +488,13 @@ class LLMDeploymentSpec(Spec):
     accelerator: AcceleratorSpec | None = Field(
         None, description="Which GPUs may be used, and how many."
     )
+    verification: Literal["None", "DryStart"] | None = Field(
+        None,
+        description="DryStart: where nobody can be sure, or the model or the engine is unknown, "
+        "the controller has the engine's own start-up run in a Job of this namespace, without a "
+        "GPU, keeps what it said in the status and decides with it, if it was given the right to "
+        "(the chart's dryStart.enabled). vLLM only. Unset: None.",
+    )
     output: OutputSpec | None = Field(
         None, description="What is made of the placement. Unset: it stays advice in the status."
     )

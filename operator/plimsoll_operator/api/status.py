@@ -30,7 +30,8 @@ class Condition(Status):
 
     type: Annotated[str, Field(max_length=316)] = Field(
         description="Ready, ModelResolved, Fits, CapacityAvailable; Applied where output.mode has "
-        "it run; Overridden, Reconciling and Stalled only while true."
+        "it run; Verified where verification asks for it; Overridden, Reconciling and Stalled only "
+        "while true."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     observed_generation: int | None = Field(None, description="Generation that it was found on.")
@@ -257,6 +258,40 @@ class WorkloadStatus(Status):
     )
 
 
+class DryStartStatus(Status):
+    """What the engine's own start-up said without a GPU, where verification asks for it."""
+
+    key: Annotated[str, Field(max_length=64)] = Field(
+        description="Hash of image, harness, arguments, config and GPU: of another the engine is "
+        "asked anew."
+    )
+    outcome: Literal["Starts", "Refused", "Unknown"] = Field(
+        description="Starts: it came to its end. Refused: the engine itself said no. Unknown: "
+        "neither was learned."
+    )
+    image: Annotated[str, Field(max_length=512)] | None = Field(None, description="Image that ran.")
+    image_id: Annotated[str, Field(max_length=512)] | None = Field(
+        None, alias="imageID", description="Its digest, as the node resolved it."
+    )
+    engine_version: Annotated[str, Field(max_length=64)] | None = Field(
+        None, description="Version that the engine gave itself."
+    )
+    reached: Annotated[str, Field(max_length=64)] | None = Field(
+        None, description="How far it came: config, model, profile, cache, allocation, end."
+    )
+    message: Annotated[str, Field(max_length=1024)] | None = Field(
+        None, description="The engine's words, or why nothing was learned."
+    )
+    place: Annotated[str, Field(max_length=1024)] | None = Field(
+        None, description="Where in the engine's code."
+    )
+    weights: Size | None = Field(None, description="Weights of a rank by its own count.")
+    kv_cache_tokens: int | None = Field(
+        None, description="Tokens that its cache holds, CUDA's own memory not counted."
+    )
+    tries: int | None = Field(None, description="How often nothing was learned.")
+
+
 class LLMDeploymentStatus(Status):
     """What Plimsoll found. Written by the controller only."""
 
@@ -280,6 +315,9 @@ class LLMDeploymentStatus(Status):
     )
     workload: WorkloadStatus | None = Field(
         None, description="What runs, where output.mode has it run."
+    )
+    dry_start: DryStartStatus | None = Field(
+        None, description="What the engine's own start-up said, where verification asks for it."
     )
     alternatives: Annotated[list[AlternativeStatus], Field(max_length=5)] | None = Field(
         None, description="What would make it fit, cheapest first."

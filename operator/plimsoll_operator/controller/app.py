@@ -37,6 +37,7 @@ from plimsoll_operator.cluster.reflector import backoff
 from plimsoll_operator.controller.applying import Workloads, modes_of
 from plimsoll_operator.controller.audit import Auditor
 from plimsoll_operator.controller.cache import ObjectCache
+from plimsoll_operator.controller.dry_starts import DryStarts
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
 from plimsoll_operator.controller.flavor_check import FlavorCheck
 from plimsoll_operator.controller.plan import Event
@@ -119,6 +120,13 @@ class Controller:
             observe=not_decided(self.registry),
         )
         self.workloads = Workloads(client, self.queue.add, modes_of(settings))
+        self.dry_starts = DryStarts(
+            client,
+            self.queue.add,
+            enabled=settings.dry_starts,
+            at_once=settings.dry_starts_at_once,
+            seconds=settings.dry_start_seconds,
+        )
         self._auditor: Auditor | None = None
         self._resolver = _resolver(client, settings, self.registry, self._is_wanted)
         together = Together()
@@ -132,6 +140,7 @@ class Controller:
             self.workloads,
             self._resolver.want if self._resolver is not None else _ignored,
             together,
+            self.dry_starts,
         )
         self.resync = Resync(
             client,
@@ -274,6 +283,8 @@ class Controller:
         await self.resync.first.wait()  # a cluster that is half known misleads
         for _ in range(self._settings.workers):
             group.create_task(self.reconciler.work())
+        if self.dry_starts.enabled:
+            group.create_task(self.dry_starts.run_forever())
         if self._auditor is not None:
             group.create_task(self._auditor.run_forever())
         if self._flavors is not None:

@@ -5,6 +5,7 @@ It must not read a clock, a cache or the cluster, and it must not write: it is a
     Fits               True: fits, error included. Unknown: nobody can be sure. False: does not.
     CapacityAvailable  whether the cluster has nodes for the placement today
     ModelResolved      whether anything is known of the model
+    Verified           only where verification is asked for (`verifying`)
     Overridden         only if the annotation claims an override of what is refused
     BetterPlacement    only if another placement would be better than the one that stays
     Ready              there is a placement; never waits for capacity. Where the objects that run
@@ -34,6 +35,7 @@ from plimsoll.report.nodes import nodes_message
 from plimsoll.report.wording import problems_of
 from plimsoll_operator.controller.snapshot import kept, replicas_before
 from plimsoll_operator.controller.status import merge_patch, result_fields, shortened
+from plimsoll_operator.controller.verifying import Wish, check
 from plimsoll_operator.deciding.errors import NotDecided, TaskFault
 
 if TYPE_CHECKING:
@@ -82,24 +84,32 @@ class StatusPlan:
     """What to do. patch: merge patch for the status, empty if nothing changed.
 
     events: to post once the patch is written. verdict: for metrics; None after an error of ours.
-    status: the whole of it as it then is, for `completed`.
+    status: the whole of it as it then is, for `completed`. wish: the dry start that is to be had.
     """
 
     patch: Mapping[str, Any]
     events: tuple[Event, ...] = ()
     verdict: Verdict | None = None
     status: Mapping[str, Any] = field(default_factory=dict)
+    wish: Wish | None = None
 
 
 def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> StatusPlan:
     """Decide on the inputs and say what to write. knowledge: to decide by, else what we ship."""
     scaled = _only_scaled(inputs, knowledge)
     stays = kept(inputs.identity, scaled=scaled)
-    verdict = decide(inputs.request, inputs.inventory, inputs.policy, knowledge, stays)
+    decided = decide(inputs.request, inputs.inventory, inputs.policy, knowledge, stays)
+    checked = check(inputs.request, decided, inputs.verifying)
+    verdict = checked.verdict
     before = inputs.identity.previous
     conditions = list(_conditions(inputs, verdict))
+    if checked.status:
+        conditions.append(
+            PlannedCondition("Verified", checked.status, checked.reason, checked.message)
+        )
     status = {
         **result_fields(verdict, pod_needs(inputs.request, verdict, inputs.read_rate)),
+        **checked.fields,
         "conditions": _timed(conditions, before, inputs.identity.generation, now),
         "observedGeneration": inputs.identity.generation,
     }
@@ -108,6 +118,7 @@ def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> S
         events=tuple(_events(conditions, status, before)),
         verdict=verdict,
         status=status,
+        wish=checked.wish,
     )
 
 
@@ -306,8 +317,8 @@ def _events(
             found.append(Event(NORMAL if c.status == "True" else WARNING, c.reason, c.message))
         elif c.type == "Fits" and c.status == "Unknown" and conditions[0].status == "True":
             found.append(Event(WARNING, c.reason, c.message))
-        elif c.type == "CapacityAvailable" and (
-            c.status == "False" or (was and c.status == "True")
+        elif (c.type == "Verified" and c.status != "Unknown") or (
+            c.type == "CapacityAvailable" and (c.status == "False" or (was and c.status == "True"))
         ):
             found.append(Event(NORMAL if c.status == "True" else WARNING, c.reason, c.message))
         elif c.type == "Overridden":

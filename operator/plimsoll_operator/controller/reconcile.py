@@ -19,9 +19,10 @@ from plimsoll_operator.cluster.documents import ABSENT
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, LLM_DEPLOYMENTS, version_of
 from plimsoll_operator.controller.applying import Workloads
 from plimsoll_operator.controller.cache import unpack
+from plimsoll_operator.controller.dry_starts import DryStarts
 from plimsoll_operator.controller.events import EventQueue
 from plimsoll_operator.controller.plan import plan_after_error, plan_undecided
-from plimsoll_operator.controller.snapshot import identify
+from plimsoll_operator.controller.snapshot import Heard, identify
 from plimsoll_operator.controller.task import Job, Planned
 from plimsoll_operator.controller.together import Together
 from plimsoll_operator.deciding.errors import Cause, NotDecided
@@ -82,11 +83,13 @@ class Reconciler:
         workloads: Workloads | None = None,
         want: Callable[[str], None] = lambda model: None,
         together: Together | None = None,
+        dry_starts: DryStarts | None = None,
     ) -> None:
         """want: told the id of each model that the catalogue lacks and nobody has resolved.
         together: told when objects and nodes come, by whoever hears of them."""
         self._together = together or Together()
         self._workloads = workloads or Workloads(client, queue.add, frozenset())
+        self._dry_starts = dry_starts or DryStarts(client, queue.add)
         self._decide, self._want = decide, want
         self._set_aside: dict[Name, SetAside] = {}
         self._client, self._cache = client, cache
@@ -137,6 +140,7 @@ class Reconciler:
         self._set_aside.pop(name, None)
         self._together.done(name)
         self._workloads.forget(name)
+        self._dry_starts.forget(name)
         self._metrics.gone(*name)
 
     async def _reconcile(self, name: Name) -> str:
@@ -162,6 +166,7 @@ class Reconciler:
             document.version,
             self._known.policy(name[0]),
             self._workloads.version(name),
+            self._dry_starts.version(name),
         )
         turn = nodes.turn
         freed = nodes.freed_at(entry.accelerator, name[0])
@@ -179,7 +184,8 @@ class Reconciler:
         version, now = entry.version, datetime.now(UTC)
         try:
             policy = surroundings[2]
-            job = Job(entry.packed, entry.refers_to, document, policy, now, entry.asks_for)
+            heard = Heard(self._dry_starts.enabled, self._dry_starts.said(name))
+            job = Job(entry.packed, entry.refers_to, document, policy, now, entry.asks_for, heard)
             planned = await self._decide(nodes.inventory, job, name[0])
         except NotDecided as error:
             if error.cause is Cause.BUSY:
@@ -209,6 +215,7 @@ class Reconciler:
         if planned.run is not None:
             planned = await self._workloads.carry_out(identity, planned, now)
         version = await self._write(version, identity, planned)
+        await self._dry_starts.follow(identity, planned.wish, planned.dry_start)
         if self._cache.entry(name) is entry:  # it may have gone meanwhile
             entry.settled, entry.turn = (version, *surroundings), turn
             namespace, own_name = name

@@ -6,7 +6,7 @@ It must not decide, and it is the only place that knows how an LLMDeployment loo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.staying import Kept
 from plimsoll.engines.base import Parallelism
@@ -14,6 +14,7 @@ from plimsoll.workloads import llmdeployment
 from plimsoll.workloads.llmdeployment import Missing, override_reason, read_rate
 from plimsoll.workloads.resolved import RESOLVED
 from plimsoll_operator.cluster.documents import ABSENT, Document, read
+from plimsoll_operator.controller.verifying import verifying_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.llmdeployment import Documents
+    from plimsoll_operator.controller.verifying import Verifying
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class Inputs:
     """Everything that one decision and its status are made of.
 
     override: the reason in the override annotation, empty if there is none. read_rate: bytes per
-    second with which a pod reads the checkpoint; None: nobody says.
+    second with which a pod reads the checkpoint; None: nobody says. verifying: how the engine
+    itself is asked; None: it is not.
     """
 
     identity: Identity
@@ -55,6 +58,21 @@ class Inputs:
     policy: Policy
     override: str
     read_rate: int | None = None
+    verifying: Verifying | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a controller knows of dry starts beside the status. enabled: whether it runs any.
+
+    said: what one of the object said since, as its status will say it.
+    """
+
+    enabled: bool = False
+    said: Mapping[str, Any] | None = None
+
+
+NOTHING_HEARD: Final = Heard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +118,20 @@ def snapshot(
     inventory: Inventory,
     policy: Policy,
     documents: Documents,
+    heard: Heard = NOTHING_HEARD,
 ) -> Inputs:
     """The inputs of one decision on an object. documents: the ConfigMaps that it may refer to."""
+    request = llmdeployment.request(obj, documents)
     return Inputs(
         identity=identity,
-        request=llmdeployment.request(obj, documents),
+        request=request,
         inventory=inventory,
         policy=policy,
         override=override_reason(obj),
         read_rate=read_rate(obj),
+        verifying=verifying_of(
+            obj, request, identity.namespace, documents, heard.said, enabled=heard.enabled
+        ),
     )
 
 

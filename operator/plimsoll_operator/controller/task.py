@@ -19,7 +19,13 @@ from plimsoll_operator.controller.cache import pack, unpack
 from plimsoll_operator.controller.flavor_task import FlavorJob, Standing, judge
 from plimsoll_operator.controller.plan import Event, plan
 from plimsoll_operator.controller.running import Run, run_of
-from plimsoll_operator.controller.snapshot import OneDocument, identify, snapshot
+from plimsoll_operator.controller.snapshot import (
+    NOTHING_HEARD,
+    Heard,
+    OneDocument,
+    identify,
+    snapshot,
+)
 from plimsoll_operator.deciding.warming import OBJECTS
 
 if TYPE_CHECKING:
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.policy import Policy
     from plimsoll.decision.verdict import Decision, Reason, Verdict
+    from plimsoll_operator.controller.verifying import Wish
     from plimsoll_operator.deciding.beside import Missed
 
 TASK: Final = f"{__name__}:run"
@@ -39,7 +46,7 @@ class Job:
 
     packed: as `plimsoll_operator.controller.cache` packs it. refers_to: name of the ConfigMap that
     it refers to, or empty; document: that ConfigMap. resolved: the id of the model whose profile
-    the document is, if the object refers to none.
+    the document is, if the object refers to none. heard: of dry starts.
     """
 
     packed: bytes
@@ -48,6 +55,7 @@ class Job:
     policy: Policy
     now: datetime
     resolved: str = ""
+    heard: Heard = NOTHING_HEARD
 
 
 class Figures(NamedTuple):
@@ -65,6 +73,7 @@ class Planned:
 
     nodes_missing: it says of nodes that they are not there, or too few.
     run: what is to be run, None if nothing is; status: the whole of it, where something is.
+    wish: the dry start that is to be had; dry_start: what the status then says of one.
     """
 
     patch: Mapping[str, Any]
@@ -73,6 +82,8 @@ class Planned:
     nodes_missing: bool = False
     run: Run | None = None
     status: Mapping[str, Any] = field(default_factory=dict)
+    wish: Wish | None = None
+    dry_start: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run(
@@ -91,7 +102,7 @@ def work(inventory: Inventory | None, job: Job) -> Planned:
     identity = identify(obj)
     assert identity is not None
     documents = OneDocument(identity.namespace, job.refers_to, job.document, job.resolved)
-    inputs = snapshot(obj, identity, inventory or NO_INVENTORY, job.policy, documents)
+    inputs = snapshot(obj, identity, inventory or NO_INVENTORY, job.policy, documents, job.heard)
     planned = plan(inputs, job.now)
     assert planned.verdict is not None
     seen = inputs.inventory
@@ -99,7 +110,9 @@ def work(inventory: Inventory | None, job: Job) -> Planned:
     run = run_of(obj, identity, inputs.request, planned.verdict, known)
     status = planned.status if run is not None else {}
     missing = planned.verdict.capacity in (Capacity.NO_NODES, Capacity.TOO_FEW)
-    return Planned(planned.patch, planned.events, figures(planned.verdict), missing, run, status)
+    dry_start = planned.status.get("dryStart") or {}
+    of = figures(planned.verdict)
+    return Planned(planned.patch, planned.events, of, missing, run, status, planned.wish, dry_start)
 
 
 def figures(verdict: Verdict) -> Figures:
