@@ -5,8 +5,9 @@ On the device where its layer lies:
     cells              context padded to 256; one cache for all slots, or one for each
     layer              cells x (bytes of a key row + bytes of a value row)
     a row              heads x head size in the cache's type, by whole blocks
-    sliding, chunked   min(cells, window x slots (one cache) or window (one each) + micro-batch),
-                       padded to 256; all cells before b5430 and with --swa-full
+    sliding, chunked   all cells in models whose windows it does not know (Phi-3, Mistral, Qwen);
+                       else min(cells, window x slots (one cache) or window (one each) and a
+                       micro-batch), padded to 256; all cells before b5430 and with --swa-full
     latent (MLA)       one row of rank + rope; before b7833 a second of rank as values. Before
                        b5133, and for files that do not hold kv_b in two parts, and for MiniCPM3:
                        every head's keys (nope + rope) and values
@@ -35,6 +36,30 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture, Block, Mixer
 
 _SLIDING: Final = (MixerKind.SLIDING, MixerKind.CHUNKED)
+_WINDOWS_IGNORED: Final = frozenset(
+    {
+        "apertus",
+        "llama",
+        "ministral",
+        "mistral",
+        "mistral3",
+        "mixtral",
+        "phi3",
+        "phi3_v",
+        "phi4_multimodal",
+        "phi4mm",
+        "phimoe",
+        "qwen2",
+        "qwen2_moe",
+        "qwen2_vl",
+        "qwen2_5_vl",
+        "qwen3",
+        "qwen3_moe",
+        "starcoder2",
+    }
+)
+"""Model types whose windows llama.cpp does not know: their layers keep everything. Phi's are
+switched off (src/models/phi3.cpp), the others' files become architectures without any."""
 _NO_CACHE: Final = (MixerKind.ENCODER,)
 _WHOLE_HEADS: Final = ("minicpm3", "plm")
 """Model types whose latent attention is computed from every head's keys and values."""
@@ -80,17 +105,18 @@ def layer_caches(
     architecture: Architecture, k_type: str, v_type: str, latent: Latent
 ) -> tuple[LayerCache, ...]:
     """What every layer keeps, in order."""
+    whole = architecture.model_type.removesuffix("_text") in _WINDOWS_IGNORED
 
     def make() -> tuple[LayerCache, ...]:
         blocks = {id(b): b for b in architecture.blocks}
-        made = {key: _layer(b, k_type, v_type, latent) for key, b in blocks.items()}
+        made = {key: _layer(b, k_type, v_type, latent, whole) for key, b in blocks.items()}
         return tuple(made[id(block)] for block in architecture.blocks)
 
     key = ("llama_cpp.caches", k_type, v_type, latent)
     return architecture.remembered(key, make)
 
 
-def _layer(block: Block, k_type: str, v_type: str, latent: Latent) -> LayerCache:
+def _layer(block: Block, k_type: str, v_type: str, latent: Latent, whole: bool) -> LayerCache:
     row = state = widest = 0
     windows: list[tuple[int, int]] = []
     for mixer in block.mixers:
@@ -102,7 +128,7 @@ def _layer(block: Block, k_type: str, v_type: str, latent: Latent) -> LayerCache
         keys, values = _elements(mixer, block, latent)
         size = row_bytes(k_type, keys) + row_bytes(v_type, values)
         widest = max(widest, keys + values)
-        if mixer.kind in _SLIDING and mixer.window:
+        if mixer.kind in _SLIDING and mixer.window and not whole:
             windows.append((mixer.window, size))
         else:
             row += size

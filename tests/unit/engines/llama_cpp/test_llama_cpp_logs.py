@@ -228,3 +228,17 @@ def test_the_own_head_needs_a_cache_and_a_buffer_beside() -> None:
     assert "own head" in after.basis
     assert (after.bytes - before.bytes) / MIB == pytest.approx(648, rel=0.06)
     assert after.low == before.low, "how much is drafted is not for us to deny by"
+
+
+@pytest.mark.parametrize(
+    "name", ["microsoft/Phi-3-mini-4k-instruct", "mistralai/Ministral-8B-Instruct-2410"]
+)
+def test_windows_that_llama_cpp_does_not_know_save_nothing(name: str) -> None:
+    """A start of Phi-3 mini with 4,096 cells kept 1,536 MiB: every layer keeps all of them."""
+    args = ("-c", "4096", "-np", "1", "-ub", "256")
+    log = Log(name, "q4_k_m", "b9500", args, 1, None, None, None, None, QUOTED)
+    token = sum(
+        2 * mixer.kv_heads * (mixer.head_dim + mixer.v_head_dim)
+        for mixer in architecture(name).mixers()
+    )
+    assert per_gpu(log)[0][1] * MIB == 4096 * token
