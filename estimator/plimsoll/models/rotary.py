@@ -88,7 +88,7 @@ def rotary_elements(config: Mapping[str, Any], model_type: str = "") -> int:
         return -1
     if _BY_LAYER & rope.keys():
         kinds = [part for part in rope.values() if isinstance(part, Mapping)]
-        return sum(_positions(part, positions) * _share(part, config, width) for part in kinds)
+        return sum(_positions(part, positions) * _rotated(part, config, width) for part in kinds)
     elements = _positions(rope, positions) * _share(rope, config, width)
     local = config.get("rope_local_base_freq") or config.get("local_rope_theta")
     if local or config.get("model_type") in ("gemma3", "gemma3_text"):
@@ -121,6 +121,17 @@ def _width(config: Mapping[str, Any]) -> int:
     whole = _number(config, "head_dim") or _number(config, "hidden_size") // max(1, heads)
     rotated = _number(config, "rotary_dim")
     return rotated if 0 < rotated <= whole else whole
+
+
+def _rotated(rope: Mapping[str, Any], config: Mapping[str, Any], width: int) -> int:
+    """Rotated dimensions of a head of one kind of layer.
+
+    Where the share is meant proportionally (Gemma 4's full layers), the table is as wide as the
+    whole head, whose other dimensions it turns by nothing.
+    """
+    if rope.get("rope_type") == "proportional":
+        return _number(config, "global_head_dim") or width
+    return _share(rope, config, width)
 
 
 def _share(rope: Mapping[str, Any], config: Mapping[str, Any], width: int) -> int:

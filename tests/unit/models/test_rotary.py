@@ -100,3 +100,19 @@ def test_a_multimodal_config_without_its_rope_takes_that_of_the_published_models
 ) -> None:
     config = {**LLAMA, "max_position_embeddings": 2000}
     assert rotary_elements(config, model_type) == times * 2000 * 128
+
+
+def test_gemma_4_turns_whole_heads_where_it_rotates_a_share_of_them() -> None:
+    config = {
+        "model_type": "gemma4_text",
+        "head_dim": 256,
+        "global_head_dim": 512,
+        "num_attention_heads": 8,
+        "hidden_size": 2560,
+        "max_position_embeddings": 131072,
+        "rope_parameters": {
+            "full_attention": {"partial_rotary_factor": 0.25, "rope_type": "proportional"},
+            "sliding_attention": {"rope_type": "default"},
+        },
+    }
+    assert rotary_elements(config) == 131072 * (512 + 256)

@@ -165,16 +165,17 @@ def profiled(architecture: Architecture, settings: EngineSettings) -> Architectu
     return architecture
 
 
+_BY_LAYER: Final = "model.embed_tokens_per_layer.weight"
+
+
 def buffers(architecture: Architecture, resolved: Resolved) -> int:
-    """Bytes of the buffers that deepstack's outputs are copied to, loaded with the weights."""
+    """Bytes of the buffers that deepstack's outputs and embeddings of each layer (Gemma 3n and 4)
+    are copied to, loaded with the weights."""
     if architecture.tower is None or not architecture.multimodal:
         return 0
-    return (
-        architecture.tower.levels
-        * resolved.batched_tokens
-        * architecture.hidden_size
-        * resolved.element
-    )
+    row = architecture.tower.levels * architecture.hidden_size
+    row += sum(t.shape[-1] for t in architecture.outside if t.name == _BY_LAYER)
+    return row * resolved.batched_tokens * resolved.element
 
 
 _IMAGE, _VIDEO = "image", "video"
