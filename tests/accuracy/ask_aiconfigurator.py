@@ -16,7 +16,7 @@ from typing import Any, Final
 from aiconfigurator_core.sdk.memory import estimate_kv_cache
 
 GIB: Final = 1 << 30
-LONGEST: Final = 160
+LONGEST: Final = 240
 """Characters kept of a refusal."""
 CACHE: Final = {"fp8": "fp8", "fp8_e4m3": "fp8", "fp8_e5m2": "fp8"}
 

@@ -338,7 +338,7 @@ def _peers() -> list[str]:
         "tells them apart is the rest. AIConfigurator was run (`make peers`), not written: told "
         "the row's config, memory, share, split and batch. Of "
         f"{len(answers())} start-ups on GPUs that it has tables of, it refused {_refused()}, "
-        "whose architecture it does not know.",
+        "whose architecture or quantization it does not know.",
         "",
         "| formula | what it says | described in | as of |",
         "|---|---|---|---|",

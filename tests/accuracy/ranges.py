@@ -69,6 +69,12 @@ TERMS: Final = {
     "graphsCaptured": Measured(TermId.GRAPHS, ("0.6", "0.19"), 0.1),
 }
 """By the name in the file."""
+NOTHING: Final[dict[str, Any]] = {
+    name: {"groups": [], "elsewhere": {ranks: {"low": 0.0, "high": 0.0} for ranks in (ONE, MANY)}}
+    for name in TERMS
+}
+"""Ranges as if nothing had been measured."""
+FIRST: Final = 0.25
 WITH_OWN: Final = frozenset({"activation"})
 """Terms that state a range of their own, which holds alone where nothing was measured."""
 GROUPINGS: Final = (("gpu", "ranks", "kind"), ("gpu", "ranks"))
@@ -97,7 +103,7 @@ def residuals(name: str) -> tuple[Residual, ...]:
         known = facts(row, configs())
         if point is None or isinstance(known, str) or known.engine.name != "vllm":
             continue
-        value = point.prediction.residual(point.measured)
+        value = _residual(one, point, name)
         gpus = {gpu_group(accelerator) for accelerator in known.accelerators}
         split = known.splits[0]
         many = split.tensor * (split.data if split.expert else 1) > 1
@@ -122,6 +128,21 @@ def residuals(name: str) -> tuple[Residual, ...]:
             )
         )
     return tuple(found)
+
+
+def _residual(one: Scored, point: Point, name: str) -> float:
+    """GiB from the estimate; none of a start that was a first one: the term's own range holds it.
+
+    A log does not say which it was. One is taken for a first start if it lies within that range,
+    and `FIRST` or more of the way to its end, which is one copy of the embedding or two.
+    """
+    value = point.prediction.residual(point.measured)
+    if name not in WITH_OWN or value <= 0:
+        return value
+    with stated(NOTHING):
+        alone = score_row(one.row, configs()).points[point.term].prediction
+    reach = alone.most - alone.high
+    return 0.0 if FIRST * reach < value <= reach else value
 
 
 def _instead(one: Scored, term: TermId) -> Point | None:
