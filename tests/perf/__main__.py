@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from perf import admission, attack, check, controller, decide, fleet, parts, race, start_up
+from perf import admission, attack, check, controller, decide, fleet, guard, parts, race, start_up
 from perf.results import Report, head
 
 PARTS = {
@@ -18,6 +18,7 @@ PARTS = {
     "start-up": start_up.run,
     "check": check.run,
     "admission": admission.run,
+    "guard": guard.run,
     "race": race.run,
     "attack": attack.run,
     "controller": controller.run,
