@@ -13,6 +13,8 @@ import yaml
 from plimsoll_operator.api.crd import crd, pool_crd
 from plimsoll_operator.api.policy import floor_binding, floor_policy
 from plimsoll_operator.api.webhook import workloads_configuration
+from plimsoll_operator.api.workloads_floor import floor_bindings
+from plimsoll_operator.api.workloads_floor import floor_policy as others_floor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +25,9 @@ FLOOR_SOURCE: Final = (
     "operator/plimsoll_operator/api/policy.py, the accelerator table and the catalogue"
 )
 
+OTHERS_FLOOR_SOURCE: Final = (
+    "operator/plimsoll_operator/api/workloads_floor.py, the accelerator table and the catalogue"
+)
 WORKLOADS_SOURCE: Final = "operator/plimsoll_operator/api/webhook.py and the table of kinds"
 
 _LABELS: Final = '  labels:\n    {{- include "plimsoll.labels" . | nindent 4 }}\n'
@@ -46,6 +51,7 @@ _MARKS: Final = {
     "{{": '{{ "{{" }}',  # first: what is text here must stay text there
     "MARK_FLOOR_NAME": '{{ include "plimsoll.fullname" . }}-floor',
     "MARK_FLOOR_ACTIONS": "{{ toJson .Values.floor.validationActions }}",
+    "MARK_OTHERS_FLOOR": '{{ include "plimsoll.fullname" . }}-workloads-floor',
     "MARK_WORKLOADS_NAME": '{{ include "plimsoll.fullname" . }}-workloads',
     "MARK_CLIENT": '{{- include "plimsoll.clientConfig" . | nindent 4 }}',
     "MARK_SELECTOR": '{{- include "plimsoll.workloadsSelector" . | nindent 4 }}',
@@ -122,6 +128,12 @@ def chart_files() -> dict[str, str]:
             policy, binding, value=".Values.floor.enabled", source=FLOOR_SOURCE
         ),
         "templates/workloads-configuration.yaml": _workloads_template(),
+        "templates/workloads-floor.yaml": _template(
+            others_floor("MARK_OTHERS_FLOOR"),
+            *floor_bindings("MARK_OTHERS_FLOOR"),
+            value="and .Values.guard.enabled .Values.guard.floor",
+            source=OTHERS_FLOOR_SOURCE,
+        ),
     }
 
 

@@ -83,7 +83,7 @@ def shrinking_flags() -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _map(entries: dict[str, int]) -> str:
+def map_literal(entries: dict[str, int]) -> str:
     """A CEL map literal."""
     return "{" + ", ".join(f"'{key}': {value}" for key, value in sorted(entries.items())) + "}"
 
@@ -168,8 +168,8 @@ def floor_policy() -> Json:
         "variables.gpus * variables.allowed.map(a, variables.mebibytes[a]).max() : 0"
     )
     variables = {
-        "mebibytes": _map(mebibytes()),
-        "checkpoints": _map(checkpoints()),
+        "mebibytes": map_literal(mebibytes()),
+        "checkpoints": map_literal(checkpoints()),
         "shrinking": str(list(shrinking_flags())),
         **VARIABLES,
         "weights": weights,

@@ -108,7 +108,7 @@ def _workloads(
     names = {"key": "kubernetes.io/metadata.name", "operator": "NotIn"}
     conditions = {
         "not-deleting": "!has(object.metadata.deletionTimestamp)",
-        "not-made-for-another": _OWNERS,
+        "not-made-for-another": NOT_MADE_FOR_ANOTHER,
         "changed": _CHANGED,
         **conditions,
     }
@@ -140,11 +140,12 @@ def _workloads(
     }
 
 
-_OWNERS: Final = (
+NOT_MADE_FOR_ANOTHER: Final = (
     "!object.metadata.?ownerReferences.orValue([]).exists(o, o.?controller.orValue(false) && "
     "(o.apiVersion.contains('/') ? o.apiVersion.split('/')[0] : '') + '/' + o.kind in "
     f"{[f'{kind.group}/{kind.name}' for kind in KINDS]})"
 )
+"""Whether no controller made an object for one of a kind that is read, which has the verdict."""
 _ANNOTATIONS: Final = "metadata.?annotations.orValue({})"
 
 
