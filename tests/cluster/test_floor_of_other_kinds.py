@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from cluster.fixtures_operator import until
 from cluster.workloads import deployment
+from definitions import definition
 from plimsoll.cli.check import command
 from plimsoll_operator.api.policy import checkpoints
 from plimsoll_operator.api.workloads_floor import NAME, cards, floor_bindings, floor_policy
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 A100, L4 = "NVIDIA-A100-SXM4-80GB", "NVIDIA-L4"
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
+BIG = "meta-llama/Llama-3.1-405B-Instruct"
 LABEL = "plimsoll.dev/workloads"
 MODES = {"enforce": "enforce", "warn": "warn", "other": "off", "audit": "audit", "silent": None}
 """Namespaces of the tests, and their label."""
@@ -57,6 +59,18 @@ def with_pod(**pod: Any) -> dict[str, Any]:
     made = vllm()
     made["spec"]["template"]["spec"] |= pod
     return made
+
+
+def group(size: int, *more: str) -> dict[str, Any]:
+    """A LeaderWorkerSet of pods with 8 GPUs each that serves 405B."""
+    pod = vllm(command=["vllm", "serve", BIG], args=["-tp=8", *more], gpus=8)["spec"]["template"]
+    pod["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": 8}}
+    spec = {"replicas": 1, "leaderWorkerTemplate": {"size": size, "workerTemplate": pod}}
+    return of("LeaderWorkerSet", "leaderworkerset.x-k8s.io/v1", spec)
+
+
+def service(**predictor: Any) -> dict[str, Any]:
+    return of("InferenceService", "serving.kserve.io/v1beta1", {"predictor": predictor})
 
 
 CASES: dict[str, tuple[dict[str, Any], bool]] = {
@@ -121,6 +135,13 @@ CASES: dict[str, tuple[dict[str, Any], bool]] = {
         True,
     ),
     "pod": (of("Pod", "v1", POD), True),
+    "group-of-one": (group(1), True),
+    "group-of-two": (group(2), False),
+    "predictor": (service(**POD), True),
+    "predictor-of-a-runtime": (
+        service(model={"modelFormat": {"name": "vLLM"}, "storageUri": f"hf://{LLAMA}"}),
+        False,
+    ),
     "stateful": (
         of(
             "StatefulSet",
@@ -140,7 +161,6 @@ CASES: dict[str, tuple[dict[str, Any], bool]] = {
         True,
     ),
 }
-BIG = "meta-llama/Llama-3.1-405B-Instruct"
 
 
 def named(name: str, obj: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -154,8 +174,8 @@ def tried(cluster: Cluster, objects: Iterable[Mapping[str, Any]]) -> dict[str, s
     said = cluster.kubectl("create", "--dry-run=server", "-f", "-", input=listed, check=False)
     found = {}
     for line in said.stderr.splitlines():
-        if line.startswith("Error"):
-            match = re.search(rf'"([a-z0-9.-]+)" is forbidden: .*\'{NAME}\' .*: (.*)', line)
+        if line.startswith(("Error", "The ")):
+            match = re.search(rf"\"([a-z0-9.-]+)\" is \w+: .*'{NAME}' .* request: (.*)", line)
             assert match, line
             found[match[1]] = match[2]
     return found
@@ -172,8 +192,15 @@ def floor(control_plane: Cluster) -> Iterator[None]:
         }
         for name, mode in MODES.items()
     ]
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    kinds = [
+        definition("leaderworkerset.x-k8s.io", "LeaderWorkerSet", anything),
+        definition("serving.kserve.io", "InferenceService", anything, version="v1beta1"),
+    ]
     made = [floor_policy(), *floor_bindings()]
-    control_plane.apply([*spaces, *made])
+    control_plane.apply([*spaces, *kinds, *made])
+    waits = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=5s")
+    until(lambda: not control_plane.kubectl(*waits, check=False).returncode, 60)
     until(lambda: tried(control_plane, [named("probe", vllm(), "floor-enforce")]), 60)
     yield
     for one in made:
@@ -197,10 +224,10 @@ def test_the_message_says_how_many_gpus_it_takes_at_least_and_how_to_see_the_way
 ) -> None:
     assert refused["too-few"] == (
         f"the weights of {LLAMA} alone are 131 GiB, more than all the memory of the 1 GPU asked "
-        "for (82 GiB each, by its nodeSelector): it takes at least 2; `plimsoll check FILE` shows "
+        "for (at most 82 GiB each, by its nodeSelector): it takes at least 2; `plimsoll check FILE` shows "
         "the ways out"
     )
-    assert "the 4 GPUs asked for (22 GiB each" in refused["smaller-card"]
+    assert "the 4 GPUs asked for (at most 23 GiB each" in refused["smaller-card"]
     assert "it takes at least 6;" in refused["smaller-card"]
 
 
