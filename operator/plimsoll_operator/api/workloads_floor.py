@@ -189,7 +189,8 @@ def floor_policy(name: str = NAME) -> Json:
     message = (
         "'the weights of ' + variables.ids[0] + ' alone are ' + "
         "string(variables.weights / 1024) + ' GiB, more than all the memory of the ' + "
-        "string(variables.gpus) + (variables.gpus == 1 ? ' GPU' : ' GPUs') + ' asked for (at most ' + "
+        "string(variables.gpus) + (variables.gpus == 1 ? ' GPU' : ' GPUs') + "
+        "' asked for (at most ' + "
         "string(variables.sizes.max() / 1024) + ' GiB each, by its nodeSelector): it takes at "
         "least ' + string((variables.weights + variables.sizes.max() - 1) / "
         "variables.sizes.max()) + '; `plimsoll check FILE` shows the ways out'"
