@@ -224,8 +224,8 @@ def test_the_message_says_how_many_gpus_it_takes_at_least_and_how_to_see_the_way
 ) -> None:
     assert refused["too-few"] == (
         f"the weights of {LLAMA} alone are 131 GiB, more than all the memory of the 1 GPU asked "
-        "for (at most 82 GiB each, by its nodeSelector): it takes at least 2; `plimsoll check FILE` "
-        "shows the ways out"
+        "for (at most 82 GiB each, by its nodeSelector): it takes at least 2; "
+        "`plimsoll check FILE` shows the ways out"
     )
     assert "the 4 GPUs asked for (at most 23 GiB each" in refused["smaller-card"]
     assert "it takes at least 6;" in refused["smaller-card"]
