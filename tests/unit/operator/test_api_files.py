@@ -54,14 +54,16 @@ def test_the_checked_in_file_is_the_generated_one(name: str) -> None:
     assert written == generate.files()[name], "run `make generate`"
 
 
-@pytest.mark.parametrize("name", ["templates/crd.yaml", "templates/floor.yaml"])
+@pytest.mark.parametrize(
+    "name", ["templates/crd.yaml", "templates/floor.yaml", "templates/workloads-floor.yaml"]
+)
 def test_the_charts_template_is_the_generated_one(name: str) -> None:
     written = (CHART / name).read_text(encoding="utf-8")
     assert written == generate.chart_files()[name], "run `make generate`"
 
 
 def test_writing_again_changes_nothing(tmp_path: Path) -> None:
-    assert len(generate.write(tmp_path / "deploy", tmp_path / "chart")) == 5
+    assert len(generate.write(tmp_path / "deploy", tmp_path / "chart")) == 6
     assert generate.write(tmp_path / "deploy", tmp_path / "chart") == []
 
 
