@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from plimsoll_operator.api.crd import crd
+from plimsoll_operator.api.crd import crd, policy_crd, pool_crd
 from plimsoll_operator.api.policy import floor_binding, floor_policy
 from plimsoll_operator.api.webhook import (
     PATH,
@@ -87,8 +87,9 @@ async def registered(client: Client, url: str, authority: bytes) -> AsyncIterato
 
 
 async def _install(client: Client) -> None:
-    """Apply the CRD and the floor policy, as `deploy/` has them."""
-    await client.apply(CUSTOM_RESOURCE_DEFINITIONS, crd(), manager=NAME)
+    """Apply the CRDs and the floor policy, as `deploy/` has them."""
+    for definition in (crd(), pool_crd(), policy_crd()):
+        await client.apply(CUSTOM_RESOURCE_DEFINITIONS, definition, manager=NAME)
     await client.apply(VALIDATING_POLICIES, floor_policy(), manager=NAME)
     await client.apply(VALIDATING_POLICY_BINDINGS, floor_binding(), manager=NAME)
 

@@ -24,6 +24,7 @@ from controlplane.nodes import gpu_node
 from definitions import definition
 from plimsoll_operator.cluster.client import connect
 from plimsoll_operator.cluster.objects import Resource
+from sizing import policy_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -281,6 +282,14 @@ def _decides(stage: Stage, claim: Claims) -> None:
     before = request()
     stage.label("audit")
     claim(lambda: request() != before, "a policy from after")
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": stage.space}}
+    policy = policy_object(stage.space, namespaceSelector=selector, maxGPUsPerReplica=64)
+    plane.create([policy])
+    try:
+        counted = functools.partial(plane.get, "sizingpolicy", stage.space)
+        claim(lambda: (counted().get("status") or {}).get("objects") == 3, "a SizingPolicy's count")
+    finally:
+        plane.kubectl("delete", "sizingpolicy", stage.space)
     claim(lambda: _hurried(stage, claim), "what changed under its hands is read again")
 
 

@@ -255,7 +255,7 @@ def test_helm_itself_accepts_a_server_side_dry_run(control_plane: Cluster) -> No
         "rollout status deployment/plimsoll-webhook",
         "helm test plimsoll",
         "plimsoll.dev/policy=warn",
-        "the CustomResourceDefinitions with every LLMDeployment and AcceleratorPool",
+        "the CustomResourceDefinitions with every LLMDeployment, AcceleratorPool and SizingPolicy",
         "the Secrets plimsoll-webhook-tls and plimsoll-webhook-tls-ca",
         "the Lease plimsoll-controller",
     ):

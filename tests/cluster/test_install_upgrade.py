@@ -265,7 +265,10 @@ def test_a_rollback_keeps_the_newer_crd_and_takes_the_newer_webhook_away(life: L
     assert after.crd["spec"] == newer.crd["spec"]
     assert after.crd["metadata"]["uid"] == newer.crd["metadata"]["uid"]
     of_then = life.at["installed 0.0.9"].left
-    assert after.left == of_then | {"CustomResourceDefinition/acceleratorpools.plimsoll.dev"}
+    assert after.left == of_then | {
+        "CustomResourceDefinition/acceleratorpools.plimsoll.dev",
+        "CustomResourceDefinition/sizingpolicies.plimsoll.dev",
+    }
     assert life.at["upgraded again"].left == newer.left, "and no --take-ownership a second time"
 
 
@@ -274,13 +277,17 @@ def test_uninstall_leaves_what_the_notes_and_the_readme_say_and_nothing_else(lif
     assert after.left == {
         "CustomResourceDefinition/acceleratorpools.plimsoll.dev",
         "CustomResourceDefinition/llmdeployments.plimsoll.dev",
+        "CustomResourceDefinition/sizingpolicies.plimsoll.dev",
         f"Secret/{SERVING}",
         f"Secret/{SERVING}-ca",
         f"Lease/{RELEASE}-controller",
     }
     assert "These resources were kept due to the resource policy" in life.said["uninstalled"]
     notes = life.said["decided"].partition("`helm uninstall` leaves no webhook")[2]
-    assert "the CustomResourceDefinitions with every LLMDeployment and AcceleratorPool" in notes
+    assert (
+        "the CustomResourceDefinitions with every LLMDeployment, AcceleratorPool and SizingPolicy"
+        in notes
+    )
     assert f"the Secrets {SERVING} and {SERVING}-ca" in notes
     assert f"the Lease {RELEASE}-controller" in notes
     readme = (CHART / "README.md").read_text().partition("## Upgrade and removal")[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from handbook.markdown import HEAD, plain, table
-from plimsoll_operator.api.crd import crd, pool_crd
+from plimsoll_operator.api.crd import crd, policy_crd, pool_crd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ _LIMITS: Final = {
 def page() -> str:
     """The page."""
     parts = [HEAD.format(source="the definitions"), OPENING]
-    for made in (crd(), pool_crd()):
+    for made in (crd(), pool_crd(), policy_crd()):
         names, (version,) = made["spec"]["names"], made["spec"]["versions"]
         schema = version["schema"]["openAPIV3Schema"]
         short = ", ".join(f"`{one}`" for one in names.get("shortNames", ()))

@@ -128,7 +128,7 @@ def read(obj: Mapping[str, Any]) -> SizingPolicy:
     if not isinstance(given, Mapping):
         reader.wrong("", given, "a mapping")
     selector = reader.selector()
-    of_kinds = reader.texts("kinds", "the name of a kind that is read", _KINDS.__contains__)
+    of_kinds = reader.texts("kinds", "the name of a kind that is read", KINDS.__contains__)
     if of_kinds is None and reader.spec.get("kinds") is not None:
         of_kinds = ()  # nobody knows which: none
     mode = reader.choice("mode", Mode)
@@ -168,8 +168,9 @@ _OWN: Final = (
     "gpus_per_replica",
     "gpus_per_object",
 )
-_KINDS: Final = frozenset(kind.name for kind in kinds.KINDS if not kind.part)
-_FIELDS: Final = (
+KINDS: Final = frozenset(kind.name for kind in kinds.KINDS if not kind.part)
+"""Names of the kinds that a policy may name."""
+FIELDS: Final = (
     "namespaceSelector",
     "kinds",
     "mode",
@@ -180,6 +181,7 @@ _FIELDS: Final = (
     "oldestEngineVersions",
     "requiredAnnotations",
 )
+"""The fields of a spec."""
 
 
 class _Reader:
@@ -196,8 +198,8 @@ class _Reader:
 
     def no_others(self) -> None:
         """Fields that nobody knows: what they ask for is not held to."""
-        for key in sorted(map(str, self.spec.keys() - set(_FIELDS)))[:MOST_LISTED]:
-            self.wrong(clean(key), None, "no such field", f"the fields are {', '.join(_FIELDS)}")
+        for key in sorted(map(str, self.spec.keys() - set(FIELDS)))[:MOST_LISTED]:
+            self.wrong(clean(key), None, "no such field", f"the fields are {', '.join(FIELDS)}")
 
     def choice(self, name: str, known: Iterable[str]) -> str:
         value, words = self.spec.get(name), [str(one) for one in known]
@@ -276,12 +278,15 @@ class _Reader:
             self.wrong("namespaceSelector", given, "matchLabels or matchExpressions")
             return None
         labels, conditions = given.get("matchLabels") or {}, given.get("matchExpressions") or []
+        if not isinstance(conditions, list):
+            conditions = [conditions]
         found: list[Requirement] = []
-        if isinstance(labels, Mapping):
+        if isinstance(labels, Mapping) and len(labels) <= MOST_LISTED >= len(conditions):
             found += [Requirement(str(k), "In", frozenset({str(v)})) for k, v in labels.items()]
         else:
-            self.wrong("namespaceSelector.matchLabels", labels, "a mapping")
-        for index, one in enumerate(conditions if isinstance(conditions, list) else [None]):
+            wanted = f"up to {MOST_LISTED} labels and conditions"
+            self.wrong("namespaceSelector", labels, wanted)
+        for index, one in enumerate(conditions):
             condition = _mapping(one)
             key, operator = condition.get("key"), condition.get("operator")
             values = condition.get("values") or []

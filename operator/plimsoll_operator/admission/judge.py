@@ -60,8 +60,8 @@ class ClusterView(Protocol):
         """What the namespace wants done with a denial."""
         ...
 
-    def workloads_policy(self, namespace: str) -> Policy | None:
-        """The same for other people's kinds; None if they are not to be looked at."""
+    def workloads_policy(self, namespace: str, kind: str) -> Policy | None:
+        """The same for one of other people's kinds; None if it is not to be looked at."""
         ...
 
     def beside(self, wanted: Wanted) -> Mapping[str, Any] | Missing | None:
@@ -118,7 +118,9 @@ class Judge:
         """By whose policy a review is judged; None if it is not."""
         if review.own:
             return self._knowledge.policy(review.namespace)
-        return None if review.owned else self._knowledge.workloads_policy(review.namespace)
+        if review.owned:
+            return None
+        return self._knowledge.workloads_policy(review.namespace, review.kind)
 
     async def _decided(self, review: Review, policy: Policy) -> Decided | Untouched:
         namespace = review.namespace or "default"

@@ -103,7 +103,7 @@ def read_review(body: bytes) -> Review:
         extra={key: _texts(values) for key, values in extra.items()},
         user_uid=str(user.get("uid") or ""),
         deleting=bool(_mapping(obj.get("metadata")).get("deletionTimestamp")),
-        changed=_stated(obj) != _stated(old) or ours != before,
+        changed=_stated(obj) != _stated(old) or ours != before or _less_annotated(obj, old),
         override=ours.get(OVERRIDE_ANNOTATION),
         override_before=before.get(OVERRIDE_ANNOTATION),
         references=tuple(dict.fromkeys((*_references(obj), *_references(old)))) if own else (),
@@ -161,6 +161,14 @@ def _our_annotations(obj: Mapping[str, Any]) -> dict[str, str]:
     """The annotations of our own group on an object."""
     found = _mapping(_mapping(obj.get("metadata")).get("annotations"))
     return {k: v for k, v in found.items() if k.startswith(f"{GROUP}/") and isinstance(v, str)}
+
+
+def _less_annotated(obj: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
+    """Whether an annotation is gone, whoever's it is: a policy may ask for it."""
+    there, before = (
+        _mapping(_mapping(one.get("metadata")).get("annotations")) for one in (obj, old)
+    )
+    return not before.keys() <= there.keys()
 
 
 def _stated(obj: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def answer(inventory: Inventory, question: Question) -> Decided | Untouched | Mi
     before = _read(question, old) if old else ()
     if isinstance(before, Missed):
         return before
-    if before and not question.own and _same(before, requests):
+    if before and not question.own and _same(before, requests, question.policy):
         return Untouched.UNCHANGED
     verdicts = [decide(request, inventory, question.policy) for request in requests]
     results = compared = [outcome(verdict) for verdict in verdicts]
@@ -166,9 +166,11 @@ def _read(question: Question, obj: Mapping[str, Any]) -> tuple[Request, ...] | M
     return served if isinstance(served, Missed) else tuple(one.request for one in served)
 
 
-def _same(before: tuple[Request, ...], after: tuple[Request, ...]) -> bool:
+def _same(before: tuple[Request, ...], after: tuple[Request, ...], policy: Policy) -> bool:
     """Whether the engines of two states of an object are asked for the same."""
-    return len(before) == len(after) and all(map(same, before, after))
+    return len(before) == len(after) and all(
+        same(one, other, policy.bounds) for one, other in zip(before, after, strict=True)
+    )
 
 
 def work(

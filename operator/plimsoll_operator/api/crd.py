@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from plimsoll.api_group import GROUP, KIND, PLURAL, VERSION
 from plimsoll.workloads.spec import LLMDeploymentSpec
+from plimsoll_operator.api import sizing
 from plimsoll_operator.api.pool import KIND as KIND_OF_POOLS
 from plimsoll_operator.api.pool import PLURAL as PLURAL_OF_POOLS
 from plimsoll_operator.api.pool import AcceleratorPoolSpec
@@ -17,7 +18,7 @@ from plimsoll_operator.api.status import LLMDeploymentStatus
 Json = dict[str, Any]
 
 _DROPPED: Final = ("title", "default", "propertyNames")
-_SETS: Final = ("allowed",)
+_SETS: Final = ("allowed", "allowedAccelerators", "kinds", "requiredAnnotations")
 
 SPEC_RULES: Final = (
     {
@@ -179,6 +180,49 @@ def pool_crd() -> Json:
         "schema": {"openAPIV3Schema": _ordered(of_objects)},
     }
     return _definition(KIND_OF_POOLS, PLURAL_OF_POOLS, "accpool", "Cluster", version)
+
+
+def policy_crd() -> Json:
+    """The CustomResourceDefinition of SizingPolicies."""
+    spec = structural(sizing.SizingPolicySpec.model_json_schema(by_alias=True))
+    for field, rule in sizing.RULES:
+        spec["properties"][field]["x-kubernetes-validations"] = [dict(rule)]
+    selector = spec["properties"]["namespaceSelector"]["properties"]
+    conditions = selector["matchExpressions"]["items"]
+    conditions["x-kubernetes-validations"] = [dict(sizing.EXPRESSION_RULE)]
+    status = structural(sizing.SizingPolicyStatus.model_json_schema(by_alias=True))
+    listed = status["properties"]["conditions"]
+    listed |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    for holder in (status, listed["items"]):
+        holder["properties"]["observedGeneration"]["format"] = "int64"
+    columns = (
+        ("Mode", "string", ".spec.mode"),
+        ("Accepted", "string", '.status.conditions[?(@.type=="Accepted")].status'),
+        ("Objects", "integer", ".status.objects"),
+        ("Refused", "integer", ".status.refused"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    )
+    of_objects = {
+        "type": "object",
+        "description": "Bounds of what the namespaces that it selects may ask for: held to at "
+        "kubectl apply, in a pipeline (`plimsoll check --policy FILE`), and in every status.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+    }
+    version = {
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            {"name": name, "type": of, "jsonPath": path} for name, of, path in columns
+        ],
+        "schema": {"openAPIV3Schema": _ordered(of_objects)},
+    }
+    return _definition(sizing.KIND, sizing.PLURAL, "sizepol", "Cluster", version)
 
 
 def crd() -> Json:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from plimsoll_operator.api.crd import crd, pool_crd
+from plimsoll_operator.api.crd import crd, policy_crd, pool_crd
 from plimsoll_operator.api.policy import floor_binding, floor_policy
 from plimsoll_operator.api.webhook import workloads_configuration
 from plimsoll_operator.api.workloads_floor import floor_bindings
@@ -106,7 +106,7 @@ def _workloads_template() -> str:
 def files() -> dict[str, str]:
     """Name and text of each file under deploy/."""
     return {
-        "crd.yaml": HEAD.format(source=CRD_SOURCE) + _dump(crd(), pool_crd()),
+        "crd.yaml": HEAD.format(source=CRD_SOURCE) + _dump(crd(), pool_crd(), policy_crd()),
         "floor.yaml": HEAD.format(source=FLOOR_SOURCE) + _dump(floor_policy(), floor_binding()),
     }
 
@@ -122,7 +122,12 @@ def chart_files() -> dict[str, str]:
     }
     return {
         "templates/crd.yaml": _template(
-            crd(), pool_crd(), value=".Values.crds.enabled", source=CRD_SOURCE, more=_KEEP
+            crd(),
+            pool_crd(),
+            policy_crd(),
+            value=".Values.crds.enabled",
+            source=CRD_SOURCE,
+            more=_KEEP,
         ),
         "templates/floor.yaml": _template(
             policy, binding, value=".Values.floor.enabled", source=FLOOR_SOURCE

@@ -83,7 +83,7 @@ def workloads_configuration(name: str, client_config: Json) -> Json:
 
     What cannot be an LLM is not sent: objects of namespaces without the label, pods that ask for no
     accelerator, what a controller made for a kind that has the verdict, and updates that leave the
-    spec alone. Rules for kinds that are not installed do no harm.
+    spec alone and take no annotation away. Rules for kinds that are not installed do no harm.
     """
     pods = [kind for kind in OTHERS if kind.name in PODS]
     groups = [kind for kind in OTHERS if kind.name not in PODS]
@@ -162,6 +162,7 @@ _CHANGED: Final = " || ".join(
         "request.operation != 'UPDATE'",
         *(f"object.?{part} != oldObject.?{part}" for part in _STATED),
         f"!({_kept('object', 'oldObject')} && {_kept('oldObject', 'object')})",
+        f"!oldObject.{_ANNOTATIONS}.all(k, k in object.{_ANNOTATIONS})",
     )
 )
 

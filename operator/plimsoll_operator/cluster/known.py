@@ -11,7 +11,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.api_group import POLICY_LABEL, WORKLOADS_LABEL
+from plimsoll.api_group import KIND, POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.decision.policy import policy_of, workloads_policy
 from plimsoll.inventory import claims, devices, flavors
 from plimsoll.inventory.held import read_quota
@@ -34,12 +34,14 @@ from plimsoll_operator.cluster.objects import (
     RESOURCE_FLAVORS,
     RESOURCE_QUOTAS,
     RESOURCE_SLICES,
+    SIZING_POLICIES,
     Json,
     Name,
     Resource,
     name_of,
 )
 from plimsoll_operator.cluster.own import accelerators
+from plimsoll_operator.cluster.policies import NamespaceLabels, SizingPolicies
 from plimsoll_operator.cluster.referred import ReferredObjects
 from plimsoll_operator.cluster.reflector import Reflector
 from plimsoll_operator.deciding.beside import CONFIG_MAP, profile
@@ -60,6 +62,7 @@ NODES_PER_PAGE: Final = 25
 CONFIG_MAPS_PER_PAGE: Final = 20
 """A ConfigMap may be 1 MiB."""
 REFERRED_PER_PAGE: Final = 20
+POLICIES_PER_PAGE: Final = 100
 PODS_PER_PAGE: Final = 100
 """A pod is some 10 KB of JSON."""
 NOT_FINISHED: Final = "status.phase!=Succeeded,status.phase!=Failed"
@@ -68,33 +71,6 @@ WITHOUT_ROOT_CERTIFICATES: Final = "metadata.name!=kube-root-ca.crt"
 
 BETWEEN_ROUNDS: Final = 1.0
 """Seconds between two looks for ConfigMaps that there is room for again."""
-
-
-class NamespaceLabels:
-    """Of each namespace the labels that policies go by."""
-
-    def __init__(self) -> None:
-        self._labels: dict[str, dict[str, str]] = {}
-
-    def put(self, namespace: Json) -> bool:
-        """Take in a namespace as it is now. Whether these labels changed."""
-        name = name_of(namespace)[1]
-        said = (namespace.get("metadata") or {}).get("labels") or {}
-        labels = {key: said[key] for key in (POLICY_LABEL, WORKLOADS_LABEL) if key in said}
-        if not labels:
-            return self.drop(name)
-        if self._labels.get(name) == labels:
-            return False
-        self._labels[name] = labels
-        return True
-
-    def drop(self, name: str) -> bool:
-        """Forget a namespace. Whether it had any of them."""
-        return self._labels.pop(name, None) is not None
-
-    def get(self, namespace: str, key: str) -> str | None:
-        """One of these labels of a namespace as written, None if it has none."""
-        return self._labels.get(namespace, {}).get(key)
 
 
 def _nobody(*_: object) -> None:
@@ -120,13 +96,14 @@ class ClusterKnowledge:
         on_free: Callable[[], None] | None = None,
         resolved_in: str = "",
         referred_to: bool = False,
+        on_policies: Callable[[], None] = _nobody,
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
         namespace whose policy changed. on_document: told the name of each ConfigMap that
         changed or went. only_referred, room, resolved_in: see `ModelDocuments`. own: the ConfigMap
         that adds accelerators to the table. on_free: told if it may be otherwise what is free;
         None: pods and quotas are not watched. referred_to: watch what other people's kinds refer to
-        by name."""
+        by name. on_policies: told if a SizingPolicy changed."""
         self._client, self._own = client, own
         self._on_nodes, self._on_namespace = on_nodes, on_namespace
         self._on_free = on_free or _nobody
@@ -140,6 +117,10 @@ class ClusterKnowledge:
             field_selector=WITHOUT_ROOT_CERTIFICATES,
         )
         self.nodes, self.labels = GpuNodes(), NamespaceLabels()
+        self.policies, self._on_policies = SizingPolicies(), on_policies
+        self._relabel, self._labelled = asyncio.Event(), asyncio.Event()
+        self._labelled.set()
+        self._heard: set[str] | None = None
         self.documents = ModelDocuments(
             config_maps.has,
             only_referred=only_referred,
@@ -164,6 +145,9 @@ class ClusterKnowledge:
                 deleted=self._namespace_gone,
             ),
             config_maps,
+            self._optional(
+                SIZING_POLICIES, self.policies.put, self._policies_changed, chunk=POLICIES_PER_PAGE
+            ),
             self._optional(
                 ACCELERATOR_POOLS, lambda name, pool: self.nodes.declare(name[1], pool), on_nodes
             ),
@@ -275,9 +259,17 @@ class ClusterKnowledge:
         if self.nodes.drop(name[1]):
             self._on_nodes()
 
+    def _policies_changed(self) -> None:
+        if self.labels.want(self.policies.keys):
+            self._labelled.clear()
+            self._relabel.set()
+        self._on_policies()
+
     def _namespace(self, namespace: Json) -> None:
         name = name_of(namespace)[1]
         before = self._is_open(name)
+        if self._heard is not None:
+            self._heard.add(name)
         if self.labels.put(namespace):
             self._on_namespace(name)
         if self._is_open(name) != before:  # more of its ConfigMaps is wanted from now on, or less
@@ -288,8 +280,32 @@ class ClusterKnowledge:
         """Whether other people's kinds are looked at in a namespace."""
         return self.labels.get(namespace, WORKLOADS_LABEL) is not None
 
+    async def _read_labels(self) -> None:
+        """Read namespaces again whenever policies look at labels that were not kept, until
+        cancelled. What the watch tells meanwhile is newer than the list."""
+        while True:
+            await self._relabel.wait()
+            self._relabel.clear()
+            self._heard = heard = set[str]()
+            try:
+                async for page in self._client.pages(NAMESPACES):
+                    for namespace in page.items:
+                        name = name_of(namespace)[1]
+                        if name not in heard and self.labels.put(namespace):
+                            self._on_namespace(name)
+            except (ApiError, *UNREACHABLE) as error:
+                log.info("labels of namespaces are not read yet: %s", in_words(error))
+                self._relabel.set()
+                await asyncio.sleep(BETWEEN_ROUNDS)
+            finally:
+                self._heard = None
+            if not self._relabel.is_set():
+                self._labelled.set()
+
     def _namespace_gone(self, name: Name) -> None:
         self._opened.discard(name[1])
+        if self._heard is not None:
+            self._heard.add(name[1])
         if self.labels.drop(name[1]):
             self._on_namespace(name[1])
 
@@ -312,11 +328,18 @@ class ClusterKnowledge:
 
     def policy(self, namespace: str) -> Policy:
         """What is done with a denial of an LLMDeployment there."""
-        return policy_of(namespace, self.labels.get(namespace, POLICY_LABEL))
+        rulings, _ = self.policies.rulings(KIND, self.labels.of(namespace))
+        return policy_of(namespace, self.labels.get(namespace, POLICY_LABEL), rulings)
 
-    def workloads_policy(self, namespace: str) -> Policy | None:
-        """The same for other people's kinds; None if they are not to be looked at."""
-        return workloads_policy(namespace, self.labels.get(namespace, WORKLOADS_LABEL))
+    def workloads_policy(self, namespace: str, kind: str) -> Policy | None:
+        """The same for one of other people's kinds; None if it is not to be looked at."""
+        rulings, named = self.policies.rulings(kind, self.labels.of(namespace))
+        label = self.labels.get(namespace, WORKLOADS_LABEL)
+        return workloads_policy(namespace, label, rulings, named=named)
+
+    def every_namespace(self) -> bool:
+        """Whether other people's kinds are looked at beyond the namespaces that are labelled."""
+        return self.policies.names_others
 
     def beside(self, wanted: Wanted) -> Mapping[str, Any] | Missing | None:
         """What an object of other people's kinds refers to; None, or why, if it is not known."""
@@ -332,12 +355,14 @@ class ClusterKnowledge:
     @property
     def synced(self) -> bool:
         """Whether every watch has its first list."""
-        return all(reflector.synced.is_set() for reflector in self.reflectors)
+        listed = all(reflector.synced.is_set() for reflector in self.reflectors)
+        return listed and self._labelled.is_set()
 
     async def first_lists(self) -> None:
         """Wait until every watch has its first list."""
         for reflector in self.reflectors:
             await reflector.synced.wait()
+        await self._labelled.wait()
 
     async def _fill_room(self) -> None:
         """Read ConfigMaps that were passed over again whenever there is room, until cancelled."""
@@ -389,5 +414,6 @@ class ClusterKnowledge:
         """Keep watching until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._fill_room())
+            group.create_task(self._read_labels())
             for reflector in self.reflectors:
                 group.create_task(reflector.run())

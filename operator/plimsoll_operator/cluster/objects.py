@@ -49,6 +49,7 @@ ADMISSION_CHECKS: Final = Resource("kueue.x-k8s.io", "v1beta2", "admissionchecks
 LOCAL_QUEUES: Final = Resource("kueue.x-k8s.io", "v1beta2", "localqueues")
 KUEUE_WORKLOADS: Final = Resource("kueue.x-k8s.io", "v1beta2", "workloads")
 ACCELERATOR_POOLS: Final = Resource(GROUP, VERSION, "acceleratorpools", namespaced=False)
+SIZING_POLICIES: Final = Resource(GROUP, VERSION, "sizingpolicies", namespaced=False)
 NODES: Final = Resource("", "v1", "nodes", namespaced=False)
 NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
 PODS: Final = Resource("", "v1", "pods")

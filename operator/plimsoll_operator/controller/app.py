@@ -41,6 +41,7 @@ from plimsoll_operator.controller.dry_starts import DryStarts
 from plimsoll_operator.controller.election import LostLease, election_for, own_namespace
 from plimsoll_operator.controller.flavor_check import FlavorCheck
 from plimsoll_operator.controller.plan import Event
+from plimsoll_operator.controller.policies import Count, PolicyStatuses
 from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.controller.reconcile import Reconciler
 from plimsoll_operator.controller.resync import Resync
@@ -108,6 +109,7 @@ class Controller:
             own=config_map_named(settings.accelerators),
             on_free=lambda: self.resync.free_changed(),
             resolved_in=settings.resolved_namespace,
+            on_policies=lambda: self.resync.policies_changed(),
         )
         self.cache = ObjectCache(self.known.documents, self.known.claim)
         self.pool = WorkerPool(
@@ -159,9 +161,13 @@ class Controller:
                 self._audit,
                 AuditMetrics(self.registry),
                 settings.audit_seconds,
+                self.known,
                 resolved_in=settings.resolved_namespace,
                 want=self._resolver.want if self._resolver is not None else _ignored,
             )
+        self.statuses = PolicyStatuses(
+            client, self.known, self.cache, lambda: self.queue.idle, self._audited
+        )
         self._flavors = None
         if settings.kueue_check:
             self._flavors = FlavorCheck(client, lambda: self.known.nodes.inventory, self._judge)
@@ -242,6 +248,10 @@ class Controller:
         found: dict[str, Standing] = await self.pool.run(job, key=namespace)
         return found
 
+    def _audited(self) -> list[Count] | None:
+        """What the last audit found; nothing where there is none."""
+        return self._auditor.counts if self._auditor is not None else []
+
     def _depth(self) -> int:
         """Names that wait for a worker: a standby's wait for none."""
         return 0 if self._why_not_write() else self.queue.depth
@@ -285,6 +295,7 @@ class Controller:
             group.create_task(self.reconciler.work())
         if self.dry_starts.enabled:
             group.create_task(self.dry_starts.run_forever())
+        group.create_task(self.statuses.run_forever())
         if self._auditor is not None:
             group.create_task(self._auditor.run_forever())
         if self._flavors is not None:

@@ -2,7 +2,8 @@
 
 It keeps no object: each is read in a page of a list, decided apart, and reported.
 
-    namespaces     those with the label `plimsoll.dev/workloads`
+    namespaces     those with the label `plimsoll.dev/workloads`, and those in which a SizingPolicy
+                   names such a kind
     kinds          those of `plimsoll.workloads.kinds.OTHERS` that the API server has; what was made
                    by a controller for an object of one of them is passed over
     reports        Report of openreports.io, else PolicyReport of wgpolicyk8s.io, else none: one
@@ -18,11 +19,11 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from plimsoll.api_group import GROUP, WORKLOADS_LABEL
-from plimsoll.decision.policy import workloads_policy
 from plimsoll.report.openreports import SOURCE, not_decided, summary_of
 from plimsoll.workloads import kinds
 from plimsoll.workloads.resolved import RESOLVED, config_map_name
@@ -36,6 +37,7 @@ from plimsoll_operator.cluster.client import (
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, NAMESPACES, REFERRED_TO, Json, name_of
 from plimsoll_operator.cluster.served import OPEN_REPORTS, reports, served
 from plimsoll_operator.controller.audit_task import AuditJob, AuditResult
+from plimsoll_operator.controller.policies import Count
 from plimsoll_operator.deciding.beside import CONFIG_MAP, in_rounds
 from plimsoll_operator.deciding.errors import NotDecided, TaskFault
 
@@ -67,6 +69,18 @@ def _nobody(model: str) -> None:
     """Nobody resolves models here."""
 
 
+class AuditPolicies(Protocol):
+    """What an audit asks about policies."""
+
+    def every_namespace(self) -> bool:
+        """Whether namespaces without the label may be audited too."""
+        ...
+
+    def workloads_policy(self, namespace: str, kind: str) -> Policy | None:
+        """The policy on one of other people's kinds; None if it is not to be looked at."""
+        ...
+
+
 class Auditor:
     """Audits what runs. Run `run_forever` as a task of whoever may write."""
 
@@ -77,6 +91,7 @@ class Auditor:
         decide: Decide,
         metrics: AuditMetrics,
         seconds: float,
+        policies: AuditPolicies,
         *,
         resolved_in: str = "",
         want: Callable[[str], None] = _nobody,
@@ -84,6 +99,8 @@ class Auditor:
         """seconds: from the end of one round to the next. resolved_in: the namespace with profiles
         of resolved models, empty if there is none. want: told the id of each model that nobody has
         resolved."""
+        self._policies = policies
+        self.counts: list[Count] | None = None
         self._client, self._inventory = client, inventory
         self._decide, self._metrics, self._seconds = decide, metrics, seconds
         self._resolved_in, self._want = resolved_in, want
@@ -100,7 +117,11 @@ class Auditor:
             started = time.monotonic()
             try:
                 done = await _Round(
-                    self._client, self._inventory(), self._decide, self._resolved_in
+                    self._client,
+                    self._inventory(),
+                    self._decide,
+                    self._policies,
+                    self._resolved_in,
                 ).run()
             except (ApiError, *UNREACHABLE, ValueError) as error:
                 if said := self._news(error):
@@ -109,6 +130,7 @@ class Auditor:
                 self._models = frozenset(model.lower() for model in done.unresolved)
                 for model in done.unresolved:
                     self._want(model)
+                self.counts = done.counts
                 self._metrics.audited(done.totals, done.written, time.monotonic() - started)
                 log.info(
                     "audited %d engines in %.1f s: %d reports, %d of them written",
@@ -127,10 +149,16 @@ class _Round:
     """
 
     def __init__(
-        self, client: Client, inventory: Inventory, decide: Decide, resolved_in: str
+        self,
+        client: Client,
+        inventory: Inventory,
+        decide: Decide,
+        policies: AuditPolicies,
+        resolved_in: str,
     ) -> None:
         self._client, self._inventory, self._decide = client, inventory, decide
-        self._resolved_in = resolved_in
+        self._policies, self._resolved_in = policies, resolved_in
+        self._objects, self._refused = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         self._reports: Resource | None = None
         self._before: dict[Name, str] = {}
         self.seen: set[Name] = set()
@@ -142,20 +170,23 @@ class _Round:
     async def run(self) -> _Round:
         """Audit everything once. Raises `ApiError`, or one of `UNREACHABLE`."""
         self._reports = await reports(self._client)
-        resources = [resource for _, resource in await served(self._client, kinds.OTHERS)]
+        every = await served(self._client, kinds.OTHERS)
+        resources = [(kind.name, resource) for kind, resource in every]
         if self._reports is not None:
             await self._list_reports(self._reports)
-        async for page in self._client.pages(NAMESPACES, label_selector=WORKLOADS_LABEL):
+        labelled = "" if self._policies.every_namespace() else WORKLOADS_LABEL
+        async for page in self._client.pages(NAMESPACES, label_selector=labelled):
             for namespace in page.items:
-                name = name_of(namespace)[1]
-                labels = (namespace.get("metadata") or {}).get("labels") or {}
-                policy = workloads_policy(name, labels.get(WORKLOADS_LABEL))
-                if policy is not None:
-                    await self._namespace(name, policy, resources)
+                await self._namespace(name_of(namespace)[1], resources)
         if self._reports is not None and not self.faults:
             for gone in self._before.keys() - self.seen:
                 await self._client.delete(self._reports, gone[1], namespace=gone[0])
         return self
+
+    @property
+    def counts(self) -> list[Count]:
+        """The objects that serve an LLM, by namespace and kind."""
+        return [Count(*key, objects, self._refused[key]) for key, objects in self._objects.items()]
 
     async def _list_reports(self, resource: Resource) -> None:
         """What each report of ours says, in short."""
@@ -165,8 +196,11 @@ class _Round:
                 annotations = (report.get("metadata") or {}).get("annotations") or {}
                 self._before[name_of(report)] = str(annotations.get(DIGEST, ""))
 
-    async def _namespace(self, namespace: str, policy: Policy, resources: list[Resource]) -> None:
-        for resource in resources:
+    async def _namespace(self, namespace: str, resources: list[tuple[str, Resource]]) -> None:
+        for kind, resource in resources:
+            policy = self._policies.workloads_policy(namespace, kind)
+            if policy is None:
+                continue
             pages = self._client.pages(resource, chunk=OBJECTS_PER_PAGE, namespace=namespace)
             try:
                 async for page in pages:
@@ -191,6 +225,8 @@ class _Round:
                 return
             results = found.results
             self.totals.append(found.totals)
+            self._objects[namespace, str(obj["kind"])] += 1
+            self._refused[namespace, str(obj["kind"])] += found.totals.misfits > 0
         except NotDecided as error:
             results = not_decided(str(error))
         except TaskFault as fault:

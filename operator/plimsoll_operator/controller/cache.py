@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.cluster.objects import Json, Name
 
 ANNOTATIONS: Final = f"{GROUP}/"
-"""Prefix of the annotations that are kept."""
+"""Prefix of the annotations whose values are kept; of others a policy may ask for the key."""
 
 
 @dataclass(slots=True)
@@ -35,6 +35,7 @@ class CachedObject:
     the catalogue lacks it and there may be a profile of it.
     settled: what its status was last decided on, None if it has not been decided; turn: what was
     free then (`plimsoll_operator.cluster.gpus`). accelerator: on which it is placed, or empty.
+    refused: whether it was last denied, whatever lets it in.
     """
 
     version: int
@@ -44,6 +45,7 @@ class CachedObject:
     settled: Hashable = None
     turn: int = 0
     accelerator: str = ""
+    refused: bool = False
 
 
 def pack(obj: Json) -> bytes:
@@ -62,7 +64,9 @@ def pack(obj: Json) -> bytes:
         if key in metadata
     }
     annotations = metadata.get("annotations") or {}
-    kept["annotations"] = {k: v for k, v in annotations.items() if k.startswith(ANNOTATIONS)}
+    kept["annotations"] = {
+        k: v if k.startswith(ANNOTATIONS) else "" for k, v in annotations.items()
+    }
     slim = {
         "apiVersion": obj.get("apiVersion"),
         "kind": obj.get("kind"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.decision.verdict import Decision
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, OncePerCause
 from plimsoll_operator.cluster.documents import ABSENT
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, LLM_DEPLOYMENTS, version_of
@@ -218,6 +219,7 @@ class Reconciler:
         await self._dry_starts.follow(identity, planned.wish, planned.dry_start)
         if self._cache.entry(name) is entry:  # it may have gone meanwhile
             entry.settled, entry.turn = (version, *surroundings), turn
+            entry.refused = planned.figures.decision is Decision.DENY
             namespace, own_name = name
             self._metrics.decided(namespace, own_name, *planned.figures)
         return "written" if planned.patch else "unchanged"

@@ -13,6 +13,7 @@ of what was deleted while it was away; a list does.
     what is free changed          -> after as long, and once nothing waits to be decided, what is
                                      placed on that kind of GPU, or in that quota's namespace
     a namespace's policy changed  -> what is in it is decided again
+    a SizingPolicy changed        -> what it may cover is looked at again
     a ConfigMap changed           -> what takes its model from it is decided again
 """
 
@@ -106,6 +107,11 @@ class Resync:
     def namespace_changed(self, namespace: str) -> None:
         """Have everything in a namespace decided again, by its new policy."""
         for name in self._cache.in_namespace(namespace):
+            self._queue.add(name)
+
+    def policies_changed(self) -> None:
+        """Have everything looked at again: what has another policy now is decided again."""
+        for name in self._cache.names():
             self._queue.add(name)
 
     def take(self, obj: Json, gone: bool, listed_again: bool) -> None:

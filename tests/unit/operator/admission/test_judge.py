@@ -44,7 +44,7 @@ class Known:
     def policy(self, namespace: str) -> Policy:
         return Policy(self.mode, f"namespace {namespace}")
 
-    def workloads_policy(self, namespace: str) -> Policy | None:
+    def workloads_policy(self, namespace: str, kind: str) -> Policy | None:
         return None
 
     def beside(self, wanted: Wanted) -> None:

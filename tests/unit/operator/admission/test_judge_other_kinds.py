@@ -39,7 +39,7 @@ class Known:
     def policy(self, namespace: str) -> Policy:
         raise AssertionError("this is for LLMDeployments")
 
-    def workloads_policy(self, namespace: str) -> Policy | None:
+    def workloads_policy(self, namespace: str, kind: str) -> Policy | None:
         return None if self.mode is None else Policy(self.mode, namespace, WORKLOADS_LABEL)
 
     def beside(self, wanted: Wanted) -> dict[str, Any] | None:

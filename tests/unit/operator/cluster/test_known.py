@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controlplane.nodes import gpu_node
 from plimsoll_operator.cluster.gpus import GpuNodes
-from plimsoll_operator.cluster.known import NamespaceLabels
+from plimsoll_operator.cluster.policies import NamespaceLabels
 
 
 def test_an_inventory_is_another_one_only_if_something_about_gpus_changed() -> None:

@@ -43,7 +43,10 @@ def test_of_an_object_only_what_matters_is_kept() -> None:
     entry = cache.entry(NAME)
     assert entry
     kept = unpack(entry.packed)
-    assert kept["metadata"]["annotations"] == {"plimsoll.dev/override": "why"}
+    assert kept["metadata"]["annotations"] == {
+        "plimsoll.dev/override": "why",
+        "kubectl.kubernetes.io/last-applied": "",
+    }
     assert "managedFields" not in kept["metadata"]
     assert kept["spec"] == {"model": {"uri": "hf://a/b"}}
     assert len(entry.packed) < 400
