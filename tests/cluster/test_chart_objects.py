@@ -335,3 +335,16 @@ def test_helm_test_fails_if_nothing_refuses_and_says_where_to_look(
     assert failed.returncode == 1
     assert "not yet: it was let in" in failed.stdout
     assert "Next: is the webhook ready" in failed.stdout
+
+
+def test_the_right_to_run_dry_starts_is_given_where_they_are_enabled_and_nowhere_else() -> None:
+    def given(values: dict[str, object]) -> tuple[bool, bool]:
+        made = render(values)
+        rules = one(made, "ClusterRole", "plimsoll-controller")["rules"]
+        right = any("jobs" in rule["resources"] and "create" in rule["verbs"] for rule in rules)
+        pod = one(made, "Deployment", "plimsoll-controller")["spec"]["template"]["spec"]
+        names = [variable["name"] for variable in pod["containers"][0]["env"]]
+        return right, "PLIMSOLL_DRY_STARTS" in names
+
+    assert given({}) == (False, False)
+    assert given({"dryStart": {"enabled": True}}) == (True, True)
