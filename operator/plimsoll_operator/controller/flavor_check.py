@@ -1,7 +1,7 @@
 """Answers AdmissionChecks of Kueue whose controllerName is plimsoll.dev/fit.
 
 It must not decide: how a workload stands on each flavor is found apart (`flavor_task`), and what
-is to be written follows from that (`flavor_plan`). Everything is written on the version that was
+is to be written follows from that (`flavor_plan`). States are written on the version that was
 looked at, under a field manager of its own. Without Kueue it waits for it.
 """
 
@@ -47,7 +47,7 @@ from plimsoll_operator.controller.queue import KeyedQueue
 from plimsoll_operator.deciding.errors import Cause, NotDecided, TaskFault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.cluster.client import Client
@@ -169,7 +169,7 @@ class FlavorCheck:
             except NotFound:
                 self._queue.forget(name)
             except Conflict:
-                self._queue.failed(name)  # it has changed: it is looked at as it is now
+                self._queue.add(name)  # it has changed: it is looked at as it is now
             except (ApiError, *UNREACHABLE) as error:
                 wait = self._queue.failed(name)
                 if said := self._news(error):
@@ -250,19 +250,9 @@ class FlavorCheck:
         namespace, name = name_of(workload)
         if found.affinity:
             patch = [
-                {
-                    "op": "test",
-                    "path": "/metadata/resourceVersion",
-                    "value": metadata["resourceVersion"],
-                },
-                *(
-                    {
-                        "op": "add",
-                        "path": f"/spec/podSets/{index}/template/spec/affinity",
-                        "value": affinity,
-                    }
-                    for index, affinity in found.affinity.items()
-                ),
+                one
+                for index, affinity in found.affinity.items()
+                for one in _closing(workload, index, affinity)
             ]
             await self._client.request(
                 "PATCH",
@@ -287,6 +277,16 @@ class FlavorCheck:
                 subresource="status",
             )
             log.info("%s/%s: %s: %s", namespace, name, found.state, found.message)
+
+
+def _closing(workload: Json, index: int, affinity: Mapping[str, Any]) -> list[Json]:
+    """The patch of a pod set. Kueue writes the status of what it evicts and takes up again all the
+    while: that the pod set is the one that was looked at is enough."""
+    path, (*_, pod_set) = f"/spec/podSets/{index}", workload["spec"]["podSets"][: index + 1]
+    return [
+        {"op": "test", "path": f"{path}/name", "value": pod_set.get("name")},
+        {"op": "add", "path": f"{path}/template/spec/affinity", "value": affinity},
+    ]
 
 
 def _object(kind: str, metadata: Json, **rest: Any) -> Json:
