@@ -164,7 +164,7 @@ def test_the_api_server_adds_nothing_to_registration_and_floor(control_plane: Cl
     )
     for given in ({}, {"tls": {"mode": "cert-manager"}}):
         objects = [obj for obj in render(given) if obj["kind"] in kinds]
-        assert len(objects) == 4
+        assert len(objects) == 8
         for sent, stored in zip(objects, dry_run(control_plane, objects), strict=True):
             for part in ("webhooks", "spec"):
                 assert stored.get(part) == sent.get(part), sent["kind"]
