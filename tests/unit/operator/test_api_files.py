@@ -240,6 +240,7 @@ def test_the_rights_are_no_wider_than_needed() -> None:
     }
     assert writes == {
         ("plimsoll-controller", "llmdeployments/status"): {"patch"},
+        ("plimsoll-controller", "sizingpolicies/status"): {"patch"},
         ("plimsoll-controller", "events"): {"create", "patch"},
         ("plimsoll-controller", "validatingwebhookconfigurations"): {"patch"},
         ("plimsoll-webhook", "subjectaccessreviews"): {"create"},
