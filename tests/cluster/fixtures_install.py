@@ -39,7 +39,7 @@ TOO_SMALL: dict[str, Any] = {
 }
 """70 billion parameters on two GPUs: the weights fit, so that the floor is silent; the load does
 not."""
-SOON = 20.0
+SOON = 60.0
 """Seconds; it takes one or two if the machine is idle."""
 
 
