@@ -40,6 +40,7 @@ ENDS_WITH_1 = {
         "check deploy/samples/refused.yaml",
     },
     "docs/check.md": {"check deploy/"},
+    "docs/sizing-policies.md": {"check manifests/ --policy small-teams.yaml"},
     "docs/tutorial.md": {"check chat.yaml"},
 }
 """Commands that find something refused, in their document, where it is run the first time."""
@@ -162,9 +163,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     saved = run("inventory", "--from", "-", "-o", "json", stdin=seen)
     (tmp_path / "nodes.json").write_text(saved.stdout)
     shutil.copy(ROOT / "deploy/samples/llama-70b.yaml", tmp_path)
-    tutorial = (ROOT / "docs/tutorial.md").read_text(encoding="utf-8")
-    (chat,) = re.findall(r"```yaml\n(# chat.yaml\n.*?)```", tutorial, re.DOTALL)
-    (tmp_path / "chat.yaml").write_text(chat)
+    for page, name in (("tutorial", "chat.yaml"), ("sizing-policies", "small-teams.yaml")):
+        text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
+        (shown,) = re.findall(rf"```yaml\n(# {name}\n.*?)```", text, re.DOTALL)
+        (tmp_path / name).write_text(shown)
     for name in ("manifests", "before", "after"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "all.yaml").write_text(listing)
