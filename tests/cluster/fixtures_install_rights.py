@@ -64,15 +64,21 @@ class Claims:
 
 
 def others() -> list[dict[str, Any]]:
-    """Kinds of Karpenter and of Kueue, as far as it matters that they are served."""
+    """Kinds of Karpenter, of Kueue and what other kinds refer to by name, as far as it matters that
+    they are served: one that is not is not watched."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    found = (
+        ("karpenter.sh", "v1", "NodePool", "Cluster"),
+        ("kueue.x-k8s.io", "v1beta2", "ResourceFlavor", "Cluster"),
+        ("kueue.x-k8s.io", "v1beta2", "ClusterQueue", "Cluster"),
+        ("serving.kserve.io", "v1alpha1", "ServingRuntime", "Namespaced"),
+        ("serving.kserve.io", "v1alpha1", "ClusterServingRuntime", "Cluster"),
+        ("llmaz.io", "v1alpha1", "OpenModel", "Cluster"),
+        ("inference.llmkube.dev", "v1alpha1", "Model", "Namespaced"),
+    )
     return [
-        definition(group, kind, anything, version=version, scope="Cluster")
-        for group, version, kind in (
-            ("karpenter.sh", "v1", "NodePool"),
-            ("kueue.x-k8s.io", "v1beta2", "ResourceFlavor"),
-            ("kueue.x-k8s.io", "v1beta2", "ClusterQueue"),
-        )
+        definition(group, kind, anything, version=version, scope=scope)
+        for group, version, kind, scope in found
     ]
 
 
