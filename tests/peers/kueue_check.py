@@ -203,7 +203,8 @@ def test_what_no_flavor_of_its_queue_holds_is_deactivated_and_gives_its_quota_ba
 
     def rejected() -> dict[str, Any] | None:
         found = workload_of(plane, obj)
-        return found if found and found["spec"].get("active") is False else None
+        gone = found and found["spec"].get("active") is False and is_true(found, "Evicted")
+        return found if gone else None
 
     workload = until(rejected, SOON, "it is deactivated")
     evicted = next(c for c in workload["status"]["conditions"] if c["type"] == "Evicted")
@@ -211,12 +212,7 @@ def test_what_no_flavor_of_its_queue_holds_is_deactivated_and_gives_its_quota_ba
     until(lambda: not flavors(workload_of(plane, obj)), SOON, "its quota is given back")
     assert plane.get("job", obj["metadata"]["name"], "-n", SPACE)["spec"]["suspend"]
     events = plane.get("events", "-n", SPACE, "--field-selector=reason=AdmissionCheckRejected")
-    about = [
-        one
-        for one in events["items"]
-        if one["regarding" if "regarding" in one else "involvedObject"]["name"]
-        == workload["metadata"]["name"]
-    ]
+    name = workload["metadata"]["name"]
+    about = [one for one in events["items"] if one["involvedObject"]["name"] == name]
     (event, *_) = about
-    text = event.get("message") or event.get("note")
-    assert f"no ResourceFlavor of ClusterQueue {queue} holds it" in text
+    assert f"no ResourceFlavor of ClusterQueue {queue} holds it" in event["message"]
