@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("huggingface_hub")
 
-SOON: Final = 30.0
+SOON: Final = 60.0
 GOOD, SILENT, BAD, NOBODY = "acme/tiny", "acme/silent", "acme/bad", "acme/nobody"
 
 plane = own_plane("writes ConfigMaps")
@@ -60,7 +60,7 @@ def controller(
     settings = {
         "resolve_models": True,
         "resolved_namespace": SYSTEM_NAMESPACE,
-        "resolve_seconds": 4,
+        "resolve_seconds": 12,
         "resync_seconds": 3,
     }
     home = tmp_path_factory.mktemp("home")
@@ -102,7 +102,7 @@ def test_a_hostile_hub_stops_nobody_and_is_not_asked_again_and_again(
     for number, model in enumerate((SILENT, BAD, NOBODY)):
         plane.create([llm_deployment(f"bad-{number}", space, uri=f"hf://{model}")])
     failed = 'plimsoll_models_asked_for_total{result="not-resolved"}'
-    until(lambda: controller.metric(failed) == 3, 60, "all three failed")
+    until(lambda: controller.metric(failed) == 3, 90, "all three failed")
     for number in range(3):
         assert resolved(plane, space, f"bad-{number}").get("status") != "True"
     asked = [asked_for(hub, model) for model in (SILENT, BAD, NOBODY)]
