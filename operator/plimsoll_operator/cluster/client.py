@@ -80,8 +80,8 @@ class NoCluster(PlimsollError):
 
 
 def in_words(error: BaseException) -> str:
-    """What an error says, or its kind if it says nothing."""
-    return str(error) or type(error).__name__
+    """What an error says, in one line, or its kind if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 class OncePerCause:

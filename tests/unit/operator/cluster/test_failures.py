@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plimsoll_operator.cluster.client import ApiError, OncePerCause
+from plimsoll_operator.cluster.client import ApiError, OncePerCause, in_words
 
 
 class Clock:
@@ -36,3 +36,9 @@ def test_the_same_answer_about_two_objects_is_one_cause_unless_it_is_about_the_o
     assert not failures.news(ApiError(403, "Forbidden", "cannot patch b"))
     assert failures.news(ApiError(422, "Invalid", "a is invalid"))
     assert failures.news(ApiError(422, "Invalid", "b is invalid"))
+
+
+def test_an_answer_of_several_lines_is_one_line_of_a_log() -> None:
+    """As the API server answers for a group that it does not serve."""
+    assert in_words(ApiError(404, "", "404 page not found\n")).endswith("404 page not found")
+    assert "\n" not in in_words(ValueError("one\ntwo"))
