@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from controlplane import ControlPlane
 
-RATE = 50.0
+RATE = 30.0
 """Requests a second to the API server, of each of which it asks admission; two cores carry it."""
 DIRECT_RATE = 10.0
 """Requests a second straight to admission, each over a connection of its own."""
