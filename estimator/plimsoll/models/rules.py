@@ -41,6 +41,9 @@ _RENAMED: Final = (
     ("mlp.router", "mlp.gate"),
     ("mlp.shared_expert.", "mlp.shared_experts."),
     ("mlp.shared_expert*", "mlp.shared_experts*"),
+    ("experts.w1", "experts.gate_proj"),
+    ("experts.w2", "experts.down_proj"),
+    ("experts.w3", "experts.up_proj"),
 )
 _PREFIX: Final = re.compile(
     r"(?:\*\.)?(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.|"

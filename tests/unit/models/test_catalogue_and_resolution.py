@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import time
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from plimsoll.models import catalogue
 from plimsoll.models.architecture import ModelSource
 from plimsoll.models.catalogue import load
 from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
@@ -92,6 +94,40 @@ def test_every_profile_is_small_and_is_the_same_model() -> None:
         assert again.parameters == wanted.parameters, entry.id
         assert stored_bytes(again) == stored_bytes(wanted), entry.id
         assert again.max_model_len == wanted.max_model_len, entry.id
+
+
+@pytest.mark.parametrize(
+    ("named", "low", "high"),
+    [
+        ("FP8", 0.98, 1.21),
+        ("NVFP4", 0.55, 0.83),
+    ],
+)
+def test_a_checkpoint_of_few_bits_is_stored_in_few(named: str, low: float, high: float) -> None:
+    plain = {"nvidia/Gemma-4-31B-IT-NVFP4"}  # its attention is in 16 bits: 31.04 GiB were loaded
+    described = [
+        entry
+        for entry in load()
+        if f"-{named}" in entry.id
+        and entry.id not in plain
+        and entry.architecture.parameters > 3 * 10**9
+        if (stored := entry.architecture.quantization) is not None and not stored.by_name
+    ]
+    assert len(described) >= 12
+    for entry in described:
+        share = stored_bytes(entry.architecture) / entry.architecture.parameters
+        assert low < share < high, entry.id
+
+
+def test_no_config_of_the_catalogue_is_cut_short() -> None:
+    data = Path(catalogue.__file__).parent / "data" / "catalogue.json"
+    assert "_folded" not in data.read_text("utf-8")
+
+
+def test_experts_beside_a_dense_mlp_are_none_of_it() -> None:
+    found = resolve(uri="hf://nvidia/Gemma-4-26B-A4B-NVFP4").architecture
+    assert found is not None
+    assert stored_bytes(found) / 2**30 == pytest.approx(17.5, rel=0.03), "~18 GB"
 
 
 def test_a_document_tells_more_than_a_base_model_and_that_more_than_a_name() -> None:

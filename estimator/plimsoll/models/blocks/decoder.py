@@ -278,7 +278,7 @@ def feed_forward(
         bias=m.bias,
         router_bias=m.router_bias,
         into=m.latent,
-        prefix=prefix,
+        prefix="" if t.dense_beside_moe else prefix,
     )
     if m.shared:
         tensors += mlp(

@@ -89,12 +89,16 @@ def experts(
     prefix: str = "mlp",
     into: int = 0,
 ) -> Tensors:
-    """A router and its experts. into: width that the experts read and write, if not hidden."""
+    """A router and its experts. into: width that the experts read and write, if not hidden.
+
+    prefix: what they lie in; empty: they lie in the layer itself, beside a dense MLP.
+    """
     inner = into or hidden
-    name = f"{prefix}.experts"
+    name = f"{prefix}.experts" if prefix else "experts"
     column, row, part = Split.EXPERT_COLUMN, Split.EXPERT_ROW, Part.EXPERTS
     gate = linear(f"{name}.gate_proj", width, inner, column, part, bias=bias, copies=count)
     up = linear(f"{name}.up_proj", width, inner, column, part, bias=bias, copies=count)
     down = linear(f"{name}.down_proj", inner, width, row, part, bias=bias, copies=count)
-    router = linear(f"{prefix}.gate", count, hidden, Split.NONE, Part.ROUTER, bias=router_bias)
+    chooses = f"{prefix}.gate" if prefix else "router.proj"
+    router = linear(chooses, count, hidden, Split.NONE, Part.ROUTER, bias=router_bias)
     return router + (gate if gated else ()) + up + down

@@ -255,6 +255,10 @@ def _spelt(made: Architecture, name: str) -> str:
         if leaf == "bias" and f"{mixer}.dt_bias" in names and spelling.endswith("dt_proj"):
             return f"model.layers.{parts[1]}.{mixer}.dt_bias"
     ending = f".{leaf}" if leaf and stem not in _BARE else ""
+    experts = spelling == "mlp.gate" or spelling.startswith("mlp.experts.")
+    if experts and "experts.down_proj.weight" in _mixer(made, int(parts[1]))[1]:
+        beside = spelling.removeprefix("mlp.")
+        spelling = "router.proj" if beside == "gate" else beside
     return f"model.layers.{parts[1]}.{spelling}{ending}"
 
 
