@@ -153,6 +153,11 @@ def grouped(value: int) -> str:
     return f"{value:,}"
 
 
+def counted(value: int, noun: str) -> str:
+    """So many of something: ``"1 object"``, ``"1,000 objects"``."""
+    return f"{value:,} {noun}" if value == 1 else f"{value:,} {noun}s"
+
+
 def money(millionths: int) -> str:
     """A price as ``"31.44"``, of at least two digits after the point and at most four."""
     text = f"{millionths / 1_000_000:.4f}"

@@ -124,6 +124,18 @@ class Settings:
         "closed to it; without any that can it is rejected. Off: such checks are not answered.",
     )
 
+    page: bool = _setting(
+        False,
+        CONTROLLER,
+        "Serve the page of `plimsoll report` on this pod's loopback address, to be read through "
+        "`kubectl port-forward`: LLMDeployments and, with --audit-seconds, what is audited. It "
+        "writes nothing. Off: nothing listens there.",
+    )
+    page_port: int = _setting(8081, CONTROLLER, "Its port.")
+    page_seconds: float = _setting(
+        15.0, CONTROLLER, "Seconds that a page is kept before the next reader has another made."
+    )
+
     dry_starts: bool = _setting(
         False,
         CONTROLLER,

@@ -7,15 +7,19 @@ reference, and the next round removes it as well.
 from __future__ import annotations
 
 import contextlib
+import re
+import urllib.error
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chart import render
-from cluster.fixtures_operator import operator_process, until
-from cluster.plane import own_plane
+from cluster.fixtures_operator import free_port, llm_deployment, operator_process, until
+from cluster.plane import LLAMA, own_plane
 from cluster.report_kinds import OPEN_REPORTS, POLICY_REPORTS
 from cluster.workloads import deployment
+from commands import run
 from controlplane.nodes import gpu_node
 
 if TYPE_CHECKING:
@@ -67,9 +71,9 @@ def namespace(name: str, labels: dict[str, str]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def auditing(account: Path, folder: Path) -> Iterator[OperatorProcess]:
+def auditing(account: Path, folder: Path, **more: object) -> Iterator[OperatorProcess]:
     """A controller that audits every second, with the rights of the chart and no others."""
-    settings = {"audit_seconds": 1, "controller_deciders": 1}
+    settings = {"audit_seconds": 1, "controller_deciders": 1, **more}
     with operator_process("controller", account, folder, settings) as controller:
         until(audited(controller), 30, "an audit has ended")
         yield controller
@@ -100,6 +104,39 @@ def test_without_a_kind_to_report_in_there_are_metrics_and_no_complaint(
         said = [line for line in controller.log().splitlines() if "controller.audit" in line]
         assert said
         assert not [line for line in said if " INFO " not in line]
+
+
+def rows(page: str) -> dict[str, str]:
+    """Each object of a page as it stands there, by its key."""
+    return dict(re.findall(r'<li class=\S+ data-k="(.*?)"(.*?)</details>', page, re.DOTALL))
+
+
+def test_the_controllers_page_shows_what_report_makes_of_the_same_cluster(
+    plane: ControlPlane, account: Path, tmp_path: Path
+) -> None:
+    mine = [
+        llm_deployment("small", "watched", {"engine": {"maxModelLen": 8192}}),
+        llm_deployment("big", "watched", {"accelerator": {"allowed": ["nvidia-l4"]}}, uri=LLAMA),
+    ]
+    plane.apply(mine)
+    said = run(
+        *("report", "--cluster", "--to", "-"),
+        *("--kubectl", plane.kubectl_path, "--kubeconfig", plane.kubeconfig),
+    )
+    assert (said.exit_code, said.stderr) == (0, "")
+    wanted = {key: row for key, row in rows(said.stdout).items() if " other/" not in key}
+    assert {key.split("/")[1] for key in wanted} == {"small", "big", "wide", "large", "fits"}
+    port = free_port()
+    with auditing(account, tmp_path, page=True, page_port=port):
+        with urllib.request.urlopen(f"http://localhost:{port}/", timeout=60) as answer:
+            headers, page = answer.headers, answer.read().decode()
+        with pytest.raises(urllib.error.HTTPError, match="405"):
+            urllib.request.urlopen(f"http://localhost:{port}/", data=b"x", timeout=10)
+    assert rows(page) == wanted
+    assert "Not read" not in page
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+    plane.kubectl("delete", "llmd", "--all", "-n", "watched")
 
 
 def test_where_only_the_older_kind_is_there_reports_are_written_in_it(

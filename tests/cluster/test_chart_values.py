@@ -50,6 +50,8 @@ REFUSED: list[tuple[Mapping[str, Any], str]] = [
     ({"tls": {"mode": "secret", "secret": {"name": "mine"}}}, "tls.secret.caBundle: needed"),
     ({"controller": {"replicas": 2, "leaderElection": {"enabled": False}}},
      "controller.replicas: 2 without controller.leaderElection.enabled"),
+    ({"controller": {"page": {"enabled": True, "port": 8080}}},
+     "controller.page.port: 8080 is controller.metricsPort too"),
     ({"webhook": {"podDisruptionBudget": {"maxUnavailable": 1}}},
      "webhook.podDisruptionBudget: give minAvailable or maxUnavailable"),
     ({"floor": {"validationActions": ["Deny", "Warn"]}}, "floor.validationActions: Deny and Warn"),

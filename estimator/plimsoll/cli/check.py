@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from plimsoll.api_group import IGNORE_ANNOTATION, POLICY_LABEL, WORKLOADS_LABEL
+from plimsoll.api_group import POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.given import (
     NO_POLICIES,
@@ -130,6 +130,7 @@ def command(
     from plimsoll.decision.policy import outcome
     from plimsoll.inventory.pools import with_own
     from plimsoll.workloads.files import load
+    from plimsoll.workloads.llmdeployment import ignored_rules
 
     if not sources and not files:
         raise click.UsageError("say which FILE or DIR to check, or - for standard input")
@@ -148,7 +149,7 @@ def command(
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES
-    if asked or any(_ignores(manifest) for manifest in manifests.deployments):
+    if asked or any(ignored_rules(manifest.obj) for manifest in manifests.deployments):
         from plimsoll.cli import results
 
         rules = results.gate(select, ignore, fail_on, baseline, write=write_baseline)
@@ -190,13 +191,6 @@ def _nothing(manifests: Manifests) -> str:
     others = f"none of {manifests.others} objects serves an LLM that is read here"
     passed = f"; {manifests.passed} documents are no objects of Kubernetes and were passed over"
     return f"nothing to check: {others}{passed if manifests.passed else ''}"
-
-
-def _ignores(manifest: Manifest) -> bool:
-    """Whether the object may say that a rule is to be ignored."""
-    metadata = manifest.obj.get("metadata")
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    return isinstance(annotations, dict) and IGNORE_ANNOTATION in annotations
 
 
 def judged(

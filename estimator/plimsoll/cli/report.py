@@ -26,14 +26,11 @@ from plimsoll.errors import Invalid, Problem, clean, shown
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory
-    from plimsoll.report.gate import Gate
     from plimsoll.report.page.changes import Before
     from plimsoll.report.page.html import About
-    from plimsoll.report.results import Judged
-    from plimsoll.workloads.files import Manifest, Manifests
+    from plimsoll.report.page.objects import Row
+    from plimsoll.workloads.files import Manifests
     from plimsoll.workloads.listing import Listing
 
 DEFAULT: Final = "plimsoll.html"
@@ -92,10 +89,12 @@ def command(
     Exit code: 0 the page is made, 2 something could not be read (which the page says too).
     """
     from plimsoll.inventory.pools import NO_INVENTORY, with_own
-    from plimsoll.report.gate import Gate
     from plimsoll.report.page.html import page
-    from plimsoll.report.results import CheckReport, unreadable
+    from plimsoll.report.page.objects import row
+    from plimsoll.units import counted
     from plimsoll.workloads import files, kinds
+    from plimsoll.workloads.listing import PLACE
+    from plimsoll.workloads.llmdeployment import ignored_rules
 
     if not sources and not cluster:
         raise click.UsageError(
@@ -113,7 +112,6 @@ def command(
     inventory = replace(with_own(inventory, own), prices=prices or inventory.prices)
     known = knowledge_of(calibration, "table")
     policies = given_policies(policy, "table")
-    rules = Gate()
     todo = [
         (manifest, manifests)
         for manifests, _ in found
@@ -121,34 +119,27 @@ def command(
         if not kinds.owned(manifest.obj)
     ]
 
-    def of(index: int) -> list[Judged]:
+    def of(index: int) -> list[Row]:
         manifest, beside = todo[index]
         engines = judged(manifest, beside, inventory, policies, gpu_memory, in_use, known)
-        return [_judged(manifest, served.request, verdict, rules) for _, served, verdict in engines]
+        ignored = ignored_rules(manifest.obj)
+        file, kind = manifest.file, manifest.kind.name
+        where = ("", 0) if file == PLACE else (file, manifest.line)
+        return [row(kind, one.request, verdict, ignored, *where) for _, one, verdict in engines]
 
-    objects = [one for engines in apart.each(of, len(todo)) for one in engines]
+    rows = [one for engines in apart.each(of, len(todo)) for one in engines]
     problems += [problem for manifests, _ in found for problem in manifests.problems]
-    said = CheckReport(tuple(objects), tuple(map(unreadable, problems)))
-    text = page(said, inventory, _about(sources, context, cluster=cluster), before)
+    about = _about(sources, context, cluster=cluster)
+    text = page(rows, list(map(str, problems)), inventory, about, before)
     _write(to, text)
-    refused = sum(one.failed for one in said.objects)
+    refused = sum(one.refused for one in rows)
     if to != "-":
         size = f"{len(text.encode()) / 1024:,.0f} KiB"
-        click.echo(f"{to}: {len(said.objects):,} objects, {refused:,} refused; {size}")
+        objects = counted(len(rows), "object")
+        click.echo(f"{to}: {objects}, {refused:,} refused; {size}")
     for problem in problems:
         click.echo(f"plimsoll: {problem}", err=True)
     sys.exit(2 if problems else 0)
-
-
-def _judged(manifest: Manifest, request: Request, verdict: Verdict, rules: Gate) -> Judged:
-    """One object with what counts of it. A page shows no columns, so no file is read again."""
-    from plimsoll.cli.results import ignore_annotation
-    from plimsoll.report.results import Judged, Span, results
-
-    subject = f"{manifest.kind.name} {request.name}"
-    said = rules.judge(results(subject, request, verdict), ignore_annotation(manifest))
-    where = Span(manifest.file, manifest.line)
-    return Judged(subject, where, request, verdict, said, rules.fails(said))
 
 
 def _about(sources: Iterable[str], context: str | None, *, cluster: bool) -> About:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import click
 
 from plimsoll import __version__
-from plimsoll.api_group import IGNORE_ANNOTATION
 from plimsoll.cli.output import bad_input
 from plimsoll.errors import Invalid, Problem, shown
 from plimsoll.report.arithmetic import fix
@@ -21,6 +20,7 @@ from plimsoll.report.gate import FailOn, Gate, baseline, ids_of, read_baseline
 from plimsoll.report.results import CheckReport, Judged, Replacement, Span, results, unreadable
 from plimsoll.workloads.edits import edit_of
 from plimsoll.workloads.files import STANDARD_INPUT
+from plimsoll.workloads.llmdeployment import ignored_rules
 from plimsoll.workloads.positions import Text, in_template
 
 if TYPE_CHECKING:
@@ -73,14 +73,6 @@ def write_baseline(file: str, report: CheckReport, rules: Gate) -> None:
     click.echo(f"{file}: {len(counted)} results accepted", err=True)
 
 
-def ignore_annotation(manifest: Manifest) -> str:
-    """What an object says of rules to ignore; empty if it says nothing."""
-    metadata = manifest.obj.get("metadata")
-    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    said = annotations.get(IGNORE_ANNOTATION) if isinstance(annotations, dict) else None
-    return "" if said is None else str(said)
-
-
 def report(
     checked: Iterable[tuple[Manifest, Request, Verdict]], manifests: Manifests, rules: Gate
 ) -> CheckReport:
@@ -90,7 +82,7 @@ def report(
     for manifest, asked, verdict in checked:
         subject = f"{manifest.kind.name} {asked.name}"
         said = [places.put(one, manifest, verdict) for one in results(subject, asked, verdict)]
-        annotation = ignore_annotation(manifest)
+        annotation = ignored_rules(manifest.obj)
         judged = tuple(
             one if one.span else places.put(one, manifest, verdict)
             for one in rules.judge(said, annotation)

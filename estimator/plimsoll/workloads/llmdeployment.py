@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from plimsoll.api_group import OVERRIDE_ANNOTATION
+from plimsoll.api_group import IGNORE_ANNOTATION, OVERRIDE_ANNOTATION
 from plimsoll.decision.request import Prefer, Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
@@ -151,10 +151,20 @@ class NoDocuments:
 
 def override_reason(obj: Mapping[str, Any]) -> str:
     """The reason in the override annotation, clean; empty if there is none."""
+    reason = _annotation(obj, OVERRIDE_ANNOTATION)
+    return clean(reason.strip(), MAX_REASON) if isinstance(reason, str) else ""
+
+
+def ignored_rules(obj: Mapping[str, Any]) -> str:
+    """What an object's annotation says of rules to ignore; empty if it says nothing."""
+    said = _annotation(obj, IGNORE_ANNOTATION)
+    return "" if said is None else str(said)
+
+
+def _annotation(obj: Mapping[str, Any], name: str) -> object:
     metadata = obj.get("metadata")
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
-    reason = annotations.get(OVERRIDE_ANNOTATION) if isinstance(annotations, dict) else None
-    return clean(reason.strip(), MAX_REASON) if isinstance(reason, str) else ""
+    return annotations.get(name) if isinstance(annotations, dict) else None
 
 
 def read_rate(obj: Mapping[str, Any]) -> int | None:

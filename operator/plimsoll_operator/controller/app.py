@@ -59,10 +59,13 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from plimsoll.inventory.pools import Inventory
+    from plimsoll.report.page.objects import Row
     from plimsoll_operator.certificates.keeper import Keeper, Report
     from plimsoll_operator.cluster.objects import Json, Name
     from plimsoll_operator.controller.audit_task import AuditJob, AuditResult
     from plimsoll_operator.controller.flavor_task import FlavorJob, Standing
+    from plimsoll_operator.controller.page import PageServer
+    from plimsoll_operator.controller.page_task import PageJob
     from plimsoll_operator.deciding.beside import Missed
     from plimsoll_operator.resolving.resolver import Resolver
     from plimsoll_operator.settings import Settings
@@ -171,6 +174,7 @@ class Controller:
         self._flavors = None
         if settings.kueue_check:
             self._flavors = FlavorCheck(client, lambda: self.known.nodes.inventory, self._judge)
+        self.page = self._page() if settings.page else None
         metrics.watch(self._depth, lambda: self.resync.age, lambda: len(self.cache))
         self._watching = threading.Event()
 
@@ -204,6 +208,8 @@ class Controller:
         lost: list[BaseException] = []
         await self.pool.start()
         try:
+            if self.page is not None:
+                await self.page.start(self._settings.page_port)
             async with asyncio.TaskGroup() as group:
                 for part in (
                     self.known.run(),
@@ -225,6 +231,8 @@ class Controller:
             # nothing of ours writes any more: the next one may begin
             if self._election is not None:
                 await self._election.release()
+            if self.page is not None:
+                await self.page.stop()
             await self.pool.stop()
         if lost:
             raise lost[0]
@@ -247,6 +255,26 @@ class Controller:
         self.pool.share(inventory)
         found: dict[str, Standing] = await self.pool.run(job, key=namespace)
         return found
+
+    def _page(self) -> PageServer:
+        from plimsoll_operator.controller.page import PageMaker, PageServer
+
+        async def shown(
+            inventory: Inventory, job: PageJob, namespace: str
+        ) -> tuple[Row, ...] | Missed:
+            self.pool.share(inventory)
+            found: tuple[Row, ...] | Missed = await self.pool.run(job, key=namespace)
+            return found
+
+        maker = PageMaker(
+            self._client,
+            self.cache,
+            self.known,
+            shown,
+            others=bool(self._settings.audit_seconds),
+            resolved_in=self._settings.resolved_namespace,
+        )
+        return PageServer(maker.make, self._settings.page_seconds)
 
     def _audited(self) -> list[Count] | None:
         """What the last audit found; nothing where there is none."""

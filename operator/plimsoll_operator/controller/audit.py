@@ -2,10 +2,7 @@
 
 It keeps no object: each is read in a page of a list, decided apart, and reported.
 
-    namespaces     those with the label `plimsoll.dev/workloads`, and those in which a SizingPolicy
-                   names such a kind
-    kinds          those of `plimsoll.workloads.kinds.OTHERS` that the API server has; what was made
-                   by a controller for an object of one of them is passed over
+    objects        those of `plimsoll_operator.controller.others`
     reports        Report of openreports.io, else PolicyReport of wgpolicyk8s.io, else none: one
                    for each object, owned by it, so that it goes when the object goes; written only
                    if it says something else than before
@@ -21,35 +18,34 @@ import logging
 import time
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.api_group import GROUP, WORKLOADS_LABEL
+from plimsoll.api_group import GROUP
 from plimsoll.report.openreports import SOURCE, not_decided, summary_of
-from plimsoll.workloads import kinds
-from plimsoll.workloads.resolved import RESOLVED, config_map_name
 from plimsoll_operator.cluster.client import (
     UNREACHABLE,
     ApiError,
     NotFound,
     OncePerCause,
-    in_words,
 )
-from plimsoll_operator.cluster.objects import CONFIG_MAPS, NAMESPACES, REFERRED_TO, Json, name_of
-from plimsoll_operator.cluster.served import OPEN_REPORTS, reports, served
+from plimsoll_operator.cluster.objects import Json, name_of
+from plimsoll_operator.cluster.served import OPEN_REPORTS, reports
 from plimsoll_operator.controller.audit_task import AuditJob, AuditResult
+from plimsoll_operator.controller.others import Others
 from plimsoll_operator.controller.policies import Count
-from plimsoll_operator.deciding.beside import CONFIG_MAP, in_rounds
+from plimsoll_operator.deciding.beside import in_rounds
 from plimsoll_operator.deciding.errors import NotDecided, TaskFault
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from plimsoll.decision.policy import Policy
     from plimsoll.inventory.pools import Inventory
     from plimsoll.report.audit import Totals
     from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.objects import Name, Resource
-    from plimsoll_operator.deciding.beside import Found, Missed, Wanted
+    from plimsoll_operator.controller.others import OthersPolicies
+    from plimsoll_operator.deciding.beside import Found, Missed
     from plimsoll_operator.metrics import AuditMetrics
 
     Decide = Callable[[Inventory, AuditJob, str], Awaitable[AuditResult | Missed]]
@@ -62,23 +58,10 @@ MANAGER: Final = "plimsoll-audit"
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 DIGEST: Final = f"{GROUP}/digest"
 """Annotation of a report: what it says, in short, so that it is only written if that changes."""
-OBJECTS_PER_PAGE: Final = 25
 
 
 def _nobody(model: str) -> None:
     """Nobody resolves models here."""
-
-
-class AuditPolicies(Protocol):
-    """What an audit asks about policies."""
-
-    def every_namespace(self) -> bool:
-        """Whether namespaces without the label may be audited too."""
-        ...
-
-    def workloads_policy(self, namespace: str, kind: str) -> Policy | None:
-        """The policy on one of other people's kinds; None if it is not to be looked at."""
-        ...
 
 
 class Auditor:
@@ -91,7 +74,7 @@ class Auditor:
         decide: Decide,
         metrics: AuditMetrics,
         seconds: float,
-        policies: AuditPolicies,
+        policies: OthersPolicies,
         *,
         resolved_in: str = "",
         want: Callable[[str], None] = _nobody,
@@ -143,45 +126,43 @@ class Auditor:
 
 
 class _Round:
-    """One round over everything. faults: how often something could not be listed or written.
-
-    unresolved: models that objects name and nobody has resolved.
-    """
+    """One round over everything. faults: how often something could not be listed or written."""
 
     def __init__(
         self,
         client: Client,
         inventory: Inventory,
         decide: Decide,
-        policies: AuditPolicies,
+        policies: OthersPolicies,
         resolved_in: str,
     ) -> None:
         self._client, self._inventory, self._decide = client, inventory, decide
-        self._policies, self._resolved_in = policies, resolved_in
+        self._others = Others(client, policies, resolved_in)
         self._objects, self._refused = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         self._reports: Resource | None = None
         self._before: dict[Name, str] = {}
         self.seen: set[Name] = set()
         self.totals: list[Totals] = []
-        self.unresolved: set[str] = set()
         self.written = self.faults = 0
         self._news = OncePerCause().news
 
     async def run(self) -> _Round:
         """Audit everything once. Raises `ApiError`, or one of `UNREACHABLE`."""
         self._reports = await reports(self._client)
-        every = await served(self._client, kinds.OTHERS)
-        resources = [(kind.name, resource) for kind, resource in every]
         if self._reports is not None:
             await self._list_reports(self._reports)
-        labelled = "" if self._policies.every_namespace() else WORKLOADS_LABEL
-        async for page in self._client.pages(NAMESPACES, label_selector=labelled):
-            for namespace in page.items:
-                await self._namespace(name_of(namespace)[1], resources)
+        async for other in self._others.each():
+            await self._object(*other)
+        self.faults += len(self._others.unlisted)
         if self._reports is not None and not self.faults:
             for gone in self._before.keys() - self.seen:
                 await self._client.delete(self._reports, gone[1], namespace=gone[0])
         return self
+
+    @property
+    def unresolved(self) -> set[str]:
+        """Models that objects name and nobody has resolved."""
+        return self._others.unresolved
 
     @property
     def counts(self) -> list[Count]:
@@ -196,29 +177,7 @@ class _Round:
                 annotations = (report.get("metadata") or {}).get("annotations") or {}
                 self._before[name_of(report)] = str(annotations.get(DIGEST, ""))
 
-    async def _namespace(self, namespace: str, resources: list[tuple[str, Resource]]) -> None:
-        for kind, resource in resources:
-            policy = self._policies.workloads_policy(namespace, kind)
-            if policy is None:
-                continue
-            pages = self._client.pages(resource, chunk=OBJECTS_PER_PAGE, namespace=namespace)
-            try:
-                async for page in pages:
-                    for obj in page.items:
-                        if not kinds.owned(obj) and not obj["metadata"].get("deletionTimestamp"):
-                            await self._object(namespace, obj, policy)
-                    del page
-            except ApiError as error:  # such as a kind that may not be listed
-                self.faults += 1
-                log.warning(
-                    "%s of namespace %s are not audited: %s",
-                    resource.plural,
-                    namespace,
-                    in_words(error),
-                )
-
     async def _object(self, namespace: str, obj: Json, policy: Policy) -> None:
-        obj.pop("status", None)
         try:
             found = await self._audited(namespace, obj, policy)
             if not found.serves:
@@ -243,24 +202,7 @@ class _Round:
             job = AuditJob(obj, policy, found, last)
             return await self._decide(self._inventory, job, namespace)
 
-        return await in_rounds(ask, self._beside)
-
-    async def _beside(self, wanted: Wanted) -> Mapping[str, Any] | None:
-        """An object that another refers to; None if it is not there or may not be read."""
-        kind, namespace, name = wanted
-        resource, model = REFERRED_TO.get(kind), ""
-        if kind == CONFIG_MAP:
-            resource = CONFIG_MAPS
-        if (kind, namespace) == (CONFIG_MAP, RESOLVED):
-            model, namespace, name = name, self._resolved_in, config_map_name(name)
-        if resource is None or (resource.namespaced and not namespace):
-            return None
-        try:
-            return await self._client.request("GET", resource.path(namespace, name))
-        except ApiError:
-            if model:
-                self.unresolved.add(model)
-            return None
+        return await in_rounds(ask, self._others.beside)
 
     async def _report(self, resource: Resource, obj: Json, results: list[dict[str, Any]]) -> None:
         """Write what is said of an object, if it is something else than before."""

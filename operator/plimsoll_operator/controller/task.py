@@ -17,6 +17,7 @@ from plimsoll_operator.cluster.documents import ABSENT, Document
 from plimsoll_operator.controller.audit_task import AuditJob, AuditResult, audit
 from plimsoll_operator.controller.cache import pack, unpack
 from plimsoll_operator.controller.flavor_task import FlavorJob, Standing, judge
+from plimsoll_operator.controller.page_task import PageJob, rows
 from plimsoll_operator.controller.plan import Event, plan
 from plimsoll_operator.controller.running import Run, run_of
 from plimsoll_operator.controller.snapshot import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.policy import Policy
     from plimsoll.decision.verdict import Decision, Reason, Verdict
+    from plimsoll.report.page.objects import Row
     from plimsoll_operator.controller.verifying import Wish
     from plimsoll_operator.deciding.beside import Missed
 
@@ -87,13 +89,18 @@ class Planned:
 
 
 def run(
-    inventory: Inventory | None, job: Job | AuditJob | FlavorJob
-) -> Planned | AuditResult | Missed | dict[str, Standing]:
-    """The task: decide one LLMDeployment and say what to write, audit any other object, or judge
-    a Workload of Kueue on its flavors."""
-    if isinstance(job, AuditJob):
-        return audit(inventory, job)
-    return judge(inventory, job) if isinstance(job, FlavorJob) else work(inventory, job)
+    inventory: Inventory | None, job: Job | AuditJob | FlavorJob | PageJob
+) -> Planned | AuditResult | Missed | dict[str, Standing] | tuple[Row, ...]:
+    """The task: decide one LLMDeployment and say what to write, audit any other object, judge a
+    Workload of Kueue on its flavors, or say of any object what a page shows."""
+    match job:
+        case AuditJob():
+            return audit(inventory, job)
+        case FlavorJob():
+            return judge(inventory, job)
+        case PageJob():
+            return rows(inventory, job)
+    return work(inventory, job)
 
 
 def work(inventory: Inventory | None, job: Job) -> Planned:

@@ -15,12 +15,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from plimsoll.errors import clean
 from plimsoll.report.page import changes, gpus
-from plimsoll.report.page.objects import DOUBT, FITS, MOST_IN_FULL, OVER, rows
+from plimsoll.report.page.objects import DOUBT, FITS, MOST_IN_FULL, OVER, arranged
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from plimsoll.inventory.pools import Inventory
     from plimsoll.report.page.changes import Before
-    from plimsoll.report.results import CheckReport
+    from plimsoll.report.page.objects import Row
 
 _DATA: Final = Path(__file__).parent / "data"
 MOST_UNREAD: Final = 200
@@ -36,12 +38,26 @@ class About:
     version: str
 
 
-def page(report: CheckReport, inventory: Inventory, about: About, before: Before | None) -> str:
-    """The whole page. before: the page that it is compared with."""
-    found = rows(report.objects)
+def content_policy() -> str:
+    """The Content-Security-Policy of every page: the script that stands in it, and no request."""
+    digest = base64.b64encode(hashlib.sha256(_file("page.js").encode()).digest()).decode()
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def page(
+    rows: Iterable[Row],
+    unread: Sequence[str],
+    inventory: Inventory,
+    about: About,
+    before: Before | None = None,
+) -> str:
+    """The whole page. unread: what could not be read. before: the page it is compared with."""
+    found = arranged(rows)
     asked = gpus.asked(found, inventory)
     style, script = (_file(name) for name in ("page.css", "page.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = Environment(
         loader=FileSystemLoader(_DATA),
         autoescape=True,
@@ -54,7 +70,7 @@ def page(report: CheckReport, inventory: Inventory, about: About, before: Before
         mark=changes.MARK,
         style=style,
         script=script,
-        script_hash=digest,
+        policy=content_policy(),
         rows=found,
         in_full=MOST_IN_FULL,
         in_short=any(told.more for row in found for told in row.told),
@@ -66,8 +82,8 @@ def page(report: CheckReport, inventory: Inventory, about: About, before: Before
         pools=gpus.pools(inventory),
         inventory=inventory,
         aside=[(clean(one.node), clean(one.why, 300)) for one in inventory.set_aside[:MOST_UNREAD]],
-        unread=[one.message for one in report.unread[:MOST_UNREAD]],
-        unread_more=max(0, len(report.unread) - MOST_UNREAD),
+        unread=unread[:MOST_UNREAD],
+        unread_more=max(0, len(unread) - MOST_UNREAD),
         changes=changes.changes(before, found) if before else None,
     )
 

@@ -15,6 +15,8 @@ from plimsoll.engines.base import NO_CACHE, TermName
 from plimsoll.engines.registry import engine
 from plimsoll.errors import clean
 from plimsoll.report.arithmetic import TERMS, fix, have, leaves, need, room, short_of, tenths_of
+from plimsoll.report.gate import Gate
+from plimsoll.report.results import Judged, Span, results
 from plimsoll.units import ceil_mib, count, gib_down
 
 if TYPE_CHECKING:
@@ -23,12 +25,13 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Verdict
     from plimsoll.engines.base import Estimate
-    from plimsoll.report.results import Judged, Result
+    from plimsoll.report.results import Result
 
 LINE: Final = 70.0
 """Where the load line stands, in hundredths of a bar's width."""
 _WHOLE: Final = 100.0
 """Where a bar ends."""
+REFUSED: Final = "refused"
 OVER, DOUBT, FITS = "over", "doubt", "fits"
 """An object that does not fit or is wrong, one that nobody can be sure of, and one that fits."""
 RANK: Final = (OVER, DOUBT, FITS)
@@ -42,6 +45,7 @@ COLOURS: Final = {
 """The style of a term in a bar; those that are small share the last, `OTHER`."""
 OTHER: Final = "o"
 _LARGE: Final = ("w", "k")
+_RULES: Final = Gate()
 MOST_RESULTS: Final = 12
 """Results of one object that are shown."""
 MOST_IN_FULL: Final = 40
@@ -82,13 +86,15 @@ class Told:
 class Row:
     """One object as the page shows it. key: by which the next page knows it again.
 
-    state: one of `RANK`; word: the verdict. terms: (style, name, GiB, what it comes from).
-    fits_on: the placement. data: what the next page compares, see `plimsoll.report.page.changes`.
+    file, place: where it stands, "" for one of a cluster. state: one of `RANK`; word: the verdict.
+    terms: (style, name, GiB, what it comes from). fits_on: the placement. data: what the next page
+    compares, see `plimsoll.report.page.changes`.
     """
 
     key: str
     name: str
     kind: str
+    file: str
     place: str
     state: str
     word: str
@@ -106,21 +112,40 @@ class Row:
     told: tuple[Told, ...]
     data: str
 
+    @property
+    def refused(self) -> bool:
+        """Whether `plimsoll check` would end with 1 for it."""
+        return self.word == REFUSED
 
-def rows(objects: Iterable[Judged]) -> list[Row]:
-    """Every object, the gravest first, then by name."""
+
+def row(
+    kind: str, request: Request, verdict: Verdict, ignored: str, file: str = "", line: int = 0
+) -> Row:
+    """One object, judged as `plimsoll check` judges it.
+
+    kind: its name. ignored: what its annotation says of rules to ignore. file: where it stands;
+    empty for one of a cluster.
+    """
+    subject = f"{kind} {request.name}"
+    said = _RULES.judge(results(subject, request, verdict), ignored)
+    judged = Judged(subject, Span(file, line), request, verdict, said, _RULES.fails(said))
+    return _row(judged, kind)
+
+
+def arranged(found: Iterable[Row]) -> list[Row]:
+    """Every object by a key of its own, the gravest first, then by name."""
     seen: dict[str, int] = {}
-    found = []
-    objects = list(objects)
-    folder = _shared(judged.span.file for judged in objects)
-    for judged in objects:
-        key = judged.subject
-        if key in seen:
-            key = f"{judged.subject} @ {judged.span.file}"
+    rows = list(found)
+    folder = _shared(row.file for row in rows)
+    for index, row in enumerate(rows):
+        key = row.key
+        if key in seen and row.file:
+            key = f"{row.key} @ {row.file}"
         seen[key] = seen.get(key, 0) + 1
-        found.append(_row(judged, key if seen[key] == 1 else f"{key} #{seen[key]}", folder))
-    found.sort(key=lambda row: (RANK.index(row.state), row.name, row.key))
-    return [*found[:MOST_IN_FULL], *map(_in_short, found[MOST_IN_FULL:])]
+        key = key if seen[key] == 1 else f"{key} #{seen[key]}"
+        rows[index] = replace(row, key=key, place=row.place[len(folder) :])
+    rows.sort(key=lambda row: (RANK.index(row.state), row.name, row.key))
+    return [*rows[:MOST_IN_FULL], *map(_in_short, rows[MOST_IN_FULL:])]
 
 
 def _in_short(row: Row) -> Row:
@@ -137,25 +162,26 @@ def _in_short(row: Row) -> Row:
 
 def _shared(files: Iterable[str]) -> str:
     """The folder in which all these files are, with its last stroke; "" if there is none."""
-    folders = {os.path.dirname(file) for file in files}
+    folders = {os.path.dirname(file) for file in files if file}
     if not folders or len({os.path.isabs(folder) for folder in folders}) > 1:
         return ""
     common = os.path.commonpath(list(folders))
     return f"{common}/" if common else ""
 
 
-def _row(judged: Judged, key: str, folder: str) -> Row:
-    request, verdict = judged.request, judged.verdict
+def _row(judged: Judged, kind: str) -> Row:
+    request, verdict, span = judged.request, judged.verdict, judged.span
     e, p, model = verdict.estimate, verdict.placement, verdict.model
     state, word = _state(judged)
     gpus = p.gpus_per_replica if p else e.parallelism.gpus if e else 0
     accelerator = p.accelerator if p else verdict.accelerator
     size = f" · {count(model.parameters)}" if model.parameters else ""
     return Row(
-        key=key,
+        key=judged.subject,
         name=request.name,
-        kind=judged.subject.partition(" ")[0],
-        place=f"{judged.span.file[len(folder) :]}:{judged.span.line}",
+        kind=kind,
+        file=span.file,
+        place=f"{span.file}:{span.line}" if span.file else "",
         state=state,
         word=word,
         model=clean(model.name, 200) + size,
@@ -181,7 +207,7 @@ def _state(judged: Judged) -> tuple[str, str]:
         case Outcome.DOUBTED:
             return DOUBT, "warning"
         case Outcome.DENIED if judged.failed:
-            return OVER, "refused"
+            return OVER, REFUSED
         case Outcome.DENIED:
             return DOUBT, "ignored"
     return OVER, "does not fit"
