@@ -6,6 +6,7 @@ It must not measure.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ class Figure:
     value, baseline: in `unit`; baseline None where there is nothing to compare with.
     aim: ``<= 2.0`` or ``>= 800`` on the value, ``ratio <= 1.5`` on value / baseline;
         empty for a figure that is there to compare with.
+    load: of the machine in the last minute when it was measured, by processes that want a core.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Figure:
     unit: str
     baseline: float | None
     aim: str
+    load: float
 
     @property
     def ratio(self) -> float | None:
@@ -56,13 +59,13 @@ class Report:
         self, name: str, value: float, unit: str, aim: str, baseline: float | None = None
     ) -> None:
         """Add a figure and print it."""
-        figure = Figure(name, value, unit, baseline, aim)
+        figure = Figure(name, value, unit, baseline, aim, os.getloadavg()[0])
         self.figures.append(figure)
         shown = "" if figure.baseline is None else f"{figure.baseline:>10.2f}"
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}x"
         print(
             f"{'ok  ' if figure.ok else 'MISS'}  {name:<58}{value:>10.2f} {unit:<6}{shown:>10}"
-            f"{ratio:>8}  {aim}",
+            f"{ratio:>8}{figure.load:>6.1f}  {aim}",
             flush=True,
         )
 
@@ -75,7 +78,10 @@ class Report:
 
 def head() -> None:
     """The head of the table."""
-    print(f"{'':6}{'what':<58}{'value':>10} {'unit':<6}{'baseline':>10}{'ratio':>8}  aim")
+    print(f"{os.cpu_count()} cores; load: of the last minute, which counts our own processes, too")
+    print(
+        f"{'':6}{'what':<58}{'value':>10} {'unit':<6}{'baseline':>10}{'ratio':>8}{'load':>6}  aim"
+    )
 
 
 def percentile(samples: list[float], share: float) -> float:

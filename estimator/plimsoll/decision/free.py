@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.decision.taints import HARD, tolerated
 from plimsoll.decision.verdict import Free
 from plimsoll.inventory.held import Promises
+from plimsoll.inventory.pools import NO_STOCKS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from plimsoll.decision.request import Request
     from plimsoll.decision.trial import Seat
     from plimsoll.inventory.held import Claim, Quota
-    from plimsoll.inventory.pools import Inventory, NodeFacts, Pool, Stock
+    from plimsoll.inventory.pools import Inventory, NodeFacts, Pool, Stock, Stocks
 
 NONE: Final = Promises(())
 TOLD: Final = 3
@@ -41,30 +42,27 @@ def free(
     """
     me, replicas = request.name, max(1, request.replicas)
     card = (seat.candidate.accelerator.name, seat.candidate.accelerator.resource)
-    kinds = {(pool.selector, pool.taints) for pool in pools}
-    mine = [
-        stock
-        for stock in nodes.stocks.get(card, ())
-        if (stock.offer.selector, stock.fact.taints) in kinds
-    ]
+    kinds = frozenset((pool.selector, pool.taints) for pool in pools)
+    mine = nodes.stocks_of(card, kinds)
     held = inventory.held_of(me, card[1])
-    left = {stock.fact.name: stock.left for stock in mine}
+    left = dict(mine.left)
     for name, count in held.items():
         if name in left:
             left[name] += count
     promises, turn = inventory.promises.get(card, NONE), inventory.turns.get(me)
-    _take(promises.by_kind(turn), inventory.stocks.get(card, ()), left)
-    slots = sum(gpus // seat.per_node for gpus in left.values())
+    _take(promises.by_kind(turn), inventory.stocks.get(card, NO_STOCKS), left)
+    share = seat.per_node
+    slots = sum(gpus // share for gpus in left.values())
     now, quota = slots // seat.nodes, _quota(request, inventory, card[1], sum(held.values()), seat)
     by_quota = quota[1] if quota else now
     before = promises.before(turn) if now < replicas else ()
     blocking = nsmallest(TOLD, before, key=lambda pair: (-pair[1], pair[0].name))
-    holders = _holders(mine, held) if now < replicas else []
+    holders = _holders(mine.each, held) if now < replicas else []
     return Free(
         replicas=min(now, by_quota),
         wanted=replicas,
         gpus=sum(left.values()),
-        of=sum(stock.offer.count for stock in mine),
+        of=mine.of,
         holders=tuple(holders[:TOLD]),
         more=max(0, len(holders) - TOLD),
         own=sum(count for name, count in held.items() if name in left),
@@ -74,29 +72,32 @@ def free(
     )
 
 
-def _take(promised: list[tuple[Claim, int]], stocks: Sequence[Stock], left: dict[str, int]) -> None:
+def _take(promised: list[tuple[Claim, int]], stocks: Stocks, left: dict[str, int]) -> None:
     """Take GPUs promised to pods of some kinds off what is left, fullest nodes with room first.
 
     Nodes that are nobody's concern here take their part of them first.
     """
-    elsewhere = {s.fact.name: s.left for s in stocks if s.fact.name not in left} if promised else {}
-    facts = {stock.fact.name: stock.fact for stock in stocks} if promised else {}
+    elsewhere = {}
+    if promised and len(stocks.left) > len(left):
+        elsewhere = {name: gpus for name, gpus in stocks.left.items() if name not in left}
     for claim, gpus in promised:
-        pods, each = gpus // claim.per_pod, claim.per_pod
+        pods, each, selector = gpus // claim.per_pod, claim.per_pod, dict(claim.selector)
         for room in (elsewhere, left):
-            fullest = sorted((gpus, name) for name, gpus in room.items() if gpus >= each)
-            for _, name in fullest:
+            # by names already, and sorting keeps that order among equals
+            fullest = [name for name, gpus in room.items() if gpus >= each] if pods else []
+            for name in sorted(fullest, key=room.__getitem__):
                 if not pods:
                     break
-                if name in facts and _may_land(claim, facts[name]):
+                fact = stocks.facts.get(name)
+                if fact is not None and _may_land(claim, selector, fact):
                     taken = min(pods, room[name] // each)
                     room[name] -= taken * each
                     pods -= taken
 
 
-def _may_land(claim: Claim, fact: NodeFacts) -> bool:
+def _may_land(claim: Claim, selector: Mapping[str, str], fact: NodeFacts) -> bool:
     """Whether the pods of a placement may be scheduled onto a node."""
-    return fact.carries(dict(claim.selector)) and all(
+    return fact.carries(selector) and all(
         tolerated(taint, claim.tolerations) for taint in fact.taints if taint[2] in HARD
     )
 

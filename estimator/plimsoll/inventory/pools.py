@@ -29,6 +29,7 @@ SELECTORS_KEPT: Final = 32
 """Answers of `Inventory.matching` that are kept."""
 
 Pairs = tuple[tuple[str, str], ...]
+Taint = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,26 @@ class Stock:
     left: int
 
 
+class Stocks:
+    """What ready nodes have to give of one card, in the order of their names.
+
+    each: one for each of them. left: GPUs that no pod holds, by the node's name; of: GPUs of all.
+    """
+
+    def __init__(self, each: Iterable[Stock]) -> None:
+        self.each = tuple(each)
+        self.left: Mapping[str, int] = {stock.fact.name: stock.left for stock in self.each}
+        self.of = sum(stock.offer.count for stock in self.each)
+
+    @cached_property
+    def facts(self) -> dict[str, NodeFacts]:
+        """The nodes by their names."""
+        return {stock.fact.name: stock.fact for stock in self.each}
+
+
+NO_STOCKS: Final = Stocks(())
+
+
 @dataclass(frozen=True, slots=True)
 class SetAside:
     """Accelerators of a node that are not counted, and why, in words that its owner can act on."""
@@ -181,14 +202,37 @@ class Inventory:
         return counts
 
     @cached_property
-    def stocks(self) -> dict[tuple[str, str], tuple[Stock, ...]]:
+    def stocks(self) -> dict[tuple[str, str], Stocks]:
         """What the ready nodes have to give, by the accelerator's name and its resource."""
         found: dict[tuple[str, str], list[Stock]] = {}
         for fact in self.facts:
             for offer in fact.offers if fact.ready else ():
                 card = (offer.accelerator.name, offer.accelerator.resource)
                 found.setdefault(card, []).append(Stock(fact, offer, fact.left(offer)))
-        return {card: tuple(stocks) for card, stocks in found.items()}
+        return {card: Stocks(stocks) for card, stocks in found.items()}
+
+    def stocks_of(
+        self, card: tuple[str, str], kinds: frozenset[tuple[Pairs, tuple[Taint, ...]]]
+    ) -> Stocks:
+        """The same of one card, of the nodes with one of these selectors and its taints.
+
+        The last few answers are kept: the same pools are asked for again and again.
+        """
+        part = self._stocks_of.get((card, kinds))
+        if part is None:
+            part = Stocks(
+                stock
+                for stock in self.stocks.get(card, NO_STOCKS).each
+                if (stock.offer.selector, stock.fact.taints) in kinds
+            )
+            while len(self._stocks_of) >= SELECTORS_KEPT:
+                self._stocks_of.pop(next(iter(self._stocks_of)), None)
+            self._stocks_of[card, kinds] = part
+        return part
+
+    @cached_property
+    def _stocks_of(self) -> dict[tuple[object, ...], Stocks]:
+        return {}
 
     @cached_property
     def promises(self) -> dict[tuple[str, str], Promises]:
@@ -263,14 +307,20 @@ class Inventory:
         return found
 
     def _looked_for(self, name: str) -> list[tuple[str, Taken]]:
-        """The same for one without a claim, which is looked for among all."""
+        """The same for one without a claim, which is looked for among those that begin alike."""
         names = {*self._claimants, name}
-        return [
-            (fact.name, taken)
-            for fact in self.facts
-            for taken in fact.taken
-            if taken.belongs_to(names) == name
-        ]
+        alike = self._by_stem.get(_stem(name), ())
+        return [(node, taken) for node, taken in alike if taken.belongs_to(names) == name]
+
+    @cached_property
+    def _by_stem(self) -> dict[tuple[str, str], list[tuple[str, Taken]]]:
+        """What all pods hold, with the node, by how the name of their owner must begin."""
+        found: dict[tuple[str, str], list[tuple[str, Taken]]] = {}
+        for fact in self.facts:
+            for taken in fact.taken:
+                stem = _stem(taken.owner or taken.pod)
+                found.setdefault(stem, []).append((fact.name, taken))
+        return found
 
     def matching(self, selector: Mapping[str, str]) -> Inventory:
         """The part of it whose nodes carry those labels, which its pools then list as theirs.
@@ -296,6 +346,12 @@ class Inventory:
     @cached_property
     def _matching(self) -> dict[frozenset[tuple[str, str]], Inventory]:
         return {}
+
+
+def _stem(name: str) -> tuple[str, str]:
+    """The namespace of a name, and what stands before the first dash of the rest."""
+    namespace, _, rest = name.partition("/")
+    return namespace, rest.partition("-")[0]
 
 
 def with_own(inventory: Inventory, own: tuple[Accelerator, ...]) -> Inventory:
