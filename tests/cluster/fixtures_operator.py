@@ -54,13 +54,14 @@ def free_port() -> int:
 def install(cluster: Cluster) -> None:
     """The CRD and the rights, as a user applies them."""
     cluster.kubectl("apply", "-f", str(DEPLOY / "crd.yaml"))
-    until(lambda: _established(cluster), 30, "the CRD is established")
+    until(lambda: established(cluster), 30, "the CRD is established")
     created = cluster.kubectl("create", "namespace", SYSTEM_NAMESPACE, check=False)
     assert created.returncode == 0 or "AlreadyExists" in created.stderr, created.stderr
     cluster.kubectl("apply", "-f", str(DEPLOY / "rbac.yaml"))
 
 
-def _established(cluster: Cluster) -> bool:
+def established(cluster: Cluster) -> bool:
+    """Whether every CustomResourceDefinition is served, within some seconds."""
     # `kubectl wait` fails outright while the new CRD has no conditions at all
     wait = ("wait", "--for=condition=Established", "crd", "--all", "--timeout=5s")
     return cluster.kubectl(*wait, check=False).returncode == 0

@@ -53,7 +53,7 @@ HELM = "helm"
 """Only tests of the chart need it; neither the demo nor a benchmark does."""
 
 SCHEDULER = "scheduler"
-"""Only `make test-scheduler` needs it."""
+"""Only `make test-scheduler` and `make test-peers` need it, with kube-controller-manager."""
 
 GITOPS = "gitops"
 """A program of our own around what Flux and Argo CD read a status with. Only tests need it."""
@@ -64,12 +64,19 @@ GATEKEEPER = "gatekeeper"
 KUEUE = "kueue"
 """Only `make test-peers` needs it: Kueue's own manager, with its kinds beside it."""
 
-_FOLDERS = {"kueue": ("sigs.k8s.io/kueue", "config/components/crd/bases", "crd")}
+LWS = "lws"
+"""Only `make test-peers` needs it: LeaderWorkerSet's own controller, with its configuration."""
+
+_FOLDERS = {
+    "kueue": ("sigs.k8s.io/kueue", "config/components/crd/bases", "crd"),
+    "lws": ("sigs.k8s.io/lws", "config", "config"),
+}
 """A folder of a program's module that is kept beside it: the module, the folder, and its name."""
 
 _NAMES = {
     "go.etcd.io/etcd/server/v3": "etcd",
     "github.com/open-policy-agent/gatekeeper/v3": "gatekeeper",
+    "sigs.k8s.io/lws/cmd": "lws",
 }
 """Programs that are not called what their package path ends with."""
 
@@ -80,8 +87,10 @@ _SECONDS = {
     "helm": 240,
     "gitops": 60,
     "gatekeeper": 290,
-    "kube-scheduler": 300,
+    "kube-controller-manager": 340,
+    "kube-scheduler": 40,
     "kueue": 480,
+    "lws": 240,
 }
 """A cold build on two cores, module downloads included, in this order (measured)."""
 

@@ -1,6 +1,6 @@
-"""The real kube-scheduler beside a control plane of ours: it binds pods to nodes.
+"""The real kube-scheduler and kube-controller-manager beside a control plane of ours.
 
-It must listen on loopback only. No kubelet runs: a pod that is bound stays Pending for ever.
+They must listen on loopback only. No kubelet runs: a pod that is bound stays Pending for ever.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ if TYPE_CHECKING:
 _HOST = LOOPBACK[0]
 
 
-class Scheduler:
-    """kube-scheduler as it comes, without leader election. Use it as a context manager."""
+class _Part:
+    """A part of Kubernetes as it comes, without leader election. Use it as a context manager."""
+
+    name = ""
+    flags: tuple[str, ...] = ()
 
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
-        self._program = ensure_built(SCHEDULER)["kube-scheduler"]
+        self._program = ensure_built(SCHEDULER)[self.name]
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
         config = str(self._plane.kubeconfig)
         self._process = Process(
-            "kube-scheduler",
+            self.name,
             [
                 str(self._program),
                 f"--kubeconfig={config}",
@@ -39,9 +42,10 @@ class Scheduler:
                 "--leader-elect=false",
                 f"--bind-address={_HOST}",
                 f"--secure-port={free_port()}",
-                f"--cert-dir={self._plane.folder / 'scheduler'}",
+                f"--cert-dir={self._plane.folder / self.name}",
+                *self.flags,
             ],
-            self._plane.folder / "kube-scheduler.log",
+            self._plane.folder / f"{self.name}.log",
         )
         return self
 
@@ -53,6 +57,21 @@ class Scheduler:
         """Raises `ControlPlaneError` if it has ended."""
         process = self._process
         if process is not None and process.returncode is not None:
-            raise ControlPlaneError(
-                f"kube-scheduler ended ({process.returncode}):\n{process.tail()}"
-            )
+            raise ControlPlaneError(f"{self.name} ended ({process.returncode}):\n{process.tail()}")
+
+
+class Scheduler(_Part):
+    """It binds pods to nodes."""
+
+    name = "kube-scheduler"
+
+
+class Controllers(_Part):
+    """It makes the pods of Deployments and StatefulSets, and collects what has no owner."""
+
+    name = "kube-controller-manager"
+    flags = (
+        "--controllers=deployment-controller,replicaset-controller,statefulset-controller,"
+        "garbage-collector-controller",
+        "--use-service-account-credentials=false",
+    )

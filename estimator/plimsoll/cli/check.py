@@ -383,7 +383,7 @@ def _dump(checked: list[Checked], manifests: Manifests, output: str) -> None:
     results = [_result(*one) for one in checked]
     problems = [problem_dict(problem) for problem in manifests.problems]
     whole = {"results": results, "problems": problems, "otherObjects": manifests.others}
-    dump({**whole, "passedOver": manifests.passed}, output)
+    dump({**whole, "passedOver": manifests.passed, "madeByOthers": manifests.parts}, output)
 
 
 def _result(manifest: Manifest, served: Served, verdict: Verdict) -> dict[str, Any]:

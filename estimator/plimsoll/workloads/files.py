@@ -68,7 +68,8 @@ class Manifest:
 class Manifests:
     """What was found. deployments: every object that serves an LLM, by files and documents.
 
-    problems: what could not be read; path is the file and line. others: objects that serve none.
+    problems: what could not be read; path is the file and line. others: objects that serve none;
+    parts: objects that others which are read have made.
     passed: files and documents of folders that are no objects. config_maps: data by (namespace,
     name); objects: those that others refer to, by (kind, namespace, name); labels: of the
     namespaces among them. full: whether there were more than `MAX_OBJECTS`, the rest is not looked
@@ -81,6 +82,7 @@ class Manifests:
     problems: list[Problem] = field(default_factory=list)
     others: int = 0
     passed: int = 0
+    parts: int = 0
     config_maps: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     objects: dict[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -204,10 +206,14 @@ _OBJECT: Final = re.compile(r"^apiVersion:\s*\S[\s\S]*^kind:|^kind:\s*\S[\s\S]*^
 def _serve(found: Manifests) -> None:
     """Read the objects of other kinds than ours, now that everything beside them is known.
 
-    Those that serve no LLM are counted among the others.
+    Those that serve no LLM are counted among the others; what others of them made is not read.
     """
     kept: list[Manifest] = []
-    for manifest in found.deployments:
+    made = kinds.made_by_others(manifest.obj for manifest in found.deployments)
+    for manifest, is_part in zip(found.deployments, made, strict=True):
+        if is_part:
+            found.parts += 1
+            continue
         if manifest.kind.reader is None:
             kept.append(manifest)
             continue

@@ -28,7 +28,7 @@ from plimsoll.workloads.roles import Beside, Facts, Role, Served, elements, mapp
 from plimsoll.workloads.serving import served
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from plimsoll.decision.request import Request
 
@@ -103,6 +103,8 @@ def _facts(obj: Mapping[str, Any], request: Request) -> Facts:
 
 
 _SERVING: Final = "serving.kserve.io"
+LEADER_WORKER_SETS: Final = "leaderworkerset.x-k8s.io"
+LEADER_WORKER_SET: Final = "LeaderWorkerSet"
 KINDS: Final = (
     Kind(api_group.GROUP, api_group.KIND, None, api_group.PLURAL, frozenset({api_group.VERSION})),
     Kind("", "Pod", pods.read, "pods"),
@@ -112,7 +114,7 @@ KINDS: Final = (
     Kind("apps", "DaemonSet", pods.read, "daemonsets"),
     Kind("batch", "Job", pods.read, "jobs"),
     Kind("batch", "CronJob", pods.read, "cronjobs"),
-    Kind("leaderworkerset.x-k8s.io", "LeaderWorkerSet", leader_worker_set.read, "leaderworkersets"),
+    Kind(LEADER_WORKER_SETS, LEADER_WORKER_SET, leader_worker_set.read, "leaderworkersets"),
     Kind(
         "disaggregatedset.x-k8s.io",
         "DisaggregatedSet",
@@ -173,6 +175,47 @@ def owned(obj: Mapping[str, Any]) -> bool:
         if one.get("controller") is True and (group, str(one.get("kind"))) in _BY_NAME:
             return True
     return False
+
+
+Id = tuple[str, str, str, str]
+"""Group, kind, namespace and name of an object."""
+_LWS: Final = "leaderworkerset.sigs.k8s.io"
+
+
+def made_by_others(objects: Iterable[Mapping[str, Any]]) -> list[bool]:
+    """Of each of some objects, whether another one of them made it, so that it is no object of its
+    own: a Deployment's ReplicaSets and Pods, the StatefulSets and Pods of a LeaderWorkerSet."""
+    every = list(objects)
+    there = {_id(obj) for obj in every}
+    return [any(maker in there for maker in _makers(obj)) for obj in every]
+
+
+def _id(obj: Mapping[str, Any]) -> Id:
+    group = str(obj.get("apiVersion")).rpartition("/")[0]
+    return (group, str(obj.get("kind")), *names(obj))
+
+
+def _makers(obj: Mapping[str, Any]) -> Iterator[Id]:
+    """Who may have made an object: its controller, and who stands behind that by what it carries.
+
+    Sources: Kubernetes names a ReplicaSet by its Deployment and the pods' label pod-template-hash;
+    LeaderWorkerSet marks what it makes with its own name and that of the leader of the group.
+    """
+    metadata, namespace = mapping(obj.get("metadata")), names(obj)[0]
+    labels, notes = mapping(metadata.get("labels")), mapping(metadata.get("annotations"))
+    for owner in map(mapping, elements(metadata.get("ownerReferences"))):
+        if owner.get("controller") is not True:
+            continue
+        group = str(owner.get("apiVersion")).rpartition("/")[0]
+        kind, name = str(owner.get("kind")), str(owner.get("name"))
+        yield (group, kind, namespace, name)
+        drawn = f"-{labels.get('pod-template-hash')}"
+        if kind == "ReplicaSet" and name.endswith(drawn):
+            yield (group, "Deployment", namespace, name.removesuffix(drawn))
+        if group_of := labels.get(f"{_LWS}/name"):
+            yield (LEADER_WORKER_SETS, LEADER_WORKER_SET, namespace, str(group_of))
+        if leader := notes.get(f"{_LWS}/leader-name"):
+            yield ("", "Pod", namespace, str(leader))
 
 
 def find(api_version: str, name: str) -> Kind | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.workloads.gpus import whole
 from plimsoll.workloads.pod import roles
 from plimsoll.workloads.roles import at, mapping, names, replicas_of
 
@@ -24,10 +25,27 @@ PODS: Final = {
 """Where an object of each kind keeps the spec of its pods."""
 
 
+_SIZE: Final = "leaderworkerset.sigs.k8s.io/size"
+_LEADER: Final = "leaderworkerset.sigs.k8s.io/leader-name"
+
+
 def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
-    """The engines that the pods of an object start."""
+    """The engines that the pods of an object start.
+
+    Pods of a LeaderWorkerSet, and the StatefulSets that make them, say how many are one server: a
+    StatefulSet of workers is one group without its leader. Workers that only join their leader's
+    engine, by a script, start none.
+    """
     path = PODS[str(obj["kind"])]
     found = roles(mapping(at(obj, path)), path, names(obj)[0], beside)
+    notes = mapping(at(obj, f"{path.rpartition('spec')[0]}metadata.annotations"))
+    size = whole(notes.get(_SIZE))
+    works = _LEADER in notes
+    if works:
+        found = [role for role in found if not any("script" in one for one in role.shaken)]
     for role in found:
-        replicas_of(role, at(obj, "spec.replicas"), "spec.replicas")
+        if not works:
+            replicas_of(role, at(obj, "spec.replicas"), "spec.replicas")
+        if size:
+            role.pods = size
     return found

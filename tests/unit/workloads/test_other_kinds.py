@@ -239,6 +239,29 @@ def test_a_sidecar_is_no_fault() -> None:
     assert (one["decision"], one["model"]) == ("allow", "Qwen/Qwen3-4B")
 
 
+def test_what_another_of_the_objects_made_is_judged_once() -> None:
+    whole = deployment(args=["--model", "Qwen/Qwen3-14B", "--max-model-len=8192"])
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat", "controller": True}
+    part = {**whole, "kind": "ReplicaSet"}
+    part["metadata"] = {"name": "chat-5c", "ownerReferences": [owner]}
+    answer = json.loads(check(part, whole, options=("-o", "json")).stdout)
+    assert [one["kind"] for one in answer["results"]] == ["Deployment"]
+    assert answer["madeByOthers"] == 1
+    assert [one["kind"] for one in results(part)] == ["ReplicaSet"]
+
+
+def test_a_pod_of_a_group_is_judged_with_all_pods_of_the_group() -> None:
+    spec = deployment(args=["--model", "Qwen/Qwen3-14B", "--max-model-len=8192", "-tp=1", "-pp=2"])[
+        "spec"
+    ]["template"]["spec"]
+    notes = {"leaderworkerset.sigs.k8s.io/size": "2"}
+    leader = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "chat-0"}, "spec": spec}
+    group = {**leader, "metadata": {"name": "chat-0", "annotations": notes}}
+    (alone,), (together,) = results(leader), results(group)
+    assert (alone["decision"], together["decision"]) == ("deny", "allow")
+    assert (together["podsPerReplica"], together["gpusPerReplica"]) == (2, 2)
+
+
 def test_a_folder_that_is_kept_for_other_tools_is_forgiven(tmp_path: Path) -> None:
     files = {
         "Chart.yaml": "apiVersion: v2\nname: chart\n",
