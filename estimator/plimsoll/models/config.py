@@ -28,7 +28,7 @@ from plimsoll.models.families.generic import generic
 from plimsoll.models.files import TEXT_SECTIONS
 from plimsoll.models.quantization_config import kv_dtype_of, quantization_of
 from plimsoll.models.rotary import rotary_elements
-from plimsoll.models.storage import left_alone_by_layer
+from plimsoll.models.storage import left_alone_by_layer, left_alone_further
 from plimsoll.units import MAX_PARAMETERS, count
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = No
         heads=built.heads,
         blocks=left_alone_by_layer(built.blocks, quantization),
         outside=built.outside + towers,
-        extra=built.extra,
+        extra=left_alone_further(built.extra, len(built.blocks), quantization),
         tied=built.tied,
         quantization=quantization,
         multimodal=multimodal,

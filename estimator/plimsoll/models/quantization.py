@@ -12,8 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from plimsoll.models.rules import Rules, readable
+
+FURTHER: Final = -1
+"""Stands for the number of an MTP layer, which follows the layers that are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,8 @@ class Quantization:
     ignored: patterns of module names left unquantized, as the config writes them (a plain name
         or prefix, ``re:...``, or with ``*``).
     special: (pattern, scheme) pairs that come before `default`.
-    ignored_in: (number of a layer, patterns within it) for what is left alone in single layers.
+    ignored_in: (number of a layer, patterns within it) for what is left alone in single layers;
+        number `FURTHER` stands for MTP layers, as any does that the model has no layer of.
     unsized: some weights are stored in a way that nobody here can size; they count as unquantized.
     by_name: only the word for it is known, not which linears the checkpoint leaves alone.
     """

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from plimsoll.errors import Invalid, Problem, Unreadable, shown
 from plimsoll.models.files import text_parts
-from plimsoll.models.quantization import Quantization, Scheme
+from plimsoll.models.quantization import FURTHER, Quantization, Scheme
 from plimsoll.models.rules import bounded, expression, starred
 
 FP8_TENSOR: Final = Scheme("fp8", 8)
@@ -59,6 +59,7 @@ _METHODS: Final = frozenset(
 """Methods that there are. No other word of a config is repeated to anybody."""
 _PATH: Final = "config.json: quantization_config"
 _LAYER: Final = re.compile(r"^.{0,64}?\blayers?\.(\d{1,5})(?=[.*]|$)\.?")
+_MTP: Final = re.compile(r"^(?:model\.)?mtp(?=[.*]|$)(?:\.layers\.\d{1,5}(?=[.*]|$))?\.?")
 _EXPERT: Final = re.compile(r"\bexperts\.\d+")
 BY_NAME: Final = "by_name"
 """The key that marks a description made from a checkpoint's name alone."""
@@ -346,12 +347,15 @@ def _anywhere(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _leaving(made: Quantization, q: Mapping[str, Any]) -> Quantization:
-    """With what the config leaves alone: everywhere, and in single layers."""
+    """With what the config leaves alone: everywhere, in single layers, and in MTP layers."""
     everywhere: list[str] = []
     single: defaultdict[int, dict[str, None]] = defaultdict(dict)
     for name in (name for key in _IGNORED for name in _texts(q.get(key))):
-        match = None if name.startswith("re:") else _LAYER.match(name)
-        if match is None:
+        further = _MTP.match(name) if made.method == "modelopt" else None
+        match = None if further or name.startswith("re:") else _LAYER.match(name)
+        if further is not None:
+            single[FURTHER][_EXPERT.sub("experts", name[further.end() :]) or "*"] = None
+        elif match is None:
             everywhere.append(_EXPERT.sub("experts", name))
         else:
             rest = name[match.end() :] or "*"

@@ -18,6 +18,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.models.architecture import Part
+from plimsoll.models.quantization import FURTHER
 from plimsoll.models.rules import compiled
 
 if TYPE_CHECKING:
@@ -81,6 +82,27 @@ def left_alone_by_layer(
             by_block[key] = replace(block, tensors=tensors) if tensors != block.tensors else block
         result.append(by_block.get(key, block))
     return tuple(result)
+
+
+def left_alone_further(
+    extra: tuple[Tensor, ...], layers: int, quantization: Quantization | None
+) -> tuple[Tensor, ...]:
+    """Tensors of MTP layers; a linear that is left unquantized there is none. layers: before."""
+    if quantization is None or not quantization.ignored_in:
+        return extra
+    rules = tuple(
+        rule
+        for layer, left in quantization.ignored_in
+        if layer == FURTHER or layer >= layers
+        for rule in left
+    )
+    if not rules:
+        return extra
+    found = compiled(rules)
+    return tuple(
+        replace(t, linear=False) if t.linear and found.first(module_of(t)) is not None else t
+        for t in extra
+    )
 
 
 def tensor_bytes(tensor: Tensor, quantization: Quantization | None, element: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,15 @@ def test_a_checkpoint_of_few_bits_is_stored_in_few(named: str, low: float, high:
     for entry in described:
         share = stored_bytes(entry.architecture) / entry.architecture.parameters
         assert low < share < high, entry.id
+
+
+def test_what_is_left_alone_in_an_mtp_layer_is_not_left_alone_in_the_first() -> None:
+    found = resolve(uri="hf://nvidia/Qwen3.6-27B-NVFP4").architecture
+    assert found is not None
+    assert stored_bytes(found) / 2**30 == pytest.approx(20.42, abs=0.005), "as vLLM prints"
+    served = stored_bytes(replace(found, extra=()))
+    drafted = (stored_bytes(found) - served) / 2**30
+    assert drafted == pytest.approx(20.57 - 19.78, abs=0.01), "loaded with MTP and without"
 
 
 def test_no_config_of_the_catalogue_is_cut_short() -> None:
