@@ -148,6 +148,7 @@ class Rule(StrEnum):
     GRAPHS_BEYOND_STATES = "graphs-beyond-states"
     NO_ROOM_AFTER_CACHE = "no-room-after-cache"
     LOADED_BEFORE_QUANTIZED = "loaded-before-quantized"
+    STRANDED_BY_SLEEP = "stranded-by-sleep"
     NO_CACHE_SIZE = "no-cache-size"
     CACHE_SIZE_IN_OPTIONS_FILE = "cache-size-in-options-file"
     NO_BLOCK_SIZE = "no-block-size"

@@ -203,6 +203,11 @@ REFUSALS: Final[dict[Rule, tuple[str, str]]] = {
         "takes {needed} of {left} on {gpu}",
         "name a checkpoint that is stored so, or take vLLM 0.16 or later",
     ),
+    Rule.STRANDED_BY_SLEEP: (
+        "less held while loading: in sleep mode vLLM gives back nothing of what it converts "
+        "experts from, which takes some {needed} of {left} on {gpu}",
+        "leave it out, or cut the model over more GPUs",
+    ),
     Rule.NO_ROOM_AFTER_CACHE: (
         "less: once the cache is taken, {needed} are still needed on {gpu} and {left} are left "
         "({basis})",

@@ -196,14 +196,17 @@ class VLLM(Engine):
             room, spans = list(fixed), [Span(size, size, size) for size in fixed]
             flag = offload.fixing_flag(settings)
             usable, stages = _fixed_cache(stages, worst, fixed, most, flag)
-        loaded_first = limits.loading(
-            architecture,
-            settings,
-            resolved,
-            parallelism,
-            physical=physical,
-            accelerator=accelerator,
-            constants=figures,
+        loaded_first, asleep = (
+            peak(
+                architecture,
+                settings,
+                resolved,
+                parallelism,
+                physical=physical,
+                accelerator=accelerator,
+                constants=figures,
+            )
+            for peak in (limits.loading, limits.asleep)
         )
         held_states = limits.states(architecture, resolved, kv, spans, accelerator, figures)
         after = min(
@@ -247,7 +250,9 @@ class VLLM(Engine):
             notes=tuple(
                 _notes(architecture, settings, resolved, accelerator, figures, asked > usable)
             ),
-            limits=tuple(one for one in (loaded_first, held_states, after) if one is not None),
+            limits=tuple(
+                one for one in (loaded_first, asleep, held_states, after) if one is not None
+            ),
         )
 
 

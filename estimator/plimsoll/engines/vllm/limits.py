@@ -14,6 +14,13 @@ https://github.com/vllm-project/vllm/issues/31273; from 0.16.0 weights are made 
 device, one layer at a time). experts_int8.py makes 8 bits from the start, and bitsandbytes
 quantizes tensor by tensor (model_loader/bitsandbytes_loader.py).
 
+With ``--enable-sleep-mode`` weights lie in a pool that gives nothing back while it is open:
+
+    need        the weights, and of experts that are converted once they are read a share that stays
+                beside what they became (MXFP4, NVFP4; from 0.21 on data-center Blackwell 16 bits)
+
+Source: https://github.com/vllm-project/vllm/issues/34877, 43951, 48680 and 52511.
+
 The blocks of recurrent state, for models that have one and decode in full CUDA graphs:
 
     sequences   max_num_seqs <= blocks of the pool, from 0.20 on; before, and only for layers whose
@@ -51,14 +58,21 @@ from math import hypot
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Limit, LimitName, Span, Term, TermName
-from plimsoll.engines.layers.sharding import stage_weights
+from plimsoll.engines.layers.sharding import (
+    quantization_in_force,
+    scheme_in_force,
+    stage_weights,
+)
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, OTHER, gpu_group
 from plimsoll.engines.vllm import lora
 from plimsoll.engines.vllm.capture import sizes
+from plimsoll.engines.vllm.kernels import padding
 from plimsoll.engines.vllm.offload import offloads
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.overheads import captured, charged, context, sampling
 from plimsoll.engines.vllm.traits import DENSE, kind, second_runner, traits
 from plimsoll.findings import Rule, finding
+from plimsoll.models.architecture import Part
 from plimsoll.paths import Field
 from plimsoll.units import MIB, gib, gib_down, gib_up, grouped
 
@@ -70,12 +84,16 @@ if TYPE_CHECKING:
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.engines.vllm.kv import Cache
-    from plimsoll.models.architecture import Architecture
+    from plimsoll.models.architecture import Architecture, Block
 
 _NOT_COMPARED, _CAPTURED, _ALL_SEQUENCES = range(3)
 """Values of the figure ``state_blocks``; its note says what each means."""
 _BOTH_HELD: Final = 2
 """Of the figure ``whole_before_quantized``."""
+_PLAIN: Final = "16 bits"
+"""Of the figure ``stranded_by_sleep``: experts that are not quantized."""
+_DATA_CENTER: Final = 10
+"""Compute capability, its first number, of Blackwell in data centers."""
 _SLACK: Final = 150 * MIB
 _OWN_ALL_REDUCE: Final = 2
 """GPUs without NVLink up to which vLLM's own all-reduce serves (custom_all_reduce.py)."""
@@ -170,6 +188,73 @@ def loading(
             left=gib_down(max(0, has.middle)),
         ),
     )
+
+
+def asleep(
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    *,
+    physical: int,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Limit | None:
+    """The peak of loading in sleep mode; None without it, and where no experts are converted."""
+    if not VLLMOptions.of(settings).enable_sleep_mode or offloads(settings):
+        return None
+    figure = constants["stranded_by_sleep"]
+    word = settings.quantization
+    blackwell = gpu_group(accelerator) == BLACKWELL and accelerator.compute[0] == _DATA_CENTER
+    names = frozenset(name for name in figure.names if name != _PLAIN or blackwell)
+    experts = architecture.remembered(
+        ("vllm.converted", word, names), lambda: _converted(architecture, word, names)
+    )
+    if not any(block.tensors for block in experts.blocks):
+        return None
+    padded = padding(architecture, settings, parallelism, accelerator, constants)
+    converted = max(stage_weights(experts, resolved.dtype, word, parallelism, padded))
+    whole = max(stage_weights(architecture, resolved.dtype, word, parallelism, padded))
+    beside = context(architecture, resolved, parallelism, accelerator, constants)
+    left = physical - accelerator.reserved
+    stays = round(figure.value * converted)
+    need = Span(whole + stays, whole, whole + round(stays * (1 + figure.error)))
+    has = Span(left - beside.middle, left - beside.high, left - beside.low)
+    return Limit(
+        name=LimitName.LOADING,
+        need=need,
+        has=has,
+        known=figure.known,
+        basis="experts read and converted, in the pool of sleep mode",
+        said=finding(
+            Rule.STRANDED_BY_SLEEP,
+            Field.EXTRA_ARGS,
+            "--enable-sleep-mode",
+            gpu=accelerator.title,
+            needed=gib_up(need.middle),
+            left=gib_down(max(0, has.middle)),
+        ),
+    )
+
+
+def _converted(architecture: Architecture, word: str, names: frozenset[str]) -> Architecture:
+    """A model of nothing but the experts that are held as named."""
+    held = quantization_in_force(architecture, word)
+    at_load = architecture.quantization is None
+    kept: dict[int, Block] = {}
+    for block in architecture.blocks:
+        if id(block) in kept:
+            continue
+        tensors = tuple(
+            tensor
+            for tensor in block.tensors
+            if tensor.part is Part.EXPERTS
+            and (scheme.name if (scheme := scheme_in_force(held, at_load, tensor)) else _PLAIN)
+            in names
+        )
+        kept[id(block)] = replace(block, tensors=tensors)
+    blocks = tuple(kept[id(block)] for block in architecture.blocks)
+    return replace(architecture, blocks=blocks, outside=(), extra=())
 
 
 def after_cache(

@@ -26,6 +26,7 @@ class VLLMOptions(Options):
     decode_context_parallel_size: int | None = None
     enable_moe_shared_loras: bool | None = None
     enable_prefix_caching: bool | None = None
+    enable_sleep_mode: bool | None = None
     fully_sharded_loras: bool | None = None
     kv_transfer_config: str | None = None
     language_model_only: bool | None = None

@@ -145,6 +145,27 @@ def test_what_is_stored_in_8_bits_or_quantized_as_it_comes_needs_no_more() -> No
     assert limit(by_tensor, LimitName.LOADING) is None
 
 
+@pytest.mark.parametrize(
+    ("of", "version", "gpu", "tensor", "state"),
+    [
+        ("openai/gpt-oss-120b", "0.16", "nvidia-h100-nvl", 1, State.WITHIN_ERROR),
+        ("openai/gpt-oss-120b", "0.16", "nvidia-h200-141gb", 1, State.FITS),
+        ("Qwen/Qwen3-235B-A22B", "0.21", "nvidia-gb200", 4, State.WITHIN_ERROR),
+        ("Qwen/Qwen3-235B-A22B", "0.20", "nvidia-gb200", 4, None),
+        ("Qwen/Qwen3-235B-A22B", "0.21", "nvidia-h200-141gb", 4, None),
+        ("Qwen/Qwen3-32B", "0.21", "nvidia-gb200", 1, None),
+    ],
+)
+def test_in_sleep_mode_experts_that_are_converted_may_be_held_twice(
+    of: str, version: str, gpu: str, tensor: int, state: State | None
+) -> None:
+    flags = ("--max-model-len", "8192", "--enable-sleep-mode")
+    found = limit(estimate(of, *flags, version=version, gpu=gpu, tensor=tensor), LimitName.LOADING)
+    assert (found.state if found else None) is state
+    awake = estimate(of, *flags[:2], version=version, gpu=gpu, tensor=tensor)
+    assert limit(awake, LimitName.LOADING) is None
+
+
 # -- after the cache ------------------------------------------------------------------------------
 
 
