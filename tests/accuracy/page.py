@@ -287,6 +287,7 @@ def _recipes() -> list[str]:
     said = recipes.answers()
     known = [one for one in said if one.decision is not None]
     counts = {d: sum(one.decision is d for one in known) for d in Decision}
+    tried = sum(one.decision is Decision.WARN and "doubt" in one.recipe for one in known)
     unknown = sorted({str(one.recipe["model"]) for one in said if one.decision is None})
     lines = [
         "## Published recipes",
@@ -295,7 +296,8 @@ def _recipes() -> list[str]:
         "flags, each with its source), under the newest release that is known, since guides name "
         f"the oldest alone. All start. Of {len(known)} whose model and GPU are known, "
         f"{counts[Decision.ALLOW]} are allowed, {counts[Decision.WARN]} warned of and "
-        f"{counts[Decision.DENY]} denied.",
+        f"{counts[Decision.DENY]} denied. {tried} of those that are warned of were tried by "
+        "others who ran out of memory, or nearly: the last column says where.",
         "",
         "| recipe | model | GPUs | we say | GiB of a GPU: needs | has | source |",
         "|---|---|---|---|--:|--:|---|",

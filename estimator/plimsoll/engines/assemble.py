@@ -225,6 +225,19 @@ def worst_stage(stages: Sequence[Terms]) -> int:
     return needs.index(max(needs))
 
 
+def reaching(stages: Sequence[Terms], worst: int) -> Terms:
+    """The terms of the stage that needs most, as high as any other stage may come out.
+
+    What another may need beyond it is a pass's: its activation's range takes it.
+    """
+    terms = stages[worst]
+    beyond = max(other.high for other in stages) - terms.high
+    if not beyond:
+        return terms
+    term = terms[TermName.ACTIVATION]
+    return terms.replaced(replace(term, high=term.high + beyond))
+
+
 def room_for_cache(usable: int, stages: Sequence[Terms]) -> list[int]:
     """Bytes that each stage has left for its cache; may be negative."""
     return [usable - terms.beside_cache for terms in stages]

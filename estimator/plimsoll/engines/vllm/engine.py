@@ -20,6 +20,7 @@ from plimsoll.engines.assemble import (
     around,
     held_at_once,
     newer_version,
+    reaching,
     room_for_cache,
     sequence_tokens,
     stored_by_name,
@@ -232,7 +233,7 @@ class VLLM(Engine):
         longest = kv.longest(room, max(resolved.max_model_len, architecture.max_model_len))
         return Estimate(
             parallelism=parallelism,
-            terms=stages[worst],
+            terms=reaching(stages, worst),
             stage=worst,
             stage_needs=tuple(one.bytes for one in stages),
             physical=physical,
