@@ -192,6 +192,7 @@ class Client:
     ) -> aiohttp.ClientResponse:
         headers = {
             "Accept": "application/json",
+            "Accept-Encoding": "identity",  # packing pages costs both sides more than it saves
             "Content-Type": content_type,
             "User-Agent": "plimsoll",
         }
