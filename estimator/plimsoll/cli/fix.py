@@ -64,7 +64,8 @@ def command(
 ) -> None:
     """Write a way out into the manifests of what does not fit.
 
-    An object whose fields are wrong is left as it is: only you know what was meant.
+    An object whose fields are wrong is left as it is: only you know what was meant. So is a file
+    that cannot be read to its end.
 
     \b
     Exit code: 0 everything passes now, 1 something is still refused, 2 the input cannot be read.
@@ -77,6 +78,10 @@ def command(
     by_file: dict[str, list[Manifest]] = {}
     for manifest in manifests.deployments:
         by_file.setdefault(manifest.file, []).append(manifest)
+    broken = {problem.path.rpartition(":")[0] for problem in manifests.problems} & by_file.keys()
+    for file in broken:
+        del by_file[file]
+        click.echo(f"{file}: left as it is: it cannot be read to its end", err=True)
     passed = True
     for file, objects in by_file.items():
         fixer = _Fixer(file, manifests, inventory, policies, choose)

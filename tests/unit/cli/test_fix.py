@@ -183,6 +183,16 @@ def test_standard_input_cannot_be_fixed() -> None:
     assert "fix writes into files: standard input cannot be written to" in result.stderr
 
 
+def test_a_file_that_cannot_be_read_to_its_end_is_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "it.yaml"
+    text = f"{TOO_SMALL}---\nkind: [\n"
+    file.write_text(text)
+    result = run("fix", file)
+    assert result.exit_code == 2
+    assert f"{file}: left as it is: it cannot be read to its end" in result.stderr
+    assert file.read_text() == text
+
+
 def test_a_file_that_cannot_be_read_ends_with_2(tmp_path: Path) -> None:
     (tmp_path / "it.yaml").write_text("apiVersion: v1\nkind: [\n")
     assert run("fix", tmp_path).exit_code == 2
