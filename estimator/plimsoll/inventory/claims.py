@@ -11,15 +11,15 @@ are watched alone (adminAccess) are not held. Source: resource.k8s.io v1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import WORKLOAD_LABEL
 from plimsoll.inventory.devices import DRIVER, Device
 from plimsoll.inventory.held import Taken
+from plimsoll.inventory.plain import mapping, mappings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 KIND: Final = "ResourceClaim"
 Place = tuple[str, str]
@@ -50,14 +50,12 @@ def claimed(
 
 def places(claim: Mapping[str, Any]) -> tuple[Place, ...]:
     """The devices of NVIDIA's driver that are allocated to a claim."""
-    allocation = _mapping(_mapping(claim.get("status")).get("allocation"))
-    results = _mapping(allocation.get("devices")).get("results")
+    allocation = mapping(mapping(claim.get("status")).get("allocation"))
+    results = mapping(allocation.get("devices")).get("results")
     return tuple(
         (str(one.get("pool", ""))[:253], str(one.get("device", ""))[:253])
-        for one in (results if isinstance(results, list) else ())
-        if isinstance(one, Mapping)
-        and one.get("driver") == DRIVER
-        and one.get("adminAccess") is not True
+        for one in mappings(results)
+        if one.get("driver") == DRIVER and one.get("adminAccess") is not True
     )
 
 
@@ -66,7 +64,7 @@ def trimmed(claim: Mapping[str, Any]) -> dict[str, Any] | None:
     held = places(claim)
     if not held:
         return None
-    metadata = _mapping(claim.get("metadata"))
+    metadata = mapping(claim.get("metadata"))
     said: dict[str, Any] = {key: str(metadata.get(key, ""))[:253] for key in ("namespace", "name")}
     who, owner = _who(claim)
     if owner:
@@ -89,19 +87,11 @@ def trimmed(claim: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _who(claim: Mapping[str, Any]) -> tuple[str, str]:
     """Who holds a claim's devices, and the LLMDeployment that its label names, or empty."""
-    metadata = _mapping(claim.get("metadata"))
+    metadata = mapping(claim.get("metadata"))
     namespace = str(metadata.get("namespace") or "default")[:253]
-    reserved = _mapping(claim.get("status")).get("reservedFor")
-    pods = [
-        str(one.get("name"))
-        for one in (reserved if isinstance(reserved, list) else ())
-        if isinstance(one, Mapping) and one.get("resource") == "pods"
-    ]
+    reserved = mapping(claim.get("status")).get("reservedFor")
+    pods = [str(one.get("name")) for one in mappings(reserved) if one.get("resource") == "pods"]
     name = (pods[0] if pods else str(metadata.get("name") or "unnamed"))[:253]
-    label = _mapping(metadata.get("labels")).get(WORKLOAD_LABEL)
+    label = mapping(metadata.get("labels")).get(WORKLOAD_LABEL)
     owner = f"{namespace}/{label[:253]}" if isinstance(label, str) and label else ""
     return f"{namespace}/{name}", owner
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -15,7 +15,6 @@ Prices are whole millionths of the currency that the pools share, of one GPU an 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
@@ -24,10 +23,11 @@ from plimsoll.accelerators import catalogue
 from plimsoll.accelerators.types import MAX_GPUS, Dialect
 from plimsoll.errors import shown
 from plimsoll.inventory.dialects import asked_for
+from plimsoll.inventory.plain import mapping, mappings
 from plimsoll.inventory.pools import Pool, SetAside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.inventory.pools import Inventory
@@ -61,7 +61,7 @@ def read_pool(
     own: accelerators that the cluster adds to the table. speaks: the dialect of the cluster's
     nodes, in which a pool without labels is asked for.
     """
-    metadata, spec = _mapping(obj.get("metadata")), _mapping(obj.get("spec"))
+    metadata, spec = mapping(obj.get("metadata")), mapping(obj.get("spec"))
     name = str(metadata.get("name") or "unnamed")[:253]
     given = spec.get("accelerator")
     card = next((one for one in own if one.name == given), None)
@@ -81,7 +81,7 @@ def read_pool(
         problems.append(f"pricePerHour {shown(said)} is no price above 0")
     if problems or card is None or not isinstance(count, int):
         return SetAside(f"{KIND} {name}", "; ".join(problems))
-    labels = {k: v for k, v in _mapping(spec.get("labels")).items() if isinstance(v, str)}
+    labels = {k: v for k, v in mapping(spec.get("labels")).items() if isinstance(v, str)}
     selector = tuple(sorted(labels.items())) or asked_for(card, speaks)
     return Pool(
         accelerator=card,
@@ -106,13 +106,13 @@ def read_pools(
 ) -> list[Pool | SetAside]:
     """`read_pool` of each, by name."""
     cards = tuple(own)
-    named = sorted(objects, key=lambda one: str(_mapping(one.get("metadata")).get("name")))
+    named = sorted(objects, key=lambda one: str(mapping(one.get("metadata")).get("name")))
     return [read_pool(one, cards, speaks) for one in named]
 
 
 def trimmed(obj: Mapping[str, Any]) -> dict[str, Any]:
     """An AcceleratorPool with nothing in it but what is read, to be saved."""
-    spec = _mapping(obj.get("spec"))
+    spec = mapping(obj.get("spec"))
     keys = (
         "accelerator",
         "gpusPerNode",
@@ -124,7 +124,7 @@ def trimmed(obj: Mapping[str, Any]) -> dict[str, Any]:
     )
     return {
         "kind": KIND,
-        "metadata": {"name": str(_mapping(obj.get("metadata")).get("name", ""))[:253]},
+        "metadata": {"name": str(mapping(obj.get("metadata")).get("name", ""))[:253]},
         "spec": {key: spec[key] for key in keys if key in spec},
     }
 
@@ -174,11 +174,7 @@ def read_taints(taints: object) -> tuple[tuple[str, str, str], ...]:
     return tuple(
         sorted(
             (str(one.get("key", "")), str(one.get("value") or ""), str(one.get("effect", "")))
-            for one in (taints if isinstance(taints, list) else ())
-            if isinstance(one, Mapping) and one.get("effect") in EFFECTS
+            for one in mappings(taints)
+            if one.get("effect") in EFFECTS
         )
     )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

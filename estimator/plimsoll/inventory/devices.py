@@ -22,6 +22,7 @@ from plimsoll.accelerators.found import TOLERANCE, reported, unlisted
 from plimsoll.accelerators.labels import with_resource
 from plimsoll.accelerators.types import MAX_GPUS, Accelerator, Dialect
 from plimsoll.errors import Unreadable
+from plimsoll.inventory.plain import mapping, mappings
 from plimsoll.inventory.pools import Offer
 from plimsoll.units import parse_memory
 
@@ -78,11 +79,8 @@ def by_place(slices: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], Devic
             kind = _attribute(device, "type") or "gpu"
             if kind not in CLASSES:
                 continue
-            counters = device.get("consumesCounters")
-            sets = [
-                str(_mapping(one).get("counterSet", ""))[:253]
-                for one in (counters if isinstance(counters, list) else ())
-            ]
+            counters = mappings(device.get("consumesCounters"))
+            sets = [str(one.get("counterSet", ""))[:253] for one in counters]
             cut = kind == "mig" and bool(sets)
             found[pool, str(device.get("name", ""))[:253]] = Device(
                 node, CLASSES["gpu" if cut else kind], sets[0] if cut else ""
@@ -119,11 +117,8 @@ def trimmed(one: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _counters(device: Mapping[str, Any]) -> dict[str, Any]:
     """What a device consumes of its GPU, trimmed; nothing if it does not."""
-    counters = device.get("consumesCounters")
-    sets = [
-        {"counterSet": str(_mapping(one).get("counterSet", ""))[:253]}
-        for one in (counters if isinstance(counters, list) else ())[:8]
-    ]
+    counters = mappings(device.get("consumesCounters"))[:8]
+    sets = [{"counterSet": str(one.get("counterSet", ""))[:253]} for one in counters]
     return {"consumesCounters": sets} if sets else {}
 
 
@@ -131,17 +126,16 @@ def _page(
     one: Mapping[str, Any],
 ) -> tuple[str, str, int, list[Mapping[str, Any]]] | None:
     """Node, pool, generation and devices of a slice of NVIDIA's driver; None for any other."""
-    spec = _mapping(one.get("spec"))
-    node, pool = spec.get("nodeName"), _mapping(spec.get("pool"))
+    spec = mapping(one.get("spec"))
+    node, pool = spec.get("nodeName"), mapping(spec.get("pool"))
     if spec.get("driver") != DRIVER or not isinstance(node, str) or not node:
         return None
     generation, devices = pool.get("generation"), spec.get("devices")
     read = [
-        {**_mapping(device.get("basic")), "name": device.get("name", "")}
+        {**mapping(device.get("basic")), "name": device.get("name", "")}
         if device.get("basic")
         else device
-        for device in (devices if isinstance(devices, list) else [])
-        if isinstance(device, Mapping)
+        for device in mappings(devices)
     ]
     number = generation if isinstance(generation, int) else 0
     return node[:253], str(pool.get("name", ""))[:253], number, read
@@ -172,15 +166,11 @@ def _card(device: Mapping[str, Any]) -> Accelerator | None:
 
 
 def _attribute(device: Mapping[str, Any], key: str) -> str:
-    value = _mapping(_mapping(device.get("attributes")).get(key)).get("string")
+    value = mapping(mapping(device.get("attributes")).get(key)).get("string")
     return value[:128] if isinstance(value, str) else ""
 
 
 def _memory_text(device: Mapping[str, Any]) -> str:
-    value = _mapping(device.get("capacity")).get("memory")
+    value = mapping(device.get("capacity")).get("memory")
     value = value.get("value") if isinstance(value, Mapping) else value
     return str(value)[:64] if isinstance(value, str | int) else ""
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

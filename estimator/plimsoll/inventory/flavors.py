@@ -13,7 +13,6 @@ Source: kueue.x-k8s.io/v1beta2, resourceflavor_types.go and clusterqueue_types.g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import labels as written
@@ -21,10 +20,11 @@ from plimsoll.accelerators.counts import machine_gpus
 from plimsoll.accelerators.found import Found, Unclear
 from plimsoll.accelerators.types import Dialect
 from plimsoll.inventory.declared import read_taints
+from plimsoll.inventory.plain import mapping, mappings
 from plimsoll.inventory.pools import Pool, SetAside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 KIND: Final = "ResourceFlavor"
 QUEUE: Final = "ClusterQueue"
@@ -53,13 +53,13 @@ def read_flavors(
 
 def node_labels(flavor: Mapping[str, Any]) -> dict[str, str]:
     """The labels of the nodes that a flavor stands for."""
-    given = _mapping(_mapping(flavor.get("spec")).get("nodeLabels"))
+    given = mapping(mapping(flavor.get("spec")).get("nodeLabels"))
     return {str(key): value for key, value in given.items() if isinstance(value, str)}
 
 
 def trimmed(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A ResourceFlavor or a ClusterQueue with nothing in it but what is read, to be saved."""
-    spec = _mapping(obj.get("spec"))
+    spec = mapping(obj.get("spec"))
     if obj.get("kind") == QUEUE:
         slim: dict[str, Any] = {
             "resourceGroups": [
@@ -91,8 +91,8 @@ def _read(
     card = found.accelerator
     per_node = machine_gpus(labels)[0] or card.gpus_per_node
     quota = quotas.get(name, {}).get(card.resource)
-    spec = _mapping(flavor.get("spec"))
-    tolerated = list(_elements(spec.get("tolerations")))
+    spec = mapping(flavor.get("spec"))
+    tolerated = list(mappings(spec.get("tolerations")))
     return Pool(
         accelerator=card,
         gpus_per_node=per_node,
@@ -134,9 +134,9 @@ def _quotas(queues: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int | No
 
 def _shares(queue: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
     """Flavor, resource and nominal quota of every whole number in a ClusterQueue."""
-    for group in _elements(_mapping(queue.get("spec")).get("resourceGroups")):
-        for flavor in _elements(group.get("flavors")):
-            for resource in _elements(flavor.get("resources")):
+    for group in mappings(mapping(queue.get("spec")).get("resourceGroups")):
+        for flavor in mappings(group.get("flavors")):
+            for resource in mappings(flavor.get("resources")):
                 said = str(resource.get("nominalQuota", ""))
                 if said.isascii() and said.isdecimal() and len(said) < 10:
                     name = str(resource.get("name", ""))[:253]
@@ -144,17 +144,9 @@ def _shares(queue: Mapping[str, Any]) -> Iterator[tuple[str, str, int]]:
 
 
 def _borrows(queue: Mapping[str, Any]) -> bool:
-    spec = _mapping(queue.get("spec"))
+    spec = mapping(queue.get("spec"))
     return bool(spec.get("cohortName") or spec.get("cohort"))
 
 
 def _name(obj: Mapping[str, Any]) -> str:
-    return str(_mapping(obj.get("metadata")).get("name") or "unnamed")[:253]
-
-
-def _elements(value: object) -> Iterator[Mapping[str, Any]]:
-    return (one for one in (value if isinstance(value, list) else ()) if isinstance(one, Mapping))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return str(mapping(obj.get("metadata")).get("name") or "unnamed")[:253]

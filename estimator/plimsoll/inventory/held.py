@@ -11,12 +11,13 @@ to the one of its namespace whose name and a dash its own name begins with, the 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.inventory.plain import mapping
+
 if TYPE_CHECKING:
-    from collections.abc import Container, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
 QUOTA: Final = "ResourceQuota"
 _REQUESTS: Final = "requests."
@@ -126,10 +127,10 @@ def read_quota(quota: Mapping[str, Any]) -> tuple[Quota, ...]:
 
     Devices of a DeviceClass are those of the resource of that name.
     """
-    metadata, spec = _mapping(quota.get("metadata")), _mapping(quota.get("spec"))
+    metadata, spec = mapping(quota.get("metadata")), mapping(quota.get("spec"))
     if spec.get("scopes") or spec.get("scopeSelector"):
         return ()
-    hard, used = _mapping(spec.get("hard")), _mapping(_mapping(quota.get("status")).get("used"))
+    hard, used = mapping(spec.get("hard")), mapping(mapping(quota.get("status")).get("used"))
     found = []
     for key in sorted(key for key in hard if isinstance(key, str)):
         resource = _resource(key)
@@ -165,7 +166,3 @@ def _resource(key: str) -> str:
 def _whole(value: object) -> int | None:
     text = str(value)
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

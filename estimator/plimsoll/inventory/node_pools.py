@@ -27,6 +27,7 @@ from plimsoll.accelerators.machines import machines
 from plimsoll.accelerators.types import Dialect
 from plimsoll.inventory.declared import read_taints
 from plimsoll.inventory.dialects import asked_for
+from plimsoll.inventory.plain import mapping, mappings
 from plimsoll.inventory.pools import Pool
 
 if TYPE_CHECKING:
@@ -133,16 +134,16 @@ CLOUDS: Final = (
 
 def read_node_pool(obj: Mapping[str, Any]) -> tuple[Pool, ...]:
     """The pools without a node that a NodePool stands for, one for each GPU and count. Total."""
-    name = str(_mapping(obj.get("metadata")).get("name") or "unnamed")[:253]
-    spec = _mapping(obj.get("spec"))
-    template = _mapping(spec.get("template"))
-    inside, labels = _mapping(template.get("spec")), _mapping(template.get("metadata"))
+    name = str(mapping(obj.get("metadata")).get("name") or "unnamed")[:253]
+    spec = mapping(obj.get("spec"))
+    template = mapping(spec.get("template"))
+    inside, labels = mapping(template.get("spec")), mapping(template.get("metadata"))
     wanted = _requirements(inside.get("requirements"))
-    given = {k: v for k, v in _mapping(labels.get("labels")).items() if isinstance(v, str)}
-    cloud = _cloud(_mapping(inside.get("nodeClassRef")).get("group"), wanted)
+    given = {k: v for k, v in mapping(labels.get("labels")).items() if isinstance(v, str)}
+    cloud = _cloud(mapping(inside.get("nodeClassRef")).get("group"), wanted)
     if cloud is None or not any(key in cloud.narrowing for key, _, _ in wanted):
         return ()
-    limit = str(_mapping(spec.get("limits")).get("nvidia.com/gpu", ""))
+    limit = str(mapping(spec.get("limits")).get("nvidia.com/gpu", ""))
     most = int(limit) if limit.isascii() and limit.isdecimal() and len(limit) < 7 else None
     spot = any(
         key == _CAPACITY and how == "In" and set(values) == {"spot"} for key, how, values in wanted
@@ -215,16 +216,16 @@ def _plainest(name: str) -> tuple[int, str]:
 
 def trimmed(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A NodePool with nothing in it but what is read, to be saved."""
-    spec = _mapping(obj.get("spec"))
-    template = _mapping(spec.get("template"))
-    inside, labels = _mapping(template.get("spec")), _mapping(template.get("metadata"))
-    limit = _mapping(spec.get("limits")).get("nvidia.com/gpu")
+    spec = mapping(obj.get("spec"))
+    template = mapping(spec.get("template"))
+    inside, labels = mapping(template.get("spec")), mapping(template.get("metadata"))
+    limit = mapping(spec.get("limits")).get("nvidia.com/gpu")
     return {
         "kind": KIND,
-        "metadata": {"name": str(_mapping(obj.get("metadata")).get("name", ""))[:253]},
+        "metadata": {"name": str(mapping(obj.get("metadata")).get("name", ""))[:253]},
         "spec": {
             "template": {
-                "metadata": {"labels": dict(_mapping(labels.get("labels")))},
+                "metadata": {"labels": dict(mapping(labels.get("labels")))},
                 "spec": {
                     key: inside[key]
                     for key in ("requirements", "taints", "nodeClassRef")
@@ -244,8 +245,7 @@ def _requirements(requirements: object) -> list[tuple[str, str, tuple[str, ...]]
             str(one.get("operator", "")),
             tuple(map(str, one["values"])) if isinstance(one.get("values"), list) else (),
         )
-        for one in (requirements if isinstance(requirements, list) else ())
-        if isinstance(one, Mapping)
+        for one in mappings(requirements)
     ]
 
 
@@ -270,7 +270,3 @@ def _lets_in(
             bound = int(values[0])
             return int(given) > bound if how == "Gt" else int(given) < bound
     return False
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

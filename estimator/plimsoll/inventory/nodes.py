@@ -11,7 +11,6 @@ whose GPUs are shared, is set aside with the reason.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
@@ -31,11 +30,12 @@ from plimsoll.accelerators.types import MAX_GPUS
 from plimsoll.errors import Unreadable, shown
 from plimsoll.inventory import others
 from plimsoll.inventory.dialects import spoken
+from plimsoll.inventory.plain import mapping, mappings
 from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, pools
 from plimsoll.units import parse_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from plimsoll.accelerators.types import Dialect
     from plimsoll.inventory.held import Taken
@@ -113,7 +113,7 @@ def read_node(
 
     given_out: its devices in ResourceSlices, for a node whose device plugin has none.
     """
-    metadata, status = _mapping(node.get("metadata")), _mapping(node.get("status"))
+    metadata, status = mapping(node.get("metadata")), mapping(node.get("status"))
     name, labels = _name(metadata), _labels(metadata)
     offers, asides = _offers(labels, _annotations(metadata), status)
     if given_out and not offers:
@@ -125,7 +125,7 @@ def read_node(
 
 def without_offers(node: Mapping[str, Any]) -> NodeFacts:
     """What would be kept of a node if a DRA driver gave its GPUs out, without these. Total."""
-    return _facts(node, _labels(_mapping(node.get("metadata"))), (), ())
+    return _facts(node, _labels(mapping(node.get("metadata"))), (), ())
 
 
 def _facts(
@@ -134,8 +134,8 @@ def _facts(
     offers: tuple[Offer, ...],
     asides: tuple[str, ...],
 ) -> NodeFacts:
-    metadata, status = _mapping(node.get("metadata")), _mapping(node.get("status"))
-    spec, name = _mapping(node.get("spec")), _name(metadata)
+    metadata, status = mapping(node.get("metadata")), mapping(node.get("status"))
+    spec, name = mapping(node.get("spec")), _name(metadata)
     taints, passing = _taints(spec.get("taints"))
     return NodeFacts(
         name=name,
@@ -154,8 +154,8 @@ def _facts(
 
 def trimmed(node: Mapping[str, Any]) -> dict[str, Any]:
     """A Node object with nothing in it but what `read_node` looks at, to be saved."""
-    metadata, status = _mapping(node.get("metadata")), _mapping(node.get("status"))
-    spec = _mapping(node.get("spec"))
+    metadata, status = mapping(node.get("metadata")), mapping(node.get("status"))
+    spec = mapping(node.get("spec"))
     labels = _labels(metadata)
     name = _name(metadata)
     kept: dict[str, Any] = {"name": name, "labels": dict(sorted(kept_labels(labels, name)))}
@@ -325,13 +325,13 @@ def _name(metadata: Mapping[str, Any]) -> str:
 
 
 def _labels(metadata: Mapping[str, Any]) -> dict[str, str]:
-    pairs = _mapping(metadata.get("labels")).items()
+    pairs = mapping(metadata.get("labels")).items()
     return {k: v for k, v in pairs if isinstance(k, str) and isinstance(v, str)}
 
 
 def _annotations(metadata: Mapping[str, Any]) -> dict[str, str]:
     """The annotations that are read."""
-    written = _mapping(metadata.get("annotations"))
+    written = mapping(metadata.get("annotations"))
     return {key: str(written[key])[: others.LONGEST] for key in others.REGISTERED if key in written}
 
 
@@ -346,14 +346,14 @@ def _gpus(resources: object, of_kind: Callable[[str], bool] = is_counted) -> dic
     """The GPU resources among a node's, and their quantities as written."""
     return {
         key: str(value)
-        for key, value in _mapping(resources).items()
+        for key, value in mapping(resources).items()
         if isinstance(key, str) and of_kind(key)
     }
 
 
 def _said_memory(resources: object) -> dict[str, str]:
     """A host's memory as written, if it is."""
-    memory = _mapping(resources).get("memory")
+    memory = mapping(resources).get("memory")
     return {"memory": str(memory)[:64]} if isinstance(memory, str | int) else {}
 
 
@@ -379,8 +379,7 @@ def _taints(taints: object) -> tuple[tuple[tuple[str, str, str], ...], bool]:
     """The taints that say what a node is for, and whether one keeps pods off it today."""
     written = [
         (str(t.get("key", "")), str(t.get("value") or ""), str(t.get("effect", "")))
-        for t in (taints if isinstance(taints, list) else [])
-        if isinstance(t, Mapping)
+        for t in mappings(taints)
     ]
     passing = [t for t in written if t[0].startswith(_PASSING)]
     return (
@@ -390,15 +389,8 @@ def _taints(taints: object) -> tuple[tuple[tuple[str, str, str], ...], bool]:
 
 
 def _is_ready(status: Mapping[str, Any]) -> bool:
-    conditions = status.get("conditions")
-    return any(
-        isinstance(c, Mapping) and c.get("type") == "Ready" and c.get("status") == "True"
-        for c in (conditions if isinstance(conditions, list) else [])
-    )
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    conditions = mappings(status.get("conditions"))
+    return any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
 
 
 def read_nodes(
@@ -415,7 +407,7 @@ def read_nodes(
     facts: list[NodeFacts | SetAside] = []
     speak: set[Dialect] = set()
     for node in nodes:
-        metadata = _mapping(node.get("metadata"))
+        metadata = mapping(node.get("metadata"))
         read = read_node(node, given_out.get(_name(metadata), ()))
         said = spoken(_labels(metadata))
         if isinstance(read, NodeFacts) and taken:

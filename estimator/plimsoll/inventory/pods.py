@@ -9,15 +9,15 @@ It must not fetch a pod, and it never raises: what is no whole number counts as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import WORKLOAD_LABEL
 from plimsoll.inventory.held import Taken
 from plimsoll.inventory.nodes import is_counted
+from plimsoll.inventory.plain import mapping, mappings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 KIND: Final = "Pod"
 _FINISHED: Final = ("Succeeded", "Failed")
@@ -55,7 +55,7 @@ def trimmed(pod: Mapping[str, Any]) -> dict[str, Any] | None:
     requests = _requests(pod)
     if not requests or not _node(pod):
         return None
-    metadata = _mapping(pod.get("metadata"))
+    metadata = mapping(pod.get("metadata"))
     counts = {resource: str(count) for resource, count in sorted(requests.items())}
     said: dict[str, Any] = {key: str(metadata.get(key, ""))[:253] for key in ("namespace", "name")}
     if owner := _owner(pod):
@@ -70,35 +70,33 @@ def trimmed(pod: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _node(pod: Mapping[str, Any]) -> str:
     """The node that a pod is bound to and has not finished on; empty if there is none."""
-    if _mapping(pod.get("status")).get("phase") in _FINISHED:
+    if mapping(pod.get("status")).get("phase") in _FINISHED:
         return ""
-    node = _mapping(pod.get("spec")).get("nodeName")
+    node = mapping(pod.get("spec")).get("nodeName")
     return node[:253] if isinstance(node, str) else ""
 
 
 def _name(pod: Mapping[str, Any]) -> str:
-    metadata = _mapping(pod.get("metadata"))
+    metadata = mapping(pod.get("metadata"))
     namespace = str(metadata.get("namespace") or "default")[:253]
     return f"{namespace}/{str(metadata.get('name') or 'unnamed')[:253]}"
 
 
 def _owner(pod: Mapping[str, Any]) -> str:
     """The LLMDeployment that a pod's label names, with its namespace; empty without one."""
-    metadata = _mapping(pod.get("metadata"))
-    name = _mapping(metadata.get("labels")).get(WORKLOAD_LABEL)
+    metadata = mapping(pod.get("metadata"))
+    name = mapping(metadata.get("labels")).get(WORKLOAD_LABEL)
     namespace = str(metadata.get("namespace") or "default")[:253]
     return f"{namespace}/{name[:253]}" if isinstance(name, str) and name else ""
 
 
 def _requests(pod: Mapping[str, Any]) -> dict[str, int]:
     """The GPUs that a pod asks for, by resource."""
-    spec = _mapping(pod.get("spec"))
+    spec = mapping(pod.get("spec"))
     running: dict[str, int] = {}
     before: dict[str, int] = {}
     for key in ("containers", "initContainers"):
-        containers = spec.get(key)
-        for container in containers if isinstance(containers, list) else ():
-            one = _mapping(container)
+        for one in mappings(spec.get(key)):
             stays = key == "containers" or one.get("restartPolicy") == "Always"
             for resource, count in _counts(one).items():
                 if stays:
@@ -112,8 +110,8 @@ def _requests(pod: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _counts(container: Mapping[str, Any]) -> dict[str, int]:
-    resources = _mapping(container.get("resources"))
-    said = {**_mapping(resources.get("limits")), **_mapping(resources.get("requests"))}
+    resources = mapping(container.get("resources"))
+    said = {**mapping(resources.get("limits")), **mapping(resources.get("requests"))}
     counts = {
         key: int(str(value))
         for key, value in said.items()
@@ -124,7 +122,3 @@ def _counts(container: Mapping[str, Any]) -> dict[str, int]:
         and len(str(value)) < 6
     }
     return {key: count for key, count in counts.items() if count}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
