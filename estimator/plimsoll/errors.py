@@ -27,6 +27,12 @@ def shown(value: object) -> str:
     return f'"{clean(value)}"' if isinstance(value, str) else clean(repr(value))
 
 
+def shown_path(path: object) -> str:
+    """The path of a file for a message: clean and quoted; of a long one the end, which names it."""
+    text = str(path)
+    return shown(text if len(text) <= MAX_GIVEN else "…" + text[1 - MAX_GIVEN :])
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with a request, in the four parts that every error has.

@@ -46,14 +46,14 @@ def command(rows_file: Path, model_files: tuple[Path, ...], output: str) -> None
     plimsoll accuracy rows.jsonl --models models.jsonl
     plimsoll accuracy rows.jsonl --models a.jsonl --models b.jsonl -o json
     """
-    from plimsoll.errors import Problem, shown
+    from plimsoll.errors import Problem, shown_path
     from plimsoll.measured import models, rows, score
 
     try:
         configs = models.read(model_files)
         scored = score.score(rows.read(rows_file), configs)
     except OSError as error:
-        name = shown(str(error.filename or rows_file))
+        name = shown_path(error.filename or rows_file)
         bad_input(Problem("FILE", name, "a file that can be read", str(error.strerror)), output)
     for line in configs.skipped:
         click.echo(f"plimsoll: {line}", err=True)

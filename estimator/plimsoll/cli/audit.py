@@ -19,7 +19,7 @@ from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
-from plimsoll.errors import Invalid, Problem, shown
+from plimsoll.errors import Invalid, Problem, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,16 +141,16 @@ def _parsed(source: str, output: str) -> object:
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
         fix = "save it with `kubectl get deployments,statefulsets,nodes -A -o json`"
-        bad_input(Problem("--from", shown(source), f"JSON ({error})", fix), output)
+        bad_input(Problem("--from", shown_path(source), f"JSON ({error})", fix), output)
     except OSError as error:
         wanted = f"a file that can be read ({error.strerror})"
-        bad_input(Problem("--from", shown(source), wanted), output)
+        bad_input(Problem("--from", shown_path(source), wanted), output)
 
 
 def _read(source: str, output: str) -> bytes:
     path = Path(source)
     if path.stat().st_size > MAX_FILE:
-        bad_input(Problem("--from", shown(source), "a file below 1 GiB"), output)
+        bad_input(Problem("--from", shown_path(source), "a file below 1 GiB"), output)
     return path.read_bytes()
 
 

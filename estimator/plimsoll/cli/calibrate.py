@@ -43,16 +43,16 @@ def knowledge_of(file: Path | None, output: str) -> Knowledge | None:
 
 
 def _read(file: Path, output: str) -> Calibration:
-    from plimsoll.errors import Problem, Unreadable, shown
+    from plimsoll.errors import Problem, Unreadable, shown_path
     from plimsoll.measured.calibration import read
 
     try:
         return read(file.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         why = str(getattr(error, "strerror", "") or "it is no text")
-        bad_input(Problem("FILE", shown(str(file)), "a file that can be read", why), output)
+        bad_input(Problem("FILE", shown_path(file), "a file that can be read", why), output)
     except Unreadable as error:
-        bad_input(Problem("FILE", shown(str(file)), error.wanted), output)
+        bad_input(Problem("FILE", shown_path(file), error.wanted), output)
 
 
 @click.command("calibrate")
@@ -107,11 +107,11 @@ def command(
         configs = models.read(model_files)
         found = [one for file in files for one in _rows(file, model, gpu)]
     except OSError as error:
-        from plimsoll.errors import Problem, shown
+        from plimsoll.errors import Problem, shown_path
 
         why = str(error.strerror)
         wanted = "a file that can be read"
-        bad_input(Problem("FILE", shown(str(error.filename)), wanted, why), "table")
+        bad_input(Problem("FILE", shown_path(error.filename), wanted, why), "table")
     more = []
     for row in found:
         if row.config_id and row.config_id not in configs.by_id:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plimsoll.cli.output import bad_input
-from plimsoll.errors import Invalid, Problem, Unreadable, shown
+from plimsoll.errors import Invalid, Problem, Unreadable, shown_path
 from plimsoll.workloads.llmdeployment import Missing
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class FileDocument:
             self.text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            self.problem = Problem("--config", shown(str(path)), f"a readable file ({why})")
+            self.problem = Problem("--config", shown_path(path), f"a readable file ({why})")
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The file's text."""

@@ -24,7 +24,7 @@ from plimsoll.cli.asked import documents_of, request_of, spec_options
 from plimsoll.cli.completion import complete_gpu
 from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
-from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.errors import Problem, Unreadable, shown, shown_path
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -259,7 +259,7 @@ def _json(path: Path, output: str) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        bad_input(Problem(path.name, shown(str(path)), "a JSON object of at most 1 MiB"), output)
+        bad_input(Problem(path.name, shown_path(path), "a JSON object of at most 1 MiB"), output)
     return value
 
 
@@ -286,7 +286,7 @@ def _by_python(what: Asked, python: Path, seconds: int, output: str) -> str:
 
     if not python.is_file():
         wanted = "the Python of an environment in which vLLM is installed"
-        bad_input(Problem("--python", shown(str(python)), wanted), output)
+        bad_input(Problem("--python", shown_path(python), wanted), output)
     with tempfile.TemporaryDirectory(prefix="plimsoll-") as name:
         _files(what, Path(name))
         run = arguments(str(Path(name, ARCHIVE)), str(Path(name, CASE)), seconds)
@@ -375,7 +375,7 @@ def _text(path: Path, output: str) -> str:
         return path.read_text("utf-8", "replace")[:_PRINTED]
     except OSError as error:
         why = error.strerror or str(error)
-        bad_input(Problem("--read", shown(str(path)), f"a readable file ({why})"), output)
+        bad_input(Problem("--read", shown_path(path), f"a readable file ({why})"), output)
 
 
 def _answer(text: str, output: str) -> Answer:

@@ -12,7 +12,7 @@ import click
 
 from plimsoll.cli.given import given_inventory
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
-from plimsoll.errors import Problem, shown
+from plimsoll.errors import Problem, shown, shown_path
 from plimsoll.report.rules import find, page, table
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _objects(source: str, wanted: str | None, inventory_file: str | None, output
         what = "an object that serves an LLM" + (
             f" and is called {shown(wanted)}" if wanted else ""
         )
-        bad_input(Problem("FILE", shown(source), what), output)
+        bad_input(Problem("FILE", shown_path(source), what), output)
     if output in ("json", "yaml"):
         dump([verdict_dict(request, verdict) for _, request, verdict in found], output)
         return

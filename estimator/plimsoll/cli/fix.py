@@ -28,7 +28,7 @@ from plimsoll.cli.given import (
 from plimsoll.cli.output import bad_input
 from plimsoll.decision.policy import outcome
 from plimsoll.decision.verdict import Decision
-from plimsoll.errors import Problem, shown
+from plimsoll.errors import Problem, shown_path
 from plimsoll.report.arithmetic import fix as in_words
 from plimsoll.report.wording import problems_of
 from plimsoll.workloads.edits import edit_of
@@ -216,7 +216,7 @@ class _Fixer:
                 raise
         except OSError as error:
             wanted = f"a file that can be written ({error.strerror})"
-            bad_input(Problem("FILE", shown(self._file), wanted))
+            bad_input(Problem("FILE", shown_path(self._file), wanted))
 
 
 def _named(manifest: Manifest) -> object:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 
 from plimsoll.cli.output import bad_input
-from plimsoll.errors import Invalid, Problem, shown
+from plimsoll.errors import Invalid, Problem, shown, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,7 +106,7 @@ def _sizing_policies(source: str, output: str) -> list[SizingPolicy]:
         bad_input(tuple(problems), output)
     if not found:
         wanted = f"enforce, warn, audit, or a file with a {sizing_policy.KIND} in it"
-        bad_input(Problem("--policy", shown(source), wanted), output)
+        bad_input(Problem("--policy", shown_path(source), wanted), output)
     return found
 
 
@@ -129,13 +129,13 @@ def read_saved(source: str, output: str) -> str:
             return sys.stdin.read(MAX_INVENTORY)
         path = Path(source)
         if path.stat().st_size > MAX_INVENTORY:
-            bad_input(Problem("--inventory", shown(source), "a file below 256 MiB"), output)
+            bad_input(Problem("--inventory", shown_path(source), "a file below 256 MiB"), output)
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
         fix = "make one with `plimsoll inventory -o json` or `kubectl get nodes -o json`"
         wanted = f"a readable file ({why})"
-        bad_input(Problem("--inventory", shown(source), wanted, fix), output)
+        bad_input(Problem("--inventory", shown_path(source), wanted, fix), output)
 
 
 def parsed(read: Callable[[object], Read], text: str, source: str, output: str) -> Read:
@@ -161,11 +161,11 @@ def read_documents(option: str, source: str, output: str) -> list[object]:
     try:
         path = Path(source)
         if path.stat().st_size > MAX_FILE:
-            bad_input(Problem(option, shown(source), "a file below 1 MiB"), output)
+            bad_input(Problem(option, shown_path(source), "a file below 1 MiB"), output)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         wanted = f"a readable file ({type(error).__name__})"
-        bad_input(Problem(option, shown(source), wanted), output)
+        bad_input(Problem(option, shown_path(source), wanted), output)
     found: list[object] = []
     for _, value in documents(text):
         if isinstance(value, NotYaml):

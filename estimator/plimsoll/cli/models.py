@@ -13,7 +13,7 @@ import click
 
 from plimsoll.cli.completion import complete_model
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
-from plimsoll.errors import Invalid, Problem, shown
+from plimsoll.errors import Invalid, Problem, shown, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,7 +132,7 @@ def _chosen(
 
 def _unreadable(path: Path, error: Exception, output: str) -> NoReturn:
     reason = getattr(error, "strerror", None) or str(error)
-    bad_input(Problem("--config", shown(str(path)), f"a readable file ({reason})"), output)
+    bad_input(Problem("--config", shown_path(path), f"a readable file ({reason})"), output)
 
 
 def _model_options(config: str) -> Callable[[Command], Command]:

@@ -93,7 +93,7 @@ def command(
 
 
 def _read(file: Path, output: str) -> Log:
-    from plimsoll.errors import Problem, shown
+    from plimsoll.errors import Problem, shown_path
     from plimsoll.measured.logs import read
 
     if str(file) == "-":
@@ -103,7 +103,7 @@ def _read(file: Path, output: str) -> Log:
             return read(stream)
     except OSError as error:
         why = str(error.strerror)
-        bad_input(Problem("FILE", shown(str(file)), "a file that can be read", why), output)
+        bad_input(Problem("FILE", shown_path(file), "a file that can be read", why), output)
 
 
 def _model(

@@ -185,17 +185,17 @@ def _given(said: dict[str, Any], output: str) -> dict[str, Any]:
 
 def _template(path: Path, output: str) -> dict[str, Any]:
     """The mapping in a file; exit code 2 if it holds none."""
-    from plimsoll.errors import Problem, shown
+    from plimsoll.errors import Problem, shown_path
     from plimsoll.workloads.yaml_text import NotYaml, documents
 
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         wanted = f"a readable file ({type(error).__name__})"
-        bad_input(Problem("--template", shown(str(path)), wanted), output)
+        bad_input(Problem("--template", shown_path(path), wanted), output)
     found = next((value for _, value in documents(text)), None)
     if isinstance(found, NotYaml) or not isinstance(found, dict):
-        bad_input(Problem("--template", shown(str(path)), "a pod template in YAML"), output)
+        bad_input(Problem("--template", shown_path(path), "a pod template in YAML"), output)
     return found
 
 

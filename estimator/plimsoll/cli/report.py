@@ -21,7 +21,7 @@ from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import bad_input
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
 from plimsoll.cli.price_list import prices_option, read_prices
-from plimsoll.errors import Invalid, Problem, clean, shown
+from plimsoll.errors import Invalid, Problem, clean, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -194,10 +194,10 @@ def _read_before(file: str) -> Before:
             found = read(opened.read(MOST_BEFORE))
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
-        bad_input(Problem("--since", shown(file), f"a page that can be read ({why})"))
+        bad_input(Problem("--since", shown_path(file), f"a page that can be read ({why})"))
     if found is None:
         fix = "make one with `plimsoll report`"
-        bad_input(Problem("--since", shown(file), "a page of `plimsoll report`", fix))
+        bad_input(Problem("--since", shown_path(file), "a page of `plimsoll report`", fix))
     return found
 
 
@@ -208,4 +208,6 @@ def _write(file: str, text: str) -> None:
     try:
         Path(file).write_text(text, encoding="utf-8")
     except OSError as error:
-        bad_input(Problem("--to", shown(file), f"a file that can be written ({error.strerror})"))
+        bad_input(
+            Problem("--to", shown_path(file), f"a file that can be written ({error.strerror})")
+        )

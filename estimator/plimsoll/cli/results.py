@@ -14,7 +14,7 @@ import click
 
 from plimsoll import __version__
 from plimsoll.cli.output import bad_input
-from plimsoll.errors import Invalid, Problem, shown
+from plimsoll.errors import Invalid, Problem, shown_path
 from plimsoll.report.arithmetic import fix
 from plimsoll.report.gate import FailOn, Gate, baseline, ids_of, read_baseline
 from plimsoll.report.results import CheckReport, Judged, Replacement, Span, results, unreadable
@@ -59,7 +59,7 @@ def _accepted(file: str) -> frozenset[tuple[str, str, str, str]]:
     except (OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or "it is something else"
         fix_it = "make it with --write-baseline"
-        bad_input(Problem("--baseline", shown(file), f"a baseline ({why})", fix_it))
+        bad_input(Problem("--baseline", shown_path(file), f"a baseline ({why})", fix_it))
 
 
 def write_baseline(file: str, report: CheckReport, rules: Gate) -> None:
@@ -69,7 +69,7 @@ def write_baseline(file: str, report: CheckReport, rules: Gate) -> None:
         Path(file).write_text(baseline(counted, rules.home), encoding="utf-8")
     except OSError as error:
         wanted = f"a file that can be written ({error.strerror})"
-        bad_input(Problem("--baseline", shown(file), wanted))
+        bad_input(Problem("--baseline", shown_path(file), wanted))
     click.echo(f"{file}: {len(counted)} results accepted", err=True)
 
 
