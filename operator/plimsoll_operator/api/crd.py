@@ -5,7 +5,7 @@ It must not say anything that the types do not, except for the CEL rules and the
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import GROUP, KIND, PLURAL, VERSION
 from plimsoll.workloads.spec import LLMDeploymentSpec
@@ -14,6 +14,9 @@ from plimsoll_operator.api.pool import KIND as KIND_OF_POOLS
 from plimsoll_operator.api.pool import PLURAL as PLURAL_OF_POOLS
 from plimsoll_operator.api.pool import AcceleratorPoolSpec
 from plimsoll_operator.api.status import LLMDeploymentStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Json = dict[str, Any]
 
@@ -127,27 +130,40 @@ def schema() -> Json:
     conditions = status["properties"]["conditions"]
     conditions["x-kubernetes-list-type"] = "map"
     conditions["x-kubernetes-list-map-keys"] = ["type"]
-    for name in ("observedGeneration",):
-        status["properties"][name]["format"] = "int64"
-        conditions["items"]["properties"][name]["format"] = "int64"
+    for holder in (status, conditions["items"]):
+        holder["properties"]["observedGeneration"]["format"] = "int64"
     status["properties"]["estimate"]["properties"]["kvCacheTokens"]["format"] = "int64"
     status["default"] = {"observedGeneration": -1}
+    return _objects(
+        "A model to be served: Plimsoll says what it needs per GPU, how many of "
+        "which GPU that takes and where, and refuses what would not start.",
+        spec,
+        status,
+    )
+
+
+def _objects(description: str, spec: Json, status: Json | None = None) -> Json:
+    """The schema of a kind's objects. status: that of what is written back; None: nothing is."""
     made: Json = _ordered(
         {
             "type": "object",
-            "description": "A model to be served: Plimsoll says what it needs per GPU, how many of "
-            "which GPU that takes and where, and refuses what would not start.",
+            "description": description,
             "required": ["spec"],
             "properties": {
                 "apiVersion": {"type": "string"},
                 "kind": {"type": "string"},
                 "metadata": {"type": "object"},
                 "spec": spec,
-                "status": status,
+                **({} if status is None else {"status": status}),
             },
         }
     )
     return made
+
+
+def _printed(columns: Iterable[tuple[str, str, str]]) -> list[Json]:
+    """Columns of `kubectl get`: name, type, path."""
+    return [{"name": name, "type": of, "jsonPath": path} for name, of, path in columns]
 
 
 def pool_crd() -> Json:
@@ -161,23 +177,14 @@ def pool_crd() -> Json:
         ("Spot", "boolean", ".spec.spot"),
         ("Age", "date", ".metadata.creationTimestamp"),
     )
-    of_objects = {
-        "type": "object",
-        "description": "Nodes with GPUs that the cluster may have, though none of them is there "
+    of_objects = _objects(
+        "Nodes with GPUs that the cluster may have, though none of them is there "
         "today: placements are planned on them, and their labels bring them.",
-        "required": ["spec"],
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": spec,
-        },
-    }
+        spec,
+    )
     version = {
-        "additionalPrinterColumns": [
-            {"name": name, "type": of, "jsonPath": path} for name, of, path in columns
-        ],
-        "schema": {"openAPIV3Schema": _ordered(of_objects)},
+        "additionalPrinterColumns": _printed(columns),
+        "schema": {"openAPIV3Schema": of_objects},
     }
     return _definition(KIND_OF_POOLS, PLURAL_OF_POOLS, "accpool", "Cluster", version)
 
@@ -202,32 +209,22 @@ def policy_crd() -> Json:
         ("Refused", "integer", ".status.refused"),
         ("Age", "date", ".metadata.creationTimestamp"),
     )
-    of_objects = {
-        "type": "object",
-        "description": "Bounds of what the namespaces that it selects may ask for: held to at "
+    of_objects = _objects(
+        "Bounds of what the namespaces that it selects may ask for: held to at "
         "kubectl apply, in a pipeline (`plimsoll check --policy FILE`), and in every status.",
-        "required": ["spec"],
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": spec,
-            "status": status,
-        },
-    }
+        spec,
+        status,
+    )
     version = {
         "subresources": {"status": {}},
-        "additionalPrinterColumns": [
-            {"name": name, "type": of, "jsonPath": path} for name, of, path in columns
-        ],
-        "schema": {"openAPIV3Schema": _ordered(of_objects)},
+        "additionalPrinterColumns": _printed(columns),
+        "schema": {"openAPIV3Schema": of_objects},
     }
     return _definition(sizing.KIND, sizing.PLURAL, "sizepol", "Cluster", version)
 
 
 def crd() -> Json:
     """The CustomResourceDefinition of LLMDeployments."""
-    columns = [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in COLUMNS]
     version = {
         "subresources": {
             "status": {},
@@ -237,7 +234,7 @@ def crd() -> Json:
                 "labelSelectorPath": ".status.selector",
             },
         },
-        "additionalPrinterColumns": columns,
+        "additionalPrinterColumns": _printed(COLUMNS),
         "schema": {"openAPIV3Schema": schema()},
     }
     return _definition(KIND, PLURAL, "llmd", "Namespaced", version)
