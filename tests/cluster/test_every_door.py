@@ -96,14 +96,7 @@ def definitions() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def plane(control_plane: object) -> Iterator[ControlPlane]:
     """A cluster whose API server keeps an audit log, with all that the manifests need."""
-    plane = ControlPlane()
-    policy = plane.folder / "audit-policy.yaml"
-    rule = {"level": "Metadata", "omitStages": ["RequestReceived"]}
-    kind = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [rule]}
-    policy.write_text(json.dumps(kind))
-    log = plane.folder / "audit.log"
-    plane.apiserver_flags = [f"--audit-policy-file={policy}", f"--audit-log-path={log}"]
-    with plane:
+    with ControlPlane().keep_audit_log() as plane:
         install(plane)
         plane.create([gpu_node("a"), gpu_node("b", "l4")])
         plane.apply([*definitions(), OPEN_REPORTS, NAMESPACE, profile()])
@@ -176,8 +169,7 @@ def reviewed(plane: ControlPlane) -> dict[str, Said]:
         until(refused, 30, "admission is asked")
         for obj in OBJECTS:
             found[named(obj)] = read_kubectl(apply(plane, obj))
-    for line in (plane.folder / "audit.log").read_text().splitlines():
-        event = json.loads(line)
+    for event in plane.audited():
         notes = event.get("annotations") or {}
         hashes = next((v for k, v in notes.items() if k.endswith("/request-hash")), "")
         about = event.get("objectRef") or {}

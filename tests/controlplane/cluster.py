@@ -31,7 +31,7 @@ from controlplane.kubectl import Cluster, Manifest
 from controlplane.processes import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 START_LIMIT = 180.0
 """Seconds to wait for a server; both together take about three on two idle cores."""
@@ -106,6 +106,24 @@ class ControlPlane(Cluster):
         """It comes back at the same address, with the same certificates; wait until ready."""
         self._apiserver = self._launch_apiserver()
         _wait(self._apiserver, self._apiserver_is_ready)
+
+    def keep_audit_log(self) -> Self:
+        """Before it starts: have its API server write down who asked what, and why he may."""
+        policy, log = self.folder / "audit-policy.yaml", self.folder / "audit.log"
+        rule = {"level": "Metadata", "omitStages": ["RequestReceived"]}
+        kind = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [rule]}
+        policy.write_text(json.dumps(kind))
+        self.apiserver_flags = (
+            *self.apiserver_flags,
+            f"--audit-policy-file={policy}",
+            f"--audit-log-path={log}",
+        )
+        return self
+
+    def audited(self) -> Iterator[Manifest]:
+        """The events of the audit log so far, the oldest first."""
+        with (self.folder / "audit.log").open() as lines:
+            yield from map(json.loads, lines)
 
     def etcd(self, path: str, body: Mapping[str, object]) -> Manifest:
         """What etcd answers to a request of its own, as its gateway takes it: ``kv/range``, ..."""
