@@ -69,11 +69,14 @@ format: $(STAMP) ## let ruff put the code in order
 control-plane: $(STAMP) ## find or build etcd, kube-apiserver, kubectl and helm, once
 	@PYTHONPATH=tests $(BIN)/python -m controlplane build
 
-test: $(STAMP) lint control-plane ## lint and every test
-	$(PYTEST) -q
+test: $(STAMP) lint control-plane ## lint and every test; WORKERS=2 at a time, but for the faults, which measure time
+	$(PYTEST) -q $(BESIDE) --ignore=tests/faults
+	$(PYTEST) -q tests/faults
+WORKERS := 2
+BESIDE := -n $(WORKERS) --dist loadfile
 
-test-unit: $(STAMP) ## the tests that need nothing running; some 80 s on two cores
-	$(PYTEST) -q -m "not sweep" tests/unit tests/golden
+test-unit: $(STAMP) ## the tests that need nothing running
+	$(PYTEST) -q $(BESIDE) -m "not sweep" tests/unit tests/golden
 
 test-page: $(STAMP) ## the page of `plimsoll report` in Chromium: accessibility, pictures in build/page
 	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
@@ -87,7 +90,7 @@ test-page: $(STAMP) ## the page of `plimsoll report` in Chromium: accessibility,
 	$(PYTEST) -q tests/browser/page_in_chromium.py
 
 test-sweep: $(STAMP) ## what `make test-unit` leaves out: wide searches for inputs that break, pictures
-	$(PYTEST) -q -m sweep tests/unit tests/golden tests/fuzz
+	$(PYTEST) -q $(BESIDE) -m sweep tests/unit tests/golden tests/fuzz
 
 fuzz: $(STAMP) ## drawn inputs against every promise: SECONDS=600, SEED=7 repeats; TARGET=, CASE= one of them
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) \
@@ -95,7 +98,8 @@ fuzz: $(STAMP) ## drawn inputs against every promise: SECONDS=600, SEED=7 repeat
 SECONDS := 60
 
 test-cluster: $(STAMP) control-plane ## the tests against a real API server
-	$(PYTEST) -q tests/cluster tests/faults
+	$(PYTEST) -q $(BESIDE) tests/cluster
+	$(PYTEST) -q tests/faults
 
 test-matrix: $(STAMP) ## the same on the oldest and the newest Kubernetes that is supported
 	@set -e; for which in $(KUBERNETES); do \
