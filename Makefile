@@ -119,8 +119,8 @@ soak: $(STAMP) control-plane ## half an hour of churn with flat memory (SECONDS=
 	@PYTHONPATH=tests $(BIN)/python -m soak $(if $(KILLS),kills --kills $(KILLS),memory --seconds $(or $(SECONDS),1800)) \
 	  $(if $(SEED),--seed $(SEED))
 
-test-scheduler: $(STAMP) control-plane ## placements held against the real kube-scheduler: SEEDS=20 fleets, ASKS=200 for each; builds it once
-	@PYTHONPATH=tests $(BIN)/python -m scheduler --seeds $(or $(SEEDS),20) --asks $(or $(ASKS),200)
+test-scheduler: $(STAMP) control-plane ## placements held against the real kube-scheduler: SEEDS=20 fleets, CLAIMS=5 by DRA, ASKS=200 for each; builds it once
+	@PYTHONPATH=tests $(BIN)/python -m scheduler --seeds $(or $(SEEDS),20) --claims $(or $(CLAIMS),5) --asks $(or $(ASKS),200)
 
 test-peers: $(STAMP) control-plane ## ours beside the controllers of Kueue and LeaderWorkerSet, and kube-scheduler; builds them once
 	$(PYTEST) -q tests/peers/kueue_check.py tests/peers/lws_check.py

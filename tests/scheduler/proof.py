@@ -68,7 +68,7 @@ class Count:
 async def proof(client: Client, scheduler: Scheduler, seed: int, asks: int) -> Count:
     """One fleet: its nodes and tenants, then LLMDeployments one after another."""
     drawn = random.Random(seed)
-    await _emptied(client)
+    await emptied(client)
     nodes = fleet(drawn)
     for node in nodes:
         await client.request("POST", NODES.path(), body=node)
@@ -81,7 +81,8 @@ async def proof(client: Client, scheduler: Scheduler, seed: int, asks: int) -> C
     return count
 
 
-async def _emptied(client: Client) -> None:
+async def emptied(client: Client) -> None:
+    """The namespace of the proof is there; no pod is in it, and there are no nodes."""
     spaces = await client.request("GET", NAMESPACES.path())
     if SPACE not in [one["metadata"]["name"] for one in spaces["items"]]:
         body = {"metadata": {"name": SPACE}}
@@ -102,7 +103,7 @@ async def _one(client: Client, obj: Json, count: Count) -> None:
     pods = _pods(name, placement, obj["spec"]["replicas"])
     for one in pods:
         await client.request("POST", PODS.path(SPACE), body=one)
-    where = [await _scheduled(client, one["metadata"]["name"]) for one in pods]
+    where = [await scheduled(client, one["metadata"]["name"]) for one in pods]
     nodes = {fact.name: fact for fact in inventory.facts}
     if verdict.capacity is Capacity.AVAILABLE:
         astray = [
@@ -120,7 +121,7 @@ async def _one(client: Client, obj: Json, count: Count) -> None:
         count.wrong.append(f"{name}: bound to {where}: {nodes_message(verdict)}")
     elif all(where):
         count.wrong.append(f"{name}: no room, yet bound to {where}: {nodes_message(verdict)}")
-    elif found := _elsewhere(obj, inventory):
+    elif found := elsewhere(obj, inventory):
         count.wrong.append(f"{name}: no room, yet {found}: {nodes_message(verdict)}")
     else:
         count.taken += 1
@@ -129,7 +130,7 @@ async def _one(client: Client, obj: Json, count: Count) -> None:
         await client.request("DELETE", path, body={"gracePeriodSeconds": 0})
 
 
-def _elsewhere(obj: Json, inventory: Inventory) -> str:
+def elsewhere(obj: Json, inventory: Inventory) -> str:
     """An accelerator that is allowed and has room, though none was said to; empty without one."""
     accelerator = obj["spec"]["accelerator"]
     for name in accelerator.get("allowed", ALLOWED):
@@ -184,7 +185,7 @@ def _pods(name: str, placement: Placement, replicas: int) -> list[Json]:
     ]
 
 
-async def _scheduled(client: Client, name: str) -> str:
+async def scheduled(client: Client, name: str) -> str:
     """The node that a pod is bound to; empty once kube-scheduler says that there is none."""
     async with asyncio.timeout(LONGEST):
         while True:
