@@ -106,7 +106,7 @@ def _free(free: Free, nodes: Nodes, *, steady: bool) -> str:
 
 def _each(nodes: Nodes) -> str:
     gpus = f"{nodes.gpus} GPU{'s' if nodes.gpus > 1 else ''}"
-    return f"{gpus} each, {_labels(nodes.labels, ', ')}"
+    return ", ".join([f"{gpus} each", *([_labels(nodes.labels, ", ")] if nodes.labels else [])])
 
 
 def _counted(count: int, what: str = "node") -> str:

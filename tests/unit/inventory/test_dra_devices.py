@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from plimsoll.accelerators.types import Dialect
+from plimsoll.decision.decide import decide
 from plimsoll.engines.layers.gpu_memory import visible_memory
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.saved import from_dict, to_dict
+from plimsoll.report.nodes import nodes_message
 from plimsoll.units import MIB
+from plimsoll.workloads.llmdeployment import NoDocuments, request
 
 H100 = "NVIDIA H100 80GB HBM3"
 
@@ -62,6 +65,15 @@ def test_gpus_of_a_dra_driver_are_counted_with_the_memory_that_it_says() -> None
     assert found.accelerator.memory == 81559 * MIB
     assert (found.dialect, found.accelerator.resource) == (Dialect.DRA, "gpu.nvidia.com")
     assert visible_memory(found.accelerator) < found.accelerator.memory
+
+
+def test_nodes_that_need_no_label_are_spoken_of_without_one() -> None:
+    inventory = from_dict(
+        {"kind": "List", "items": [node({}), page(*[device(H100, "81559Mi")] * 8)]}
+    )
+    spec = {"model": {"uri": "hf://Qwen/Qwen3-8B"}, "accelerator": {"allocation": "DRA"}}
+    verdict = decide(request({"metadata": {"name": "it"}, "spec": spec}, NoDocuments()), inventory)
+    assert nodes_message(verdict) == "1 node matches (8 GPUs each); 1 needed"
 
 
 def test_a_saved_inventory_keeps_what_dra_gives_out() -> None:
