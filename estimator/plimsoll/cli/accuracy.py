@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from plimsoll.cli.output import Table, bad_input, dump, figure, format_option, show
+from plimsoll.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +145,7 @@ def _show(scored: Sequence[Scored]) -> None:
     _show_worst(scored)
     click.echo("\nleft out, whole or in part:")
     for reason, count in score.left_out(scored).items():
-        click.echo(f"  {count:4d} rows  {reason}")
+        click.echo(f"  {counted(count, 'row'):>10}  {reason}")
 
 
 def _show_cuts(scored: Sequence[Scored]) -> None:

@@ -202,6 +202,9 @@ def _print(
 
 def _nothing(found: Listing) -> str:
     """That nothing serves an LLM, and what there was instead."""
-    others = f"nothing to audit: none of {found.manifests.others} objects serves an LLM"
-    made = f"; {found.parts} were made by others, which have to be listed too"
+    from plimsoll.units import counted
+
+    there = counted(found.manifests.others, "object")
+    others = f"nothing to audit: {there}, and none serves an LLM"
+    made = f"; {counted(found.parts, 'object')} more made by others, which have to be listed too"
     return others + (made if found.parts else "")

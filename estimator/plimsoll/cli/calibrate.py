@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.gpu import gpus_named
 from plimsoll.cli.output import bad_input
+from plimsoll.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,6 +102,8 @@ def command(
     from plimsoll.measured import calibration, models
     from plimsoll.models.catalogue import load
 
+    if gpu is not None:
+        gpu = gpus_named((gpu,), "table")[0].name
     kept = calibration.Calibration()
     if to is not None and to.exists():
         kept = _read(to, "table")
@@ -124,7 +128,8 @@ def command(
         else:
             more.append(one)
     kept = kept.with_more(more)
-    click.echo(f"{len(more)} of {len(found)} start-ups kept, {len(kept.kept)} in all", err=True)
+    of = counted(len(found), "start-up")
+    click.echo(f"{len(more)} of {of} kept, {len(kept.kept)} in all", err=True)
     if to is not None:
         to.write_text(calibration.written(kept), "utf-8")
     else:

@@ -188,8 +188,10 @@ def _profiles(*, from_hub: bool) -> Profiles | None:
 
 def _nothing(manifests: Manifests) -> str:
     """That there was nothing to check, and what there was instead."""
-    others = f"none of {manifests.others} objects serves an LLM that is read here"
-    passed = f"; {manifests.passed} documents are no objects of Kubernetes and were passed over"
+    from plimsoll.units import counted
+
+    others = f"{counted(manifests.others, 'object')}, and none serves an LLM that is read here"
+    passed = f"; passed over, as no objects of Kubernetes: {counted(manifests.passed, 'document')}"
     return f"nothing to check: {others}{passed if manifests.passed else ''}"
 
 

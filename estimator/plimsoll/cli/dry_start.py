@@ -22,6 +22,7 @@ import click
 
 from plimsoll.cli.asked import documents_of, request_of, spec_options
 from plimsoll.cli.completion import complete_gpu
+from plimsoll.cli.gpu import gpus_named
 from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Problem, Unreadable, shown, shown_path
@@ -154,15 +155,10 @@ def _asked_for(
     target: str, gpu: str, config_file: Path | None, output: str, said: dict[str, Any]
 ) -> tuple[Request, Verdict, Accelerator]:
     """What is to be started, what we predict of it, and the GPU."""
-    from plimsoll.accelerators.catalogue import find, suggest
     from plimsoll.decision.decide import decide
     from plimsoll.report.wording import problems
 
-    accelerator = find(gpu)
-    if accelerator is None:
-        near = " or ".join(suggest(gpu))
-        fix = f"did you mean {near}?" if near else "see `plimsoll accelerators`"
-        bad_input(Problem("--gpu", shown(gpu), "an accelerator that is known", fix), output)
+    (accelerator,) = gpus_named((gpu,), output)
     if Path(target).suffix in _MANIFESTS and Path(target).is_file():
         given = [name for name, value in said.items() if value is not None]
         if given:

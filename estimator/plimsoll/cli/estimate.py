@@ -14,6 +14,7 @@ import click
 from plimsoll.cli.asked import as_meant, documents_of, parameter_of, request_of, spec_options
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.gpu import gpus_named
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, bar, dump, format_option, show
 from plimsoll.cli.overview import COMMON, FAR_LONGER, SORTS, Line, show_all
@@ -131,8 +132,9 @@ def command(
         said["accelerator_memory"] = f"{gpu_memory // MIB}Mi"
         names = gpus or (STATED,)
     else:
-        _known(gpus, knowledge, output)
-        names = gpus or tuple(a.name for a in (*knowledge.usual, *added))
+        fix = "; state another with --gpu-memory SIZE"
+        named = gpus_named(gpus, output, knowledge, fix)
+        names = tuple(a.name for a in named) or tuple(a.name for a in (*knowledge.usual, *added))
     decided: list[tuple[str, Request, Verdict]] = []
 
     def asked(name: str, **also: Any) -> tuple[Request, Verdict]:
@@ -165,23 +167,6 @@ def command(
         _overview(decided, asked, sort)
         if not gpus:
             click.echo("\nothers: --gpu NAME (see `plimsoll accelerators`), or --gpu-memory SIZE")
-
-
-def _known(names: tuple[str, ...], found: Knowledge, output: str) -> None:
-    """Leave with exit code 2 if a GPU is in no table: an estimate needs its memory."""
-    from plimsoll.errors import Problem, shown
-    from plimsoll.units import gib_down
-
-    problems = []
-    for name in names:
-        if found.find(name) is not None:
-            continue
-        near = [f"{a.name} ({gib_down(a.memory)})" for a in map(found.find, found.near(name)) if a]
-        like = f"did you mean {' or '.join(near)}? " if near else ""
-        fix = f"{like}`plimsoll accelerators` lists all names; state another with --gpu-memory SIZE"
-        problems.append(Problem("--gpu", shown(name), "a known accelerator", fix))
-    if problems:
-        bad_input(problems, output)
 
 
 def _overview(

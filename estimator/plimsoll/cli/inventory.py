@@ -51,7 +51,7 @@ def command(
 
 def show_inventory(inventory: Inventory) -> None:
     """Pools, then the nodes set aside."""
-    from plimsoll.units import MIB
+    from plimsoll.units import MIB, grouped
 
     if not inventory.pools:
         click.echo("no GPU node that can be counted")
@@ -65,7 +65,7 @@ def show_inventory(inventory: Inventory) -> None:
         for pool in inventory.pools:
             table.add(
                 pool.accelerator.name,
-                str(pool.nodes),
+                grouped(pool.nodes),
                 str(pool.ready),
                 str(pool.gpus_per_node),
                 str(pool.accelerator.memory // MIB),

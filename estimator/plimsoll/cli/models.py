@@ -14,6 +14,7 @@ import click
 from plimsoll.cli.completion import complete_model
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown, shown_path
+from plimsoll.units import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,7 +178,7 @@ def _words(value: object) -> str:
         return ", ".join(f"{k} {_words(v)}" for k, v in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:,}" if isinstance(value, int) else str(value or "–")
+    return grouped(value) if isinstance(value, int) else str(value or "–")
 
 
 def model_dict(name: str, a: Architecture, stored: int) -> dict[str, Any]:

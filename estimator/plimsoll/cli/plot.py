@@ -19,7 +19,7 @@ import click
 from plimsoll.cli.output import painted
 from plimsoll.engines.base import State, TermName
 from plimsoll.report.arithmetic import TERMS, have, need, tenths_of
-from plimsoll.units import gib_down
+from plimsoll.units import gib_down, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,14 +124,14 @@ def fits(estimate: Estimate, longest: int, grid: Grid) -> list[str]:
     asked = lengths(longest, estimate.max_model_len)
     counts = [count for count in COUNTS if count <= max(1, estimate.max_num_seqs or COUNTS[-1])]
     states = grid(asked, counts)
-    label = max(len("context"), *(len(f"{n:,}") for n in asked))
+    label = max(len("context"), *(len(grouped(n)) for n in asked))
     lines = [
         "requests at once, each as long as the context",
         "context".rjust(label) + "".join(f"{count:>5}" for count in counts),
     ]
     for length, row in zip(asked, states, strict=True):
         cells = "".join("    " + painted(*_CELLS[state]) for state in row)
-        lines.append(f"{length:,}".rjust(label) + cells)
+        lines.append(grouped(length).rjust(label) + cells)
     words = {State.FITS: "fits", State.WITHIN_ERROR: "too close", State.DOES_NOT_FIT: "does not"}
     said = "   ".join(f"{painted(*_CELLS[state])} {word}" for state, word in words.items())
     return [*lines, said]

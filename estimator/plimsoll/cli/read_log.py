@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.gpu import gpus_named
 from plimsoll.cli.output import Table, bad_input, dump, figure, format_option, show
+from plimsoll.units import counted, grouped
 
 if TYPE_CHECKING:
     from plimsoll.measured.logs import Log
@@ -67,17 +69,18 @@ def command(
     from plimsoll.measured import log_row, logs
 
     form = "table" if output == "row" else output
+    cards = gpus_named((gpu,) if gpu else (), form)
     log = _read(file, form)
     start_up = log.last
     name = "standard input" if str(file) == "-" else file.name
     if start_up is None:
-        wanted = f"a start-up log; looked for {logs.LOOKED_FOR} in {log.lines:,} lines"
+        wanted = f"a start-up log; looked for {logs.LOOKED_FOR} in {counted(log.lines, 'line')}"
         bad_input(Problem("FILE", shown(name), wanted), form)
     title, architecture = _model(model, config_file, start_up.said.get("model"), form)
     filled = log_row.Filled(
         model=model or "",
         config_id=title if architecture is not None else "",
-        gpu=_gpu(gpu, form),
+        gpu=cards[0].name if cards else "",
         as_config=architecture is not None,
     )
     row = log_row.row_of(start_up, file.stem if str(file) != "-" else "log", filled)
@@ -141,21 +144,6 @@ def _model(
     return model, resolved.architecture
 
 
-def _gpu(name: str | None, output: str) -> str:
-    """The name of a GPU of the catalogue; empty for none."""
-    if name is None:
-        return ""
-    from plimsoll.accelerators.catalogue import find, suggest
-    from plimsoll.errors import Problem, shown
-
-    accelerator = find(name)
-    if accelerator is None:
-        near = " or ".join(suggest(name))
-        fix = f"did you mean {near}?" if near else "see `plimsoll accelerators`"
-        bad_input(Problem("--gpu", shown(name), "a GPU of the catalogue", fix), output)
-    return accelerator.name
-
-
 def _comparison(scored: Scored) -> dict[str, Any]:
     from plimsoll.measured.score import as_dict
 
@@ -173,7 +161,8 @@ def _show(row: dict[str, Any], scored: Scored, log: Log, lacking: str) -> None:
     """What was read, then term by term what was predicted."""
     if len(log.start_ups) + log.earlier > 1:
         number = len(log.start_ups) + log.earlier
-        click.echo(f"{number} start-ups in {log.lines:,} lines; this is the last that measured\n")
+        lines = counted(log.lines, "line")
+        click.echo(f"{counted(number, 'start-up')} in {lines}; this is the last that measured\n")
     table = Table(("read", "value"), wrap=frozenset({"value"}))
     for label, key in _READ:
         if row[key] is not None:
@@ -210,5 +199,5 @@ def _value(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}"
+        return grouped(value)
     return str(value)

@@ -16,6 +16,7 @@ from plimsoll.accelerators.types import Dialect
 from plimsoll.cli.asked import spec_of, spec_options
 from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.given import given_inventory, inventory_option
+from plimsoll.cli.gpu import gpus_named
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import bad_input
 from plimsoll.cli.own_accelerators import accelerators_option, read_own
@@ -114,6 +115,9 @@ def command(
             )
         asked, manifests = _in_files(source)
     else:
+        known = shipped().adding(own)
+        if gpu and not gpu_memory:
+            gpu = gpus_named((gpu,), "table", known)[0].name
         obj = _of_model(source, gpu or "", name, namespace, replicas, said)
         asked, manifests = [obj], None
     for obj in asked:

@@ -18,6 +18,7 @@ from plimsoll.errors import Invalid, Problem, shown_path
 from plimsoll.report.arithmetic import fix
 from plimsoll.report.gate import FailOn, Gate, baseline, ids_of, read_baseline
 from plimsoll.report.results import CheckReport, Judged, Replacement, Span, results, unreadable
+from plimsoll.units import counted
 from plimsoll.workloads.edits import edit_of
 from plimsoll.workloads.files import STANDARD_INPUT
 from plimsoll.workloads.llmdeployment import ignored_rules
@@ -64,13 +65,13 @@ def _accepted(file: str) -> frozenset[tuple[str, str, str, str]]:
 
 def write_baseline(file: str, report: CheckReport, rules: Gate) -> None:
     """Accept everything that counts now."""
-    counted = [one for judged in report.objects for one in judged.counted]
+    accepted = [one for judged in report.objects for one in judged.counted]
     try:
-        Path(file).write_text(baseline(counted, rules.home), encoding="utf-8")
+        Path(file).write_text(baseline(accepted, rules.home), encoding="utf-8")
     except OSError as error:
         wanted = f"a file that can be written ({error.strerror})"
         bad_input(Problem("--baseline", shown_path(file), wanted))
-    click.echo(f"{file}: {len(counted)} results accepted", err=True)
+    click.echo(f"{file}: {counted(len(accepted), 'result')} accepted", err=True)
 
 
 def report(

@@ -84,6 +84,8 @@ _WORDS: Final = {
     "mxfp4": Quantization("mxfp4", MXFP4),
     "nvfp4": Quantization("modelopt", NVFP4),
 }
+STORED_WORDS: Final = tuple(_WORDS)
+"""What `stored` takes."""
 
 
 def stored(word: str) -> Quantization | None:

@@ -19,7 +19,7 @@ from plimsoll.report.as_data import alternative_dict, parallelism_dict
 from plimsoll.report.markdown import MOST_ROWS, add_details, fenced, text
 from plimsoll.report.rules import rule_of
 from plimsoll.report.wording import sentence
-from plimsoll.units import gib_down, gib_up
+from plimsoll.units import counted, gib_down, gib_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,22 +94,18 @@ def summary(audited: Sequence[Audited], requests: int) -> list[str]:
     """The sums in a few lines. requests: for how many at once, where nothing says."""
     sums = totals(audited)
     said = [
-        f"engines: {sums.engines} with {_gpus(sums.gpus)}; not fitting: {sums.misfits}, in doubt: "
-        f"{sums.doubted}, not read: {sums.unread}"
+        f"engines: {sums.engines} with {counted(sums.gpus, 'GPU')}; not fitting: {sums.misfits}, "
+        f"in doubt: {sums.doubted}, not read: {sums.unread}"
     ]
     if sums.idle_gpus:
-        said.append(f"idle: {_gpus(sums.idle_gpus)} that no rank of an engine uses")
+        said.append(f"idle: {counted(sums.idle_gpus, 'GPU')} that no rank of an engine uses")
     if sums.over:
         said.append(
-            f"over-provisioned: {sums.over}; {_gpus(sums.gpus_to_win)} and "
+            f"over-provisioned: {sums.over}; {counted(sums.gpus_to_win, 'GPU')} and "
             f"{gib_down(sums.memory_to_win)} of GPU memory to win, with room for {requests} "
             "requests of the whole context at once where nothing says how many"
         )
     return said
-
-
-def _gpus(count: int) -> str:
-    return "1 GPU" if count == 1 else f"{count} GPUs"
 
 
 def ranked(audited: Sequence[Audited]) -> list[Audited]:

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.report.messages import headline
-from plimsoll.units import gib_down, gib_up
+from plimsoll.units import counted, gib_down, gib_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,11 +30,11 @@ def markdown(report: CheckReport) -> str:
         lines += ["|---|---|--:|--:|--:|---|"]
         lines += [_row(judged) for judged in report.objects[:MOST_ROWS]]
         if len(report.objects) > MOST_ROWS:
-            lines += ["", f"and {len(report.objects) - MOST_ROWS} more objects"]
+            lines += ["", f"and {counted(len(report.objects) - MOST_ROWS, 'more object')}"]
     lines += [f"- {text(one.message)}" for one in report.unread[:MOST_ROWS]]
     folded = [_folded(judged) for judged in report.objects if judged.results]
     if left_out := add_details(lines, folded):
-        lines += ["", f"Details of {left_out} more objects: `plimsoll check`."]
+        lines += ["", f"Details of {counted(left_out, 'more object')}: `plimsoll check`."]
     return "\n".join(lines)
 
 
@@ -50,7 +50,7 @@ def add_details(lines: list[str], details: Sequence[str]) -> int:
 
 
 def _sum(objects: int, failed: int, unread: int) -> str:
-    said = f"{objects} object{'s' if objects != 1 else ''} checked, {failed} failed"
+    said = f"{counted(objects, 'object')} checked, {failed} failed"
     return said + (f", {unread} not read" if unread else "")
 
 

@@ -9,7 +9,7 @@ from plimsoll.errors import clean
 from plimsoll.paths import Field
 from plimsoll.report.arithmetic import short_of
 from plimsoll.report.wording import problem
-from plimsoll.units import ceil_mib, floor_mib, gib_down
+from plimsoll.units import ceil_mib, counted, floor_mib, gib_down
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ def _nodes(nodes: Nodes) -> str:
     if nodes.ready >= nodes.needed:
         match = "matches" if nodes.there == 1 else "match"
         ready = "" if nodes.ready == nodes.there else f", {nodes.ready} ready"
-        return f"{_counted(nodes.there)} {match}{ready} ({each}); {nodes.needed} needed"
+        return f"{counted(nodes.there, 'node')} {match}{ready} ({each}); {nodes.needed} needed"
     there = f"{nodes.there} match"
     if nodes.ready != nodes.there:
         there += f" and {nodes.ready} are ready"
@@ -75,14 +75,14 @@ def _nodes(nodes: Nodes) -> str:
         grows = f"may grow to {nodes.most}" if nodes.most is not None else "may grow"
         there += f", {nodes.pool} {grows}"
     away = f"; cordoned or not ready: {', '.join(nodes.away)}" if nodes.away else ""
-    return f"{_counted(nodes.needed)} needed, {there} ({each}){away}"
+    return f"{counted(nodes.needed, 'node')} needed, {there} ({each}){away}"
 
 
 def _free(free: Free, nodes: Nodes, *, steady: bool) -> str:
     """How many replicas could start now, and what is in the way of others."""
     enough = free.replicas >= free.wanted
     if enough and steady:
-        return f"enough GPUs are free ({_each(nodes)}) for {_counted(free.wanted, 'replica')}"
+        return f"enough GPUs are free ({_each(nodes)}) for {counted(free.wanted, 'replica')}"
     said = f"{free.gpus} of {free.of} GPUs are free ({_each(nodes)})"
     if free.own:
         said += f", its own pods' {free.own} among them"
@@ -98,19 +98,18 @@ def _free(free: Free, nodes: Nodes, *, steady: bool) -> str:
         f"{count} of {of} GPUs on {node} taken by {pod}" + (f" and {others} more" if others else "")
         for node, count, of, pod, others in free.holders
     ]
-    way += [f"on {_counted(free.more, 'more node')}"] if free.more else []
-    way += [f"{gpus} GPUs are for {name}, which was first" for name, gpus in free.promised]
-    way += [f"and for {_counted(free.others, 'more LLMDeployment')}"] if free.others else []
+    way += [f"on {counted(free.more, 'more node')}"] if free.more else []
+    way += [
+        f"{counted(gpus, 'GPU')} {'is' if gpus == 1 else 'are'} for {name}, which was first"
+        for name, gpus in free.promised
+    ]
+    way += [f"and for {counted(free.others, 'more LLMDeployment')}"] if free.others else []
     return f"{said}: {'; '.join(way)}" if way else said
 
 
 def _each(nodes: Nodes) -> str:
-    gpus = f"{nodes.gpus} GPU{'s' if nodes.gpus > 1 else ''}"
-    return ", ".join([f"{gpus} each", *([_labels(nodes.labels, ", ")] if nodes.labels else [])])
-
-
-def _counted(count: int, what: str = "node") -> str:
-    return f"1 {what}" if count == 1 else f"{count} {what}s"
+    gpus = f"{counted(nodes.gpus, 'GPU')} each"
+    return ", ".join([gpus, *([_labels(nodes.labels, ", ")] if nodes.labels else [])])
 
 
 def _labels(labels: Iterable[tuple[str, str]], between: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.decision.pod import Share
-from plimsoll.units import ceil_div, ceil_mib, gib_up
+from plimsoll.units import ceil_div, ceil_mib, counted, gib_up
 
 if TYPE_CHECKING:
     from plimsoll.decision.pod import PodNeeds
@@ -28,7 +28,8 @@ def pod_reasons(needs: PodNeeds) -> tuple[str, ...]:
         by = "the engine's own documentation" if needs.own_shared else ranks
         found.append(f"/dev/shm {gib_up(needs.shared)}: {by}; a container has 64 MiB otherwise")
     found.append(
-        f"CPU {needs.cpus}: a process for each of {_gpus(needs.ranks)}, and those beside them"
+        f"CPU {needs.cpus}: a process for each of {counted(needs.ranks, 'GPU')}, "
+        "and those beside them"
     )
     if needs.checkpoint is None or needs.disk is None or needs.start is None:
         found.append("disk and time to start: not known, as the size of the checkpoint is not")
@@ -43,10 +44,6 @@ def pod_reasons(needs: PodNeeds) -> tuple[str, ...]:
         f"{needs.fixed} s to compile, capture graphs and warm up"
     )
     return tuple(found)
-
-
-def _gpus(count: int) -> str:
-    return "1 GPU" if count == 1 else f"{count} GPUs"
 
 
 def pod_dict(needs: PodNeeds) -> dict[str, Any]:

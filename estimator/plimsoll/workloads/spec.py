@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from plimsoll.models.quantization_config import STORED_WORDS
 from plimsoll.units import MAX_COUNT
 
 
@@ -92,13 +93,12 @@ class ModelSpec(Spec):
     )
     config_map_ref: ConfigMapRef | None = Field(
         None,
-        description="The model's own config.json, or the profile that `plimsoll models export` "
-        "makes of it.",
+        description="The model's own config.json, or a profile of `plimsoll models export`.",
     )
     quantization: Word | None = Field(
         None,
         description="How the checkpoint is stored, where it differs from what the model's config "
-        "says: none, fp8, int8, awq, gptq, bitsandbytes, mxfp4, nvfp4.",
+        f"says: {', '.join(STORED_WORDS)}.",
     )
     parameters: (
         Annotated[

@@ -224,7 +224,7 @@ def test_what_is_no_listing_is_said_with_exit_code_2(tmp_path: Path, text: str, 
 def test_a_listing_without_an_llm_says_so(tmp_path: Path) -> None:
     result = run("audit", "--from", saved(tmp_path, WEB, replica_set(WIDE)))
     assert result.exit_code == 0
-    assert "nothing to audit: none of 1 objects serves an LLM; 1 were made by others" in (
+    assert "nothing to audit: 1 object, and none serves an LLM; 1 object more made by others" in (
         result.stdout
     )
 

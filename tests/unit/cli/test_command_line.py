@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -213,9 +214,51 @@ def test_estimate_takes_a_config_file(tmp_path: Path) -> None:
 
 
 def test_estimate_names_the_nearest_gpus_for_an_unknown_one() -> None:
-    result = run("estimate", "Qwen/Qwen3-8B", "--gpu", "nvidia-a100-80g")
+    result = run("estimate", "Qwen/Qwen3-8B", "--gpu", "nvidia-a100-90gb")
     assert result.exit_code == 2
-    assert "nvidia-a100-80gb" in result.stderr
+    assert "did you mean nvidia-a100-80gb (80.0 GiB) or nvidia-a100-40gb" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "card"),
+    [
+        ("A100 80GB", "nvidia-a100-80gb"),
+        ("NVIDIA A100 80 GB PCIe", "nvidia-a100-80gb"),
+        ("H100 SXM5", "nvidia-h100-80gb"),
+        ("NVIDIA H100 NVL 94GB", "nvidia-h100-nvl"),
+        ("rtx4090", "nvidia-rtx-4090"),
+        ("RTX 4090 48GB", "nvidia-rtx-4090-48gb"),
+        ("RTX PRO 6000 Blackwell", "nvidia-rtx-pro-6000"),
+        ("AMD Instinct MI300X", "amd-mi300x"),
+        ("NVIDIA A10 Tensor Core GPU", "nvidia-a10"),
+        ("nvidia-tesla-a100", "nvidia-a100-40gb"),
+    ],
+)
+def test_a_gpu_is_known_by_what_makers_clouds_and_people_call_it(typed: str, card: str) -> None:
+    assert as_json("estimate", "Qwen/Qwen3-8B", "--gpu", typed)["accelerator"] == card
+    manifest = run("render", "Qwen/Qwen3-8B", "--gpu", typed, "--max-model-len", "4096")
+    assert card in manifest.stdout + manifest.stderr
+
+
+@pytest.mark.parametrize("typed", ["A100", "V100 SXM2", "RTX 4060 Ti", "RTX 3080 Laptop GPU"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("estimate", "Qwen/Qwen3-8B"),
+        ("render", "Qwen/Qwen3-8B"),
+        ("dry-start", "Qwen/Qwen3-8B", "--show", "--image", "vllm/vllm-openai:v0.33.0"),
+        ("calibrate", "rows.jsonl"),
+        ("read-log", "-"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_name_of_several_gpus_is_refused_with_the_choices(
+    command: tuple[str, ...], typed: str
+) -> None:
+    result = run(*command, "--gpu", typed, stdin="")
+    assert result.exit_code == 2
+    assert f'--gpu: Invalid value: "{typed}": the name of one accelerator' in result.stderr
+    assert re.search(r"write nvidia-[\w-]+ or nvidia-[\w-]+", result.stderr)
 
 
 def test_estimate_refuses_a_tensor_parallel_size_that_does_not_divide_the_heads() -> None:

@@ -228,7 +228,7 @@ def test_a_model_that_is_not_known_needs_its_config_and_is_asked_with_it(tmp_pat
 def test_one_way_of_asking_must_be_said() -> None:
     assert "say one of --python PATH, --image IMAGE or --read FILE" in run().output
     assert "--job goes with --image" in run("--job", "--read", "-").output
-    assert "an accelerator that is known" in CliRunner().invoke(
+    assert "a known accelerator" in CliRunner().invoke(
         cli, ["dry-start", MODEL, "--gpu", "nvidia-l44", "--read", "-"]
     ).output.replace("\n", " ")
 

@@ -126,7 +126,7 @@ def test_names_that_people_use_are_the_same_request() -> None:
 
 
 def test_an_unknown_accelerator_is_answered_with_names_that_are_near() -> None:
-    found = decide(asking(LLAMA, allowed=("nvidia-h100-80g",)))
+    found = decide(asking(LLAMA, allowed=("nvidia-h100-70gb",)))
     assert (found.decision, found.reason) == (Decision.WARN, Reason.UNKNOWN_ACCELERATOR)
     assert "did you mean nvidia-h100-80gb (79.6 GiB)" in " ".join(warnings_in(found))
 

@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "wanted"),
     [
-        (("--gpu", "nvidia-h1000"), "a GPU of the catalogue"),
+        (("--gpu", "nvidia-h1000"), "a known accelerator; did you mean nvidia-h"),
         (("--model", "meta-llama/Llama-3.1-9B"), "a model of the catalogue"),
         (("--config", "missing.json"), "a readable file"),
     ],

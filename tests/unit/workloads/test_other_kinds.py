@@ -220,7 +220,7 @@ def test_an_image_without_a_version_is_said_to_have_none(image: str) -> None:
 def test_what_serves_no_llm_is_not_reported(container: dict[str, Any]) -> None:
     answer = check(deployment(**container))
     assert answer.exit_code == 0
-    assert answer.stdout.startswith("nothing to check: none of 1 objects serves an LLM")
+    assert answer.stdout.startswith("nothing to check: 1 object, and none serves an LLM")
     assert check(deployment(**container), options=("--require",)).exit_code == 1
 
 
