@@ -44,6 +44,8 @@ ENDS_WITH_1 = {
     "docs/tutorial.md": {"check chat.yaml"},
 }
 """Commands that find something refused, in their document, where it is run the first time."""
+OF_OTHER_OBJECTS = ("docs/audit.md", "docs/diff.md")
+"""Documents that show what a cluster or a repository would get which is not here."""
 
 
 @cache
@@ -57,6 +59,21 @@ def lines(path: Path) -> tuple[str, ...]:
         elif language in ("sh", "bash", "shell"):
             found += block.splitlines()
     return tuple(found)
+
+
+def shown(path: Path) -> dict[str, list[str]]:
+    """What a document shows below each command, without blanks; an ellipsis stands for anything."""
+    found: dict[str, list[str]] = {}
+    for block in re.findall(r"```console\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+        for part in re.split(r"^\$ ", block.replace("\\\n", " "), flags=re.MULTILINE)[1:]:
+            line, *below = part.splitlines()
+            found.setdefault(line, []).extend(filter(None, map(squeezed, below)))
+    return found
+
+
+def squeezed(line: str) -> str:
+    """A line with one blank where there are several."""
+    return " ".join(line.split())
 
 
 def asked(line: str) -> Iterator[list[str]]:
@@ -184,8 +201,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_a_document_has_the_reader_type_ends_as_the_document_says(
     path: Path, folder: Path
 ) -> None:
-    refused = set(ENDS_WITH_1.get(path.relative_to(ROOT).as_posix(), ()))
-    ended = {}
+    name = path.relative_to(ROOT).as_posix()
+    refused = set(ENDS_WITH_1.get(name, ()))
+    ended, stale = {}, list[str]()
     for line in lines(path):
         for words in asked(line):
             if elsewhere(words):
@@ -198,5 +216,20 @@ def test_what_a_document_has_the_reader_type_ends_as_the_document_says(
                 ended[line] = (result.exit_code, result.output[-500:])
             elif ">" in line:
                 (folder / line.partition(" > ")[2].strip()).write_text(result.stdout)
+            said = squeezed(result.output)
+            for told in shown(path).get(line, ()) if name not in OF_OTHER_OBJECTS else ():
+                stale += [told for part in re.split(r"\.\.\.|…", told) if part.strip() not in said]
     assert ended == {}
     assert refused == set()
+    assert stale == []
+
+
+def test_the_refusal_that_readme_begins_with_is_the_one_that_is_given() -> None:
+    ((_, *below),) = [
+        lines
+        for line, lines in shown(ROOT / "README.md").items()
+        if line == "kubectl apply -f deploy/samples/refused.yaml"
+    ]
+    said = squeezed(run("check", ROOT / "deploy/samples/refused.yaml").stdout)
+    assert len(below) > 10
+    assert [line for line in below if line not in said] == []
