@@ -22,6 +22,8 @@ from plimsoll.units import GIB, MAX_BYTES, parse_fraction, parse_human_integer, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+A_SWITCH: Final = "a switch without a value"
+"""What is wanted of a flag that is one."""
 _WORD: Final = re.compile(r"[A-Za-z0-9_.,:/-]{1,256}")
 _NAME: Final = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 _PAIRS: Final = re.compile(r"[a-z_]{1,16}=[0-9]{1,6}(,[a-z_]{1,16}=[0-9]{1,6})*")
@@ -37,7 +39,7 @@ def value(
     """
     if kind in ("switch", "off"):
         if values:
-            raise Unreadable(values[0], "a switch without a value")
+            raise Unreadable(values[0], A_SWITCH)
         return on if kind == "switch" else False
     if kind == "optional":
         return values[0].strip().lower() if values else "on"

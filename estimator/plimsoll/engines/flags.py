@@ -25,7 +25,7 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.base import AskedSplit, Reading
-from plimsoll.engines.flag_values import value
+from plimsoll.engines.flag_values import A_SWITCH, value
 from plimsoll.errors import Unreadable
 from plimsoll.findings import Finding, Rule, finding
 from plimsoll.paths import Field
@@ -438,7 +438,7 @@ def _may_be_passed_on(grammar: Grammar, use: Use, command: Command) -> bool:
         command.problems.append(use.finding(Rule.FLAG_WITHOUT_VALUE, written))
         return False
     if flag.shape is FlagShape.SWITCH and use.values:
-        problem = Unreadable(use.values[0], "a switch without a value")
+        problem = Unreadable(use.values[0], A_SWITCH)
         command.problems.append(_unreadable(use, problem))
         return False
     if flag.role is not FlagRole.UNKNOWN:

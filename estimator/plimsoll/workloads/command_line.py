@@ -48,7 +48,26 @@ _TWO_WORDS: Final = {
     ("lmdeploy", "serve"): "lmdeploy",
 }
 """Programs that are a server with a first word of theirs."""
-_FILES: Final = ("vllm/entrypoints/openai/api_server.py", "sglang/launch_server.py")
+_TRITON: Final = "scripts/launch_triton_server.py"
+_FILES: Final = {
+    "vllm/entrypoints/openai/api_server.py": "vllm",
+    "sglang/launch_server.py": "sglang",
+    _TRITON: "tensorrt-llm",
+}
+"""Scripts of their projects that are a server, with the engine in them."""
+_OF_WRAPPERS: Final = frozenset(
+    {
+        "--disaggregation-mode",
+        "--is-prefill-worker",
+        "--is-decode-worker",
+        "--connector",
+        "--endpoint",
+        "--enable-multimodal",
+        "--model_repo",
+    }
+)
+"""Flags of Dynamo's workers and of Triton's script that no engine gets (``--world_size`` is the
+product of tensor and pipeline there, and the engine was built for it)."""
 _SCRIPT: Final = re.compile(r"(?:^|/)[\w.-]+\.(?:sh|py|bash)$|^/[\w./-]*entrypoint[\w.-]*$")
 _UNTOLD: Final = re.compile(r"^\$[({]?[A-Za-z_@]")
 
@@ -219,14 +238,34 @@ def _direct(words: Sequence[Word], environment: Mapping[str, str]) -> Launch | N
         previous = words[at - 1].text if at else ""
         engine = _MODULES.get(text, "") if previous == "-m" else ""
         engine = engine or _PROGRAMS.get(name, "")
-        if not engine and text.endswith(_FILES):
-            engine = "sglang" if "sglang" in text else "vllm"
+        engine = engine or next((found for end, found in _FILES.items() if text.endswith(end)), "")
         if engine:
             rest = words[at + 1 :]
             while rest and (rest[0].text == "--" or (engine, rest[0].text) in _SUBCOMMANDS):
                 rest = rest[1:]
+            if text.startswith("dynamo.") or text.endswith(_TRITON):
+                rest = _engines_own(engine, rest)
             return Launch(engine, tuple(rest), environment)
     return None
+
+
+def _engines_own(engine: str, words: Sequence[Word]) -> list[Word]:
+    """The words without those that a wrapper around the engine keeps to itself."""
+    kept: list[Word] = []
+    dropping = False
+    for word in words:
+        name, has_value, _ = word.text.partition("=")
+        if name.startswith("-"):
+            if name == "--world_size":
+                word = Word(word.text.replace(name, "--tp_size"), word.path)
+            mine = name in _OF_WRAPPERS or name.startswith("--dyn-")
+            dropping = mine and not (engine == "sglang" and name == "--disaggregation-mode")
+            if dropping:
+                dropping = not has_value
+                continue
+        if not dropping:
+            kept.append(word)
+    return kept
 
 
 _SUBCOMMANDS: Final = frozenset({("tensorrt-llm", "serve"), ("llama.cpp", "--server")})

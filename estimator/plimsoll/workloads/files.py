@@ -180,6 +180,7 @@ _REFERRED_TO: Final = {
     "ClusterServingRuntime": "serving.kserve.io",
     "OpenModel": "llmaz.io",
     "Model": "inference.llmkube.dev",
+    "NIMCache": "apps.nvidia.com",
     "ResourceClaim": "resource.k8s.io",
     "ResourceClaimTemplate": "resource.k8s.io",
 }

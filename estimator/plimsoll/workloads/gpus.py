@@ -32,6 +32,14 @@ WHOLE: Final = (
     "gpu",
 )
 """Resources that are counted as GPUs."""
+_MOST_RANKS: Final = {
+    "aws.amazon.com/neuron": 8,
+    "aws.amazon.com/neurondevice": 8,
+    "google.com/tpu": 2,
+    "huawei.com/ascend910": 2,
+}
+"""Resources that count boards of several cores each, of which an engine may start a rank on every
+one: at most 8 on Trainium2 (2 on Trainium and Inferentia2), 2 on TPU v7x and Ascend 910C."""
 _INSTANCE_LABELS: Final = (
     "node.kubernetes.io/instance-type",
     "beta.kubernetes.io/instance-type",
@@ -114,6 +122,11 @@ class Count:
     profile: str = ""
     given: str = ""
     limits: bool = True
+
+    @property
+    def most_ranks(self) -> int:
+        """Ranks that an engine may start on one of what is counted."""
+        return _MOST_RANKS.get(self.key.lower(), 1)
 
 
 def count(resources: object) -> Count:
@@ -231,6 +244,11 @@ def product(value: str) -> str:
         return known.name
     slug = re.sub(r"[^a-z0-9.]+", "-", value.lower()).strip("-.")[:63]
     return _OTHER_PRODUCTS.get(slug, slug)
+
+
+def tpu(name: str) -> str:
+    """The TPU that a name begins with (``google-tpu-v5e-2x2``); empty if it begins with none."""
+    return next((one for one in set(_TPUS.values()) if name.startswith(one)), "")
 
 
 def from_instance(name: str) -> str:

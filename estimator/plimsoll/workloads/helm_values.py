@@ -8,8 +8,7 @@ from plimsoll.engines import registry
 from plimsoll.errors import clean
 from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
-from plimsoll.workloads.images import engine_named
-from plimsoll.workloads.nim import model_of
+from plimsoll.workloads.images import BY_PROFILE, engine_named, model_of, serves_llm
 from plimsoll.workloads.pod import engine_of, pod
 from plimsoll.workloads.production_stack import fields, take_image
 from plimsoll.workloads.roles import Role, at, elements, mapping, replicas_of
@@ -42,6 +41,8 @@ def _production_stack(values: Mapping[str, Any], beside: Beside) -> list[Role]:
     found: list[Role] = []
     specs = at(values, "servingEngineSpec.modelSpec")
     for index, spec in enumerate(map(mapping, elements(specs))):
+        if spec.get("enabled") is False:
+            continue  # the chart makes nothing of it
         path = f"servingEngineSpec.modelSpec[{index}]"
         role = Role(engine="vllm", path=path, arguments=f"{path}.vllmConfig.extraArgs")
         if len(elements(specs)) > 1:
@@ -51,17 +52,41 @@ def _production_stack(values: Mapping[str, Any], beside: Beside) -> list[Role]:
             role.model = Word(url, f"{path}.modelURL")
         take_image(role, {"name": spec.get("repository"), "tag": spec.get("tag")}, f"{path}.tag")
         role.words = fields(mapping(spec.get("vllmConfig")), f"{path}.vllmConfig")
-        requested = spec.get("requestGPU")
-        role.gpus_path = f"{path}.requestGPU"
-        if requested is not None:
-            number = gpus.whole(requested)
-            role.gpus = gpus.Count(
-                number, "requestGPU", given="" if number is not None else str(requested)
-            )
+        role.gpus, role.gpus_path = _requested(spec, path)
         _from_terms(role, spec, path)
         replicas_of(role, spec.get("replicaCount"), f"{path}.replicaCount")
+        _ray_cluster(role, mapping(spec.get("raySpec")), path)
         found.append(role)
     return found
+
+
+def _requested(spec: Mapping[str, Any], path: str) -> tuple[gpus.Count, str]:
+    """The GPUs of a pod, and where the values say them: the chart's own field, else resources."""
+    raw = gpus.count(spec.get("resources"))
+    if raw.key:
+        return raw, f"{path}.resources"
+    kind = str(spec.get("requestGPUType") or "nvidia.com/gpu")
+    requested = spec.get("requestGPU")
+    count = gpus.Count() if requested is None else gpus.count({"limits": {kind: requested}})
+    return count, f"{path}.requestGPU"
+
+
+def _ray_cluster(role: Role, ray: Mapping[str, Any], path: str) -> None:
+    """A model over a cluster of Ray: its head, and as many workers as replicas are asked for."""
+    if ray.get("enabled") is not True:
+        return
+    head = mapping(ray.get("headNode"))
+    count, where = _requested(head, f"{path}.raySpec.headNode")
+    workers, role.replicas = role.replicas, 1
+    if workers is None:
+        role.pods = None
+    elif count.number == role.gpus.number:
+        role.pods = workers + 1
+    elif not count.number:
+        role.pods = workers
+    else:
+        role.pods = None
+        role.unread(f"a head with other GPUs than its workers ({where})")
 
 
 def _from_terms(role: Role, spec: Mapping[str, Any], path: str) -> None:
@@ -158,6 +183,8 @@ def _nim(values: Mapping[str, Any], beside: Beside) -> list[Role]:
     repository = str(image.get("repository") or "")
     if "/nim/" not in repository:
         return _one_container(values, beside)
+    if not serves_llm(model_of(repository)):
+        return []
     role = Role(engine="nim", path="image", arguments="env", planned=True)
     role.image, role.image_path = clean(repository, 256), "image.tag"
     named = at(values, "model.name")
@@ -167,7 +194,7 @@ def _nim(values: Mapping[str, Any], beside: Beside) -> list[Role]:
         role.model = Word(model_of(repository), "image.repository")
     role.gpus, role.gpus_path = gpus.count(values.get("resources")), "resources"
     pod(role, values, "")
-    role.unreadable.append("split, precision and backend: the profile of the NIM chooses them")
+    role.unreadable.append(BY_PROFILE)
     replicas_of(role, values.get("replicaCount"), "replicaCount")
     return [role]
 

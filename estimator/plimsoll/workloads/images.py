@@ -12,6 +12,7 @@ MAX_IMAGE: Final = 512
 _ENGINES: Final = (
     ("text-generation-inference", "tgi"),
     ("tgi-gaudi", "tgi"),
+    ("tgi-inference", "tgi"),
     ("sglang", "sglang"),
     ("llama.cpp", "llama.cpp"),
     ("llama-cpp", "llama.cpp"),
@@ -48,11 +49,51 @@ _OTHER_VERSIONS: Final = (
     "odh-vllm",
 )
 """Images whose tag counts releases of somebody else, not the engine's."""
-_VERSION: Final = re.compile(r"v?(\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)")
+_VERSION: Final = re.compile(r"v?(\d\.\d+(?:\.\d+){0,2}(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)")
 _IN_NAME: Final = re.compile(
-    r"(?:vllm|sglang|tgi)[_-]v?(\d+\.\d+(?:\.\d+)?(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)"
+    r"(?:vllm|sglang|tgi)[_-]?v?(\d\.\d+(?:\.\d+){0,2}(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)"
 )
+_DEEP: Final = re.compile(r"text-generation-inference-[a-z0-9]+\.(\d+)-(\d+)\.")
+"""Google's containers of TGI have its release in their name: ``-cu124.2-3.ubuntu2204.py311``."""
 _BUILD: Final = re.compile(r"(?:^|[-_])(b\d{3,6})(?:$|[-_])")
+
+
+_NOT_LLMS: Final = (
+    "embed",
+    "rerank",
+    "riva",
+    "parakeet",
+    "asr",
+    "tts",
+    "ocr",
+    "nemoretriever",
+    "clip",
+    "sdxl",
+    "flux",
+    "stable-diffusion",
+    "whisper",
+    "canary",
+    "page-elements",
+    "table-structure",
+    "graphic-elements",
+    "openfold",
+    "alphafold",
+    "boltz",
+    "diffdock",
+    "proteinmpnn",
+    "rfdiffusion",
+    "msa-search",
+    "evo2",
+    "genmol",
+    "molmim",
+    "audio2face",
+    "vista3d",
+    "corrdiff",
+    "fourcastnet",
+)
+"""Parts of the names of NIMs that serve no LLM but search, speech, pictures, molecules, weather."""
+BY_PROFILE: Final = "split, precision and backend: the profile of the NIM chooses them"
+"""What no manifest of a NIM says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +146,11 @@ def _version(engine: str, repository: str, tag: str) -> str:
         return build[1] if build else ""
     if engine in ("ollama", "lmdeploy", "nim"):
         return ""
-    named = _IN_NAME.search(tag)
+    own = repository.rpartition("/")[2]
+    deep = _DEEP.search(own) if engine == "tgi" else None
+    named = _IN_NAME.search(tag) or _IN_NAME.search(own)
+    if deep:
+        return f"{deep[1]}.{deep[2]}"
     if named:
         return named[1]
     if any(part in repository for part in _OTHER_VERSIONS):
@@ -124,3 +169,16 @@ def engine_named(text: str) -> str:
     if "tgi" in lower.replace("_", "-").split("-"):
         return "tgi"
     return next((engine for part, engine in _ENGINES if part in lower), "")
+
+
+def serves_llm(model: str) -> bool:
+    """Whether the NIM of a name serves an LLM, and not search, speech or pictures."""
+    return not any(word in model for word in _NOT_LLMS)
+
+
+def model_of(repository: str) -> str:
+    """The model in the name of a NIM: its last two parts; empty for the one that serves any."""
+    parts = [part for part in _parts(repository[:MAX_IMAGE])[0].split("/") if part]
+    if parts and parts[-1] == "llm-nim":
+        return ""
+    return "/".join(parts[-2:]) if len(parts) > 2 else "/".join(parts[-1:])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import yaml
+
 from plimsoll.errors import clean
 from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
-from plimsoll.workloads.pod import roles
+from plimsoll.workloads.pod import as_flag, roles
 from plimsoll.workloads.roles import Role, at, mapping, names, replicas_of
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from plimsoll.workloads.roles import Beside
 
+_SIZES: Final = ("--tensor-parallel-size", "--pipeline-parallel-size")
+MAX_TEXT: Final = 100_000
 _GPUS: Final = {
     "nc4as": 1, "nc8as": 1, "nc16as": 1, "nc64as": 4, "nc6s": 1, "nc12s": 2, "nc24s": 4,
     "nc24ads": 1, "nc48ads": 2, "nc96ads": 4, "nc40ads": 1, "nc80adis": 2, "nv36ads": 1,
@@ -50,12 +54,30 @@ def _read(obj: Mapping[str, Any], path: str, beside: Beside) -> list[Role]:
         role.version_why = "the preset chooses the image"
         if not role.engine:
             role.unreadable.append("engine: the preset chooses it")
-        if at(obj, f"{path}inference.config"):
-            role.unread(f"the ConfigMap at {path}inference.config")
+        _config(role, at(obj, f"{path}inference.config"), names(obj)[0], beside)
         found = [role]
     for role in found:
         _resource(role, resource, f"{path}resource")
     return found
+
+
+def _config(role: Role, name: object, namespace: str, beside: Beside) -> None:
+    """The engine's settings in the ConfigMap that a Workspace names, which are vLLM's flags."""
+    if not name:
+        return
+    data = beside.config_map(namespace, str(name)) or {}
+    text = data.get("inference_config.yaml")
+    try:
+        settings = mapping(yaml.safe_load(text[:MAX_TEXT])) if text else {}
+    except (yaml.YAMLError, ValueError, RecursionError):
+        settings = {}
+    told = settings.get("vllm")
+    if not isinstance(told, dict) or role.engine not in ("", "vllm"):
+        role.unread(f"the ConfigMap at {role.arguments}")
+        return
+    role.engine = "vllm"
+    role.unreadable = [one for one in role.unreadable if not one.startswith("engine:")]
+    role.words = [word for key, item in told.items() for word in as_flag(key, item, role.arguments)]
 
 
 def _engine(obj: Mapping[str, Any]) -> str:
@@ -90,5 +112,8 @@ def _resource(role: Role, resource: Mapping[str, Any], path: str) -> None:
         number = _GPUS.get(known)
         role.gpus = gpus.Count(number, "instanceType" if number else "")
     role.pods = nodes
+    if "count" not in resource and any(w.text in _SIZES for w in role.words):
+        role.pods = None
+        role.unread(f"nodes: KAITO works out how many ({path}.count)")
     if not name:
         role.unreadable.append(f"machine {clean(machine)}: its GPUs are not known")

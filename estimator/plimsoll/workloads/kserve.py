@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines import registry
 from plimsoll.errors import clean
+from plimsoll.inventory.devices import CLASSES
 from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import engine_named
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from plimsoll.workloads.roles import Beside
 
+_CLAIM: Final = "serving.kserve.io/exp-dra"
+"""How annotations begin that have KServe make a claim of devices."""
 _HUGGING_FACE: Final = "huggingface"
 """The model format whose runtime of KServe's own is vLLM."""
 
@@ -182,6 +185,7 @@ def _group(
     if role is None:
         return []
     pod(role, template, where)
+    _devices(role, obj)
     role.shared_memory = ""  # the templates of KServe mount it
     _model(role, mapping(spec.get("model")))
     parallelism = mapping(part.get("parallelism"))
@@ -200,6 +204,18 @@ def _group(
     if not role.image:
         role.version_why = "the image is in a config of the cluster"
     return [role]
+
+
+def _devices(role: Role, obj: Mapping[str, Any]) -> None:
+    """GPUs that annotations have KServe claim: one of a class of GPUs unless a count is said."""
+    said = mapping(mapping(obj.get("metadata")).get("annotations"))
+    if role.gpus.key or said.get(f"{_CLAIM}-device-class") not in CLASSES.values():
+        return
+    number = gpus.whole(said.get(f"{_CLAIM}-device-count", 1))
+    key = f"{_CLAIM}-device-count"
+    role.gpus, role.gpus_path = gpus.Count(number, key), f"metadata.annotations[{key}]"
+    if f"{_CLAIM}-cel-selector" in said:
+        role.unreadable.append(f"the selector in metadata.annotations[{_CLAIM}-cel-selector]")
 
 
 def _model(role: Role, model: Mapping[str, Any]) -> None:

@@ -64,7 +64,7 @@ def _profile(role: Role, profile: object) -> None:
     role.gpus = gpus.Count(number, "resourceProfile", given=given)
     plain = name.lower().replace("-gpu-", "-")
     short = plain.partition("-")[2]
-    found = gpus.named([plain, short, short.partition("-")[0]])
+    found = gpus.named([plain, short, short.partition("-")[0]]) or gpus.tpu(plain)
     if found:
         role.kinds = gpus.Kinds((found,), "resourceProfile")
     else:

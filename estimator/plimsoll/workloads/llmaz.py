@@ -79,5 +79,9 @@ def _model(role: Role, spec: Mapping[str, Any], path: str) -> None:
         if count.number and role.gpus.number is None:
             role.gpus = count
         found = gpus.kinds(flavor)
+        named = flavor.get("name")
+        known = gpus.named([named]) if isinstance(named, str) else ""
+        if not found.names and known:
+            found = gpus.Kinds((known,), "name")  # flavors are called by their GPU
         if found.names and not role.kinds.names:
             role.kinds = found

@@ -23,7 +23,9 @@ _FIELDS: Final = {
     "contextSize": ("ctx_size", "max_model_len"),
     "parallelSlots": ("max_num_seqs",),
     "cacheTypeK": ("cache_type_k",),
+    "cacheTypeCustomK": ("cache_type_k",),
     "cacheTypeV": ("cache_type_v",),
+    "cacheTypeCustomV": ("cache_type_v",),
     "batchSize": ("max_num_batched_tokens",),
     "uBatchSize": ("ubatch_size",),
 }
@@ -46,7 +48,10 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
             if words:
                 break
     if role.engine == "vllm":
-        role.words += fields(mapping(spec.get("vllmConfig")), "spec.vllmConfig")
+        told = mapping(spec.get("vllmConfig"))
+        role.words += fields(told, "spec.vllmConfig")
+        cache = told.get("kvCacheCustomDtype")
+        role.words += typed(grammar, "kv_cache_dtype", cache, "spec.vllmConfig.kvCacheCustomDtype")
     role.words += words_of(spec.get("extraArgs", spec.get("args")), "spec.extraArgs")
     resources = mapping(spec.get("resources"))
     asked = at(spec, "accelerator.gpuCount")

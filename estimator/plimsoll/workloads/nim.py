@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.engines import registry
 from plimsoll.errors import clean
 from plimsoll.workloads import gpus
+from plimsoll.workloads.claimed import claimed
 from plimsoll.workloads.command_line import Word
+from plimsoll.workloads.images import BY_PROFILE, model_of, serves_llm
 from plimsoll.workloads.pod import environment, pod, variable_path
-from plimsoll.workloads.roles import Role, at, mapping, names, replicas_of
+from plimsoll.workloads.roles import Role, at, elements, mapping, names, replicas_of
 from plimsoll.workloads.serving import typed
 
 if TYPE_CHECKING:
@@ -22,40 +24,6 @@ _VARIABLES: Final = {
     "NIM_TENSOR_PARALLEL_SIZE": "tensor",
     "NIM_PIPELINE_PARALLEL_SIZE": "pipeline",
 }
-_NOT_LLMS: Final = (
-    "embed",
-    "rerank",
-    "riva",
-    "parakeet",
-    "asr",
-    "tts",
-    "ocr",
-    "nemoretriever",
-    "clip",
-    "sdxl",
-    "flux",
-    "stable-diffusion",
-    "whisper",
-    "canary",
-    "page-elements",
-    "table-structure",
-    "graphic-elements",
-    "openfold",
-    "alphafold",
-    "boltz",
-    "diffdock",
-    "proteinmpnn",
-    "rfdiffusion",
-    "msa-search",
-    "evo2",
-    "genmol",
-    "molmim",
-    "audio2face",
-    "vista3d",
-    "corrdiff",
-    "fourcastnet",
-)
-"""Parts of the names of NIMs that serve no LLM but search, speech, pictures, molecules, weather."""
 
 
 def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
@@ -64,7 +32,7 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     image = mapping(spec.get("image"))
     repository, tag = str(image.get("repository") or ""), str(image.get("tag") or "")
     model = model_of(repository)
-    if any(word in model for word in _NOT_LLMS):
+    if not serves_llm(model):
         return []
     variables = environment(spec, names(obj)[0], beside)
     role = Role(engine="nim", path="spec", arguments="spec.env", planned=True)
@@ -72,10 +40,13 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
         role.engine = "sglang"
     role.image, role.image_path = clean(f"{repository}:{tag}", 256), "spec.image"
     role.version_why = "the tag of a NIM counts releases of its own"
+    cached = _cached(spec, names(obj)[0], beside)
     if variables.get("NIM_MODEL_NAME"):
         role.model = Word(
             variables["NIM_MODEL_NAME"], variable_path(spec, "spec", "NIM_MODEL_NAME")
         )
+    elif cached:
+        role.model = Word(cached, "spec.storage.nimCache.name")
     elif model:
         role.model = Word(model, "spec.image.repository")
     grammar = registry.grammar(role.engine)
@@ -90,14 +61,42 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     role.words += typed(grammar, "pipeline", pipeline, f"{where}.pp")
     role.gpus = gpus.count(spec.get("resources"))
     role.gpus_path = "spec.resources"
+    if not role.gpus.key:
+        _claims(role, elements(spec.get("draResources")), names(obj)[0], beside)
     role.pods = gpus.whole(pipeline) or gpus.whole(at(spec, "multiNode.size")) or 1
     pod(role, spec, "spec")
-    role.unreadable.append("split, precision and backend: the profile of the NIM chooses them")
+    role.unreadable.append(BY_PROFILE)
     replicas_of(role, spec.get("replicas"), "spec.replicas")
     return [role]
 
 
-def model_of(repository: str) -> str:
-    """The model in a NIM's repository: its last two parts."""
-    parts = [part for part in repository.partition(":")[0].split("/") if part]
-    return "/".join(parts[-2:]) if len(parts) > 2 else "/".join(parts[-1:])
+def _cached(spec: Mapping[str, Any], namespace: str, beside: Beside) -> str:
+    """The model of a hub that the NIMCache of a service holds; empty if none is at hand."""
+    name = at(spec, "storage.nimCache.name")
+    cache = beside.other("NIMCache", namespace, name) if isinstance(name, str) else None
+    hub = mapping(at(mapping(cache), "spec.source.hf"))
+    parts = [hub.get("namespace"), hub.get("modelName")]
+    return "/".join(map(str, parts)) if all(isinstance(one, str) for one in parts) else ""
+
+
+def _claims(role: Role, listed: list[Any], namespace: str, beside: Beside) -> None:
+    """GPUs that a service claims: devices that the operator makes a claim of, or a claim's own."""
+    total = 0
+    for one in map(mapping, listed):
+        made = mapping(one.get("claimCreationSpec"))
+        asked = map(mapping, elements(made.get("devices")))
+        counts = [gpus.whole(device.get("count", 1)) for device in asked]
+        name = one.get("resourceClaimTemplateName") or one.get("resourceClaimName")
+        if isinstance(name, str) and not made:
+            found, kinds, why = claimed(
+                {"resources": {"claims": [{"name": "gpu"}]}},
+                {"resourceClaims": [{**one, "name": "gpu"}]},
+                namespace,
+                beside,
+            )
+            if why:
+                role.unread(why)
+            counts, role.kinds = [found.number], kinds
+        total += sum(count or 0 for count in counts)
+    if total:
+        role.gpus, role.gpus_path = gpus.Count(total, "draResources"), "spec.draResources"

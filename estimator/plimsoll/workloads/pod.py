@@ -14,7 +14,7 @@ from plimsoll.errors import clean
 from plimsoll.workloads import gpus, shell
 from plimsoll.workloads.claimed import claimed
 from plimsoll.workloads.command_line import Launch, Word, launch, substituted
-from plimsoll.workloads.images import Image, read_image
+from plimsoll.workloads.images import BY_PROFILE, Image, model_of, read_image, serves_llm
 from plimsoll.workloads.roles import Role, elements, mapping
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def engine_of(
     if start is None and untold and not command:
         guessed = _by_flags(arguments)
         start = Launch(guessed, tuple(arguments), variables) if guessed else None
-    if start is None:
+    if start is None or (start.engine == "nim" and not serves_llm(model_of(image_text))):
         return None
     role = Role(
         engine=start.engine,
@@ -207,6 +207,12 @@ def _started(role: Role, start: Launch, places: Callable[[str], str], mounted: _
         name = next((n for n in _MODEL_VARIABLES if variables.get(n)), "")
         if name:
             role.model = Word(variables[name], places(name))
+    if role.engine == "nim":
+        role.planned = True
+        role.unreadable.append(BY_PROFILE)
+        named = model_of(role.image)
+        if role.model is None and named:
+            role.model = Word(named, role.image_path)
 
 
 def _missing_variables(
@@ -296,7 +302,7 @@ def _with_file(role: Role, words: list[Word], mounted: _Mounts) -> list[Word]:
             role.unread(f"--config {clean(value)}: the file is not among the manifests")
             return words
         rest = words[:index] + words[index + (1 if "=" in word.text else 2) :]
-        front = [w for key, item in settings.items() for w in _flag(key, item, word.path)]
+        front = [w for key, item in settings.items() for w in as_flag(key, item, word.path)]
         return (
             rest[:0] + front + rest
             if not rest or rest[0].text.startswith("-")
@@ -305,7 +311,8 @@ def _with_file(role: Role, words: list[Word], mounted: _Mounts) -> list[Word]:
     return words
 
 
-def _flag(key: object, value: object, path: str) -> list[Word]:
+def as_flag(key: object, value: object, path: str) -> list[Word]:
+    """A setting of a file as the flag that says the same; none if the setting is off."""
     name = f"--{str(key).replace('_', '-')}"
     if isinstance(value, bool):
         return [Word(name, path)] if value else []

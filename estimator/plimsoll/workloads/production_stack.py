@@ -36,6 +36,7 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     if isinstance(url, str):
         role.model = Word(url, "spec.model.modelURL")
     role.words = [
+        *fields(spec, "spec"),  # where older versions of the operator keep them
         *fields(model, "spec.model"),
         *fields(mapping(spec.get("vllmConfig")), "spec.vllmConfig"),
     ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from plimsoll.engines import registry
 from plimsoll.errors import clean
+from plimsoll.models import catalogue
+from plimsoll.units import ceil_div
 from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import read_image
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from plimsoll.workloads.roles import Beside
 
 MAX_TEXT: Final = 200_000
+MAX_MODELS: Final = 16
+"""Models of one application that are looked at."""
+_TENSOR: Final = ("TENSOR_PARALLELISM", "TENSOR_PARALLEL_SIZE")
 _KEYS: Final = {
     "RayService": "spec.rayClusterConfig",
     "RayCluster": "spec",
@@ -35,8 +42,15 @@ _VARIABLES: Final = {
     "MAX_MODEL_LEN": "max_model_len",
     "GPU_MEMORY_UTILIZATION": "utilization",
     "DTYPE": "dtype",
+    "MAX_NUM_SEQS": "max_num_seqs",
+    "MAX_NUM_SEQ": "max_num_seqs",
+    "MAX_NUM_BATCHED_TOKENS": "max_num_batched_tokens",
 }
 """What applications of KubeRay's examples take from their environment."""
+_MODEL: Final = re.compile(r"(?:([A-Z][A-Z0-9]*)_)?(?:MODEL_ID|MODEL_NAME|MODEL)")
+"""The variable of a model, with what it is for where an application has several."""
+_PINNED: Final = re.compile(r"\bvllm(?:\[[\w,-]*\])?==(\d[\w.]*)")
+"""The release of vLLM that an application installs."""
 
 
 def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
@@ -46,8 +60,8 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     namespace = names(obj)[0]
     text = at(obj, "spec.serveConfigV2")
     found = of_cluster(cluster, path, namespace, beside)
-    told = any(role.words or role.model for role in found)
-    if not told and isinstance(text, str) and (served := _applications(text)):
+    told = any(role.words for role in found)
+    if not told and isinstance(text, str) and (served := _applications(text, str(cluster))):
         found = served  # the image is an engine's, and the applications are what starts it
         for role in found:
             _cluster_around(role, cluster, path)
@@ -98,12 +112,18 @@ def _cluster_around(role: Role, cluster: Mapping[str, Any], path: str) -> None:
                 clean(image, 256),
                 f"{place}.template.spec.containers[0].image",
             )
-            role.version, role.version_why = known.version, known.why or "the image is Ray's"
+            role.version = role.version or known.version
+            role.version_why = known.why or "the image is Ray's"
     role.pods = pods or None
+    if role.ranks and role.gpus.number and pods:
+        role.pods = min(pods, ceil_div(role.ranks, role.gpus.number))
 
 
-def _applications(text: str) -> list[Role]:
-    """The models of a Serve config: LLM configs of Ray, or variables of an application."""
+def _applications(text: str, cluster: str) -> list[Role]:
+    """The models of a Serve config: LLM configs of Ray, or variables of an application.
+
+    cluster: the pods around it as a text, which may name the engine.
+    """
     try:
         config = yaml.safe_load(text[:MAX_TEXT])
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -117,11 +137,29 @@ def _applications(text: str) -> list[Role]:
             role.name = clean(str(one.get("name") or ""), 64) if len(configs) > 1 else ""
             found.append(role)
         variables = mapping(at(one, "runtime_env.env_vars"))
-        imported = str(one.get("import_path"))
-        named = next((n for n in ("MODEL_ID", "MODEL_NAME", "MODEL") if variables.get(n)), "")
-        if not configs and "llm" in imported.lower() and named:
-            found.append(_by_variables(variables, named, f"{path}.runtime_env.env_vars"))
+        named = [str(key) for key in variables if _MODEL.fullmatch(str(key))]
+        named = [key for key in named if isinstance(variables[key], str) and variables[key]]
+        told = f"{one}{cluster}".lower()
+        is_vllm = "vllm" in told or "llm" in str(one.get("import_path")).lower()
+        if configs or not (is_vllm or any(_is_llm(variables[key]) for key in named)):
+            continue
+        for key in named[:MAX_MODELS]:
+            role = _by_variables(one, key, f"{path}.runtime_env.env_vars", vllm=is_vllm)
+            role.name = _MODEL.fullmatch(key)[1].lower() if len(named) > 1 else ""  # type: ignore[index]
+            found.append(role)
     return found
+
+
+def _is_llm(name: str) -> bool:
+    """Whether a variable names a model that is known to be an LLM."""
+    return catalogue.load().find(name) is not None
+
+
+def _replicas(deployment: Mapping[str, Any]) -> int:
+    """Replicas of a deployment of Ray Serve; the least, if their number follows the load."""
+    scaled = mapping(deployment.get("autoscaling_config"))
+    said = deployment.get("num_replicas", scaled.get("min_replicas"))
+    return gpus.whole(said) or 1
 
 
 def _llm_config(llm: Mapping[str, Any], path: str) -> Role:
@@ -139,6 +177,10 @@ def _llm_config(llm: Mapping[str, Any], path: str) -> Role:
             role.words += [Word(flag, where)] if value else []
         elif isinstance(value, (str, int, float)):
             role.words += [Word(flag, where), Word(str(value), where)]
+    role.replicas = _replicas(mapping(llm.get("deployment_config")))
+    sizes = mapping(llm.get("engine_kwargs"))
+    splits = [gpus.whole(sizes.get(f"{key}_parallel_size", 1)) for key in ("tensor", "pipeline")]
+    role.ranks = prod(size or 1 for size in splits)
     kind = llm.get("accelerator_type")
     if isinstance(kind, str):
         found = gpus.named([kind, f"{kind}B"])  # Ray writes A100-80G
@@ -147,10 +189,20 @@ def _llm_config(llm: Mapping[str, Any], path: str) -> Role:
     return role
 
 
-def _by_variables(variables: Mapping[str, Any], named: str, path: str) -> Role:
+def _by_variables(application: Mapping[str, Any], named: str, path: str, *, vllm: bool) -> Role:
     """An application that takes its model and its sizes from variables."""
-    role = Role(engine="vllm", path=path, arguments=path, pods=None)
+    variables = mapping(at(application, "runtime_env.env_vars"))
+    role = Role(engine="vllm" if vllm else "", path=path, arguments=path, pods=None)
     role.model = Word(str(variables[named]), f"{path}.{named}")
+    pinned = _PINNED.search(str(application.get("runtime_env"))[:MAX_TEXT])
+    role.version = pinned[1] if pinned and vllm else ""
+    role.ranks = next((gpus.whole(variables.get(n)) or 0 for n in _TENSOR if n in variables), 0)
+    role.planned = not role.ranks
+    deployments = [one for one in elements(application.get("deployments")) if mapping(one)]
+    role.replicas = _replicas(deployments[0]) if deployments else 1
+    if not vllm:
+        role.unread("the application's own code, which says how the model is run")
+        return role
     grammar = registry.grammar("vllm")
     for name, sets in _VARIABLES.items():
         role.words += typed(grammar, sets, variables.get(name), f"{path}.{name}")

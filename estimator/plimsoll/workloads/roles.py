@@ -54,6 +54,7 @@ class Role:
     model: how the object calls it outside the arguments. defaults: settings that the kind itself
     makes, which the arguments may override. gpus: of one pod; pods: of one replica.
     planned: whether the engine itself chooses the split if nobody says it.
+    ranks: of one replica, where its pods' GPUs serve other replicas too; 0: they are its own.
     unreadable: what could not be read, in a few words each; shaken: those that memory hangs on.
     """
 
@@ -76,6 +77,7 @@ class Role:
     replicas: int | None = 1
     replicas_path: str = "spec.replicas"
     planned: bool = False
+    ranks: int = 0
     shared_memory: str = ""
     unreadable: list[str] = field(default_factory=list)
     shaken: list[str] = field(default_factory=list)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Reading
+from plimsoll.engines.flag_values import A_SWITCH
 from plimsoll.engines.flags import FlagRole, FlagShape
-from plimsoll.errors import Problem, Unreadable, clean, shown
+from plimsoll.errors import Problem, Unreadable, clean
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.models.resolve import Unresolved, resolve
@@ -98,6 +99,7 @@ def served(role: Role, kind: str, obj: Mapping[str, Any], documents: Documents) 
         reading = registry.engine(engine_name).read_arguments(texts, settings, NOTHING_ASKED)
     elif role.words:
         role.unread(f"the arguments of {role.engine or 'the engine'} are not read")
+    reading = _of_any_release(role, reading, arguments)
     pods = _pods(role, arguments)
     called = arguments.model or _certain(role, role.model)
     places = _places(role, grammar, arguments, called, pods)
@@ -128,6 +130,25 @@ def served(role: Role, kind: str, obj: Mapping[str, Any], documents: Documents) 
         engine_said=(role.engine, role.version),
     )
     return Served(request, facts)
+
+
+def _of_any_release(role: Role, reading: Reading, arguments: _Arguments) -> Reading:
+    """The reading without refusals that only the newest release is sure of, if none is named.
+
+    Releases differ in whether a switch takes a value: ``--enable-chunked-prefill=false`` starts one
+    and stops another.
+    """
+    if role.version:
+        return reading
+    kept: list[Finding] = []
+    for one in reading.problems:
+        if one.rule is Rule.FLAG_UNREADABLE and ("wanted", A_SWITCH) in one.facts:
+            place = arguments.kept[one.index].path if one.index is not None else role.path
+            why = "not every release takes a value there"
+            role.unread(f"{clean(str(one.given))} ({place}): {why}")
+        else:
+            kept.append(one)
+    return replace(reading, problems=tuple(kept))
 
 
 def _arguments(role: Role, grammar: Grammar | None) -> _Arguments:
@@ -224,6 +245,7 @@ def _places(
         Field.SHARED_MEMORY: role.shared_memory or role.path,
         Field.ALLOWED: role.kinds_path or role.path,
         Field.NODE_SELECTOR: role.kinds_path or role.path,
+        Field.MEMORY: "plimsoll check --gpu-memory",
     }
     if pods and pods > 1:
         paths[Field.GPUS] += f" times {pods} pods"
@@ -239,7 +261,8 @@ def _places(
                 path = arguments.kept[use.index].path
                 paths[_FIELDS[use.flag.sets]] = f"{path} {written}" if path.endswith("]") else path
     indexed = tuple(word.path for word in arguments.kept)
-    return Places(paths, {Field.EXTRA_ARGS: indexed})
+    kinds = tuple(paths[Field.ALLOWED] for _ in role.kinds.names)
+    return Places(paths, {Field.EXTRA_ARGS: indexed, Field.ALLOWED: kinds})
 
 
 def _wanted(
@@ -255,6 +278,8 @@ def _wanted(
     if count.given:
         role.unread(f"GPU count {count.given} ({role.gpus_path})")
     there = count.number * pods if count.number and pods else None
+    if role.ranks and there and not role.shaken:
+        there = min(there, role.ranks)
     sizes = {"tensor": split.tensor, "pipeline": split.pipeline, "data": split.data}
     if arguments.local and split.data and role.pods == 1:
         sizes["data"] = arguments.local
@@ -264,18 +289,20 @@ def _wanted(
     wanted = there if product is None else product
     if product is not None and there is not None and product != there:
         facts: dict[str, Any] = {"product": product, "there": there}
-        if product > there:
+        if there < product <= there * count.most_ranks:
+            role.shaken.append(f"{product} ranks on {there} x {count.key}, each of several cores")
+        elif product > there:
             named = tuple(f"{name} {size}" for name, size in given.items())
             facts |= {"split": named, "wanted": ceil_div(product, pods or 1)}
             rule = Rule.FEWER_GPUS_THAN_RANKS
             problems.append(finding(rule, Field.GPUS, there, **facts))
             wanted = there
-        elif role.engine != "llama.cpp":
+        elif role.engine != "llama.cpp" and not role.ranks:
             facts["idle"] = there - product
             warnings.append(finding(Rule.MORE_GPUS_THAN_RANKS, Field.GPUS, **facts))
     if (split.tensor or 1) > 1 and role.shared_memory:
         warnings.append(finding(Rule.SHARED_MEMORY, Field.SHARED_MEMORY))
-    allowed = role.kinds.known
+    allowed = role.kinds.known or role.kinds.names
     if count.profile and not any("-mig-" in name for name in allowed):
         parents = set(allowed)
         names = gpus.slices(count.profile)
@@ -405,9 +432,6 @@ def _left_open(role: Role) -> tuple[str, ...]:
             "nothing says on which kind of GPU it runs, so one that would do is named; "
             "a nodeSelector settles it"
         )
-    elif not role.kinds.known:
-        named = ", ".join(map(shown, role.kinds.names[:4]))
-        role.shaken.append(f"accelerator {named} has no memory model")
     if role.gpus.number is None and not role.gpus.given:
         role.unreadable.append("GPU count")
         role.shaken.append("nothing says how many GPUs it gets; its resources would")

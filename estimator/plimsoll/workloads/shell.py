@@ -22,13 +22,17 @@ MAX_WORD: Final = 32_768
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.S)
 _UNRESOLVED: Final = re.compile(r"\$[A-Za-z_@*#?0-9!{(]|`|\{\{")
+_PLACEHOLDER: Final = re.compile(r"(?:^|=)<[A-Za-z][\w .-]*>$")
+_OPEN: Final = re.compile(r"<[A-Za-z][\w.-]*>(?=[\s\\]|$)")
+"""What a script leaves open for whoever copies it, rather than two redirections."""
 _SEPARATORS: Final = frozenset(";&|\n()")
 _DECLARING: Final = frozenset({"export", "readonly", "declare", "local", "typeset"})
 
 
 def unresolved(text: str) -> bool:
-    """Whether a text holds a variable or a command whose value is not known here."""
-    return _UNRESOLVED.search(text) is not None
+    """Whether a text holds a variable or a command whose value is not known here, or is one of
+    the places that documentation leaves open: ``<your-model>``."""
+    return _UNRESOLVED.search(text) is not None or _PLACEHOLDER.search(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +189,9 @@ class _Reader:
                 self.at += 2
             elif char == "#":
                 self._skip_to("\n")
+            elif char == "<" and (left := _OPEN.match(self.text, self.at)):
+                words.append(left[0])
+                self.at = left.end()
             elif char in "<>" or (char.isdigit() and self._is_redirection()):
                 self._redirection()
             elif char in _SEPARATORS:

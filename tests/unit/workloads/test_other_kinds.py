@@ -232,6 +232,47 @@ def test_what_helm_rendered_is_placed_in_its_template() -> None:
     assert [one["source"] for one in json.loads(answer.stdout)["results"]] == templates
 
 
+def test_a_switch_with_a_value_is_refused_only_of_releases_that_surely_take_none() -> None:
+    arguments = ["--model=Qwen/Qwen3-4B", "--max-model-len=4096", "--enable-chunked-prefill=false"]
+    decided = {}
+    for tag in ("v0.7.3", "v0.11.0", "latest"):
+        (one,) = results(deployment(image=f"vllm/vllm-openai:{tag}", args=arguments))
+        decided[tag] = (one["decision"], one["rules"])
+    place = "spec.template.spec.containers[0].args[2]"
+    assert "PL403" not in decided["v0.7.3"][1]
+    assert decided["v0.11.0"] == ("deny", ["PL403"])
+    assert decided["latest"] == ("warn", [])
+    assert (
+        f"--enable-chunked-prefill=false ({place}): not every release takes a value there"
+        in (one["unreadable"])
+    )
+
+
+@pytest.mark.parametrize(("ranks", "decision"), [("2", "warn"), ("8", "warn"), ("16", "deny")])
+def test_a_board_of_several_cores_may_run_a_rank_on_each(ranks: str, decision: str) -> None:
+    asked = {"limits": {"aws.amazon.com/neuron": 1}}
+    arguments = ["--model=Qwen/Qwen3-4B", f"--tensor-parallel-size={ranks}"]
+    obj = deployment(args=arguments, resources=asked)
+    del obj["spec"]["template"]["spec"]["nodeSelector"]
+    (one,) = results(obj)
+    assert (one["decision"], one["gpusPerPod"], one["tensor"]) == (decision, 1, int(ranks))
+
+
+def test_what_names_an_accelerator_without_a_memory_model_is_not_judged_on_another() -> None:
+    obj = deployment(
+        image="vllm/vllm-tpu:latest",
+        args=["--model=meta-llama/Llama-3.1-70B", "--tensor-parallel-size=8"],
+        resources={"limits": {"google.com/tpu": 8}},
+    )
+    place = "spec.template.spec.nodeSelector"
+    obj["spec"]["template"]["spec"]["nodeSelector"] = {
+        "cloud.google.com/gke-tpu-accelerator": "tpu-v6e-slice"
+    }
+    answer = check(obj)
+    assert (answer.exit_code, "nvidia" in answer.stdout) == (0, False)
+    assert f'{place}: "google-tpu-v6e" is not in the table of accelerators' in answer.stdout
+
+
 def test_a_sidecar_is_no_fault() -> None:
     obj = deployment(args=["--model", "Qwen/Qwen3-4B"])
     obj["spec"]["template"]["spec"]["containers"].insert(0, {"name": "proxy", "image": "envoy:1"})

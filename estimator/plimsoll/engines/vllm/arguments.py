@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 _OLD_DRAFT_FLAGS: Final = (0, 8, 3)
 """Before this version a draft is said by flags of its own, not by ``--speculative-config``."""
+_SWITCHES_FROM: Final = (0, 9)
+_TOOK_A_VALUE: Final = ("--enable-chunked-prefill", "--multi-step-stream-outputs")
+"""Switches that took ``=true`` and ``=false`` before that release: StoreBoolean in
+vllm/engine/arg_utils.py of 0.6 and 0.7."""
 _MOST: Final = 10**9
 _TEXT, _COUNT = "text", "a whole number above 0"
 _DRAFT_KEYS: Final = (
@@ -258,10 +262,21 @@ _FITS_ITSELF_FROM: Final = (0, 14, 0)
 
 def read_arguments(args: Sequence[str], settings: EngineSettings, asked: AskedSplit) -> Reading:
     """Read extraArgs beside the typed settings and split. Never raises."""
+    if settings.version.strip() and TABLE.number(settings.version) < _SWITCHES_FROM:
+        args = [_as_switch(text) for text in args]
     command = flags.read(GRAMMAR, args, settings, asked)
     settings = _fitted(with_features(command)) if args else settings
     command.problems.extend(flag_faults(GRAMMAR.uses(args), settings.version))
     return command.reading(without_unmodelled(settings))
+
+
+def _as_switch(text: str) -> str:
+    """An argument of an older release in the form that newer ones have for the same."""
+    name, _, value = text.partition("=")
+    name, value = name.replace("_", "-"), value.strip().lower()
+    if name not in _TOOK_A_VALUE or value not in ("true", "false"):
+        return text
+    return name if value == "true" else f"--no-{name.removeprefix('--')}"
 
 
 def _fitted(settings: EngineSettings) -> EngineSettings:
