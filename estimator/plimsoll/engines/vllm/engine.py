@@ -10,7 +10,7 @@ KV cache    the larger of one request of max_model_len and the workload on one d
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.assemble import (
@@ -64,8 +64,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from plimsoll.accelerators.types import Accelerator
-    from plimsoll.engines.base import EngineSettings, Parallelism
+    from plimsoll.engines.base import EngineSettings, Limit, Parallelism
     from plimsoll.engines.tables import Constants
+    from plimsoll.engines.vllm.speculative import Draft
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
     from plimsoll.models.quantization import Quantization
@@ -99,8 +100,41 @@ class VLLM(Engine):
         accelerator: Accelerator,
     ) -> Estimate:
         """What the worst rank of one replica needs; total for what `problems` lets through."""
-        figures = TABLE.or_newest(settings.version)
-        options = VLLMOptions.of(settings)
+        return _StartUp.of(architecture, settings, workload, parallelism, accelerator).estimate()
+
+
+@dataclass(frozen=True, slots=True)
+class _StartUp:
+    """One start-up: what was asked for, and what the engine makes of it before it loads anything.
+
+    architecture: as it is loaded; profiled: as the engine's trial pass runs it; graphed: the
+    settings that CUDA graphs are captured with.
+    """
+
+    architecture: Architecture
+    profiled: Architecture
+    settings: EngineSettings
+    options: VLLMOptions
+    resolved: Resolved
+    graphed: Resolved
+    workload: Workload
+    parallelism: Parallelism
+    accelerator: Accelerator
+    figures: Constants
+    draft: Draft | None
+    kv: Cache
+
+    @classmethod
+    def of(
+        cls,
+        architecture: Architecture,
+        settings: EngineSettings,
+        workload: Workload,
+        parallelism: Parallelism,
+        accelerator: Accelerator,
+    ) -> _StartUp:
+        """What a request comes to; see `Engine.estimate`."""
+        figures, options = TABLE.or_newest(settings.version), VLLMOptions.of(settings)
         pools = is_pooling(architecture, settings)
         architecture = multimodal.loaded(architecture, settings, figures)
         if pools:
@@ -110,7 +144,6 @@ class VLLM(Engine):
             profiled = without_logits(profiled)
         resolved = resolve(architecture, settings, accelerator, figures)
         draft = speculative.draft_of(architecture, settings)
-        graphed = speculative.graphed(resolved, draft)
         kv = cache(
             first.cached(architecture, resolved, figures),
             parallelism,
@@ -126,111 +159,47 @@ class VLLM(Engine):
             checkpoints=accelerator.compute[0] in _FLASHINFER_DELTA,
             state_dtypes=(options.mamba_cache_dtype or "", options.mamba_ssm_cache_dtype or ""),
         )
-        padding = kernels.padding(architecture, settings, parallelism, accelerator, figures)
-        lying = kernels.held(architecture, accelerator, figures)
-        word = settings.quantization
-        views = figures.flag("kv_b_read_as_is")
-        weights = stage_weights(lying, resolved.dtype, word, parallelism, padding, views=views)
-        plain = stage_weights(lying, resolved.dtype, word, parallelism, views=views)
-        bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
-        held = held_at_once(
-            workload,
-            resolved.max_model_len,
-            parallelism.data,
-            lambda requests, tokens: requests * kv.blocks(tokens),
+        return cls(
+            architecture=architecture,
+            profiled=profiled,
+            settings=settings,
+            options=options,
+            resolved=resolved,
+            graphed=speculative.graphed(resolved, draft),
+            workload=workload,
+            parallelism=parallelism,
+            accelerator=accelerator,
+            figures=figures,
+            draft=draft,
+            kv=kv,
         )
-        buffers = non_torch(parallelism, accelerator, figures)
-        stages: list[Terms] = []
-        unseen: list[int] = []
-        for stage, (start, end) in enumerate(bounds):
-            size = (architecture, graphed, parallelism, end - start, accelerator, figures)
-            spared = max(0, weights[stage] - plain[stage])
-            loaded = weights[stage] + multimodal.buffers(architecture, resolved)
-            whole = _weights(loaded, spared, figures, settings, resolved, architecture)
-            terms = (
-                offload.kept(architecture, settings, resolved.dtype, parallelism, stage, whole),
-                _kv_term(kv, stage, held, resolved),
-                cold.first_start(
-                    ranged(
-                        activation(
-                            profiled, settings, resolved, parallelism, stage, accelerator, figures
-                        ),
-                        architecture,
-                        parallelism,
-                        accelerator,
-                        figures,
-                    ),
-                    architecture,
-                    resolved,
-                    parallelism,
-                    stage,
-                    figures,
-                ),
-                buffers,
-                lora.graphs(graphs(*size), settings, figures),
-                runner.term(profiled, resolved, parallelism, stage, figures),
-                first.states(architecture, resolved, parallelism, stage),
-                lora.lora(architecture, settings, resolved.element, parallelism, stage, figures),
-                speculative.term(
-                    architecture, settings, draft, resolved, parallelism, stage, figures
-                ),
-            )
-            stages.append(Terms(tuple(term for term in terms if term is not None)))
-            unseen.append(runner.uncharged(profiled, resolved, parallelism, stage, figures))
-        around = context(architecture, resolved, parallelism, accelerator, figures)
-        beside = around.high + max(unseen)
-        physical = visible_memory(accelerator)
+
+    def estimate(self) -> Estimate:
+        """The estimate of the stage that needs most."""
+        resolved, kv, parallelism = self.resolved, self.kv, self.parallelism
+        held = self._held(resolved.max_model_len)
+        stages, unseen = self._stages(held)
+        physical = visible_memory(self.accelerator)
         asked = int(physical * resolved.utilization)
-        others = 0 if limits.charges_others(resolved, figures) else accelerator.reserved
-        most = max(0, physical - beside - others)
+        most = self._most(physical, max(unseen))
         usable = min(asked, most)
         worst = worst_stage(stages)
         room = room_for_cache(usable, stages)
         spans = [Span(usable - t.beside_cache, *_band(usable, t)) for t in stages]
-        fixed = offload.fixed_cache(settings, kv.pool)
-        if settings.fitted_length:
+        fixed = offload.fixed_cache(self.settings, kv.pool)
+        if self.settings.fitted_length:
             rooms = [span.low for span in spans] if fixed is None else fixed
-            resolved, held = _fitted(kv, rooms, workload, resolved, parallelism)
+            resolved, held = self._fitted(rooms)
             terms_of = [_kv_term(kv, stage, held, resolved) for stage in range(len(stages))]
             stages = [t.replaced(term) for t, term in zip(stages, terms_of, strict=True)]
         if fixed is not None:
             room, spans = list(fixed), [Span(size, size, size) for size in fixed]
-            flag = offload.fixing_flag(settings)
+            flag = offload.fixing_flag(self.settings)
             usable, stages = _fixed_cache(stages, worst, fixed, most, flag)
-        loaded_first, asleep = (
-            peak(
-                architecture,
-                settings,
-                resolved,
-                parallelism,
-                physical=physical,
-                accelerator=accelerator,
-                constants=figures,
-            )
-            for peak in (limits.loading, limits.asleep)
-        )
-        held_states = limits.states(architecture, resolved, kv, spans, accelerator, figures)
-        after = min(
-            (
-                limits.after_cache(
-                    architecture,
-                    settings,
-                    resolved,
-                    parallelism,
-                    end - start,
-                    stages[stage],
-                    physical=physical - unseen[stage],
-                    budget=None if fixed is not None or not kv.pool.groups else asked,
-                    last=stage == len(bounds) - 1,
-                    accelerator=accelerator,
-                    constants=figures,
-                )
-                for stage, (start, end) in enumerate(bounds)
-            ),
-            key=lambda limit: limit.has.middle - limit.need.middle,
-        )
+        budget = None if fixed is not None or not kv.pool.groups else asked
+        fitted = self if resolved is self.resolved else replace(self, resolved=resolved)
         blocks = kv.holds(room)
-        longest = kv.longest(room, max(resolved.max_model_len, architecture.max_model_len))
+        longest = kv.longest(room, max(resolved.max_model_len, self.architecture.max_model_len))
         return Estimate(
             parallelism=parallelism,
             terms=reaching(stages, worst),
@@ -239,7 +208,7 @@ class VLLM(Engine):
             physical=physical,
             usable=usable,
             utilization=resolved.utilization,
-            version=figures.version,
+            version=self.figures.version,
             max_model_len=resolved.max_model_len,
             max_num_seqs=resolved.seqs,
             max_num_batched_tokens=resolved.batched_tokens,
@@ -248,38 +217,173 @@ class VLLM(Engine):
             kv_tokens=kv.tokens(blocks, resolved.max_model_len) * parallelism.data,
             max_concurrency=kv.concurrency(blocks, resolved.max_model_len) * parallelism.data,
             largest_max_model_len=longest,
-            notes=tuple(
-                _notes(architecture, settings, resolved, accelerator, figures, asked > usable)
-            ),
-            limits=tuple(
-                one for one in (loaded_first, asleep, held_states, after) if one is not None
-            ),
+            notes=tuple(fitted._notes(capped=asked > usable)),
+            limits=tuple(fitted._limits(stages, unseen, spans, physical, budget)),
         )
 
+    def _held(self, length: int) -> Held:
+        """What the cache must hold at once. length: tokens of the longest sequence."""
+        return held_at_once(
+            self.workload,
+            length,
+            self.parallelism.data,
+            lambda requests, tokens: requests * self.kv.blocks(tokens),
+        )
 
-def _fitted(
-    kv: Cache,
-    rooms: Sequence[int],
-    workload: Workload,
-    resolved: Resolved,
-    parallelism: Parallelism,
-) -> tuple[Resolved, Held]:
-    """The start-up with the longest context that surely fits, and what it must hold then.
+    def _fitted(self, rooms: Sequence[int]) -> tuple[Resolved, Held]:
+        """The settings with the longest context that surely fits, and what is held then.
 
-    rooms: the least bytes that each stage has for its cache. What the workload asks of one
-    sequence is asked whatever fits.
-    """
-    length = max(1, kv.longest(rooms, resolved.max_model_len))
-    asked = 0
-    if workload.input_tokens is not None and workload.output_tokens is not None:
-        asked = sequence_tokens(workload, resolved.max_model_len)
-    held = held_at_once(
-        workload,
-        max(length, asked),
-        parallelism.data,
-        lambda requests, tokens: requests * kv.blocks(tokens),
-    )
-    return replace(resolved, max_model_len=length), held
+        rooms: the least bytes that each stage has for its cache. What the workload asks of one
+        sequence is asked whatever fits.
+        """
+        length = max(1, self.kv.longest(rooms, self.resolved.max_model_len))
+        asked, workload = 0, self.workload
+        if workload.input_tokens is not None and workload.output_tokens is not None:
+            asked = sequence_tokens(workload, self.resolved.max_model_len)
+        return replace(self.resolved, max_model_len=length), self._held(max(length, asked))
+
+    def _bounds(self) -> tuple[tuple[int, int], ...]:
+        """The first layer of each stage and the one after its last."""
+        return stage_layers(len(self.architecture.blocks), self.parallelism.pipeline)
+
+    def _stages(self, held: Held) -> tuple[list[Terms], list[int]]:
+        """The terms of each stage, and the bytes that it takes and the engine does not charge."""
+        settings, resolved, split = self.settings, self.resolved, self.parallelism
+        architecture, figures, gpu = self.architecture, self.figures, self.accelerator
+        padding = kernels.padding(architecture, settings, split, gpu, figures)
+        lying = kernels.held(architecture, gpu, figures)
+        views = figures.flag("kv_b_read_as_is")
+        word = settings.quantization
+        weights = stage_weights(lying, resolved.dtype, word, split, padding, views=views)
+        plain = stage_weights(lying, resolved.dtype, word, split, views=views)
+        buffers = non_torch(split, gpu, figures)
+        stages, unseen = list[Terms](), list[int]()
+        for stage, (start, end) in enumerate(self._bounds()):
+            size = (architecture, self.graphed, split, end - start, gpu, figures)
+            spared = max(0, weights[stage] - plain[stage])
+            loaded = weights[stage] + multimodal.buffers(architecture, resolved)
+            whole = _weights(loaded, spared, figures, settings, resolved, architecture)
+            terms = (
+                offload.kept(architecture, settings, resolved.dtype, split, stage, whole),
+                _kv_term(self.kv, stage, held, resolved),
+                self._activation(stage),
+                buffers,
+                lora.graphs(graphs(*size), settings, figures),
+                runner.term(self.profiled, resolved, split, stage, figures),
+                first.states(architecture, resolved, split, stage),
+                lora.lora(architecture, settings, resolved.element, split, stage, figures),
+                speculative.term(
+                    architecture, settings, self.draft, resolved, split, stage, figures
+                ),
+            )
+            stages.append(Terms(tuple(term for term in terms if term is not None)))
+            unseen.append(runner.uncharged(self.profiled, resolved, split, stage, figures))
+        return stages, unseen
+
+    def _activation(self, stage: int) -> Term:
+        """The trial pass of a stage, in the range of start-ups like it, a first one among them."""
+        settings, resolved, split = self.settings, self.resolved, self.parallelism
+        gpu, figures = self.accelerator, self.figures
+        took = activation(self.profiled, settings, resolved, split, stage, gpu, figures)
+        like = ranged(took, self.architecture, split, gpu, figures)
+        return cold.first_start(like, self.architecture, resolved, split, stage, figures)
+
+    def _most(self, physical: int, unseen: int) -> int:
+        """Bytes that the engine may take at most, however large a share it is given."""
+        around = context(
+            self.architecture, self.resolved, self.parallelism, self.accelerator, self.figures
+        )
+        charged = limits.charges_others(self.resolved, self.figures)
+        others = 0 if charged else self.accelerator.reserved
+        return max(0, physical - (around.high + unseen) - others)
+
+    def _limits(
+        self,
+        stages: Sequence[Terms],
+        unseen: Sequence[int],
+        spans: Sequence[Span],
+        physical: int,
+        budget: int | None,
+    ) -> Iterator[Limit]:
+        """What a start must hold beside its terms; see `plimsoll.engines.vllm.limits`.
+
+        spans: what each stage has for its cache. budget: None where no share of memory is in force.
+        """
+        architecture, settings, resolved = self.architecture, self.settings, self.resolved
+        for peak in (limits.loading, limits.asleep):
+            found = peak(
+                architecture,
+                settings,
+                resolved,
+                self.parallelism,
+                physical=physical,
+                accelerator=self.accelerator,
+                constants=self.figures,
+            )
+            if found is not None:
+                yield found
+        states = limits.states(
+            architecture, resolved, self.kv, spans, self.accelerator, self.figures
+        )
+        if states is not None:
+            yield states
+        bounds = self._bounds()
+        after = (
+            limits.after_cache(
+                architecture,
+                settings,
+                resolved,
+                self.parallelism,
+                end - start,
+                stages[stage],
+                physical=physical - unseen[stage],
+                budget=budget,
+                last=stage == len(bounds) - 1,
+                accelerator=self.accelerator,
+                constants=self.figures,
+            )
+            for stage, (start, end) in enumerate(bounds)
+        )
+        yield min(after, key=lambda limit: limit.has.middle - limit.need.middle)
+
+    def _notes(self, *, capped: bool) -> Iterator[Finding]:
+        """What was assumed. capped: the share of memory is more than there is."""
+        architecture, settings, resolved = self.architecture, self.settings, self.resolved
+        yield from newer_version(VLLM.title, self.figures)
+        longest = settings.max_model_len or default_length(architecture, self.figures)
+        if settings.fitted_length and resolved.max_model_len < longest:
+            length = resolved.max_model_len
+            yield finding(Rule.CONTEXT_FITTED, Field.MAX_MODEL_LEN, length=length, most=longest)
+        yield from model_notes(architecture, settings)
+        yield from support.notes(architecture, settings, self.accelerator)
+        yield from stored_by_name(architecture)
+        if capped:
+            share = str(resolved.utilization)
+            yield finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share)
+        if resolved.kv_dtype not in KNOWN_KV_DTYPES:
+            dtype = resolved.kv_dtype
+            yield finding(Rule.CACHE_DTYPE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)
+        if not self.accelerator.certain:
+            yield finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=self.accelerator.title)
+        fitted = settings.fitted_length
+        if (
+            not (fitted or settings.max_model_len)
+            and resolved.max_model_len < architecture.max_model_len
+        ):
+            yield finding(
+                Rule.CONTEXT_MAY_BE_LONGER,
+                Field.MAX_MODEL_LEN,
+                length=resolved.max_model_len,
+                most=architecture.max_model_len,
+            )
+        if traits(architecture).states and not resolved.first_engine:
+            pages = int(self.figures.number("state_pages"))
+            rule = Rule.STATE_PAGES if pages > 1 else Rule.STATE_PAGE
+            yield finding(rule, Field.VERSION, pages=pages)
+        if self.options.skip_mm_profiling:
+            yield finding(Rule.IMAGES_NOT_PROFILED, Field.IMAGES)
+        if settings.unread:
+            yield finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread)
 
 
 def _band(usable: int, terms: Terms) -> tuple[int, int]:
@@ -345,49 +449,3 @@ def _weight_band(architecture: Architecture, held: Quantization | None) -> str:
     if held is not None and architecture.quantization is None:
         return "weight_band_at_load"
     return "weight_band"
-
-
-def _notes(
-    architecture: Architecture,
-    settings: EngineSettings,
-    resolved: Resolved,
-    accelerator: Accelerator,
-    figures: Constants,
-    capped: bool,
-) -> Iterator[Finding]:
-    """What was assumed."""
-    yield from newer_version(VLLM.title, figures)
-    longest = settings.max_model_len or default_length(architecture, figures)
-    if settings.fitted_length and resolved.max_model_len < longest:
-        length = resolved.max_model_len
-        yield finding(Rule.CONTEXT_FITTED, Field.MAX_MODEL_LEN, length=length, most=longest)
-    yield from model_notes(architecture, settings)
-    yield from support.notes(architecture, settings, accelerator)
-    yield from stored_by_name(architecture)
-    if capped:
-        share = str(resolved.utilization)
-        yield finding(Rule.SHARE_REDUCED, Field.UTILIZATION, share=share)
-    if resolved.kv_dtype not in KNOWN_KV_DTYPES:
-        dtype = resolved.kv_dtype
-        yield finding(Rule.CACHE_DTYPE_ASSUMED, Field.KV_CACHE_DTYPE, dtype=dtype)
-    if not accelerator.certain:
-        yield finding(Rule.NOMINAL_MEMORY_ASSUMED, Field.ALLOWED, gpu=accelerator.title)
-    fitted = settings.fitted_length
-    if (
-        not (fitted or settings.max_model_len)
-        and resolved.max_model_len < architecture.max_model_len
-    ):
-        yield finding(
-            Rule.CONTEXT_MAY_BE_LONGER,
-            Field.MAX_MODEL_LEN,
-            length=resolved.max_model_len,
-            most=architecture.max_model_len,
-        )
-    if traits(architecture).states and not resolved.first_engine:
-        pages = int(figures.number("state_pages"))
-        rule = Rule.STATE_PAGES if pages > 1 else Rule.STATE_PAGE
-        yield finding(rule, Field.VERSION, pages=pages)
-    if VLLMOptions.of(settings).skip_mm_profiling:
-        yield finding(Rule.IMAGES_NOT_PROFILED, Field.IMAGES)
-    if settings.unread:
-        yield finding(Rule.FLAGS_NOT_COUNTED, Field.EXTRA_ARGS, flags=settings.unread)
