@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.workloads import shell
@@ -86,6 +86,7 @@ class Launch:
 
     certain: whether it is sure that this command is the one that runs.
     script: the path of a script that is run and is not at hand, which may start a server.
+    choices: see `plimsoll.workloads.shell.Command`.
     """
 
     engine: str
@@ -93,6 +94,7 @@ class Launch:
     environment: Mapping[str, str]
     certain: bool = True
     script: str = ""
+    choices: shell.Choices = field(default_factory=dict)
 
 
 def substituted(text: str, environment: Mapping[str, str]) -> str:
@@ -150,13 +152,20 @@ def _search(
     environment: Mapping[str, str],
     text_of: Callable[[str], str | None],
     depth: int,
+    choices: shell.Choices | None = None,
 ) -> Launch | None:
-    """The first server that a command starts, through shells and scripts."""
+    """The first server that a command starts, through shells and scripts.
+
+    choices: see `plimsoll.workloads.shell.Command`.
+    """
     direct = _direct(words, environment)
     if direct is not None:
         return direct
     if not words or not depth:
         return None
+    if words[0].text == "eval":
+        said = " ".join(word.text for word in words[1:])
+        return _in_script(Word(said, words[0].path), (), environment, text_of, depth, choices)
     inner = _script_of(words)
     if inner is not None:
         script, rest = inner
@@ -191,15 +200,16 @@ def _in_script(
     environment: Mapping[str, str],
     text_of: Callable[[str], str | None],
     depth: int,
+    choices: shell.Choices | None = None,
 ) -> Launch | None:
     """The server that a script starts: the first that is sure to be, else the first."""
     found: list[Launch] = []
-    for command in shell.commands(script.text, environment, [w.text for w in rest]):
-        words = [Word(text, script.path) for text in command.words]
-        one = _search(words[:MAX_WORDS], command.environment, text_of, depth - 1)
+    for command in shell.commands(script.text, environment, [w.text for w in rest], choices):
+        words = [Word(text, script.path) for text in command.words][:MAX_WORDS]
+        one = _search(words, command.environment, text_of, depth - 1, command.choices)
         if one is not None:
             certain = one.certain and command.certain
-            found.append(Launch(one.engine, one.words, one.environment, certain, one.script))
+            found.append(replace(one, certain=certain, choices={**command.choices, **one.choices}))
     found = [one for one in found if one.engine] or found
     return next((one for one in found if one.certain), found[0] if found else None)
 

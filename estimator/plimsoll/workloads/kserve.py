@@ -10,7 +10,7 @@ from plimsoll.inventory.devices import CLASSES
 from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import engine_named
-from plimsoll.workloads.pod import engine_of, pod, roles
+from plimsoll.workloads.pod import engine_of, pod, roles, without_mount
 from plimsoll.workloads.roles import Role, at, elements, mapping, names, replicas_of
 from plimsoll.workloads.serving import typed
 
@@ -84,23 +84,11 @@ def _by_model(
         )
         role.model = Word(uri, f"{path}.{key}")
         if mounted:
-            role.words = _without_mount(role.words)
+            role.words = without_mount(role.words, "/mnt/models")
     if named == "nim" and format_name:
         name = format_name.removeprefix("nvidia-").removeprefix("nim-")
         role.model = Word(name, f"{path}.modelFormat.name")
     return [role]
-
-
-def _without_mount(words: list[Word]) -> list[Word]:
-    """The arguments without the model's mount, which stands for the InferenceService's model."""
-    kept: list[Word] = []
-    for word in words:
-        if word.text.startswith("/mnt/models"):
-            if kept and kept[-1].text in ("--model", "--model-path", "--model_dir", "--model-id"):
-                kept.pop()
-        elif not word.text.partition("=")[2].startswith("/mnt/models"):
-            kept.append(word)
-    return kept
 
 
 def _merged(

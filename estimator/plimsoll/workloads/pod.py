@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from plimsoll.workloads.roles import Beside
 
 MAX_CONTAINERS: Final = 64
+_INITIALIZER: Final = "storage-initializer"
+"""The container of KServe's that fetches a model: its arguments are from where and to where."""
 _MODEL_VARIABLES: Final = (
     "MODEL_ID",
     "MODEL_NAME",
@@ -79,11 +81,34 @@ def roles(
             role = engine_of(container, where, template, namespace, beside, assumed)
             if role is not None:
                 pod(role, template, path)
+                _fetched(role, template, path)
                 found.append(role)
     if len(found) > 1:
         for role in found:
             role.name = role.name or clean(_container_name(template, role.path), 64)
     return found
+
+
+def _fetched(role: Role, template: Mapping[str, Any], path: str) -> None:
+    """The model that KServe's storage initializer fetches to where the engine is told to look."""
+    for index, one in enumerate(map(mapping, elements(template.get("initContainers")))):
+        words = words_of(one.get("args"), f"{path}.initContainers[{index}].args")
+        if one.get("name") != _INITIALIZER or len(words) != 2:
+            continue
+        if any(word.text.rpartition("=")[2] == words[1].text for word in role.words):
+            role.model, role.words = words[0], without_mount(role.words, words[1].text)
+
+
+def without_mount(words: list[Word], mount: str) -> list[Word]:
+    """The arguments without the model's mount, which stands for a model that is named elsewhere."""
+    kept: list[Word] = []
+    for word in words:
+        if word.text.startswith(mount):
+            if kept and kept[-1].text in ("--model", "--model-path", "--model_dir", "--model-id"):
+                kept.pop()
+        elif not word.text.partition("=")[2].startswith(mount):
+            kept.append(word)
+    return kept
 
 
 def _container_name(template: Mapping[str, Any], path: str) -> str:
@@ -164,6 +189,7 @@ def engine_of(
         arguments=f"{path}.{'command' if command and not arguments else 'args'}",
         gpus=gpus.count(container.get("resources")),
         gpus_path=f"{path}.resources",
+        choices=start.choices,
     )
     if not role.gpus.key and not role.gpus.given:
         role.gpus, role.kinds, why = claimed(container, template, namespace, beside)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from plimsoll.errors import clean
 from plimsoll.workloads.gpus import Count, Kinds, whole
 from plimsoll.workloads.llmdeployment import MAX_NAME, Documents, Missing
-from plimsoll.workloads.shell import unresolved
+from plimsoll.workloads.shell import Choices, unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +56,7 @@ class Role:
     planned: whether the engine itself chooses the split if nobody says it.
     ranks: of one replica, where its pods' GPUs serve other replicas too; 0: they are its own.
     unreadable: what could not be read, in a few words each; shaken: those that memory hangs on.
+    choices: see `plimsoll.workloads.shell.Command`.
     """
 
     name: str = ""
@@ -81,6 +82,7 @@ class Role:
     shared_memory: str = ""
     unreadable: list[str] = field(default_factory=list)
     shaken: list[str] = field(default_factory=list)
+    choices: Choices = field(default_factory=dict)
 
     def unread(self, what: str) -> None:
         """Note something that memory hangs on and that could not be read."""

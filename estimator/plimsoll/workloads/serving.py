@@ -157,9 +157,12 @@ def _arguments(role: Role, grammar: Grammar | None) -> _Arguments:
     words = role.words
     if grammar is None:
         return sorted_words
-    known = [word for word in words if not is_untold(word.text)]
     for word in words:
-        if is_untold(word.text) and not _is_value(word, words):
+        if (
+            is_untold(word.text)
+            and not _is_value(word, words)
+            and not _harmless(role, word, grammar)
+        ):
             role.unread(f"arguments in {clean(word.text)} ({word.path})")
     known = [w for w in words if not is_untold(w.text) or _is_value(w, words)]
     for use in grammar.uses([word.text for word in known]):
@@ -173,6 +176,18 @@ def _arguments(role: Role, grammar: Grammar | None) -> _Arguments:
         _sort_use(role, use, known[use.index : use.index + len(use.written)], sorted_words)
     sorted_words.model = _certain(role, sorted_words.model)
     return sorted_words
+
+
+def _harmless(role: Role, word: Word, grammar: Grammar) -> bool:
+    """Whether a variable stands for flags that memory does not hang on, whichever they are."""
+    name = word.text.strip("${}")
+    if name not in role.choices:
+        return False
+    for text in role.choices[name]:
+        for use in grammar.uses(text.split()):
+            if isinstance(use, tuple) or use.flag.role is not FlagRole.HARMLESS:
+                return False
+    return True
 
 
 def _certain(role: Role, model: Word | None) -> Word | None:

@@ -8,11 +8,12 @@ with plain comparisons, and lists of commands are read. What only a run could te
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
 MAX_SCRIPT: Final = 200_000
 """Characters of a script that are read."""
@@ -26,7 +27,19 @@ _PLACEHOLDER: Final = re.compile(r"(?:^|=)<[A-Za-z][\w .-]*>$")
 _OPEN: Final = re.compile(r"<[A-Za-z][\w.-]*>(?=[\s\\]|$)")
 """What a script leaves open for whoever copies it, rather than two redirections."""
 _SEPARATORS: Final = frozenset(";&|\n()")
+MOST_CHOICES: Final = 8
+"""Texts of one variable that are told apart."""
 _DECLARING: Final = frozenset({"export", "readonly", "declare", "local", "typeset"})
+
+
+Choices = Mapping[str, frozenset[str]]
+"""The texts that a variable may have, by its name."""
+
+
+class _Variables(dict[str, str]):
+    """Variables of a script. choices: see `Command`."""
+
+    choices: dict[str, frozenset[str]]
 
 
 def unresolved(text: str) -> bool:
@@ -39,20 +52,29 @@ def unresolved(text: str) -> bool:
 class Command:
     """One simple command. words: expanded; certain: whether it is sure that the script gets to it.
 
-    environment: the variables at that moment.
+    environment: the variables at that moment. choices: of those that conditions nobody can decide
+    set, every text that they may have; the variable itself stands for its own name then.
     """
 
     words: tuple[str, ...]
     certain: bool
     environment: Mapping[str, str]
+    choices: Choices = field(default_factory=dict)
 
 
 def commands(
-    script: str, environment: Mapping[str, str], arguments: Sequence[str] = ()
+    script: str,
+    environment: Mapping[str, str],
+    arguments: Sequence[str] | None = None,
+    choices: Choices | None = None,
 ) -> Iterator[Command]:
-    """The simple commands of a script, in order. arguments: what ``$1`` and ``$@`` stand for."""
-    variables = dict(environment)
-    reader = _Reader(script[:MAX_SCRIPT], variables, tuple(arguments))
+    """The simple commands of a script, in order.
+
+    arguments: what ``$1`` and ``$@`` stand for; None: nobody knows. choices: see `Command`.
+    """
+    variables = _Variables(environment)
+    variables.choices = dict(choices or {})
+    reader = _Reader(script[:MAX_SCRIPT], variables, arguments)
     branches: list[_Branch] = []
     for words in reader.statements():
         while words and words[0] in ("then", "do", "{", "!", "time"):
@@ -148,7 +170,7 @@ _NUMERIC: Final = {
 
 
 def _run(
-    words: Sequence[str], branches: Sequence[_Branch], variables: dict[str, str]
+    words: Sequence[str], branches: Sequence[_Branch], variables: _Variables
 ) -> Iterator[Command]:
     """What one statement does: set variables, or run a command."""
     if any(branch.now is False for branch in branches):
@@ -162,20 +184,29 @@ def _run(
         at += 1
     rest = tuple(words[at:])
     if rest and not declares:
-        yield Command(rest, certain, local)
+        yield Command(rest, certain, local, dict(variables.choices))
         return
+    changed = {name for name in local if local[name] != variables.get(name)}
     if certain:
         variables.update(local)
-    else:
-        for name in {name for name in local if local[name] != variables.get(name)}:
-            variables[name] = f"${{{name}}}"
+        for name in changed:
+            variables.choices.pop(name, None)
+        return
+    for name in changed:
+        before = variables.choices.get(name) or frozenset({variables.get(name, "")})
+        if len(before) < MOST_CHOICES:
+            variables.choices[name] = before | {local[name]}
+        variables[name] = f"${{{name}}}"
 
 
 class _Reader:
     """The words of a script, statement by statement, expanded as the variables are by then."""
 
-    def __init__(self, text: str, variables: dict[str, str], arguments: tuple[str, ...]) -> None:
-        self.text, self.variables, self.arguments = text, variables, arguments
+    def __init__(
+        self, text: str, variables: dict[str, str], arguments: Sequence[str] | None
+    ) -> None:
+        self.text, self.variables = text, variables
+        self.known, self.arguments = arguments is not None, tuple(arguments or ())
         self.at = 0
 
     def statements(self) -> Iterator[list[str]]:
@@ -241,6 +272,8 @@ class _Reader:
                 end = len(text) if end < 0 else end
                 parts.append((text[self.at + 1 : end], False))
                 self.at = end + 1
+            elif text.startswith('"$@"', self.at) and self.known and not self.arguments:
+                self.at += 4
             elif char == '"':
                 parts.append((self._quoted(), False))
             elif char == "\\":
@@ -294,7 +327,7 @@ class _Reader:
             return self._value(match[0], match[0] and text[start : self.at])
         if following and following in "@*":
             self.at = start + 2
-            return " ".join(self.arguments) if self.arguments else "$@"
+            return " ".join(self.arguments) if self.known else "$@"
         if following.isdigit():
             self.at = start + 2
             place = int(following)
@@ -311,7 +344,7 @@ class _Reader:
         """``${NAME}``, with a default or without."""
         match = _NAME.match(inside)
         if match is None:
-            return " ".join(self.arguments) if inside in ("@", "*") and self.arguments else written
+            return " ".join(self.arguments) if inside in ("@", "*") and self.known else written
         name, rest = match[0], inside[match.end() :]
         value = self.variables.get(name)
         if not rest:

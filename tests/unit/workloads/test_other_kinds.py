@@ -421,3 +421,30 @@ def test_in_a_list_an_object_is_told_from_another_kind_of_the_same_name(tmp_path
         assert answer.exit_code == 0, answer.output
         before, after = yaml.safe_load(file.read_text(encoding="utf-8"))[key]
         assert (before, after["kind"]) == (service, "Deployment")
+
+
+SETS = """\
+FLAGS="--disable-uvicorn-access-log"
+if [ "$(date)" = x ]; then FLAGS="{other}"; fi
+eval "exec vllm serve Qwen/Qwen3-4B ${{FLAGS}} $@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("other", "unreadable"),
+    [
+        ("", 0),
+        ("--disable-log-requests", 0),
+        ("--max-model-len 131072", 1),
+        ("$UNHEARD_OF", 1),
+        ("word", 1),
+    ],
+)
+def test_a_flag_that_nobody_knows_to_be_set_matters_only_if_memory_hangs_on_it(
+    other: str, unreadable: int
+) -> None:
+    command = ["bash", "-c", SETS.format(other=other), "--"]
+    (found,) = results(deployment(command=command))
+    assert found["model"] == "Qwen/Qwen3-4B"
+    assert len(found["unreadable"]) == unreadable, found["unreadable"]
+    assert [one for one in found["unreadable"] if "FLAGS" not in one] == []
