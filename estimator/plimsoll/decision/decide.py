@@ -218,7 +218,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         short_by=trial.fit.short_by,
         planned_to=_planned_to(case, planned),
         limit=trial.fit.limit,
-        placement=placement(case, planned, matter.inventory.speaks),
+        placement=placement(case, planned, matter.inventory.speaks, nodes),
         better=gain,
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
         nodes=nodes,

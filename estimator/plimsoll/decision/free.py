@@ -15,6 +15,7 @@ from __future__ import annotations
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.decision.nearness import near
 from plimsoll.decision.taints import HARD, tolerated
 from plimsoll.decision.verdict import Free
 from plimsoll.inventory.held import Promises
@@ -69,6 +70,7 @@ def free(
         promised=tuple((claim.name, gpus) for claim, gpus in blocking),
         others=max(0, len(before) - TOLD),
         quota=quota[0] if quota and by_quota < min(now, replicas) else None,
+        near=near(inventory.topologies, mine, left, held, seat),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from plimsoll.decision.taints import tolerations
-from plimsoll.decision.verdict import Because, Placement, Why
+from plimsoll.decision.verdict import Because, Nodes, Placement, Why
 from plimsoll.engines.base import State
 from plimsoll.inventory.dialects import asked_for
 
@@ -16,13 +17,20 @@ if TYPE_CHECKING:
     from plimsoll.decision.trial import Case, Seat
 
 
-def placement(case: Case, choice: Choice, speaks: Dialect | None) -> Placement | None:
-    """The chosen trial as a placement with all that is needed to run it; None without one."""
+def placement(
+    case: Case, choice: Choice, speaks: Dialect | None, nodes: object = None
+) -> Placement | None:
+    """The chosen trial as a placement with all that is needed to run it; None without one.
+
+    nodes: what the inventory has for it.
+    """
     trial = choice.chosen
     if trial is None:
         return None
     arguments = case.engine.pinned_arguments(trial.estimate, case.request.engine)
-    return seated(case.request, trial, arguments, why_chosen(choice), speaks)
+    found = seated(case.request, trial, arguments, why_chosen(choice), speaks)
+    close = nodes.near if isinstance(nodes, Nodes) else None
+    return replace(found, topology=close.level) if close is not None else found
 
 
 def seated(

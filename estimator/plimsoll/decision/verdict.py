@@ -67,6 +67,7 @@ class Free:
     own: GPUs among the free ones that its own pods hold already. promised: GPUs of placements that
     were there before it, by name, and others: how many of them beyond those.
     quota: the ResourceQuota that leaves room for no more replicas, if that is what lacks.
+    near: how close the nodes of a replica may be; None for one node, or where nobody says.
     """
 
     replicas: int
@@ -79,6 +80,19 @@ class Free:
     promised: tuple[tuple[str, int], ...] = ()
     others: int = 0
     quota: Quota | None = None
+    near: Near | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """How close the nodes of a replica may be. level: the label of which they should share a value.
+
+    domain: that value, of nodes that have room for a replica now; empty if no such nodes are near
+    enough to one another.
+    """
+
+    level: str
+    domain: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,11 @@ class Nodes:
     away: tuple[str, ...] = ()
     pool: str = ""
     most: int | None = None
+
+    @property
+    def near(self) -> Near | None:
+        """How close the nodes of a replica may be; None where nobody says, or it is one node."""
+        return self.free.near if self.free is not None else None
 
 
 class Unfit(StrEnum):
@@ -206,6 +225,7 @@ class Placement:
     engine_args: the engine's flags. why: what it was chosen by.
     on_nodes: whether nodes were seen when it was chosen, or a pool of them was declared, so that
     it stays there. price: of a replica an hour, in millionths; None if nobody said it.
+    topology: the label of which the nodes of a replica should share a value; empty: nobody says.
     """
 
     accelerator: str
@@ -221,6 +241,7 @@ class Placement:
     why: Why
     on_nodes: bool = False
     price: int | None = None
+    topology: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ class Inventory:
     pods_read: whether it is known which GPUs are taken (`NodeFacts.taken`).
     claims: of placements, in their turn. quotas: of all namespaces.
     declared: pools that may have nodes one day. prices: of one GPU an hour, in millionths, by the
-    accelerator's name, where a list was given.
+    accelerator's name, where a list was given. topologies: see `plimsoll.inventory.topologies`.
     """
 
     pools: tuple[Pool, ...] = ()
@@ -188,6 +188,7 @@ class Inventory:
     quotas: tuple[Quota, ...] = field(default=(), repr=False)
     declared: tuple[Pool, ...] = ()
     prices: tuple[tuple[str, int], ...] = ()
+    topologies: tuple[tuple[str, ...], ...] = ()
 
     @cached_property
     def gpus(self) -> dict[str, tuple[int, int]]:
@@ -336,7 +337,12 @@ class Inventory:
             speak = (self.speaks,)
             part = pools(kept, self.set_aside, carried=asked, speak=speak, pods_read=self.pods_read)
             part = replace(
-                part, own=self.own, claims=self.claims, quotas=self.quotas, prices=self.prices
+                part,
+                own=self.own,
+                claims=self.claims,
+                quotas=self.quotas,
+                prices=self.prices,
+                topologies=self.topologies,
             )
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
@@ -381,6 +387,7 @@ def with_own(inventory: Inventory, own: tuple[Accelerator, ...]) -> Inventory:
         quotas=inventory.quotas,
         declared=inventory.declared,
         prices=inventory.prices,
+        topologies=inventory.topologies,
     )
 
 

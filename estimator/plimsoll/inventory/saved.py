@@ -12,7 +12,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.errors import Invalid, Problem, shown
-from plimsoll.inventory import claims, declared, devices, flavors, held, node_pools, pods
+from plimsoll.inventory import (
+    claims,
+    declared,
+    devices,
+    flavors,
+    held,
+    node_pools,
+    pods,
+    topologies,
+)
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
@@ -37,6 +46,7 @@ READ: Final = (
     node_pools.KIND,
     flavors.KIND,
     flavors.QUEUE,
+    topologies.KIND,
 )
 """The kinds of which an inventory is read."""
 _WANTED: Final = "what `plimsoll inventory -o json` or `kubectl get nodes -o json` prints"
@@ -57,7 +67,8 @@ def from_dict(data: object) -> Inventory:
     pools = declared.read_pools(parts.pools, speaks=inventory.speaks)
     pools += [pool for one in parts.node_pools for pool in node_pools.read_node_pool(one)]
     pools += flavors.read_flavors(parts.flavors, parts.queues, (*inventory.pools, *pools))
-    return with_declared(replace(inventory, quotas=quotas), pools)
+    levels = topologies.read_topologies(parts.topologies)
+    return with_declared(replace(inventory, quotas=quotas, topologies=levels), pools)
 
 
 def _taken(parts: _Parts) -> dict[str, tuple[Taken, ...]]:
@@ -105,6 +116,7 @@ def to_dict(data: object) -> dict[str, Any]:
             *(declared.trimmed(one) for one in parts.pools),
             *(node_pools.trimmed(one) for one in parts.node_pools),
             *(flavors.trimmed(one) for one in (*parts.flavors, *parts.queues)),
+            *(topologies.trimmed(one) for one in parts.topologies),
             *(use for one in parts.claims if (use := claims.trimmed(one)) is not None),
             *(left for one in parts.quotas if (left := held.trimmed_quota(one)) is not None),
         ],
@@ -137,6 +149,7 @@ class _Parts:
     node_pools: list[dict[str, Any]]
     flavors: list[dict[str, Any]]
     queues: list[dict[str, Any]]
+    topologies: list[dict[str, Any]]
     set_aside: list[SetAside]
     pods_read: bool
 
@@ -149,7 +162,7 @@ def _parts(data: object) -> _Parts:
         raise Invalid(Problem("inventory: kind", shown(given), _WANTED))
     set_aside = _set_aside(data) if kind == KIND else []
     if kind == "Node":
-        return _Parts([data], [], [], [], [], [], [], [], [], [], pods_read=False)
+        return _Parts([data], [], [], [], [], [], [], [], [], [], [], pods_read=False)
     items = _stood_for(data) if kind == KIND and "nodes" in data else data.get("items")
     if not isinstance(items, list):
         raise Invalid(Problem("inventory: items", shown(type(items).__name__), "a list of nodes"))
@@ -178,6 +191,7 @@ def _parts(data: object) -> _Parts:
         node_pools=of(node_pools.KIND),
         flavors=of(flavors.KIND),
         queues=of(flavors.QUEUE),
+        topologies=of(topologies.KIND),
         set_aside=set_aside,
         pods_read=bool(held_by_pods) or data.get("podsRead") is True,
     )

@@ -39,6 +39,7 @@ SERVICE_PORT: Final = 80
 TEMPLATE_PATH: Final = "spec.output.template"
 LWS_API: Final = "leaderworkerset.x-k8s.io/v1"
 LWS_NAME: Final = "leaderworkerset.sigs.k8s.io/name"
+LWS_GROUP: Final = "leaderworkerset.sigs.k8s.io/group-index"
 LWS_INDEX: Final = "leaderworkerset.sigs.k8s.io/worker-index"
 
 
@@ -196,6 +197,8 @@ def pod_template(plan: Plan, over_nodes: Sequence[str] = (), *, serves: bool = T
             **_claimed(plan),
         },
     }
+    if over_nodes and placement.topology:
+        made["spec"].setdefault("affinity", {}).update(_together(plan))
     template = plan.output.template
     return made if template is None else merged(made, template, TEMPLATE_PATH)
 
@@ -237,6 +240,20 @@ def nodes(plan: Plan) -> Json:
     if tolerations:
         made["tolerations"] = tolerations
     return made
+
+
+def _together(plan: Plan) -> Json:
+    """The pods of a group are preferred where nodes are close to one another, by their label.
+
+    LeaderWorkerSet tells its groups apart by a label of each pod, which the scheduler matches.
+    """
+    term = {
+        "labelSelector": {"matchLabels": {LWS_NAME: plan.name}},
+        "matchLabelKeys": [LWS_GROUP],
+        "topologyKey": plan.placement.topology,
+    }
+    key = "preferredDuringSchedulingIgnoredDuringExecution"
+    return {"podAffinity": {key: [{"weight": 100, "podAffinityTerm": term}]}}
 
 
 def _terms(plan: Plan) -> list[Json]:

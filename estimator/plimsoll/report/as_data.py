@@ -115,6 +115,7 @@ def placement_dict(placement: Placement) -> dict[str, Any]:
         ],
         "engineArgs": list(placement.engine_args),
         "onNodes": placement.on_nodes,
+        **({"topologyKey": placement.topology} if placement.topology else {}),
         **({"pricePerHour": money(placement.price)} if placement.price is not None else {}),
         "reason": placement_reason(placement),
     }

@@ -82,12 +82,13 @@ def _free(free: Free, nodes: Nodes, *, steady: bool) -> str:
     """How many replicas could start now, and what is in the way of others."""
     enough = free.replicas >= free.wanted
     if enough and steady:
-        return f"enough GPUs are free ({_each(nodes)}) for {counted(free.wanted, 'replica')}"
+        there = f"enough GPUs are free ({_each(nodes)}) for {counted(free.wanted, 'replica')}"
+        return f"{there}{_near(free)}"
     said = f"{free.gpus} of {free.of} GPUs are free ({_each(nodes)})"
     if free.own:
         said += f", its own pods' {free.own} among them"
     if enough:
-        return said
+        return f"{said}{_near(free)}"
     said += f", enough for {free.replicas} of {free.wanted} replicas"
     if quota := free.quota:
         return (
@@ -105,6 +106,16 @@ def _free(free: Free, nodes: Nodes, *, steady: bool) -> str:
     ]
     way += [f"and for {counted(free.others, 'more LLMDeployment')}"] if free.others else []
     return f"{said}: {'; '.join(way)}" if way else said
+
+
+def _near(free: Free) -> str:
+    """Whether the nodes of a replica are close to one another, by a Topology of the cluster."""
+    near = free.near
+    if near is None:
+        return ""
+    if near.domain:
+        return f"; {near.level}={near.domain} has room for all nodes of a replica"
+    return f"; no single {near.level} has room for all nodes of a replica: it would span several"
 
 
 def _each(nodes: Nodes) -> str:

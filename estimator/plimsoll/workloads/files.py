@@ -196,6 +196,7 @@ OF_A_CLUSTER: Final = frozenset(
         "ResourceFlavor",
         "ResourceQuota",
         "ResourceSlice",
+        "Topology",
     }
 )
 """The kinds of `plimsoll.inventory.saved.READ`, which a check of manifests need not load."""

@@ -190,6 +190,11 @@ class PlacementStatus(Status):
         description="Whether nodes with these labels were seen when it was chosen. It then "
         "stays until the spec changes or it no longer fits, whatever nodes come and go.",
     )
+    topology_key: str | None = Field(
+        None,
+        description="Label of which the nodes of a replica should share a value: the narrowest "
+        "level of Kueue's Topologies that has enough nodes.",
+    )
     price_per_hour: Size | None = Field(
         None, description="Price of one replica an hour, where an AcceleratorPool says one."
     )

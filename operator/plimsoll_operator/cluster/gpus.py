@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.inventory import claims, declared, devices, flavors, node_pools
+from plimsoll.inventory import claims, declared, devices, flavors, node_pools, topologies
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, without_offers
 from plimsoll.inventory.pods import holding, in_order
@@ -151,6 +151,7 @@ class Free:
             found,
             own=bare.own,
             declared=bare.declared,
+            topologies=bare.topologies,
             claims=tuple(sorted(self._claims.values(), key=lambda claim: claim.turn)),
             quotas=tuple(quota for name in sorted(self._quotas) for quota in self._quotas[name]),
         )
@@ -264,9 +265,10 @@ class GpuNodes:
         return self._declare((node_pools.KIND, name), slim)
 
     def of_kueue(self, kind: str, name: str, obj: Json | None) -> bool:
-        """Take in a ResourceFlavor or a ClusterQueue of Kueue's, None if it is gone. Whether that
-        is new."""
-        slim = flavors.trimmed({**obj, "kind": kind}) if obj is not None else None
+        """Take in a ResourceFlavor, a ClusterQueue or a Topology of Kueue's, None if it is gone.
+        Whether that is new."""
+        trim = topologies.trimmed if kind == topologies.KIND else flavors.trimmed
+        slim = trim({**obj, "kind": kind}) if obj is not None else None
         return self._declare((kind, name), slim)
 
     def _declare(self, name: tuple[str, str], slim: Json | None) -> bool:
@@ -330,7 +332,8 @@ class GpuNodes:
         mine += flavors.read_flavors(
             self._of(flavors.KIND), self._of(flavors.QUEUE), (*inventory.pools, *mine)
         )
-        inventory = with_declared(inventory, mine)
+        levels = topologies.read_topologies(self._of(topologies.KIND))
+        inventory = replace(with_declared(inventory, mine), topologies=levels)
         if inventory == self._bare:
             return False
         self._bare = inventory

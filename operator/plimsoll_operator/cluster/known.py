@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import KIND, POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.decision.policy import policy_of, workloads_policy
-from plimsoll.inventory import claims, devices, flavors
+from plimsoll.inventory import claims, devices, flavors, topologies
 from plimsoll.inventory.held import read_quota
 from plimsoll.inventory.pods import holding
 from plimsoll.workloads.llmdeployment import Missing
@@ -35,6 +35,7 @@ from plimsoll_operator.cluster.objects import (
     RESOURCE_QUOTAS,
     RESOURCE_SLICES,
     SIZING_POLICIES,
+    TOPOLOGIES,
     Json,
     Name,
     Resource,
@@ -97,13 +98,14 @@ class ClusterKnowledge:
         resolved_in: str = "",
         referred_to: bool = False,
         on_policies: Callable[[], None] = _nobody,
+        with_topologies: bool = False,
     ) -> None:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
         namespace whose policy changed. on_document: told the name of each ConfigMap that
         changed or went. only_referred, room, resolved_in: see `ModelDocuments`. own: the ConfigMap
         that adds accelerators to the table. on_free: told if it may be otherwise what is free;
         None: pods and quotas are not watched. referred_to: watch what other people's kinds refer to
-        by name. on_policies: told if a SizingPolicy changed."""
+        by name. on_policies: told if a SizingPolicy changed. with_topologies: watch Kueue's."""
         self._client, self._own = client, own
         self._on_nodes, self._on_namespace = on_nodes, on_namespace
         self._on_free = on_free or _nobody
@@ -156,6 +158,7 @@ class ClusterKnowledge:
             ),
             self._of_kueue(flavors.KIND, RESOURCE_FLAVORS, on_nodes),
             self._of_kueue(flavors.QUEUE, CLUSTER_QUEUES, on_nodes),
+            *((self._of_kueue(topologies.KIND, TOPOLOGIES, on_nodes),) if with_topologies else ()),
             self._optional(
                 RESOURCE_SLICES,
                 lambda name, page: self.nodes.slice(name[1], page),

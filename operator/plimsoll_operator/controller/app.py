@@ -113,6 +113,7 @@ class Controller:
             on_free=lambda: self.resync.free_changed(),
             resolved_in=settings.resolved_namespace,
             on_policies=lambda: self.resync.policies_changed(),
+            with_topologies=settings.kueue_check,
         )
         self.cache = ObjectCache(self.known.documents, self.known.claim)
         self.pool = WorkerPool(
