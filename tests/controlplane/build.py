@@ -67,6 +67,12 @@ KUEUE = "kueue"
 LWS = "lws"
 """Only `make test-peers` needs it: LeaderWorkerSet's own controller, with its configuration."""
 
+FEATURE_DISCOVERY = "gpu-feature-discovery"
+"""Only `make test-peers` needs it: NVIDIA's program that labels nodes."""
+
+_WITH_C = frozenset({FEATURE_DISCOVERY})
+"""Sets whose programs load a library of C, and need a compiler of it."""
+
 _FOLDERS = {
     "kueue": ("sigs.k8s.io/kueue", "config/components/crd/bases", "crd"),
     "lws": ("sigs.k8s.io/lws", "config", "config"),
@@ -91,6 +97,7 @@ _SECONDS = {
     "kube-scheduler": 40,
     "kueue": 480,
     "lws": 240,
+    "gpu-feature-discovery": 120,
 }
 """A cold build on two cores, module downloads included, in this order (measured)."""
 
@@ -242,7 +249,10 @@ def _build_one(each: ProgramSet, program: Program, work: Path) -> None:
     command = [str(go), "build", *_FLAGS, "-ldflags", program.linker_flags]
     command += ["-o", str(partial), program.package]
     progress = Progress(f"{program.name} {program.version}", _SECONDS.get(program.name, 60))
-    process = Process("go", command, log, cwd=each.source, environment=go_environment(work))
+    environment = go_environment(work)
+    if each.source.name in _WITH_C:
+        environment["CGO_ENABLED"] = "1"
+    process = Process("go", command, log, cwd=each.source, environment=environment)
     try:
         while process.wait(1.0) is None:
             progress.tick()
