@@ -145,14 +145,20 @@ def spread_by_name(architecture: Architecture) -> tuple[Fraction, Fraction]:
 _ALWAYS_QUANTIZED: Final = (Part.MLP, Part.EXPERTS)
 
 
+def surely_quantized(architecture: Architecture) -> tuple[Part, ...]:
+    """The parts whose linears every quantized checkpoint has quantized: experts, else the MLP."""
+    tensors = (*architecture.outside, *(t for b in architecture.blocks for t in b.tensors))
+    experts = any(t.part is Part.EXPERTS for t in tensors)
+    return (Part.EXPERTS,) if experts else _ALWAYS_QUANTIZED
+
+
 def _spread(architecture: Architecture) -> tuple[Fraction, Fraction]:
     quantization = architecture.quantization
     assert quantization is not None
     assert quantization.default is not None
     scheme, element = quantization.default, 4 if architecture.dtype == "float32" else 2
     tensors = [*architecture.outside, *(t for b in architecture.blocks for t in b.tensors)]
-    experts = any(t.part is Part.EXPERTS for t in tensors)
-    surely = (Part.EXPERTS,) if experts else _ALWAYS_QUANTIZED
+    surely = surely_quantized(architecture)
     counted = least = most = 0
     for tensor in tensors:
         size = tensor_bytes(tensor, quantization, element)

@@ -359,6 +359,7 @@ def test_every_copy_is_of_a_model_of_the_catalogue_and_says_where_it_was_seen() 
         "github:vllm-project/recipes",
         "github:vllm-project/vllm",
         "github:modelscope/ms-swift",
+        "ids",
     }
     for entry in copies:
         quantization = entry.architecture.quantization

@@ -30,6 +30,7 @@ from plimsoll.engines.layers.sharding import (
 )
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import Split
+from plimsoll.models.storage import surely_quantized
 from plimsoll.paths import Field
 from plimsoll.units import ceil_div
 
@@ -280,8 +281,13 @@ def _find_faults(
 def _partition_fault(
     architecture: Architecture, quantization: str, tp: int, ranks: int, expert: bool
 ) -> Finding | None:
-    """The first linear whose partition the engine cannot cut."""
+    """The first linear whose partition the engine cannot cut.
+
+    Where only a word says how a checkpoint is stored, a linear counts that surely is quantized.
+    """
     scheme_of_all = quantization_in_force(architecture, quantization)
+    by_name = scheme_of_all is not None and scheme_of_all.by_name
+    surely = surely_quantized(architecture) if by_name else ()
     at_load = architecture.quantization is None
     seen: set[int] = set()
     for block in architecture.blocks:
@@ -307,6 +313,8 @@ def _partition_fault(
                     )
             scheme = scheme_in_force(scheme_of_all, at_load, tensor)
             if scheme is None or shape == tensor.shape:
+                continue
+            if by_name and tensor.part not in surely:
                 continue
             fault = _scheme_fault(tensor, shape, scheme, along_input)
             if fault:

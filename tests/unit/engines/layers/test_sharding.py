@@ -12,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from architectures import LLAMA_8B, build, dense, experts, latent, moe
-from plimsoll.engines.base import Parallelism
+from plimsoll.accelerators.catalogue import find
+from plimsoll.engines.base import EngineSettings, Parallelism
 from plimsoll.engines.layers.gpu_memory import allocated
 from plimsoll.engines.layers.sharding import stage_layers, stage_weights
+from plimsoll.engines.vllm.engine import VLLM
+from plimsoll.findings import Rule
 from plimsoll.models.architecture import (
     Architecture,
     Block,
@@ -26,6 +29,7 @@ from plimsoll.models.architecture import (
     Tensor,
 )
 from plimsoll.models.catalogue import load
+from plimsoll.models.resolve import resolve
 from plimsoll.models.storage import stored_bytes
 from plimsoll.units import GIB, MIB
 
@@ -220,3 +224,24 @@ def test_quantized_checkpoints_of_the_catalogue_are_as_large_as_their_files(
     entry = load().find(name)
     assert entry is not None
     assert stored_bytes(entry.architecture) / 1e9 == pytest.approx(gigabytes, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("copy", "tensor", "said"),
+    [
+        ("QuantTrio/Qwen3.6-27B-AWQ", 2, set()),
+        ("Qwen/Qwen3.5-122B-A10B-GPTQ-Int4", 4, set()),
+        ("cpatonn/Qwen3-Next-80B-A3B-Instruct-AWQ-4bit", 4, set()),
+        ("QuantTrio/MiniMax-M2-AWQ", 8, {Rule.QUANTIZATION_BLOCK_CUT}),
+        ("TheBloke/Llama-2-13B-AWQ", 8, {Rule.QUANTIZATION_BLOCK_CUT}),
+    ],
+)
+def test_what_a_word_says_is_quantized_is_cut_only_where_it_surely_is(
+    copy: str, tensor: int, said: set[Rule]
+) -> None:
+    model = resolve(uri=f"hf://{copy}").architecture
+    assert model is not None
+    gpu = find("nvidia-a100-80gb")
+    assert gpu is not None
+    found = VLLM().problems(model, EngineSettings("vllm"), Parallelism(tensor), gpu)
+    assert {getattr(problem, "rule", None) for problem in found} == said
