@@ -29,9 +29,11 @@ RELEASES: Final[dict[str, list[str]]] = json.loads((_DATA / "releases.json").rea
 
 
 def _gptq(head_dim: int) -> Architecture:
-    """A model stored in 4 bits whose outputs per rank vary."""
+    """A model stored in 4 bits, as its config says, whose outputs per rank vary."""
     model = dense(width=2048, heads=16, kv_heads=16, head_dim=head_dim)
-    return replace(model, quantization=stored("gptq"))
+    said = stored("gptq")
+    assert said is not None
+    return replace(model, quantization=replace(said, by_name=False))
 
 
 def _stored(method: str, scheme: str, bits: int) -> Architecture:
