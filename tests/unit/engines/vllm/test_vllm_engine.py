@@ -303,7 +303,10 @@ def test_fp8_blocks_must_divide_every_partition() -> None:
 def test_4_bit_kernels_want_64_outputs_and_whole_groups_per_gpu() -> None:
     def gptq(width: int, head_dim: int) -> tuple[Problem, ...]:
         model = dense(width=width, heads=16, kv_heads=16, head_dim=head_dim)
-        return problems(replace(model, quantization=stored("gptq")), Parallelism(16))
+        said = stored("gptq")
+        assert said is not None
+        described = replace(said, by_name=False)
+        return problems(replace(model, quantization=described), Parallelism(16))
 
     assert gptq(2048, 128) == ()
     assert "4-bit kernels" in str(gptq(2048, 96)[0])
