@@ -365,6 +365,7 @@ def test_an_unknown_kubernetes_is_an_error_that_names_the_known_ones() -> None:
         env={"PYTHONPATH": str(ROOT / "tests"), "PLIMSOLL_KUBERNETES": "1.2"},
     )
     assert (
-        "no set of programs 'kubernetes-1.2'; there are: etcd, gatekeeper, gitops, gpu-feature-discovery, helm, kubernetes"
+        "no set of programs 'kubernetes-1.2'; there are: etcd, gatekeeper, gitops, "
+        "gpu-feature-discovery, helm, kubernetes"
         in run.stderr
     )
