@@ -2,7 +2,7 @@
 
     claim      of the pod, by the name that the container gives; its template or the claim itself
                lies beside the object
-    count      of the requests that the container names, or of all, for device classes of NVIDIA's
+    count      of the requests that the container names, or of all, for the classes of GPU drivers
     kinds      products that a CEL expression lists (``productName in [...]``, ``== "..."``), else
                every GPU of the table with at least the memory that one asks for
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from plimsoll.workloads.roles import Beside
 
+_OTHERS: Final = frozenset({"gpu.amd.com", "gpu.intel.com", "gaudi.intel.com"})
+"""Device classes of other vendors' drivers, whose devices are counted and not told apart."""
 _LISTED: Final = re.compile(r"productName[^&|]*?(?:\bin\s*\[([^\]]*)\]|==\s*\"([^\"]*)\")")
 _PROFILE: Final = re.compile(r"\.profile\s*==\s*\"([0-9a-z.+]{1,32})\"")
 _MEMORY: Final = re.compile(r"quantity\(\"([0-9]{1,9}(?:Mi|Gi))\"\)\)\s*>=\s*0")
@@ -79,12 +81,14 @@ def _request(request: Mapping[str, Any]) -> tuple[int, Kinds, str]:
     """Devices of one request, the kinds that it accepts, and why that is not known."""
     asked = mapping(request.get("exactly")) or request
     kind = str(asked.get("deviceClassName", ""))
-    if kind not in CLASSES.values():
+    if kind not in CLASSES.values() and kind not in _OTHERS:
         return 0, Kinds(), f"device class {kind[:253] or 'of several alternatives'}"
     number = asked.get("count", 1)
     if asked.get("allocationMode") == "All" or not isinstance(number, int) or not 0 < number < 1000:
         return 0, Kinds(), "how many devices it is for"
     selectors = elements(asked.get("selectors"))
+    if kind in _OTHERS:
+        return number, Kinds(), ""
     said = " && ".join(str(at(mapping(one), "cel.expression"))[:4000] for one in selectors)
     return number, Kinds(tuple(_names(said, kind == CLASSES["mig"])), "resourceClaims"), ""
 

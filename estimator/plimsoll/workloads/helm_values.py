@@ -13,6 +13,7 @@ from plimsoll.workloads.pod import engine_of, pod
 from plimsoll.workloads.production_stack import fields, take_image
 from plimsoll.workloads.roles import Role, at, elements, mapping, replicas_of
 from plimsoll.workloads.serving import typed
+from plimsoll.workloads.shell import unresolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,7 +123,7 @@ def _model_service(values: Mapping[str, Any], beside: Beside) -> list[Role]:
             continue
         role.name = name
         uri, named = artifacts.get("uri"), artifacts.get("name")
-        if isinstance(uri, str) and uri.startswith("hf://"):
+        if isinstance(uri, str) and uri.startswith("hf://") and not unresolved(uri):
             role.model = Word(uri, "modelArtifacts.uri")
         elif isinstance(named, str):
             role.model = Word(named, "modelArtifacts.name")

@@ -49,6 +49,8 @@ _OTHER_VERSIONS: Final = (
     "odh-vllm",
 )
 """Images whose tag counts releases of somebody else, not the engine's."""
+_STILL_ZERO: Final = frozenset({"vllm", "sglang"})
+"""Engines without a release from 1.0 on."""
 _VERSION: Final = re.compile(r"v?(\d\.\d+(?:\.\d+){0,2}(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)")
 _IN_NAME: Final = re.compile(
     r"(?:vllm|sglang|tgi)[_-]?v?(\d\.\d+(?:\.\d+){0,2}(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)"
@@ -156,7 +158,9 @@ def _version(engine: str, repository: str, tag: str) -> str:
     if any(part in repository for part in _OTHER_VERSIONS):
         return ""
     match = _VERSION.match(tag)
-    return match[1] if match else ""
+    if match is None or (engine in _STILL_ZERO and not match[1].startswith("0.")):
+        return ""  # the release of an accelerator's own stack, as in vllm-gaudi:1.22.0
+    return match[1]
 
 
 def engine_named(text: str) -> str:

@@ -173,10 +173,11 @@ def engine_of(
     engine = image.engine or assumed
     start = launch(command, arguments, variables, engine, mounted.text)
     untold = shell.unresolved(image_text) or not image_text
-    if start is None and untold and not command:
+    named = bool(start)
+    if start is None and not image.engine and not command:
         guessed = _by_flags(arguments)
         start = Launch(guessed, tuple(arguments), variables) if guessed else None
-    if start is None or (start.engine == "nim" and not serves_llm(model_of(image_text))):
+    if start is None or (start.engine == "nim" and not _serves(image_text, start)):
         return None
     role = Role(
         engine=start.engine,
@@ -200,12 +201,18 @@ def engine_of(
     elif role.gpus.key:
         part = "limits" if role.gpus.limits else "requests"
         role.gpus_path = f"{path}.resources.{part}[{role.gpus.key}]"
-    if untold and image_text:
+    if (untold or not named) and image_text:
         role.unreadable.append(f"image {clean(image_text)}: the engine is read off its arguments")
     _started(role, start, partial(variable_path, container, path), mounted)
     _missing_variables(role, container, path, variables, namespace, beside)
     _shared_memory(role, container, template, path)
     return role
+
+
+def _serves(image: str, start: Launch) -> bool:
+    """Whether a NIM serves an LLM: some serve search or speech, and some only fill their cache."""
+    first = start.words[0].text if start.words else ""
+    return serves_llm(model_of(image)) and first not in ("download-to-cache", "list-model-profiles")
 
 
 def _why(image: Image, text: str) -> str:

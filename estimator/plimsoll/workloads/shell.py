@@ -23,6 +23,7 @@ MAX_WORD: Final = 32_768
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.S)
 _UNRESOLVED: Final = re.compile(r"\$[A-Za-z_@*#?0-9!{(]|`|\{\{")
+_TERM: Final = re.compile(r"\s*(\$?\{?[A-Za-z0-9_]+\}?)\s*([-+*/]?)")
 _PLACEHOLDER: Final = re.compile(r"(?:^|=)<[A-Za-z][\w .-]*>$")
 _OPEN: Final = re.compile(r"<[A-Za-z][\w.-]*>(?=[\s\\]|$)")
 """What a script leaves open for whoever copies it, rather than two redirections."""
@@ -316,6 +317,8 @@ class _Reader:
         if following in ("(", "{"):
             self.at = _closing(text, start + 1)
             inside = text[start + 2 : self.at - 1]
+            if following == "(" and inside.startswith("(") and inside.endswith(")"):
+                return self._sum(inside[1:-1], text[start : self.at])
             return (
                 self._braces(inside, text[start : self.at])
                 if following == "{"
@@ -335,6 +338,25 @@ class _Reader:
             return self.arguments[place - 1] if known else text[start : self.at]
         self.at = start + (2 if following and following in "#?!$-" else 1)
         return text[start : self.at]
+
+    def _sum(self, inside: str, written: str) -> str:
+        """``$((A * B))`` of whole numbers and variables that hold such, without brackets."""
+        total, product, sign, times = 0, 1, 1, True
+        at = 0
+        while match := _TERM.match(inside, at):
+            name = match[1].strip("${}")
+            text = name if name.isdigit() else self.variables.get(name, "")
+            if not (text.isdigit() and len(text) < 10) or (not times and text.strip("0") == ""):
+                return written
+            product = product * int(text) if times else product // int(text)
+            at = match.end()
+            if match[2] in ("", "+", "-"):
+                total, product = total + sign * product, 1
+                sign = -1 if match[2] == "-" else 1
+            times = match[2] != "/"
+            if not match[2]:
+                return str(total) if at == len(inside) else written
+        return written
 
     def _value(self, name: str, written: str) -> str:
         value = self.variables.get(name)
