@@ -42,6 +42,7 @@ _PROGRAMS: Final = {
 """Programs that are a server, with the engine in them."""
 _TWO_WORDS: Final = {
     ("vllm", "serve"): "vllm",
+    ("vllm", "run-batch"): "vllm",
     ("sglang", "serve"): "sglang",
     ("ollama", "serve"): "ollama",
     ("ollama", "run"): "ollama",
@@ -133,10 +134,14 @@ def launch(
 
 def _is_command(words: Sequence[Word]) -> bool:
     """Whether arguments are a command of their own, and not flags for the image's entrypoint."""
+    if words[0].text in _OF_THE_PROGRAM:
+        return True
     first = words[0].text.rpartition("/")[2]
     return first in _SHELLS or first.startswith("python") or first in _OTHERS or _is_script(words)
 
 
+_OF_THE_PROGRAM: Final = frozenset({"launch", "bench", "collect-env", "chat", "complete"})
+"""First words of ``vllm`` with which it serves no model."""
 _OTHERS: Final = frozenset({"sleep", "tail", "echo", "ray", "cat", "true", "env", "exec"})
 
 

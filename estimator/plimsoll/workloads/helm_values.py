@@ -11,8 +11,7 @@ from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import BY_PROFILE, engine_named, model_of, serves_llm
 from plimsoll.workloads.pod import engine_of, pod
 from plimsoll.workloads.production_stack import fields, take_image
-from plimsoll.workloads.roles import Role, at, elements, mapping, replicas_of
-from plimsoll.workloads.serving import typed
+from plimsoll.workloads.roles import Role, at, elements, mapping, replicas_of, typed
 from plimsoll.workloads.shell import unresolved
 
 if TYPE_CHECKING:
@@ -250,7 +249,8 @@ def _engine_arguments(values: Mapping[str, Any], beside: Beside) -> list[Role]:
     variables = mapping(values.get("env_vars"))
     image = values.get("image")
     told = " ".join(map(str, (image, *variables.values(), values.get("entrypoint"))))[:4096]
-    engine = "llama.cpp" if "llama.cpp" in told else engine_named(told)
+    llama = "llama.cpp" in told or "GGUF" in told or "GPU_LAYERS" in variables
+    engine = "llama.cpp" if llama else engine_named(told)
     name = values.get("model") or variables.get("MODEL") or variables.get("MODEL_ID")
     if not engine or not isinstance(name, str):
         return []
@@ -266,6 +266,7 @@ def _engine_arguments(values: Mapping[str, Any], beside: Beside) -> list[Role]:
             where = f"{key}.{flag}"
             role.words += [Word(f"--{str(flag).replace('_', '-')}", where)]
             role.words += [Word(str(value), where)] if value not in (None, "", True) else []
+    role.planned = engine == "vllm"  # the charts' templates split the model over all the GPUs
     number = gpus.whole(values.get("gpus"))
     role.gpus = gpus.Count(number, "gpus" if number is not None else "")
     replicas_of(role, values.get("replicas"), "replicas")

@@ -115,7 +115,7 @@ def read_image(image: str) -> Image:
     name = image[:MAX_IMAGE].lower()
     repository, tag, digest = _parts(name)
     if _NO_SERVER.search(repository.rpartition("/")[2]):
-        return Image("", "")
+        return Image("", "", "it serves no model itself")
     engine = next((engine for part, engine in _ENGINES if part in repository), "")
     if not engine:
         engine = next((engine for part, engine in _ENGINES if part in tag), "")

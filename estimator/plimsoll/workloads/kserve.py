@@ -11,8 +11,7 @@ from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import engine_named
 from plimsoll.workloads.pod import engine_of, pod, roles, without_mount
-from plimsoll.workloads.roles import Role, at, elements, mapping, names, replicas_of
-from plimsoll.workloads.serving import typed
+from plimsoll.workloads.roles import Role, at, elements, mapping, names, replicas_of, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

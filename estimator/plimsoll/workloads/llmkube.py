@@ -11,8 +11,7 @@ from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import engine_named
 from plimsoll.workloads.pod import pod, words_of
 from plimsoll.workloads.production_stack import fields, take_image
-from plimsoll.workloads.roles import Role, at, mapping, names, replicas_of
-from plimsoll.workloads.serving import typed
+from plimsoll.workloads.roles import Role, at, mapping, names, replicas_of, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

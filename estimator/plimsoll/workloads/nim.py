@@ -11,8 +11,7 @@ from plimsoll.workloads.claimed import claimed
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import BY_PROFILE, model_of, serves_llm
 from plimsoll.workloads.pod import environment, pod, variable_path
-from plimsoll.workloads.roles import Role, at, elements, mapping, names, replicas_of
-from plimsoll.workloads.serving import typed
+from plimsoll.workloads.roles import Role, at, elements, mapping, names, replicas_of, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -58,6 +58,24 @@ _LLAMA_VARIABLES: Final = {
 }
 _NOT_OF_TGI: Final = frozenset({"ENV", "PORT", "HOSTNAME"})
 """Variables that other programs set and that say nothing of memory."""
+_SETTINGS_FILES: Final = {
+    "vllm": ("--config",),
+    "sglang": ("--config",),
+    "tensorrt-llm": ("--config", "--extra_llm_api_options", "--extra-engine-args"),
+}
+"""Flags that name a file of further settings; Dynamo's workers call TensorRT-LLM's by their own."""
+_TENSORRT_OPTIONS: Final = frozenset(
+    {
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "moe_expert_parallel_size",
+        "max_batch_size",
+        "max_num_tokens",
+        "max_seq_len",
+        "max_beam_width",
+        "backend",
+    }
+)
 _FURTHER_ARGUMENTS: Final = ("VLLM_ADDITIONAL_ARGS", "NIM_PASSTHROUGH_ARGS")
 """Variables that hold further arguments for the engine."""
 
@@ -174,7 +192,7 @@ def engine_of(
     start = launch(command, arguments, variables, engine, mounted.text)
     untold = shell.unresolved(image_text) or not image_text
     named = bool(start)
-    if start is None and not image.engine and not command:
+    if start is None and not (image.engine or image.why or command):
         guessed = _by_flags(arguments)
         start = Launch(guessed, tuple(arguments), variables) if guessed else None
     if start is None or (start.engine == "nim" and not _serves(image_text, start)):
@@ -320,10 +338,11 @@ def _from_variables(
 
 
 def _with_file(role: Role, words: list[Word], mounted: _Mounts) -> list[Word]:
-    """The words, with those of a mounted ``--config`` file before the others."""
+    """The words, with those of a mounted file of settings before the others."""
+    names = _SETTINGS_FILES.get(role.engine, ())
     for index, word in enumerate(words):
-        flag, _, value = word.text.partition("=")
-        if flag != "--config" or role.engine not in ("vllm", "sglang"):
+        name, _, value = word.text.partition("=")
+        if name not in names:
             continue
         value = value or (words[index + 1].text if index + 1 < len(words) else "")
         text = mounted.text(value)
@@ -331,17 +350,31 @@ def _with_file(role: Role, words: list[Word], mounted: _Mounts) -> list[Word]:
             settings = yaml.safe_load(text[:100_000]) if text else None
         except (yaml.YAMLError, ValueError, RecursionError):
             settings = None
-        if not isinstance(settings, dict):
-            role.unread(f"--config {clean(value)}: the file is not among the manifests")
-            return words
         rest = words[:index] + words[index + (1 if "=" in word.text else 2) :]
-        front = [w for key, item in settings.items() for w in as_flag(key, item, word.path)]
-        return (
-            rest[:0] + front + rest
-            if not rest or rest[0].text.startswith("-")
-            else (rest[:1] + front + rest[1:])
-        )
+        if not isinstance(settings, dict):
+            role.unread(f"{name} {clean(value)}: the file is not among the manifests")
+            return words if name in ("--config", "--extra_llm_api_options") else rest
+        if role.engine == "tensorrt-llm":
+            front = _of_tensorrt(settings, word.path)
+        else:
+            front = [w for key, item in settings.items() for w in as_flag(key, item, word.path)]
+        first = 0 if not rest or rest[0].text.startswith("-") else 1
+        return rest[:first] + front + rest[first:]
     return words
+
+
+def _of_tensorrt(settings: Mapping[str, Any], path: str) -> list[Word]:
+    """What a file of TensorRT-LLM's options says, as the flags of trtllm-serve."""
+    cache = mapping(settings.get("kv_cache_config"))
+    told = {key: item for key, item in settings.items() if key in _TENSORRT_OPTIONS}
+    told |= {"free_gpu_memory_fraction": cache.get("free_gpu_memory_fraction")}
+    told |= {"kv_cache_dtype": cache.get("dtype")}
+    return [
+        word
+        for key, item in told.items()
+        if isinstance(item, (str, int, float)) and not isinstance(item, bool)
+        for word in (Word(f"--{key}", path), Word(str(item), path))
+    ]
 
 
 def as_flag(key: object, value: object, path: str) -> list[Word]:

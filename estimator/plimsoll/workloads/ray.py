@@ -16,8 +16,7 @@ from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import read_image
 from plimsoll.workloads.pod import pod, roles
-from plimsoll.workloads.roles import Role, at, elements, mapping, names
-from plimsoll.workloads.serving import typed
+from plimsoll.workloads.roles import Role, at, elements, mapping, names, typed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

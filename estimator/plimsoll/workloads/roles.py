@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from plimsoll.engines.flags import FlagShape
 from plimsoll.errors import clean
+from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.gpus import Count, Kinds, whole
 from plimsoll.workloads.llmdeployment import MAX_NAME, Documents, Missing
 from plimsoll.workloads.shell import Choices, unresolved
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from plimsoll.decision.request import Request
-    from plimsoll.workloads.command_line import Word
+    from plimsoll.engines.flags import Grammar
 
 
 class Beside(Documents, Protocol):
@@ -180,3 +182,16 @@ def at(obj: Mapping[str, Any], path: str) -> Any:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     return value
+
+
+def typed(grammar: Grammar | None, sets: str, value: object, path: str) -> list[Word]:
+    """A field of a kind as the argument that would say the same; nothing if it says nothing."""
+    if grammar is None or value is None or value == "":
+        return []
+    flag = next((f for f in grammar.flags.values() if f.sets == sets), None)
+    if flag is None:
+        return []
+    if flag.shape is FlagShape.SWITCH:
+        on = str(value).lower() in ("true", "1", "yes", "on")
+        return [Word(flag.name, path)] if on else []
+    return [Word(flag.name, path), Word(str(value), path)]

@@ -10,7 +10,7 @@ from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Reading
 from plimsoll.engines.flag_values import A_SWITCH
-from plimsoll.engines.flags import FlagRole, FlagShape
+from plimsoll.engines.flags import FlagRole
 from plimsoll.errors import Problem, Unreadable, clean
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import Model, ModelSource
@@ -334,7 +334,7 @@ def _split(role: Role, reading: Reading) -> AskedSplit:
     unread = " ".join(role.shaken)
     if any(
         word in unread
-        for word in ("--tensor", "--tp", "-tp ", "--pipeline", "arguments in", "script")
+        for word in ("--tensor", "--tp", "-tp ", "--pipeline", "arguments in", "script", "the file")
     ):
         return split
     return replace(split, tensor=split.tensor or 1, pipeline=split.pipeline or 1)
@@ -498,16 +498,3 @@ def _plain(model: str) -> str:
     for scheme in ("hf://", "huggingface://", "ollama://"):
         model = model.removeprefix(scheme)
     return clean(model, 512)
-
-
-def typed(grammar: Grammar | None, sets: str, value: object, path: str) -> list[Word]:
-    """A field of a kind as the argument that would say the same; nothing if it says nothing."""
-    if grammar is None or value is None or value == "":
-        return []
-    flag = next((f for f in grammar.flags.values() if f.sets == sets), None)
-    if flag is None:
-        return []
-    if flag.shape is FlagShape.SWITCH:
-        on = str(value).lower() in ("true", "1", "yes", "on")
-        return [Word(flag.name, path)] if on else []
-    return [Word(flag.name, path), Word(str(value), path)]

@@ -282,7 +282,11 @@ class _Reader:
                     parts.append((text[self.at + 1 : self.at + 2], False))
                 self.at += 2
             elif char in "$`":
-                parts.append((self._expansion(), True))
+                begun = self.at
+                value = self._expansion()
+                if not value and parts and parts[-1][0] == "=":
+                    value = text[begun : self.at]  # --flag=${NAME-}: somebody else sets it
+                parts.append((value, True))
             else:
                 parts.append((char, False))
                 self.at += 1
