@@ -46,6 +46,14 @@ class Settings:
         "ConfigMap, as namespace/name, whose key accelerators.yaml adds accelerators to the table; "
         "it is read at start and whenever it changes. Unset: none. The same for both processes.",
     )
+    calibration: str = _setting(
+        "",
+        BOTH,
+        "ConfigMap, as namespace/name, with start-ups that `plimsoll calibrate -o configmap` kept: "
+        "they narrow the ranges of like ones. Whoever may write it may make a refusal that rests "
+        "on activation, graphs or the context a warning, and no other. Unset: none. The same for "
+        "both processes.",
+    )
     resolved_namespace: str = _setting(
         "",
         BOTH,

@@ -28,12 +28,19 @@ from cluster.fixtures_operator import (
     until,
 )
 from cluster.report_kinds import OPEN_REPORTS
+from commands import run
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
 from definitions import definition
+from plimsoll.accelerators import catalogue as accelerators
 from plimsoll.cli.check import command
+from plimsoll.decision.decide import decide
+from plimsoll.engines.calibrated import likeness
 from plimsoll.models.catalogue import load
+from plimsoll.start_ups import Calibration, Kept, written
+from plimsoll.workloads import llmdeployment
 from plimsoll.workloads.resolved import config_map
+from plimsoll.workloads.roles import NothingBeside
 from plimsoll_operator.admission.review import MAX_WARNING
 from plimsoll_operator.api.webhook import webhook_configuration, workloads_configuration
 
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SPACE, PROFILES = "doors", "plimsoll-system"
+KEPT = f"{PROFILES}/plimsoll-calibration"
 ALL: list[dict[str, Any]] = list(
     yaml.safe_load_all((Path(__file__).parent / "manifests" / "doors.yaml").read_text())
 )
@@ -82,6 +90,24 @@ def profile() -> dict[str, Any]:
     return config_map(model, made, by="controller", namespace=PROFILES)
 
 
+def calibration() -> Calibration:
+    """Start-ups like those of our own objects that somebody measured and keeps."""
+    found = []
+    for obj in OBJECTS:
+        if obj["kind"] != OWN:
+            continue
+        request = llmdeployment.request(obj, NothingBeside())
+        verdict = decide(request)
+        e, model = verdict.estimate, request.model.architecture
+        accelerator = accelerators.find(verdict.accelerator)
+        if e is not None and model is not None and accelerator is not None:
+            name = request.engine.name
+            like = likeness(name, e.version, model, request.engine, e.parallelism, accelerator)
+            found.append(Kept(named(obj), like, (("activation", 0.3), ("nonTorch", 0.1))))
+    assert found
+    return Calibration(tuple(found))
+
+
 def definitions() -> list[dict[str, Any]]:
     """The kinds of other projects that the manifests are of."""
     core = ("apps", "batch", "v1", "plimsoll.dev")
@@ -100,6 +126,11 @@ def plane(control_plane: object) -> Iterator[ControlPlane]:
         install(plane)
         plane.create([gpu_node("a"), gpu_node("b", "l4")])
         plane.apply([*definitions(), OPEN_REPORTS, NAMESPACE, profile()])
+        kept = plane.folder / "calibration.json"
+        kept.write_text(written(calibration()))
+        made = yaml.safe_load(run("calibrate", "--to", kept, "-o", "configmap").stdout)
+        made["metadata"]["namespace"] = PROFILES
+        plane.apply([made])
         kinds = ("crd", "--all", "--timeout=5s")
         until(
             lambda: (
@@ -120,9 +151,10 @@ def checked(plane: ControlPlane) -> dict[str, Said]:
     inventory = plane.folder / "nodes.json"
     inventory.write_text(plane.kubectl("get", "nodes", "-o", "json").stdout)
     text = yaml.safe_dump_all([NAMESPACE, profile(), *ALL])
-    run = ["-", "--inventory", str(inventory)]
+    kept = plane.folder / "calibration.json"
+    words = ["-", "--inventory", str(inventory), "--calibration", str(kept)]
     told, data, sarif = (
-        CliRunner().invoke(command, [*run, *more], input=text)
+        CliRunner().invoke(command, [*words, *more], input=text)
         for more in ((), ("-o", "json"), ("-o", "sarif"))
     )
     assert (told.exit_code, data.exit_code, sarif.exit_code) == (1, 1, 1), told.output
@@ -159,7 +191,7 @@ def both(name: str, client: dict[str, Any]) -> dict[str, Any]:
 def reviewed(plane: ControlPlane) -> dict[str, Said]:
     """What kubectl prints when each is applied, and what the audit log keeps of it."""
     found = {}
-    settings = {"resolved_namespace": PROFILES}
+    settings = {"resolved_namespace": PROFILES, "calibration": KEPT}
     with admission_asked(plane, "plimsoll-doors", both, settings):
 
         def refused() -> bool:
@@ -225,6 +257,7 @@ def controlled(plane: ControlPlane, reviewed: object) -> dict[str, dict[str, Any
     plane.create(OBJECTS)
     account = plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
     settings = {"audit_seconds": 1, "controller_deciders": 1, "resolved_namespace": PROFILES}
+    settings["calibration"] = KEPT
     with operator_process("controller", account, plane.folder, settings) as controller:
         until(
             lambda: controller.metric("plimsoll_audit_last_timestamp_seconds"),
@@ -310,6 +343,17 @@ def test_the_status_says_what_the_command_line_says(
     assert fits["status"] == {"allow": "True", "warn": "Unknown", "deny": "False"}[there.decision]
     estimate = found["status"].get("estimate")
     assert estimate is None or estimate["requestHash"] == there.hashes[0]
+
+
+def test_kept_start_ups_narrow_ranges_in_the_cluster_as_they_do_on_the_command_line(
+    controlled: dict[str, Any],
+) -> None:
+    notes = [
+        note
+        for obj in OURS
+        for note in (controlled[named(obj)]["status"].get("estimate") or {}).get("notes", ())
+    ]
+    assert any("are narrowed by what start-ups of yours like this one" in one for one in notes)
 
 
 def test_the_manifests_are_of_many_kinds_and_every_verdict_is_among_them() -> None:

@@ -216,6 +216,10 @@ readinessProbe:
 - name: PLIMSOLL_ACCELERATORS
   value: {{ printf "%s/%s-accelerators" $root.Release.Namespace (include "plimsoll.fullname" $root) }}
 {{- end }}
+{{- with $root.Values.calibration.configMap }}
+- name: PLIMSOLL_CALIBRATION
+  value: {{ printf "%s/%s" $root.Release.Namespace . }}
+{{- end }}
 - name: PLIMSOLL_RESOLVED_NAMESPACE
   valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.namespace}}
 - name: PLIMSOLL_METRICS_PORT

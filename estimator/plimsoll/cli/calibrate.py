@@ -12,15 +12,15 @@ import click
 
 from plimsoll.cli.completion import complete_gpu, complete_model
 from plimsoll.cli.gpu import gpus_named
-from plimsoll.cli.output import bad_input
+from plimsoll.cli.output import bad_input, dump
 from plimsoll.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from plimsoll.decision.knowledge import Knowledge
-    from plimsoll.measured.calibration import Calibration
     from plimsoll.measured.rows import Row
+    from plimsoll.start_ups import Calibration
 
 _FILE: Final = click.Path(path_type=Path)
 
@@ -39,14 +39,14 @@ def knowledge_of(file: Path | None, output: str) -> Knowledge | None:
     """What to decide by with a calibration file; None without one: what we ship."""
     if file is None:
         return None
-    from plimsoll.measured.calibration import knowledge
+    from plimsoll.decision.knowledge import shipped
 
-    return knowledge(_read(file, output))
+    return shipped().calibrated(_read(file, output))
 
 
 def _read(file: Path, output: str) -> Calibration:
     from plimsoll.errors import Problem, Unreadable, shown_path
-    from plimsoll.measured.calibration import read
+    from plimsoll.start_ups import read
 
     try:
         return read(file.read_text("utf-8"))
@@ -58,7 +58,7 @@ def _read(file: Path, output: str) -> Calibration:
 
 
 @click.command("calibrate")
-@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="ROWS.jsonl|LOG...")
+@click.argument("files", nargs=-1, type=_FILE, metavar="[ROWS.jsonl|LOG]...")
 @click.option(
     "--models",
     "model_files",
@@ -80,12 +80,21 @@ def _read(file: Path, output: str) -> Calibration:
     metavar="FILE",
     help="Add to what this file keeps, and write it again.  [default: standard output]",
 )
+@click.option(
+    "-o",
+    "output",
+    type=click.Choice(["json", "configmap"]),
+    help="Print the file, or a ConfigMap for the operator.  [default: json without --to]",
+)
+@click.option("--name", default="plimsoll-calibration", show_default=True, help="Of the ConfigMap.")
 def command(
     files: tuple[Path, ...],
     model_files: tuple[Path, ...],
     model: str | None,
     gpu: str | None,
     to: Path | None,
+    output: str | None,
+    name: str,
 ) -> None:
     """Keep what start-ups of your own measured, to narrow the ranges of start-ups like them.
 
@@ -98,13 +107,17 @@ def command(
     plimsoll calibrate vllm.log --gpu nvidia-l4 --to calibration.json
     plimsoll calibrate rows.jsonl --models models.jsonl > calibration.json
     plimsoll check ./manifests --calibration calibration.json
+    plimsoll calibrate --to calibration.json -o configmap | kubectl apply -n plimsoll-system -f -
     """
+    from plimsoll import start_ups
     from plimsoll.measured import calibration, models
     from plimsoll.models.catalogue import load
 
+    if not files and (to is None or not to.exists()):
+        raise click.UsageError("say which ROWS.jsonl or LOG to keep, or --to FILE with some")
     if gpu is not None:
         gpu = gpus_named((gpu,), "table")[0].name
-    kept = calibration.Calibration()
+    kept = start_ups.NONE_KEPT
     if to is not None and to.exists():
         kept = _read(to, "table")
     try:
@@ -131,9 +144,23 @@ def command(
     of = counted(len(found), "start-up")
     click.echo(f"{len(more)} of {of} kept, {len(kept.kept)} in all", err=True)
     if to is not None:
-        to.write_text(calibration.written(kept), "utf-8")
-    else:
-        click.echo(calibration.written(kept), nl=False)
+        to.write_text(start_ups.written(kept), "utf-8")
+    if output == "configmap":
+        dump(_config_map(kept, name), "yaml")
+    elif to is None or output is not None:
+        click.echo(start_ups.written(kept), nl=False)
+
+
+def _config_map(kept: Calibration, name: str) -> dict[str, Any]:
+    """The ConfigMap that the operator reads."""
+    from plimsoll.start_ups import KEY, written
+
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "plimsoll"}},
+        "data": {KEY: written(kept)},
+    }
 
 
 def _rows(file: Path, model: str | None, gpu: str | None) -> Iterator[Row]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.assemble import Engine
+    from plimsoll.start_ups import Calibration
 
 
 BF16_FROM: Final = (8, 0)
@@ -146,6 +147,25 @@ class Knowledge:
             self._added.clear()
             self._added[own] = added
         return added
+
+    def calibrated(self, by: Calibration) -> Knowledge:
+        """The same, with engines that know start-ups which somebody keeps."""
+        if not by.kept:
+            return self
+        found = self._calibrated.get(by.digest)
+        if found is None:
+            from plimsoll.engines.calibrated import Calibrated
+
+            engines = {name: Calibrated(engine, by) for name, engine in self.engines.items()}
+            found = replace(self, engines=engines)
+            self._calibrated.clear()
+            self._calibrated[by.digest] = found
+        return found
+
+    @cached_property
+    def _calibrated(self) -> dict[str, Knowledge]:
+        """The last that was calibrated, by the digest of what is kept."""
+        return {}
 
     @cached_property
     def _added(self) -> dict[tuple[Accelerator, ...], Knowledge]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.accelerators.own import known_as
 from plimsoll.inventory.dialects import of_cluster
 from plimsoll.inventory.held import Promises
+from plimsoll.start_ups import NONE_KEPT, Calibration
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class Inventory:
     facts: the nodes themselves, for selectors that cut through a pool.
     speaks: the dialect in which nodes to come are asked for; None if no node tells.
     own: accelerators that the cluster adds to the table (`plimsoll.accelerators.own`).
+    calibration: start-ups that are kept there.
     pods_read: whether it is known which GPUs are taken (`NodeFacts.taken`).
     claims: of placements, in their turn. quotas: of all namespaces.
     declared: pools that may have nodes one day. prices: of one GPU an hour, in millionths, by the
@@ -189,6 +191,7 @@ class Inventory:
     declared: tuple[Pool, ...] = ()
     prices: tuple[tuple[str, int], ...] = ()
     topologies: tuple[tuple[str, ...], ...] = ()
+    calibration: Calibration = field(default=NONE_KEPT, repr=False)
 
     @cached_property
     def gpus(self) -> dict[str, tuple[int, int]]:
@@ -343,6 +346,7 @@ class Inventory:
                 quotas=self.quotas,
                 prices=self.prices,
                 topologies=self.topologies,
+                calibration=self.calibration,
             )
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
@@ -388,6 +392,7 @@ def with_own(inventory: Inventory, own: tuple[Accelerator, ...]) -> Inventory:
         declared=inventory.declared,
         prices=inventory.prices,
         topologies=inventory.topologies,
+        calibration=inventory.calibration,
     )
 
 

@@ -167,6 +167,7 @@ async def run_admission(settings: Settings, stop: asyncio.Event) -> None:
         knowledge = ClusterKnowledge(
             client,
             own=config_map_named(settings.accelerators),
+            calibration=config_map_named(settings.calibration, "--calibration"),
             resolved_in=settings.resolved_namespace,
             referred_to=True,
         )

@@ -21,6 +21,7 @@ from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.nodes import read_node, without_offers
 from plimsoll.inventory.pods import holding, in_order
 from plimsoll.inventory.pools import Inventory, NodeFacts, pools, with_declared, with_own
+from plimsoll.start_ups import NONE_KEPT
 from plimsoll_operator.cluster.objects import Json, Name, name_of
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from plimsoll.inventory.devices import Device
     from plimsoll.inventory.held import Claim, Quota, Taken
     from plimsoll.inventory.pools import Offer, SetAside
+    from plimsoll.start_ups import Calibration
 
 NOTHING: Final = frozenset[str]()
 
@@ -150,6 +152,7 @@ class Free:
         return replace(
             found,
             own=bare.own,
+            calibration=bare.calibration,
             declared=bare.declared,
             topologies=bare.topologies,
             claims=tuple(sorted(self._claims.values(), key=lambda claim: claim.turn)),
@@ -185,6 +188,7 @@ class GpuNodes:
         self._speak: dict[str, Dialect] = {}
         self._said: Counter[Dialect] = Counter()
         self._own: tuple[Accelerator, ...] = ()
+        self._calibration = NONE_KEPT
         self._changed = False
         self.free = Free()
         self._bare = self.inventory
@@ -252,6 +256,13 @@ class GpuNodes:
         if own == self._own:
             return False
         self._own, self._changed = own, True
+        return True
+
+    def calibrate(self, by: Calibration) -> bool:
+        """Narrow ranges by these start-ups, and no others. Whether that is new."""
+        if by == self._calibration:
+            return False
+        self._calibration, self._changed = by, True
         return True
 
     def declare(self, name: str, pool: Json | None) -> bool:
@@ -333,7 +344,8 @@ class GpuNodes:
             self._of(flavors.KIND), self._of(flavors.QUEUE), (*inventory.pools, *mine)
         )
         levels = topologies.read_topologies(self._of(topologies.KIND))
-        inventory = replace(with_declared(inventory, mine), topologies=levels)
+        inventory = with_declared(inventory, mine)
+        inventory = replace(inventory, topologies=levels, calibration=self._calibration)
         if inventory == self._bare:
             return False
         self._bare = inventory

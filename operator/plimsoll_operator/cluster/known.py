@@ -16,6 +16,7 @@ from plimsoll.decision.policy import policy_of, workloads_policy
 from plimsoll.inventory import claims, devices, flavors, topologies
 from plimsoll.inventory.held import read_quota
 from plimsoll.inventory.pods import holding
+from plimsoll.start_ups import NONE_KEPT
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll.workloads.resolved import RESOLVED
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
@@ -42,6 +43,7 @@ from plimsoll_operator.cluster.objects import (
     name_of,
 )
 from plimsoll_operator.cluster.own import accelerators
+from plimsoll_operator.cluster.own import calibration as kept_start_ups
 from plimsoll_operator.cluster.policies import NamespaceLabels, SizingPolicies
 from plimsoll_operator.cluster.referred import ReferredObjects
 from plimsoll_operator.cluster.reflector import Reflector
@@ -94,6 +96,7 @@ class ClusterKnowledge:
         only_referred: bool = False,
         room: int = MAX_ROOM,
         own: Name | None = None,
+        calibration: Name | None = None,
         on_free: Callable[[], None] | None = None,
         resolved_in: str = "",
         referred_to: bool = False,
@@ -103,10 +106,11 @@ class ClusterKnowledge:
         """on_nodes: told if something about GPUs changed. on_namespace: told the name of each
         namespace whose policy changed. on_document: told the name of each ConfigMap that
         changed or went. only_referred, room, resolved_in: see `ModelDocuments`. own: the ConfigMap
-        that adds accelerators to the table. on_free: told if it may be otherwise what is free;
-        None: pods and quotas are not watched. referred_to: watch what other people's kinds refer to
-        by name. on_policies: told if a SizingPolicy changed. with_topologies: watch Kueue's."""
-        self._client, self._own = client, own
+        that adds accelerators to the table; calibration: that which keeps start-ups. on_free: told
+        if it may be otherwise what is free; None: pods and quotas are not watched. referred_to:
+        watch what other people's kinds refer to by name. on_policies: told if a SizingPolicy
+        changed. with_topologies: watch Kueue's."""
+        self._client, self._own, self._calibration = client, own, calibration
         self._on_nodes, self._on_namespace = on_nodes, on_namespace
         self._on_free = on_free or _nobody
         self._on_document = on_document
@@ -315,11 +319,16 @@ class ClusterKnowledge:
     def _config_map(self, config_map: Json) -> None:
         if name_of(config_map) == self._own and self.nodes.add(accelerators(config_map)):
             self._on_nodes()
+        calibrates = name_of(config_map) == self._calibration
+        if calibrates and self.nodes.calibrate(kept_start_ups(config_map)):
+            self._on_nodes()
         self.documents.put(config_map)
         self._on_document(name_of(config_map))
 
     def _config_map_gone(self, name: Name) -> None:
         if name == self._own and self.nodes.add(()):
+            self._on_nodes()
+        if name == self._calibration and self.nodes.calibrate(NONE_KEPT):
             self._on_nodes()
         self.documents.drop(name)
         self._on_document(name)

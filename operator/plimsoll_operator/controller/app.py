@@ -110,6 +110,7 @@ class Controller:
             on_document=lambda name: self.resync.document_changed(name),
             only_referred=True,
             own=config_map_named(settings.accelerators),
+            calibration=config_map_named(settings.calibration, "--calibration"),
             on_free=lambda: self.resync.free_changed(),
             resolved_in=settings.resolved_namespace,
             on_policies=lambda: self.resync.policies_changed(),

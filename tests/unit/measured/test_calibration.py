@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 import made_rows
 from commands import as_json, run
+from plimsoll.decision.decide import decide
+from plimsoll.decision.verdict import Decision
 from plimsoll.engines.assemble import Engine
 from plimsoll.engines.base import EngineSettings, Known, Parallelism, TermName, Workload
+from plimsoll.engines.calibrated import Calibrated, likeness
 from plimsoll.errors import Unreadable
+from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.measured import rows
-from plimsoll.measured.calibration import (
-    Calibrated,
-    Calibration,
-    Kept,
-    kept_of,
-    read,
-    written,
-)
+from plimsoll.measured.calibration import kept_of
 from plimsoll.measured.models import Configs
 from plimsoll.models import catalogue
+from plimsoll.start_ups import TERMS, Calibration, Kept, read, read_what_can_be, written
 from plimsoll.units import GIB
+from plimsoll.workloads import llmdeployment
+from plimsoll.workloads.roles import NothingBeside
+from plimsoll_operator.cluster import own
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -132,6 +135,116 @@ def test_what_is_no_file_of_ours_is_refused(text: str) -> None:
         read(text)
 
 
+def test_of_a_text_with_bad_start_ups_the_good_ones_are_believed_and_the_others_said() -> None:
+    good = kept()
+    assert isinstance(good, Kept)
+    data = json.loads(written(Calibration((good,))))
+    (entry,) = data["start_ups"]
+    bad: list[dict[str, Any]] = [
+        {"off_gib": {"activation": 65.0}},
+        {"off_gib": {"activation": float("nan")}},
+        {"off_gib": {"activation": "1"}},
+        {"off_gib": {"kvCache": -10.0}},
+        {"off_gib": [1]},
+        {"split": [1, 1, 1]},
+        {"split": [1, 1, 1, 10**30]},
+        {"gpu": "x" * 10_000},
+        {"structure": None},
+    ]
+    data["start_ups"] = [entry, *({**entry, "id": str(n), **one} for n, one in enumerate(bad))]
+    found, problems = read_what_can_be(json.dumps(data))
+    assert found.kept == (good,)
+    assert problems[0].startswith("start-up 2: ValueError: no figure between -64 and 64 GiB")
+    assert problems[-1] == "and 4 more"
+    assert all(len(problem) < 200 for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"calibration": 1, "start_ups": {}}', "[" * 9999]
+)
+def test_of_what_is_no_such_text_nothing_is_believed(text: str) -> None:
+    found, problems = read_what_can_be(text)
+    assert found.kept == ()
+    assert "it is not a file that `plimsoll calibrate` writes" in problems[0]
+
+
+def test_what_an_older_release_kept_of_weights_is_passed_over() -> None:
+    one = kept()
+    assert isinstance(one, Kept)
+    data = json.loads(written(Calibration((one,))))
+    data["start_ups"][0]["off_gib"]["weights"] = -10.0
+    assert read(json.dumps(data)).kept == (one,)
+
+
+def test_the_terms_that_may_be_touched_are_those_that_only_a_gpu_tells() -> None:
+    only_a_gpu = {TermName.ACTIVATION, TermName.NON_TORCH, TermName.CUDA_GRAPHS}
+    assert {TermName(name) for name in TERMS} == only_a_gpu
+
+
+def lies(model: str, gpu: str, off: float) -> Calibration:
+    """Start-ups of a model on one GPU of which somebody says that every term was so far off."""
+    entry, accelerator = catalogue.load().find(model), accelerators.find(gpu)
+    assert entry is not None
+    assert accelerator is not None
+    settings = EngineSettings(version="0.19.0")
+    like = likeness("vllm", "0.19.0", entry.architecture, settings, Parallelism(), accelerator)
+    everything = tuple((name, off) for name in (*TERMS, "weights", "kvCache"))
+    return Calibration(tuple(Kept(str(n), like, everything) for n in range(9)))
+
+
+@pytest.mark.parametrize("off", [-63.9, -2.0, 0.0, 63.9])
+@pytest.mark.parametrize(
+    ("model", "gpu", "by_weights"),
+    [
+        ("meta-llama/Llama-3.3-70B-Instruct", "nvidia-h100-80gb", True),
+        ("Qwen/Qwen2.5-14B-Instruct", "nvidia-l4", True),
+        ("Qwen/Qwen2.5-7B-Instruct", "nvidia-l4", False),
+        ("meta-llama/Llama-3.1-8B-Instruct", "nvidia-l4", False),
+    ],
+)
+def test_no_lie_that_is_kept_makes_what_certainly_does_not_fit_fit(
+    model: str, gpu: str, by_weights: bool, off: float
+) -> None:
+    manifest = {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "LLMDeployment",
+        "metadata": {"name": "a"},
+        "spec": {
+            "model": {"uri": f"hf://{model}"},
+            "engine": {"version": "0.19.0", "maxModelLen": 32768},
+            "accelerator": {"allowed": [gpu], "gpusPerReplica": 1},
+            "workload": {"concurrentSequences": 1 if by_weights else 8},
+        },
+    }
+    asked = llmdeployment.request(manifest, NothingBeside())
+    plain = decide(asked)
+    told = decide(asked, replace(NO_INVENTORY, calibration=lies(model, gpu, off)))
+    assert plain.decision is Decision.DENY
+    assert told.decision in ({Decision.DENY} if by_weights else {Decision.DENY, Decision.WARN})
+    assert told.request_hash != plain.request_hash
+    assert plain.estimate is not None
+    assert told.estimate is not None
+    for before, after in zip(plain.estimate.terms, told.estimate.terms, strict=True):
+        assert after.bytes == before.bytes
+        if before.name not in TERMS:
+            assert (after.low, after.high) == (before.low, before.high)
+
+
+def test_the_command_prints_the_config_map_that_the_operator_reads(tmp_path: Path) -> None:
+    file, to = tmp_path / "rows.jsonl", tmp_path / "calibration.json"
+    row = {**made_rows.KNOWN, "config_id": MODEL, "model": MODEL, "activation_peak_gib": 1.95}
+    file.write_text(json.dumps(row))
+    said = run("calibrate", file, "--to", to, "-o", "configmap")
+    config_map = yaml.safe_load(said.stdout)
+    named = (config_map["kind"], config_map["metadata"]["name"])
+    assert named == ("ConfigMap", "plimsoll-calibration")
+    assert config_map["data"] == {"calibration.json": to.read_text()}
+    again = run("calibrate", "--to", to, "-o", "configmap", "--name", "ours")
+    assert yaml.safe_load(again.stdout)["data"] == config_map["data"]
+    assert own.calibration(config_map) == read(to.read_text())
+    assert run("calibrate").exit_code == 2
+
+
 def test_another_calibration_is_another_decision() -> None:
     engine = registry.engine("vllm")
     one = kept()
@@ -151,7 +264,8 @@ def test_the_command_keeps_rows_and_estimate_and_check_narrow_by_them(tmp_path: 
     assert "line 2: not kept: the line is not JSON" in result.stderr
     said = ("estimate", MODEL, "--gpu", "h100-80gb", "--engine-version", "0.19.0")
     plain, narrow = run(*said), run(*said, "--calibration", to)
-    assert "note: the ranges of weights, activation" not in plain.stdout
+    assert "note: the ranges of activation" not in plain.stdout
+    assert "note: the ranges of activation" in narrow.stdout
     assert "are narrowed by what start-ups of yours like this one measured (1)" in narrow.stdout
     manifest = tmp_path / "it.yaml"
     manifest.write_text(
