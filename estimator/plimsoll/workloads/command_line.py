@@ -59,6 +59,7 @@ _FILES: Final = {
 _OF_WRAPPERS: Final = frozenset(
     {
         "--disaggregation-mode",
+        "--disaggregation-strategy",
         "--is-prefill-worker",
         "--is-decode-worker",
         "--connector",
@@ -142,7 +143,7 @@ def _is_command(words: Sequence[Word]) -> bool:
 
 _OF_THE_PROGRAM: Final = frozenset({"launch", "bench", "collect-env", "chat", "complete"})
 """First words of ``vllm`` with which it serves no model."""
-_OTHERS: Final = frozenset({"sleep", "tail", "echo", "ray", "cat", "true", "env", "exec"})
+_OTHERS: Final = frozenset({"sleep", "tail", "echo", "ray", "cat", "true", "env", "exec", "dynamo"})
 
 
 _RUNNERS: Final = ("exec", "env", "source", ".", "nohup", "tini", "dumb-init", "uv", "time")

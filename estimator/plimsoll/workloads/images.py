@@ -34,7 +34,8 @@ _ENGINES: Final = (
 """Parts of an image's name by which an engine is known; the first that is in it counts."""
 _NO_SERVER: Final = re.compile(
     r"router|simulator|llm-d-inference-sim|benchmark|guidellm|exporter|lora-syncer|gateway|"
-    r"sidecar|proxy|operator|(^|/)epp($|:)|scheduler|open-webui|litellm"
+    r"sidecar|proxy|operator|(^|/)epp($|:)|scheduler|open-webui|litellm|"
+    r"gradio|streamlit|chat-ui|[-_]mock|[-_]bench|[-_]render|semantic-router/"
 )
 """Images that are beside an engine and serve no model themselves."""
 _OTHER_VERSIONS: Final = (
@@ -42,6 +43,7 @@ _OTHER_VERSIONS: Final = (
     "dynamo",
     "nvcr.io/nim/",
     "kserve",
+    "lmcache/",
     "/nvidia/vllm",
     "rocm/",
     "/rhoai/",
@@ -114,7 +116,7 @@ def read_image(image: str) -> Image:
     """The engine and its version in an image's name."""
     name = image[:MAX_IMAGE].lower()
     repository, tag, digest = _parts(name)
-    if _NO_SERVER.search(repository.rpartition("/")[2]):
+    if _NO_SERVER.search("/".join(repository.split("/")[-2:]).removeprefix("llm-d-router/")):
         return Image("", "", "it serves no model itself")
     engine = next((engine for part, engine in _ENGINES if part in repository), "")
     if not engine:

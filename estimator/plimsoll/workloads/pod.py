@@ -188,7 +188,7 @@ def engine_of(
     command = words_of(container.get("command"), f"{path}.command")
     arguments = words_of(container.get("args"), f"{path}.args")
     mounted = _Mounts(container, template, namespace, beside)
-    engine = image.engine or assumed
+    engine = image.engine or ("" if image.why else assumed)
     start = launch(command, arguments, variables, engine, mounted.text)
     untold = shell.unresolved(image_text) or not image_text
     named = bool(start)

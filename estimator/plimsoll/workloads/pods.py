@@ -41,6 +41,8 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     notes = mapping(at(obj, f"{path.rpartition('spec')[0]}metadata.annotations"))
     size = whole(notes.get(_SIZE))
     works = _LEADER in notes
+    if str(obj["kind"]) in ("Job", "CronJob"):
+        found = [one for one in found if one.engine != "ollama" or one.model]  # it fills its store
     if works:
         found = [role for role in found if not any("script" in one for one in role.shaken)]
     for role in found:

@@ -15,7 +15,7 @@ from plimsoll.units import ceil_div
 from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import read_image
-from plimsoll.workloads.pod import pod, roles
+from plimsoll.workloads.pod import engine_of, pod, roles
 from plimsoll.workloads.roles import Role, at, elements, mapping, names, typed
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     text = at(obj, "spec.serveConfigV2")
     found = of_cluster(cluster, path, namespace, beside)
     told = any(role.words for role in found)
+    entry = at(obj, "spec.entrypoint")
+    if not told and isinstance(entry, str):
+        found = _submitted(entry, cluster, path, namespace, beside) or found
+    if obj["kind"] != "RayService":  # a head that is told nothing starts Ray alone
+        found = [role for role in found if role.words or role.model]
     if not told and isinstance(text, str) and (served := _applications(text, str(cluster))):
         found = served  # the image is an engine's, and the applications are what starts it
         for role in found:
@@ -67,6 +72,24 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     for role in found:
         role.replicas_path = path
     return found
+
+
+def _submitted(
+    entry: str, cluster: Mapping[str, Any], path: str, namespace: str, beside: Beside
+) -> list[Role]:
+    """The engine that a job starts once the cluster is there."""
+    head = mapping(at(cluster, "headGroupSpec.template.spec"))
+    containers = elements(head.get("containers"))
+    first = mapping(containers[0]) if containers else {}
+    started = {**first, "command": ["sh", "-c", entry], "args": None, "resources": None}
+    role = engine_of(started, "spec.entrypoint", head, namespace, beside)
+    if role is None:
+        return []
+    role.words = [Word(word.text, "spec.entrypoint") for word in role.words]
+    role.arguments, role.image_path = "spec.entrypoint", f"{path}.headGroupSpec"
+    role.gpus = gpus.Count()
+    _cluster_around(role, cluster, path)
+    return [role]
 
 
 def of_cluster(cluster: Mapping[str, Any], path: str, namespace: str, beside: Beside) -> list[Role]:
