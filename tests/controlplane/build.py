@@ -73,7 +73,12 @@ FEATURE_DISCOVERY = "gpu-feature-discovery"
 _WITH_C = frozenset({FEATURE_DISCOVERY})
 """Sets whose programs load a library of C, and need a compiler of it."""
 
+KSERVE = "kserve"
+"""Only `make test-peers` needs it: KServe's controller of LLMInferenceServices, in a program of our
+own without its webhooks, which listen on every address; with its configuration."""
+
 _FOLDERS = {
+    "kserve": ("github.com/kserve/kserve", "config", "config"),
     "kueue": ("sigs.k8s.io/kueue", "config/components/crd/bases", "crd"),
     "lws": ("sigs.k8s.io/lws", "config", "config"),
 }
@@ -96,7 +101,8 @@ _SECONDS = {
     "kube-controller-manager": 340,
     "kube-scheduler": 40,
     "kueue": 480,
-    "lws": 240,
+    "lws": 210,
+    "kserve": 340,
     "gpu-feature-discovery": 120,
 }
 """A cold build on two cores, module downloads included, in this order (measured)."""

@@ -39,7 +39,7 @@ class LeaderWorkerSets:
 
     def __enter__(self) -> Self:
         self._folder.mkdir()
-        self._plane.create(_objects(self._config / "crd" / "bases"))
+        self._plane.create(objects_in(self._config / "crd" / "bases"))
         until(lambda: established(self._plane), 60, "its kind is served")
         config = self._folder / "config.yaml"
         config.write_text(json.dumps(self._settings()))
@@ -77,7 +77,7 @@ class LeaderWorkerSets:
 
     def _webhooks(self) -> list[dict[str, Any]]:
         """Its own registrations, at its address here. Of pods it is asked about its own alone."""
-        found = _objects(self._config / "webhook", "manifests.yaml")
+        found = objects_in(self._config / "webhook", "manifests.yaml")
         for registered in found:
             for hook in registered["webhooks"]:
                 path = hook["clientConfig"]["service"]["path"]
@@ -99,7 +99,8 @@ class LeaderWorkerSets:
             return False
 
 
-def _objects(folder: Path, names: str = "*.yaml") -> list[dict[str, Any]]:
+def objects_in(folder: Path, names: str = "*.yaml") -> list[dict[str, Any]]:
+    """The objects in the files of a folder."""
     return [
         one
         for path in sorted(folder.glob(names))
