@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 
 _SIZES: Final = ("--tensor-parallel-size", "--pipeline-parallel-size")
 MAX_TEXT: Final = 100_000
+_PRESETS: Final = {
+    "gemma-3-4b-instruct": "google/gemma-3-4b-it",
+    "gemma-3-27b-instruct": "google/gemma-3-27b-it",
+    "mistral-7b": "mistralai/Mistral-7B-v0.3",
+    "mistral-7b-instruct": "mistralai/Mistral-7B-Instruct-v0.3",
+    "ministral-3-3b-instruct": "mistralai/Ministral-3-3B-Instruct-2512",
+    "ministral-3-8b-instruct": "mistralai/Ministral-3-8B-Instruct-2512",
+    "ministral-3-14b-instruct": "mistralai/Ministral-3-14B-Instruct-2512",
+    "mistral-large-3-675b-instruct": "mistralai/Mistral-Large-3-675B-Instruct-2512",
+    "phi-3-mini-128k-instruct": "microsoft/Phi-3-mini-128k-instruct",
+    "phi-3-medium-128k-instruct": "microsoft/Phi-3-medium-128k-instruct",
+}
+"""Ids of presets whose names do not lead to them. Source: LegacyBuiltinToCatalog in
+pkg/utils/plugin/plugin.go of kaito-project/kaito."""
 _GPUS: Final = {
     "nc4as": 1, "nc8as": 1, "nc16as": 1, "nc64as": 4, "nc6s": 1, "nc12s": 2, "nc24s": 4,
     "nc24ads": 1, "nc48ads": 2, "nc96ads": 4, "nc40ads": 1, "nc80adis": 2, "nv36ads": 1,
@@ -51,6 +65,7 @@ def _read(obj: Mapping[str, Any], path: str, beside: Beside) -> list[Role]:
         role = Role(path=f"{path}inference.preset", planned=True, engine=_engine(obj))
         role.arguments = f"{path}inference.config"
         role.model = Word(preset, f"{path}inference.preset.name")
+        role.served_name = _PRESETS.get(preset.lower(), "")
         role.version_why = "the preset chooses the image"
         if not role.engine:
             role.unreadable.append("engine: the preset chooses it")
@@ -94,11 +109,14 @@ def _resource(role: Role, resource: Mapping[str, Any], path: str) -> None:
     nodes = gpus.whole(resource.get("count", 1))
     machine = resource.get("instanceType")
     role.kinds_path, role.gpus_path = f"{path}.instanceType", f"{path}.count"
-    mig = resource.get("mig")
+    mig, key = resource.get("mig"), "mig"
+    partition = mapping(resource.get("partition"))
+    if partition.get("mode") == "mig":  # one slice to a pod
+        mig, key = {"profile": partition.get("profile")}, "partition"
     if isinstance(mig, dict):
         profile = str(mig.get("profile") or "")
         role.gpus = gpus.Count(gpus.whole(mig.get("count", 1)), "mig", profile)
-        role.gpus_path = f"{path}.mig"
+        role.gpus_path = f"{path}.{key}"
         return
     if not isinstance(machine, str) or not machine:
         if isinstance(resource.get("partition"), dict):

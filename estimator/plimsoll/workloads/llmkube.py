@@ -32,8 +32,14 @@ _FIELDS: Final = {
 
 
 def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
-    """The engine of an InferenceService."""
+    """The engine of an InferenceService; none of one that a Mac beside the cluster serves."""
     spec = mapping(obj.get("spec"))
+    reference = spec.get("modelRef")
+    called = reference.get("name") if isinstance(reference, dict) else reference
+    called = str(called or "")
+    model = beside.other("Model", names(obj)[0], called)
+    if at(mapping(model), "spec.hardware.accelerator") == "metal":
+        return []
     runtime = str(spec.get("runtime") or "llama.cpp")
     role = Role(
         engine=engine_named(runtime) or runtime[:32], path="spec", arguments="spec.extraArgs"
@@ -60,15 +66,8 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
         {"limits": {"gpu": resources["gpu"]}} if "gpu" in resources else resources
     )
     role.gpus_path = "spec.resources.gpu"
-    reference = spec.get("modelRef")
-    name = (
-        str(mapping(reference).get("name") or "")
-        if isinstance(reference, dict)
-        else str(reference or "")
-    )
-    model = beside.other("Model", names(obj)[0], name)
     if model is None:
-        role.unread(f"Model {clean(name)} (spec.modelRef): it is not among the manifests")
+        role.unread(f"Model {clean(called)} (spec.modelRef): it is not among the manifests")
     else:
         _model(role, mapping(model.get("spec")))
     pod(role, spec, "spec")
