@@ -32,6 +32,8 @@ from plimsoll.report.wording import problem, problems_of, warnings_of
 from plimsoll.units import count, gib_down, gib_up, grouped, money
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from plimsoll.decision.bounds import Bounds
     from plimsoll.decision.request import Request
     from plimsoll.decision.verdict import Better, Verdict
@@ -145,7 +147,7 @@ def warning(request: Request, verdict: Verdict) -> tuple[str, ...]:
         lines.append(f"{name}: {said}")
         if verdict.alternatives:
             lines.append(f"{name}: would fit with {fix(verdict.alternatives[0], verdict.places)}")
-    lines += [f"{name}: {sentence}" for sentence in warnings_of(verdict)]
+    lines += [f"{name}: {sentence}" for sentence in _some(warnings_of(verdict))]
     return tuple(dict.fromkeys(map(_line, lines)))
 
 
@@ -214,8 +216,14 @@ def summary(request: Request, verdict: Verdict) -> list[str]:
         if verdict.decision is Decision.WARN and verdict.estimate is not None:
             lines.append(fits_message(request, verdict))
             lines += fixes(verdict)
-    lines += [f"warning: {sentence}" for sentence in warnings_of(verdict)]
+    lines += [f"warning: {sentence}" for sentence in _some(warnings_of(verdict))]
     return list(map(_line, lines))
+
+
+def _some(sentences: Sequence[str]) -> list[str]:
+    """As many sentences as one message lists, and how many more there are."""
+    more = len(sentences) - MOST_PROBLEMS
+    return [*sentences[:MOST_PROBLEMS], *([f"and {more} more warnings"] if more > 0 else [])]
 
 
 # -- conditions ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from plimsoll.workloads import shell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 MAX_WORDS: Final = 2_000
 """Words of a command that are looked at."""
@@ -49,6 +49,11 @@ _TWO_WORDS: Final = {
     ("lmdeploy", "serve"): "lmdeploy",
 }
 """Programs that are a server with a first word of theirs."""
+_NAMED: Final = re.compile(
+    r"(?<![\w.-])(?<!echo )(?:(?P<first>vllm|sglang|ollama|lmdeploy)\b\W{1,4}(?P<second>serve)\b)|"
+    + "|".join(map(re.escape, (*filter(_MODULES.get, _MODULES), *_PROGRAMS)))
+)
+"""A server that is named in a text, however it is quoted there (``'vllm', 'serve'``)."""
 _TRITON: Final = "scripts/launch_triton_server.py"
 _FILES: Final = {
     "vllm/entrypoints/openai/api_server.py": "vllm",
@@ -89,6 +94,7 @@ class Launch:
     certain: whether it is sure that this command is the one that runs.
     script: the path of a script that is run and is not at hand, which may start a server.
     choices: see `plimsoll.workloads.shell.Command`.
+    left: what of the command was not read, in words; empty if all of it was.
     """
 
     engine: str
@@ -97,6 +103,7 @@ class Launch:
     certain: bool = True
     script: str = ""
     choices: shell.Choices = field(default_factory=dict)
+    left: str = ""
 
 
 def substituted(text: str, environment: Mapping[str, str]) -> str:
@@ -112,25 +119,44 @@ def launch(
     environment: Mapping[str, str],
     engine: str,
     text_of: Callable[[str], str | None],
+    *,
+    suspected: bool = False,
 ) -> Launch | None:
     """The server that a container starts; None if it starts none.
 
     engine: what the image is known to hold, empty if nothing is known.
     text_of: the text of a script that the container mounts; None if it is not at hand.
+    suspected: whether the container may start a server although nobody can see where: then one
+    that its text names counts.
     """
-    words = [Word(substituted(w.text, environment), w.path) for w in (*command, *arguments)]
-    words = words[:MAX_WORDS]
+    said = [Word(substituted(w.text, environment), w.path) for w in (*command, *arguments)]
+    words = said[:MAX_WORDS]
     found = _search(words, environment, text_of, MAX_DEPTH)
+    further = f"what follows word {MAX_WORDS:,} of its command" if len(said) > MAX_WORDS else ""
     if found is not None and found.engine:
-        return found
+        return replace(found, left=found.left or further)
+    named = _named_in(w.text for w in (*command, *arguments)) if suspected or engine else ""
+    if named and (command or not engine or (words and _is_command(words))):
+        left = f"how its script or command starts {named}"
+        return Launch(named, (), environment, certain=False, left=left)
     if not engine:
         return None
     if not command and (not words or not _is_command(words)):
         rest = words[1:] if words and words[0].text in ("serve", "--server") else words
-        return Launch(engine, tuple(rest), environment)
+        return Launch(engine, tuple(rest), environment, left=further)
     if found is not None and found.script:
         return Launch(engine, (), environment, certain=False, script=found.script)
     return None
+
+
+def _named_in(texts: Iterable[str]) -> str:
+    """The engine whose server a text names anywhere; empty if it names none."""
+    found = _NAMED.search(" ".join(texts))
+    if found is None:
+        return ""
+    if found["first"]:
+        return _TWO_WORDS[found["first"], found["second"]]
+    return _MODULES.get(found[0]) or _PROGRAMS[found[0]]
 
 
 def _is_command(words: Sequence[Word]) -> bool:
@@ -214,8 +240,21 @@ def _in_script(
         words = [Word(text, script.path) for text in command.words][:MAX_WORDS]
         one = _search(words, command.environment, text_of, depth - 1, command.choices)
         if one is not None:
-            certain = one.certain and command.certain
-            found.append(replace(one, certain=certain, choices={**command.choices, **one.choices}))
+            cut = len(command.words) > MAX_WORDS or any(
+                len(word.text) >= shell.MAX_WORD for word in words
+            )
+            left = f"what follows word {MAX_WORDS:,}, or {shell.MAX_WORD:,} characters of one"
+            found.append(
+                replace(
+                    one,
+                    certain=one.certain and command.certain,
+                    choices={**command.choices, **one.choices},
+                    left=one.left or (left if cut else ""),
+                )
+            )
+    if len(script.text) >= shell.MAX_SCRIPT:
+        left = f"what follows {shell.MAX_SCRIPT:,} characters of a script"
+        found = [replace(one, left=left) for one in found]
     found = [one for one in found if one.engine] or found
     return next((one for one in found if one.certain), found[0] if found else None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
@@ -141,10 +142,27 @@ def count(resources: object) -> Count:
             name = str(key).lower()
             if name in WHOLE or name.startswith(MIG):
                 profile = name.removeprefix(MIG) if name.startswith(MIG) else ""
-                number = whole(value)
+                number = _quantity(value)
                 given = "" if number is not None else shown(str(value))
                 return Count(number, str(key), profile, given, part == "limits")
     return Count()
+
+
+_QUANTITY: Final = re.compile(r"\+?(\d{1,12})(?:\.(\d{1,12}))?(m|k|[eE][+-]?\d)?")
+
+
+def _quantity(value: object) -> int | None:
+    """A number of GPUs as Kubernetes reads a quantity (``1``, ``1e0``, ``1000m``, ``0.002k``).
+
+    None if it is no whole number, or no number that any pod has.
+    """
+    match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return whole(value)
+    suffix = match[3] or "e0"
+    power = {"m": -3, "k": 3}[suffix] if suffix in "mk" else int(suffix[1:])
+    number = Fraction(f"{match[1]}.{match[2] or 0}") * Fraction(10) ** power
+    return whole(number.numerator) if number.denominator == 1 else None
 
 
 def whole(value: object) -> int | None:

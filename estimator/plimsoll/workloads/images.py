@@ -53,6 +53,8 @@ _OTHER_VERSIONS: Final = (
 """Images whose tag counts releases of somebody else, not the engine's."""
 _STILL_ZERO: Final = frozenset({"vllm", "sglang"})
 """Engines without a release from 1.0 on."""
+_OWN: Final = ("vllm/vllm-openai", "lmsysorg/sglang")
+"""Images whose entrypoint is the engine, or that have none."""
 _VERSION: Final = re.compile(r"v?(\d\.\d+(?:\.\d+){0,2}(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)")
 _IN_NAME: Final = re.compile(
     r"(?:vllm|sglang|tgi)[_-]?v?(\d\.\d+(?:\.\d+){0,2}(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)"
@@ -104,12 +106,14 @@ BY_PROFILE: Final = "split, precision and backend: the profile of the NIM choose
 class Image:
     """What an image's name says. engine, version: empty if it does not.
 
-    why: why no version is read, in words; empty if one is.
+    why: why no version is read, in words; empty if one is. own: whether the engine's own makers
+    publish it, so that nothing stands between its arguments and the engine.
     """
 
     engine: str
     version: str
     why: str = ""
+    own: bool = False
 
 
 def read_image(image: str) -> Image:
@@ -123,16 +127,16 @@ def read_image(image: str) -> Image:
         engine = next((engine for part, engine in _ENGINES if part in tag), "")
     if not engine:
         return Image("", "")
-    version = _version(engine, repository, tag)
+    version, own = _version(engine, repository, tag), repository.endswith(_OWN)
     if version:
-        return Image(engine, version)
+        return Image(engine, version, own=own)
     if tag in ("latest", "nightly") or tag.startswith("nightly"):
         why = f"tag {tag} names no version"
     elif not tag:
         why = "a digest names no version" if digest else "it has no tag"
     else:
         why = f"tag {tag[:64]} names no version of the engine"
-    return Image(engine, "", why)
+    return Image(engine, "", why, own)
 
 
 def _parts(name: str) -> tuple[str, str, str]:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
 
 Reader = Callable[[Mapping[str, Any], Beside], list[Role]]
+MOST_ENGINES: Final = 32
+"""Engines of one object that are judged: each is decided apart, within one budget of time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,15 @@ class Kind:
         """One request for each engine of an object, none if it serves no LLM. Never raises."""
         if self.reader is None:
             return (_stated(obj, beside),)
-        return together([served(role, self.name, obj, beside) for role in self.reader(obj, beside)])
+        roles = judged(self.reader(obj, beside))
+        return together([served(role, self.name, obj, beside) for role in roles])
+
+
+def judged(roles: list[Role]) -> list[Role]:
+    """The engines of one object that are judged; the last says so if there are more."""
+    if len(roles) > MOST_ENGINES:
+        roles[MOST_ENGINES - 1].unread(f"the engines of it beyond the first {MOST_ENGINES}")
+    return roles[:MOST_ENGINES]
 
 
 def together(found: Sequence[Served]) -> tuple[Served, ...]:

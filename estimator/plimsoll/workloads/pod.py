@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from plimsoll.workloads.roles import Beside
 
-MAX_CONTAINERS: Final = 64
 _INITIALIZER: Final = "storage-initializer"
 """The container of KServe's that fetches a model: its arguments are from where and to where."""
 _MODEL_VARIABLES: Final = (
@@ -77,7 +76,8 @@ _TENSORRT_OPTIONS: Final = frozenset(
     }
 )
 _FURTHER_ARGUMENTS: Final = ("VLLM_ADDITIONAL_ARGS", "NIM_PASSTHROUGH_ARGS")
-"""Variables that hold further arguments for the engine."""
+"""Variables that hold further arguments for the engine, where the image's own start reads them: a
+command that is written out, or an entrypoint that is the engine itself, reads none of them."""
 
 
 def roles(
@@ -92,19 +92,22 @@ def roles(
     template: a pod's spec, which lies at `path`. assumed: the engine that the kind runs if the
     container itself says none.
     """
-    found: list[Role] = []
-    for index, container in enumerate(elements(template.get("containers"))[:MAX_CONTAINERS]):
-        if isinstance(container, dict):
-            where = f"{path}.containers[{index}]"
+    found: list[tuple[Role, str]] = []
+    for part in ("containers", "initContainers"):
+        for index, one in enumerate(elements(template.get(part))):
+            container = mapping(one)
+            if part == "initContainers" and container.get("restartPolicy") != "Always":
+                continue  # it ends before the others begin
+            where = f"{path}.{part}[{index}]"
             role = engine_of(container, where, template, namespace, beside, assumed)
             if role is not None:
                 pod(role, template, path)
                 _fetched(role, template, path)
-                found.append(role)
+                found.append((role, str(container.get("name") or index)))
     if len(found) > 1:
-        for role in found:
-            role.name = role.name or clean(_container_name(template, role.path), 64)
-    return found
+        for role, name in found:
+            role.name = role.name or clean(name, 64)
+    return [role for role, _ in found]
 
 
 def _fetched(role: Role, template: Mapping[str, Any], path: str) -> None:
@@ -127,11 +130,6 @@ def without_mount(words: list[Word], mount: str) -> list[Word]:
         elif not word.text.partition("=")[2].startswith(mount):
             kept.append(word)
     return kept
-
-
-def _container_name(template: Mapping[str, Any], path: str) -> str:
-    index = int(path.rpartition("[")[2].removesuffix("]"))
-    return str(mapping(elements(template.get("containers"))[index]).get("name") or index)
 
 
 def pod(role: Role, template: Mapping[str, Any], path: str) -> None:
@@ -189,7 +187,8 @@ def engine_of(
     arguments = words_of(container.get("args"), f"{path}.args")
     mounted = _Mounts(container, template, namespace, beside)
     engine = image.engine or ("" if image.why else assumed)
-    start = launch(command, arguments, variables, engine, mounted.text)
+    suspected = bool(engine or gpus.count(container.get("resources")).key)
+    start = launch(command, arguments, variables, engine, mounted.text, suspected=suspected)
     untold = shell.unresolved(image_text) or not image_text
     named = bool(start)
     if start is None and not (image.engine or image.why or command):
@@ -221,7 +220,8 @@ def engine_of(
         role.gpus_path = f"{path}.resources.{part}[{role.gpus.key}]"
     if (untold or not named) and image_text:
         role.unreadable.append(f"image {clean(image_text)}: the engine is read off its arguments")
-    _started(role, start, partial(variable_path, container, path), mounted)
+    further = bool(assumed) or not (command or image.own)
+    _started(role, start, partial(variable_path, container, path), mounted, further=further)
     _missing_variables(role, container, path, variables, namespace, beside)
     _shared_memory(role, container, template, path)
     return role
@@ -239,16 +239,23 @@ def _why(image: Image, text: str) -> str:
     return f"image {clean(text)} names no engine" if text else "no image is named"
 
 
-def _started(role: Role, start: Launch, places: Callable[[str], str], mounted: _Mounts) -> None:
-    """What the way the engine is started adds to its words. places: of variables."""
+def _started(
+    role: Role, start: Launch, places: Callable[[str], str], mounted: _Mounts, *, further: bool
+) -> None:
+    """What the way the engine is started adds to its words. places: of variables.
+
+    further: whether the image's own start may take arguments from a variable.
+    """
     variables = start.environment
     if start.script:
         role.unread(f"script {clean(start.script)}: what it starts is not in the manifest")
+    elif start.left:
+        role.unread(start.left)
     elif not start.certain:
         role.unread("a condition in the script decides which command runs")
     front = _from_variables(role.engine, variables, places)
     role.words = [*front, *_with_file(role, role.words, mounted)]
-    for name in _FURTHER_ARGUMENTS:
+    for name in _FURTHER_ARGUMENTS if further else ():
         text = variables.get(name)
         if text and not any(name in word.text for word in role.words):
             extra = next(iter(shell.commands(text.replace("\n", " "), variables)), None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.workloads.kinds import together
+from plimsoll.workloads.kinds import judged, together
 from plimsoll.workloads.roles import mapping
 from plimsoll.workloads.serving import served
 
@@ -28,7 +28,7 @@ def upgraded(
     """
     if kind.reader is None:
         return kind.read(_restated(obj, versions), beside)
-    roles = kind.reader(obj, beside)
+    roles = judged(kind.reader(obj, beside))
     for role in roles:
         if role.engine in versions:
             role.version, role.version_why = versions[role.engine], ""

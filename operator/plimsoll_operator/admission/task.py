@@ -40,6 +40,12 @@ TASK: Final = f"{__name__}:work"
 """Name of the task, for `plimsoll_operator.deciding.pool`."""
 
 
+MOST_SAID: Final = 8
+"""Engines of one object whose refusal is repeated in full."""
+MOST_WARNINGS: Final = 64
+"""Warnings of one answer; the API server shows 4,096 characters of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One review to decide on.
@@ -138,9 +144,14 @@ def answer(inventory: Inventory, question: Question) -> Decided | Untouched | Mi
         " ".join(verdict.request_hash for verdict in verdicts),
         worst,
         max(compared, key=_GRAVITY.index),
-        tuple(dict.fromkeys(warnings)),
-        "\n".join(said),
+        tuple(dict.fromkeys(warnings))[:MOST_WARNINGS],
+        "\n".join([*said[:MOST_SAID], *_left_out(len(said))]),
     )
+
+
+def _left_out(refused: int) -> list[str]:
+    more = refused - MOST_SAID
+    return [f"and {more} more of its engines are refused"] if more > 0 else []
 
 
 _GRAVITY: Final = (

@@ -11,9 +11,10 @@ import pytest
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision
 from plimsoll.report import messages
-from plimsoll.workloads import shell
+from plimsoll.workloads import kinds, shell
+from plimsoll.workloads.command_line import MAX_WORDS
 from plimsoll.workloads.kinds import HELM_VALUES, KINDS
-from plimsoll.workloads.roles import NothingBeside
+from plimsoll.workloads.roles import NothingBeside, Served
 
 BESIDE = NothingBeside()
 OTHERS = [kind for kind in (*KINDS, HELM_VALUES) if kind.reader is not None]
@@ -168,3 +169,118 @@ def test_no_script_makes_the_shell_reader_crash_or_hang() -> None:
 )
 def test_a_script_is_read_as_a_shell_reads_it(script: str, words: list[str]) -> None:
     assert [list(one.words) for one in shell.commands(script, {})][-1] == words
+
+
+BIG = "meta-llama/Llama-3.1-405B-Instruct"
+SMALL = "Qwen/Qwen3-0.6B"
+
+
+def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """A Pod on L4; each container asks for one GPU unless it says otherwise."""
+    gpu = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    image = {"name": "engine", "image": "vllm/vllm-openai:v0.11.0"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "chat"},
+        "spec": {
+            "nodeSelector": {"cloud.google.com/gke-accelerator": "nvidia-l4"},
+            "containers": [{**image, **gpu, **one} for one in containers],
+            **spec,
+        },
+    }
+
+
+def read_pod(obj: dict[str, Any]) -> tuple[Served, ...]:
+    """The engines of a Pod."""
+    kind = kinds.find("v1", "Pod")
+    assert kind is not None
+    return kind.read(obj, BESIDE)
+
+
+def warned_of(obj: dict[str, Any]) -> str:
+    """What is said of a Pod that is let in with a warning, of all its engines."""
+    found = read_pod(obj)
+    verdicts = [(one.request, decide(one.request)) for one in found]
+    assert {verdict.decision for _, verdict in verdicts} == {Decision.WARN}
+    return " ".join(line for pair in verdicts for line in messages.warning(*pair))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f"cat > run.txt <<EOF\nvllm serve {BIG}\nEOF\nbash < run.txt",
+        f"bash <<EOF\nvllm serve {BIG}\nEOF",
+        f"su engine -c 'vllm serve {BIG}'",
+        f"python3 -c \"import os; os.execvp('vllm', ['vllm', 'serve', '{BIG}'])\"",
+        f"$(which vllm) serve {BIG}",
+        f"python3 -mvllm.entrypoints.openai.api_server --model {BIG}",
+        f"#{'x' * shell.MAX_SCRIPT}\nvllm serve {BIG}",
+    ],
+)
+@pytest.mark.parametrize("image", ["vllm/vllm-openai:v0.11.0", "python:3.12"])
+@pytest.mark.parametrize("word", ["command", "args"])
+def test_a_server_that_a_script_names_where_nobody_can_read_it_is_not_passed_over(
+    script: str, image: str, word: str
+) -> None:
+    said = warned_of(pod({"image": image, word: ["bash", "-c", script]}))
+    assert "not read: how its script or command starts vllm" in said
+
+
+def test_what_is_beyond_the_bounds_of_reading_is_said() -> None:
+    late = ["--seed=1"] * MAX_WORDS + ["--model", BIG]
+    assert "not read: what follows word 2,000" in warned_of(
+        pod({"args": ["--model", SMALL, *late]})
+    )
+    line = f"vllm serve {SMALL} " + "--seed=1 " * 30_000 + f"--model {BIG}"
+    said = warned_of(pod({"command": ["bash", "-c", line]}))
+    assert "not read: what follows 200,000 characters of a script" in said
+    line = f"vllm serve {SMALL} --seed={'1' * shell.MAX_WORD} --model {SMALL}"
+    assert "not read: what follows" in warned_of(pod({"command": ["bash", "-c", line]}))
+
+
+def test_an_object_of_thousands_of_engines_is_judged_in_part_and_says_so() -> None:
+    plain = {"image": "busybox", "command": ["sleep", "1"], "resources": {}}
+    (late,) = read_pod(pod(*[plain] * 100, {"args": ["--model", BIG]}))
+    assert decide(late.request).denied
+    crowd = read_pod(pod(*[{"args": ["--model", SMALL]}] * 3000))
+    assert len(crowd) == kinds.MOST_ENGINES
+    said = messages.warning(crowd[-1].request, decide(crowd[-1].request))
+    assert any("the engines of it beyond the first 32" in line for line in said)
+
+
+def test_a_sidecar_that_kubernetes_starts_among_the_first_serves_too() -> None:
+    plain = {"image": "busybox", "command": ["sleep", "1"], "resources": {}}
+    first = {**pod({"args": ["--model", BIG]})["spec"]["containers"][0], "restartPolicy": "Always"}
+    (one,) = read_pod(pod(plain, initContainers=[first]))
+    said = messages.denial(one.request, decide(one.request))
+    assert said.startswith("spec.initContainers[0].args --tensor-parallel-size: Invalid value: 1")
+
+
+@pytest.mark.parametrize("name", ["VLLM_ADDITIONAL_ARGS", "NIM_PASSTHROUGH_ARGS"])
+@pytest.mark.parametrize(
+    "container",
+    [{"args": ["--model", BIG]}, {"image": "acme/vllm:1", "command": ["vllm", "serve", BIG]}],
+)
+def test_a_variable_that_nobody_reads_changes_no_verdict(
+    container: dict[str, Any], name: str
+) -> None:
+    variable = {"name": name, "value": f"--model {SMALL}"}
+    found = read_pod(pod({**container, "env": [variable]}))
+    assert [decide(one.request).denied for one in found] == [True]
+
+
+@pytest.mark.parametrize("count", ["1e0", "1000m", "0.001k", "+1", "1.0", "01"])
+def test_gpus_are_counted_as_kubernetes_reads_a_quantity(count: str) -> None:
+    container = {"args": ["--model", BIG], "resources": {"limits": {"nvidia.com/gpu": count}}}
+    (one,) = read_pod(pod(container))
+    assert one.facts.gpus_per_pod == 1
+    assert decide(one.request).denied
+
+
+def test_a_message_lists_no_thousands_of_warnings() -> None:
+    flags = [f"--unheard-of-{number}=1" for number in range(1500)]
+    (one,) = read_pod(pod({"args": ["--model", SMALL, *flags]}))
+    said = messages.warning(one.request, decide(one.request))
+    assert len(said) < 30
+    assert said[-1].endswith("more warnings")

@@ -228,3 +228,15 @@ async def test_a_model_that_somebody_resolved_is_known_even_if_a_config_map_name
     assert (await answer(obj, there=there))[1] == ["denied"]
     del there[("ConfigMap", RESOLVED, "acme/our-70b")]
     assert (await answer(obj, there=there))[1] == ["warn"]
+
+
+async def test_the_refusals_of_dozens_of_engines_are_not_all_repeated() -> None:
+    crowd = deployment(BIG)
+    one = container_of(crowd)
+    crowd["spec"]["template"]["spec"]["containers"] = [{**one, "name": f"e{i}"} for i in range(40)]
+    said = (await answer(crowd))[0]
+    assert not said.allowed
+    assert said.message.count("does not fit on") == 8
+    assert said.message.endswith("and 23 more of its engines are refused")
+    crowd = deployment([*SMALL, *[f"--unheard-of-{number}=1" for number in range(1000)]])
+    assert len((await answer(crowd))[0].warnings) <= 64
