@@ -42,11 +42,17 @@ if TYPE_CHECKING:
     from plimsoll.engines.tables import VersionTable
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture, Tensor
-    from plimsoll.models.quantization import Scheme
+    from plimsoll.models.quantization import Quantization, Scheme
 
 _DTYPES: Final = "auto, bfloat16, float16, half, float32 or float"
 _MARLIN_OUT: Final = 64
+_PACKED: Final = 8
+"""4-bit values in one word, which AWQ's own kernels cannot cut (awq.py, create_weights)."""
+_FUSED: Final = ("gate_proj.weight", "up_proj.weight")
 _AMPERE: Final = (8, 0)
+_EXPERTS: Final = (Split.EXPERT_COLUMN, Split.EXPERT_ROW)
+_LEAST_GROUP: Final = 32
+"""Elements of a group of 4-bit experts, at least, in kernels that halve it until it divides."""
 _CUT: Final = (Split.COLUMN, Split.ROW, Split.KV_HEADS, Split.EXPERT_COLUMN, Split.EXPERT_ROW)
 
 
@@ -316,21 +322,44 @@ def _partition_fault(
                 continue
             if by_name and tensor.part not in surely:
                 continue
-            fault = _scheme_fault(tensor, shape, scheme, along_input)
+            if scheme.name == "w4a16" and tensor.split in _EXPERTS and _halves(scheme_of_all):
+                if along_input and shape[-1] % _LEAST_GROUP and scheme.group_in >= _LEAST_GROUP:
+                    return finding(
+                        Rule.QUANTIZATION_BLOCK_CUT,
+                        Field.TENSOR,
+                        tp,
+                        tensor=tensor.name,
+                        step=_LEAST_GROUP,
+                        size=shape[-1],
+                    )
+                continue
+            awq = scheme_of_all is not None and scheme_of_all.method == "awq"
+            outputs = _PACKED if awq else _MARLIN_OUT
+            fault = _scheme_fault(tensor, shape, scheme, along_input, outputs)
             if fault:
                 rule, step, size = fault
                 return finding(rule, Field.TENSOR, tp, tensor=tensor.name, step=step, size=size)
     return None
 
 
+def _halves(quantization: Quantization | None) -> bool:
+    """Whether experts that Marlin cannot cut go to a kernel that halves groups, down to 32.
+
+    Source: vllm/model_executor/layers/quantization/moe_wna16.py (create_weights), to which
+    awq_marlin.py and gptq_marlin.py fall back; SGLang's files of these names.
+    """
+    return quantization is not None and quantization.method in ("awq", "gptq")
+
+
 def _scheme_fault(
-    tensor: Tensor, shape: tuple[int, ...], scheme: Scheme, along_input: bool
+    tensor: Tensor, shape: tuple[int, ...], scheme: Scheme, along_input: bool, outputs: int
 ) -> tuple[Rule, int, int] | None:
     """What a quantization's kernels miss in a partition.
 
     MXFP4 and NVFP4 are padded instead, and q, k, v or gate, up in fp8 blocks are let through: the
-    engine checks those of experts and of what is cut along its input. Gives the rule, what the
-    size must be a multiple of, and the size.
+    engine checks those of experts and of what is cut along its input. outputs: what the outputs of
+    4-bit kernels must be a multiple of, of gate and up together: AWQ that Marlin cannot cut goes to
+    kernels of its own. Gives the rule, what the size must be a multiple of, and the size.
     """
     size = shape[-1] if along_input else shape[0]
     step = scheme.group_in if along_input else scheme.group_out
@@ -339,8 +368,9 @@ def _scheme_fault(
     groups = scheme.name == "w4a16"
     if (blocks or groups) and step > 1 and size % step:
         return Rule.QUANTIZATION_BLOCK_CUT, step, size
-    if groups and not along_input and size % _MARLIN_OUT:
-        return Rule.KERNEL_OUTPUTS_CUT, _MARLIN_OUT, size
+    fused = 2 * size if tensor.name.endswith(_FUSED) else size
+    if groups and not along_input and fused % outputs:
+        return Rule.KERNEL_OUTPUTS_CUT, outputs, size
     return None
 
 
