@@ -235,7 +235,7 @@ def _bar(estimate: Estimate) -> Bar:
     if 0 < beyond < _WHOLE - LINE:
         stretches["u"] = beyond
     style = ";".join(f"--{name}:{_percent(end)}%" for name, end in stretches.items())
-    return Bar(style, beyond > 0)
+    return Bar(style if "l" in stretches else f"{style};--n:none".lstrip(";"), beyond > 0)
 
 
 def _percent(value: float) -> str:
