@@ -475,7 +475,7 @@ def _facts(
         engine=role.engine or None,
         engine_version=role.version or None,
         model=_plain(called.text) if called else None,
-        tensor=split.tensor,
+        tensor=_tensor_as_written(reading),
         pipeline=split.pipeline,
         data=split.data,
         expert=split.expert,
@@ -491,6 +491,14 @@ def _facts(
         accelerator=accelerators[0] if len(accelerators) == 1 else None,
         unreadable=tuple(dict.fromkeys(clean(one, 240) for one in role.unreadable)),
     )
+
+
+def _tensor_as_written(reading: Reading) -> int | None:
+    """Tensor parallelism as SGLang is told it where the ranks of data parallelism lie within."""
+    split = reading.split
+    if getattr(reading.settings.options, "enable_dp_attention", None) and split.tensor:
+        return split.tensor * (split.data or 1)
+    return split.tensor
 
 
 def _plain(model: str) -> str:
