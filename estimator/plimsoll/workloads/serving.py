@@ -209,7 +209,7 @@ def _sort_use(role: Role, use: Use, words: list[Word], into: _Arguments) -> None
     """One flag: the model's, a count of pods, one that cannot be read, or one for the grammar."""
     name = use.flag.name.partition("=")[0].replace("_", "-")
     value = use.values[0] if use.values else ""
-    if name in _MODEL_FLAGS:
+    if name in _MODEL_FLAGS or (role.engine, name) == ("tgi", "--model-name"):  # IBM's TGIS
         if value:
             into.model = Word(value, words[-1].path)
         if role.engine in _KEPT_MODEL_FLAGS:
@@ -486,7 +486,7 @@ def _facts(
         gpu_memory_utilization=float(settings.utilization) if settings.utilization else None,
         quantization=(settings.quantization if role.engine != "llama.cpp" else "") or None,
         dtype=settings.dtype or None,
-        kv_cache_dtype=settings.kv_cache_dtype or None,
+        kv_cache_dtype=settings.kv_cache_dtype or getattr(settings.options, "cache_type_k", None),
         enforce_eager=settings.enforce_eager,
         accelerator=accelerators[0] if len(accelerators) == 1 else None,
         unreadable=tuple(dict.fromkeys(clean(one, 240) for one in role.unreadable)),
