@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from plimsoll.engines.flag_values import A_SWITCH
 from plimsoll.engines.flags import FlagShape
 from plimsoll.errors import clean
+from plimsoll.findings import Rule
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.gpus import Count, Kinds, whole
 from plimsoll.workloads.llmdeployment import MAX_NAME, Documents, Missing
 from plimsoll.workloads.shell import Choices, unresolved
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from plimsoll.decision.request import Request
+    from plimsoll.engines.base import Reading
     from plimsoll.engines.flags import Grammar
+    from plimsoll.findings import Finding
 
 
 class Beside(Documents, Protocol):
@@ -195,3 +199,22 @@ def typed(grammar: Grammar | None, sets: str, value: object, path: str) -> list[
         on = str(value).lower() in ("true", "1", "yes", "on")
         return [Word(flag.name, path)] if on else []
     return [Word(flag.name, path), Word(str(value), path)]
+
+
+def of_any_release(role: Role, reading: Reading, words: Sequence[Word]) -> Reading:
+    """The reading without refusals that only the newest release is sure of, if none is named.
+
+    Releases differ in whether a switch takes a value: ``--enable-chunked-prefill=false`` starts one
+    and stops another. words: the arguments that were read.
+    """
+    if role.version:
+        return reading
+    kept: list[Finding] = []
+    for one in reading.problems:
+        if one.rule is Rule.FLAG_UNREADABLE and ("wanted", A_SWITCH) in one.facts:
+            place = words[one.index].path if one.index is not None else role.path
+            why = "not every release takes a value there"
+            role.unread(f"{clean(str(one.given))} ({place}): {why}")
+        else:
+            kept.append(one)
+    return replace(reading, problems=tuple(kept))

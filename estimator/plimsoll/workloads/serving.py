@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.decision.request import Request, Wanted
 from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings, Reading
-from plimsoll.engines.flag_values import A_SWITCH
 from plimsoll.engines.flags import FlagRole
 from plimsoll.errors import Problem, Unreadable, clean
 from plimsoll.findings import Rule, finding
@@ -23,7 +22,7 @@ from plimsoll.workloads.command_line import Word, is_untold
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll.workloads.model_names import is_id, meant
 from plimsoll.workloads.resolved import profile_of
-from plimsoll.workloads.roles import Facts, Served, mapping, names
+from plimsoll.workloads.roles import Facts, Served, mapping, names, of_any_release
 from plimsoll.workloads.shell import unresolved
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ def served(role: Role, kind: str, obj: Mapping[str, Any], documents: Documents) 
         reading = registry.engine(engine_name).read_arguments(texts, settings, NOTHING_ASKED)
     elif role.words:
         role.unread(f"the arguments of {role.engine or 'the engine'} are not read")
-    reading = _of_any_release(role, reading, arguments)
+    reading = of_any_release(role, reading, arguments.kept)
     pods = _pods(role, arguments)
     called = arguments.model or _certain(role, role.model)
     places = _places(role, grammar, arguments, called, pods)
@@ -130,25 +129,6 @@ def served(role: Role, kind: str, obj: Mapping[str, Any], documents: Documents) 
         engine_said=(role.engine, role.version),
     )
     return Served(request, facts)
-
-
-def _of_any_release(role: Role, reading: Reading, arguments: _Arguments) -> Reading:
-    """The reading without refusals that only the newest release is sure of, if none is named.
-
-    Releases differ in whether a switch takes a value: ``--enable-chunked-prefill=false`` starts one
-    and stops another.
-    """
-    if role.version:
-        return reading
-    kept: list[Finding] = []
-    for one in reading.problems:
-        if one.rule is Rule.FLAG_UNREADABLE and ("wanted", A_SWITCH) in one.facts:
-            place = arguments.kept[one.index].path if one.index is not None else role.path
-            why = "not every release takes a value there"
-            role.unread(f"{clean(str(one.given))} ({place}): {why}")
-        else:
-            kept.append(one)
-    return replace(reading, problems=tuple(kept))
 
 
 def _arguments(role: Role, grammar: Grammar | None) -> _Arguments:
