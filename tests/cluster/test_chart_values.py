@@ -141,6 +141,33 @@ def test_the_schema_knows_no_value_that_is_not_documented() -> None:
     check(schema, "")
 
 
+def variables(name: str, values: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of a process's container, as far as it is plain text."""
+    pod = one(render(values), "Deployment", name)["spec"]["template"]["spec"]
+    return {v["name"]: v.get("value", "") for v in pod["containers"][0]["env"]}
+
+
+def test_both_processes_read_the_same_kept_start_ups() -> None:
+    for name in ("plimsoll-controller", "plimsoll-webhook"):
+        told = variables(name, {"calibration": {"configMap": "ours"}})
+        assert told["PLIMSOLL_CALIBRATION"] == "plimsoll-system/ours"
+        assert "PLIMSOLL_CALIBRATION" not in variables(name, {})
+
+
+def test_the_page_is_off_and_needs_no_right_and_no_port_of_the_pod() -> None:
+    assert "PLIMSOLL_PAGE" not in variables("plimsoll-controller", {})
+    wanted = {"controller": {"page": {"enabled": True, "port": 9000}}}
+    told = variables("plimsoll-controller", wanted)
+    assert (told["PLIMSOLL_PAGE"], told["PLIMSOLL_PAGE_PORT"]) == ("true", "9000")
+
+    def but_pods(values: Mapping[str, Any]) -> list[Any]:
+        return [made for made in render(values) if made["kind"] != "Deployment"]
+
+    assert but_pods(wanted) == but_pods({})
+    pod = one(render(wanted), "Deployment", "plimsoll-controller")["spec"]["template"]["spec"]
+    assert [port["name"] for port in pod["containers"][0]["ports"]] == ["metrics"]
+
+
 def test_older_kubernetes_is_refused_and_a_providers_suffix_is_not() -> None:
     assert render(arguments=["--kube-version", "1.30.4-gke.1129000"])
     with pytest.raises(HelmError, match=r"kubeVersion: >=1\.30\.0-0"):
