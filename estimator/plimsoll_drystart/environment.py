@@ -15,6 +15,7 @@ _SAID = {
     "CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7",
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
+    "HUMMING_DISABLE_PARALLEL_BUILD": "1",
     "LOGNAME": "drystart",
     "NVIDIA_VISIBLE_DEVICES": "void",
     "OMP_NUM_THREADS": "1",

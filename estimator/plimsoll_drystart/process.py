@@ -32,8 +32,9 @@ def common() -> None:
 def ready(card: Card, device: GPU0, memory: Memory) -> tuple[str, list[str]]:
     """Import the engine as on that GPU. Returns its version, and the seams that it lacks."""
     common()
-    importlib.import_module("vllm")
     seams.before_import(card)
+    importlib.import_module("vllm")
+    seams.no_second_process()
     torch_api.install(card, memory)
     torch_api.silence_triton(card)
     seams.Bodies(device.bodies)

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.abc
 import re
 import sys
+import time
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +26,7 @@ from plimsoll_drystart.torch_api import STREAM, Silent, nothing, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
 
 
 @dataclass(frozen=True)
@@ -63,25 +67,49 @@ def minor(version: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def before_import(card: Card) -> None:
-    """What must hold before the engine finds out on what it runs: NVML, and no group of NCCL.
+class _Inside(importlib.abc.MetaPathFinder):
+    """Gives NVML's Python module that vLLM carries inside our answers as soon as it is there.
 
-    vLLM carries NVML's Python module inside (`vllm.third_party.pynvml`, seen in 0.10.2, 0.19.1 and
-    0.33.0); others import `pynvml`.
+    Seen in 0.8.5 to 0.33.0. In some releases (0.24, 0.27) `import vllm` alone asks it.
+    """
+
+    name = "vllm.third_party.pynvml"
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """The module's own spec, with a loader that answers after the module's own."""
+        if fullname != self.name:
+            return None
+        found = PathFinder.find_spec(fullname, path)
+        loader: Any = found and found.loader
+        if found is None or loader is None:
+            return None
+        real = loader.exec_module
+
+        def exec_module(module: Any) -> None:
+            real(module)
+            everything = nvml_module(self.card)
+            for name in dir(module):
+                if name.startswith("nvml") and callable(getattr(module, name)):
+                    setattr(module, name, getattr(everything, name))
+            vars(module).update(nvml(self.card))
+
+        loader.exec_module = exec_module
+        return found
+
+
+def before_import(card: Card) -> None:
+    """What must hold before the engine finds out on what it runs: NVML's answers.
+
+    Some ask a module of vLLM's own, others `pynvml`.
     """
     sys.modules["pynvml"] = nvml_module(card)
-    import vllm.third_party.pynvml as inside
-
-    everything = nvml_module(card)
-    for name in dir(inside):
-        if name.startswith("nvml") and callable(getattr(inside, name)):
-            setattr(inside, name, getattr(everything, name))
-    for name, value in nvml(card).items():
-        setattr(inside, name, value)
-    _no_second_process()
+    sys.meta_path.insert(0, _Inside(card))
 
 
-def _no_second_process() -> None:
+def no_second_process() -> None:
     """Every process group is torch's fake one; what would be exchanged is not."""
     import torch.distributed as dist
 
@@ -223,6 +251,14 @@ class _Figures(SimpleNamespace):
         return 1
 
 
+_LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "experts")
+
+
+def _all_linears(config: Any, *_: Any, **__: Any) -> None:
+    """Say that the linears of attention and MLP are quantized, as in published checkpoints."""
+    config.modules_in_block_to_quantize = config.modules_in_block_to_quantize or list(_LINEARS)
+
+
 def table(card: Card) -> tuple[Seam, ...]:
     """vLLM's seams. Seen: 0.10.2, 0.19.1 and 0.33.0, as far as since and until say."""
     humming = _Figures(
@@ -254,6 +290,7 @@ def table(card: Card) -> tuple[Seam, ...]:
         return lambda capability: least <= capability < below
 
     ops = "vllm._custom_ops"
+    gptq = "vllm.model_executor.layers.quantization."
     state = "vllm.distributed.parallel_state"
     return (
         # No second process: the registry looks at a model's class in one, groups have a queue.
@@ -266,13 +303,30 @@ def table(card: Card) -> tuple[Seam, ...]:
             communicator,
             "0.8",
         ),
+        # No checkpoint: which layers of it GPTQ quantized is read from its files.
+        Seam(f"{gptq}gptq", "GPTQConfig.maybe_update_config", _all_linears, "0.11", "0.21"),
+        Seam(
+            f"{gptq}gptq_marlin",
+            "GPTQMarlinConfig.maybe_update_config",
+            _all_linears,
+            "0.11",
+            "0.21",
+        ),
+        Seam(f"{gptq}auto_gptq", "AutoGPTQConfig.maybe_update_config", _all_linears, "0.22"),
+        # No waiting: what a config lacks is not there two seconds later.
+        Seam(
+            "vllm.transformers_utils.repo_utils|vllm.transformers_utils.config",
+            "time",
+            SimpleNamespace(**vars(time) | {"sleep": nothing}),
+            "0.8",
+        ),
         # No bytes: dummy weights need no values.
         Seam(
             f"{base}.weight_utils|{base}.dummy_loader",
             "initialize_dummy_weights",
             nothing,
             "0.8",
-            "0.32",
+            "0.31",
         ),
         Seam(
             f"{base}.weight_utils|{base}.dummy_loader",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import zlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
@@ -105,8 +106,15 @@ def by_architecture() -> list[str]:
     They are written down in tests/data/drystart/models.json: cases are drawn from them, so that a
     catalogue that grows must not change what was asked. Whoever adds one asks the releases again.
     """
-    names: list[str] = json.loads(LISTED.read_text("utf-8"))
+    names: list[str] = json.loads(LISTED.read_text("utf-8"))["architectures"]
     return names
+
+
+@lru_cache(maxsize=1)
+def listed() -> list[str]:
+    """Those, and all further models of which settings are drawn; written down with them."""
+    further: list[str] = json.loads(LISTED.read_text("utf-8"))["further"]
+    return [*by_architecture(), *further]
 
 
 def _is_moe(model: str) -> bool:
@@ -160,10 +168,9 @@ def by_gpu() -> list[Case]:
     ]
 
 
-def settings(number: int, seed: int) -> list[Case]:
+def settings(number: int, seed: int, models: list[str], gpus: tuple[str, ...]) -> list[Case]:
     """(c) Settings drawn by a seed, for models of every kind; what is resolved and refused."""
     draw = random.Random(seed)
-    models = by_architecture()
     out = []
     for _ in range(number):
         wanted: dict[str, Any] = {}
@@ -186,8 +193,20 @@ def settings(number: int, seed: int) -> list[Case]:
                 wanted[name] = draw.choice(values)
         if wanted.get("tensor_parallel_size", 1) * wanted.get("pipeline_parallel_size", 1) > 8:
             del wanted["pipeline_parallel_size"]
-        out.append(Case(draw.choice(models), arguments=wanted, upto="config"))
+        model = draw.choice(models)
+        gpu = draw.choice(gpus) if len(gpus) > 1 else gpus[0]
+        out.append(Case(model, gpu, arguments=wanted, upto="config"))
     return out
+
+
+_IN_ALL, _ITS_OWN = 75, 200
+"""Settings that every release is asked, and those that are drawn for it alone."""
+
+
+def drawn(release: str) -> list[Case]:
+    """Settings drawn for one release: of all models, on every GPU."""
+    seed = 1000 + int(release.split(".")[1])
+    return settings(_ITS_OWN, seed, listed(), GPUS)
 
 
 _STORED_WHOLE: Final = ("none", "mxfp4")
@@ -221,8 +240,51 @@ def beside_measured(release: str) -> list[tuple[Row, Case]]:
 
 
 def everything(release: str) -> list[Case]:
-    """All cases of a release, each once, what is worth most first."""
+    """All cases that a release may be asked, each once, what is worth most first."""
     whole = architectures()
     first = [case for _, case in beside_measured(release)]
-    lists = (first, whole[:110], by_gpu(), settings(300, 7), whole[110:])
+    common = settings(4 * _IN_ALL, 7, by_architecture(), (H100,))
+    lists = (first, whole[:110], by_gpu(), common, whole[110:], drawn(release))
     return list({case.id: case for cases in lists for case in cases}.values())
+
+
+_PARTS: Final = 4
+WHOLE: Final = ("0.33",)
+"""Releases that are asked every case."""
+
+
+def asked(release: str) -> list[Case]:
+    """What a run asks of a release: the newest everything, an older one some 350 cases.
+
+    Settings are quick, so that each release is asked the same 75, and those drawn for it. Of the
+    start-ups to the end each is asked a quarter, with the release's number another one, so that
+    four releases in a row have all of them; and those that were measured on a GPU. Each compute
+    capability wants the engine imported anew: beside Hopper's each release is asked every other.
+    """
+    cases = everything(release)
+    if release.rpartition(".")[0] in WHOLE:
+        return cases
+    part = int(release.split(".")[1])
+    kinds = sorted({_compute(gpu) for gpu in GPUS} - {_compute(H100)})
+    turn = {kind for at, kind in enumerate(kinds) if (at + part) % 2 == 0} | {_compute(H100)}
+    common = settings(_IN_ALL, 7, by_architecture(), (H100,))
+    always = {case.id for case in [*common, *drawn(release), *by_gpu()] if case.upto}
+    measured_too = {case.id for _, case in beside_measured(release)}
+    return [
+        case
+        for case in cases
+        if case.id in measured_too
+        or (
+            _compute(case.gpu) in turn
+            and (
+                case.id in always
+                or (not case.upto and (zlib.crc32(case.id.encode()) + part) % _PARTS == 0)
+            )
+        )
+    ]
+
+
+def _compute(gpu: str) -> tuple[int, int]:
+    found = catalogue.find(gpu)
+    assert found is not None, gpu
+    return found.compute

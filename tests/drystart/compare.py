@@ -21,7 +21,7 @@ from plimsoll.engines import registry
 from plimsoll.engines.base import NOTHING_ASKED, EngineSettings, Parallelism, TermName, Workload
 from plimsoll.engines.layers.dtypes import weight_dtype
 from plimsoll.engines.layers.sharding import stage_weights
-from plimsoll.engines.vllm import first, multimodal, offload
+from plimsoll.engines.vllm import first, latent, multimodal, offload, support
 from plimsoll.engines.vllm.defaults import resolve
 from plimsoll.engines.vllm.engine import _FLASHINFER_DELTA
 from plimsoll.engines.vllm.kv import Cache, cache
@@ -31,6 +31,8 @@ from plimsoll.errors import PlimsollError
 from plimsoll.models.config import architecture
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from drystart.cases import Case
     from drystart.files import Fact
     from plimsoll.engines.base import Estimate
@@ -95,15 +97,19 @@ def _architecture(model: str, layers: str, quantization: str) -> Architecture:
     return architecture(config_of(model, layers=layers, quantization=quantization))
 
 
-def ours(case: Case, release: str) -> Ours | None:
-    """What our code says; None where it does not know the model."""
+def ours(case: Case, release: str, not_known: Collection[str] = ()) -> Ours | None:
+    """What our code says; None where it does not know the model.
+
+    not_known: arguments that the release has not, so that the dry start left them out.
+    """
     engine = registry.engine("vllm")
     try:
         model = _architecture(case.model, case.layers, case.quantization)
     except PlimsollError:
         return None
+    arguments = {"skip_mm_profiling": True} | case.arguments
     read = engine.read(
-        flags({"skip_mm_profiling": True} | case.arguments),
+        flags({name: value for name, value in arguments.items() if name not in not_known}),
         EngineSettings("vllm", release),
         NOTHING_ASKED,
     )
@@ -122,7 +128,7 @@ def compared(fact: Fact) -> list[Compared]:
     """Every figure of a fact that our code has something to say to."""
     if not fact.known or about_files(fact):
         return []
-    own = ours(fact.case, fact.release)
+    own = ours(fact.case, fact.release, fact.said.get("not_known_to_release", ()))
     if own is None:
         return []
     out = []
@@ -140,8 +146,10 @@ def compared(fact: Fact) -> list[Compared]:
                 )
             )
         if "profile" in fact.said and own.split.pipeline == 1:
-            peak = own.estimate.terms[TermName.ACTIVATION].bytes
-            out.append(Compared("activation", "bytes", fact, fact.said["profile"]["peak"], peak))
+            term = own.estimate.terms[TermName.ACTIVATION]
+            name = "logits" if "logits" in term.basis else "pass"
+            peak = fact.said["profile"]["peak"]
+            out.append(Compared("activation", name, fact, peak, term.bytes))
         if "cache" in fact.said and own.split.pipeline == 1:
             out += _cache(fact, own)
     return out
@@ -163,13 +171,19 @@ _FILE_WORDS: Final = (
     "trust_remote_code",
     "skip_tokenizer_init",
     "requires DeepGEMM to be installed",
+    "in the model's quantization config",
+    "failed to be inspected",
+    "`rope_scaling` must be a dictionary",
+    "Too large swap space",
 )
 
 
 def about_files(fact: Fact) -> bool:
-    """Whether the engine missed what is not in a config: remote code, a processor, a package.
+    """Whether the engine missed what is not in a config: remote code, a processor, a package, the
+    main memory of the machine that was asked.
 
-    The folder that it was given holds a config.json alone: of the checkpoint that says nothing.
+    The folder that it was given holds a config.json alone, of some fields: of the checkpoint that
+    says nothing.
     """
     words = (fact.refused or {}).get("message", "")
     return any(word in words for word in _FILE_WORDS)
@@ -200,6 +214,7 @@ def _weights(fact: Fact, own: Ours) -> int:
     """Bytes of weights on the rank that the case asked."""
     figures = TABLE.or_newest(own.settings.version)
     loaded = multimodal.loaded(own.architecture, own.settings, figures)
+    loaded = support.on_stages(loaded, own.settings, own.split)
     dtype = weight_dtype(loaded, own.settings.dtype)
     stages = stage_weights(loaded, dtype, own.settings.quantization, own.split)
     stage = fact.case.rank // own.split.tensor
@@ -220,7 +235,7 @@ def _pages(own: Ours, gpu: str) -> Cache:
         figures,
         dtype=resolved.kv_dtype,
         model_bytes=resolved.element,
-        block_size=own.settings.block_size,
+        block_size=latent.block(own.architecture, own.settings, accelerator, figures),
         batched_tokens=resolved.batched_tokens,
         apart=offload.groups_layers(own.settings, figures),
         prefix_caching=options.enable_prefix_caching,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from accuracy.data import ROOT
 from drystart.cases import Case
+from plimsoll_drystart import REVISION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,22 +50,33 @@ def path_of(release: str) -> Path:
     return FOLDER / f"vllm-{'.'.join(release.split('.')[:2])}.jsonl.gz"
 
 
-def pack(cases: Iterable[Case], lines: Iterable[str], path: Path) -> int:
-    """Write the facts of those cases; of two of one case, the later. Returns how many."""
-    by_id = {case.id: case for case in cases}
+def kept(path: Path) -> dict[str, dict[str, Any]]:
+    """What a release's file has that is known and of this harness, by the case's id."""
     rows: dict[str, dict[str, Any]] = {}
+    if path.exists():
+        for line in gzip.decompress(path.read_bytes()).decode().splitlines():
+            row = json.loads(line)
+            if "unknown" not in row and row["harness"] == REVISION:
+                rows[Case(**row["case"]).id] = row
+    return rows
+
+
+def pack(cases: Iterable[Case], lines: Iterable[str], path: Path) -> int:
+    """Add the facts of those cases to what the file has; of two of one case the later counts.
+
+    Returns how many there are.
+    """
+    by_id = {case.id: case for case in cases}
+    rows = {name: row for name, row in kept(path).items() if name in by_id}
     for line in lines:
         try:
             row = json.loads(line)
         except ValueError:  # cut off when the run was ended
             continue
         if row.get("id") in by_id and "version" in row:
-            rows[row["id"]] = row
-    out = []
-    for name in by_id:
-        if name in rows:
-            said = {key: value for key, value in rows[name].items() if key not in _LEFT_OUT}
-            out.append({"case": by_id[name].data(), **_smaller(said)})
+            said = {key: value for key, value in row.items() if key not in _LEFT_OUT}
+            rows[row["id"]] = {"case": by_id[row["id"]].data(), **_smaller(said)}
+    out = [rows[name] for name in by_id if name in rows]
     text = "".join(json.dumps(row, separators=(",", ":"), sort_keys=True) + "\n" for row in out)
     path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
     return len(out)

@@ -16,8 +16,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from accuracy.data import ROOT
-from drystart.cases import everything
-from drystart.files import pack, path_of
+from drystart.cases import asked, everything
+from drystart.files import kept, pack, path_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,11 +80,12 @@ def install(release: str) -> None:
 
 def run(release: str, python: Path, most: int | None) -> None:
     """Run the cases that have no facts yet, at the lowest priority."""
-    cases = everything(release)[:most]
+    known = kept(path_of(release))
+    cases = [case for case in asked(release) if case.id not in known][:most]
     BUILD.mkdir(parents=True, exist_ok=True)
-    asked, out = BUILD / f"{release}.cases.jsonl", BUILD / f"{release}.facts.jsonl"
-    asked.write_text("".join(json.dumps(case.asked()) + "\n" for case in cases), "utf-8")
-    command = ["nice", "-n", "10", str(python), "-m", "plimsoll_drystart", "--cases", str(asked)]
+    given, out = BUILD / f"{release}.cases.jsonl", BUILD / f"{release}.facts.jsonl"
+    given.write_text("".join(json.dumps(case.asked()) + "\n" for case in cases), "utf-8")
+    command = ["nice", "-n", "10", str(python), "-m", "plimsoll_drystart", "--cases", str(given)]
     command += ["--out", str(out), "--work", str(BUILD / f"{release}.work")]
     subprocess.run(
         command, check=False, env={"PYTHONPATH": str(ROOT / "estimator"), "PATH": "/usr/bin:/bin"}

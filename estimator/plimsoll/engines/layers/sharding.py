@@ -61,7 +61,8 @@ class Padding:
     scheme: of the experts that it holds for (``mxfp4``, ``fp8``); "" for those in 16 bits.
     width: of an expert's inner size; hidden: of the model's. scale_rows, scale_groups: of the
     block scales alone, in rows of the fused matrices and in groups along a row. bias: bytes of an
-    element of a bias; 0: as those in 16 bits.
+    element of a bias; 0: as those in 16 bits. stored_too: the block scales are also kept as the
+    checkpoint has them.
     """
 
     scheme: str
@@ -70,6 +71,7 @@ class Padding:
     scale_rows: int = 1
     scale_groups: int = 1
     bias: int = 0
+    stored_too: bool = False
 
     def parts(
         self, shape: tuple[int, ...], split: Split, scheme: Scheme | None, element: int
@@ -89,7 +91,8 @@ class Padding:
         step = self.scale_rows // 2 if column else self.scale_rows
         groups = ceil_div(ceil_div(columns, scheme.group_in), self.scale_groups)
         scales = ceil_div(rows, step) * step * groups * self.scale_groups
-        return ceil_div(rows * columns * scheme.bits, 8), scales * scheme.scale_bytes
+        again = scheme.parts(shape[0], shape[-1])[1:] if self.stored_too else ()
+        return ceil_div(rows * columns * scheme.bits, 8), scales * scheme.scale_bytes, *again
 
 
 MARLIN: Final = (Padding("mxfp4", 128, 256),)

@@ -41,6 +41,7 @@ from plimsoll.engines.vllm import (
     cold,
     first,
     kernels,
+    latent,
     limits,
     lora,
     multimodal,
@@ -150,7 +151,7 @@ class _StartUp:
             figures,
             dtype=resolved.kv_dtype,
             model_bytes=resolved.element,
-            block_size=settings.block_size,
+            block_size=latent.block(architecture, settings, accelerator, figures),
             batched_tokens=resolved.batched_tokens,
             draft=draft,
             context=options.decode_context_parallel_size or 1,
@@ -251,7 +252,7 @@ class _StartUp:
         settings, resolved, split = self.settings, self.resolved, self.parallelism
         architecture, figures, gpu = self.architecture, self.figures, self.accelerator
         padding = kernels.padding(architecture, settings, split, gpu, figures)
-        lying = kernels.held(architecture, gpu, figures)
+        lying = support.on_stages(kernels.held(architecture, gpu, figures), settings, split)
         views = figures.flag("kv_b_read_as_is")
         word = settings.quantization
         weights = stage_weights(lying, resolved.dtype, word, split, padding, views=views)

@@ -10,7 +10,8 @@ Padded, experts alone:
 
     MXFP4 of gpt-oss
       Hopper, from 0.22      Triton: width to 64; scales of the fused matrix to 256 rows, and to
-                             2 groups of 32 (from 0.26 on 4); biases in 32 bits
+                             2 groups of 32 (from 0.26 on 4); biases in 32 bits; before 0.26
+                             the scales are kept as they were stored beside that
       data-center Blackwell  TRT-LLM: width to 256 (from 0.27 on 128), hidden size to 256
       all others             Marlin: width to 128, hidden size to 256
     16 bits, data-center Blackwell, from 0.22: TRT-LLM: width to 128
@@ -22,8 +23,9 @@ otherwise: gpt-oss-20b took 13.64 GiB on an H100 (0.19.0), by Marlin's rule 13.7
 Source: vLLM 0.19.1 to 0.33.0, vllm/model_executor/layers: fused_moe/oracle (mxfp4.py,
 unquantized.py, fp8.py), quantization/utils/mxfp4_utils.py (_swizzle_mxfp4), and
 third_party/triton_kernels (hopper_scale.py; hopper_value.py changed between 0.20 and 0.22). Its own
-start-up, run with GPUs that are not there (0.33): gpt-oss-120b on H100 61.07 GiB, on A100 65.93,
-GLM-4.6 on 8 B200 108.5; Llama-3.1-8B as AWQ on H100 5.44, as GPTQ 5.37; Qwen3-8B-FP8 on A100 8.90.
+start-up, run with GPUs that are not there: gpt-oss-20b on H100 13.58 GiB (0.22.1); in 0.33
+gpt-oss-120b on H100 61.07 GiB, on A100 65.93, GLM-4.6 on 8 B200 108.5; Llama-3.1-8B as AWQ on H100
+5.44, as GPTQ 5.37; Qwen3-8B-FP8 on A100 8.90.
 """
 
 from __future__ import annotations
@@ -94,7 +96,8 @@ def padding(
         if blackwell:
             found = [Padding("mxfp4", int(constants.number("mxfp4_blackwell")), 256)]
         elif accelerator.compute == _HOPPER and groups:
-            found = [Padding("mxfp4", 64, 1, 256, groups, 4)]
+            twice = constants.flag("mxfp4_scales_twice")
+            found = [Padding("mxfp4", 64, 1, 256, groups, 4, stored_too=twice)]
     if blackwell and constants.flag("experts_blackwell"):
         found.append(Padding("", 128))
     block = held.default.group_out if held is not None and held.default is not None else 0

@@ -58,6 +58,7 @@ _PROCESSORS: Final = {
     "a100": 108, "a800": 108, "a30": 56, "a40": 84, "a10g": 80, "a10": 72, "a16": 10, "a2": 10,
     "l40": 142, "l20": 92, "l4": 58, "a6000": 84, "a5000": 64, "a4000": 48, "6000-ada": 142,
     "rtx-3090": 82, "rtx-4090": 128, "rtx-5090": 170, "pro-6000": 188, "t4": 40, "v100": 80,
+    "h100": 132, "h200": 132, "gh200": 132, "h800": 132, "h20": 78, "b200": 148, "b300": 148,
 }  # fmt: skip
 """Streaming multiprocessors by a part of a card's name, from NVIDIA's data sheets."""
 _MANY_PROCESSORS: Final = 188
@@ -74,6 +75,20 @@ class Workspace:
     passing: int = 0
     kept: int = 0
     after_experts: bool = False
+
+
+def block(
+    architecture: Architecture,
+    settings: EngineSettings,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> int | None:
+    """Tokens of a block of the cache: as asked, but where the kernel has only one size."""
+    own = int(constants.number("latent_block"))
+    hopper = accelerator.compute[0] == _SPARSE_FROM[0]
+    if own and hopper and _latent(architecture) is not None:
+        return own
+    return settings.block_size
 
 
 def workspace(
@@ -100,7 +115,7 @@ def workspace(
     passing += resolved.batched_tokens * _HIDDEN * architecture.hidden_size
     kept = 0
     if constants.flag("latent_splits") and _by_triton(accelerator):
-        splits = min(_power(max(1, length // _SPLIT)), 2 * _processors(accelerator))
+        splits = min(_power(max(1, length // _SPLIT)), 2 * processors(accelerator))
         kept = seqs * heads // tp * splits * (rank + 1) * _ELEMENT
     return Workspace(passing * resolved.element, kept, _experts(architecture) > 1)
 
@@ -180,6 +195,7 @@ def _power(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _processors(accelerator: Accelerator) -> int:
+def processors(accelerator: Accelerator) -> int:
+    """Streaming multiprocessors of a card."""
     known = (n for part, n in _PROCESSORS.items() if part in accelerator.name)
     return next(known, _MANY_PROCESSORS)

@@ -283,7 +283,15 @@ def after_cache(
     beside = context(architecture, resolved, parallelism, accelerator, constants)
     held = 0 if charges_others(resolved, constants) else accelerator.reserved
     left = physical - held
-    free, beyond = _freed(terms[TermName.ACTIVATION], architecture, resolved, constants, last=last)
+    free, beyond = _freed(
+        terms[TermName.ACTIVATION],
+        architecture,
+        resolved,
+        parallelism,
+        accelerator,
+        constants,
+        last=last,
+    )
     made = _graphs(architecture, resolved, parallelism, layers, accelerator, constants)
     made = _with_adapters(made, architecture, settings, resolved, layers, accelerator, constants)
     taking, basis, slack = Span(made.bytes, made.low, made.high), made.basis, _SLACK
@@ -396,6 +404,8 @@ def _freed(
     peak: Term,
     architecture: Architecture,
     resolved: Resolved,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
     constants: Constants,
     *,
     last: bool,
@@ -407,7 +417,7 @@ def _freed(
     own = second_runner(architecture, constants)
     own = own and constants.number("second_sampler_bytes_per_logit") < warm.value
     if last and architecture.vocab_size and not resolved.first_engine:
-        sampled = sampling(architecture, resolved, constants)
+        sampled = sampling(architecture, resolved, parallelism, accelerator, constants)
         if own:
             sequences = min(resolved.seqs, resolved.batched_tokens)
             sampled, error = warm.value * sequences * architecture.vocab_size, warm.error

@@ -14,7 +14,9 @@ Figures with sources in data/constants.json, ranges in data/ranges.json.
 The activation is the peak that vLLM measures when it profiles:
 
     N = min(max_num_seqs, T), T batched tokens, V vocabulary, h hidden size, I dense width
-    sampler   bytes per logit x N x V + base + 1.1 x T x h x 2  last stage; not divided by TP
+    sampler   bytes per logit x N x V + 4 x V x min(multiprocessors, N) + cuBLAS' workspace
+              + (T + 2 x N) x h x 2                     last stage; not divided by TP
+    gathered  no less than (2 + 1 / tp) x N x V x 2 of logits, where ranks have parts of them
     forward   (3 x I / tp + 4.25 x h) x T x 2          + 2 x T x h x 2 before the last stage
               + I / tp x T where inputs are copied in 8 bits (fp8 and int8 checkpoints)
     experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp,
@@ -25,9 +27,10 @@ The activation is the peak that vLLM measures when it profiles:
               before 0.13 experts' workspaces end with the pass: max(sampler, forward + experts)
     peak      max(encoder's pass, what it leaves + text), see `plimsoll.engines.vllm.multimodal`
 
-The figures come from data/constants.json: fitted to 52 start-ups of 0.19 on H100; they change
-with the engine's sampler and with its model runner (`second_runner`). The bytes per logit hold
-for 16-bit logits; 32-bit ones add 2. MXFP4 experts run in kernels without workspaces. The 8-bit
+The figures come from data/constants.json: the forward pass is fitted to 52 start-ups of 0.19 on
+H100; the sampler is what releases do, run without a GPU (tests/data/drystart), and changes with the
+engine's sampler and with its model runner (`second_runner`). The bytes per logit hold for 16-bit
+logits; 32-bit ones add 2. MXFP4 experts run in kernels without workspaces. The 8-bit
 copy is made at the down projection (vllm/_custom_ops.py, scaled_fp8_quant and scaled_int8_quant).
 """
 
@@ -47,7 +50,7 @@ from plimsoll.engines.vllm.multimodal import encoder
 from plimsoll.engines.vllm.options import RANGES, TABLE
 from plimsoll.engines.vllm.sparse import workspace
 from plimsoll.engines.vllm.traits import kind, second_runner, traits
-from plimsoll.units import GIB, grouped
+from plimsoll.units import GIB, MIB, grouped
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -227,8 +230,8 @@ def activation(
     sequences = min(resolved.seqs, tokens)
     logit = _bytes_per_logit(architecture, constants)
     if last and architecture.vocab_size:
-        sampler = sampling(architecture, resolved, constants)
-        sampler += number("sampler_hidden_factor") * tokens * hidden * element
+        sampler = sampling(architecture, resolved, parallelism, accelerator, constants)
+        sampler += (tokens + 2 * sequences) * hidden * element
     per_token = own.dense_pass(hidden, parallelism.tensor, constants)
     if not last:
         per_token += number("forward_handover") * hidden
@@ -283,11 +286,36 @@ def activation(
     )
 
 
-def sampling(architecture: Architecture, resolved: Resolved, constants: Constants) -> float:
-    """Bytes in which the last stage samples for all sequences at once, logits and all."""
-    logit = constants.number(_bytes_per_logit(architecture, constants)) + resolved.element - 2
+_CUBLAS: Final = {True: 32 * MIB, False: 8_519_680}
+"""cuBLAS' workspace in torch's allocator, from Hopper on and before."""
+_HOPPER_ON: Final = (9, 0)
+
+
+def sampling(
+    architecture: Architecture,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> float:
+    """Bytes in which the last stage samples for all sequences at once, logits and all.
+
+    Ranks that have parts of the logits gather them first: their own part, what all sent, and that
+    put in order (`all_gather` of vllm/distributed/device_communicators/base_device_communicator.py,
+    0.8 to 0.33).
+    """
     sequences = min(resolved.seqs, resolved.batched_tokens)
-    return logit * sequences * architecture.vocab_size + constants.number("sampler_base") * GIB
+    logits = sequences * architecture.vocab_size
+    logit = constants.number(_bytes_per_logit(architecture, constants)) + resolved.element - 2
+    size = logit * logits
+    if not second_runner(architecture, constants):
+        rows = min(sequences, latent.processors(accelerator))
+        size += constants.number("sampler_buffer") * rows * architecture.vocab_size
+    if parallelism.tensor > 1:
+        size = max(size, (2 + 1 / parallelism.tensor) * logits * resolved.element)
+    if constants.flag("sampler_workspace"):
+        size += _CUBLAS[accelerator.compute >= _HOPPER_ON]
+    return size
 
 
 def _bytes_per_logit(architecture: Architecture, constants: Constants) -> str:

@@ -24,6 +24,7 @@ from plimsoll.engines.layers.faults import Quantizations
 from plimsoll.engines.layers.sharding import quantization_in_force
 from plimsoll.engines.vllm.options import TABLE
 from plimsoll.findings import Rule, finding
+from plimsoll.models.quantization_config import FP8_CHANNEL
 from plimsoll.paths import Field
 
 if TYPE_CHECKING:
@@ -61,16 +62,18 @@ def word_faults(architecture: Architecture, settings: EngineSettings) -> Iterato
         yield from _of_other_release(word, settings, Field.QUANTIZATION)
     if stored is None:
         return
-    names = _data()["checkpoints"].get(stored.method, [])
+    channels = stored.default == FP8_CHANNEL and not stored.by_name
+    method = "fbgemm_fp8" if stored.method == "fp8" and channels else stored.method
+    names = _data()["checkpoints"].get(method, [])
     if word in _data()["words"] and names and word not in names:
         yield finding(
             Rule.QUANTIZATION_OF_OTHER_CHECKPOINT,
             Field.QUANTIZATION,
             settings.quantization,
-            method=stored.method,
+            method=method,
         )
     elif not word:
-        yield from _of_other_release(stored.method, settings, Field.MODEL)
+        yield from _of_other_release(method, settings, Field.MODEL)
 
 
 def gpu_faults(
@@ -172,7 +175,7 @@ def _of_other_release(word: str, settings: EngineSettings, field: Field) -> Iter
             version=running,
             near=tuple(near),
         )
-    elif field is Field.QUANTIZATION and _ALLOW_DEPRECATED not in settings.flags:
+    elif _ALLOW_DEPRECATED not in settings.flags:
         span = _data()["deprecated"].get(word)
         if span and _within(version, *span):
             rule = Rule.QUANTIZATION_DEPRECATED

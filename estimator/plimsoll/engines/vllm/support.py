@@ -4,6 +4,9 @@
     adapters    --enable-lora ends while loading a class without SupportsLoRA ("does not support
                 LoRA yet")
 
+    everywhere  a class that makes its lm_head, or its embedding, without asking on which stage it
+                is has it on each
+
 Each class stands in the table with the releases in which it cannot: from the first that was read
 without it (from its beginning, where that is empty) until the minor release of the first that was
 read with it. Nothing is refused where no version is said, except what no release can; nothing for
@@ -17,12 +20,15 @@ Doubtful, but not refused:
 
 Source: data/support.json; VLLM_MAIN_CUDA_VERSION of vllm/envs.py; vllm/config/model.py
 (verify_with_parallel_config), vllm/v1/worker/lora_model_runner_mixin.py and before it
-vllm/worker/model_runner.py.
+vllm/worker/model_runner.py. Everywhere: vllm/model_executor/models of 0.14.1, 0.17.1, 0.22.1,
+0.24.0, 0.27.1 and 0.32.0, taken to be so before and after; 0.22.1, 0.24.0 and 0.32.0, run without a
+GPU, have both on both of two stages of Qwen3-30B-A3B and gpt-oss-20b.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.engines.vllm.options import TABLE
 from plimsoll.engines.vllm.releases import missing, other_code
 from plimsoll.findings import Rule, finding
+from plimsoll.models.architecture import Part, Stage
 from plimsoll.paths import Field
 
 if TYPE_CHECKING:
@@ -42,6 +49,8 @@ if TYPE_CHECKING:
 
 _STAGES: Final = "without stages"
 _ADAPTERS: Final = "without adapters"
+_HEADS: Final = "head on every stage"
+_EMBEDDINGS: Final = "embedding on every stage"
 Spans = tuple[tuple[str, str], ...]
 """Releases: from the first on, until before the second; "" for no end."""
 
@@ -61,6 +70,40 @@ def model_faults(
         yield finding(Rule.MODEL_WITHOUT_STAGES, Field.PIPELINE, stages, name=name, version=version)
     if settings.lora is not None and _lacks(_ADAPTERS, architecture, settings):
         yield finding(Rule.MODEL_WITHOUT_ADAPTERS, Field.LORA, name=name, version=version)
+
+
+def on_stages(
+    architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
+) -> Architecture:
+    """The model as its weights lie: with its head and its embedding on every pipeline stage, where
+    its class makes them there."""
+    if parallelism.pipeline == 1 or other_code(settings):
+        return architecture
+    parts = tuple(
+        part
+        for part, what in ((Part.HEAD, _HEADS), (Part.EMBEDDING, _EMBEDDINGS))
+        if _everywhere(what, architecture, settings)
+    )
+    if not parts:
+        return architecture
+    return architecture.remembered(
+        ("vllm.on stages", parts), lambda: _on_every_stage(architecture, parts)
+    )
+
+
+def _everywhere(what: str, architecture: Architecture, settings: EngineSettings) -> bool:
+    spans = _spans(what).get(architecture.class_name, ())
+    version = TABLE.or_newest(settings.version).version
+    return any(_within(version, span) for span in spans)
+
+
+def _on_every_stage(architecture: Architecture, parts: tuple[Part, ...]) -> Architecture:
+    outside = (
+        replace(tensor, stage=Stage.EVERY) if tensor.part in parts else tensor
+        for tensor in architecture.outside
+    )
+    tied = architecture.tied and Part.EMBEDDING not in parts  # else the head is where it is
+    return replace(architecture, outside=tuple(outside), tied=tied)
 
 
 def notes(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from plimsoll.accelerators import catalogue
 from plimsoll.engines.base import EngineSettings, Parallelism, TermName
 from plimsoll.engines.registry import engine
+from plimsoll.engines.vllm import latent
+from plimsoll.engines.vllm.options import TABLE
 from plimsoll.findings import Rule
 from plimsoll.models.resolve import resolve
 from plimsoll.units import GIB
@@ -81,3 +85,27 @@ def test_a_cache_of_eight_bits_needs_kernels_that_take_it(
 def test_sparse_attention_needs_hopper_or_blackwell(gpu: str, version: str, *, stops: bool) -> None:
     found = refused(V32, gpu, version)
     assert found == ({Rule.SPARSE_ATTENTION_WITHOUT_KERNELS} if stops else set())
+
+
+@pytest.mark.parametrize(("version", "tokens"), [("0.9.2", 64), ("0.17.1", 64), ("0.19.1", 32)])
+def test_blocks_have_the_size_of_the_kernel_on_hopper_until_0_17(version: str, tokens: int) -> None:
+    model, settings = resolve(uri=f"hf://{LITE}").architecture, EngineSettings(version=version)
+    hopper, ampere = map(catalogue.find, ("nvidia-h100-80gb", "nvidia-a100-80gb"))
+    assert model is not None
+    assert hopper is not None
+    assert ampere is not None
+    asked, figures = replace(settings, block_size=32), TABLE.constants(version)
+    assert latent.block(model, asked, hopper, figures) == tokens
+    assert latent.block(model, asked, ampere, figures) == 32
+
+
+@pytest.mark.parametrize(("version", "stops"), [("0.13", False), ("0.14.1", True), ("", False)])
+def test_a_checkpoint_of_fbgemm_needs_a_flag_from_0_14_on(version: str, *, stops: bool) -> None:
+    model = resolve(uri="hf://meta-llama/Llama-3.1-405B-Instruct-FP8").architecture
+    assert model is not None
+    rule = Rule.QUANTIZATION_DEPRECATED
+    settings, split = EngineSettings(version=version), Parallelism(tensor=8)
+    flagged = replace(settings, flags=("--allow-deprecated-quantization",))
+    for said, refuses in ((settings, stops), (flagged, False)):
+        found = engine("vllm").problems(model, said, split, catalogue.find("nvidia-h200-141gb"))
+        assert (rule in {one.rule for one in found}) is refuses

@@ -9,9 +9,11 @@ import pytest
 
 from architectures import H100, LLAMA_8B, T4, hybrid, moe
 from plimsoll.engines.base import EngineSettings, Lora, Parallelism
+from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.registry import engine
 from plimsoll.engines.vllm import support
 from plimsoll.findings import Rule
+from plimsoll.models.architecture import Part
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -76,3 +78,30 @@ def test_a_release_that_people_report_not_to_start_is_doubtful(
 ) -> None:
     model = replace(hybrid(), class_name="MiniMaxText01ForCausalLM")
     assert doubted(model, H100, version) == ({Rule.REPORTED_NOT_TO_START} if doubt else set())
+
+
+@pytest.mark.parametrize("version", ["0.8.5", "0.22.1", "0.33.0"])
+def test_experts_of_qwen3_have_embedding_and_head_on_every_stage(version: str) -> None:
+    model = replace(QWEN3_MOE, tied=False)
+    settings, two = EngineSettings(version=version), Parallelism(pipeline=2)
+    lying = support.on_stages(model, settings, two)
+    first, last = stage_weights(lying, "bfloat16", "", two)
+    plain = stage_weights(model, "bfloat16", "", two)
+    ends = {t.part: 2 * t.elements for t in model.outside if t.part in (Part.EMBEDDING, Part.HEAD)}
+    assert first - plain[0] == pytest.approx(ends[Part.HEAD], abs=1 << 20)
+    assert last - plain[1] == pytest.approx(ends[Part.EMBEDDING], abs=1 << 20)
+
+
+def test_an_embedding_that_is_the_head_too_is_on_a_stage_once() -> None:
+    model = replace(QWEN3_MOE, tied=True)
+    model = replace(model, outside=tuple(t for t in model.outside if t.part is not Part.HEAD))
+    settings, two = EngineSettings(version="0.33.0"), Parallelism(pipeline=2)
+    lying = support.on_stages(model, settings, two)
+    assert stage_weights(lying, "bfloat16", "", two) == stage_weights(model, "bfloat16", "", two)
+
+
+def test_a_dense_model_keeps_its_ends_where_they_are() -> None:
+    two = Parallelism(pipeline=2)
+    assert support.on_stages(LLAMA_8B, EngineSettings(version="0.33.0"), two) is LLAMA_8B
+    alone = support.on_stages(QWEN3_MOE, EngineSettings(version="0.33.0"), Parallelism())
+    assert alone is QWEN3_MOE
