@@ -257,5 +257,5 @@ def _cache(fact: Fact, own: Ours) -> list[Compared]:
     return [
         Compared("cache", "groups", fact, theirs, mine),
         Compared("cache", "blocks", fact, said["blocks"], blocks),
-        Compared("cache", "requests", fact, round(said["concurrency"], 3), round(requests, 3)),
+        Compared("cache", "requests", fact, round(said["concurrency"], 2), round(requests, 2)),
     ]

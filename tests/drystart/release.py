@@ -74,7 +74,8 @@ def install(release: str) -> None:
         print(
             "uv is not installed: pip takes today's packages, not those of the day", file=sys.stderr
         )
-    subprocess.run([*command, f"vllm=={release}"], check=True)
+    # Triton of old releases wants setuptools, and does not say so.
+    subprocess.run([*command, f"vllm=={release}", "setuptools"], check=True)
     (folder / "complete").touch()
 
 
