@@ -459,7 +459,35 @@ def _touches_memory(grammar: Grammar, use: Use) -> bool:
 
 def _can_shrink_weights(grammar: Grammar, use: Use) -> bool:
     values = grammar.can_shrink_weights.get(use.flag.name)
+    if use.flag.name in _OBJECTS and use.values and not _holds_more(use):
+        return False
     return values is not None and (not values or not set(values).isdisjoint(use.values))
+
+
+_OBJECTS: Final = (
+    "--hf-overrides",
+    "--json-model-override-args",
+    "--quantization-config",
+    "--model-class-overrides",
+    "--additional-config",
+)
+"""Flags of vLLM and SGLang whose value goes through ``json.loads``."""
+_OF_LENGTH: Final = frozenset(
+    {"rope_scaling", "rope_theta", "rope_parameters", "max_position_embeddings", "yarn"}
+)
+"""Keys of a model's config that say how long its context is, and nothing of its weights."""
+
+
+def _holds_more(use: Use) -> bool:
+    """Whether an object holds what weights may hang on; one that is no JSON starts no engine."""
+    dotted = use.written[0].partition("=")[0].partition(".")[2]
+    if dotted:
+        return dotted.partition(".")[0] not in _OF_LENGTH
+    try:
+        found = json.loads(use.values[0])
+    except (ValueError, RecursionError):
+        return "$" in use.values[0]  # a variable that somebody may fill in
+    return isinstance(found, dict) and not _OF_LENGTH.issuperset(found)
 
 
 def _text(grammar: Grammar, use: Use) -> str:

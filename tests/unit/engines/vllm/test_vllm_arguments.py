@@ -214,7 +214,7 @@ def test_a_length_left_to_the_engine_stays_with_the_engine() -> None:
 @pytest.mark.parametrize(
     ("flag", "shrinks"),
     [
-        ("--hf-overrides={}", True),
+        ('--hf-overrides={"num_hidden_layers": 8}', True),
         ("--load-format=bitsandbytes", True),
         ("--load-format=foo", False),
         ("-O0", False),
@@ -238,7 +238,18 @@ def test_a_flag_that_is_not_read_says_whether_weights_may_be_smaller_with_it(
         ("--device=cpu", True),
         ("--device=cuda", False),
         ("--model-impl=transformers", False),
-        ("--hf-overrides={}", True),
+        ('--hf-overrides={"num_hidden_layers": 8, "rope_theta": 1e6}', True),
+        ("--hf-overrides.num_hidden_layers=8", True),
+        ("--hf-overrides=$(OVERRIDES)", True),
+        ("--hf-overrides={}", False),
+        ("--hf-overrides={", False),
+        ("--hf-overrides=[1]", False),
+        ("--hf-overrides=" + "[" * 100_000, False),
+        ('--hf-overrides={"rope_scaling": {"factor": 4}, "max_position_embeddings": 9}', False),
+        ("--hf-overrides.rope_theta=1", False),
+        ("--additional-config={}", False),
+        ("--quantization-config={}", False),
+        ("--model-class-overrides={}", False),
     ],
 )
 def test_a_flag_may_shrink_weights_only_with_values_that_can(flag: str, may: bool) -> None:
