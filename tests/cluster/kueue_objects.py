@@ -31,6 +31,11 @@ def flavor(name: str, product: str) -> dict[str, Any]:
     return _object("ResourceFlavor", name, {"nodeLabels": {PRODUCT: product}})
 
 
+def topology(name: str, *labels: str) -> dict[str, Any]:
+    """A Topology of these levels."""
+    return _object("Topology", name, {"levels": [{"nodeLabel": label} for label in labels]})
+
+
 def cluster_queue(
     name: str, flavors: list[str], *, gpus: int = 8, checked: bool = True
 ) -> dict[str, Any]:
@@ -97,12 +102,14 @@ def kinds() -> list[dict[str, Any]]:
             schema,
             version="v1beta2",
             scope=scope,
+            plural="topologies" if kind == "Topology" else "",
             subresources={"status": {}},
         )
         for kind, scope in (
             ("AdmissionCheck", "Cluster"),
             ("ClusterQueue", "Cluster"),
             ("ResourceFlavor", "Cluster"),
+            ("Topology", "Cluster"),
             ("LocalQueue", "Namespaced"),
             ("Workload", "Namespaced"),
         )

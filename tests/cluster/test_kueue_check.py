@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chart import render
-from cluster.fixtures_operator import operator_process, until
+from cluster.fixtures_operator import conditions, llm_deployment, operator_process, until
 from cluster.kueue_objects import (
     GPU,
     PRODUCT,
@@ -20,9 +20,11 @@ from cluster.kueue_objects import (
     flavor,
     kinds,
     local_queue,
+    topology,
     workload,
 )
 from cluster.plane import own_plane
+from controlplane.nodes import gpu_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -156,3 +158,21 @@ def test_a_queue_that_comes_to_name_it_has_its_workloads_looked_at(plane: Contro
     plane.create([workload("early", SPACE, MIDDLE, "late"), local_queue("late", SPACE)])
     plane.create([cluster_queue("late", ["l4", "a100"])])
     until(lambda: required(plane, "early"), SOON, "a flavor is closed")
+
+
+def test_a_placement_over_nodes_says_which_rack_of_a_topology_has_room(plane: ControlPlane) -> None:
+    rack = "cloud.example.com/rack"
+    racks = {"n0": "r1", "n1": "r2", "n2": "r2"}
+    plane.create([topology("network", rack)])
+    plane.create([gpu_node(name, "h100-80gb", labels={rack: one}) for name, one in racks.items()])
+    spec = {"engine": {"maxModelLen": 8192}, "accelerator": {"allowed": ["nvidia-h100-80gb"]}}
+    plane.apply([llm_deployment("over", SPACE, spec, uri="hf://deepseek-ai/DeepSeek-V3")])
+
+    def said() -> dict[str, Any]:
+        found = plane.get("llmd", "over", "-n", SPACE)
+        placement = found["status"].get("placement") or {}
+        assert placement.get("topologyKey") == rack, found["status"]
+        return conditions(found)["CapacityAvailable"]
+
+    message = until(said, SOON, "the placement names the rack")["message"]
+    assert message.endswith(f"; {rack}=r2 has room for all nodes of a replica")
