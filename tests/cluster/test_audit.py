@@ -118,7 +118,13 @@ def test_the_controllers_page_shows_what_report_makes_of_the_same_cluster(
         llm_deployment("small", "watched", {"engine": {"maxModelLen": 8192}}),
         llm_deployment("big", "watched", {"accelerator": {"allowed": ["nvidia-l4"]}}, uri=LLAMA),
     ]
-    plane.apply(mine)
+    bound = {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "SizingPolicy",
+        "metadata": {"name": "small-teams"},
+        "spec": {"maxGPUsPerReplica": 2},
+    }
+    plane.apply([*mine, bound])
     said = run(
         *("report", "--cluster", "--to", "-"),
         *("--kubectl", plane.kubectl_path, "--kubeconfig", plane.kubeconfig),
@@ -133,10 +139,13 @@ def test_the_controllers_page_shows_what_report_makes_of_the_same_cluster(
         with pytest.raises(urllib.error.HTTPError, match="405"):
             urllib.request.urlopen(f"http://localhost:{port}/", data=b"x", timeout=10)
     assert rows(page) == wanted
+    (wide,) = (row for key, row in wanted.items() if key.endswith("/wide"))
+    assert "SizingPolicy small-teams allows at most 2 GPUs a replica" in wide
     assert "Not read" not in page
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     plane.kubectl("delete", "llmd", "--all", "-n", "watched")
+    plane.kubectl("delete", "sizingpolicies", "--all")
 
 
 def test_where_only_the_older_kind_is_there_reports_are_written_in_it(

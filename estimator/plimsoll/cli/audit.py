@@ -113,7 +113,7 @@ def command(
     from plimsoll.report.audit import Audited
 
     known = knowledge_of(calibration, output)
-    policies = given_policies(policy, output)
+    policies = given_policies(policy, output).beside(found.policies)
     audited = []
     for manifest in found.manifests.deployments:
         if manifest.kind.part:

@@ -46,6 +46,10 @@ class Policies:
     mode: str | None = None
     sizing: tuple[SizingPolicy, ...] = ()
 
+    def beside(self, more: tuple[SizingPolicy, ...]) -> Policies:
+        """The same with those of a cluster."""
+        return replace(self, sizing=(*self.sizing, *more))
+
     def rulings(
         self, kind: Kind, namespace: str, labels: Mapping[str, str] | None
     ) -> tuple[list[Ruling], bool]:

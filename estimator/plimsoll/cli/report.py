@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from plimsoll.report.page.objects import Row
     from plimsoll.workloads.files import Manifests
     from plimsoll.workloads.listing import Listing
+    from plimsoll.workloads.sizing_policy import SizingPolicy
 
 DEFAULT: Final = "plimsoll.html"
 MOST_BEFORE: Final = 64 << 20
@@ -103,15 +104,17 @@ def command(
     before = _read_before(since) if since is not None else None
     found = [(files.load(sources), NO_INVENTORY)] if sources else []
     problems: list[Problem] = []
+    there: tuple[SizingPolicy, ...] = ()
     if cluster:
         listed, problems = _of_cluster(Kubectl(kubectl, context, kubeconfig, "table"))
         found.append((listed.manifests, listed.inventory))
+        there = listed.policies
     inventory = _inventory(inventory_file, found)
     own = read_own(own_file, "table")
     prices = read_prices(prices_file, own, "table")
     inventory = replace(with_own(inventory, own), prices=prices or inventory.prices)
     known = knowledge_of(calibration, "table")
-    policies = given_policies(policy, "table")
+    policies = given_policies(policy, "table").beside(there)
     todo = [
         (manifest, manifests)
         for manifests, _ in found

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 4
 """Listings that are asked for at once: kubectl waits most of its time."""
-_BESIDE: Final = ("namespaces", "nodes", "resourceslices.resource.k8s.io")
+_BESIDE: Final = (
+    "namespaces",
+    "nodes",
+    "resourceslices.resource.k8s.io",
+    "sizingpolicies.plimsoll.dev",
+)
 """What is listed beside the kinds: it is in no namespace."""
 _REFERRED_TO: Final = ("openmodels.llmaz.io", "models.inference.llmkube.dev")
 """What objects of these kinds refer to and no kind of ours is: listed with them."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.api_group import GROUP
 from plimsoll.errors import Invalid, Problem, shown
 from plimsoll.inventory import saved
 from plimsoll.inventory.pools import NO_INVENTORY
-from plimsoll.workloads import kinds
+from plimsoll.workloads import kinds, sizing_policy
 from plimsoll.workloads.files import OF_A_CLUSTER, lay_all_beside, of_objects
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from plimsoll.inventory.pools import Inventory
     from plimsoll.workloads.files import Manifests
+    from plimsoll.workloads.sizing_policy import SizingPolicy
 
 MAX_OBJECTS: Final = 500_000
 """Objects of one listing that are read."""
@@ -32,12 +34,13 @@ _WANTED: Final = "what `kubectl get deployments,nodes -A -o json` prints"
 class Listing:
     """What was listed. inventory: its nodes; `NO_INVENTORY` if it has none.
 
-    parts: objects that others which are read have made.
+    parts: objects that others which are read have made. policies: its SizingPolicies.
     """
 
     manifests: Manifests
     inventory: Inventory
     parts: int
+    policies: tuple[SizingPolicy, ...] = ()
 
 
 def read(documents: list[object]) -> Listing:
@@ -46,13 +49,20 @@ def read(documents: list[object]) -> Listing:
     if len(every) > MAX_OBJECTS:
         wanted = f"at most {MAX_OBJECTS:,} objects"
         raise Invalid(Problem("listing", f"{len(every):,} objects", wanted, "list fewer kinds"))
+    policies = tuple(sizing_policy.read(one) for one in every if _is_policy(one))
+    every = [one for one in every if not _is_policy(one)]
     whole = [one for one in every if not kinds.owned(one)]
     inventory = NO_INVENTORY
     if any(one.get("kind") == "Node" for one in every):
         items = [one for one in every if one.get("kind") in OF_A_CLUSTER]
         inventory = saved.from_dict({"kind": "List", "items": items})
     manifests = of_objects(whole, PLACE, MAX_OBJECTS)
-    return Listing(manifests, inventory, len(every) - len(whole))
+    return Listing(manifests, inventory, len(every) - len(whole), policies)
+
+
+def _is_policy(obj: dict[str, Any]) -> bool:
+    group = str(obj.get("apiVersion")).partition("/")[0]
+    return (group, obj.get("kind")) == (GROUP, sizing_policy.KIND)
 
 
 def lay_beside(found: Listing, documents: list[object]) -> None:

@@ -253,3 +253,23 @@ def test_whatever_an_inventory_is_read_of_counts_in_a_listing_too() -> None:
     found = read([{"apiVersion": "v1", "kind": "List", "items": [*NODES, quota]}])
     assert [(one.namespace, one.hard) for one in found.inventory.quotas] == [("chat", 4)]
     assert frozenset(READ) == OF_A_CLUSTER
+
+
+def test_the_sizing_policies_of_a_listing_hold_in_its_audit(tmp_path: Path) -> None:
+    policy = {
+        "apiVersion": "plimsoll.dev/v1alpha1",
+        "kind": "SizingPolicy",
+        "metadata": {"name": "small-teams"},
+        "spec": {"mode": "enforce", "maxGPUsPerReplica": 2},
+    }
+    found = {}
+    for name, more in (("without", []), ("with", [policy])):
+        file = tmp_path / f"{name}.json"
+        items = [node("a", A100, 8, 81920), WIDE, *more]
+        file.write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": items}))
+        said = as_json("audit", "--from", file)
+        assert said["problems"] == []
+        (found[name],) = said["results"]
+    assert found["without"]["decision"] == "allow"
+    assert found["with"]["decision"] == "deny"
+    assert "SizingPolicy small-teams allows at most 2 GPUs" in json.dumps(found["with"])
