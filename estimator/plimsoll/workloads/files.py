@@ -200,6 +200,8 @@ OF_A_CLUSTER: Final = frozenset(
     }
 )
 """The kinds of `plimsoll.inventory.saved.READ`, which a check of manifests need not load."""
+_NOT_JUDGED: Final = frozenset({(API_VERSION, "AcceleratorPool"), (API_VERSION, "SizingPolicy")})
+"""Kinds of ours that ask for no GPU, such as lie in a tree of manifests too."""
 _CLUSTER_WIDE: Final = frozenset({"ClusterServingRuntime", "OpenModel"})
 _OBJECT: Final = re.compile(r"^apiVersion:\s*\S[\s\S]*^kind:|^kind:\s*\S[\s\S]*^apiVersion:", re.M)
 """What a text has if it is an object of Kubernetes, however broken."""
@@ -384,7 +386,9 @@ class _Reader:
                 Manifest(self.where, line, index, obj, known, self.source)
             )
             _keep(version, kind, document, self.found)
-        elif kind == KIND or version.partition("/")[0] == GROUP:
+        elif (version, kind) not in _NOT_JUDGED and (
+            kind == KIND or version.partition("/")[0] == GROUP
+        ):
             given, wanted = shown(f"{version} {kind}"), f"{API_VERSION} {KIND}"
             fix = "Plimsoll knows no other version or kind"
             self._wrong(f"{self.where}:{line}", given, wanted, fix)

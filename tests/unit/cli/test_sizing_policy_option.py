@@ -118,3 +118,12 @@ def test_a_file_that_holds_no_policy_ends_the_check_with_2(
     result = run("check", manifest, "--policy", bad)
     assert result.exit_code == 2
     assert said in result.output
+
+
+def test_a_policy_and_a_pool_among_the_manifests_are_no_error(tmp_path: Path) -> None:
+    pool = {**policy_object("pool"), "kind": "AcceleratorPool"}
+    tree = written(tmp_path, "m.yaml", llmd(accelerator=L40S), policy_object("one"), pool)
+    result = run("check", tree)
+    assert (result.exit_code, result.stderr) == (0, ""), result.output
+    other = {**policy_object("one"), "kind": "SizingPolicies"}
+    assert run("check", written(tmp_path, "o.yaml", other)).exit_code == 2
