@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.check import judged
-from plimsoll.cli.given import given_policies, policy_option
+from plimsoll.cli.given import bytes_of, given_policies, policy_option
 from plimsoll.cli.kubectl import Kubectl, kubectl_options
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
@@ -23,6 +22,7 @@ from plimsoll.errors import Invalid, Problem, shown_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from plimsoll.report.audit import Audited
     from plimsoll.workloads.listing import Listing
@@ -137,7 +137,7 @@ def command(
 def _parsed(source: str, output: str) -> object:
     """The document in a file; ends the program with code 2 if there is none."""
     try:
-        raw = sys.stdin.buffer.read(MAX_FILE) if source == "-" else _read(source, output)
+        raw = sys.stdin.buffer.read(MAX_FILE) if source == "-" else bytes_of(source, MAX_FILE)
         return json.loads(raw)
     except (ValueError, RecursionError) as error:
         fix = "save it with `kubectl get deployments,statefulsets,nodes -A -o json`"
@@ -145,13 +145,6 @@ def _parsed(source: str, output: str) -> object:
     except OSError as error:
         wanted = f"a file that can be read ({error.strerror})"
         bad_input(Problem("--from", shown_path(source), wanted), output)
-
-
-def _read(source: str, output: str) -> bytes:
-    path = Path(source)
-    if path.stat().st_size > MAX_FILE:
-        bad_input(Problem("--from", shown_path(source), "a file below 1 GiB"), output)
-    return path.read_bytes()
 
 
 def _print(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from plimsoll.cli.completion import complete_gpu, complete_model
+from plimsoll.cli.given import MAX_KEPT, text_of
 from plimsoll.cli.gpu import gpus_named
 from plimsoll.cli.output import bad_input, dump
 from plimsoll.units import counted
@@ -49,7 +50,7 @@ def _read(file: Path, output: str) -> Calibration:
     from plimsoll.start_ups import read
 
     try:
-        return read(file.read_text("utf-8"))
+        return read(text_of(file, MAX_KEPT))
     except (OSError, UnicodeDecodeError) as error:
         why = str(getattr(error, "strerror", "") or "it is no text")
         bad_input(Problem("FILE", shown_path(file), "a file that can be read", why), output)

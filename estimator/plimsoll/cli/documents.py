@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from plimsoll.cli.given import MAX_KEPT, text_of
 from plimsoll.cli.output import bad_input
 from plimsoll.errors import Invalid, Problem, Unreadable, shown_path
 from plimsoll.workloads.llmdeployment import Missing
@@ -30,7 +31,7 @@ class FileDocument:
             return
         self.reference = {"name": path.name[:253] or "config.json"}
         try:
-            self.text = path.read_text(encoding="utf-8")
+            self.text = text_of(path, MAX_KEPT)
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or str(error)
             self.problem = Problem("--config", shown_path(path), f"a readable file ({why})")

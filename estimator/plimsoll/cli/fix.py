@@ -20,6 +20,7 @@ import click
 from plimsoll.cli.check import judged
 from plimsoll.cli.given import (
     Policies,
+    bytes_of,
     given_inventory,
     given_policies,
     inventory_option,
@@ -32,7 +33,7 @@ from plimsoll.errors import Problem, shown_path
 from plimsoll.report.arithmetic import fix as in_words
 from plimsoll.report.wording import problems_of
 from plimsoll.workloads.edits import edit_of
-from plimsoll.workloads.files import load
+from plimsoll.workloads.files import MAX_FILE, load
 from plimsoll.workloads.positions import Text
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class _Fixer:
         self._policies = policies
         self._choose = choose
         try:
-            raw = self._path.read_bytes()
+            raw = bytes_of(self._path, MAX_FILE)
             self._before = raw.decode("utf-8-sig")
         except (OSError, ValueError) as error:
             bad_input(Problem(file, "", f"a file that can be read ({error})"))

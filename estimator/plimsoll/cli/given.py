@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, replace
+from errno import EFBIG
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -28,6 +29,23 @@ MAX_INVENTORY: Final = 256 << 20
 """Bytes of a saved inventory that are read at most."""
 MAX_FILE: Final = 1 << 20
 """Bytes of a small file that are read at most."""
+MAX_KEPT: Final = 64 << 20
+"""Bytes of a baseline, a config.json or kept start-ups that are read at most."""
+
+
+def bytes_of(path: str | Path, most: int) -> bytes:
+    """What is in a file. Raises `OSError` for one that cannot be read or holds more bytes than
+    `most`: what a device or a pipe holds, no size says."""
+    with Path(path).open("rb") as file:
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise OSError(EFBIG, f"more than {most >> 20} MiB", str(path))
+    return raw
+
+
+def text_of(path: str | Path, most: int) -> str:
+    """The text in a file of UTF-8. Raises as `bytes_of` does, and `UnicodeDecodeError`."""
+    return bytes_of(path, most).decode("utf-8").replace("\r\n", "\n")
 
 
 def inventory_option(command: Command) -> Command:
@@ -131,10 +149,7 @@ def read_saved(source: str, output: str) -> str:
     try:
         if source == "-":
             return sys.stdin.read(MAX_INVENTORY)
-        path = Path(source)
-        if path.stat().st_size > MAX_INVENTORY:
-            bad_input(Problem("--inventory", shown_path(source), "a file below 256 MiB"), output)
-        return path.read_text(encoding="utf-8")
+        return text_of(source, MAX_INVENTORY)
     except (OSError, UnicodeDecodeError) as error:
         why = f"{type(error).__name__}: {getattr(error, 'strerror', None) or error}"
         fix = "make one with `plimsoll inventory -o json` or `kubectl get nodes -o json`"
@@ -163,12 +178,9 @@ def read_documents(option: str, source: str, output: str) -> list[object]:
     from plimsoll.workloads.yaml_text import NotYaml, documents
 
     try:
-        path = Path(source)
-        if path.stat().st_size > MAX_FILE:
-            bad_input(Problem(option, shown_path(source), "a file below 1 MiB"), output)
-        text = path.read_text(encoding="utf-8")
+        text = text_of(source, MAX_FILE)
     except (OSError, UnicodeDecodeError) as error:
-        wanted = f"a readable file ({type(error).__name__})"
+        wanted = f"a readable file ({getattr(error, 'strerror', None) or type(error).__name__})"
         bad_input(Problem(option, shown_path(source), wanted), output)
     found: list[object] = []
     for _, value in documents(text):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from plimsoll.cli.completion import complete_model
+from plimsoll.cli.given import MAX_KEPT, text_of
 from plimsoll.cli.output import Table, bad_input, dump, format_option, show
 from plimsoll.errors import Invalid, Problem, shown, shown_path
 from plimsoll.units import grouped
@@ -99,7 +100,7 @@ def _chosen(
         raise click.UsageError("say one of ID or --config FILE")
     if config_file is not None:
         try:
-            text = config_file.read_text(encoding="utf-8")
+            text = text_of(config_file, MAX_KEPT)
             document = parse_document(text, "--config")
             made = profile(document, name=config_file.name)
             return config_file.name, made, from_profile(made)

@@ -15,7 +15,7 @@ import click
 from plimsoll.accelerators.types import Dialect
 from plimsoll.cli.asked import spec_of, spec_options
 from plimsoll.cli.completion import complete_gpu, complete_model
-from plimsoll.cli.given import given_inventory, inventory_option
+from plimsoll.cli.given import MAX_FILE, given_inventory, inventory_option, text_of
 from plimsoll.cli.gpu import gpus_named
 from plimsoll.cli.memory import gpu_memory_option, in_use_option
 from plimsoll.cli.output import bad_input
@@ -193,7 +193,7 @@ def _template(path: Path, output: str) -> dict[str, Any]:
     from plimsoll.workloads.yaml_text import NotYaml, documents
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = text_of(path, MAX_FILE)
     except (OSError, UnicodeDecodeError) as error:
         wanted = f"a readable file ({type(error).__name__})"
         bad_input(Problem("--template", shown_path(path), wanted), output)

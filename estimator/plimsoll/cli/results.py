@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from plimsoll import __version__
+from plimsoll.cli.given import MAX_KEPT, bytes_of, text_of
 from plimsoll.cli.output import bad_input
 from plimsoll.errors import Invalid, Problem, shown_path
 from plimsoll.report.arithmetic import fix
@@ -20,7 +21,7 @@ from plimsoll.report.gate import FailOn, Gate, baseline, ids_of, read_baseline
 from plimsoll.report.results import CheckReport, Judged, Replacement, Span, results, unreadable
 from plimsoll.units import counted
 from plimsoll.workloads.edits import edit_of
-from plimsoll.workloads.files import STANDARD_INPUT
+from plimsoll.workloads.files import MAX_FILE, STANDARD_INPUT
 from plimsoll.workloads.llmdeployment import ignored_rules
 from plimsoll.workloads.positions import Text, in_template
 
@@ -56,7 +57,7 @@ def gate(
 
 def _accepted(file: str) -> frozenset[tuple[str, str, str, str]]:
     try:
-        return read_baseline(Path(file).read_text(encoding="utf-8"))
+        return read_baseline(text_of(file, MAX_KEPT))
     except (OSError, ValueError, RecursionError) as error:
         why = getattr(error, "strerror", None) or "it is something else"
         fix_it = "make it with --write-baseline"
@@ -135,7 +136,7 @@ class _Places:
             raw = (
                 self._manifests.standard_input
                 if file == STANDARD_INPUT
-                else Path(file).read_bytes()
+                else bytes_of(file, MAX_FILE)
             )
             return Text(raw.decode("utf-8-sig"))
         except (OSError, ValueError):

@@ -289,11 +289,15 @@ def _files(source: Path, found: Manifests) -> Iterator[Path]:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether it is there and is a pipe, a device, a socket or a folder, or a link to one."""
+    """Whether it is there and is a pipe, a device, a socket or a folder, a link to one, or a file
+    that the kernel makes up while it is read (``/proc/kmsg`` waits for what is to come)."""
     try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except OSError:
+        return not stat.S_ISREG(path.stat().st_mode) or path.resolve().parts[1:2] in _MADE_UP
+    except (OSError, RuntimeError):
         return False
+
+
+_MADE_UP: Final = (("proc",), ("sys",), ("dev",))
 
 
 @dataclass

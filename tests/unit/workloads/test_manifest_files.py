@@ -221,13 +221,15 @@ def test_a_folders_pipes_devices_and_links_to_them_are_refused_and_not_waited_fo
 ) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    (tmp_path / "log.yaml").symlink_to("/proc/self/status")  # made up as it is read, as kmsg
     (tmp_path / "tty.yaml").symlink_to("/dev/tty")
     (tmp_path / "good.yaml").write_text(ONE % "a")
     (tmp_path / "link.yaml").symlink_to("good.yaml")
     found = load((str(tmp_path),))
     assert names(found) == ["a", "a"]
     refused = [problem.path for problem in found.problems]
-    assert refused == [str(tmp_path / name) for name in ("endless.yaml", "pipe.yaml", "tty.yaml")]
+    special = ("endless.yaml", "log.yaml", "pipe.yaml", "tty.yaml")
+    assert refused == [str(tmp_path / name) for name in special]
     assert {problem.given for problem in found.problems} == {"no regular file"}
 
 
