@@ -206,21 +206,17 @@ class Start:
 
     def _allocated(self, config: Any, worker: Any, cache: Any) -> None:
         """The cache's layout, and the cache itself."""
-        from vllm.v1.core.kv_cache_utils import get_max_concurrency_for_kv_cache_config
-
         length = config.model_config.max_model_len
-        concurrency = (
-            get_max_concurrency_for_kv_cache_config(config, cache) if cache.kv_cache_groups else 0.0
-        )
+        concurrency = requests(config, cache)
         self.out["cache"] = {
             "blocks": cache.num_blocks,
             "groups": [
                 dict(spec(group.kv_cache_spec), layers=len(group.layer_names))
                 for group in cache.kv_cache_groups
             ],
-            "bytes": sum(int(getattr(one, "size", 0)) for one in cache.kv_cache_tensors),
-            "concurrency": round(concurrency, 6),
-            "tokens": int(concurrency * length),
+            "bytes": sum(int(getattr(one, "size", 0)) for one in tensors(cache)),
+            "concurrency": None if concurrency is None else round(concurrency, 6),
+            "tokens": None if concurrency is None else int(concurrency * length),
             "max_model_len": length,
         }
         self.out["reached"] = "allocation"
@@ -259,6 +255,24 @@ def tensors_of(model: Any, memory: Memory) -> int:
                 storage = tensor.untyped_storage()
                 sizes[storage._cdata] = storage.nbytes()
     return sum(sizes.values())
+
+
+def tensors(cache: Any) -> Any:
+    """The tensors of a cache: a list; in 0.8 by the name of the layer."""
+    listed = getattr(cache, "kv_cache_tensors", None)
+    return cache.tensors.values() if listed is None else listed
+
+
+def requests(config: Any, cache: Any) -> float | None:
+    """Requests of the longest that the cache holds at once; None where the release has no words for
+    it (0.8)."""
+    if not cache.kv_cache_groups:
+        return 0.0
+    try:
+        from vllm.v1.core.kv_cache_utils import get_max_concurrency_for_kv_cache_config
+    except ImportError:
+        return None
+    return float(get_max_concurrency_for_kv_cache_config(config, cache))
 
 
 def spec(one: Any) -> dict[str, Any]:

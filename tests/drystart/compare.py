@@ -254,8 +254,11 @@ def _cache(fact: Fact, own: Ours) -> list[Compared]:
     theirs = sorted(g["block_size"] * (g["kind"] != "MambaSpec") for g in said["groups"])
     mine = sorted(g.block * (g.keeps is not Keeps.STATE) for g in pages.pool.groups)
     requests = pages.concurrency(blocks, said["max_model_len"])
-    return [
+    out = [
         Compared("cache", "groups", fact, theirs, mine),
         Compared("cache", "blocks", fact, said["blocks"], blocks),
-        Compared("cache", "requests", fact, round(said["concurrency"], 2), round(requests, 2)),
     ]
+    if said.get("concurrency") is not None:
+        asked = round(said["concurrency"], 2)
+        out.append(Compared("cache", "requests", fact, asked, round(requests, 2)))
+    return out
