@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SOON = 90.0
 GPUS = {"accelerator": {"allowed": ["nvidia-l40s"], "gpusPerReplica": 2}}
 ONE_GPU = {"accelerator": {"allowed": ["nvidia-l40s"], "gpusPerReplica": 1}}
-SAID = "SizingPolicy {name} allows at most 1 GPUs a replica, and this is 2"
+SAID = "SizingPolicy {name} allows at most 1 GPU a replica, and this is 2"
 
 plane = own_plane("holds every namespace to policies")
 

@@ -29,7 +29,7 @@ from plimsoll.report.arithmetic import (
 from plimsoll.report.nodes import placement_reason
 from plimsoll.report.starts import at_gate, stop_line
 from plimsoll.report.wording import problem, problems_of, warnings_of
-from plimsoll.units import count, gib_down, gib_up, grouped, money
+from plimsoll.units import count, counted, gib_down, gib_up, grouped, money
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,8 +104,8 @@ def bounds_lines(bounds: Bounds) -> list[str]:
     for name, text in (
         ("headroom", gib_up(bounds.headroom) + " of each GPU stay free"),
         ("headroom_percent", f"{bounds.headroom_percent} % of each GPU stay free"),
-        ("gpus_per_replica", f"at most {bounds.gpus_per_replica} GPUs a replica"),
-        ("gpus_per_object", f"at most {bounds.gpus_per_object} GPUs an object"),
+        ("gpus_per_replica", f"at most {counted(bounds.gpus_per_replica or 0, 'GPU')} a replica"),
+        ("gpus_per_object", f"at most {counted(bounds.gpus_per_object or 0, 'GPU')} an object"),
         ("accelerators", f"on {', '.join(map(clean, bounds.accelerators or ()))} alone"),
     ):
         if getattr(bounds, name):

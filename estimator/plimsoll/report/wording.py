@@ -16,7 +16,7 @@ from plimsoll.errors import Problem, clean, shown
 from plimsoll.findings import Finding, Rule
 from plimsoll.paths import Field
 from plimsoll.report import refusals
-from plimsoll.units import ceil_mib, floor_mib, grouped
+from plimsoll.units import ceil_mib, counted, floor_mib, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,11 +79,11 @@ TEXTS: Final[dict[Rule, tuple[str, str]]] = {
         "ask whoever keeps the policies: their lists have no name in common",
     ),
     Rule.GPUS_BEYOND_POLICY: (
-        "{by:and} allows at most {most} GPUs a replica, and this is {gpus}",
+        "{by:and} allows at most {most:GPU} a replica, and this is {gpus}",
         "ask for fewer, or ask whoever keeps the policy",
     ),
     Rule.OBJECT_BEYOND_POLICY: (
-        "{by:and} allows at most {most} GPUs an object, all its engines and replicas, and this is "
+        "{by:and} allows at most {most:GPU} an object, all its engines and replicas, and this is "
         "{parts:+} = {gpus}",
         "ask for fewer, or ask whoever keeps the policy",
     ),
@@ -351,13 +351,16 @@ class _Joined(tuple[str, ...]):
 
 
 class _Figure(int):
-    """A count in a text, with thousands apart after ``:,``, or bytes rounded as the text says."""
+    """A count in a text, thousands apart after ``:,``, of GPUs after ``:GPU``, or bytes rounded
+    as the text says."""
 
     def __format__(self, rounding: str) -> str:
         if rounding in ("up", "down"):
             return ceil_mib(self) if rounding == "up" else floor_mib(self)
         if rounding == ",":
             return grouped(int(self))
+        if rounding == "GPU":
+            return counted(int(self), rounding)
         return super().__format__(rounding)
 
 

@@ -49,7 +49,7 @@ def test_a_policy_in_a_file_decides_with_its_mode_and_its_bounds(
     result = run("check", manifest, "--policy", policy)
     assert result.exit_code == 0, result.output
     assert "does not fit (warn)" in result.stdout
-    assert "SizingPolicy one-gpu allows at most 1 GPUs a replica, and this is 2" in result.stdout
+    assert "SizingPolicy one-gpu allows at most 1 GPU a replica, and this is 2" in result.stdout
     (found,) = as_json("check", manifest, "--policy", policy)["results"]
     assert found["rules"] == ["PL563"]
 
@@ -78,7 +78,7 @@ def test_other_kinds_are_held_to_it_and_fix_report_audit_and_diff_too(
     tmp_path: Path, policy: Path
 ) -> None:
     manifest = written(tmp_path, "m.yaml", deployment(gpus=2))
-    said = "SizingPolicy one-gpu allows at most 1 GPUs a replica, and this is 2"
+    said = "SizingPolicy one-gpu allows at most 1 GPU a replica, and this is 2"
     assert said in run("check", manifest, "--policy", policy).stdout
     page = tmp_path / "page.html"
     assert run("report", manifest, "--policy", policy, "--to", page).exit_code == 0
