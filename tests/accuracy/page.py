@@ -296,8 +296,8 @@ def _recipes() -> list[str]:
         "flags, each with its source), under the newest release that is known, since guides name "
         f"the oldest alone. All start. Of {len(known)} whose model and GPU are known, "
         f"{counts[Decision.ALLOW]} are allowed, {counts[Decision.WARN]} warned of and "
-        f"{counts[Decision.DENY]} denied. {tried} of those that are warned of were tried by "
-        "others who ran out of memory, or nearly: the last column says where.",
+        f"{counts[Decision.DENY]} denied. For {tried} of those that are warned of, the last "
+        "column says what somebody met who tried them or their like.",
         "",
         "| recipe | model | GPUs | we say | GiB of a GPU: needs | has | source |",
         "|---|---|---|---|--:|--:|---|",
