@@ -106,7 +106,7 @@ def test_the_table_says_how_many_rows_each_claim_rests_on(files: tuple[str, str]
     assert result.exit_code == 0
     assert "outcome: 2 verdicts, 1 on start-ups that failed" in result.output
     assert "fewer than 10 rows: no claim" in result.output
-    assert "1 rows  trust C" in result.output
+    assert "1 row  trust C" in result.output
 
 
 def test_a_file_that_is_not_there_is_bad_input(files: tuple[str, str]) -> None:
