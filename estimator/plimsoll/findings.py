@@ -55,6 +55,7 @@ class Rule(StrEnum):
     SEVERAL_ACCELERATORS = "several-accelerators"
     ACCELERATOR_TAKEN_AS = "accelerator-taken-as"
     STATED_CAPABILITY_ASSUMED = "stated-capability-assumed"
+    STATED_ABOVE_TABLE = "stated-above-table"
     MODEL_TYPE_ASSUMED = "model-type-assumed"
     WEIGHTS_UNSIZED = "weights-unsized"
     RULES_UNREAD = "rules-unread"

@@ -14,7 +14,7 @@ something runs, and may know a larger GPU or node than the table does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision import beyond, by_size, candidates, checks, stated
@@ -37,6 +37,9 @@ from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.paths import Field
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from plimsoll.accelerators.types import Accelerator
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.request import Request
     from plimsoll.decision.staying import Kept
@@ -67,7 +70,8 @@ class Matter:
     """Everything that one decision is made of.
 
     nodes: the part of the inventory that carries the request's labels. table, pools: where it
-    may run, see `plimsoll.decision.candidates`. kept: where it ran before.
+    may run, see `plimsoll.decision.candidates`. kept: where it ran before. above: see
+    `plimsoll.decision.stated.above_table`.
     """
 
     request: Request
@@ -77,6 +81,7 @@ class Matter:
     table: tuple[Candidate, ...]
     pools: tuple[Candidate, ...]
     kept: Kept | None = None
+    above: Mapping[str, tuple[int, Accelerator]] = field(default_factory=dict)
 
 
 def decide(
@@ -102,6 +107,12 @@ def decide(
     request = replace(request, wanted=beyond.narrowed(request, policy.bounds, known))
     nodes = candidates.nodes_for(request.wanted, inventory)
     seen = offered(nodes.pools_for(request.name, follow=request.follow), nodes.declared)
+    pools = candidates.as_asked(
+        candidates.from_pools(request.wanted, seen) if inventory.known else (),
+        inventory,
+        request.replicas,
+    )
+    reported = [c.accelerator for c in pools if c.pool is not None and not c.pool.declared]
     matter = Matter(
         request,
         inventory,
@@ -110,12 +121,9 @@ def decide(
         candidates.as_asked(
             candidates.from_table(request.wanted, known), inventory, request.replicas
         ),
-        candidates.as_asked(
-            candidates.from_pools(request.wanted, seen) if inventory.known else (),
-            inventory,
-            request.replicas,
-        ),
+        pools,
         None if request.follow else kept,
+        stated.above_table(request.wanted, known, reported),
     )
     limits = beyond.problems(request, asked_for, policy.bounds, table=bool(matter.table))
     problems = checks.deduplicated((*_problems(matter, engine), *limits))
@@ -139,6 +147,7 @@ def decide(
             *candidates.unlisted(request.wanted, known),
             *candidates.taken_as(asked_for, known),
             *stated.doubts(request.wanted, known),
+            *stated.told(request.wanted, matter.above),
             *unsaid,
             *policy.unread,
             *verdict.warnings,
@@ -226,6 +235,8 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     unlisted = candidates.unlisted(matter.request.wanted, matter.knowledge)
     if planned.best is not None and unlisted and not matter.table:
         return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
+    if planned.best is not None and _rests_on_memory_said(matter, case, trial):
+        return replace(found, decision=Decision.WARN, reason=Reason.UNKNOWN_ACCELERATOR)
     if planned.best is not None and matter.request.model.certain:
         return found
     if planned.best is not None:
@@ -270,6 +281,16 @@ def _planned_to(case: Case, planned: Choice) -> int:
     if miss is None or pinned(wanted):
         return 0
     return splits(case.request, miss.candidate, case.architecture, case.engine).most
+
+
+def _rests_on_memory_said(matter: Matter, case: Case, trial: Trial) -> bool:
+    """Whether it would not surely fit on the card as the table has it."""
+    card = trial.candidate.accelerator
+    _, listed = matter.above.get(card.name, (0, None))
+    if listed is None:
+        return False
+    as_listed = replace(trial.candidate, accelerator=replace(card, memory=listed.memory))
+    return not case.trial(as_listed, trial.parallelism).fit.fits
 
 
 def _may_be_seen_whole(trial: Trial) -> bool:

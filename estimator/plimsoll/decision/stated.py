@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.accelerators import catalogue
+from plimsoll.accelerators.labels import named_by
 from plimsoll.accelerators.own import assumed_capability, family_of
 from plimsoll.accelerators.types import Accelerator
 from plimsoll.findings import Rule, finding
@@ -18,6 +20,8 @@ from plimsoll.paths import Field
 from plimsoll.units import gib_down
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.request import Wanted
     from plimsoll.findings import Finding
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 NAME: Final = "stated"
 """What a stated card is called that goes by no other name."""
 TOLERANCE: Final = 0.03
-"""How far the memory of nodes may lie from the stated one."""
+"""How far the memory of nodes may lie from the stated one, and the stated one above the table's."""
 
 
 def stated(wanted: Wanted, knowledge: Knowledge) -> Accelerator | None:
@@ -81,6 +85,96 @@ def doubts(wanted: Wanted, knowledge: Knowledge) -> list[Finding]:
         return []
     compute = ".".join(map(str, card.compute))
     return [finding(Rule.STATED_CAPABILITY_ASSUMED, Field.COMPUTE, compute)]
+
+
+def above_table(
+    wanted: Wanted, knowledge: Knowledge, reported: Sequence[Accelerator]
+) -> dict[str, tuple[int, Accelerator]]:
+    """Cards of which more memory is said than the table has for them, by name, each with the bytes
+    that are said and the table's own card.
+
+    Said by the request, which names the card or its label; or by who added a card to the table
+    whose nodes carry the product name of one that was there. reported: cards as the nodes that the
+    request may run on report them, which is no mere word.
+    """
+    if wanted.memory is None:
+        cards = (knowledge.find(name) for name in wanted.allowed)
+        said = [(a.name, a.memory, _same_product(a, knowledge)) for a in cards if a is not None]
+    else:
+        name = wanted.allowed[0] if wanted.allowed else NAME
+        labelled = named_by(dict(wanted.node_selector)) if wanted.node_selector else ()
+        named = knowledge.meant(name) or (name,)
+        meant = [_largest(names, knowledge) for names in (named, labelled)]
+        listed = [a for a in meant if a is not None]
+        known = knowledge.find(name)
+        said = [
+            (
+                known.name if known is not None else name,
+                wanted.memory,
+                min(listed, key=lambda a: a.memory, default=None),
+            )
+        ]
+    return {
+        name: (memory, card)
+        for name, memory, card in said
+        if card is not None
+        and _more(memory, card)
+        and not any(a.name in (name, card.name) and _more(a.memory, card) for a in reported)
+    }
+
+
+def told(wanted: Wanted, above: Mapping[str, tuple[int, Accelerator]]) -> list[Finding]:
+    """What is said of cards beyond the table: at the memory, or at the names of added cards."""
+    if wanted.memory is not None:
+        return [
+            finding(
+                Rule.STATED_ABOVE_TABLE,
+                Field.MEMORY,
+                gib_down(memory),
+                said=memory,
+                has=card.memory,
+                accelerator=card.name,
+            )
+            for memory, card in above.values()
+        ]
+    return [
+        finding(
+            Rule.STATED_ABOVE_TABLE,
+            Field.ALLOWED,
+            name,
+            index,
+            said=above[name][0],
+            has=above[name][1].memory,
+            accelerator=above[name][1].name,
+        )
+        for index, name in enumerate(wanted.allowed)
+        if name in above
+    ]
+
+
+def _more(memory: int, card: Accelerator) -> bool:
+    return memory > (1 + TOLERANCE) * card.memory
+
+
+def _largest(names: tuple[str, ...], knowledge: Knowledge) -> Accelerator | None:
+    """The card of most memory among those of some names, as far as the table has them."""
+    cards = [a for a in map(knowledge.find, names) if a is not None]
+    return max(cards, key=lambda a: a.memory, default=None)
+
+
+def _same_product(card: Accelerator, knowledge: Knowledge) -> Accelerator | None:
+    """The shipped card of most memory whose nodes carry the product name of an added one."""
+    if not card.products or catalogue.find(card.name) is not None:
+        return None
+    return max(
+        (
+            a
+            for a in knowledge.accelerators
+            if not a.mig_of and catalogue.find(a.name) and set(a.products) & set(card.products)
+        ),
+        key=lambda a: a.memory,
+        default=None,
+    )
 
 
 def alike(memory: int, wanted: Wanted) -> bool:

@@ -184,6 +184,8 @@ def headline(request: Request, verdict: Verdict) -> str:
             return "the engine itself refuses"
         case Reason.UNKNOWN_MODEL:
             return "unknown model"
+        case Reason.UNKNOWN_ACCELERATOR if not verdict.short_by:
+            return "if the GPU has that memory"
         case Reason.RULE_OF_THUMB:
             return "by the rule of thumb only"
         case Reason.UNREAD_FLAGS:
@@ -257,6 +259,8 @@ def fits_message(request: Request, verdict: Verdict) -> str:
             return f"{said}, if what is not known changes nothing"
         case Reason.SHORTER_CONTEXT:
             return f"{said} for its whole context: {_served(e)}"
+        case Reason.UNKNOWN_ACCELERATOR if not verdict.short_by:
+            return f"{said}, if the GPU has the memory that is said of it"
         case Reason.UNKNOWN_ACCELERATOR:
             return f"{said}: short by {shortfall(e)}, but that memory is not certain"
         case _:

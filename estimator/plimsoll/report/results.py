@@ -29,6 +29,7 @@ _SAID_BY: Final = {
     Reason.UNKNOWN_ACCELERATOR: {
         Rule.NOMINAL_MEMORY,
         Rule.NOTHING_TO_PLAN_ON,
+        Rule.STATED_ABOVE_TABLE,
         Rule.UNKNOWN_ACCELERATOR,
         Rule.UNKNOWN_ACCELERATOR_LIKE,
     },

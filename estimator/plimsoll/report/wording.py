@@ -206,6 +206,11 @@ SENTENCES: Final[dict[Rule, str]] = {
         "{path}: nobody says what the stated GPU can compute; it is taken for one of NVIDIA's of "
         "compute capability {given}"
     ),
+    Rule.STATED_ABOVE_TABLE: (
+        "{path}: a memory of {said:down} is stated, and the table has {has:down} for "
+        "{accelerator}; nodes of a rebuilt card report theirs by the label nvidia.com/gpu.memory "
+        "(GPU Feature Discovery); of any other card, leave the stated memory out"
+    ),
     Rule.MODEL_TYPE_ASSUMED: (
         "{model}: its model type is not known in all its parts; "
         "it is estimated like the models that it resembles"
