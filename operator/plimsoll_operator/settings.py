@@ -83,7 +83,9 @@ class Settings:
         16, CONTROLLER, "Objects decided and written at once. More load the API server more."
     )
     controller_deciders: int = _setting(
-        2, CONTROLLER, "Processes that decide. A namespace never occupies all of them."
+        2,
+        CONTROLLER,
+        "Processes that decide. A namespace has all of them only while it is quick and alone.",
     )
     resync_seconds: float = _setting(
         300.0,

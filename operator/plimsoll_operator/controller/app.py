@@ -123,6 +123,7 @@ class Controller:
                 size=settings.controller_deciders,
                 budget=settings.decision_seconds,
                 aside_waits=False,  # it would keep those from working who work for all
+                lends=True,
             ),
             observe=not_decided(self.registry),
         )

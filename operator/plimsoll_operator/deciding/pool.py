@@ -7,6 +7,8 @@
         keeps one busy to the end of its budget keeps nobody else waiting
     a key whose job was not decided is set aside for a minute: one worker at most works on what is
         set aside and on what is slow by nature, one after another
+    a key whose last jobs were quick may have every worker while nobody else waits, where the pool
+        lends: a change of the nodes has all objects decided again
 
 It knows nothing of what is decided: see `plimsoll_operator.deciding.process` for the other side.
 """
@@ -50,6 +52,12 @@ AGAIN: Final = 1.0
 """Seconds before a worker or a template that did not come up is started again."""
 GRACE: Final = 0.25
 """Seconds beyond the budget after which a worker is given up although it seems to live."""
+QUICK: Final = 0.1
+"""Seconds up to which a job is a quick one."""
+TRUSTED: Final = 50
+"""Quick jobs of a key, one after another, from which on it may have every worker."""
+KEYS: Final = 10_000
+"""Keys whose quick jobs are counted; beyond it, all are counted anew."""
 SET_ASIDE: Final = 60.0
 """Seconds for which a key whose job was not decided is set aside."""
 ENDING: Final = 3.0
@@ -71,6 +79,7 @@ class PoolSettings:
     size: workers. budget: seconds for one job. memory: bytes that a worker may need beyond what
     all share. jobs: after which a worker is replaced. patience: seconds beyond the budget that a
     job may wait for a worker. aside_waits: whether what is set aside may wait for its turn at all.
+    lends: whether a key may have every worker, once `TRUSTED` of its jobs were quick.
     """
 
     size: int = 3
@@ -79,6 +88,7 @@ class PoolSettings:
     jobs: int = 5000
     patience: float = 0.5
     aside_waits: bool = True
+    lends: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -147,6 +157,7 @@ class WorkerPool:
         self._waiting: dict[str, deque[_Job]] = {}
         self._aside: deque[_Job] = deque()
         self._set_aside: dict[str, float] = {}
+        self._quick: dict[str, int] = {}
         self._shared: tuple[int, object, bytes] = (0, None, b"")
         self._hiring: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
@@ -249,11 +260,14 @@ class WorkerPool:
         return self._aside.popleft() if job is None and aside else job
 
     def _next_waiting(self, running: list[_Job]) -> _Job | None:
-        """The next job that is not set aside: keys take turns, and none has every worker."""
-        most = max(1, self.settings.size - 1)
+        """The next job that is not set aside: keys take turns, and none has every worker, unless
+        it is trusted and alone."""
+        alone = self.settings.lends and len(self._waiting) == 1
         for key, queue in list(self._waiting.items()):
             while queue and queue[0].result.done():
                 queue.popleft()
+            lent = alone and self._quick.get(key, 0) >= TRUSTED
+            most = self.settings.size if lent else max(1, self.settings.size - 1)
             if queue and sum(job.key == key for job in running) >= most:
                 continue
             del self._waiting[key]
@@ -300,6 +314,7 @@ class WorkerPool:
         elif job is not None:
             if job.timer is not None:
                 job.timer.cancel()
+            self._count(job)
             if kind in (RESULT, LAST):
                 if not job.result.done():
                     job.result.set_result(pickle.loads(content))
@@ -311,6 +326,16 @@ class WorkerPool:
         if kind not in (LAST, MEMORY):
             self._idle.append(worker)
             self._dispatch()
+
+    def _count(self, job: _Job) -> None:
+        """Count the quick jobs of a key since its last slow one."""
+        took = asyncio.get_running_loop().time() - job.since
+        if took > QUICK:
+            self._quick.pop(job.key, None)
+            return
+        if len(self._quick) >= KEYS and job.key not in self._quick:
+            self._quick.clear()
+        self._quick[job.key] = self._quick.get(job.key, 0) + 1
 
     def lost(self, worker: _Worker) -> None:
         """A worker's connection has ended: fail its job, and have another worker."""
@@ -332,6 +357,7 @@ class WorkerPool:
     def _fail(self, job: _Job, cause: Cause) -> None:
         """End a job without a result, and set its key aside unless it only found nobody free."""
         if cause is not Cause.BUSY:
+            self._quick.pop(job.key, None)
             now = asyncio.get_running_loop().time()
             self._set_aside = {key: end for key, end in self._set_aside.items() if end >= now}
             self._set_aside[job.key] = now + SET_ASIDE

@@ -16,7 +16,7 @@ import pytest
 
 from plimsoll.errors import PlimsollError
 from plimsoll_operator.deciding.errors import Cause, NotDecided, TaskFault
-from plimsoll_operator.deciding.pool import PoolSettings, WorkerPool
+from plimsoll_operator.deciding.pool import TRUSTED, PoolSettings, WorkerPool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -91,6 +91,34 @@ async def test_a_job_that_never_ends_is_ended_at_the_budget_and_the_next_is_answ
         assert (await running.run(("say", 1), key="b"))["given"] == 1
         assert time.monotonic() - started < BUDGET
         assert causes == ["budget"]
+
+
+async def test_a_key_of_quick_jobs_has_every_worker_while_it_is_alone_until_one_is_slow() -> None:
+    async with pool(budget=2.0, lends=True) as (running, _):
+
+        async def together() -> bool:
+            """Whether two jobs that come at once are worked on at once."""
+            started = time.monotonic()
+            await asyncio.gather(*(running.run(("sleep", 0.3), key="a") for _ in range(2)))
+            return time.monotonic() - started < 0.6
+
+        assert not await together()
+        for _ in range(TRUSTED):
+            await running.run(("say", 0), key="a")
+        assert await together()
+        assert not await together()
+
+
+async def test_who_is_trusted_has_not_every_worker_while_somebody_else_waits() -> None:
+    async with pool(budget=2.0, lends=True) as (running, _):
+        for _ in range(TRUSTED):
+            await running.run(("say", 0), key="a")
+        jobs = [running.run(("sleep", 0.1), key="a") for _ in range(4)]
+        started = time.monotonic()
+        many = asyncio.gather(*jobs)
+        await running.run(("say", 0), key="b")
+        assert time.monotonic() - started < 0.25
+        await many
 
 
 async def test_one_namespace_full_of_jobs_that_never_end_keeps_nobody_else_waiting() -> None:
