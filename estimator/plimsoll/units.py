@@ -9,6 +9,7 @@ GB appears only in the rule of thumb.
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -34,6 +35,7 @@ _SUFFIX: Final = {
     None: 1, "": 1, "Ki": KIB, "Mi": MIB, "Gi": GIB, "Ti": 1 << 40,
     "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
 }  # fmt: skip
+_CPU: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,9})?)(m)?")
 _COUNT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,4})?)\s*([KMBTkmbt])?")
 _HUMAN: Final = re.compile(r"([0-9]{1,18})(\.[0-9]{1,9})?([kKmMgGtT])?")
 _RATIO: Final = re.compile(r"[0-9]{1,12}(?:/[0-9]{1,12}|(?:\.[0-9]{0,12})?(?:[eE][+-]?[0-9])?)")
@@ -53,6 +55,21 @@ def parse_memory(text: str) -> int:
     value = int(Decimal(match[1]) * _SUFFIX[match[2]])
     if value > MAX_BYTES:
         raise Unreadable(text, "a memory quantity of at most 1Ei")
+    return value
+
+
+def parse_cpu(text: str) -> int:
+    """Thousandths of a CPU in a Kubernetes quantity such as ``"32"``, ``"1.5"`` or ``"900m"``.
+
+    What is less than a thousandth is rounded up. Raises `Unreadable` for anything else, and for
+    more than a million CPUs.
+    """
+    match = _CPU.fullmatch(text.strip()) if len(text) <= 64 else None
+    if match is None:
+        raise Unreadable(text, "a quantity of CPU such as 32 or 900m")
+    value = math.ceil(Decimal(match[1]) * (1 if match[2] else 1000))
+    if value > 1_000_000_000:
+        raise Unreadable(text, "a quantity of at most 1000000 CPUs")
     return value
 
 

@@ -117,6 +117,18 @@ def test_a_deployment_and_a_service_are_made_and_ready_waits_for_the_pods(
     condition_is(plane, space, "Ready", "False", "Starting")
 
 
+def test_nodes_without_the_disk_that_its_pods_ask_for_are_no_room(
+    plane: ControlPlane, space: str
+) -> None:
+    engine = {"name": "engine", "resources": {"requests": {"ephemeral-storage": "760Gi"}}}
+    template = {"spec": {"containers": [engine]}}
+    make(plane, space, output={"mode": "Create", "template": template})
+    told = condition_is(plane, space, "CapacityAvailable", "False", "NodesTooSmall")["message"]
+    assert "760.0 GiB of ephemeral-storage, and no node has more than 500.0 GiB" in told
+    make(plane, space)
+    condition_is(plane, space, "CapacityAvailable", "True", "NodesMatch")
+
+
 def test_it_is_scaled_by_the_scale_subresource(plane: ControlPlane, space: str) -> None:
     make(plane, space)
     condition_is(plane, space, "Applied", "True", "Applied")

@@ -184,7 +184,8 @@ def test_every_warning_and_every_note_that_is_collected_is_explained() -> None:
         ("inventory/others.py", "told_of"),
         ("inventory/others.py", "unnamed"),
         ("inventory/nodes.py", "_contradiction"),
-        ("report/nodes.py", "nodes_message"),
+        ("report/nodes.py", "_today"),
+        ("report/nodes.py", "_small"),
         ("report/nodes.py", "_lacking"),
     ],
 )

@@ -230,9 +230,12 @@ class _Printer:
 
     def take(self, obj: Mapping[str, Any]) -> None:
         """Decide and render one LLMDeployment."""
+        from plimsoll.decision.capacity import for_pods
         from plimsoll.decision.decide import decide
+        from plimsoll.render.objects import asked_of
         from plimsoll.render.rendered import render
         from plimsoll.report import messages
+        from plimsoll.report.nodes import small_message
         from plimsoll.workloads.llmdeployment import NoDocuments, request
 
         asked = request(obj, self._manifests or NoDocuments())
@@ -253,6 +256,9 @@ class _Printer:
         if wrong:
             self._refuse(asked, ["with the pod template it would be refused:", *wrong])
             return
+        beside = for_pods(asked, self._inventory, verdict, asked_of(made.objects[0]))
+        if said := small_message(beside):
+            click.echo(f"plimsoll: {asked.name}: warning: {said}", err=True)
         heads: list[tuple[str, ...]] = [() for _ in made.objects]
         heads[0] = (_planned(asked, verdict), *made.reasons)
         self._objects += made.objects

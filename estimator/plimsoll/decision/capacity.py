@@ -5,23 +5,27 @@ Nothing is refused for want of nodes: they may come when a pod asks for them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from plimsoll.decision.candidates import missing_labels, unfit
+from plimsoll.decision.candidates import Candidate, missing_labels, nodes_for, unfit
 from plimsoll.decision.free import free
 from plimsoll.decision.taints import kept_off, tolerations
-from plimsoll.decision.verdict import Lacking, NearPool, Nodes, Unfit, Unseen
+from plimsoll.decision.trial import Seat
+from plimsoll.decision.verdict import Beside, Lacking, NearPool, Nodes, TooSmall, Unfit, Unseen
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from plimsoll.decision.request import Request
     from plimsoll.decision.search import Choice
-    from plimsoll.decision.trial import Seat
+    from plimsoll.decision.verdict import Verdict
     from plimsoll.inventory.pools import Inventory, Pool, SetAside
 
+_KEPT = {Beside.DISK: "disk", Beside.MEMORY: "memory", Beside.CPU: "cpu"}
+"""In which field a node keeps what it has."""
 NEAREST = 3
 """Pools, nodes set aside, and sets of labels that are told of."""
 
@@ -44,7 +48,8 @@ def nodes_today(
         return Unseen.NOTHING_TO_PLACE
     if seat.candidate.pool is None:
         return _lacking(request, inventory, nodes, seat, on_pools)
-    pools = _alike(request, nodes, seat.candidate.pool)
+    pool = seat.candidate.pool
+    pools = _alike(request, nodes, pool, set(tolerations(pool, request.wanted.tolerations)))
     return Nodes(
         needed=_nodes_needed(seat, request.replicas),
         there=sum(p.nodes for p in pools),
@@ -79,10 +84,54 @@ def _nodes_needed(seat: Seat, replicas: int) -> int:
     return ceil_div(groups, max(1, seat.candidate.per_node // seat.per_node))
 
 
-def _alike(request: Request, nodes: Inventory, chosen: Pool) -> list[Pool]:
+def for_pods(
+    request: Request, inventory: Inventory, verdict: Verdict, asked: Mapping[Beside, int]
+) -> Verdict:
+    """The verdict on a request whose pods are known: of the ready nodes only those that are large
+    enough for one of them count as having room.
+
+    asked: of one pod; bytes, or thousandths of a CPU. A node that does not say what it has is
+    large enough.
+    """
+    today, placement = verdict.nodes, verdict.placement
+    wanted = {what: size for what, size in asked.items() if size}
+    if not wanted or placement is None or not isinstance(today, Nodes) or not today.there:
+        return verdict
+    nodes = nodes_for(request.wanted, inventory)
+    card = (placement.accelerator, placement.resource)
+    chosen = (*card, today.gpus, today.labels)
+    alike = (
+        pool
+        for pool in nodes.pools
+        if chosen
+        == (pool.accelerator.name, pool.accelerator.resource, pool.gpus_per_node, pool.selector)
+    )
+    pool = next(alike, None)
+    if pool is None:
+        return verdict
+    pools = _alike(request, nodes, pool, set(placement.tolerations))
+    facts = nodes.stocks_of(card, frozenset((p.selector, p.taints) for p in pools)).facts.values()
+    small: list[TooSmall] = []
+    without: set[str] = set()
+    for what, size in wanted.items():
+        has = {fact.name: getattr(fact, _KEPT[what]) for fact in facts}
+        less = {name for name, there in has.items() if 0 < there < size}
+        if less:
+            small.append(TooSmall(what, size, max(has.values()), len(less)))
+            without |= less
+    if not small:
+        return verdict
+    seat = Seat(Candidate(pool.accelerator, pool.gpus_per_node, pool), placement.parallelism)
+    left = free(request, inventory, nodes, pools, seat, without) if nodes.pods_read else None
+    large = len(facts) - len(without)
+    return replace(verdict, nodes=replace(today, small=tuple(small), large=large, free=left))
+
+
+def _alike(
+    request: Request, nodes: Inventory, chosen: Pool, tolerated: set[tuple[str, str, str, str]]
+) -> list[Pool]:
     """The pools on whose nodes the placement's pods could be scheduled."""
     asked = request.wanted.tolerations
-    tolerated = set(tolerations(chosen, asked))
     return [
         p
         for p in nodes.pools

@@ -19,15 +19,15 @@ from plimsoll.decision.nearness import near
 from plimsoll.decision.taints import HARD, tolerated
 from plimsoll.decision.verdict import Free
 from plimsoll.inventory.held import Promises
-from plimsoll.inventory.pools import NO_STOCKS
+from plimsoll.inventory.pools import NO_STOCKS, Stocks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from plimsoll.decision.request import Request
     from plimsoll.decision.trial import Seat
     from plimsoll.inventory.held import Claim, Quota
-    from plimsoll.inventory.pools import Inventory, NodeFacts, Pool, Stock, Stocks
+    from plimsoll.inventory.pools import Inventory, NodeFacts, Pool, Stock
 
 NONE: Final = Promises(())
 TOLD: Final = 3
@@ -35,16 +35,24 @@ TOLD: Final = 3
 
 
 def free(
-    request: Request, inventory: Inventory, nodes: Inventory, pools: Sequence[Pool], seat: Seat
+    request: Request,
+    inventory: Inventory,
+    nodes: Inventory,
+    pools: Sequence[Pool],
+    seat: Seat,
+    without: Collection[str] = (),
 ) -> Free:
     """What is left of the ready nodes of these pools, node by node.
 
-    nodes: the part of the inventory that carries the request's labels.
+    nodes: the part of the inventory that carries the request's labels. without: names of nodes
+    that are not counted.
     """
     me, replicas = request.name, max(1, request.replicas)
     card = (seat.candidate.accelerator.name, seat.candidate.accelerator.resource)
     kinds = frozenset((pool.selector, pool.taints) for pool in pools)
     mine = nodes.stocks_of(card, kinds)
+    if without:
+        mine = Stocks(stock for stock in mine.each if stock.fact.name not in without)
     held = inventory.held_of(me, card[1])
     left = dict(mine.left)
     for name, count in held.items():

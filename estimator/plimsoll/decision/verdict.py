@@ -51,6 +51,7 @@ class Capacity(StrEnum):
 
     AVAILABLE = "NodesMatch"
     TOO_FEW = "TooFewNodes"
+    TOO_SMALL = "NodesTooSmall"
     TAKEN = "GPUsTaken"
     OVER_QUOTA = "OverQuota"
     NO_NODES = "NoNodesMatch"
@@ -95,6 +96,28 @@ class Near:
     domain: str
 
 
+class Beside(StrEnum):
+    """What a pod asks of a node beside accelerators, by the resource's name."""
+
+    DISK = "ephemeral-storage"
+    MEMORY = "memory"
+    CPU = "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class TooSmall:
+    """Nodes that have less of something than one pod asks for, so that none can be bound there.
+
+    asked: of the pod, has: the most that one of the nodes has; bytes, or thousandths of a CPU.
+    nodes: how many have too little.
+    """
+
+    what: Beside
+    asked: int
+    has: int
+    nodes: int
+
+
 @dataclass(frozen=True, slots=True)
 class Nodes:
     """The nodes that carry a placement's labels today. needed, there, ready: how many.
@@ -102,6 +125,8 @@ class Nodes:
     gpus: of each. labels: by which a pod finds them. away: the first few that are not ready.
     pool: the AcceleratorPool that they are of, or empty; most: nodes that it may have, if said.
     free: None if no pods were read.
+    small: what some of them have too little of for one of its pods; large: how many of the ready
+    ones have enough of everything. None: nobody said what a pod asks for, or all are large enough.
     """
 
     needed: int
@@ -113,6 +138,8 @@ class Nodes:
     away: tuple[str, ...] = ()
     pool: str = ""
     most: int | None = None
+    small: tuple[TooSmall, ...] = ()
+    large: int | None = None
 
     @property
     def near(self) -> Near | None:
@@ -354,6 +381,8 @@ class Verdict:
         match self.nodes:
             case Nodes(there=0):
                 return Capacity.NO_NODES
+            case Nodes(needed=needed, ready=ready, large=int() as large) if ready >= needed > large:
+                return Capacity.TOO_SMALL
             case Nodes(needed=needed, ready=ready, free=Free() as free) if ready >= needed:
                 if free.replicas >= free.wanted:
                     return Capacity.AVAILABLE

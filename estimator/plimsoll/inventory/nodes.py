@@ -32,7 +32,7 @@ from plimsoll.inventory import others
 from plimsoll.inventory.dialects import spoken
 from plimsoll.inventory.plain import mapping, mappings
 from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, pools
-from plimsoll.units import parse_memory
+from plimsoll.units import parse_cpu, parse_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _MIG: Final = "nvidia.com/mig-"
 _AMD: Final = "amd.com/gpu"
+_SIZES: Final = ("memory", "ephemeral-storage", "cpu")
 _HOSTNAME: Final = "kubernetes.io/hostname"
 
 _DROPPED: Final = (
@@ -137,6 +138,7 @@ def _facts(
     metadata, status = mapping(node.get("metadata")), mapping(node.get("status"))
     spec, name = mapping(node.get("spec")), _name(metadata)
     taints, passing = _taints(spec.get("taints"))
+    said = _said_sizes(status.get("allocatable"))
     return NodeFacts(
         name=name,
         offers=_same(offers),
@@ -146,7 +148,9 @@ def _facts(
         and not passing
         and spec.get("unschedulable") is not True
         and metadata.get("deletionTimestamp") is None,
-        memory=_memory(status.get("allocatable")),
+        memory=_size(said.get("memory", "0")),
+        disk=_size(said.get("ephemeral-storage", "0")),
+        cpu=_cpu(said.get("cpu", "0")),
         asides=asides,
         speaks=spoken(labels),
     )
@@ -176,7 +180,7 @@ def trimmed(node: Mapping[str, Any]) -> dict[str, Any]:
             },
             "allocatable": {
                 **_gpus(status.get("allocatable")),
-                **_said_memory(status.get("allocatable")),
+                **_said_sizes(status.get("allocatable")),
             },
             "conditions": [{"type": "Ready", "status": str(_is_ready(status))}],
         },
@@ -351,16 +355,26 @@ def _gpus(resources: object, of_kind: Callable[[str], bool] = is_counted) -> dic
     }
 
 
-def _said_memory(resources: object) -> dict[str, str]:
-    """A host's memory as written, if it is."""
-    memory = mapping(resources).get("memory")
-    return {"memory": str(memory)[:64]} if isinstance(memory, str | int) else {}
+def _said_sizes(resources: object) -> dict[str, str]:
+    """What a host has beside accelerators, as written, if it is."""
+    said = {key: mapping(resources).get(key) for key in _SIZES}
+    return {key: str(size)[:64] for key, size in said.items() if isinstance(size, str | int)}
 
 
-def _memory(resources: object) -> int:
-    """Bytes of a host that pods may use; 0 if it is not said or not to be read."""
+@lru_cache(maxsize=2048)
+def _size(text: str) -> int:
+    """Bytes that pods may use, one object for all nodes alike; 0 if it is not to be read."""
     try:
-        return parse_memory(_said_memory(resources).get("memory", "0"))
+        return parse_memory(text)
+    except Unreadable:
+        return 0
+
+
+@lru_cache(maxsize=2048)
+def _cpu(text: str) -> int:
+    """Thousandths of a CPU that pods may use; 0 if it is not to be read."""
+    try:
+        return parse_cpu(text)
     except Unreadable:
         return 0
 

@@ -49,7 +49,7 @@ class NodeFacts:
 
     offers: usually one; one per MIG profile with the mixed strategy. labels: those that a user's
     node selector may ask for (see `nodes.kept_labels`). ready: Ready and schedulable.
-    memory: bytes of the host that pods may use; 0 if the node does not say.
+    memory, disk, cpu: bytes, and thousandths, that pods may use; 0 if the node does not say.
     asides: why some of its accelerators are not among the offers. speaks: see
         `plimsoll.inventory.dialects`. taken: what pods hold of it, if pods were read.
     """
@@ -60,6 +60,8 @@ class NodeFacts:
     taints: tuple[tuple[str, str, str], ...]
     ready: bool
     memory: int = 0
+    disk: int = 0
+    cpu: int = 0
     asides: tuple[str, ...] = ()
     speaks: Dialect | None = None
     taken: tuple[Taken, ...] = ()

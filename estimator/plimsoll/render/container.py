@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.decision.verdict import Beside
 from plimsoll.engines.registry import engine as engine_of
 from plimsoll.errors import Problem, shown
 from plimsoll.render import images
@@ -209,7 +210,7 @@ def resources(
     """What the container asks for."""
     requests = {"cpu": str(needs.cpus), "memory": quantity(needs.memory_bytes)}
     if needs.disk is not None and output.cache_claim is None:
-        requests["ephemeral-storage"] = quantity(needs.disk)
+        requests[Beside.DISK.value] = quantity(needs.disk)
     if claim:
         return {"requests": requests, "claims": [{"name": claim}]}
     return {"requests": requests, "limits": {placement.resource: str(placement.gpus_per_node)}}

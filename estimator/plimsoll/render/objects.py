@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.errors import Problem, shown
+from plimsoll.decision.verdict import Beside
+from plimsoll.errors import Problem, Unreadable, shown
+from plimsoll.inventory.plain import mapping, mappings
 from plimsoll.render import images, names
 from plimsoll.render.claims import CLAIM
 from plimsoll.render.container import (
+    CACHE,
     UNKNOWN_START,
     Started,
     container,
@@ -20,10 +23,11 @@ from plimsoll.render.container import (
     volumes,
 )
 from plimsoll.render.merge import merged
+from plimsoll.units import parse_cpu, parse_memory
 from plimsoll.workloads.serving import BASE_MODEL, CONFIG_MAP, PARAMETERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from plimsoll.accelerators.types import Accelerator, Dialect
     from plimsoll.decision.pod import PodNeeds
@@ -200,7 +204,55 @@ def pod_template(plan: Plan, over_nodes: Sequence[str] = (), *, serves: bool = T
     if over_nodes and placement.topology:
         made["spec"].setdefault("affinity", {}).update(_together(plan))
     template = plan.output.template
-    return made if template is None else merged(made, template, TEMPLATE_PATH)
+    if template is None:
+        return made
+    whole = merged(made, template, TEMPLATE_PATH)
+    if _kept_elsewhere(mapping(whole.get("spec"))):
+        made["spec"]["containers"][0]["resources"]["requests"].pop(Beside.DISK.value, None)
+        return merged(made, template, TEMPLATE_PATH)
+    return whole
+
+
+def _kept_elsewhere(pod: Mapping[str, Any]) -> bool:
+    """Whether what a pod downloads lies on another volume than a disk of its node."""
+    caches = [one for one in mappings(pod.get("volumes")) if one.get("name") == CACHE]
+    return any(
+        "emptyDir" not in one or mapping(one["emptyDir"]).get("medium") == "Memory"
+        for one in caches
+    )
+
+
+def asked_of(workload: Json) -> dict[Beside, int]:
+    """What one pod of a rendered workload asks of its node: bytes, and thousandths of a CPU.
+
+    The most of its templates; a request that is not said is as large as the limit; what cannot be
+    read is left out.
+    """
+    spec = workload["spec"]
+    group = spec.get("leaderWorkerTemplate")
+    templates = (group["leaderTemplate"], group["workerTemplate"]) if group else (spec["template"],)
+    pods = [mapping(one.get("spec")) for one in templates]
+    return {what: max(_asked(pod, what) for pod in pods) for what in Beside}
+
+
+def _asked(pod: Mapping[str, Any], what: Beside) -> int:
+    """The requests of containers that run together, or of one that comes before them if larger."""
+    first = list(mappings(pod.get("initContainers")))
+    stay = [one for one in first if one.get("restartPolicy") == "Always"]
+    together = sum(_request(one, what) for one in (*mappings(pod.get("containers")), *stay))
+    return max([together, *(_request(one, what) for one in first)])
+
+
+def _request(one: Mapping[str, Any], what: Beside) -> int:
+    resources = mapping(one.get("resources"))
+    for said in ("requests", "limits"):
+        size = mapping(resources.get(said)).get(what.value)
+        if size is not None:
+            try:
+                return (parse_cpu if what is Beside.CPU else parse_memory)(str(size))
+            except Unreadable:
+                return 0
+    return 0
 
 
 def _claimed(plan: Plan) -> Json:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.verdict import Because, Free, Lacking, NearPool, Nodes, Unfit, Unseen
+from plimsoll.decision.verdict import (
+    Because,
+    Beside,
+    Capacity,
+    Free,
+    Lacking,
+    NearPool,
+    Nodes,
+    TooSmall,
+    Unfit,
+    Unseen,
+)
 from plimsoll.errors import clean
 from plimsoll.paths import Field
 from plimsoll.report.arithmetic import short_of
 from plimsoll.report.wording import problem
-from plimsoll.units import ceil_mib, counted, floor_mib, gib_down
+from plimsoll.units import ceil_mib, counted, floor_mib, gib_down, gib_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +30,13 @@ if TYPE_CHECKING:
 
 LONGEST = 2000
 """Characters of what is said of nodes; a condition holds fewer."""
+_LESS: Final = "lower that request in output.template, or add larger nodes"
+_WAYS: Final = {
+    Beside.DISK: "say output.cacheClaim: NAME, or another volume cache in output.template",
+    Beside.MEMORY: _LESS,
+    Beside.CPU: _LESS,
+}
+"""What to do where nodes have too little."""
 
 
 def placement_reason(placement: Placement) -> str:
@@ -45,7 +63,43 @@ def nodes_message(verdict: Verdict, *, steady: bool = False) -> str:
 
     steady: the same however many nodes there are, as long as they are enough.
     """
+    said = _today(verdict, steady=steady)
+    small = small_message(verdict)
+    return clean(f"{said}; {small}" if said and small else said, LONGEST)
+
+
+def small_message(verdict: Verdict) -> str:
+    """What nodes have too little of for a pod, and what to do; empty if enough others have room."""
+    nodes = verdict.nodes
+    if not isinstance(nodes, Nodes) or verdict.capacity is Capacity.AVAILABLE:
+        return ""
+    return "; ".join(_small(one, nodes) for one in nodes.small)
+
+
+def _small(small: TooSmall, nodes: Nodes) -> str:
+    """One thing of which nodes have less than a pod asks for, with both figures."""
+    asked, has = gib_up(small.asked), gib_down(small.has)
+    if small.what is Beside.CPU:
+        asked, has = _cpus(small.asked), _cpus(small.has)
+    if small.nodes >= nodes.there:
+        there = f"no node has more than {has}"
+    else:
+        verb = "has" if small.nodes == 1 else "have"
+        there = f"{small.nodes} of {counted(nodes.there, 'node')} {verb} less"
+    return f"each pod asks for {asked} of {small.what}, and {there}: {_WAYS[small.what]}"
+
+
+def _cpus(thousandths: int) -> str:
+    return f"{thousandths / 1000:g}"
+
+
+def _today(verdict: Verdict, *, steady: bool) -> str:
+    """Which nodes there are, or what was looked for."""
     match verdict.nodes:
+        case Nodes() as nodes if verdict.capacity is Capacity.TOO_SMALL:
+            needed = f"{counted(nodes.needed, 'node')} needed"
+            verb = "is" if nodes.large == 1 else "are"
+            return f"{needed}, {nodes.large} of those that match {verb} large enough"
         case Nodes(free=Free() as free) as nodes if nodes.ready >= nodes.needed:
             return clean(_free(free, nodes, steady=steady), LONGEST)
         case Nodes() as nodes if steady and nodes.ready >= nodes.needed:

@@ -24,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.decision.capacity import for_pods
 from plimsoll.decision.decide import decide, hash_of
 from plimsoll.decision.pod import pod_needs
 from plimsoll.decision.policy import Outcome, outcome
@@ -39,10 +40,11 @@ from plimsoll_operator.controller.verifying import Wish, check
 from plimsoll_operator.deciding.errors import NotDecided, TaskFault
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from plimsoll.decision.knowledge import Knowledge
+    from plimsoll.decision.verdict import Beside
     from plimsoll_operator.controller.snapshot import Identity, Inputs
 
 STARTING: Final = "Starting"
@@ -53,6 +55,7 @@ WARNING: Final = "Warning"
 _CAPACITY: Final = {
     Capacity.AVAILABLE: "True",
     Capacity.TOO_FEW: "False",
+    Capacity.TOO_SMALL: "False",
     Capacity.TAKEN: "False",
     Capacity.OVER_QUOTA: "False",
     Capacity.NO_NODES: "False",
@@ -94,13 +97,21 @@ class StatusPlan:
     wish: Wish | None = None
 
 
-def plan(inputs: Inputs, now: datetime, knowledge: Knowledge | None = None) -> StatusPlan:
-    """Decide on the inputs and say what to write. knowledge: to decide by, else what we ship."""
+def plan(
+    inputs: Inputs,
+    now: datetime,
+    knowledge: Knowledge | None = None,
+    pod: Callable[[Verdict], Mapping[Beside, int]] = lambda _: {},
+) -> StatusPlan:
+    """Decide on the inputs and say what to write. knowledge: to decide by, else what we ship.
+
+    pod: what one pod that is made of a verdict asks of its node; nothing if none is made.
+    """
     scaled = _only_scaled(inputs, knowledge)
     stays = kept(inputs.identity, scaled=scaled)
     decided = decide(inputs.request, inputs.inventory, inputs.policy, knowledge, stays)
     checked = check(inputs.request, decided, inputs.verifying)
-    verdict = checked.verdict
+    verdict = for_pods(inputs.request, inputs.inventory, checked.verdict, pod(checked.verdict))
     before = inputs.identity.previous
     conditions = list(_conditions(inputs, verdict))
     if checked.status:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.api_group import API_VERSION, GROUP, KIND
 from plimsoll.errors import clean
 from plimsoll.render.names import OWNER_LABEL, label_value
-from plimsoll.render.objects import LWS_API
+from plimsoll.render.objects import LWS_API, asked_of
 from plimsoll.render.onto import PARTS, templates_of
 from plimsoll.render.rendered import render
 from plimsoll_operator.controller.plan import PlannedCondition
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.request import Request
-    from plimsoll.decision.verdict import Verdict
+    from plimsoll.decision.verdict import Beside, Verdict
     from plimsoll_operator.controller.snapshot import Identity
 
 Json = dict[str, Any]
@@ -74,6 +74,11 @@ class Run:
         """What the label of the objects says."""
         said: str = self.objects[0]["metadata"]["labels"][OWNER_LABEL] if self.objects else ""
         return said
+
+    @property
+    def asked(self) -> Mapping[Beside, int]:
+        """What one pod of ours asks of its node; nothing if none is made."""
+        return asked_of(self.objects[0]) if self.mode == CREATE and self.objects else {}
 
     @property
     def parts(self) -> tuple[str, ...]:

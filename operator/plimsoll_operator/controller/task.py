@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from plimsoll.decision.policy import Policy
-    from plimsoll.decision.verdict import Decision, Reason, Verdict
+    from plimsoll.decision.verdict import Beside, Decision, Reason, Verdict
     from plimsoll.report.page.objects import Row
     from plimsoll_operator.controller.verifying import Wish
     from plimsoll_operator.deciding.beside import Missed
@@ -110,13 +110,19 @@ def work(inventory: Inventory | None, job: Job) -> Planned:
     assert identity is not None
     documents = OneDocument(identity.namespace, job.refers_to, job.document, job.resolved)
     inputs = snapshot(obj, identity, inventory or NO_INVENTORY, job.policy, documents, job.heard)
-    planned = plan(inputs, job.now)
+    known = shipped().adding(inputs.inventory.own)
+    run: Run | None = None
+
+    def pod(verdict: Verdict) -> Mapping[Beside, int]:
+        nonlocal run
+        run = run_of(obj, identity, inputs.request, verdict, known)
+        return run.asked if run is not None else {}
+
+    planned = plan(inputs, job.now, pod=pod)
     assert planned.verdict is not None
-    seen = inputs.inventory
-    known = shipped().adding(seen.own)
-    run = run_of(obj, identity, inputs.request, planned.verdict, known)
     status = planned.status if run is not None else {}
-    missing = planned.verdict.capacity in (Capacity.NO_NODES, Capacity.TOO_FEW)
+    lacking = (Capacity.NO_NODES, Capacity.TOO_FEW, Capacity.TOO_SMALL)
+    missing = planned.verdict.capacity in lacking
     dry_start = planned.status.get("dryStart") or {}
     of = figures(planned.verdict)
     return Planned(planned.patch, planned.events, of, missing, run, status, planned.wish, dry_start)

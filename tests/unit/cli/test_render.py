@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import yaml
 
+from builders import gpu_node
 from commands import as_json, run
 
 if TYPE_CHECKING:
@@ -37,6 +39,19 @@ def test_it_prints_what_runs_each_manifest_with_the_reasons_as_comments(tmp_path
     assert "# chat/llama: 1 x nvidia-l40s per replica" in made.stdout
     assert "# CPU 3: a process for each of 1 GPU, and those beside them" in made.stdout
     assert "&id" not in made.stdout
+
+
+def test_a_pod_for_which_no_node_of_the_inventory_has_the_disk_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "it.yaml").write_text(LLAMA)
+    node = gpu_node("l40s-0", "l40s")
+    node["status"]["allocatable"]["ephemeral-storage"] = "8Gi"
+    (tmp_path / "nodes.json").write_text(json.dumps({"kind": "List", "items": [node]}))
+    given = ("render", tmp_path / "it.yaml", "--inventory", tmp_path / "nodes.json")
+    made = run(*given)
+    assert made.exit_code == 0
+    assert "GiB of ephemeral-storage, and no node has more than 8.0 GiB" in made.stderr
+    assert "cacheClaim: NAME" in made.stderr
+    assert "ephemeral-storage" not in run(*given, "--cache-claim", "models").stderr
 
 
 def test_a_model_with_options_is_the_same_as_its_manifest(tmp_path: Path) -> None:

@@ -305,9 +305,10 @@ def test_a_saved_inventory_is_saved_again_as_it_is() -> None:
 
 def test_an_inventory_that_was_saved_before_is_read_as_it_was() -> None:
     before = json.loads((DATA / "inventory_of_labels.json").read_text(encoding="utf-8"))
-    silent = copy.deepcopy(MIXED_CLUSTER)  # of the memory of hosts, which was not saved
+    silent = copy.deepcopy(MIXED_CLUSTER)  # of what hosts have, which was not saved
     for node in silent:
-        node["status"].get("allocatable", {}).pop("memory", None)
+        for kept in ("memory", "ephemeral-storage", "cpu"):
+            node["status"].get("allocatable", {}).pop(kept, None)
     assert from_dict(before) == read_nodes(silent)
     assert from_dict(saved(before)) == read_nodes(silent)
 
@@ -320,6 +321,25 @@ def test_the_memory_of_a_host_is_read_as_kubernetes_writes_it(written: str, know
     node["status"]["allocatable"]["memory"] = written
     assert read_nodes([node]).pools[0].memory == known
     assert from_dict(saved(listed([node]))).pools[0].memory == known
+
+
+@pytest.mark.parametrize(
+    ("written", "known"),
+    [
+        ({"ephemeral-storage": "95551679124", "cpu": "63900m"}, (95551679124, 63900)),
+        ({"ephemeral-storage": "500Gi", "cpu": "64"}, (500 << 30, 64000)),
+        ({"ephemeral-storage": "?", "cpu": []}, (0, 0)),
+        ({"ephemeral-storage": None, "cpu": None}, (0, 0)),
+    ],
+)
+def test_disk_and_cpu_of_a_host_are_read_and_saved(
+    written: dict[str, object], known: tuple[int, int]
+) -> None:
+    node = gpu_node("n")
+    node["status"]["allocatable"] |= written
+    for found in (read_nodes([node]), from_dict(saved(listed([node])))):
+        (fact,) = found.facts
+        assert (fact.disk, fact.cpu) == known
 
 
 def test_a_node_is_saved_without_what_nobody_reads() -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from builders import gpu_node
 from plimsoll.api_group import WORKLOAD_LABEL
+from plimsoll.decision.capacity import for_pods
 from plimsoll.decision.decide import decide
-from plimsoll.decision.verdict import Capacity, Verdict
+from plimsoll.decision.verdict import Beside, Capacity, Verdict
 from plimsoll.inventory.held import Claim, read_quota
 from plimsoll.inventory.pods import taken, trimmed
 from plimsoll.inventory.saved import from_dict, to_dict
@@ -65,6 +66,85 @@ def test_gpus_that_pods_hold_are_not_free_and_the_pods_are_named() -> None:
     assert "enough for 0 of 1 replicas" in told
     assert "8 of 8 GPUs on h0 taken by a/train-7" in told
     assert "7 of 8 GPUs on h1 taken by a/x and 1 more" in told
+
+
+def host(name: str, **has: str | None) -> dict[str, Any]:
+    """A node of 8 H100 that has so much of its own."""
+    node = gpu_node(name, "h100-80gb")
+    said = {
+        "ephemeral-storage": has.get("disk"),
+        "memory": has.get("memory"),
+        "cpu": has.get("cpu"),
+    }
+    kept = node["status"]["allocatable"] | said
+    node["status"]["allocatable"] = {k: v for k, v in kept.items() if v is not None}
+    return node
+
+
+def held_to(
+    items: list[dict[str, Any]], asked: dict[Beside, int], replicas: int = 1
+) -> tuple[Verdict, str]:
+    """The verdict where each pod asks for so much, and what is said of nodes."""
+    inventory = from_dict({"kind": "List", "items": items})
+    spec = {
+        "replicas": replicas,
+        "model": {"uri": "hf://meta-llama/Llama-3.3-70B-Instruct"},
+        "engine": {"maxModelLen": 8192},
+        "accelerator": {"allowed": ["nvidia-h100-80gb"], "gpusPerReplica": 8},
+    }
+    of = request({"metadata": {"name": "m", "namespace": "a"}, "spec": spec}, NoDocuments())
+    found = for_pods(of, inventory, decide(of, inventory), asked)
+    return found, nodes_message(found, steady=True)
+
+
+def test_nodes_with_less_disk_than_a_pod_asks_for_are_no_room_and_the_way_out_is_told() -> None:
+    nodes = [host("h0", disk="465Gi"), host("h1", disk="400Gi")]
+    found, told = held_to(nodes, {Beside.DISK: 760 << 30})
+    assert found.capacity is Capacity.TOO_SMALL
+    assert not found.denied
+    assert "asks for 760.0 GiB of ephemeral-storage, and no node has more than 465.0 GiB" in told
+    assert "output.cacheClaim: NAME" in told
+    assert held_to(nodes, {Beside.DISK: 465 << 30})[0].capacity is Capacity.AVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("what", "asked", "told"),
+    [
+        (Beside.MEMORY, 300 << 30, "300.0 GiB of memory, and no node has more than 200.0 GiB"),
+        (Beside.CPU, 12_500, "12.5 of cpu, and no node has more than 7.9"),
+    ],
+)
+def test_memory_and_cpu_are_held_against_nodes_alike(what: Beside, asked: int, told: str) -> None:
+    found, said = held_to([host("h0", memory="200Gi", cpu="7900m")], {what: asked})
+    assert found.capacity is Capacity.TOO_SMALL
+    assert told in said
+    assert "lower that request in output.template" in said
+
+
+def test_only_nodes_that_are_large_enough_count_and_a_silent_one_is() -> None:
+    asked = {Beside.DISK: 760 << 30}
+    mixed = [host("h0", disk="465Gi"), host("h1", disk="3Ti")]
+    assert held_to(mixed, asked)[0].capacity is Capacity.AVAILABLE
+    assert "ephemeral-storage" not in held_to(mixed, asked)[1]
+    found, told = held_to(mixed, asked, replicas=2)
+    assert found.capacity is Capacity.TOO_SMALL
+    assert "1 of 2 nodes has less" in told
+    assert held_to([host("h0", disk=None)], asked)[0].capacity is Capacity.AVAILABLE
+
+
+def test_free_gpus_of_nodes_that_are_too_small_are_not_free() -> None:
+    mixed = [host("h0", disk="465Gi"), host("h1", disk="3Ti"), pod("train-7", "h1", 8)]
+    assert held_to(mixed, {})[0].capacity is Capacity.AVAILABLE
+    found, told = held_to(mixed, {Beside.DISK: 760 << 30})
+    assert found.capacity is Capacity.TAKEN
+    assert told.startswith("0 of 8 GPUs are free")
+    assert "1 of 2 nodes has less: say output.cacheClaim: NAME" in told
+
+
+def test_what_pods_ask_for_changes_neither_the_hash_nor_the_placement() -> None:
+    nodes = [host("h0", disk="465Gi")]
+    found, plain = held_to(nodes, {Beside.DISK: 760 << 30})[0], held_to(nodes, {})[0]
+    assert (found.request_hash, found.placement) == (plain.request_hash, plain.placement)
 
 
 def test_a_placement_is_kept_though_its_gpus_are_taken_and_nothing_is_refused() -> None:

@@ -8,10 +8,12 @@ import pytest
 
 from plimsoll.accelerators.types import Dialect
 from plimsoll.decision.decide import decide
+from plimsoll.decision.verdict import Beside
 from plimsoll.inventory.nodes import read_node
 from plimsoll.inventory.pools import pools
 from plimsoll.render.images import image
 from plimsoll.render.names import MAX_NAME, object_name
+from plimsoll.render.objects import asked_of
 from plimsoll.render.rendered import Rendered, render
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 
@@ -182,6 +184,37 @@ def test_every_setting_of_the_output_is_in_what_is_made() -> None:
     assert {"name": "cache", "persistentVolumeClaim": claim} in pod(made)["volumes"]
     assert "ephemeral-storage" not in container["resources"]["requests"]
     assert made.objects[0]["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+
+
+@pytest.mark.parametrize(
+    ("source", "asks"),
+    [
+        ({"hostPath": {"path": "/mnt/models"}}, False),
+        ({"emptyDir": {"medium": "Memory"}}, False),
+        ({"emptyDir": {"sizeLimit": "40Gi"}}, True),
+    ],
+)
+def test_a_cache_elsewhere_in_the_template_asks_no_node_for_disk(
+    source: dict[str, Any], asks: bool
+) -> None:
+    made = of(output={"template": {"spec": {"volumes": [{"name": "cache", **source}]}}})
+    assert ("ephemeral-storage" in engine(made)["resources"]["requests"]) is asks
+
+
+def test_what_a_pod_asks_for_is_the_sum_of_its_containers_or_its_largest_first_one() -> None:
+    def asking(**size: str) -> dict[str, Any]:
+        return {"resources": {"requests": {k.replace("_", "-"): v for k, v in size.items()}}}
+
+    spec = {
+        "containers": [
+            asking(cpu="2", memory="8Gi", ephemeral_storage="20Gi"),
+            {"resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}},
+            {"resources": "none"},
+        ],
+        "initContainers": [asking(cpu="4"), asking(memory="?")],
+    }
+    asked = asked_of({"spec": {"template": {"spec": spec}}})
+    assert asked == {Beside.DISK: 20 << 30, Beside.MEMORY: 9 << 30, Beside.CPU: 4000}
 
 
 def test_the_pod_template_wins_over_everything() -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from builders import gpu_node
 from plimsoll.decision.policy import DEFAULT_POLICY
+from plimsoll.inventory.nodes import read_nodes
 from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll_operator.cluster.documents import ABSENT
 from plimsoll_operator.controller.applying import Workloads
@@ -18,6 +20,7 @@ from plimsoll_operator.controller.snapshot import Identity, identify
 from plimsoll_operator.controller.task import Job, Planned, work
 
 if TYPE_CHECKING:
+    from plimsoll.inventory.pools import Inventory
     from plimsoll_operator.cluster.client import Client
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -27,7 +30,9 @@ RAN = {
 }
 
 
-def planned(output: dict[str, Any], **status: Any) -> tuple[Identity, Planned]:
+def planned(
+    output: dict[str, Any], inventory: Inventory = NO_INVENTORY, **status: Any
+) -> tuple[Identity, Planned]:
     """What is planned for an LLMDeployment of Qwen3-8B on an L40S."""
     obj = {
         "apiVersion": "plimsoll.dev/v1alpha1",
@@ -43,7 +48,25 @@ def planned(output: dict[str, Any], **status: Any) -> tuple[Identity, Planned]:
     }
     identity = identify(obj)
     assert identity is not None
-    return identity, work(NO_INVENTORY, Job(pack(obj), "", ABSENT, DEFAULT_POLICY, NOW))
+    return identity, work(inventory, Job(pack(obj), "", ABSENT, DEFAULT_POLICY, NOW))
+
+
+def test_nodes_without_the_disk_of_the_pods_that_are_made_are_no_room() -> None:
+    node = gpu_node("l40s-0", "l40s")
+    node["status"]["allocatable"]["ephemeral-storage"] = "8Gi"
+    nodes = read_nodes([node])
+
+    def capacity(output: dict[str, Any]) -> tuple[str, str, str]:
+        plan = planned(output, nodes)[1]
+        (found,) = [c for c in plan.patch["conditions"] if c["type"] == "CapacityAvailable"]
+        return found["status"], found["reason"], found["message"]
+
+    status, reason, message = capacity({"mode": "Create"})
+    assert (status, reason) == ("False", "NodesTooSmall")
+    assert "20.0 GiB of ephemeral-storage, and no node has more than 8.0 GiB" in message
+    assert "cacheClaim: NAME" in message
+    for output in ({"mode": "Create", "cacheClaim": "models"}, {"mode": "Recommend"}, {}):
+        assert capacity(output)[:2] == ("True", "NodesMatch")
 
 
 async def carried_out(output: dict[str, Any], live: Live, **status: Any) -> dict[str, Any]:
