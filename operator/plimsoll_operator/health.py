@@ -14,8 +14,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from plimsoll_operator.connections import PLAIN, PlainServer
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from plimsoll_operator.connections import ConnectionBounds, Connections
 
     Question = Callable[[], str | Awaitable[str]]
 
@@ -25,39 +29,51 @@ log = logging.getLogger(__name__)
 class HealthServer:
     """Answers probes: 200 if the question's answer is empty, 503 with what is wrong."""
 
-    def __init__(self, registry: CollectorRegistry, *, alive: Question, ready: Question) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        alive: Question,
+        ready: Question,
+        bounds: ConnectionBounds = PLAIN,
+    ) -> None:
         """alive, ready: say what is wrong, or nothing."""
         self._registry = registry
-        self._app = web.Application()
-        self._app.router.add_get("/healthz", self._probe(alive))
-        self._app.router.add_get("/readyz", self._probe(ready))
-        self._app.router.add_get("/metrics", self._metrics)
-        self._runner: web.AppRunner | None = None
-        self.port = 0
+        routes = {
+            "/healthz": self._probe(alive),
+            "/readyz": self._probe(ready),
+            "/metrics": self._metrics,
+        }
+        self._server = PlainServer(routes, bounds)
+
+    @property
+    def connections(self) -> Connections:
+        """Those that are open."""
+        return self._server.connections
+
+    @property
+    def port(self) -> int:
         """Where it listens, once started."""
+        return self._server.port
 
     @staticmethod
-    def _probe(question: Question) -> Callable[[web.Request], Awaitable[web.Response]]:
-        async def answer(_: web.Request) -> web.Response:
+    def _probe(question: Question) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        async def answer(_: web.BaseRequest) -> web.Response:
             said = question()
             wrong = await said if inspect.isawaitable(said) else said
             return web.Response(status=503 if wrong else 200, text=(wrong or "ok") + "\n")
 
         return answer
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def _metrics(self, _: web.BaseRequest) -> web.Response:
         body = await asyncio.to_thread(generate_latest, self._registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def start(self, host: str, port: int) -> None:
         """Listen. port 0 picks a free one; `port` then says which. Raises OSError."""
-        self._runner = web.AppRunner(self._app, access_log=None)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
-        self.port = self._runner.addresses[0][1]
+        await self._server.start(host, port)
         log.info("metrics and probes on port %d", self.port)
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._server.stop()

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from plimsoll_operator.admission.connections import Connection, ConnectionBounds, Connections
 from plimsoll_operator.admission.review import Answer, NotAReview, Review, read_review, write_answer
+from plimsoll_operator.connections import Connection, ConnectionBounds, Connections
 from plimsoll_operator.deciding.errors import NotDecided
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ Observe = Callable[[str, float], None]
 class Limits:
     """How much at once.
 
-    connections: see `plimsoll_operator.admission.connections`, as for hurry: seconds for a
+    connections: see `plimsoll_operator.connections`, as for hurry: seconds for a
     handshake, and for headers. body_timeout: seconds for a whole body. in_flight: reviews being
     judged at a time. max_waiting: those and the ones that wait for a place, their bodies read;
     above it the answer is 503 at once. drain: seconds that the server goes on serving after it was

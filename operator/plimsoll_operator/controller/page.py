@@ -23,6 +23,7 @@ from plimsoll.api_group import KIND
 from plimsoll.report.page.html import About, content_policy, page
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, in_words
 from plimsoll_operator.cluster.objects import name_of
+from plimsoll_operator.connections import PLAIN, PlainServer
 from plimsoll_operator.controller.cache import unpack
 from plimsoll_operator.controller.others import Others
 from plimsoll_operator.controller.page_task import PageJob
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from plimsoll_operator.cluster.client import Client
     from plimsoll_operator.cluster.known import ClusterKnowledge
     from plimsoll_operator.cluster.objects import Json
+    from plimsoll_operator.connections import ConnectionBounds, Connections
     from plimsoll_operator.controller.cache import ObjectCache
     from plimsoll_operator.deciding.beside import Found, Missed, Wanted
 
@@ -139,7 +141,12 @@ class PageMaker:
 class PageServer:
     """Serves one page on the loopback address, and nothing else."""
 
-    def __init__(self, make: Callable[[], Awaitable[bytes]], seconds: float) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[bytes]],
+        seconds: float,
+        bounds: ConnectionBounds = PLAIN,
+    ) -> None:
         """seconds: for which a page is kept, from when it was made."""
         self._make, self._seconds = make, seconds
         self._lock = asyncio.Lock()
@@ -148,13 +155,19 @@ class PageServer:
             **HEADERS,
             "Content-Security-Policy": f"{content_policy()}; frame-ancestors 'none'",
         }
-        app = web.Application()
-        app.router.add_get("/", self._answer)
-        self._runner = web.AppRunner(app, access_log=None)
-        self.port = 0
-        """Where it listens, once started."""
+        self._server = PlainServer({"/": self._answer}, bounds)
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    @property
+    def connections(self) -> Connections:
+        """Those that are open."""
+        return self._server.connections
+
+    @property
+    def port(self) -> int:
+        """Where it listens, once started."""
+        return self._server.port
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
         host, colon, port = request.host.rpartition(":")
         if (host if colon and port.isdecimal() else request.host).lower() not in HOSTS:
             said = f"ask for it as http://localhost:{self.port}\n"
@@ -175,11 +188,9 @@ class PageServer:
 
     async def start(self, port: int) -> None:
         """Listen. port 0 picks a free one; `port` then says which. Raises OSError."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, port).start()
-        self.port = self._runner.addresses[0][1]
+        await self._server.start(LOOPBACK, port)
         log.info("page on port %d of %s", self.port, LOOPBACK)
 
     async def stop(self) -> None:
         """Stop listening."""
-        await self._runner.cleanup()
+        await self._server.stop()

@@ -10,18 +10,21 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
+import pytest
 
 from controlplane.certificates import LOOPBACK, Authority
 from plimsoll_operator.admission.review import Answer, Review
 from plimsoll_operator.admission.server import AdmissionServer, Limits
 from plimsoll_operator.admission.tls import ServingCertificate
+from plimsoll_operator.connections import ConnectionBounds
+from plimsoll_operator.controller.page import PageServer
+from plimsoll_operator.health import HealthServer
+from plimsoll_operator.metrics import new_registry
 from unit.operator.admission.test_server import allow, body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-    import pytest
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -202,13 +205,16 @@ async def test_large_bodies_are_held_up_to_a_bound_and_small_ones_are_taken_alwa
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("plimsoll_operator.admission.server.LARGE_BODIES", 1 << 20)
-    async with serving(tmp_path, limits(body_timeout=0.5)) as it:
+    async with serving(tmp_path, limits(body_timeout=1.0)) as it:
         holding = await it.connect()
         holding[1].write(request(body(2 << 20))[: 900 << 10])
-        await asyncio.sleep(0.05)
+        for _ in range(90):
+            if it.server._large > 800 << 10:
+                break
+            await asyncio.sleep(0.01)
         assert await status(await it.connect(), request(body(400 << 10))) == 503
         assert await status(await it.connect(), request(body())) == 200
-        assert await ends(holding, 1)
+        assert await ends(holding, 3)
         assert await status(await it.connect(), request(body(400 << 10))) == 200
 
 
@@ -276,4 +282,53 @@ async def test_new_client_authorities_are_taken_up_while_serving(tmp_path: Path)
         assert not await answered(server.port, before)
         assert await answered(server.port, client(servers, tmp_path, after))
     finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize("port", ["metrics", "page"])
+async def test_silent_connections_keep_nobody_from_a_plain_port(port: str) -> None:
+    """The probes of both processes and their metrics; and the controller's page."""
+    bounds = ConnectionBounds(most=20, hurry=0.6, kept=0.9)
+
+    async def page() -> bytes:
+        return b"<p>page"
+
+    def fine() -> str:
+        return ""
+
+    server: HealthServer | PageServer
+    if port == "metrics":
+        server = HealthServer(new_registry(), alive=fine, ready=fine, bounds=bounds)
+        await server.start("127.0.0.1", 0)
+    else:
+        server = PageServer(page, 60.0, bounds)
+        await server.start(0)
+    held: list[Streams] = []
+
+    async def connect() -> Streams:
+        held.append(await asyncio.open_connection("127.0.0.1", server.port))
+        return held[-1]
+
+    path = "/healthz" if port == "metrics" else "/"
+    asked = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    try:
+        kept = await connect()
+        assert await status(kept, asked) == 200
+        silent = [await connect() for _ in range(40)]
+        for _, writer in silent[::2]:
+            writer.write(asked[:20])
+        started = time.monotonic()
+        assert await status(await connect(), asked) == 200
+        assert await status(kept, asked) == 200  # what has been answered before goes last
+        assert time.monotonic() - started < 0.5
+        assert len(server.connections) <= 20
+        assert all([await ends(streams, 1.0) for streams in silent])
+        assert await ends(kept, 1.5)
+        assert len(server.connections) == 0
+        assert await status(await connect(), asked) == 200
+        assert await status(await connect(), asked.replace(path.encode(), b"/none", 1)) == 404
+        assert await status(await connect(), asked.replace(b"GET", b"POST", 1)) == 405
+    finally:
+        for _, writer in held:
+            writer.transport.abort()
         await server.stop()

@@ -1,12 +1,12 @@
-"""The connections to admission: how many, for how long, and who goes when there are too many.
+"""The connections to a port of ours: how many, for how long, and who goes when there are too many.
 
-    handshake            within `ConnectionBounds.hurry` seconds
+    handshake            over TLS, within `ConnectionBounds.hurry` seconds
     headers of a request within as many seconds from the first byte of them on (of the first
                          request from the handshake on), however slowly they drip
-    too many             the oldest goes that is not being answered, first of those that no good
-                         review has come over; if all are being answered, the new one goes
+    too many             the oldest goes that is not being answered, first of those that nothing
+                         good has come over; if all are being answered, the new one goes
     accepted             `BATCH` at a time with a pause, so that a flood of handshakes leaves time
-                         to answer reviews
+                         to answer
 
 It must not read what comes over a connection: aiohttp does.
 """
@@ -29,7 +29,7 @@ from plimsoll_operator.memory import give_back
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -42,7 +42,7 @@ BACKLOG: Final = 1024
 BATCH: Final = 4
 PAUSE: Final = 0.01
 """Seconds between batches, 400 handshakes a second at most; and as much again as the event loop is
-late, times `YIELD`, so that handshakes come last."""
+late, times `YIELD`, so that handshakes come last; without TLS there are none."""
 YIELD: Final = 5.0
 LOOK: Final = 0.5
 """Seconds between looks at who takes too long."""
@@ -68,7 +68,7 @@ class Connection(RequestHandler):
 
     since: when it last got anywhere: accepted, or a request answered. due: when the handshake, or
     the headers that have begun, must be complete. busy: a request is being answered. proven: a
-    good review has come over it. shaking: the handshake, until it is done.
+    good one has come over it. shaking: the handshake, until it is done.
     """
 
     def __init__(self, manager: web.Server, loop: asyncio.AbstractEventLoop, hurry: float) -> None:
@@ -132,7 +132,6 @@ class Connections:
         self._sockets: list[socket.socket] = []
         self._looking: asyncio.Task[None] | None = None
         self._used = 0
-        sslproto.SSLProtocol.max_size = READ_BUFFER
 
     def __len__(self) -> int:
         return len(self._open)
@@ -140,8 +139,13 @@ class Connections:
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._open))
 
-    async def listen(self, host: str, port: int, context: ssl.SSLContext) -> int:
-        """Accept connections from now on; the port. Raises OSError."""
+    async def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
+        """Accept connections from now on; the port. context: unset for plain HTTP.
+
+        Raises OSError.
+        """
+        if context is not None:
+            sslproto.SSLProtocol.max_size = READ_BUFFER
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -169,19 +173,21 @@ class Connections:
         self._manager.pre_shutdown()
         await self._manager.shutdown(grace)
 
-    def _accept_from(self, listener: socket.socket, context: ssl.SSLContext, due: float) -> None:
+    def _accept_from(
+        self, listener: socket.socket, context: ssl.SSLContext | None, due: float
+    ) -> None:
         """Accept again, now or later. due: when this was to happen."""
         loop = asyncio.get_running_loop()
         late = loop.time() - due
         if listener.fileno() < 0:
             return
-        if late > PAUSE:
+        if late > PAUSE and context is not None:
             pause = YIELD * late
             loop.call_later(pause, self._accept_from, listener, context, loop.time() + pause)
         else:
             loop.add_reader(listener, self._accept, listener, context)
 
-    def _accept(self, listener: socket.socket, context: ssl.SSLContext) -> None:
+    def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         """Accept a batch, then pause."""
         loop = asyncio.get_running_loop()
         for _ in range(BATCH):
@@ -204,26 +210,30 @@ class Connections:
         loop.call_later(PAUSE, self._accept_from, listener, context, loop.time() + PAUSE)
 
     async def _shake(
-        self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext
+        self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext | None
     ) -> None:
-        """See a connection through its handshake."""
-        connection.ended = self._forget
+        """See a connection through its handshake, over TLS."""
+        connection.ended = self._forget if context is None else self._used_up
+        bounds = {"ssl_handshake_timeout": self._bounds.hurry, "ssl_shutdown_timeout": 1.0}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: connection,
                 accepted,
                 ssl=context,
-                ssl_handshake_timeout=self._bounds.hurry,
-                ssl_shutdown_timeout=1.0,
+                **(bounds if context is not None else {}),
             )
         except OSError:  # no TLS, too slow, not to be trusted: the other side knows
-            self._forget(connection)
+            connection.ended(connection)
         except asyncio.CancelledError:
-            self._forget(connection)
+            connection.ended(connection)
             raise
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
+
+    def _used_up(self, connection: Connection) -> None:
+        """Forget one over TLS, which has taken memory."""
+        self._forget(connection)
         self._used += 1
 
     def rush(self) -> None:
@@ -255,3 +265,42 @@ class Connections:
             if self._used >= RUSH:
                 self._used = 0
                 give_back()
+
+
+PLAIN: Final = ConnectionBounds(most=64, hurry=5.0, kept=120.0)
+"""Of a port that probes, Prometheus or a browser asks, over plain HTTP."""
+
+
+class PlainServer:
+    """Answers GET and HEAD of some paths over plain HTTP, whoever else holds connections."""
+
+    def __init__(self, routes: Mapping[str, Handle], bounds: ConnectionBounds = PLAIN) -> None:
+        """routes: who answers, by path."""
+        self._routes = routes
+        self.connections = Connections(self._handle, bounds)
+        self.port = 0
+        """Where it listens, once started."""
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request.protocol, Connection)
+        answer = self._routes.get(request.path)
+        with request.protocol.answering():
+            if answer is None:
+                return web.Response(status=404, text="not found\n")
+            if request.method not in ("GET", "HEAD"):
+                return web.Response(status=405, text="only read\n", headers={"Allow": "GET, HEAD"})
+            try:
+                response = await answer(request)
+            except Exception:
+                log.exception("%s could not be answered", request.path)
+                return web.Response(status=500, text="internal error\n")
+            request.protocol.proven = True
+            return response
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. port 0 picks a free one; `port` then says which. Raises OSError."""
+        self.port = await self.connections.listen(host, port)
+
+    async def stop(self) -> None:
+        """Stop listening; what is being answered has a second left."""
+        await self.connections.close(1.0)
