@@ -173,7 +173,10 @@ def _rows(file: Path, model: str | None, gpu: str | None) -> Iterator[Row]:
             yield from rows.read(file)
             return
         stream.seek(0)
-        log = logs.read(stream)
+        try:
+            log = logs.read(stream)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(file)) from None
     if log.last is None:
         click.echo(f"{file.name}: not kept: no start-up in it; {logs.LOOKED_FOR}", err=True)
         return

@@ -96,17 +96,18 @@ def command(
 
 
 def _read(file: Path, output: str) -> Log:
-    from plimsoll.errors import Problem, shown_path
+    from plimsoll.errors import Problem, shown, shown_path
     from plimsoll.measured.logs import read
 
-    if str(file) == "-":
-        return read(sys.stdin.buffer)
     try:
+        if str(file) == "-":
+            return read(sys.stdin.buffer)
         with file.open("rb") as stream:
             return read(stream)
     except OSError as error:
         why = str(error.strerror)
-        bad_input(Problem("FILE", shown_path(file), "a file that can be read", why), output)
+        name = shown("standard input") if str(file) == "-" else shown_path(file)
+        bad_input(Problem("FILE", name, "a file that can be read", why), output)
 
 
 def _model(

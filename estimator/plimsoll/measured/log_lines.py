@@ -1,6 +1,6 @@
 """Lines of a log without containers' wrappers, colours and ranks; and what they say of a start-up.
 
-It must not know what an engine's line means, and no bytes make it fail.
+It must not know what an engine's line means, and no bytes but too many make it fail.
 
     {"log": "...\\n", "stream": "stderr"}     docker and structured logs: the text inside
     \\x1b[1;36m(EngineCore_DP0 pid=7)\\x1b[0m    colours are dropped; the process is the rank
@@ -16,12 +16,16 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from plimsoll.measured.rows import Bounded
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 MOST_BYTES: Final = 1 << 18
 """Bytes of a line that are looked at; the rest of a longer one is skipped."""
+MOST_LOG: Final = 2 << 30
+"""Bytes of a log that are read at most."""
 _COLOUR: Final = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 _PROCESS: Final = re.compile(
     r"\((?P<who>VllmWorkerProcess|VllmWorker|RayWorker\w*|RayWorkerWrapper|RayWorkerVllm|Worker\w*"
@@ -46,14 +50,15 @@ class Line:
 
 
 def read(stream: BinaryIO) -> Iterator[Line]:
-    """The lines of a log, one at a time; of a line at most `MOST_BYTES`."""
-    while True:
-        raw = stream.readline(MOST_BYTES)
-        if not raw:
-            return
+    """The lines of a log, one at a time; of a line at most `MOST_BYTES`.
+
+    Raises `OSError` beyond `MOST_LOG` bytes, which a device or a pipe may give without end.
+    """
+    bounded = Bounded(stream, MOST_LOG)
+    while raw := bounded.readline(MOST_BYTES):
         rest = raw
         while rest and not rest.endswith(b"\n"):
-            rest = stream.readline(MOST_BYTES)
+            rest = bounded.readline(MOST_BYTES)
         yield from lines_of(raw)
 
 

@@ -100,7 +100,8 @@ class Log:
 
 
 def read(stream: BinaryIO) -> Log:
-    """Every start-up in a log. Never raises for what the bytes are."""
+    """Every start-up in a log. Never raises for what the bytes are, but as `log_lines.read` does
+    for too many of them."""
     log, current = Log(), StartUp()
     for line in log_lines.read(stream):
         log.lines += 1

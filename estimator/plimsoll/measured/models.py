@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.vllm.traits import traits
 from plimsoll.errors import PlimsollError, shown
+from plimsoll.measured.rows import lines_of
 from plimsoll.models import pooling
 from plimsoll.models.config import architecture
 from plimsoll.models.quantization import Quantization, Scheme
@@ -87,13 +88,11 @@ class Configs:
 
 
 def read(paths: Iterable[Path]) -> Configs:
-    """The models of MODELS.jsonl files; a later file wins. Raises `OSError` for a missing file."""
+    """The models of MODELS.jsonl files; a later file wins. Raises as `lines_of` does."""
     configs = Configs()
     for path in paths:
-        with path.open(encoding="utf-8-sig", errors="replace") as lines:
-            for index, line in enumerate(lines, 1):
-                if line.strip():
-                    _take(line, f"{path.name}:{index}", configs)
+        for index, line in lines_of(path):
+            _take(line, f"{path.name}:{index}", configs)
     return configs
 
 

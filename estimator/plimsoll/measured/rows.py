@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
+from errno import EFBIG
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from plimsoll.errors import shown
 from plimsoll.measured import printed, versions
@@ -55,6 +56,10 @@ OUTCOME: Final = "outcome"
 
 MOST_LINE: Final = 1 << 20
 """Characters of the longest line that is read."""
+MOST_FILE: Final = 256 << 20
+"""Bytes of a file of rows or models that are read at most."""
+MOST_LINES: Final = 200_000
+"""Its lines."""
 _MEASURED: Final = tuple(dict.fromkeys(term.measured_as for term in TermId))
 _INPUTS: Final = frozenset(
     {"model", "config_id", "gpu", "engine_version", "tensor_parallel", "pipeline_parallel",
@@ -114,10 +119,45 @@ class Row:
 
 def read(path: Path) -> Iterator[Row]:
     """Every line of a file as a row. Raises `OSError` if the file cannot be read."""
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        for index, line in enumerate(lines, 1):
+    for index, line in lines_of(path):
+        yield row_of_line(line, index)
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file that are not blank, from 1 on; of a long one the beginning.
+
+    Raises `OSError` for a file that cannot be read, or that holds more than `MOST_FILE` bytes
+    or `MOST_LINES` lines: what a device or a pipe holds, no size says.
+    """
+    with path.open("rb") as file:
+        stream = Bounded(file, MOST_FILE, str(path))
+        index = 0
+        while raw := stream.readline(4 * MOST_LINE + 4):
+            index += 1
+            if index > MOST_LINES:
+                raise OSError(EFBIG, f"more than {MOST_LINES:,} lines", str(path))
+            rest = raw
+            while rest and not rest.endswith(b"\n"):
+                rest = stream.readline(MOST_LINE)
+            line = raw.decode("utf-8", "replace").removeprefix("\ufeff")
             if line.strip():
-                yield row_of_line(line, index)
+                yield index, line
+
+
+class Bounded:
+    """Lines of a stream, until it has given more bytes than it may: then `OSError`."""
+
+    def __init__(self, stream: BinaryIO, most: int, name: str = "") -> None:
+        """most: bytes. name: of the file, for the error."""
+        self._stream, self._most, self._left, self._name = stream, most, most, name
+
+    def readline(self, size: int) -> bytes:
+        """The next line, or as many bytes of it; nothing at the end."""
+        raw = self._stream.readline(size)
+        self._left -= len(raw)
+        if self._left < 0:
+            raise OSError(EFBIG, f"more than {self._most >> 20} MiB", self._name)
+        return raw
 
 
 def row_of_line(line: str, index: int) -> Row:
