@@ -116,7 +116,7 @@ class PodRunner:
                 await self._job(client, name, job)
         for name in [name for name in self._running if name not in there]:
             self._end(name)
-        await self._collect(client, {one["metadata"]["uid"] for one in there.values()})
+        await self._collect(client)
 
     async def _job(self, client: Client, name: Name, job: Json) -> None:
         conditions = job.get("status", {}).get("conditions") or ()
@@ -298,18 +298,24 @@ class PodRunner:
         }
         await client.create(EVENTS, event, namespace=name[0])
 
-    async def _collect(self, client: Client, jobs: set[str]) -> None:
-        """Delete what belonged to Jobs that are gone, as the garbage collector does."""
+    async def _collect(self, client: Client) -> None:
+        """Delete what belonged to Jobs that are gone, as the garbage collector does: Jobs are
+        looked for after what may be theirs, so that nothing of a new one is taken for an orphan."""
+        owned = []
         for resource in (PODS, CONFIG_MAPS, POLICIES):
-            listed = await client.request("GET", resource.path())
-            for one in listed["items"]:
+            for one in (await client.request("GET", resource.path()))["items"]:
                 owners = one["metadata"].get("ownerReferences") or ()
-                mine = [owner for owner in owners if owner["kind"] == "Job"]
-                if mine and not any(owner["uid"] in jobs for owner in mine):
-                    namespace, name = _name(one)
-                    body = {"gracePeriodSeconds": 0} if resource is PODS else None
-                    with contextlib.suppress(NotFound):
-                        await client.request("DELETE", resource.path(namespace, name), body=body)
+                if mine := {owner["uid"] for owner in owners if owner["kind"] == "Job"}:
+                    owned.append((resource, _name(one), mine))
+        jobs = (await client.request("GET", JOBS.path()))["items"]
+        there = {
+            one["metadata"]["uid"] for one in jobs if not one["metadata"].get("deletionTimestamp")
+        }
+        for resource, (namespace, name), mine in owned:
+            if not mine & there:
+                body = {"gracePeriodSeconds": 0} if resource is PODS else None
+                with contextlib.suppress(NotFound):
+                    await client.request("DELETE", resource.path(namespace, name), body=body)
 
 
 @contextlib.contextmanager
