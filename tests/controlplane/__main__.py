@@ -20,8 +20,13 @@ def main(arguments: list[str] | None = None) -> int:
     """The exit code: 1 if something failed, 130 after Ctrl-C before the cluster ran."""
     parser = argparse.ArgumentParser(prog="controlplane", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser(
-        "build", help="find or build etcd, kube-apiserver, kubectl, helm and gitops"
+    build = commands.add_parser("build", help="find or build the programs that tests need")
+    build.add_argument(
+        "sets",
+        nargs="*",
+        default=[ETCD, KUBERNETES, HELM, GITOPS],
+        metavar="SET",
+        help="folders under go/; without one: etcd, kube-apiserver, kubectl, helm and gitops",
     )
     run = commands.add_parser("run", help="start an empty cluster and keep it until Ctrl-C")
     run.add_argument("--keep", action="store_true", help="leave its working folder there")
@@ -29,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what we started is ended
     try:
         if chosen.command == "build":
-            for path in ensure_built(ETCD, KUBERNETES, HELM, GITOPS).values():
+            for path in ensure_built(*chosen.sets).values():
                 print(path)
         else:
             _run(keep=chosen.keep)
