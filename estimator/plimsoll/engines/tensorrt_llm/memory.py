@@ -44,11 +44,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Parallelism, Term, TermName
-from plimsoll.engines.layers.dtypes import WEIGHT_BYTES, latent_bytes, state_bytes
-from plimsoll.engines.layers.gpu_memory import allocated
+from plimsoll.engines.layers.dtypes import latent_bytes, state_bytes
 from plimsoll.engines.layers.plain_cache import sequence_state
-from plimsoll.engines.layers.sharding import rotary_elements, stage_weights, widths
-from plimsoll.models.architecture import MixerKind, Stage
+from plimsoll.engines.layers.sharding import stage_weights, widths
+from plimsoll.models.architecture import MixerKind
 from plimsoll.units import GIB, ceil_div, grouped
 
 if TYPE_CHECKING:
@@ -90,12 +89,11 @@ def _weights(
     count = len(architecture.blocks)
     if split.pipeline == 1 or count < 2:
         return stage_weights(architecture, dtype, quantization, split)
-    element = WEIGHT_BYTES[dtype]
-    every = rotary_elements(architecture) * element
-    every += sum(
-        allocated(t.elements * element) for t in architecture.outside if t.stage is Stage.EVERY
+    single, halves = (
+        stage_weights(architecture, dtype, quantization, replace(split, pipeline=stages))
+        for stages in (count, 2)
     )
-    single = stage_weights(architecture, dtype, quantization, replace(split, pipeline=count))
+    every = (sum(single) - sum(halves)) // max(1, count - 2)  # stages differ by that alone
     return tuple(
         sum(single[start:end]) - every * max(0, end - start - 1)
         for start, end in bounds(count, split.pipeline)

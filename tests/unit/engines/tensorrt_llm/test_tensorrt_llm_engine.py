@@ -20,8 +20,10 @@ from plimsoll.engines.base import (
     TermName,
     Workload,
 )
+from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.tensorrt_llm.engine import TensorRTLLM
 from plimsoll.engines.tensorrt_llm.memory import bounds, weights
+from plimsoll.models import catalogue
 from plimsoll.units import GIB
 from worded import worded
 
@@ -120,6 +122,19 @@ def test_a_window_may_be_kept_apart_so_the_least_is_less() -> None:
 
 def test_early_stages_take_the_layers_that_do_not_divide() -> None:
     assert bounds(10, 4) == ((0, 3), (3, 6), (6, 8), (8, 10))
+
+
+@pytest.mark.parametrize("tensor", [1, 8])
+def test_what_every_stage_holds_is_counted_once_a_stage_as_tensor_parallelism_cuts_it(
+    tensor: int,
+) -> None:
+    entry = catalogue.load().find("google/gemma-4-E2B-it")  # a table of every layer, on each stage
+    assert entry is not None
+    for stages in (2, 4, 8):
+        split = Parallelism(tensor, stages)
+        found = weights(entry.architecture, "bfloat16", "", split, False)
+        assert min(found) > 0
+        assert sum(found) == sum(stage_weights(entry.architecture, "bfloat16", "", split))
 
 
 def test_stages_together_weigh_what_one_would_except_their_own_rotary_tables() -> None:
