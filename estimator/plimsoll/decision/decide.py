@@ -99,7 +99,7 @@ def decide(
     that the cluster adds (`Inventory.own`) come on top.
     kept: where the same request was placed before: it stays there if it still fits.
     """
-    known = (knowledge or shipped()).calibrated(inventory.calibration).adding(inventory.own)
+    known = (knowledge or shipped()).in_cluster(inventory)
     engine = known.engines.get(request.engine.name)
     asked_for = request.wanted
     request = replace(request, wanted=candidates.canonical(request.wanted, known))
@@ -163,7 +163,7 @@ def hash_of(
     knowledge: Knowledge | None = None,
 ) -> str:
     """The hash that `decide` gives the verdict on a request, without deciding."""
-    known = (knowledge or shipped()).calibrated(inventory.calibration).adding(inventory.own)
+    known = (knowledge or shipped()).in_cluster(inventory)
     request = replace(request, wanted=candidates.canonical(request.wanted, known))
     return request_hash(request, policy, known, known.engines.get(request.engine.name))
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.assemble import Engine
+    from plimsoll.inventory.pools import Inventory
     from plimsoll.start_ups import Calibration
 
 
@@ -147,6 +148,10 @@ class Knowledge:
             self._added.clear()
             self._added[own] = added
         return added
+
+    def in_cluster(self, inventory: Inventory) -> Knowledge:
+        """The same, with all that a cluster adds: start-ups that it keeps, accelerators."""
+        return self.calibrated(inventory.calibration).adding(inventory.own)
 
     def calibrated(self, by: Calibration) -> Knowledge:
         """The same, with engines that know start-ups which somebody keeps."""

@@ -341,15 +341,7 @@ class Inventory:
             kept = [f for f in self.facts if f.carries(selector)]
             speak = (self.speaks,)
             part = pools(kept, self.set_aside, carried=asked, speak=speak, pods_read=self.pods_read)
-            part = replace(
-                part,
-                own=self.own,
-                claims=self.claims,
-                quotas=self.quotas,
-                prices=self.prices,
-                topologies=self.topologies,
-                calibration=self.calibration,
-            )
+            part = _beside_nodes(part, self)
             while len(self._matching) >= SELECTORS_KEPT:
                 self._matching.pop(next(iter(self._matching)), None)
             self._matching[asked] = part
@@ -358,6 +350,19 @@ class Inventory:
     @cached_property
     def _matching(self) -> dict[frozenset[tuple[str, str]], Inventory]:
         return {}
+
+
+def _beside_nodes(part: Inventory, whole: Inventory) -> Inventory:
+    """An inventory made of nodes, with what its cluster says that no node does."""
+    return replace(
+        part,
+        own=whole.own,
+        claims=whole.claims,
+        quotas=whole.quotas,
+        prices=whole.prices,
+        topologies=whole.topologies,
+        calibration=whole.calibration,
+    )
 
 
 def _stem(name: str) -> tuple[str, str]:
@@ -385,17 +390,8 @@ def with_own(inventory: Inventory, own: tuple[Accelerator, ...]) -> Inventory:
     named = pools(
         facts, inventory.set_aside, speak=(inventory.speaks,), pods_read=inventory.pods_read
     )
-    return replace(
-        named,
-        known=inventory.known,
-        own=own,
-        claims=inventory.claims,
-        quotas=inventory.quotas,
-        declared=inventory.declared,
-        prices=inventory.prices,
-        topologies=inventory.topologies,
-        calibration=inventory.calibration,
-    )
+    named = _beside_nodes(named, inventory)
+    return replace(named, known=inventory.known, own=own, declared=inventory.declared)
 
 
 def with_declared(inventory: Inventory, pools: Iterable[Pool | SetAside]) -> Inventory:
