@@ -55,10 +55,7 @@ def read(stream: BinaryIO) -> Iterator[Line]:
     Raises `OSError` beyond `MOST_LOG` bytes, which a device or a pipe may give without end.
     """
     bounded = Bounded(stream, MOST_LOG)
-    while raw := bounded.readline(MOST_BYTES):
-        rest = raw
-        while rest and not rest.endswith(b"\n"):
-            rest = bounded.readline(MOST_BYTES)
+    while raw := bounded.line(MOST_BYTES):
         yield from lines_of(raw)
 
 

@@ -132,13 +132,10 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     with path.open("rb") as file:
         stream = Bounded(file, MOST_FILE, str(path))
         index = 0
-        while raw := stream.readline(4 * MOST_LINE + 4):
+        while raw := stream.line(4 * MOST_LINE + 4):
             index += 1
             if index > MOST_LINES:
                 raise OSError(EFBIG, f"more than {MOST_LINES:,} lines", str(path))
-            rest = raw
-            while rest and not rest.endswith(b"\n"):
-                rest = stream.readline(MOST_LINE)
             line = raw.decode("utf-8", "replace").removeprefix("\ufeff")
             if line.strip():
                 yield index, line
@@ -151,8 +148,14 @@ class Bounded:
         """most: bytes. name: of the file, for the error."""
         self._stream, self._most, self._left, self._name = stream, most, most, name
 
-    def readline(self, size: int) -> bytes:
-        """The next line, or as many bytes of it; nothing at the end."""
+    def line(self, size: int) -> bytes:
+        """The next line, of a longer one so many bytes: the rest is skipped; nothing at the end."""
+        rest = raw = self._read(size)
+        while rest and not rest.endswith(b"\n"):
+            rest = self._read(size)
+        return raw
+
+    def _read(self, size: int) -> bytes:
         raw = self._stream.readline(size)
         self._left -= len(raw)
         if self._left < 0:
