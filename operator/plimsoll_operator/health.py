@@ -19,14 +19,14 @@ from plimsoll_operator.connections import PLAIN, PlainServer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from plimsoll_operator.connections import ConnectionBounds, Connections
+    from plimsoll_operator.connections import ConnectionBounds
 
     Question = Callable[[], str | Awaitable[str]]
 
 log = logging.getLogger(__name__)
 
 
-class HealthServer:
+class HealthServer(PlainServer):
     """Answers probes: 200 if the question's answer is empty, 503 with what is wrong."""
 
     def __init__(
@@ -44,17 +44,7 @@ class HealthServer:
             "/readyz": self._probe(ready),
             "/metrics": self._metrics,
         }
-        self._server = PlainServer(routes, bounds)
-
-    @property
-    def connections(self) -> Connections:
-        """Those that are open."""
-        return self._server.connections
-
-    @property
-    def port(self) -> int:
-        """Where it listens, once started."""
-        return self._server.port
+        super().__init__(routes, bounds)
 
     @staticmethod
     def _probe(question: Question) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
@@ -71,9 +61,5 @@ class HealthServer:
 
     async def start(self, host: str, port: int) -> None:
         """Listen. port 0 picks a free one; `port` then says which. Raises OSError."""
-        await self._server.start(host, port)
+        await super().start(host, port)
         log.info("metrics and probes on port %d", self.port)
-
-    async def stop(self) -> None:
-        """Stop listening."""
-        await self._server.stop()

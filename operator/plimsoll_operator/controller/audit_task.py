@@ -6,32 +6,19 @@ comes with the job, and what was missed of it is named in the answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from plimsoll.decision.decide import decide
 from plimsoll.decision.surplus import surplus
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.report.audit import Audited, Totals, totals
 from plimsoll.report.openreports import results_of
-from plimsoll.workloads import kinds
-from plimsoll_operator.deciding.beside import Missed, read
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from plimsoll.decision.policy import Policy
-    from plimsoll_operator.deciding.beside import Found
+from plimsoll_operator.deciding.beside import Missed, ObjectJob
 
 
-@dataclass(frozen=True, slots=True)
-class AuditJob:
-    """One object to audit. beside: objects that it refers to; last: do with those."""
-
-    obj: Mapping[str, Any]
-    policy: Policy
-    beside: Found = field(default_factory=dict)
-    last: bool = True
+class AuditJob(ObjectJob):
+    """One object to audit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +32,8 @@ class AuditResult:
 
 def audit(inventory: Inventory | None, job: AuditJob) -> AuditResult | Missed:
     """Decide one object, and say what to report of it."""
-    kind = kinds.find(str(job.obj.get("apiVersion")), str(job.obj.get("kind")))
-    assert kind is not None
     there = inventory or NO_INVENTORY
-    engines = read(kind, job.obj, job.beside, last=job.last)
+    kind, engines = job.engines()
     if isinstance(engines, Missed):
         return engines
     found = []
@@ -56,5 +41,5 @@ def audit(inventory: Inventory | None, job: AuditJob) -> AuditResult | Missed:
         verdict = decide(served.request, there, job.policy)
         back = surplus(served.request, verdict, there)
         unreadable = served.facts.unreadable
-        found.append(Audited(kind.name, served.request, verdict, back, unreadable))
+        found.append(Audited(kind, served.request, verdict, back, unreadable))
     return AuditResult(bool(found), results_of(found), totals(found))

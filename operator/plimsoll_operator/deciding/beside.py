@@ -6,15 +6,17 @@ and is asked again with that (`ROUNDS`). Admission and the audit hand it the sam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from plimsoll.workloads import kinds
 from plimsoll.workloads.llmdeployment import Missing, pick
 from plimsoll.workloads.resolved import KEY, RESOLVED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from plimsoll.decision.policy import Policy
     from plimsoll.workloads.kinds import Kind
     from plimsoll.workloads.roles import Served
 
@@ -92,6 +94,23 @@ def read(
     beside = Beside(found)
     served = kind.read(obj, beside)
     return Missed(tuple(beside.missed)[:MOST]) if beside.missed and not last else served
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectJob:
+    """One object of any kind. policy: on it; beside: objects that it refers to; last: do with
+    those."""
+
+    obj: Mapping[str, Any]
+    policy: Policy
+    beside: Found = field(default_factory=dict)
+    last: bool = True
+
+    def engines(self) -> tuple[str, tuple[Served, ...] | Missed]:
+        """The name of its kind, and its engines."""
+        kind = kinds.find(str(self.obj.get("apiVersion")), str(self.obj.get("kind")))
+        assert kind is not None
+        return kind.name, read(kind, self.obj, self.beside, last=self.last)
 
 
 async def in_rounds(
