@@ -59,6 +59,28 @@ def unknown(name: str = "in-house") -> dict[str, Any]:
     return one
 
 
+def overridden(index: int, *, recorded: bool = False) -> dict[str, Any]:
+    """The LLMDeployment of that index with an override. recorded: as a cluster shows it later."""
+    one = deployment(index)
+    one["metadata"]["annotations"] = {"plimsoll.dev/override": "sized by hand"}
+    if recorded:
+        since = "2026-11-02T08:00:00Z"
+        one["status"] = {
+            "conditions": [
+                {"type": "Ready", "status": "False", "lastTransitionTime": since},
+                {"type": "Overridden", "status": "True", "lastTransitionTime": since},
+            ]
+        }
+        one["metadata"]["managedFields"] = [
+            {
+                "manager": "kubectl-annotate",
+                "time": "2026-11-02T07:59:58Z",
+                "fieldsV1": {"f:metadata": {"f:annotations": {"f:plimsoll.dev/override": {}}}},
+            }
+        ]
+    return one
+
+
 def nodes() -> list[dict[str, Any]]:
     """Nodes of two pools, one of them not ready, and pods that hold some of their GPUs."""
     h100 = {

@@ -14,7 +14,7 @@ import pytest
 
 from browser.chromium import Chromium
 from commands import run
-from page_tree import deployment, listing, unknown
+from page_tree import deployment, listing, overridden, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,12 +41,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     before = listing(20)
     before["items"][1]["spec"]["accelerator"]["gpusPerReplica"] = 4
     del before["items"][7]
+    after = listing(24)
+    after["items"][9], after["items"][19] = overridden(9), overridden(19, recorded=True)
     hostile = unknown("<img src=x onerror=alert(1)>")
     hostile["spec"]["model"]["uri"] = 'hf://a/"></style><script>alert(2)</script>'
     hostile["metadata"]["namespace"] = "x" * 200
     texts = {
         "before": before,
-        "cluster": listing(24),
+        "cluster": after,
         "empty": {"kind": "List", "apiVersion": "v1", "items": []},
         "hostile": {"kind": "List", "apiVersion": "v1", "items": [hostile, deployment(9)]},
         "large": listing(1000),
@@ -154,6 +156,17 @@ def test_without_script_everything_is_there(browser: Chromium, pages: dict[str, 
         assert "nvidia-h100-80gb" in text
     finally:
         browser.ask("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_an_override_stands_beside_the_verdict(browser: Chromium, pages: dict[str, Path]) -> None:
+    browser.look(1280)
+    browser.open(pages["cluster"].as_uri())
+    rows: list[str] = browser.run(
+        "[...document.querySelectorAll('li.over')].map((li) => li.innerText)"
+    )
+    assert all(row.startswith("overridden") for row in rows)
+    assert sum("on record in its status since 2026-11-02" in row for row in rows) == 1
+    assert sum("claimed by its annotation" in row for row in rows) == 1
 
 
 def test_it_prints(browser: Chromium, pages: dict[str, Path]) -> None:

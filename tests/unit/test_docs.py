@@ -369,3 +369,10 @@ def test_an_unknown_kubernetes_is_an_error_that_names_the_known_ones() -> None:
         "no set of programs 'kubernetes-1.2'; there are: etcd, gatekeeper, gitops, "
         "gpu-feature-discovery, helm, kserve, kubernetes" in run.stderr
     )
+
+
+def test_no_row_of_a_table_of_troubleshooting_stands_twice() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    for section in re.split(r"^#+ ", text, flags=re.M):
+        rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith('| "')]
+        assert sorted(rows) == sorted(set(rows))

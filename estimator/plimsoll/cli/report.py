@@ -95,7 +95,7 @@ def command(
     from plimsoll.units import counted
     from plimsoll.workloads import files, kinds
     from plimsoll.workloads.listing import PLACE
-    from plimsoll.workloads.llmdeployment import ignored_rules
+    from plimsoll.workloads.llmdeployment import ignored_rules, override
 
     if not sources and not cluster:
         raise click.UsageError(
@@ -125,10 +125,13 @@ def command(
     def of(index: int) -> list[Row]:
         manifest, beside = todo[index]
         engines = judged(manifest, beside, inventory, policies, gpu_memory, in_use, known)
-        ignored = ignored_rules(manifest.obj)
+        ignored, over = ignored_rules(manifest.obj), override(manifest.obj)
         file, kind = manifest.file, manifest.kind.name
         where = ("", 0) if file == PLACE else (file, manifest.line)
-        return [row(kind, one.request, verdict, ignored, *where) for _, one, verdict in engines]
+        return [
+            row(kind, one.request, verdict, ignored, *where, override=over)
+            for _, one, verdict in engines
+        ]
 
     rows = [one for engines in apart.each(of, len(todo)) for one in engines]
     problems += [problem for manifests, _ in found for problem in manifests.problems]

@@ -60,6 +60,19 @@ class Ruling:
     unread: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What an object says of an override. reason: as its annotation claims it.
+
+    since: when its status recorded it, "" if it did not. by: the field manager that wrote the
+    annotation and when, "" if that is not at hand; which user it was, the audit log alone says.
+    """
+
+    reason: str
+    since: str = ""
+    by: str = ""
+
+
 DEFAULT_POLICY: Final = Policy()
 """That of a namespace that says nothing."""
 

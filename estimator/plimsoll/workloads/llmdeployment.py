@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from pydantic import ValidationError
 
 from plimsoll.api_group import IGNORE_ANNOTATION, OVERRIDE_ANNOTATION
+from plimsoll.decision.policy import Override
 from plimsoll.decision.request import Prefer, Request, Wanted
 from plimsoll.engines.base import AskedSplit, EngineSettings, Lora, Speculative, Workload
 from plimsoll.engines.registry import engine
@@ -153,6 +154,34 @@ def override_reason(obj: Mapping[str, Any]) -> str:
     """The reason in the override annotation, clean; empty if there is none."""
     reason = _annotation(obj, OVERRIDE_ANNOTATION)
     return clean(reason.strip(), MAX_REASON) if isinstance(reason, str) else ""
+
+
+def override(obj: Mapping[str, Any]) -> Override | None:
+    """What an object says of an override of its verdict; None if its annotation claims none."""
+    reason = override_reason(obj)
+    if not reason:
+        return None
+    since, by = "", ""
+    for one in _entries(obj.get("status"), "conditions"):
+        if one.get("type") == "Overridden" and one.get("status") == "True":
+            since = clean(str(one.get("lastTransitionTime") or "some time ago"), 40)
+    for one in _entries(obj.get("metadata"), "managedFields"):
+        fields = one.get("fieldsV1")
+        written = _entry(_entry(fields, "f:metadata"), "f:annotations")
+        if f"f:{OVERRIDE_ANNOTATION}" in written:
+            by = clean(f"{one.get('manager')} at {one.get('time')}", 200)
+    return Override(reason, since, by)
+
+
+def _entry(value: object, key: str) -> Mapping[str, Any]:
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _entries(value: object, key: str) -> list[Mapping[str, Any]]:
+    """The mappings in a list of a mapping."""
+    found = value.get(key) if isinstance(value, dict) else None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def ignored_rules(obj: Mapping[str, Any]) -> str:

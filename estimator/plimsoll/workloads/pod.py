@@ -75,6 +75,8 @@ _TENSORRT_OPTIONS: Final = frozenset(
         "backend",
     }
 )
+_STAGES: Final = "--omni"
+"""What makes several engines of one (vllm-omni), each a stage of the model on GPUs of its own."""
 _FURTHER_ARGUMENTS: Final = ("VLLM_ADDITIONAL_ARGS", "NIM_PASSTHROUGH_ARGS")
 """Variables that hold further arguments for the engine, where the image's own start reads them: a
 command that is written out, or an entrypoint that is the engine itself, reads none of them."""
@@ -253,6 +255,10 @@ def _started(
         role.unread(start.left)
     elif not start.certain:
         role.unread("a condition in the script decides which command runs")
+    if any(word.text == _STAGES for word in role.words):
+        role.words = [word for word in role.words if word.text != _STAGES]
+        role.planned = True
+        role.unread(f"{_STAGES}: which of the model's stages has which GPU, its configuration says")
     front = _from_variables(role.engine, variables, places)
     role.words = [*front, *_with_file(role, role.words, mounted)]
     for name in _FURTHER_ARGUMENTS if further else ():

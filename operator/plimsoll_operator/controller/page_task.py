@@ -8,7 +8,7 @@ from __future__ import annotations
 from plimsoll.decision.decide import decide
 from plimsoll.inventory.pools import NO_INVENTORY, Inventory
 from plimsoll.report.page.objects import Row, row
-from plimsoll.workloads.llmdeployment import ignored_rules
+from plimsoll.workloads.llmdeployment import ignored_rules, override
 from plimsoll_operator.deciding.beside import Missed, ObjectJob
 
 
@@ -21,7 +21,8 @@ def rows(inventory: Inventory | None, job: PageJob) -> tuple[Row, ...] | Missed:
     kind, engines = job.engines()
     if isinstance(engines, Missed):
         return engines
-    there, ignored = inventory or NO_INVENTORY, ignored_rules(job.obj)
+    there, ignored, over = inventory or NO_INVENTORY, ignored_rules(job.obj), override(job.obj)
     return tuple(
-        row(kind, one.request, decide(one.request, there, job.policy), ignored) for one in engines
+        row(kind, one.request, decide(one.request, there, job.policy), ignored, override=over)
+        for one in engines
     )

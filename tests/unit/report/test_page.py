@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from commands import as_json, run
-from page_tree import deployment, listing, nodes, pod, unknown
+from page_tree import deployment, listing, nodes, overridden, pod, unknown
 from plimsoll.report.page.changes import read
 from plimsoll.report.page.objects import LINE, MOST_IN_FULL
 
@@ -285,3 +285,21 @@ def test_a_price_list_says_what_the_gpus_cost_an_hour(tmp_path: Path) -> None:
     assert "cost/hour" in text
     assert "nvidia-l4 1 3 2.40" in text
     assert "nvidia-l40s 1 2 –" in text
+
+
+def test_an_override_is_shown_as_claimed_or_on_record_and_by_whom(tmp_path: Path) -> None:
+    said = words(page(tmp_path, [overridden(9), overridden(19, recorded=True), overridden(0)]))
+    claimed = "Overridden claimed by its annotation, on record nowhere here"
+    recorded = "Overridden on record in its status since 2026-11-02T08:00:00Z; written by kubectl"
+    assert said.count(claimed) == said.count(recorded) == 1
+    assert said.count("who wrote it stands in the API server's audit log") == 1
+    assert said.count("which user that was stands in the API server's audit log") == 1
+    assert said.count("Reason: sized by hand") == 2, "what fits needs no override"
+    assert len(re.findall(r"overridden \w+/llama", said)) == 2
+
+
+def test_an_override_takes_no_refusal_off_the_count(tmp_path: Path) -> None:
+    source = tmp_path / "one.json"
+    source.write_text(json.dumps(overridden(9)))
+    assert "1 object, 1 refused" in run("report", source, "--to", tmp_path / "p.html").stdout
+    assert run("check", source).exit_code == 1

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision.policy import Outcome, outcome
+from plimsoll.decision.policy import Outcome, Override, outcome
 from plimsoll.engines.base import NO_CACHE, TermName
 from plimsoll.engines.registry import engine
 from plimsoll.errors import clean
@@ -32,6 +32,8 @@ LINE: Final = 70.0
 _WHOLE: Final = 100.0
 """Where a bar ends."""
 REFUSED: Final = "refused"
+OVERRIDDEN: Final = "overridden"
+"""One that is refused, and let in or to be let in by an override."""
 OVER, DOUBT, FITS = "over", "doubt", "fits"
 """An object that does not fit or is wrong, one that nobody can be sure of, and one that fits."""
 RANK: Final = (OVER, DOUBT, FITS)
@@ -87,8 +89,9 @@ class Row:
     """One object as the page shows it. key: by which the next page knows it again.
 
     file, place: where it stands, "" for one of a cluster. state: one of `RANK`; word: the verdict.
-    terms: (style, name, GiB, what it comes from). fits_on: the placement. data: what the next page
-    compares, see `plimsoll.report.page.changes`.
+    terms: (style, name, GiB, what it comes from). fits_on: the placement. override: what it says of
+    one that holds, "" without. data: what the next page compares, see
+    `plimsoll.report.page.changes`.
     """
 
     key: str
@@ -110,26 +113,33 @@ class Row:
     bar: Bar | None
     terms: tuple[tuple[str, str, str, str], ...]
     told: tuple[Told, ...]
+    override: str
     data: str
 
     @property
     def refused(self) -> bool:
         """Whether `plimsoll check` would end with 1 for it."""
-        return self.word == REFUSED
+        return self.word in (REFUSED, OVERRIDDEN)
 
 
 def row(
-    kind: str, request: Request, verdict: Verdict, ignored: str, file: str = "", line: int = 0
+    kind: str,
+    request: Request,
+    verdict: Verdict,
+    ignored: str,
+    file: str = "",
+    line: int = 0,
+    override: Override | None = None,
 ) -> Row:
     """One object, judged as `plimsoll check` judges it.
 
     kind: its name. ignored: what its annotation says of rules to ignore. file: where it stands;
-    empty for one of a cluster.
+    empty for one of a cluster. override: what it says of one.
     """
     subject = f"{kind} {request.name}"
     said = _RULES.judge(results(subject, request, verdict), ignored)
     judged = Judged(subject, Span(file, line), request, verdict, said, _RULES.fails(said))
-    return _row(judged, kind)
+    return _row(judged, kind, override)
 
 
 def arranged(found: Iterable[Row]) -> list[Row]:
@@ -169,10 +179,11 @@ def _shared(files: Iterable[str]) -> str:
     return f"{common}/" if common else ""
 
 
-def _row(judged: Judged, kind: str) -> Row:
+def _row(judged: Judged, kind: str, override: Override | None) -> Row:
     request, verdict, span = judged.request, judged.verdict, judged.span
     e, p, model = verdict.estimate, verdict.placement, verdict.model
     state, word = _state(judged)
+    holds = override if word == REFUSED else None
     gpus = p.gpus_per_replica if p else e.parallelism.gpus if e else 0
     accelerator = p.accelerator if p else verdict.accelerator
     size = f" · {count(model.parameters)}" if model.parameters else ""
@@ -183,7 +194,7 @@ def _row(judged: Judged, kind: str) -> Row:
         file=span.file,
         place=f"{span.file}:{span.line}" if span.file else "",
         state=state,
-        word=word,
+        word=OVERRIDDEN if holds else word,
         model=clean(model.name, 200) + size,
         engine=_engine(request, e),
         fits_on=f"{gpus} × {accelerator}" if gpus else accelerator,
@@ -196,8 +207,21 @@ def _row(judged: Judged, kind: str) -> Row:
         bar=_bar(e) if e and e.usable else None,
         terms=_terms(e) if e else (),
         told=tuple(_told(one, verdict, request) for one in judged.results[:MOST_RESULTS]),
+        override=_overridden(holds) if holds else "",
         data=f"{state} {ceil_mib(e.required)[:-2] if e else 0} {gpus} {accelerator or '-'}",
     )
+
+
+def _overridden(override: Override) -> str:
+    """What is known of an override: whether it is on record, why, and who made it."""
+    said = (
+        f"on record in its status since {override.since}"
+        if override.since
+        else "claimed by its annotation, on record nowhere here: admission lets it in for users "
+        "with the verb override alone"
+    )
+    who = f"written by {override.by}; which user that was" if override.by else "who wrote it"
+    return f"{said}; {who} stands in the API server's audit log. Reason: {override.reason}"
 
 
 def _state(judged: Judged) -> tuple[str, str]:

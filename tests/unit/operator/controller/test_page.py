@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import aiohttp
 import pytest
 
-from page_tree import deployment, unknown
+from page_tree import deployment, overridden, unknown
 from plimsoll.decision.policy import Policy
 from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll_operator.cluster.documents import ModelDocuments
@@ -207,3 +207,9 @@ def test_rules_that_an_object_wants_ignored_are_shown_as_ignored() -> None:
     refused["metadata"]["annotations"] = {"plimsoll.dev/ignore": "PL001: sized by hand"}
     text = made([refused])
     assert "(ignored: sized by hand)" in text
+
+
+def test_an_override_that_the_status_has_on_record_is_shown_as_such() -> None:
+    text = made([overridden(9, recorded=True)])
+    assert "on record in its status since 2026-11-02T08:00:00Z" in text
+    assert "Reason: sized by hand" in text
