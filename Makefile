@@ -93,7 +93,7 @@ test-sweep: $(STAMP) ## what `make test-unit` leaves out: wide searches for inpu
 	$(PYTEST) -q $(BESIDE) -m sweep tests/unit tests/golden tests/fuzz
 
 fuzz: $(STAMP) ## drawn inputs against every promise: SECONDS=600, SEED=7 repeats; TARGET=, CASE= one of them
-	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) \
+	@exec env PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(TARGET),--target $(TARGET)) $(if $(CASE),--case $(CASE))
 SECONDS := 60
 

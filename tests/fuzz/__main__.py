@@ -1,13 +1,43 @@
-"""`python -m fuzz`: all targets for so many seconds, or one case again; see `make fuzz`."""
+"""`python -m fuzz`: all targets for so many seconds, or one case again; see `make fuzz`.
+
+It says every half minute how far it is, and ended by SIGTERM or SIGINT it prints what it has.
+Without a seed it goes on after the seeds of all runs before, which are counted together in
+build/fuzz.json.
+"""
 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from random import SystemRandom
+from typing import TYPE_CHECKING
 
+from fuzz.counts import Counts
 from fuzz.harness import Fault, Report, drawn, run
 from fuzz.targets import OPEN, TARGETS
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+
+class Ending:
+    """Whether the run was asked to end; asked twice, it ends at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def restore(self) -> None:
+        """Have signals treated as before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self.restore()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60, help="for all targets together")
     parser.add_argument("--case", type=int, help="this case alone, with its input in full")
     chosen = parser.parse_args(arguments)
-    seed = SystemRandom().randrange(10**6) if chosen.seed is None else chosen.seed
+    counts = Counts()
+    seed = counts.next_seed() if chosen.seed is None else chosen.seed
     if chosen.case is not None:
         if chosen.target is None or chosen.seed is None:
             parser.error("--case needs the --target and the --seed that it is of")
@@ -27,15 +58,30 @@ def main(arguments: list[str] | None = None) -> int:
         return shown([run(target, seed, cases=1, first=chosen.case)])
     names = [chosen.target] if chosen.target else list(TARGETS)
     print(f"seed {seed}, {chosen.seconds:.0f} s for {len(names)} targets", flush=True)
-    return shown(
-        [shown_at_once(run(TARGETS[n], seed, seconds=chosen.seconds / len(names))) for n in names]
-    )
+    ending = Ending()
+    reports = []
+    for name in names:
+        if ending.asked:
+            break
+        report = run(
+            TARGETS[name],
+            seed,
+            seconds=chosen.seconds / len(names),
+            told=lambda so_far: told(counts, so_far),
+            ended=ending,
+        )
+        told(counts, report)
+        reports.append(report)
+    ending.restore()
+    found = shown(reports)
+    print("\nall runs together", *counts.lines(), sep="\n")
+    return found
 
 
-def shown_at_once(report: Report) -> Report:
-    """The same report, its figures printed."""
+def told(counts: Counts, report: Report) -> None:
+    """Print the figures of a report, and keep them."""
     print(report.line(), flush=True)
-    return report
+    counts.keep(report)
 
 
 def shown(reports: list[Report]) -> int:

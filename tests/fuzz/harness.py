@@ -7,6 +7,7 @@ far the process grew above what it held when the case began.
 
 from __future__ import annotations
 
+import gc
 import resource
 import signal
 import time
@@ -32,6 +33,8 @@ SHOWN: Final = 3
 """Reproducers of one kind of fault that are kept."""
 LONGEST_INPUT: Final = 1500
 """Characters of an input that a report repeats."""
+TOLD_EVERY: Final = 30.0
+"""Seconds of the clock after which a run says how far it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +100,31 @@ def run(
     cases: int | None = None,
     seconds: float | None = None,
     first: int = 0,
+    told: Callable[[Report], object] = lambda report: None,
+    ended: Callable[[], bool] = lambda: False,
 ) -> Report:
-    """Run a target until it had so many cases, or so many seconds of the clock are over."""
+    """Run a target until it had so many cases, or so many seconds of the clock are over.
+
+    told: is given the report every half minute. ended: ends the run after a case if true.
+    """
     report = Report(target.name, seed)
     _quietly(target, seed, first)  # so that no case pays for what is loaded once
-    began = time.monotonic()
+    gc.freeze()  # nor for looking through that for garbage
+    began = heard = time.monotonic()
     number = first
-    while (cases is None or report.cases < cases) and (
-        seconds is None or time.monotonic() - began < seconds
+    while (
+        (cases is None or report.cases < cases)
+        and (seconds is None or report.seconds < seconds)
+        and not ended()
     ):
         _one(target, report, number)
         number += 1
-    report.seconds = time.monotonic() - began
+        now = time.monotonic()
+        report.seconds = now - began
+        if now - heard >= TOLD_EVERY:
+            heard = now
+            told(report)
+    gc.unfreeze()
     return report
 
 

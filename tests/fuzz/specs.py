@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
+from controlplane.nodes import GPUS as NODES
 from fuzz import values
 from fuzz.harness import Target
-from fuzz.promises import Texts, broken_promises, decided, llmdeployment, some_nodes
+from fuzz.promises import Texts, broken_promises, decided, llmdeployment, nodes_of
 from plimsoll.accelerators.catalogue import everything
 from plimsoll.decision.verdict import Decision
 from plimsoll.engines.registry import NAMES
@@ -159,13 +160,28 @@ def _odd(random: Random, usual: Any) -> Any:
     return {str(key): _odd(random, value) for key, value in usual.items()} if usual else {}
 
 
-def spec_faults(spec: Spec) -> Iterator[str]:
-    """What breaks a promise, without knowing the cluster and knowing one."""
-    for inventory in (NO_INVENTORY, some_nodes()):
-        yield from broken_promises(*decided(llmdeployment(spec), Texts(), inventory))
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A spec, and the kinds of GPU that the cluster has nodes of; none: no cluster is known."""
+
+    spec: Spec
+    nodes: tuple[str, ...]
 
 
-SPECS: Final = Target("specs", drawn, spec_faults, few=60)
+def asked(random: Random) -> Asked:
+    """A spec in a cluster: none, one that has everything, or a few kinds."""
+    spec, kinds = drawn(random), tuple(NODES)
+    few = tuple(sorted(random.sample(kinds, random.choice((1, 2, 3)))))
+    return Asked(spec, random.choice(((), (), kinds, few)))
+
+
+def spec_faults(case: Asked) -> Iterator[str]:
+    """What breaks a promise."""
+    inventory = nodes_of(case.nodes) if case.nodes else NO_INVENTORY
+    yield from broken_promises(*decided(llmdeployment(case.spec), Texts(), inventory))
+
+
+SPECS: Final = Target("specs", asked, spec_faults, few=60)
 
 
 @dataclass(frozen=True, slots=True)

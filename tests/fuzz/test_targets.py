@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from fuzz import harness
+from fuzz import counts, harness
 from fuzz.__main__ import main, unknown
-from fuzz.harness import MOST_MIB, Target, drawn, reproducer, run
+from fuzz.harness import MOST_MIB, Report, Target, drawn, reproducer, run
 from fuzz.targets import OPEN, TARGETS
 
 if TYPE_CHECKING:
@@ -94,12 +98,18 @@ def test_time_and_memory_of_one_case_are_bounded(monkeypatch: pytest.MonkeyPatch
 
 
 def test_make_fuzz_prints_cases_seconds_and_the_worst_case(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(counts, "KEPT", tmp_path / "build" / "fuzz.json")
     main(["--target", "manifests", "--seed", "1", "--seconds", "0.2"])
     printed = capsys.readouterr().out
     assert printed.startswith("seed 1, 0 s for 1 targets")
     assert "the worst case took" in printed
+    main(["--target", "manifests", "--seconds", "0.2"])
+    again = capsys.readouterr().out
+    assert again.startswith("seed 2, 0 s")
+    one, two = (int(text.partition(" cases in")[0].split()[-1]) for text in (printed, again))
+    assert again.splitlines()[-1].startswith(f"manifests   {one + two:9} cases")
     made = subprocess.run(
         ["make", "--dry-run", "fuzz", "SECONDS=5", "SEED=7", "TARGET=logs", "CASE=3"],
         cwd=ROOT,
@@ -110,3 +120,43 @@ def test_make_fuzz_prints_cases_seconds_and_the_worst_case(
     assert "-m fuzz --seconds 5 --seed 7 --target logs --case 3" in " ".join(
         made.stdout.replace("\\\n", " ").split()
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_prints_what_it_has(tmp_path: Path, number: int) -> None:
+    begin = (
+        "import sys, pathlib\n"
+        "from fuzz import __main__, counts, harness\n"
+        "harness.TOLD_EVERY, counts.KEPT = 0.0, pathlib.Path(sys.argv[1])\n"
+        "sys.exit(__main__.main(['--target', 'arguments', '--seconds', '600']))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", begin, str(tmp_path / "fuzz.json")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
+    ) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline().startswith("seed 1")
+        assert run.stdout.readline().startswith("arguments ")  # how far it is
+        run.send_signal(number)
+        rest = run.stdout.read()
+    assert run.returncode == 0
+    assert "the worst case took" in rest
+    assert "all runs together" in rest
+
+
+def test_a_seed_that_is_run_again_counts_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(counts, "KEPT", tmp_path / "fuzz.json")
+    kept = counts.Counts()
+    assert kept.next_seed() == 1
+    for cases in (5, 9, 7):
+        kept.keep(Report("specs", 3, cases=cases, worst_seconds=(0.5, 1)))
+    kept.keep(Report("specs", 8, cases=20, kinds=Counter({"slow": 2})))
+    assert kept.next_seed() == 9
+    (line,) = kept.lines()
+    assert "29 cases" in line
+    assert "of 2 seeds from 3 to 8   worst  0.500 s (seed 3)" in line
+    assert line.endswith("found: slow x 2")
