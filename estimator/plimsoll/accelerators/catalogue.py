@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,8 +46,25 @@ class Catalogue:
     gke: dict[str, Accelerator]
 
     def find(self, name: str) -> Accelerator | None:
-        """The accelerator of that name, alias or product name, in any case, spaces for dashes."""
-        return self.names.get("-".join(name.lower().split())) if len(name) <= MAX_NAME else None
+        """The accelerator of that name, alias or product name, in any case, with dashes, spaces
+        or nothing between its parts.
+        """
+        if len(name) > MAX_NAME:
+            return None
+        written = "-".join(name.lower().split())
+        return self.names.get(written) or self._closed_up.get(_closed_up(written))
+
+    @cached_property
+    def _closed_up(self) -> dict[str, Accelerator]:
+        """By the names without what stands between their parts, where that leaves one."""
+        found: dict[str, set[str]] = {}
+        for name, card in self.names.items():
+            found.setdefault(_closed_up(name), set()).add(card.name)
+        return {name: self.names[min(cards)] for name, cards in found.items() if len(cards) == 1}
+
+
+def _closed_up(name: str) -> str:
+    return re.sub(r"[-_. ]", "", name)
 
 
 def _accelerator(row: dict[str, Any], alone: set[str]) -> Accelerator:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.accelerators import catalogue
-from plimsoll.accelerators.machines import instance_type, machines
+from plimsoll.accelerators.machines import instance_type, machine_of
 from plimsoll.units import ceil_div
 
 if TYPE_CHECKING:
@@ -29,11 +29,15 @@ _COUNTS: Final = (
     "karpenter.k8s.aws/instance-gpu-count",
     "eks.amazonaws.com/instance-gpu-count",
     "karpenter.azure.com/sku-gpu-count",
+    "karpenter.k8s.gcp/instance-gpu-count",
     "cloud.google.com/gke-accelerator-count",
     "gpu.nvidia.com/count",
     "aliyun.accelerator/nvidia_count",
 )
 """Labels of clouds and provisioners that count a machine's GPUs."""
+_NEBIUS: Final = "nebius.com/resource-preset"
+_PRESET: Final = re.compile(r"([1-9][0-9]?)gpu-[a-z0-9-]{1,40}")
+"""Nebius counts in the name of a preset: ``8gpu-128vcpu-1600gb``."""
 _SHARING: Final = "cloud.google.com/gke-gpu-sharing-strategy"
 _CLIENTS: Final = "cloud.google.com/gke-max-shared-clients-per-gpu"
 _NONE: Final = ("", "none")
@@ -72,9 +76,11 @@ def machine_gpus(labels: Mapping[str, str]) -> tuple[int, str]:
         if text.isascii() and text.isdecimal() and 0 < len(text) <= 4 and int(text):
             said.append((int(text), f"{key}={text}"))
     named = instance_type(labels)
-    machine = machines().get(named[1]) if named else None
+    machine = machine_of(labels)
     if named and machine and machine.gpus:
         said.append((machine.gpus, f"{named[0]}={named[1]}"))
+    if preset := _PRESET.match(labels.get(_NEBIUS, "")):
+        said.append((int(preset[1]), f"{_NEBIUS}={preset.string}"))
     return min(said, default=(0, ""))
 
 

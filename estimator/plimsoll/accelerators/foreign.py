@@ -5,19 +5,21 @@
     Karpenter (Azure), AKS, others   the type of the machine (see `plimsoll.accelerators.machines`)
     CoreWeave, Alibaba Cloud         name of the product
     AMD                              name of the product, or the device's id; memory in GiB
-    DigitalOcean, Amazon, SkyPilot   a label that people or tools write by hand
+    DigitalOcean, Amazon, SkyPilot,
+    Nebius, Karpenter (Google)       a name that people or tools write, in whichever spelling
 
 It must not read memory out of a name, and it must not know how many GPUs a node has to give.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.accelerators import catalogue
 from plimsoll.accelerators.found import Found, Unclear, checked, mebibytes, pairs, unlisted
-from plimsoll.accelerators.machines import instance_type, machines
+from plimsoll.accelerators.machines import instance_type, machine_of
 from plimsoll.accelerators.types import Accelerator, Dialect
 from plimsoll.errors import shown
 from plimsoll.units import GIB, MIB
@@ -50,6 +52,8 @@ _BY_HAND: Final = (
     "doks.digitalocean.com/gpu-model",
     "k8s.amazonaws.com/accelerator",
     "skypilot.co/accelerator",
+    "nebius.com/gpu-name",
+    "karpenter.k8s.gcp/instance-gpu-name",
 )
 Said = Found | Unclear | None
 
@@ -79,8 +83,32 @@ def contradiction(label: str, other: Found) -> Unclear:
 
 
 def same(one: Accelerator, other: Accelerator) -> bool:
-    """Whether two accelerators are, or are slices of, the same GPU."""
-    return (one.mig_of or one.name) == (other.mig_of or other.name)
+    """Whether two accelerators are, or are slices of, the same GPU, as far as labels tell."""
+    return not set(may_be(one)).isdisjoint(may_be(other))
+
+
+def may_be(accelerator: Accelerator) -> tuple[str, ...]:
+    """The names of the GPUs that an accelerator may be: several, where a name without a memory
+    stands for cards of more than one.
+    """
+    name = accelerator.mig_of or accelerator.name
+    several = catalogue.load().several.values()
+    alike = (cards for cards in several if name in cards and not accelerator.certain)
+    return next(alike, (name,))
+
+
+def _meant(name: str) -> Accelerator | None:
+    """The accelerator that somebody means by a name; of cards of several memories the one of least
+    memory, which is not certain then.
+    """
+    known = catalogue.load()
+    for written in (name, name.lower().removeprefix("nvidia-")):
+        cards = [known.names[card] for card in known.several.get(written.lower(), ())]
+        if cards:
+            return replace(min(cards, key=lambda card: card.memory), certain=False)
+        if (card := catalogue.find(written)) is not None:
+            return card
+    return None
 
 
 @cache
@@ -187,7 +215,7 @@ def _coreweave(labels: Mapping[str, str]) -> Said:
 def _coreweave_name(name: str) -> Accelerator | None:
     """The accelerator of a class, or of a name that people use, underlines for dashes."""
     by_class = _index().get((Dialect.COREWEAVE, (("gpu.nvidia.com/class", name),)))
-    return by_class or catalogue.find(name.replace("_", "-"))
+    return by_class or _meant(name.replace("_", "-"))
 
 
 def _alibaba(labels: Mapping[str, str]) -> Said:
@@ -281,7 +309,7 @@ def _amd_mixed(labels: Mapping[str, str]) -> Said:
 def _machine(labels: Mapping[str, str]) -> Said:
     """The accelerator in a cloud's machine."""
     said = instance_type(labels)
-    machine = machines().get(said[1]) if said else None
+    machine = machine_of(labels)
     if said is None or machine is None:
         return None
     known = catalogue.find(machine.accelerator)
@@ -293,7 +321,7 @@ def _machine(labels: Mapping[str, str]) -> Said:
 def _by_hand(labels: Mapping[str, str]) -> Said:
     """A label that people or tools write, if its value is a name that the table knows."""
     for key in _BY_HAND:
-        known = catalogue.find(labels[key]) if labels.get(key) else None
+        known = _meant(labels[key]) if labels.get(key) else None
         if known is not None:
             return Found(known, Dialect.NODE_LABEL, ((key, labels[key]),))
     return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.accelerators import catalogue
 from plimsoll.accelerators.catalogue import MEMORY, PRODUCT
-from plimsoll.accelerators.foreign import contradiction, foreign, readings, same
+from plimsoll.accelerators.foreign import contradiction, foreign, may_be, readings, same
 from plimsoll.accelerators.found import Found, Unclear, checked, mebibytes, unlisted
 from plimsoll.accelerators.machines import INSTANCE_TYPE
 from plimsoll.accelerators.types import Accelerator, Dialect
@@ -84,7 +84,9 @@ def named_by(labels: Mapping[str, str]) -> tuple[str, ...]:
         return ()
     product = labels.get(PRODUCT, "").removesuffix(_SHARED).lower()
     cards = catalogue.load().products.get(product, ()) if MEMORY not in labels else ()
-    return tuple(card.name for card in cards) or (said.accelerator.name,)
+    if cards or said.accelerator.mig_of:
+        return tuple(card.name for card in cards) or (said.accelerator.name,)
+    return may_be(said.accelerator)
 
 
 def _from_product(product: str, labels: Mapping[str, str]) -> Found | Unclear:

@@ -48,3 +48,14 @@ def machines() -> dict[str, Machine]:
 def instance_type(labels: Mapping[str, str]) -> tuple[str, str] | None:
     """The label that names the machine's type, as key and value; None if there is none."""
     return next(((key, labels[key]) for key in INSTANCE_TYPE if labels.get(key)), None)
+
+
+def machine_of(labels: Mapping[str, str]) -> Machine | None:
+    """The machine of a node, by the name of its type in any case; None if it is not known."""
+    said = instance_type(labels)
+    return _in_any_case().get(said[1].lower()) if said else None
+
+
+@cache
+def _in_any_case() -> dict[str, Machine]:
+    return {name.lower(): machine for name, machine in machines().items()}

@@ -27,9 +27,13 @@ _SPOT: Final = frozenset(
         ("eks.amazonaws.com/capacitytype", "spot"),
         ("cloud.google.com/gke-spot", "true"),
         ("cloud.google.com/gke-preemptible", "true"),
+        ("cloud.google.com/gke-provisioning", "spot"),
+        ("cloud.google.com/gke-provisioning", "preemptible"),
         ("kubernetes.azure.com/scalesetpriority", "spot"),
         ("node.kubernetes.io/lifecycle", "spot"),
         ("oci.oraclecloud.com/oke-is-preemptible", "true"),
+        ("nebius.com/preemptible", "true"),
+        ("machine.openshift.io/interruptible-instance", ""),
     }
 )
 """Labels of nodes that may be taken away at any time, in small letters."""

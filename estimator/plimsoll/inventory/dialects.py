@@ -22,6 +22,7 @@ _TOLD_BY: Final = (
     ("karpenter.azure.com/sku-name", Dialect.KARPENTER_AZURE),
     ("karpenter.azure.com/aksnodeclass", Dialect.KARPENTER_AZURE),
     ("cloud.google.com/gke-nodepool", Dialect.GKE),
+    ("karpenter.k8s.gcp/instance-family", Dialect.GKE),
 )
 """Labels of nodes that a provisioner made, with its dialect; the first that is there counts."""
 _ORDER: Final = tuple(dict.fromkeys(dialect for _, dialect in _TOLD_BY))

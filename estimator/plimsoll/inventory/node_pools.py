@@ -1,6 +1,7 @@
 """Pools that Karpenter may make nodes of, from NodePool objects (karpenter.sh/v1) as plain dicts.
 
-    cloud      of its node class: Amazon's (Karpenter, EKS Auto Mode) or Azure's
+    cloud      of its node class: Amazon's (Karpenter, EKS Auto Mode), Azure's or Google's; of
+               another node class, the one whose labels it speaks of
     machines   those of the table of machines that every requirement on type, family, category or
                series, GPU name and GPU count lets in; a NodePool that names none of these is for
                any machine, and is not read
@@ -12,7 +13,8 @@
 It must not fetch anything, and it never raises: what it does not understand lets nothing in.
 Sources: karpenter.sh, Concepts, NodePools and scheduling (labels of the AWS provider);
 docs.aws.amazon.com, EKS Auto Mode, "Create a node pool"; Azure/karpenter-provider-azure,
-pkg/providers/instancetype (computeRequirements), and Azure/skewer, vmsize.go.
+pkg/providers/instancetype (computeRequirements), and Azure/skewer, vmsize.go;
+cloudpilot-ai/karpenter-provider-gcp, pkg/apis/v1alpha1/labels.go.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
+from plimsoll.accelerators.foreign import GKE
 from plimsoll.accelerators.machines import machines
 from plimsoll.accelerators.types import Dialect
 from plimsoll.inventory.declared import read_taints
@@ -38,14 +41,19 @@ KIND: Final = "NodePool"
 _TYPE: Final = "node.kubernetes.io/instance-type"
 _CAPACITY: Final = "karpenter.sh/capacity-type"
 _CATEGORY: Final = re.compile(r"[a-z]+")
-_OF_AMAZON: Final = re.compile(r"[a-z0-9-]+\.[a-z0-9]+")
+_OF_AMAZON: Final = re.compile(r"[a-z0-9-]+\.(?:[0-9]*x?large|metal)")
 """Types of Amazon's machines: a family, a dot, a size."""
 _OF_AZURE: Final = re.compile(
     r"Standard_(?P<family>[A-Z])(?P<sub>[A-Z]?)[0-9]+-?[0-9]*(?P<features>(?:[abcdilmtspPr]+|C+|NP)?)"
     r"_?(?:(?P<gpu>[A-Z][0-9]+)_?)?(?:_cc_)?(?P<version>(?:[vV][1-9])?)(?:_Promo)?"
 )
 """Types of Azure's machines, as its provider takes them apart."""
+_OF_GOOGLE: Final = re.compile(
+    r"(?P<family>[ag][0-9]x?)-(?:(?P<shape>[a-z]+)gpu-[0-9]+g(?:-metal)?|standard-[0-9]+)"
+)
+"""Types of Google's machines with GPUs."""
 _AZURE: Final = "karpenter.azure.com/sku-"
+_GOOGLE: Final = "karpenter.k8s.gcp/instance-"
 
 Facts = Mapping[str, str]
 
@@ -100,6 +108,20 @@ def _azures(kind: str, machine: Machine, card: Accelerator) -> Facts | None:
     }
 
 
+def _googles(kind: str, machine: Machine, card: Accelerator) -> Facts | None:
+    parts = _OF_GOOGLE.fullmatch(kind)
+    named = [dict(one.selector)[GKE] for one in card.labels if one.dialect is Dialect.GKE]
+    if parts is None or not named:
+        return None
+    mega = [name for name in named if ("-mega-" in name) == (parts["shape"] == "mega")]
+    return {
+        GKE: (mega or named)[0],
+        _TYPE: kind,
+        f"{_GOOGLE}family": parts["family"],
+        f"{_GOOGLE}gpu-count": str(machine.gpus),
+    }
+
+
 def _amazon(group: str, prefix: str, dialect: Dialect) -> Cloud:
     keys = ("family", "category", "gpu-name", "gpu-count")
     narrowing = (_TYPE, *(f"{prefix}{key}" for key in keys))
@@ -128,6 +150,12 @@ CLOUDS: Final = (
             ),
         ),
         _azures,
+    ),
+    Cloud(
+        "karpenter.k8s.gcp",
+        Dialect.GKE,
+        (_TYPE, GKE, f"{_GOOGLE}family", f"{_GOOGLE}gpu-count"),
+        _googles,
     ),
 )
 
@@ -181,13 +209,16 @@ def read_node_pool(obj: Mapping[str, Any]) -> tuple[Pool, ...]:
 
 def _cloud(group: object, wanted: list[tuple[str, str, tuple[str, ...]]]) -> Cloud | None:
     """The cloud of a NodePool: of its node class, else the one whose labels it speaks of."""
-    if group is not None:
-        return next((one for one in CLOUDS if one.group == group), None)
+    named = next((one for one in CLOUDS if one.group == group), None)
     own = {key for key, _, _ in wanted} - {_TYPE}
+    if group is not None:
+        return named or next((one for one in CLOUDS if own & set(one.narrowing)), None)
     types = [value for key, _, values in wanted if key == _TYPE for value in values]
     said = (one for one in CLOUDS if own & set(one.narrowing))
-    azure = any(_OF_AZURE.fullmatch(value) for value in types)
-    return next(said, CLOUDS[-1] if azure else CLOUDS[0])
+    for cloud, pattern in ((CLOUDS[2], _OF_AZURE), (CLOUDS[3], _OF_GOOGLE)):
+        if any(pattern.fullmatch(value) for value in types):
+            return next(said, cloud)
+    return next(said, CLOUDS[0])
 
 
 def _selector(
@@ -196,7 +227,10 @@ def _selector(
     """The labels that ask for machines of one GPU and count, among those that a NodePool makes."""
     if cloud.dialect is not Dialect.KARPENTER_AZURE:
         count = next(one for one in cloud.narrowing if one.endswith("gpu-count"))
-        return {**dict(asked_for(card, cloud.dialect)), count: str(key[1])}
+        asked = dict(asked_for(card, cloud.dialect))
+        if cloud.dialect is Dialect.GKE:
+            asked = {GKE: let_in[key][0][GKE]}
+        return {**asked, count: str(key[1])}
     mine = let_in[key]
     asked = {k: mine[0].get(k, "") for k in (f"{_AZURE}gpu-name", f"{_AZURE}gpu-count")}
 

@@ -16,7 +16,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.accelerators.catalogue import PRODUCT
 from plimsoll.accelerators.counts import (
     GPU,
     gpus_cut_up,
@@ -61,10 +60,18 @@ _PASSING: Final = (
     "node.kubernetes.io/",
     "node.cloudprovider.kubernetes.io/",
     "karpenter.sh/",
+    "startup-taint.cluster-autoscaler.kubernetes.io/",
+    "ignore-taint.cluster-autoscaler.kubernetes.io/",
     "ToBeDeletedByClusterAutoscaler",
     "DeletionCandidateOfClusterAutoscaler",
+    "cloud.google.com/impending-node-termination",
+    "aws-node-termination-handler/",
+    "medik8s.io/remediation",
+    "remediation.medik8s.io/",
 )
 """Beginnings of the keys of taints that say how a node is today, not what it is for."""
+_NOT_YET: Final = ("not-ready", "notready", "unhealthy", "uninitialized", "unregistered")
+"""Ends of such keys: agents of networks and disks keep pods off a node until they run."""
 
 _NO_PLUGIN: Final = (
     "its labels name GPUs and its capacity has none: the device plugin has not started, or has "
@@ -233,7 +240,7 @@ def _counted(
             return why
         one = mig_resource(labels, resource) if resource.startswith(_MIG) else recognised
         if one is None:
-            return others.unnamed(labels, PRODUCT)
+            return others.unnamed(labels, resource)
         if isinstance(one, Unclear):
             return one.why
         if why := _foreign_resource(one, resource) or _too_many(
@@ -395,7 +402,7 @@ def _taints(taints: object) -> tuple[tuple[tuple[str, str, str], ...], bool]:
         (str(t.get("key", "")), str(t.get("value") or ""), str(t.get("effect", "")))
         for t in mappings(taints)
     ]
-    passing = [t for t in written if t[0].startswith(_PASSING)]
+    passing = [t for t in written if t[0].startswith(_PASSING) or t[0].lower().endswith(_NOT_YET)]
     return (
         tuple(sorted(t for t in written if t not in passing)),
         any(effect in ("NoSchedule", "NoExecute") for _, _, effect in passing),

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
-from plimsoll.accelerators.machines import instance_type, machines
+from plimsoll.accelerators.machines import instance_type, machine_of
 from plimsoll.errors import clean, shown
 
 if TYPE_CHECKING:
@@ -40,6 +40,15 @@ _MAKERS: Final = (
     ("rebellions.ai/", "Rebellions NPUs"),
     ("tenstorrent.com/", "Tenstorrent cards"),
     ("qualcomm.com/qaic", "Qualcomm Cloud AI cards"),
+    ("iluvatar.com/", "Iluvatar GPUs"),
+    ("vastaitech.com/", "Vastai cards"),
+    ("graphcore.ai/", "Graphcore IPUs"),
+    ("baidu.com/xpu", "Kunlunxin XPUs"),
+    ("sophgo.com/", "Sophgo TPUs"),
+    ("sambanova.ai/", "SambaNova RDUs"),
+    ("cerebras.net/", "Cerebras wafers"),
+    ("ibm.com/spyre", "IBM Spyre"),
+    ("microsoft.com/directx", "GPUs of a Windows node"),
 )
 """Beginnings of other makers' resources, in small letters, with what they are."""
 _SHARED: Final = (
@@ -53,6 +62,7 @@ _SHARED: Final = (
     ("4paradigm.com/vgpu", "the vGPU scheduler"),
     ("tencent.com/vcuda", "the GPU manager of Tencent"),
     ("k8s.amazonaws.com/vgpu", "the virtual GPU plugin of Amazon"),
+    ("tke.cloud.tencent.com/qgpu", "the GPU sharing of Tencent Cloud"),
 )
 """Beginnings of resources by which several pods share a GPU, with who does it."""
 _TO_MACHINES: Final = re.compile(
@@ -60,6 +70,10 @@ _TO_MACHINES: Final = re.compile(
     r"|.*(tesla|rtx|geforce|quadro|[_-][abhltv][0-9]{1,3}))",
     re.IGNORECASE,
 )
+_SOUNDS_SHARED: Final = re.compile(r"(?<![a-z])[vqc]gpu|gpu[-_.]?(?:mem|core|slice|share|perc)")
+_SOUNDS: Final = re.compile(r"(?<![a-z])(?:gpus?|[nxhitpl]pus?|dcu|mlu|gcu|accelerators?)(?![a-z])")
+"""Words in the names of resources of makers that nobody listed here."""
+_COUNTED: Final = ("nvidia.com/gpu", "amd.com/gpu")
 _AMD_PARTITION: Final = re.compile(r"amd\.com/(spx|dpx|tpx|qpx|cpx)_nps[0-9]")
 _TELLING: Final = (
     ("intel.feature.node.kubernetes.io/gaudi", "Intel Gaudi"),
@@ -68,6 +82,9 @@ _TELLING: Final = (
     ("aws.amazon.com/neuron.present", "AWS Trainium or Inferentia"),
     ("gpu.intel.com/device.count", "Intel GPUs"),
     ("gpu.intel.com/product", "Intel GPUs"),
+    ("accelerator", "Huawei Ascend"),
+    ("feature.node.kubernetes.io/aws-neuron", "AWS Trainium or Inferentia"),
+    ("feature.node.kubernetes.io/pci-1200_1da3.present", "Intel Gaudi"),
 )
 """Labels of other makers' accelerators."""
 _PRESENT: Final = (
@@ -75,8 +92,13 @@ _PRESENT: Final = (
     "feature.node.kubernetes.io/pci-10de.present",
     "feature.node.kubernetes.io/pci-0300_10de.present",
     "feature.node.kubernetes.io/pci-0302_10de.present",
+    "feature.node.kubernetes.io/amd-gpu",
 )
-"""Labels of a machine with a GPU of NVIDIA's, whichever it is."""
+"""Labels of a machine with a GPU of NVIDIA's or AMD's, whichever it is."""
+_BEGINS: Final = {"accelerator": "huawei-ascend"}
+"""How the value of a telling label begins that others use as well, in small letters."""
+_LABELS: Final = {"amd.com/gpu": ("amd.com/gpu.device-id", "AMD's node labeller")}
+"""Which label tells the GPUs of a resource, and who writes it, where NVIDIA's is not meant."""
 REGISTERED: Final = ("hami.io/node-nvidia-register", "4pd.io/node-nvidia-register")
 """Annotations in which HAMi keeps what it makes of a node's GPUs."""
 LONGEST: Final = 16_384
@@ -104,7 +126,27 @@ def set_aside(resources: Mapping[str, int]) -> tuple[str, ...]:
             told.append(f"{given}: GPUs for virtual machines, which no pod of an engine gets")
         elif _AMD_PARTITION.fullmatch(lower):
             told.append(f"{given}: how much memory one partition has is not known")
+        elif not told or not told[-1].startswith(given):
+            told += _by_its_sound(lower, given)
     return tuple(dict.fromkeys(told))
+
+
+def _by_its_sound(name: str, given: str) -> list[str]:
+    """What a resource is that no table lists, by the words in its name; nothing if they say
+    nothing of accelerators.
+    """
+    domain, _, local = name.partition("/")
+    if not local or name in _COUNTED or name.startswith("nvidia.com/mig-"):
+        return []
+    if _SOUNDS_SHARED.search(local):
+        who = clean(domain)
+        return [f"{given}: GPUs are shared by {who}: no model can count on the memory of one"]
+    if domain in ("nvidia.com", "amd.com") and (_SOUNDS.search(local) or catalogue.find(local)):
+        named = " and ".join(_COUNTED)
+        return [f"{given}: a device plugin gives GPUs this name: {named} are planned on"]
+    if _SOUNDS.search(local):
+        return [f"{given}: accelerators of this kind are not known"]
+    return []
 
 
 @lru_cache(maxsize=1024)
@@ -116,11 +158,12 @@ def is_accelerator(name: str) -> bool:
 def told_of(labels: Mapping[str, str]) -> str:
     """What labels say of an accelerator that no resource of the node gives; empty if nothing."""
     for key, maker in _TELLING:
-        if labels.get(key, "false").lower() not in ("false", "0", ""):
+        value = labels.get(key, "false").lower()
+        if value not in ("false", "0", "") and value.startswith(_BEGINS.get(key, "")):
             given = f"{key}={clean(labels[key])}"
             return f"{given}: accelerators of this kind are not known ({maker})"
     named = instance_type(labels)
-    machine = machines().get(named[1]) if named else None
+    machine = machine_of(labels)
     if named and machine and catalogue.find(machine.accelerator) is None:
         return f"{named[0]}={named[1]}: {machine.accelerator} is not in the accelerator table"
     for key in _PRESENT:
@@ -157,11 +200,12 @@ def _to_one(text: str) -> Iterable[int]:
             yield count
 
 
-def unnamed(labels: Mapping[str, str], wanted: str) -> str:
+def unnamed(labels: Mapping[str, str], resource: str) -> str:
     """Why a node with GPUs in its capacity cannot be counted: no label says which they are."""
     named = instance_type(labels)
     machine = f" ({named[0]}={shown(named[1])} is not in the table of machines)" if named else ""
+    wanted, whose = _LABELS.get(resource, (catalogue.PRODUCT, "GPU Feature Discovery"))
     return (
-        f"no label says which GPU it has{machine}: {wanted} (GPU Feature Discovery) or a "
-        "cloud's own label is wanted"
+        f"no label says which GPU it has{machine}: {wanted} ({whose}) or a cloud's own label is "
+        "wanted"
     )

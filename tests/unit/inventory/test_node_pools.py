@@ -156,3 +156,32 @@ def test_spot_is_where_there_is_nothing_else() -> None:
 @pytest.mark.parametrize("spec", [None, 7, {"template": 3}, {"template": {"spec": {"x": 1}}}])
 def test_anything_at_all_is_read(spec: Any) -> None:
     assert read_node_pool({"spec": spec, "metadata": spec}) == ()
+
+
+GOOGLE = "karpenter.k8s.gcp/instance-"
+GKE = "cloud.google.com/gke-accelerator"
+
+
+def test_google_machines_are_asked_for_by_the_label_that_its_provider_writes() -> None:
+    (pool,) = read_node_pool(node_pool((f"{GOOGLE}family", "In", ["a4"])))
+    assert dict(pool.selector) == {
+        GKE: "nvidia-b200",
+        f"{GOOGLE}gpu-count": "8",
+        "karpenter.sh/nodepool": "gpu",
+    }
+    (mega,) = read_node_pool(node_pool((_TYPE, "In", ["a3-megagpu-8g"])))
+    assert dict(mega.selector)[GKE] == "nvidia-h100-mega-80gb"
+    assert kinds((GKE, "In", ["nvidia-l4"])) == {("nvidia-l4", n) for n in (1, 2, 4, 8)}
+
+
+def test_a_node_class_of_nobody_is_read_by_the_labels_that_its_pool_speaks_of() -> None:
+    pool = node_pool((f"{AWS}gpu-name", "In", ["l4"]), (f"{AWS}gpu-count", "In", ["4"]))
+    pool["spec"]["template"]["spec"]["nodeClassRef"] = {"group": "karpenter.kwok.sh"}
+    assert [one.accelerator.name for one in read_node_pool(pool)] == ["nvidia-l4"]
+    pool["spec"]["template"]["spec"]["requirements"] = []
+    assert read_node_pool(pool) == ()
+
+
+def test_machines_of_other_clouds_are_not_amazons() -> None:
+    facts = read_node_pool(node_pool((f"{AWS}gpu-name", "In", ["l40s"])))
+    assert {pool.gpus_per_node for pool in facts} == {1, 4, 8}  # Crusoe's have 2 and 10 as well

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from plimsoll.accelerators.catalogue import find
+from plimsoll.accelerators.labels import named_by
 from plimsoll.accelerators.types import Dialect
 from plimsoll.inventory.nodes import read_node, read_nodes
 from plimsoll.inventory.pools import NodeFacts, SetAside
@@ -71,6 +72,16 @@ def why(labels: dict[str, str], capacity: Mapping[str, object], **metadata: Any)
         ({MACHINE: "BM.GPU.A10.4"}, {GPU: 4}, "nvidia-a10", Dialect.INSTANCE_TYPE),
         ({MACHINE: "a3-megagpu-8g"}, {GPU: 8}, "nvidia-h100-80gb", Dialect.INSTANCE_TYPE),
         ({MACHINE: "g2-gpu-rtx4000a1-s"}, {GPU: 1}, "nvidia-rtx-4000-ada", Dialect.INSTANCE_TYPE),
+        ({MACHINE: "GN10Xp.2XLARGE40"}, {GPU: 1}, "nvidia-v100-32gb", Dialect.INSTANCE_TYPE),
+        ({MACHINE: "h100-380"}, {GPU: 1}, "nvidia-h100-80gb", Dialect.INSTANCE_TYPE),
+        ({MACHINE: "l40s-48gb.8x"}, {GPU: 8}, "nvidia-l40s", Dialect.INSTANCE_TYPE),
+        ({MACHINE: "ecs.gn8is-4x.16xlarge"}, {GPU: 4}, "nvidia-l20", Dialect.INSTANCE_TYPE),
+        ({MACHINE: "standard_nc24ads_a100_v4"}, {GPU: 1}, "nvidia-a100-80gb", Dialect.AKS),
+        ({"k8s.amazonaws.com/accelerator": "nvidia-tesla-t4"}, {GPU: 4}, "nvidia-t4",
+         Dialect.NODE_LABEL),
+        ({"nebius.com/gpu-name": "B300", "nebius.com/resource-preset": "8gpu-192vcpu-2768gb"},
+         {GPU: 8}, "nvidia-b300", Dialect.NODE_LABEL),
+        ({"nvidia.com/gpu.product": "RTX3090"}, {GPU: 2}, "nvidia-rtx-3090", Dialect.GFD),
         ({"beta.kubernetes.io/instance-type": "p3.8xlarge"}, {GPU: 4}, "nvidia-v100-16gb",
          Dialect.INSTANCE_TYPE),
         ({"eks.amazonaws.com/instance-gpu-name": "t4", "eks.amazonaws.com/instance-gpu-memory":
@@ -198,6 +209,15 @@ def test_a_layout_of_several_profiles_under_the_single_strategy_is_called_that()
         ("volcano.sh/vgpu-number", "shared by Volcano"),
         ("nvidia.com/GA102GL_A10", "virtual machines"),
         ("amd.com/cpx_nps4", "partition"),
+        ("iluvatar.com/gpu", "Iluvatar"),
+        ("graphcore.ai/ipu", "Graphcore"),
+        ("microsoft.com/directx", "Windows"),
+        ("tke.cloud.tencent.com/qgpu-memory", "shared by the GPU sharing of Tencent Cloud"),
+        ("baidu.com/a10_24g_cgpu", "shared by baidu.com"),
+        ("example.com/vgpu-memory", "shared by example.com"),
+        ("example.com/npu", "accelerators of this kind are not known"),
+        ("nvidia.com/gpu-10gb", "a device plugin gives GPUs this name"),
+        ("nvidia.com/h100", "a device plugin gives GPUs this name"),
     ],
 )
 def test_no_accelerator_node_vanishes_without_a_word(resource: str, said: str) -> None:
@@ -206,7 +226,10 @@ def test_no_accelerator_node_vanishes_without_a_word(resource: str, said: str) -
     assert f"{resource}: 8" in text
 
 
-@pytest.mark.parametrize("resource", ["cpu", "nvidia.com/hostdev", "rdma/hca", "nvidia.com/bf3"])
+@pytest.mark.parametrize(
+    "resource",
+    ["cpu", "nvidia.com/hostdev", "rdma/hca", "nvidia.com/bf3", "nvidia.com/dpu", "intel.com/qat"],
+)
 def test_a_node_without_an_accelerator_is_nobodys_business(resource: str) -> None:
     assert read_node(node({MACHINE: "m5.large"}, {resource: 8})) is None
 
@@ -219,6 +242,9 @@ def test_a_node_without_an_accelerator_is_nobodys_business(resource: str) -> Non
         ({"cloud.google.com/gke-tpu-accelerator": "tpu-v6e-slice"}, "Google TPUs"),
         ({"nvidia.com/gpu.present": "true"}, "given out by DRA"),
         ({"cloud.google.com/gke-accelerator": "nvidia-next"}, "nvidia-next is not in the"),
+        ({"feature.node.kubernetes.io/amd-gpu": "true"}, "device plugin has not started"),
+        ({"feature.node.kubernetes.io/aws-neuron": "true"}, "Trainium"),
+        ({"accelerator": "huawei-Ascend910"}, "Huawei Ascend"),
     ],
 )
 def test_labels_alone_tell_of_accelerators_that_no_resource_gives(
@@ -277,3 +303,57 @@ def test_a_product_of_two_memories_without_a_memory_label_is_the_smaller_and_not
 
 def test_an_unknown_machine_is_named_so_that_it_can_be_reported() -> None:
     assert "rocket.8xlarge" in why({MACHINE: "rocket.8xlarge"}, {GPU: 8})
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        ({"skypilot.co/accelerator": "a100"}, "nvidia-a100-40gb"),
+        ({"gpu.nvidia.com/class": "A100"}, "nvidia-a100-40gb"),
+        ({"k8s.amazonaws.com/accelerator": "nvidia-tesla-v100"}, "nvidia-v100-16gb"),
+    ],
+)
+def test_a_name_for_cards_of_two_memories_is_the_smaller_and_not_certain(
+    labels: dict[str, str], name: str
+) -> None:
+    read = read_node(node(labels, {GPU: 4}))
+    assert isinstance(read, NodeFacts)
+    (offer,) = read.offers
+    assert (offer.accelerator.name, offer.accelerator.certain) == (name, False)
+
+
+def test_a_name_for_cards_of_two_memories_contradicts_neither() -> None:
+    by_hand = {"skypilot.co/accelerator": "a100"}
+    assert offered({**by_hand, MACHINE: "p4de.24xlarge"}, {GPU: 8})[0][0] == "nvidia-a100-80gb"
+    assert offered({**by_hand, **A100}, {GPU: 8})[0][0] == "nvidia-a100-80gb"
+    assert "contradicts" in why({**by_hand, MACHINE: "g5.12xlarge"}, {GPU: 4})
+
+
+def test_a_selector_with_such_a_name_means_all_of_its_cards() -> None:
+    meant = named_by({"k8s.amazonaws.com/accelerator": "nvidia-tesla-v100"})
+    assert set(meant) == {"nvidia-v100-16gb", "nvidia-v100-32gb"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "node.cilium.io/agent-not-ready",
+        "ebs.csi.aws.com/agent-not-ready",
+        "startup-taint.cluster-autoscaler.kubernetes.io/gpu-driver",
+        "ignore-taint.cluster-autoscaler.kubernetes.io/oke-impending-node-termination",
+        "cloud.google.com/impending-node-termination",
+        "medik8s.io/remediation",
+        "karpenter.sh/disrupted",
+    ],
+)
+def test_a_node_that_is_not_up_yet_or_goes_is_one_of_its_pool_that_is_not_ready(key: str) -> None:
+    coming = node(A100, {GPU: 8})
+    coming["spec"] = {"taints": [{"key": key, "effect": "NoSchedule"}]}
+    there = node(A100, {GPU: 8})
+    there["metadata"] = {**there["metadata"], "name": "m"}
+    (pool,) = read_nodes([coming, there]).pools
+    assert (pool.nodes, pool.ready) == (2, 1)
+
+
+def test_an_amd_node_without_labels_is_told_which_of_amds_is_wanted() -> None:
+    assert "amd.com/gpu.device-id" in why({}, {"amd.com/gpu": 8})
