@@ -28,6 +28,10 @@ A100 = "nvidia-a100-80gb"
 NAME = "plimsoll-floor"
 
 
+LONGER = '{"rope_scaling": {"rope_type": "yarn", "factor": 4.0}, "max_position_embeddings": 99}'
+SHORTER = '{"rope_theta": 1, "num_hidden_layers": 2}'
+
+
 def on(gpus: int | None, *allowed: str, **more: Any) -> dict[str, Any]:
     """A spec that asks for so many GPUs of these kinds. more: further parts of it."""
     accelerator: dict[str, Any] = {"allowed": list(allowed or (A100,))}
@@ -106,6 +110,14 @@ def test_too_few_gpus_for_the_weights_are_refused_with_figures_and_a_way_out(
         (on(1, engine={"extraArgs": ["--seed=1", "-O0", "--max-num-seqs", "-1", "word"]}), True),
         (on(1, engine={"extraArgs": ["--seed=1", "--quantiz=fp8"]}), False),
         (on(1, engine={"extraArgs": ["--hf_overrides.num_hidden_layers=1"]}), False),
+        (on(1, engine={"extraArgs": ["--hf-overrides={}"]}), True),
+        (on(1, engine={"extraArgs": ["--hf_overrides", LONGER, "--seed=1"]}), True),
+        (on(1, engine={"extraArgs": [f"--hf-overrides={LONGER}"]}), True),
+        (on(1, engine={"extraArgs": ["--hf-overrides.rope_theta=5"]}), True),
+        (on(1, engine={"extraArgs": ["--hf-overrides", SHORTER]}), False),
+        (on(1, engine={"extraArgs": [f"--hf-overrides={SHORTER}"]}), False),
+        (on(1, engine={"extraArgs": ["--hf-overrides", "{}", "--hf-over", SHORTER]}), False),
+        (on(1, engine={"extraArgs": ["--hf-overrides", "{}", "--hf-overrides", "$A"]}), False),
         (on(1, engine={"extraArgs": ["-q", "fp8"]}), False),
         (on(1, engine={"quantization": "fp8"}), False),
         (on(1, engine={"extraArgs": ["--cpu-offload-gb=100"]}), False),

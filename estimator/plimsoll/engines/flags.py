@@ -472,7 +472,7 @@ _OBJECTS: Final = (
     "--additional-config",
 )
 """Flags of vLLM and SGLang whose value goes through ``json.loads``."""
-_OF_LENGTH: Final = frozenset(
+OF_LENGTH: Final = frozenset(
     {"rope_scaling", "rope_theta", "rope_parameters", "max_position_embeddings", "yarn"}
 )
 """Keys of a model's config that say how long its context is, and nothing of its weights."""
@@ -482,12 +482,12 @@ def _holds_more(use: Use) -> bool:
     """Whether an object holds what weights may hang on; one that is no JSON starts no engine."""
     dotted = use.written[0].partition("=")[0].partition(".")[2]
     if dotted:
-        return dotted.partition(".")[0] not in _OF_LENGTH
+        return dotted.partition(".")[0] not in OF_LENGTH
     try:
         found = json.loads(use.values[0])
     except (ValueError, RecursionError):
         return "$" in use.values[0]  # a variable that somebody may fill in
-    return isinstance(found, dict) and not _OF_LENGTH.issuperset(found)
+    return isinstance(found, dict) and not OF_LENGTH.issuperset(found)
 
 
 def _text(grammar: Grammar, use: Use) -> str:

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from plimsoll.errors import clean
 from plimsoll.workloads import shell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 MAX_WORDS: Final = 2_000
 """Words of a command that are looked at."""
@@ -50,10 +51,13 @@ _TWO_WORDS: Final = {
 }
 """Programs that are a server with a first word of theirs."""
 _NAMED: Final = re.compile(
-    r"(?<![\w.-])(?<!echo )(?:(?P<first>vllm|sglang|ollama|lmdeploy)\b\W{1,4}(?P<second>serve)\b)|"
+    r"(?<![\w.-])(?P<printed>(?<=echo ))?"
+    r"(?P<first>vllm|sglang|ollama|lmdeploy)\b\W{1,4}(?P<second>serve)\b|"
     + "|".join(map(re.escape, (*filter(_MODULES.get, _MODULES), *_PROGRAMS)))
 )
 """A server that is named in a text, however it is quoted there (``'vllm', 'serve'``)."""
+_KEPT_TEXT: Final = re.compile(r"[^\n;&]*(?:(?<!\|)\|(?!\|)|>(?!\s*(?:[&>]|/dev/(?:null|std))))")
+"""The rest of what ``echo`` prints, where it goes into a pipe or a file and not to people."""
 _TRITON: Final = "scripts/launch_triton_server.py"
 _FILES: Final = {
     "vllm/entrypoints/openai/api_server.py": "vllm",
@@ -135,7 +139,9 @@ def launch(
     further = f"what follows word {MAX_WORDS:,} of its command" if len(said) > MAX_WORDS else ""
     if found is not None and found.engine:
         return replace(found, left=found.left or further)
-    named = _named_in(w.text for w in (*command, *arguments)) if suspected or engine else ""
+    unread = found is not None
+    texts = [w.text for w in (*command, *arguments)] if suspected or engine else []
+    named = _named_in(" ".join(texts), printed=unread)
     if named and (command or not engine or (words and _is_command(words))):
         left = f"how its script or command starts {named}"
         return Launch(named, (), environment, certain=False, left=left)
@@ -144,19 +150,21 @@ def launch(
     if not command and (not words or not _is_command(words)):
         rest = words[1:] if words and words[0].text in ("serve", "--server") else words
         return Launch(engine, tuple(rest), environment, left=further)
-    if found is not None and found.script:
-        return Launch(engine, (), environment, certain=False, script=found.script)
-    return None
+    return None if found is None else replace(found, engine=engine)
 
 
-def _named_in(texts: Iterable[str]) -> str:
-    """The engine whose server a text names anywhere; empty if it names none."""
-    found = _NAMED.search(" ".join(texts))
-    if found is None:
-        return ""
-    if found["first"]:
-        return _TWO_WORDS[found["first"], found["second"]]
-    return _MODULES.get(found[0]) or _PROGRAMS[found[0]]
+def _named_in(text: str, *, printed: bool) -> str:
+    """The engine whose server a text names; empty if it names none.
+
+    printed: whether one counts that the text only prints.
+    """
+    for found in _NAMED.finditer(text):
+        if found["printed"] is not None and not (printed or _KEPT_TEXT.match(text, found.end())):
+            continue
+        if found["first"]:
+            return _TWO_WORDS[found["first"], found["second"]]
+        return _MODULES.get(found[0]) or _PROGRAMS[found[0]]
+    return ""
 
 
 def _is_command(words: Sequence[Word]) -> bool:
@@ -172,7 +180,9 @@ _OF_THE_PROGRAM: Final = frozenset({"launch", "bench", "collect-env", "chat", "c
 _OTHERS: Final = frozenset({"sleep", "tail", "echo", "ray", "cat", "true", "env", "exec", "dynamo"})
 
 
-_RUNNERS: Final = ("exec", "env", "source", ".", "nohup", "tini", "dumb-init", "uv", "time")
+_SOURCES: Final = ("source", ".")
+_PREFIXES: Final = ("exec", "env", "nohup", "tini", "dumb-init", "uv", "time")
+_RUNNERS: Final = (*_SOURCES, *_PREFIXES)
 
 
 def _is_script(words: Sequence[Word]) -> bool:
@@ -185,16 +195,22 @@ def _search(
     text_of: Callable[[str], str | None],
     depth: int,
     choices: shell.Choices | None = None,
+    *,
+    fed: bool = False,
 ) -> Launch | None:
     """The first server that a command starts, through shells and scripts.
 
-    choices: see `plimsoll.workloads.shell.Command`.
+    One without an engine is a command that may start anything. choices, fed: see
+    `plimsoll.workloads.shell.Command`.
     """
     direct = _direct(words, environment)
     if direct is not None:
         return direct
     if not words or not depth:
         return None
+    left = _untold(words, fed=fed)
+    if left:
+        return Launch("", (), environment, certain=False, left=left)
     if words[0].text == "eval":
         said = " ".join(word.text for word in words[1:])
         return _in_script(Word(said, words[0].path), (), environment, text_of, depth, choices)
@@ -210,6 +226,36 @@ def _search(
         return Launch("", (), environment, certain=False, script=unread.text)
     rest = tuple(words[words.index(unread) + 1 :])
     return _in_script(Word(text, unread.path), rest, environment, text_of, depth)
+
+
+def _untold(words: Sequence[Word], *, fed: bool) -> str:
+    """What of a command only a run could tell, in words; empty if it is known which one runs."""
+    at = 0
+    while at < min(len(words) - 1, 8) and words[at].text in _PREFIXES:
+        at += 1
+    text = words[at].text
+    name, rest = text.rpartition("/")[2], [word.text for word in words[at + 1 :]]
+    if text.startswith(("`", "$")) and shell.unresolved(text) and not _OF_KUBERAY.search(text):
+        return "which command a variable or another command names"
+    reads = any(_INPUT.match(one) for one in rest) or (fed and not _says_what_runs(rest))
+    if reads and (name in _SHELLS or name.startswith("python") or text in _SOURCES):
+        return f"what {clean(name, 40)} is given to run"
+    return ""
+
+
+def _says_what_runs(options: Sequence[str]) -> bool:
+    """Whether a shell or Python is told what to run by its arguments, and not by its input."""
+    for one in options:
+        if not one.startswith(("-", "+")) or re.fullmatch(r"-[A-Za-z]*[cm]", one):
+            return True
+        if one == "-" or re.fullmatch(r"-[A-Za-z]*s", one):
+            return False
+    return False
+
+
+_INPUT: Final = re.compile(r"/dev/(?:stdin|fd/)")
+_OF_KUBERAY: Final = re.compile(r"^\$\{?KUBERAY_")
+"""Variables in which KubeRay puts how a node of Ray starts, which is no server."""
 
 
 def _script_file(words: Sequence[Word]) -> Word | None:
@@ -238,7 +284,8 @@ def _in_script(
     found: list[Launch] = []
     for command in shell.commands(script.text, environment, [w.text for w in rest], choices):
         words = [Word(text, script.path) for text in command.words][:MAX_WORDS]
-        one = _search(words, command.environment, text_of, depth - 1, command.choices)
+        of, chosen = command.environment, command.choices
+        one = _search(words, of, text_of, depth - 1, chosen, fed=command.fed)
         if one is not None:
             cut = len(command.words) > MAX_WORDS or any(
                 len(word.text) >= shell.MAX_WORD for word in words

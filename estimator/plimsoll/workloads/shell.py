@@ -55,12 +55,14 @@ class Command:
 
     environment: the variables at that moment. choices: of those that conditions nobody can decide
     set, every text that they may have; the variable itself stands for its own name then.
+    fed: whether it reads a pipe, a file or a text of the script.
     """
 
     words: tuple[str, ...]
     certain: bool
     environment: Mapping[str, str]
     choices: Choices = field(default_factory=dict)
+    fed: bool = False
 
 
 def commands(
@@ -94,12 +96,12 @@ def commands(
         elif head == "else" and branches:
             branches[-1].next()
             branches[-1].now = True if branches[-1].taken is False else branches[-1].otherwise()
-            yield from _run(words[1:], branches, variables)
+            yield from _run(words[1:], branches, variables, fed=reader.fed)
         elif head in ("fi", "done"):
             if branches:
                 branches.pop()
         else:
-            yield from _run(words, branches, variables)
+            yield from _run(words, branches, variables, fed=reader.fed)
 
 
 @dataclass
@@ -171,7 +173,7 @@ _NUMERIC: Final = {
 
 
 def _run(
-    words: Sequence[str], branches: Sequence[_Branch], variables: _Variables
+    words: Sequence[str], branches: Sequence[_Branch], variables: _Variables, *, fed: bool
 ) -> Iterator[Command]:
     """What one statement does: set variables, or run a command."""
     if any(branch.now is False for branch in branches):
@@ -185,7 +187,7 @@ def _run(
         at += 1
     rest = tuple(words[at:])
     if rest and not declares:
-        yield Command(rest, certain, local, dict(variables.choices))
+        yield Command(rest, certain, local, dict(variables.choices), fed)
         return
     changed = {name for name in local if local[name] != variables.get(name)}
     if certain:
@@ -209,10 +211,15 @@ class _Reader:
         self.text, self.variables = text, variables
         self.known, self.arguments = arguments is not None, tuple(arguments or ())
         self.at = 0
+        self.fed = False
+        """Whether the statement that was given last reads a pipe, a file or a text."""
+        self.documents: list[str] = []
+        """What ends the texts that begin after this line (``<<EOF``)."""
 
     def statements(self) -> Iterator[list[str]]:
         """The words of each statement."""
         words: list[str] = []
+        fed = False
         while self.at < len(self.text):
             char = self.text[self.at]
             if char in " \t\r":
@@ -225,12 +232,17 @@ class _Reader:
                 words.append(left[0])
                 self.at = left.end()
             elif char in "<>" or (char.isdigit() and self._is_redirection()):
-                self._redirection()
+                fed = self._redirection() or fed
             elif char in _SEPARATORS:
                 self.at += 1
                 if words:
+                    self.fed = fed
                     yield words
                     words = []
+                if char == "\n":
+                    self._skip_documents()
+                around = self.text[max(0, self.at - 2) : self.at + 1]
+                fed = char == "|" and "||" not in around
                 if char == "&" and self.text.startswith(">", self.at):
                     self._redirection()
             else:
@@ -238,6 +250,7 @@ class _Reader:
                 words += self._word()
                 self.at = max(self.at, before + 1)
         if words:
+            self.fed = fed
             yield words
 
     def _skip_to(self, end: str) -> None:
@@ -247,18 +260,28 @@ class _Reader:
     def _is_redirection(self) -> bool:
         return self.text[self.at + 1 : self.at + 2] in ("<", ">")
 
-    def _redirection(self) -> None:
-        """Pass over ``2>&1``, ``> file`` and, up to its last line, ``<<EOF``."""
+    def _redirection(self) -> bool:
+        """Pass over ``2>&1``, ``> file``, ``<<EOF``; whether something is read."""
+        begun = self.at
         while self.at < len(self.text) and self.text[self.at] in "0123456789<>&-|":
             self.at += 1
-        here = self.text[max(0, self.at - 3) : self.at].rstrip("-").endswith("<<")
+        mark = self.text[begun : self.at].lstrip("0123456789")
         while self.at < len(self.text) and self.text[self.at] in " \t":
             self.at += 1
         if self.at < len(self.text) and self.text[self.at] not in _SEPARATORS:
             target = self._word()
-            if here and target:
-                found = self.text.find(f"\n{target[0]}\n", self.at)
-                self.at = len(self.text) if found < 0 else found + len(target[0]) + 1
+            if mark.rstrip("-") == "<<" and target:
+                self.documents.append(target[0])
+        return mark.startswith("<")
+
+    def _skip_documents(self) -> None:
+        """Pass over the texts between here and the lines that end them."""
+        self.at -= 1
+        for end in self.documents:
+            found = re.compile(rf"\n\t*{re.escape(end)}(?=\n|$)").search(self.text, self.at)
+            self.at = found.end() if found else len(self.text)
+        self.documents = []
+        self.at += 1
 
     def _word(self) -> list[str]:
         """One word; several or none if a variable without quotes stands for such."""

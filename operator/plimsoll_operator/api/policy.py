@@ -24,7 +24,7 @@ import plimsoll.engines.tgi.settings
 import plimsoll.engines.vllm.arguments
 from plimsoll.accelerators import catalogue
 from plimsoll.api_group import GROUP, OVERRIDE_ANNOTATION, PLURAL, POLICY_LABEL, VERSION
-from plimsoll.engines.flags import FlagRole
+from plimsoll.engines.flags import OF_LENGTH, FlagRole
 from plimsoll.models.catalogue import load
 from plimsoll.models.storage import stored_bytes
 from plimsoll.units import MIB
@@ -81,6 +81,27 @@ def shrinking_flags() -> tuple[str, ...]:
         own |= {alias for alias, name in grammar.aliases.items() if name in own}
         found |= {name.replace("_", "-") for name in own}
     return tuple(sorted(found))
+
+
+_LENGTHS: Final = "|".join(sorted(OF_LENGTH))
+_ANY: Final = r"[{][^{}]*[}]|\"[^\"\\]*\"|[^{}\"\[\],\s]+"
+_LENGTH_ALONE: Final = (
+    r"^--(hf.overrides|json.model.override.args)"
+    rf"(=\s*[{{](\s*\"({_LENGTHS})\"\s*:\s*({_ANY})\s*,?)*\s*[}}]\s*|[.]({_LENGTHS})[.=].*)$"
+)
+"""Flags of vLLM and SGLang whose object as JSON says how long a context is, and nothing else."""
+
+
+def flags_beyond_length(words: str) -> str:
+    """CEL: the flags among words, without those that only say how long a context is.
+
+    An object that is a word of its own is put together with its flag first.
+    """
+    joined = ".replace('overrides\\n{', 'overrides={').replace('args\\n{', 'args={')"
+    return (
+        f"{words}.join('\\n'){joined}.split('\\n')"
+        f".filter(w, w.startsWith('-') && !w.matches(r'{_LENGTH_ALONE}'))"
+    )
 
 
 def map_literal(entries: dict[str, int]) -> str:
@@ -144,7 +165,7 @@ VARIABLES: Final = {
     f"!{_ENGINE}.?quantization.hasValue() && !{_ENGINE}.?cpuOffload.hasValue() && "
     f"!({_ENGINE}.?name.orValue('vllm') in {list(_OWN_FILES)}) && "
     "object.spec.?workload.?imagesPerPrompt.orValue(1) > 0 && "
-    f"!{_ENGINE}.?extraArgs.orValue([]).filter(a, a.startsWith('-'))"
+    f"!{flags_beyond_length(f'{_ENGINE}.?extraArgs.orValue([])')}"
     ".map(a, a.split('=')[0].split('.')[0].split(' ')[0].replace('_', '-'))"
     ".exists(a, variables.shrinking.exists(flag, flag.startsWith(a)))",
     "named": f"variables.known || !has({_MODEL}.baseModel) ? variables.uri : "

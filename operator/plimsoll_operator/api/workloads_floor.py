@@ -32,6 +32,7 @@ from plimsoll_operator.api.policy import (
     VARIABLES,
     Json,
     checkpoints,
+    flags_beyond_length,
     map_literal,
     shrinking_flags,
 )
@@ -155,8 +156,8 @@ def _variables(obj: str, mark: str) -> dict[str, str]:
         f"(!{tgi} || "
         f"!{engine}.?envFrom.hasValue() && !{engine}.?env.orValue([])"
         ".exists(e, e.name in ['QUANTIZE', 'REVISION', 'NUM_SHARD', 'SHARDED'])) && "
-        f"!{own}words.map(w, string(w)).filter(w, w.startsWith('-') && "
-        f"!(w.split('=')[0].replace('_', '-') in {list(_MODEL_FLAGS)}))"
+        f"!{flags_beyond_length(f'{own}words.map(w, string(w))')}"
+        f".filter(w, !(w.split('=')[0].replace('_', '-') in {list(_MODEL_FLAGS)}))"
         ".map(w, w.split('=')[0].split('.')[0].replace('_', '-'))"
         ".exists(w, variables.passing.exists(f, f.startsWith(w))) && "
         f"{own}line.findAll(' ({'|'.join(_RANKS)})[ =][0-9]+')"

@@ -165,6 +165,9 @@ def test_no_script_makes_the_shell_reader_crash_or_hang() -> None:
         ("run $(hostname) $UNSET", ["run", "$(hostname)", "$UNSET"]),
         ("run a > log 2>&1 &", ["run", "a"]),
         ("cat <<EOF\nvllm serve x\nEOF\n", ["cat"]),
+        ("cat <<-EOF > a && run b\n\tx\n\tEOF", ["run", "b"]),
+        ("cat <<A <<'B'\nx\nA\ny\nB\nrun c", ["run", "c"]),
+        ("cat <<< text; run d", ["run", "d"]),
     ],
 )
 def test_a_script_is_read_as_a_shell_reads_it(script: str, words: list[str]) -> None:
@@ -216,6 +219,12 @@ def warned_of(obj: dict[str, Any]) -> str:
         f"$(which vllm) serve {BIG}",
         f"python3 -mvllm.entrypoints.openai.api_server --model {BIG}",
         f"#{'x' * shell.MAX_SCRIPT}\nvllm serve {BIG}",
+        f"echo vllm serve {BIG} | sh",
+        f"echo vllm serve {BIG} | tee log | bash -s -- a",
+        f"bash <(echo vllm serve {BIG})",
+        f"echo vllm serve {BIG} > /tmp/run; chmod +x /tmp/run; /tmp/run",
+        f"echo vllm serve {BIG} >> /tmp/run.sh && sh /tmp/run.sh",
+        f"cat <<'EOF' | sh\nvllm serve {BIG}\nEOF",
     ],
 )
 @pytest.mark.parametrize("image", ["vllm/vllm-openai:v0.11.0", "python:3.12"])
@@ -225,6 +234,43 @@ def test_a_server_that_a_script_names_where_nobody_can_read_it_is_not_passed_ove
 ) -> None:
     said = warned_of(pod({"image": image, word: ["bash", "-c", script]}))
     assert "not read: how its script or command starts vllm" in said
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo dmxsbSBzZXJ2ZQ== | base64 -d | sh", "what sh is given to run"),
+        ("curl -s http://a/b | bash -s -- --fast", "what bash is given to run"),
+        (". /dev/stdin < /mnt/run", "what . is given to run"),
+        ("source <(cat /mnt/run)", "what source is given to run"),
+        ("cat /mnt/run | python3 -u -", "what python3 is given to run"),
+        ('eval "$START"', "which command a variable or another command names"),
+        ('exec "${START}" --fast', "which command a variable or another command names"),
+        ('bash -c "$(cat /mnt/run)"', "which command a variable or another command names"),
+    ],
+)
+def test_an_engines_container_whose_command_only_a_run_could_tell_is_said_to_be_unread(
+    script: str, said: str
+) -> None:
+    assert f"not read: {said}" in warned_of(pod({"command": ["sh", "-c", script]}))
+    assert read_pod(pod({"image": "python:3.12", "command": ["sh", "-c", script]})) == ()
+    (one,) = read_pod(pod({"command": ["sh", "-c", f"{script}; vllm serve {SMALL}"]}))
+    assert one.facts.model == SMALL  # what is known to start counts
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo vllm serve failed >&2; sleep infinity",
+        "echo vllm serve comes later > /dev/stderr || true; sleep 1",
+        "cat model.json | python3 -m json.tool",
+        "echo a | bash -c 'sleep 1'",
+        "ulimit -n 65536; $KUBERAY_GEN_RAY_START_CMD",
+        "bash",
+    ],
+)
+def test_a_command_that_starts_no_engine_is_passed_over(script: str) -> None:
+    assert read_pod(pod({"command": ["sh", "-c", script]})) == ()
 
 
 def test_what_is_beyond_the_bounds_of_reading_is_said() -> None:
