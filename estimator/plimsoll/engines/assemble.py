@@ -60,8 +60,9 @@ class Engine(ABC):
     table: its figures by version; None for an engine whose versions are not known. stages: whether
     it has pipeline stages. share_flag: a flag says which share of a GPU's memory it takes.
     share_said: what that flag says by default, where the engine takes something off it; None: the
-    share itself, whose default differs from release to release. ranges: of its terms, from measured
-    start-ups; None: it has none.
+    share itself, whose default differs from release to release. halves_groups: 4-bit experts that
+    Marlin cannot cut go to a kernel that cuts their groups in two. ranges: of its terms, from
+    measured start-ups; None: it has none.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Engine(ABC):
     stages: bool = True
     share_flag: bool = False
     share_said: Decimal | None = None
+    halves_groups: bool = True
     table: VersionTable | None = None
     ranges: RangeTable | None = None
 
@@ -181,7 +183,7 @@ class Engine(ABC):
 
     def tensor_parallel_sizes(self, architecture: Architecture, most: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `most` that divide the heads and the padded vocabulary."""
-        return faults.tensor_parallel_sizes(architecture, most)
+        return faults.tensor_parallel_sizes(architecture, most, halved=self.halves_groups)
 
 
 @dataclass(frozen=True, slots=True)

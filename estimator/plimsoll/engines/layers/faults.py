@@ -62,30 +62,35 @@ def problems(
     parallelism: Parallelism | None,
     accelerator: Accelerator | None,
     fp8_from: tuple[int, ...] = _AMPERE,
+    *,
+    halved: bool = True,
 ) -> Iterator[Finding]:
     """Everything that the layers refuse, each with its field.
 
     fp8_from: compute capability from which fp8 weights have kernels; () if the engine says it
-    of each quantization itself.
+    of each quantization itself. halved: 4-bit experts that Marlin cannot cut go to a kernel that
+    halves their groups until they divide.
     """
     yield from dtype(settings)
     yield from groups(architecture)
     if parallelism:
-        yield from _split(architecture, settings, parallelism)
+        yield from _split(architecture, settings, parallelism, halved=halved)
     if accelerator:
         yield from _gpu(architecture, settings, accelerator, fp8_from)
     if parallelism and accelerator:
         yield from slices(parallelism, accelerator)
 
 
-def tensor_parallel_sizes(architecture: Architecture, most: int) -> tuple[int, ...]:
+def tensor_parallel_sizes(
+    architecture: Architecture, most: int, *, halved: bool = True
+) -> tuple[int, ...]:
     """Tensor-parallel sizes up to `most` that the engine accepts for this model."""
     return architecture.remembered(
-        ("layers.sizes", most),
+        ("layers.sizes", most, halved),
         lambda: tuple(
             tp
             for tp in range(1, most + 1)
-            if not tuple(_find_faults(architecture, "", tp, tp, False))
+            if not tuple(_find_faults(architecture, "", tp, tp, False, halved=halved))
         ),
     )
 
@@ -229,11 +234,11 @@ def _knows(
 
 
 def _split(
-    architecture: Architecture, settings: EngineSettings, parallelism: Parallelism
+    architecture: Architecture, settings: EngineSettings, parallelism: Parallelism, *, halved: bool
 ) -> Iterator[Finding]:
-    ranks = parallelism.tensor * parallelism.data
+    word, ranks = settings.quantization, parallelism.tensor * parallelism.data
     yield from _tensor_faults(
-        architecture, settings.quantization, parallelism.tensor, ranks, parallelism.expert
+        architecture, word, parallelism.tensor, ranks, parallelism.expert, halved=halved
     )
     yield from stages(architecture, parallelism)
     if parallelism.expert and not any(
@@ -251,18 +256,30 @@ def stages(architecture: Architecture, parallelism: Parallelism) -> Iterator[Fin
 
 
 def _tensor_faults(
-    architecture: Architecture, quantization: str, tp: int, ranks: int, expert: bool
+    architecture: Architecture,
+    quantization: str,
+    tp: int,
+    ranks: int,
+    expert: bool,
+    *,
+    halved: bool = True,
 ) -> tuple[Finding, ...]:
     """What a tensor-parallel size does not divide."""
-    key = ("layers.faults", quantization, tp, ranks, expert)
+    key = ("layers.faults", quantization, tp, ranks, expert, halved)
     return architecture.remembered(
         key,
-        lambda: tuple(_find_faults(architecture, quantization, tp, ranks, expert)),
+        lambda: tuple(_find_faults(architecture, quantization, tp, ranks, expert, halved=halved)),
     )
 
 
 def _find_faults(
-    architecture: Architecture, quantization: str, tp: int, ranks: int, expert: bool
+    architecture: Architecture,
+    quantization: str,
+    tp: int,
+    ranks: int,
+    expert: bool,
+    *,
+    halved: bool,
 ) -> Iterator[Finding]:
     if tp == 1 and ranks == 1:
         return
@@ -279,13 +296,19 @@ def _find_faults(
     vocabulary = ceil_div(architecture.vocab_size, VOCAB_PADDING) * VOCAB_PADDING
     if vocabulary % tp:
         yield finding(Rule.VOCABULARY_DOES_NOT_DIVIDE, Field.TENSOR, tp, padded=vocabulary)
-    fault = _partition_fault(architecture, quantization, tp, ranks, expert)
+    fault = _partition_fault(architecture, quantization, tp, ranks, expert, halved=halved)
     if fault:
         yield fault
 
 
 def _partition_fault(
-    architecture: Architecture, quantization: str, tp: int, ranks: int, expert: bool
+    architecture: Architecture,
+    quantization: str,
+    tp: int,
+    ranks: int,
+    expert: bool,
+    *,
+    halved: bool,
 ) -> Finding | None:
     """The first linear whose partition the engine cannot cut.
 
@@ -322,7 +345,8 @@ def _partition_fault(
                 continue
             if by_name and tensor.part not in surely:
                 continue
-            if scheme.name == "w4a16" and tensor.split in _EXPERTS and _halves(scheme_of_all):
+            packed = scheme.name == "w4a16" and tensor.split in _EXPERTS
+            if halved and packed and _halves(scheme_of_all):
                 if along_input and shape[-1] % _LEAST_GROUP and scheme.group_in >= _LEAST_GROUP:
                     return finding(
                         Rule.QUANTIZATION_BLOCK_CUT,

@@ -21,15 +21,19 @@ Loaded beside the weights, on every rank:
 
     tables      positions x 64 x 4 bytes, for two kinds of layers, as angles and as numbers
     compressors in 16 bits, and the mixing of streams in 32, whatever the checkpoint's bits
+    scales      until 0.5.15, of 4-bit experts on Hopper and on Blackwell cards: those that Marlin's
+                kernels read (8 bits) and, beside them, those that were loaded (32)
 
 Source: `DSV4PoolConfigurator` of sglang/srt/model_executor/pool_configurator.py and
-sglang/srt/models/deepseek_v4.py of SGLang 0.5.12 to 0.5.23. Checked against the start-ups of
-https://github.com/sgl-project/sglang/pull/28620.
+sglang/srt/models/deepseek_v4.py of SGLang 0.5.12 to 0.5.23; mxfp4_marlin_moe.py and
+marlin_utils_fp4.py of sglang/srt/layers/quantization, 0.5.12 to 0.5.17. Checked against the
+start-ups of https://github.com/sgl-project/sglang/pull/28620 and
+https://github.com/SemiAnalysisAI/InferenceX/issues/2128.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
@@ -40,8 +44,10 @@ from plimsoll.units import ceil_div
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from plimsoll.accelerators.types import Accelerator
     from plimsoll.engines.tables import Constants
     from plimsoll.models.architecture import Architecture, Block, Tensor
+    from plimsoll.models.quantization import Quantization
 
 DEFAULT_SHARE: Final = Fraction(1, 10)
 """Sliding tokens per token of the full pool where ``--swa-full-tokens-ratio`` is not said."""
@@ -55,11 +61,37 @@ _STATE: Final = 4
 """Bytes of an element of running state."""
 _FEW, _MANY = 4, 128
 _RING: Final = {_FEW: 8, _MANY: 128}
+_BY_MARLIN: Final = (9, 12)
+"""Compute capabilities, their first number, whose 4-bit experts Marlin's kernels multiply."""
+_LOADED_SCALE: Final = 4
+"""Bytes of a scale as it is loaded."""
 
 
 def is_compressed(architecture: Architecture) -> bool:
     """Whether a model has such caches."""
     return architecture.class_name.startswith("DeepseekV4")
+
+
+def held(architecture: Architecture, accelerator: Accelerator, figures: Constants) -> Architecture:
+    """The model with its weights as they lie on this GPU, not as the checkpoint stores them."""
+    stored = architecture.quantization
+    if stored is None or not is_compressed(architecture):
+        return architecture
+    if accelerator.compute[0] not in _BY_MARLIN or not figures.flag("loaded_scales_stay"):
+        return architecture
+    return architecture.remembered(
+        ("sglang.held",), lambda: replace(architecture, quantization=_with_loaded_scales(stored))
+    )
+
+
+def _with_loaded_scales(stored: Quantization) -> Quantization:
+    special = tuple(
+        (pattern, replace(scheme, scale_bytes=scheme.scale_bytes + _LOADED_SCALE))
+        if scheme.name == "mxfp4"
+        else (pattern, scheme)
+        for pattern, scheme in stored.special
+    )
+    return replace(stored, special=special)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from plimsoll.engines.base import Estimate, Known, Term, TermName, Terms, Worklo
 from plimsoll.engines.layers.gpu_memory import free_memory
 from plimsoll.engines.layers.sharding import quantization_in_force, stage_layers
 from plimsoll.engines.sglang import checks
-from plimsoll.engines.sglang.compressed import DEFAULT_REQUESTS, is_compressed
+from plimsoll.engines.sglang.compressed import DEFAULT_REQUESTS, held, is_compressed
 from plimsoll.engines.sglang.memory import (
     Amount,
     context,
@@ -105,7 +105,8 @@ class SGLang(Engine):
         before = _share(gone, resolved)
         reserve = figures["multimodal_reserve"].bytes() if architecture.multimodal else 0
         slack = figures["weight_slack"].bytes()
-        loaded = [size + slack for size in weights(architecture, settings, resolved, parallelism)]
+        lying = held(architecture, accelerator, figures)
+        loaded = [size + slack for size in weights(lying, settings, resolved, parallelism)]
         store = pools(architecture, settings, resolved, parallelism, figures)
         room = [usable - before.bytes - reserve - size for size in loaded]
         tokens = store.tokens(room)

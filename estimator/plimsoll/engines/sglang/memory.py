@@ -227,6 +227,10 @@ def graphs(
         size += figures.number("graphs_tensor")
     logits = 6 * resolved.graphs * architecture.vocab_size // tensor
     low, high = size * (1 - layer.error), size * (1 + layer.error)
+    experts = any(b.feed_forward and b.feed_forward.experts for b in architecture.blocks)
+    if experts and tensor > 1:
+        most = figures.number("graphs_experts_most")
+        high = max(high, most * layers * graph_sizes(resolved.graphs))
     return Amount(round(size * GIB) + logits, round(low * GIB), round(high * GIB) + logits)
 
 

@@ -71,7 +71,14 @@ def problems(
         _adapters(settings),
         _draft(settings),
         _context(architecture, settings, parallelism) if parallelism else (),
-        faults.problems(architecture, settings, parallelism, accelerator, fp8_from=()),
+        faults.problems(
+            architecture,
+            settings,
+            parallelism,
+            accelerator,
+            fp8_from=(),
+            halved=quantization.halves_groups(settings, accelerator),
+        ),
         _share(settings, parallelism, accelerator) if accelerator else (),
     )
     return tuple(found)

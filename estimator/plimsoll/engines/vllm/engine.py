@@ -81,6 +81,7 @@ class VLLM(Engine):
     """vLLM's memory model and command line; see `plimsoll.engines.assemble.Engine`."""
 
     name = "vllm"
+    halves_groups = False
     share_flag = True
     title = "vLLM"
     narrow_cache = "fp8"
@@ -271,7 +272,7 @@ class _StartUp:
                 buffers,
                 lora.graphs(graphs(*size), settings, figures),
                 runner.term(self.profiled, resolved, split, stage, figures),
-                first.states(architecture, resolved, split, stage),
+                first.states(architecture, settings, resolved, split, stage),
                 lora.lora(architecture, settings, resolved.element, split, stage, figures),
                 speculative.term(
                     architecture, settings, self.draft, resolved, split, stage, figures

@@ -2,7 +2,8 @@
 
     pool         attention alone; the block is not grown for states
     states       a tensor of the model itself, made for all sequences at once, on every rank:
-                 sequences x (convolution + recurrent elements) / tp, all in the model's dtype;
+                 sequences x (convolution + recurrent elements) / tp, in the model's dtype where
+                 no flag says another (0.10.1: --mamba-cache-dtype, --mamba-ssm-cache-dtype);
                  where graphs are captured, for as many sequences as the largest graph
                  (MiniMax-Text-01: max_num_seqs). Charged to the budget like weights
     latents      before 0.7.1 a model with MLA caches whole heads, keys and values padded to 256
@@ -12,7 +13,8 @@ Source: vllm/model_executor/models/mamba_cache.py, minimax_cache.py and minimax_
 (0.6.3: jamba.py), deepseek_v2.py of 0.6.3 and 0.7.0, minicpm3.py of 0.33.0 (and its list of types
 with MLA: vllm/transformers_utils/model_arch_config_convertor.py, is_deepseek_mla).
 MiniMax-Text-01 at TP 8 loaded 62.53 GiB where its weights are 58.13:
-https://github.com/MiniMax-AI/MiniMax-01/issues/42.
+https://github.com/MiniMax-AI/MiniMax-01/issues/42. Nemotron Nano 9B v2 with recurrent states in
+32 bits asked for 33.75 GiB of them at 256 sequences: https://github.com/vllm-project/vllm/issues/23230.
 """
 
 from __future__ import annotations
@@ -21,13 +23,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Term, TermName
+from plimsoll.engines.layers.dtypes import WEIGHT_BYTES
 from plimsoll.engines.layers.sharding import stage_layers
+from plimsoll.engines.vllm.options import VLLMOptions
 from plimsoll.engines.vllm.traits import traits
 from plimsoll.models.architecture import MixerKind
 from plimsoll.units import ceil_div, grouped
 
 if TYPE_CHECKING:
-    from plimsoll.engines.base import Parallelism
+    from plimsoll.engines.base import EngineSettings, Parallelism
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.models.architecture import Architecture, Mixer
@@ -88,7 +92,11 @@ def _whole(mixer: Mixer, width: int) -> Mixer:
 
 
 def states(
-    architecture: Architecture, resolved: Resolved, parallelism: Parallelism, stage: int
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    parallelism: Parallelism,
+    stage: int,
 ) -> Term | None:
     """The states of all sequences on one rank of a stage; None where the pool holds them."""
     if not resolved.first_engine or not traits(architecture).states:
@@ -97,11 +105,13 @@ def states(
     if architecture.model_type not in _AS_SAID and not resolved.eager:
         sequences = ceil_div(sequences, _STEP) * _STEP
     start, end = stage_layers(len(architecture.blocks), parallelism.pipeline)[stage]
-    each = sum(
-        ceil_div(m.conv_elements, parallelism.tensor)
-        + ceil_div(m.state_elements, parallelism.tensor)
+    options = VLLMOptions.of(settings)
+    rows = WEIGHT_BYTES.get(options.mamba_cache_dtype or "", resolved.element)
+    recurrent = WEIGHT_BYTES.get(options.mamba_ssm_cache_dtype or "", rows)
+    size = sequences * sum(
+        ceil_div(m.conv_elements, parallelism.tensor) * rows
+        + ceil_div(m.state_elements, parallelism.tensor) * recurrent
         for block in architecture.blocks[start:end]
         for m in block.mixers
     )
-    size = sequences * each * resolved.element
     return Term(TermName.STATES, size, size, size, Known.EXACT, f"{grouped(sequences)} sequences")

@@ -8,6 +8,9 @@ Repacked while loading:
 
 Padded, experts alone:
 
+    MXFP4
+      AMD, from 0.11         width and hidden size to 256; but for gpt-oss to 128 from 0.28 on on
+                             MI350 (AITER), from 0.31 on on others (Triton)
     MXFP4 of gpt-oss
       Hopper, from 0.22      Triton: width to 64; scales of the fused matrix to 256 rows, and to
                              2 groups of 32 (from 0.26 on 4); biases in 32 bits; before 0.26
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 
 _BLACKWELL: Final = 10
 _HOPPER: Final = (9, 0)
+_AITER: Final = "cdna4"
 _MARLIN_FROM: Final = (7, 5)
 _NATIVE_FP8: Final = (8, 9)
 """From here on kernels multiply fp8 themselves."""
@@ -91,7 +95,13 @@ def padding(
     held = quantization_in_force(architecture, settings.quantization)
     blackwell = accelerator.compute[0] == _BLACKWELL
     found = list(MARLIN)
-    if held is not None and held.method == "mxfp4":
+    if accelerator.resource.startswith("amd.com/"):
+        name = "mxfp4_amd"
+        if held is not None and held.method != "mxfp4":
+            name = "mxfp4_cdna4" if accelerator.family == _AITER else "mxfp4_cdna3"
+        tile = int(constants.number(name))
+        found = [Padding("mxfp4", tile, tile)] if tile else found
+    elif held is not None and held.method == "mxfp4":
         groups = int(constants.number("mxfp4_hopper"))
         if blackwell:
             found = [Padding("mxfp4", int(constants.number("mxfp4_blackwell")), 256)]

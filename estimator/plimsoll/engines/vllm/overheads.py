@@ -240,7 +240,7 @@ def activation(
     forward = max(per_token, compressed, mixing) * tokens * element
     if multiplies_eight_bits(architecture, settings.quantization):
         forward += own.dense / parallelism.tensor * tokens
-    sparse = workspace(architecture, resolved, constants)
+    sparse = workspace(architecture, settings, resolved, accelerator, constants)
     heads = latent.workspace(architecture, settings, resolved, parallelism, accelerator, constants)
     forward += sparse.passing
     experts = max(

@@ -113,6 +113,18 @@ def gpu_faults(
         )
 
 
+def halves_groups(settings: EngineSettings, accelerator: Accelerator | None) -> bool:
+    """Whether 4-bit experts that Marlin cannot cut run with their groups cut in two.
+
+    moe_wna16.py cuts them so, and its Triton kernel multiplies them; but small batches go to a
+    CUDA kernel that wants the width of a rank in whole blocks of 128 (csrc/moe/moe_wna16.cu of
+    0.8.5 to 0.33.0; https://github.com/vllm-project/vllm/issues/17604), which no such width is.
+    """
+    if accelerator is not None and accelerator.resource.startswith("amd.com/"):
+        return True
+    return not TABLE.or_newest(settings.version).flag("experts_in_whole_blocks")
+
+
 def least_capability(held: Quantization, settings: EngineSettings) -> tuple[int, int]:
     """The compute capability from which a release has kernels; (0, 0) if it is not known."""
     version = settings.version

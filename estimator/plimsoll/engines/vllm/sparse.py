@@ -6,14 +6,18 @@
     keys in 16 bits  f x max_model_len x latent x 2 bytes by FlashMLA with a cache in 8 bits: at
                      most a tenth more, which is not counted
     DeepSeek V4      4 x (max_model_len / 4 + window + batched tokens) x d x 2 bytes
+    logits, on AMD   rows x max_model_len / r x 4 bytes from 0.23 on; rows: batched tokens, from
+                     0.30 on at most seqs x (1 + speculative tokens). And 0.5 GiB in the pass alone
 
 The largest of these is there from the profile on, or the experts' workspaces if they are larger:
 one buffer serves all of them.
 
 Source: vLLM 0.11.0 to 0.33.0, vllm/v1/attention/backends/mla/indexer.py
 (get_max_prefill_buffer_size), flashmla_sparse.py, vllm/model_executor/layers/sparse_attn_indexer.py
-and vllm/models/deepseek_v4; vllm/v1/worker/workspace.py. GLM-5.2 with a context of 819,200
-(0.26.0) peaked at 6.31 GiB, of which this is 4.03.
+and vllm/models/deepseek_v4; vllm/v1/worker/workspace.py; on AMD
+vllm/v1/attention/ops/rocm_aiter_mla_sparse.py of 0.22.1 to 0.33.0 (Instinct MI300 and MI350; other
+cards take as much for every head of the index, which is not counted). GLM-5.2 with a context of
+819,200 (0.26.0) peaked at 6.31 GiB, of which this is 4.03.
 """
 
 from __future__ import annotations
@@ -23,9 +27,11 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.vllm.compressed import gathered_elements
 from plimsoll.models.architecture import MixerKind
-from plimsoll.units import ceil_div
+from plimsoll.units import MIB, ceil_div
 
 if TYPE_CHECKING:
+    from plimsoll.accelerators.types import Accelerator
+    from plimsoll.engines.base import EngineSettings
     from plimsoll.engines.tables import Constants
     from plimsoll.engines.vllm.defaults import Resolved
     from plimsoll.models.architecture import Architecture, Mixer
@@ -35,6 +41,10 @@ _LENGTHS: Final = 5
 _LONG: Final = 262144
 _IN_EIGHT_BITS: Final = 8
 """How many times as many of the indexer's keys that buffer holds."""
+_NO_LOGITS, _OF_TOKENS, _OF_SEQUENCES = range(3)
+"""Values of the figure ``sparse_logits_amd``."""
+_CHUNK: Final = 512 * MIB
+"""VLLM_SPARSE_INDEXER_MAX_LOGITS_MB where nobody says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,13 @@ class Workspace:
     passing: int = 0
 
 
-def workspace(architecture: Architecture, resolved: Resolved, constants: Constants) -> Workspace:
+def workspace(
+    architecture: Architecture,
+    settings: EngineSettings,
+    resolved: Resolved,
+    accelerator: Accelerator,
+    constants: Constants,
+) -> Workspace:
     """What sparse attention reserves on a rank; nothing for models without an indexer."""
     mixer = architecture.remembered(("vllm.sparse",), lambda: _indexed(architecture))
     if mixer is None:
@@ -58,9 +74,24 @@ def workspace(architecture: Architecture, resolved: Resolved, constants: Constan
     lengths = int(constants.number("sparse_long")) if length > _LONG else _LENGTHS
     gathered = _IN_EIGHT_BITS * lengths * length // (mixer.ratio or 1) * key
     if mixer.ratio:
-        other = gathered_elements(architecture, length, tokens) * resolved.element
-        return Workspace(max(gathered, other))
-    return Workspace(gathered)
+        gathered = max(gathered, gathered_elements(architecture, length, tokens) * resolved.element)
+    rows = _logits_rows(settings, resolved, accelerator, constants)
+    logits = rows * (length // (mixer.ratio or 1)) * 4
+    return Workspace(max(gathered, logits), _CHUNK if rows else 0)
+
+
+def _logits_rows(
+    settings: EngineSettings, resolved: Resolved, accelerator: Accelerator, constants: Constants
+) -> int:
+    """Rows of logits of the indexer that AMD's kernels hold for decoding."""
+    rule = int(constants.number("sparse_logits_amd"))
+    if rule == _NO_LOGITS or not accelerator.resource.startswith("amd.com/"):
+        return 0
+    if rule == _OF_TOKENS:
+        return resolved.batched_tokens
+    draft = settings.speculative
+    guessed = (draft.tokens or 0) if draft is not None else 0
+    return min(resolved.batched_tokens, resolved.seqs * (1 + guessed))
 
 
 def _indexed(architecture: Architecture) -> Mixer | None:

@@ -38,6 +38,13 @@ def flash() -> Architecture:
     return found
 
 
+def pro() -> Architecture:
+    """DeepSeek V4 Pro, its experts in 4 bits."""
+    found = model(uri="hf://deepseek-ai/DeepSeek-V4-Pro").architecture
+    assert found is not None
+    return found
+
+
 def said(version: str, seqs: int | None = 8, *unread: str) -> EngineSettings:
     return EngineSettings(
         name="sglang",
@@ -90,3 +97,19 @@ def test_data_parallel_attention_gives_every_rank_its_part_of_the_requests() -> 
     resolved = resolve(flash(), settings.settings, split, L20, figures)
     own = pools(flash(), settings.settings, resolved, split, figures)
     assert own.stages == made(said("0.5.20", 32)).stages
+
+
+@pytest.mark.parametrize(
+    ("compute", "version", "twice"),
+    [((9, 0), "0.5.15", True), ((9, 0), "0.5.16", False), ((10, 0), "0.5.15", False)],
+)
+def test_scales_of_four_bit_experts_are_held_twice_by_marlin_until_0_5_15(
+    compute: tuple[int, int], version: str, twice: bool
+) -> None:
+    # https://github.com/SemiAnalysisAI/InferenceX/issues/2128: 125.65 GiB on each of 8 x H200
+    gpu = replace(L4, memory=143771 * MIB, compute=compute)
+    e = SGLang().estimate(pro(), said(version), Workload(), SPLIT, gpu)
+    weights = e.terms[TermName.WEIGHTS]
+    assert (weights.low <= 125.65 * GIB <= weights.high) is twice
+    loaded = 61 * 384 * 3 * 3072 * 7168 // 32 * 4 // 8
+    assert weights.bytes - twice * loaded == pytest.approx(103.06 * GIB, rel=1e-4)

@@ -101,3 +101,13 @@ def test_minicpm3_caches_every_heads_keys_and_values_though_its_attention_is_lat
         return found.terms[TermName.KV_CACHE].bytes
 
     assert held(1600) - held(800) == 50 * 62 * 245760
+
+
+def test_states_in_32_bits_are_as_large_as_the_allocation_that_failed() -> None:
+    # https://github.com/vllm-project/vllm/issues/23230: 33.75 GiB, of the recurrent ones alone
+    def kept(*flags: str) -> int:
+        name = "nvidia/NVIDIA-Nemotron-Nano-9B-v2"
+        return estimate(name, *flags, version="0.10.1").terms[TermName.STATES].bytes
+
+    halves, wide = kept(), kept("--mamba_ssm_cache_dtype", "float32")
+    assert 2 * (wide - halves) / GIB == pytest.approx(33.75, abs=0.01)

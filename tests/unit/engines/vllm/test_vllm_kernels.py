@@ -93,3 +93,21 @@ def test_each_tensor_of_a_quantized_linear_is_an_allocation_of_its_own() -> None
     settings = EngineSettings(version="0.13.0", max_model_len=4096, dtype="float16")
     term = estimate(coder, gpu="nvidia-a100-40gb", settings=settings).terms[TermName.WEIGHTS]
     assert term.bytes / GIB == pytest.approx(18.1425, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "version", "width"),
+    [
+        ("deepseek-ai/DeepSeek-V4-Pro", "amd-mi300x", "0.28", 512),
+        ("deepseek-ai/DeepSeek-V4-Pro", "amd-mi300x", "0.31", 384),
+        ("deepseek-ai/DeepSeek-V4-Pro", "amd-mi355x", "0.28", 384),
+        (LARGE, "amd-mi355x", "0.33", 512),
+    ],
+)
+def test_four_bit_experts_on_amd_are_padded_as_its_kernels_want(
+    name: str, gpu: str, version: str, width: int
+) -> None:
+    term = estimate(name, tensor=8, gpu=gpu, version=version).terms[TermName.WEIGHTS]
+    layers, experts, hidden = (36, 128, 3072) if name == LARGE else (61, 384, 7168)
+    padded = layers * experts * 3 * width * hidden * 17 // 32
+    assert padded < term.bytes < 1.1 * padded

@@ -47,3 +47,31 @@ def test_from_0_32_on_a_very_long_context_is_held_twice_and_not_five_times() -> 
     old, new = peak(GLM, "0.31", 819200), peak(GLM, "0.32", 819200)
     assert old - new == pytest.approx(8 * 3 * 819200 * 132 / GIB, rel=0.01)
     assert peak(GLM, "0.31", 262144) == peak(GLM, "0.32", 262144)
+
+
+@pytest.mark.parametrize(
+    ("version", "rows"), [("0.22", 0), ("0.23", 16384), ("0.29", 16384), ("0.30", 1024)]
+)
+def test_on_amd_the_indexer_holds_logits_of_what_is_decoded_at_once(
+    version: str, rows: int
+) -> None:
+    def held(gpu: str) -> int:
+        settings = EngineSettings(version=version, max_num_batched_tokens=16384, max_num_seqs=1024)
+        found = estimate(GLM, tensor=8, gpu=gpu, settings=settings)
+        return found.terms[TermName.ACTIVATION].bytes
+
+    beyond = max(0, rows * 4 - 8 * 5 * 132) * 1048576  # the keys' workspace is there anyway
+    more = held("amd-mi300x") - held("nvidia-h200-141gb")
+    assert beyond <= more + 0.1 * GIB <= beyond + 0.7 * GIB
+
+
+def test_v4_pro_on_mi300x_holds_its_whole_context_at_8192_batched_tokens_alone() -> None:
+    # https://github.com/vllm-project/vllm/issues/53961
+    def spare(version: str, tokens: int) -> int:
+        settings = EngineSettings(version=version, max_num_batched_tokens=tokens)
+        found = estimate(
+            "deepseek-ai/DeepSeek-V4-Pro", tensor=8, gpu="amd-mi300x", settings=settings
+        )
+        return found.usable - found.terms.bytes
+
+    assert spare("0.28", 8192) > 0 > spare("0.28", 16384)
