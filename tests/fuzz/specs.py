@@ -63,6 +63,10 @@ USUAL: Final[dict[str, tuple[Any, ...]]] = {
     "accelerator.gpusPerReplica": (1, 2, 4, 8, 16),
     "accelerator.minMemory": ("24Gi", "80Gi"),
     "accelerator.nodeSelector": ({"zone": "a"}, {"nvidia.com/gpu.product": "NVIDIA-L4"}),
+    "accelerator.tolerations": (
+        [{"operator": "Exists"}],
+        [{"key": "team", "value": "a", "effect": "NoSchedule"}],
+    ),
     "accelerator.prefer": ("FewestGPUs", "Smallest", "FirstAvailable"),
     "placementPolicy": ("Stay", "Follow"),
     "replicas": (0, 1, 3),
@@ -157,6 +161,8 @@ def _odd(random: Random, usual: Any) -> Any:
         return values.count(random)
     if isinstance(usual, str):
         return random.choice((*values.QUANTITIES, *values.NUMERALS, *values.WORDS))
+    if isinstance(usual, list):
+        return [_odd(random, value) for value in usual]
     return {str(key): _odd(random, value) for key, value in usual.items()} if usual else {}
 
 

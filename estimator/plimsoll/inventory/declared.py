@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.accelerators import catalogue
 from plimsoll.accelerators.types import MAX_GPUS, Dialect
-from plimsoll.errors import shown
+from plimsoll.errors import clean, shown
 from plimsoll.inventory.dialects import asked_for
-from plimsoll.inventory.plain import mapping, mappings
+from plimsoll.inventory.plain import mapping, mappings, no_label
 from plimsoll.inventory.pools import Pool, SetAside
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ MILLION: Final = 1_000_000
 MOST_PRICE: Final = 1_000_000
 """No node costs more an hour."""
 MOST_NODES: Final = 100_000
+MOST_SAID: Final = 5
+"""Reasons for which one pool is set aside that are said."""
 EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -62,7 +64,7 @@ def read_pool(
     nodes, in which a pool without labels is asked for.
     """
     metadata, spec = mapping(obj.get("metadata")), mapping(obj.get("spec"))
-    name = str(metadata.get("name") or "unnamed")[:253]
+    name = clean(str(metadata.get("name") or "unnamed"), 253)
     given = spec.get("accelerator")
     card = next((one for one in own if one.name == given), None)
     if card is None and isinstance(given, str):
@@ -79,9 +81,13 @@ def read_pool(
     said, price = spec.get("pricePerHour"), parse_price(spec.get("pricePerHour"))
     if said is not None and price is None:
         problems.append(f"pricePerHour {shown(said)} is no price above 0")
+    labels = mapping(spec.get("labels"))
+    for one in mappings(spec.get("taints")):
+        why = no_label(one.get("key"), one.get("value") or "")
+        problems += [f"taints: {why}"] if why else []
+    problems += [f"labels: {why}" for why in map(no_label, labels, labels.values()) if why]
     if problems or card is None or not isinstance(count, int):
-        return SetAside(f"{KIND} {name}", "; ".join(problems))
-    labels = {k: v for k, v in mapping(spec.get("labels")).items() if isinstance(v, str)}
+        return SetAside(f"{KIND} {name}", "; ".join(problems[:MOST_SAID]))
     selector = tuple(sorted(labels.items())) or asked_for(card, speaks)
     return Pool(
         accelerator=card,

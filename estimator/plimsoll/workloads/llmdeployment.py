@@ -433,6 +433,13 @@ def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> W
         if name in allowed[:index]:
             fix = "remove the second one"
             collected.wrong(Field.ALLOWED, shown(name), "every name once", fix, index)
+    for index, one in enumerate(spec.tolerations or ()):
+        if one.operator == "Exists" and one.value:
+            wanted, fix = "no value with operator: Exists", "leave either out"
+            collected.wrong(Field.TOLERATIONS, shown(one.value), wanted, fix, index)
+        elif one.operator != "Exists" and not one.key:
+            fix = "name it, or say operator: Exists for every taint"
+            collected.wrong(Field.TOLERATIONS, "", "a key of a taint", fix, index)
     return Wanted(
         allowed=tuple(dict.fromkeys(allowed)),
         gpus_per_replica=spec.gpus_per_replica,

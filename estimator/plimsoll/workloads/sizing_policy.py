@@ -24,6 +24,7 @@ from plimsoll.decision.bounds import Bounds, numbers
 from plimsoll.decision.policy import Mode, Ruling
 from plimsoll.engines import registry
 from plimsoll.errors import Problem, Unreadable, clean, shown
+from plimsoll.inventory.plain import no_label
 from plimsoll.units import MAX_COUNT, parse_memory
 from plimsoll.workloads import kinds
 
@@ -136,7 +137,9 @@ def read(obj: Mapping[str, Any]) -> SizingPolicy:
     size, percent = reader.headroom()
     cards = reader.texts("allowedAccelerators", "a name of the accelerator table", bool)
     versions = reader.versions()
-    keys = reader.texts("requiredAnnotations", "the key of an annotation", bool)
+    keys = reader.texts(
+        "requiredAnnotations", "the key of an annotation", lambda k: not no_label(k)
+    )
     per_replica = reader.count("maxGPUsPerReplica")
     per_object = reader.count("maxGPUsPerObject")
     reader.no_others()
@@ -282,7 +285,11 @@ class _Reader:
             conditions = [conditions]
         found: list[Requirement] = []
         if isinstance(labels, Mapping) and len(labels) <= MOST_LISTED >= len(conditions):
-            found += [Requirement(str(k), "In", frozenset({str(v)})) for k, v in labels.items()]
+            for k, v in labels.items():
+                found.append(Requirement(str(k), "In", frozenset({str(v)})))
+                if why := no_label(k, v):
+                    path = f"namespaceSelector.matchLabels[{clean(str(k))}]"
+                    self.wrong(path, v, "a label in quotes as namespaces carry it", why)
         else:
             wanted = f"up to {MOST_LISTED} labels and conditions"
             self.wrong("namespaceSelector", labels, wanted)
@@ -291,7 +298,8 @@ class _Reader:
             key, operator = condition.get("key"), condition.get("operator")
             values = condition.get("values") or []
             with_values = operator in ("In", "NotIn")
-            right = isinstance(key, str) and operator in _OPERATORS and isinstance(values, list)
+            right = operator in _OPERATORS and isinstance(values, list)
+            right = right and not any(no_label(key, v) for v in values or [""])
             if right and bool(values) is with_values:
                 found.append(Requirement(str(key), str(operator), frozenset(map(str, values))))
             else:

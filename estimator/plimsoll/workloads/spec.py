@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from plimsoll import api_group
 from plimsoll.models.quantization_config import STORED_WORDS
 from plimsoll.units import MAX_COUNT
 
@@ -40,6 +41,26 @@ PlainWord = Annotated[
     Field(strict=True, max_length=32, pattern=r"^[a-z0-9][a-z0-9_]*$"),
     Form("a word of small letters, digits and underscores"),
 ]
+Name = Annotated[
+    str,
+    Field(strict=True, min_length=1, max_length=253, pattern=api_group.NAME_FORM),
+    Form("a name of small letters, digits, dots and dashes"),
+]
+DataKey = Annotated[
+    str,
+    Field(strict=True, min_length=1, max_length=253, pattern=api_group.DATA_KEY_FORM),
+    Form("a key of letters, digits, dots, dashes and underscores"),
+]
+LabelKey = Annotated[
+    str,
+    Field(strict=True, min_length=1, max_length=317, pattern=api_group.LABEL_FORM),
+    Form("a key such as zone or example.com/zone"),
+]
+LabelValue = Annotated[
+    str,
+    Field(strict=True, max_length=63, pattern=api_group.LABEL_VALUE_FORM),
+    Form("letters, digits, dots, dashes and underscores, the first and the last no mark"),
+]
 
 
 class Spec(BaseModel):
@@ -57,10 +78,8 @@ class Spec(BaseModel):
 class ConfigMapRef(Spec):
     """A ConfigMap of the same namespace that holds the model's config.json or profile."""
 
-    name: Annotated[str, Field(strict=True, min_length=1, max_length=253)] = Field(
-        description="Name of the ConfigMap, in the namespace of this object."
-    )
-    key: Annotated[str, Field(strict=True, min_length=1, max_length=253)] | None = Field(
+    name: Name = Field(description="Name of the ConfigMap, in the namespace of this object.")
+    key: DataKey | None = Field(
         None,
         description="Key in it. Unset: the first there is of config.json, profile.json and "
         "model.json.",
@@ -280,15 +299,13 @@ class WorkloadSpec(Spec):
 class TolerationSpec(Spec):
     """One taint that is tolerated, or several, as a pod says it."""
 
-    key: Annotated[str, Field(strict=True, min_length=1, max_length=317)] | None = Field(
+    key: LabelKey | None = Field(
         None, description="Key of the taint. Unset, with operator Exists: every key."
     )
     operator: Literal["Exists", "Equal"] | None = Field(
         None, description="How the value is compared. Unset: Equal."
     )
-    value: Annotated[str, Field(strict=True, max_length=63)] | None = Field(
-        None, description="Value of the taint, with operator Equal."
-    )
+    value: LabelValue | None = Field(None, description="Value of the taint, with operator Equal.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         None, description="Effect of the taint. Unset: every effect."
     )
@@ -333,16 +350,7 @@ class AcceleratorSpec(Spec):
         description="Memory of each GPU that others hold while the engine starts, e.g. 3Gi: "
         "another engine on the same card, a desktop, a monitoring agent. Unset: none.",
     )
-    node_selector: (
-        Annotated[
-            dict[
-                Annotated[str, Field(strict=True, max_length=317)],
-                Annotated[str, Field(strict=True, max_length=63)],
-            ],
-            Field(max_length=32),
-        ]
-        | None
-    ) = Field(
+    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=32)] | None = Field(
         None,
         description="Further labels that the nodes must carry. Labels that name a GPU leave no "
         "other of those allowed.",
@@ -380,12 +388,8 @@ class AcceleratorSpec(Spec):
 class TokenSecretRef(Spec):
     """A Secret of the same namespace that holds the token for the models' hub."""
 
-    name: Annotated[str, Field(strict=True, min_length=1, max_length=253)] = Field(
-        description="Name of the Secret."
-    )
-    key: Annotated[str, Field(strict=True, min_length=1, max_length=253)] | None = Field(
-        None, description="Key in it. Unset: token."
-    )
+    name: Name = Field(description="Name of the Secret.")
+    key: DataKey | None = Field(None, description="Key in it. Unset: token.")
 
 
 class TargetRef(Spec):
@@ -395,12 +399,8 @@ class TargetRef(Spec):
         description="Its kind: a LeaderWorkerSet where a replica spans nodes, else one of the "
         "others."
     )
-    name: Annotated[str, Field(strict=True, min_length=1, max_length=253)] = Field(
-        description="Its name."
-    )
-    container: Annotated[str, Field(strict=True, min_length=1, max_length=63)] | None = Field(
-        None, description="The container in which the engine runs. Unset: the only one."
-    )
+    name: Name = Field(description="Its name.")
+    container: Name | None = Field(None, description="The engine's. Unset: the only one.")
     parts: (
         Annotated[
             list[Literal["Resources", "Nodes", "Flags", "Probe", "SharedMemory"]],
@@ -439,14 +439,12 @@ class OutputSpec(Spec):
     token_secret_ref: TokenSecretRef | None = Field(
         None, description="Token for models whose licence must be accepted, as HF_TOKEN."
     )
-    cache_claim: Annotated[str, Field(strict=True, min_length=1, max_length=253)] | None = Field(
+    cache_claim: Name | None = Field(
         None,
         description="PersistentVolumeClaim that keeps what is downloaded and compiled; every "
         "replica mounts it. Unset: an emptyDir as large as the checkpoint takes.",
     )
-    queue_name: Annotated[str, Field(strict=True, min_length=1, max_length=63)] | None = Field(
-        None, description="LocalQueue of Kueue that the workload waits in. Unset: none."
-    )
+    queue_name: LabelValue | None = Field(None, description="LocalQueue of Kueue. Unset: none.")
     read_rate: Quantity | None = Field(
         None,
         description="Bytes per second with which a pod reads the checkpoint, e.g. 1Gi: the "

@@ -172,6 +172,8 @@ def _fields(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
 
 def _model_at(model: type[BaseModel], location: Sequence[int | str]) -> type[BaseModel] | None:
     for part in location:
+        if isinstance(part, int):
+            continue
         fields = model.model_fields.items()
         inner = next((_model_in(f.annotation) for n, f in fields if part in (n, f.alias)), None)
         if inner is None:
@@ -181,16 +183,19 @@ def _model_at(model: type[BaseModel], location: Sequence[int | str]) -> type[Bas
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation names, alone or beside None."""
-    options = (annotation, *getattr(annotation, "__args__", ()))
-    return next((a for a in options if isinstance(a, type) and issubclass(a, BaseModel)), None)
+    """The model that an annotation names, alone, beside None or in a list."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
 def _form(model: type[BaseModel], location: Sequence[int | str]) -> str:
-    """The form of the field at a location, in words."""
-    field = _field(model, location)
-    forms = _forms((field.annotation, *field.metadata)) if field else iter(())
-    return next(forms, "of another form")
+    """The form of the field at a location, in words; of a mapping that of its keys or values."""
+    at = list(location)
+    while at and (field := _field(model, at)) is None:
+        at.pop()
+    forms = list(_forms((field.annotation, *field.metadata))) if at and field else []
+    return forms[0 if location[-1] == "[key]" else -1] if forms else "of another form"
 
 
 def _forms(annotations: Iterable[Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from plimsoll.api_group import GROUP, KIND, PLURAL, VERSION
+from plimsoll.api_group import GROUP, KIND, LABEL_FORM, PLURAL, VERSION
 from plimsoll.workloads.spec import LLMDeploymentSpec
 from plimsoll_operator.api import sizing
 from plimsoll_operator.api.pool import KIND as KIND_OF_POOLS
@@ -64,6 +64,15 @@ MODEL_RULES: Final = (
         "fieldPath": ".bits",
     },
 )
+TOLERATION_RULE: Final = {
+    "rule": "has(self.operator) && self.operator == 'Exists' ? "
+    "!has(self.value) || self.value == '' : has(self.key)",
+    "message": "Exists takes no value, and anything else a key",
+}
+LABEL_RULE: Final = {
+    "rule": f"self.all(key, key.matches(r'{LABEL_FORM}'))",
+    "message": "keys of labels are such as zone or example.com/zone",
+}
 # State: why it is Ready or not. Ready=True alone would promise a pod where a placement is all that
 # was asked for: Placed says so, and Serving where output.mode has one run.
 COLUMNS: Final = (
@@ -94,6 +103,8 @@ def structural(schema: Json) -> Json:
         own = {k: v for k, v in own.items() if k not in _DROPPED}
         if "const" in own:
             own["enum"] = [own.pop("const")]
+        if "patternProperties" in own:  # whose pattern of keys a structural schema cannot say
+            (own["additionalProperties"],) = own.pop("patternProperties").values()
         if "properties" in own:
             own["properties"] = {k: convert(v, k) for k, v in own["properties"].items()}
             own.pop("additionalProperties", None)
@@ -126,6 +137,9 @@ def schema() -> Json:
     spec = structural(LLMDeploymentSpec.model_json_schema(by_alias=True))
     spec["x-kubernetes-validations"] = [dict(rule) for rule in SPEC_RULES]
     spec["properties"]["model"]["x-kubernetes-validations"] = [dict(rule) for rule in MODEL_RULES]
+    accelerator = spec["properties"]["accelerator"]["properties"]
+    accelerator["nodeSelector"]["x-kubernetes-validations"] = [dict(LABEL_RULE)]
+    accelerator["tolerations"]["items"]["x-kubernetes-validations"] = [dict(TOLERATION_RULE)]
     status = structural(LLMDeploymentStatus.model_json_schema(by_alias=True))
     conditions = status["properties"]["conditions"]
     conditions["x-kubernetes-list-type"] = "map"
@@ -169,6 +183,7 @@ def _printed(columns: Iterable[tuple[str, str, str]]) -> list[Json]:
 def pool_crd() -> Json:
     """The CustomResourceDefinition of AcceleratorPools."""
     spec = structural(AcceleratorPoolSpec.model_json_schema(by_alias=True))
+    spec["properties"]["labels"]["x-kubernetes-validations"] = [dict(LABEL_RULE)]
     columns = (
         ("Accelerator", "string", ".spec.accelerator"),
         ("GPUs", "integer", ".spec.gpusPerNode"),
@@ -195,6 +210,7 @@ def policy_crd() -> Json:
     for field, rule in sizing.RULES:
         spec["properties"][field]["x-kubernetes-validations"] = [dict(rule)]
     selector = spec["properties"]["namespaceSelector"]["properties"]
+    selector["matchLabels"]["x-kubernetes-validations"] = [dict(LABEL_RULE)]
     conditions = selector["matchExpressions"]["items"]
     conditions["x-kubernetes-validations"] = [dict(sizing.EXPRESSION_RULE)]
     status = structural(sizing.SizingPolicyStatus.model_json_schema(by_alias=True))

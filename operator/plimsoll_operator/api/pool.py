@@ -11,11 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from plimsoll.inventory import declared
+from plimsoll.workloads.spec import LabelKey, LabelValue
 
 KIND: Final = declared.KIND
 PLURAL: Final = "acceleratorpools"
-LabelKey = Annotated[str, Field(min_length=1, max_length=317)]
-LabelValue = Annotated[str, Field(max_length=63)]
 
 
 class TaintSpec(BaseModel):

@@ -12,13 +12,12 @@ from pydantic.alias_generators import to_camel
 
 from plimsoll.engines import registry
 from plimsoll.workloads import sizing_policy
+from plimsoll.workloads.spec import LabelKey, LabelValue
 from plimsoll_operator.api.status import Condition, Status
 
 KIND: Final = sizing_policy.KIND
 PLURAL: Final = "sizingpolicies"
 MOST: Final = sizing_policy.MOST_LISTED
-Key = Annotated[str, Field(min_length=1, max_length=317)]
-Value = Annotated[str, Field(max_length=63)]
 Version = Annotated[str, Field(pattern=r"^v?b?[0-9]{1,9}(\.[0-9]{1,9}){0,3}$", max_length=45)]
 Gpus = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -36,11 +35,11 @@ class Spec(BaseModel):
 class Expression(Spec):
     """One condition on a label, as Kubernetes has it."""
 
-    key: Key = Field(description="Key of the label.")
+    key: LabelKey = Field(description="Key of the label.")
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(
         description="How its value relates to `values`, or whether it is there at all."
     )
-    values: Annotated[list[Value], Field(max_length=MOST)] | None = Field(
+    values: Annotated[list[LabelValue], Field(max_length=MOST)] | None = Field(
         None, description="Of In and NotIn, at least one; of the others none."
     )
 
@@ -48,7 +47,7 @@ class Expression(Spec):
 class Selector(Spec):
     """Labels of namespaces."""
 
-    match_labels: Annotated[dict[Key, Value], Field(max_length=MOST)] | None = Field(
+    match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MOST)] | None = Field(
         None, description="Labels with their values, all of which a namespace carries."
     )
     match_expressions: Annotated[list[Expression], Field(max_length=MOST)] | None = Field(
@@ -119,10 +118,12 @@ class SizingPolicySpec(Spec):
         description='Oldest version of each engine that may run, by its name, e.g. vllm: "0.11.0". '
         "A version that cannot be read, such as the tag latest, is a warning. Unset: any.",
     )
-    required_annotations: Annotated[list[Key], Field(min_length=1, max_length=MOST)] | None = Field(
-        None,
-        description="Keys of annotations that each object carries itself, e.g. cost-center. Unset: "
-        "none.",
+    required_annotations: Annotated[list[LabelKey], Field(min_length=1, max_length=MOST)] | None = (
+        Field(
+            None,
+            description="Keys of annotations that each object carries itself, e.g. cost-center. "
+            "Unset: none.",
+        )
     )
 
 

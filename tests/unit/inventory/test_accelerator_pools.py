@@ -59,6 +59,32 @@ def test_a_pool_without_a_node_is_planned_on_with_its_labels_and_taints() -> Non
     assert not kept_off.placement.on_nodes
 
 
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"labels": {"a b": "c"}}, 'labels: "a b" is no key of a label'),
+        ({"labels": {"pool": "\x1b[2J"}}, 'labels: "\N{REPLACEMENT CHARACTER}[2J" is no value'),
+        ({"labels": {"pool": 5}}, "labels: 5 is no value of a label"),
+        (
+            {"taints": [{"key": "a\nb", "effect": "NoSchedule"}]},
+            'taints: "a\N{REPLACEMENT CHARACTER}b" is no key',
+        ),
+        (
+            {"labels": {f"{i}!": "" for i in range(1000)}},
+            'labels: "4!" is no key of a label',
+        ),
+    ],
+)
+def test_a_pool_whose_labels_no_node_can_have_is_set_aside_with_the_reason(
+    spec: dict[str, Any], said: str
+) -> None:
+    found = read_pool(pool("bad\x1b", **spec))
+    assert isinstance(found, SetAside)
+    assert said in found.why
+    assert len(found.why) < 500
+    assert (found.node + found.why).isprintable()
+
+
 def test_nodes_that_are_there_come_before_a_pool_that_sleeps() -> None:
     asleep = pool("h200", "nvidia-h200-141gb", 8, labels={"pool": "h200"})
     found = decided([gpu_node("a", "l40s"), asleep])

@@ -19,6 +19,7 @@ from plimsoll.decision.policy import Policy
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.inventory.pools import NO_INVENTORY
 from plimsoll.report import messages
+from plimsoll.report.as_data import verdict_dict
 from plimsoll.report.nodes import nodes_message
 from plimsoll.workloads.llmdeployment import Missing, override_reason, request
 from plimsoll_operator.controller.plan import plan
@@ -70,8 +71,28 @@ SPEC: dict[str, Any] = {
         "speculative": {"method": "ngram", "model": "a/b"},
         "extraArgs": ["--rope-theta=5", "word", "--seed=1"],
     },
-    "accelerator": {"allowed": ["nvidia-l4"], "nodeSelector": {"zone": "north"}},
+    "accelerator": {
+        "allowed": ["nvidia-l4"],
+        "nodeSelector": {"zone": "north"},
+        "tolerations": [{"key": "t", "value": "v", "effect": "NoSchedule"}],
+    },
 }
+SMALL: dict[str, Any] = {
+    **SPEC,
+    "model": {"uri": "hf://Qwen/Qwen3-0.6B", "revision": "main"},
+    "engine": {"extraArgs": ["--seed=1"]},
+    "output": {
+        "mode": "Apply",
+        "targetRef": {"kind": "Deployment", "name": "chat", "container": "engine"},
+        "image": "example.com/vllm:1",
+        "registry": "example.com",
+        "tokenSecretRef": {"name": "hub", "key": "token"},
+        "cacheClaim": "models",
+        "queueName": "team",
+        "template": {"spec": {"nodeSelector": {"zone": "north"}}},
+    },
+}
+"""One that is let in, and placed."""
 CONFIG: dict[str, Any] = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
@@ -172,6 +193,33 @@ def test_no_answer_repeats_a_word_of_a_config(path: tuple[Any, ...]) -> None:
     of = request({"metadata": {"name": "m"}, "spec": spec}, Documents(document))
     lines = said(of, decide(of), NO_INVENTORY, "")
     assert [line for line in lines if "hunter2" in line] == []
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Every text within a document, keys among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value:
+            yield from texts_of(one)
+        if isinstance(value, dict):
+            yield from texts_of(list(value.values()))
+
+
+@pytest.mark.parametrize("name", ["key", "value"])
+@pytest.mark.parametrize("path", [*leaves(SMALL)], ids=str)
+def test_what_is_let_in_says_nothing_in_data_or_status_that_cannot_be_printed(
+    path: tuple[Any, ...], name: str
+) -> None:
+    spec = with_text(SMALL, path, ESCAPES)
+    if name == "key":
+        spec = json.loads(json.dumps(SMALL).replace(f'"{path[-1]}":', f'"{path[-1]}\\u001b[2J":'))
+    of = request({"metadata": {"name": "m"}, "spec": spec}, Documents(None))
+    found = decide(of)
+    identity = Identity("chat", "m", "u", "1", 1, "plimsoll.dev/v1alpha1", "LLMDeployment", {})
+    planned = plan(Inputs(identity, of, NO_INVENTORY, Policy(), ""), datetime.now(UTC))
+    said = [*texts_of(verdict_dict(of, found)), *texts_of(planned.patch)]
+    assert [text for text in said if not text.replace("\n", "").isprintable()] == []
 
 
 @pytest.mark.parametrize("output", ["table", "json", "yaml"])

@@ -18,7 +18,6 @@ from plimsoll.engines.base import AskedSplit
 from plimsoll.models.architecture import ModelSource
 from plimsoll.units import GIB
 from plimsoll.workloads.llmdeployment import Missing, NoDocuments, override_reason, request
-from plimsoll.workloads.spec import LLMDeploymentSpec
 from worded import problems_in, warnings_in
 
 if TYPE_CHECKING:
@@ -277,32 +276,6 @@ def test_every_problem_of_form_says_a_next_step() -> None:
     )
     assert len(problems_in(found)) == 11
     assert [str(problem) for problem in problems_in(found) if not problem.fix] == []
-
-
-WITHOUT_FORM = {
-    "model": {"uri": "?", "quantization": "?", "parameters": "?"},
-    "engine": {
-        "dtype": "?",
-        "quantization": "?",
-        "kvCacheDtype": "?",
-        "kvCacheMemory": "?",
-        "gpuMemoryUtilization": "?",
-        "cpuOffload": "?",
-        "speculative": {"method": "?"},
-    },
-    "accelerator": dict.fromkeys(
-        ("minMemory", "reserved", "memory", "computeCapability", "family"), "?"
-    ),
-    "output": {"readRate": "?"},
-}
-"""Every field that must have a form, with a text that has none."""
-
-
-def test_every_form_that_a_field_has_is_put_into_words() -> None:
-    patterns = json.dumps(LLMDeploymentSpec.model_json_schema()).count('"pattern": ')
-    problems = problems_in(read(WITHOUT_FORM))
-    assert len(problems) == patterns
-    assert [problem for problem in problems if "another form" in problem.wanted] == []
 
 
 def test_nothing_of_pydantic_reaches_a_user() -> None:

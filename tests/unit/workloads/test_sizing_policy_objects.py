@@ -93,6 +93,23 @@ def test_of_a_namespace_that_is_not_at_hand_the_name_alone_decides() -> None:
             {"namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "Like"}]}},
             "spec.namespaceSelector.matchExpressions[0]",
         ),
+        (
+            {"namespaceSelector": {"matchLabels": {"team": True}}},
+            "spec.namespaceSelector.matchLabels[team]: Invalid value: True: a label in quotes",
+        ),
+        (
+            {"namespaceSelector": {"matchLabels": {"te am": "a"}}},
+            "spec.namespaceSelector.matchLabels[te am]",
+        ),
+        (
+            {
+                "namespaceSelector": {
+                    "matchExpressions": [{"key": "a", "operator": "In", "values": ["b", "\x1b"]}]
+                }
+            },
+            "spec.namespaceSelector.matchExpressions[0]",
+        ),
+        ({"requiredAnnotations": ["a b"]}, "spec.requiredAnnotations[0]"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_its_field_and_does_not_hold(
