@@ -8,6 +8,7 @@ word for how they are stored, in data/copies.json.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import re
 from dataclasses import dataclass, field
@@ -83,6 +84,17 @@ class Entry:
         return self.seen or str(self._row["source"])
 
     @cached_property
+    def digest(self) -> str:
+        """Short hash of what its structure is made from."""
+        text = json.dumps([self.config, self.quant], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def of_its_maker(self) -> bool:
+        """Whether its owner is that of the model whose config was seen first."""
+        return self.id.partition("/")[0] == str(self._row["id"]).partition("/")[0]
+
+    @cached_property
     def architecture(self) -> Architecture:
         """The model's structure, parsed once."""
         from plimsoll.models.config import architecture
@@ -120,16 +132,21 @@ class ModelCatalogue:
         return self._by_name.get(name.strip().lower()) if len(name) <= MAX_ID else None
 
     def named(self, short: str) -> Entry | None:
-        """The entry whose id ends in that name, of whichever owner; None if several differ."""
+        """The entry whose id ends in that name, of whichever owner; None if several differ.
+
+        Of several that are alike that of the maker; one whose config is known goes before a copy
+        that only its name describes.
+        """
         found = {
             id(entry): entry
             for name in self._short.get(short.strip().lower(), ())
             if (entry := self._by_name[name])
         }
         entries = list(found.values())
-        if len(entries) > 1 and len({one.architecture for one in entries}) > 1:
+        entries = [entry for entry in entries if not entry.word] or entries
+        if len(entries) > 1 and len({one.digest for one in entries}) > 1:
             return None
-        return entries[0] if entries else None
+        return min(entries, key=lambda one: not one.of_its_maker) if entries else None
 
     def suggest(self, name: str, n: int = 3) -> tuple[str, ...]:
         """Ids near an unknown one: the same name of another owner first, then similar names.

@@ -6,7 +6,6 @@ Nothing is fetched and nothing is guessed: a name that nobody knows gives source
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import OrderedDict
 from dataclasses import replace
 from functools import lru_cache
@@ -103,7 +102,7 @@ def resolve(
                 None,
                 f"catalogue:{entry.id}",
                 (),
-                _digest_of(entry.id),
+                entry.digest,
             )
         elif parameters is not None:
             called = name or f"a model of {_nominal(parameters)} parameters"
@@ -254,7 +253,7 @@ def _from_base(base: str, name: str) -> Model:
         None,
         f"catalogue:{entry.id}",
         (),
-        _digest_of(entry.id),
+        entry.digest,
     )
 
 
@@ -299,15 +298,6 @@ def _architecture(parsed: Mapping[str, Any]) -> tuple[Architecture, bool, str]:
     if parsed.get("format") == FORMAT:
         return from_profile(parsed), True, str(parsed.get("name") or "")[:256]
     return architecture(parsed), False, str(parsed.get("_name_or_path") or "")[:256]
-
-
-@lru_cache(maxsize=1024)
-def _digest_of(entry_id: str) -> str:
-    """Short hash of an entry's structure."""
-    entry = catalogue.load().find(entry_id)
-    assert entry is not None
-    text = json.dumps([entry.config, entry.quant], sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _named(model: Model, name: str) -> Model:

@@ -19,6 +19,8 @@ from plimsoll.models.families.qwen import QWEN2, QWEN3
 
 _WITH_LLAMA, _WITH_QWEN2, _WITH_QWEN3 = 2.5, 2.6, 4.5
 """Versions of MiniCPM-V that changed the text model."""
+_HELD: Final = frozenset({2.5, 4.0, 4.5})
+"""Others whose count is the published one."""
 _SIGLIP400: Final = {
     "hidden_size": 1152,
     "intermediate_size": 4304,
@@ -50,7 +52,8 @@ def minicpm_v(f: Fields) -> Built:
     if number == _WITH_QWEN2:
         return QWEN2(f)
     text = llama if number < _WITH_QWEN3 else QWEN3
-    return replace((minicpm if number < _WITH_LLAMA else text)(f), assumed=True)
+    built = (minicpm if number < _WITH_LLAMA else text)(f)
+    return replace(built, assumed=number not in _HELD)
 
 
 def minicpmv_vision(top: Fields, v: Fields, text: int) -> Tensors:

@@ -92,7 +92,8 @@ def phi3_v_vision(top: Fields, v: Fields, text: int) -> Tensors:
 def internvl_chat_vision(top: Fields, v: Fields, text: int) -> Tensors:
     """InternVL: the vision tower and its projector."""
     h, width, count = basics(v)
-    layer = vit_layer(h, width, qkv_bias=v.flag("qkv_bias", default=True))
+    plain = v.text("norm_type") == "rms_norm"  # the tower of 6B alone
+    layer = vit_layer(h, width, qkv_bias=v.flag("qkv_bias", default=True), norm_bias=not plain)
     if v.flag("qk_normalization"):
         layer += vit_norm("q_norm", h, bias=False) + vit_norm("k_norm", h, bias=False)
     layer += loose("vision.ls1", (h,), part=V) + loose("vision.ls2", (h,), part=V)
