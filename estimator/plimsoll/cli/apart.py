@@ -6,11 +6,8 @@ forked, so that they start with what was read; where that cannot be, one does it
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
@@ -33,6 +30,10 @@ def each(work: Callable[[int], T], count: int, processes: int | None = None) -> 
     size = processes or min(MOST, _processors())
     if count < WORTH_IT or size < 2 or sys.platform != "linux":
         return [work(index) for index in range(count)]
+    import multiprocessing  # not worth it for one file
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+
     global _work
     _work = work
     step = -(-count // (size * _PARTS))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from plimsoll.api_group import POLICY_LABEL, WORKLOADS_LABEL
+from plimsoll.cli import apart
 from plimsoll.cli.calibrate import calibration_option, knowledge_of
 from plimsoll.cli.given import (
     NO_POLICIES,
@@ -142,10 +143,20 @@ def command(
     inventory = replace(with_own(inventory, own), prices=read_prices(prices_file, own, output))
     known = knowledge_of(calibration, output)
     policies = given_policies(policy, output)
+    deployments = manifests.deployments
+
+    def of(index: int) -> list[tuple[Served, Verdict]]:
+        every = judged(
+            deployments[index], manifests, inventory, policies, gpu_memory, in_use, known
+        )
+        return [(served, verdict) for _, served, verdict in every]
+
+    alone = 1 if from_hub else None  # what one process asks a hub another would ask again
+    found = apart.each(of, len(deployments), alone)
     checked = [
-        one
-        for manifest in manifests.deployments
-        for one in judged(manifest, manifests, inventory, policies, gpu_memory, in_use, known)
+        (manifest, *one)
+        for manifest, engines in zip(deployments, found, strict=True)
+        for one in engines
     ]
     report: CheckReport | None = None
     asked = select or ignore or baseline or fail_on != "deny" or output in PIPELINES

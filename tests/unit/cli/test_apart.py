@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from commands import run
 from plimsoll.cli import apart
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+
+
+MANIFESTS = Path(__file__).resolve().parents[1] / "workloads/manifests"
 
 
 def squared(index: int) -> int:
@@ -51,3 +56,22 @@ def test_an_error_of_the_work_is_the_callers() -> None:
 
     with pytest.raises(ValueError, match=r"no \d+"):
         apart.each(work, apart.WORTH_IT, 2)
+
+
+@LINUX
+@pytest.mark.parametrize("output", ["table", "json", "markdown"])
+def test_a_check_says_the_same_in_several_processes_as_in_one(
+    output: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "WORTH_IT", 2)
+    said = []
+    for processes in (1, 3):
+        monkeypatch.setattr(apart, "_processors", lambda size=processes: size)
+        said.append(run("check", MANIFESTS, "-o", output))
+    one, several = said
+    assert one.stdout.count("Qwen") > 2
+    assert (several.stdout, several.stderr, several.exit_code) == (
+        one.stdout,
+        one.stderr,
+        one.exit_code,
+    )
