@@ -21,7 +21,9 @@ def repository(uri: str) -> tuple[str, bool]:
     """
     if not uri.startswith("hf://"):
         return "", True
-    printable = "".join(character for character in uri[5:] if character.isprintable())
+    printable = uri[5:]
+    if not printable.isprintable():
+        printable = "".join(filter(str.isprintable, printable))
     path, mark, rest = (*_BEHIND_ID.split(printable, maxsplit=1), "", "")[:3]
     parts = [part.strip() for part in path.split("/")]
     parts = [part for part in parts if part not in ("", ".", "..")]

@@ -270,10 +270,10 @@ class _Collector:
 
 def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documents) -> Request:
     collected = _Collector()
-    engine_spec = spec.engine or EngineSpec()
-    workload = spec.workload or WorkloadSpec()
+    engine_spec = spec.engine or EngineSpec.model_construct()
+    workload = spec.workload or WorkloadSpec.model_construct()
     settings = _features(_settings(engine_spec, collected), engine_spec, workload, collected)
-    split = engine_spec.parallelism or ParallelismSpec()
+    split = engine_spec.parallelism or ParallelismSpec.model_construct()
     asked = AskedSplit(split.tensor, split.pipeline, split.data, split.expert)
     reading = engine(settings.name).read_arguments(engine_spec.extra_args or (), settings, asked)
     collected.problems += reading.problems
@@ -288,7 +288,7 @@ def _read(spec: LLMDeploymentSpec, namespace: str, name: str, documents: Documen
         workload=Workload(
             workload.concurrent_sequences, workload.input_tokens, workload.output_tokens
         ),
-        wanted=_wanted(spec.accelerator or AcceleratorSpec(), reading, collected),
+        wanted=_wanted(spec.accelerator or AcceleratorSpec.model_construct(), reading, collected),
         replicas=1 if spec.replicas is None else spec.replicas,
         name=name,
         problems=tuple(collected.problems),

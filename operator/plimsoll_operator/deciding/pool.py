@@ -153,7 +153,7 @@ class WorkerPool:
         self._template: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._workers: set[_Worker] = set()
-        self._idle: deque[_Worker] = deque()
+        self._idle: list[_Worker] = []
         self._waiting: dict[str, deque[_Job]] = {}
         self._aside: deque[_Job] = deque()
         self._set_aside: dict[str, float] = {}
@@ -246,7 +246,7 @@ class WorkerPool:
             job = self._next()
             if job is None:
                 return
-            self._give(self._idle.popleft(), job)
+            self._give(self._idle.pop(), job)  # the last one's memory is still at hand
 
     def _next(self) -> _Job | None:
         """The job whose turn it is; of what is set aside, one at a time."""

@@ -80,6 +80,11 @@ async def test_a_job_is_done_in_a_process_apart_with_what_is_shared() -> None:
         assert [(await running.run(("say", 0)))["shared"] for _ in range(4)] == [{"nodes": 4}] * 4
 
 
+async def test_jobs_that_come_one_after_another_are_done_by_the_process_that_did_the_last() -> None:
+    async with pool(size=3) as (running, _):
+        assert len({await process_of(running) for _ in range(6)}) == 1
+
+
 async def test_a_job_that_never_ends_is_ended_at_the_budget_and_the_next_is_answered_at_once() -> (
     None
 ):
