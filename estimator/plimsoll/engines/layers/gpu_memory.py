@@ -14,7 +14,8 @@ Torch's caching allocator spends on a tensor of a given size:
 
     up to 1 MiB       rounded up to 512 bytes
     up to 10 MiB      cut from segments of 20 MiB; a rest of at most 1 MiB goes to the last piece
-    from 10 MiB       a segment rounded up to 2 MiB; a rest of at most 1 MiB is not split off
+    from 10 MiB       a segment rounded up to 2 MiB; a rest of at most 1 MiB is not split off,
+                      nor from 20 MiB on any rest, where `max_split_size_mb:20` is set
 
 Source: c10/cuda/CUDACachingAllocator.cpp of PyTorch (kSmallSize, kLargeBuffer, kMinLargeAlloc,
 kRoundLarge). This explains what measured weights have over the sum of their tensors: 57 MiB for
@@ -69,8 +70,11 @@ _SEGMENT: Final = 20 * MIB
 _LARGE: Final = 10 * MIB
 
 
-def allocated(size: int) -> int:
-    """Bytes that one tensor of `size` bytes takes, as torch reports them."""
+def allocated(size: int, *, whole: bool = False) -> int:
+    """Bytes that one tensor of `size` bytes takes, as torch reports them.
+
+    whole: blocks from 20 MiB on are not split.
+    """
     size = -(-size // 512) * 512
     if size <= _SMALL:
         return size
@@ -79,4 +83,4 @@ def allocated(size: int) -> int:
         rest = _SEGMENT - pieces * size
         return size + rest // pieces if rest <= _SMALL else size
     rest = -size % (2 * MIB)
-    return size + rest if rest <= _SMALL else size
+    return size + rest if rest <= _SMALL or (whole and size >= _SEGMENT) else size

@@ -128,16 +128,20 @@ def stage_weights(
     padding: tuple[Padding, ...] = MARLIN,
     *,
     views: bool = False,
+    whole: bool = False,
 ) -> tuple[int, ...]:
     """Bytes of weights on one rank of each pipeline stage.
 
     dtype: of the weights that are not quantized; quantization: ``--quantization`` as said;
     padding: of experts' weights, by scheme. views: decode kernels read an unquantized kv_b_proj
-    as it is.
+    as it is. whole: as `plimsoll.engines.layers.gpu_memory.allocated` has it.
     """
-    key = ("vllm.stages", dtype, quantization, parallelism, padding, views)
+    key = ("vllm.stages", dtype, quantization, parallelism, padding, views, whole)
     return architecture.remembered(
-        key, lambda: _stages(architecture, dtype, quantization, parallelism, padding, views=views)
+        key,
+        lambda: _stages(
+            architecture, dtype, quantization, parallelism, padding, views=views, whole=whole
+        ),
     )
 
 
@@ -149,6 +153,7 @@ def _stages(
     padding: tuple[Padding, ...],
     *,
     views: bool,
+    whole: bool,
 ) -> tuple[int, ...]:
     key = (
         "vllm.shares",
@@ -159,9 +164,13 @@ def _stages(
         parallelism.expert,
         padding,
         views,
+        whole,
     )
     shares = architecture.remembered(
-        key, lambda: _shares(architecture, dtype, quantization, parallelism, padding, views=views)
+        key,
+        lambda: _shares(
+            architecture, dtype, quantization, parallelism, padding, views=views, whole=whole
+        ),
     )
     bounds = stage_layers(len(architecture.blocks), parallelism.pipeline)
     result = []
@@ -250,6 +259,7 @@ def _shares(
     padding: tuple[Padding, ...],
     *,
     views: bool,
+    whole: bool,
 ) -> _Shares:
     """The bytes of every layer and of what lies outside, once for a model and a split."""
     tp, ranks = parallelism.tensor, parallelism.tensor * parallelism.data
@@ -284,13 +294,13 @@ def _shares(
             key = _fused_key(tensor)
             for number, size in enumerate(held(tensor, block)):
                 sizes[key, number] += size
-        return sum(map(allocated, sizes.values()))
+        return sum(allocated(size, whole=whole) for size in sizes.values())
 
     layers = {id(block): layer(block) for block in {id(b): b for b in architecture.blocks}.values()}
     outside = dict.fromkeys(Stage, 0)
     embedding = 0
     for tensor in architecture.outside:
-        size = sum(map(allocated, held(tensor, None)))
+        size = sum(allocated(part, whole=whole) for part in held(tensor, None))
         outside[Stage.EVERY if tensor.part in _TOWERS else tensor.stage] += size
         if tensor.part is Part.EMBEDDING and tensor.split is Split.VOCAB:
             embedding += size
@@ -323,23 +333,24 @@ def rotary_elements(architecture: Architecture) -> int:
 class Widths:
     """The widest feed-forwards of a stage, elements: dense, one expert, experts per token.
 
-    dense pass          3 x I / tp + 4.25 x h, for one token
-    expert workspaces   max(I_e / ways, h) + max(2 x I_e / ways, h), for one row
+    dense pass          3 x I / tp + 4.25 x h, for one token; 2 x I where nothing is gated
+    expert workspaces   max(I_e / ways, h) + max(2 x I_e / ways, h), for one row; I_e likewise
     """
 
     dense: int
     expert: int
     per_token: int
+    gated: bool
 
     def dense_pass(self, hidden: int, tensor: int, figures: Constants) -> float:
         """Elements that a pass through the dense layers needs at once for one token."""
-        wide = figures.number("forward_intermediate") * self.dense / tensor
+        wide = (figures.number("forward_intermediate") - (not self.gated)) * self.dense / tensor
         return wide + figures.number("forward_hidden") * hidden
 
     def expert_workspaces(self, hidden: int, ways: int) -> float:
         """Elements of the fused experts' workspaces for one row. ways: that an expert is cut."""
         width = self.expert / ways
-        return max(width, hidden) + max(2 * width, hidden)
+        return max(width, hidden) + max((1 + self.gated) * width, hidden)
 
 
 def widths(
@@ -367,6 +378,7 @@ def _widths(blocks: Sequence[Block]) -> Widths:
         max((max(part.intermediate, part.shared_intermediate) for part in parts), default=0),
         max((part.expert_intermediate for part in experts), default=0),
         max((part.experts_per_token for part in experts), default=0),
+        any(part.gated for part in parts),
     )
 
 

@@ -55,8 +55,8 @@ _STEP: Final = 8
 _LARGE: Final = 256
 _LARGE_STEP: Final = 16
 _ATTENDING: Final = frozenset({MixerKind.FULL, MixerKind.SLIDING, MixerKind.CHUNKED})
-_EIGHT_BITS: Final = frozenset({"fp8", "int8"})
-"""Schemes whose kernels multiply 8 bits by 8 bits."""
+_EIGHT_BITS: Final = {"fp8": (8, 9), "int8": (7, 5)}
+"""Schemes whose kernels multiply 8 bits by 8 bits, and from which compute capability on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def taken(
     each += len(captured.full) * number("graphs_full")
     if own.latent:
         each += captured.count * number("graphs_latent")
-    if multiplies_eight_bits(architecture, ""):
+    if multiplies_eight_bits(architecture, "", accelerator):
         each += captured.count * number("graphs_eight_bits")
     experts = captured.count * number("graphs_experts") * _share_with_experts(architecture)
     size = number("graphs_base") * GIB + layers * (each + experts) * KIB
@@ -153,11 +153,12 @@ def _share_with_experts(architecture: Architecture) -> float:
     return architecture.remembered(("vllm.expert_share",), counted)
 
 
-def multiplies_eight_bits(architecture: Architecture, word: str) -> bool:
+def multiplies_eight_bits(architecture: Architecture, word: str, accelerator: Accelerator) -> bool:
     """Whether linears copy their inputs in 8 bits first. word: ``--quantization`` as said."""
     quantization = quantization_in_force(architecture, word)
     scheme = quantization.default if quantization is not None else None
-    return scheme is not None and scheme.name in _EIGHT_BITS
+    least = _EIGHT_BITS.get(scheme.name) if scheme is not None else None
+    return least is not None and (accelerator.compute == (0, 0) or accelerator.compute >= least)
 
 
 def _split_bytes(architecture: Architecture, tokens: int, tensor: int) -> int:

@@ -254,16 +254,18 @@ class _StartUp:
         architecture, figures, gpu = self.architecture, self.figures, self.accelerator
         padding = kernels.padding(architecture, settings, split, gpu, figures)
         lying = support.on_stages(kernels.held(architecture, gpu, figures), settings, split)
-        views = figures.flag("kv_b_read_as_is")
-        word = settings.quantization
-        weights = stage_weights(lying, resolved.dtype, word, split, padding, views=views)
-        plain = stage_weights(lying, resolved.dtype, word, split, views=views)
+        unsplit, word = figures.flag("loading_unsplit"), settings.quantization
+        asked = (lying, resolved.dtype, word, split)
+        weights = stage_weights(*asked, padding, views=True, whole=unsplit)
+        plain = stage_weights(*asked, views=True, whole=unsplit)
+        beside = latent.loaded(architecture, resolved, gpu, figures)
+        beside += multimodal.buffers(architecture, resolved)
         buffers = non_torch(split, gpu, figures)
         stages, unseen = list[Terms](), list[int]()
         for stage, (start, end) in enumerate(self._bounds()):
             size = (architecture, self.graphed, split, end - start, gpu, figures)
             spared = max(0, weights[stage] - plain[stage])
-            loaded = weights[stage] + multimodal.buffers(architecture, resolved)
+            loaded = weights[stage] + beside
             whole = _weights(loaded, spared, figures, settings, resolved, architecture)
             terms = (
                 offload.kept(architecture, settings, resolved.dtype, split, stage, whole),

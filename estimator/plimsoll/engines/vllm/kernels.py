@@ -20,8 +20,9 @@ Padded, experts alone:
     16 bits, data-center Blackwell, from 0.22: TRT-LLM: width to 128
     8 bits in blocks, from 0.31, tensor parallelism alone: width to whole blocks
 
-The width is an expert's inner size on one rank. Before 0.22 Hopper had Triton with values padded
-otherwise: gpt-oss-20b took 13.64 GiB on an H100 (0.19.0), by Marlin's rule 13.70.
+The width is an expert's inner size on one rank. From 0.12 to 0.17 Hopper's rule was that of 0.22;
+in between Triton padded values otherwise: gpt-oss-20b took 13.64 GiB on an H100 (0.19.0), by
+Marlin's rule 13.70.
 
 Source: vLLM 0.19.1 to 0.33.0, vllm/model_executor/layers: fused_moe/oracle (mxfp4.py,
 unquantized.py, fp8.py), quantization/utils/mxfp4_utils.py (_swizzle_mxfp4), and

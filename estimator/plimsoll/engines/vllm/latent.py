@@ -12,6 +12,13 @@ decoded token are reserved for the whole life of the engine, in the buffer that 
     kept        max_num_seqs x heads / tp x splits x (kv_lora_rank + 1) x 4 bytes
     splits      min(the power of 2 from max_model_len / 512 on, 2 x multiprocessors)
 
+Loaded with the weights:
+
+    FlashInfer's workspace   128 MiB from 0.11.1 to 0.24, whatever kernel then attends: whoever
+                             looks for one imports all, and this one makes it when it is imported
+    rotary tables            in 32 bits where FlashInfer rotates, from 0.14 on, and of gpt-oss
+    indexer                  2048 x batched tokens x 4 bytes of the places of what it chose
+
 What does not start: a cache of 8 bits where Triton attends, before 0.18 on any GPU and from 0.26
 on below compute capability 8.9; sparse attention below 9.0, and on 12.x before 0.24.
 
@@ -28,11 +35,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.layers.dtypes import is_eight_bit_float, kv_dtype
+from plimsoll.engines.layers.sharding import rotary_elements
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, gpu_group
 from plimsoll.engines.vllm.options import TABLE
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
 from plimsoll.paths import Field
+from plimsoll.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +60,9 @@ _BLOCKS_EACH: Final = 4
 _HIDDEN: Final = 3
 _SPLIT: Final = 512
 _ELEMENT: Final = 4
+_WORKSPACE: Final = 128 * MIB
+_CHOSEN: Final = 2048
+_PLACE: Final = 4
 _SPARSE_FROM: Final = (9, 0)
 _NATIVE_FP8: Final = (8, 9)
 _SMALL_BLACKWELL: Final = 12
@@ -91,6 +103,33 @@ def block(
     return settings.block_size
 
 
+def loaded(
+    architecture: Architecture, resolved: Resolved, accelerator: Accelerator, constants: Constants
+) -> int:
+    """Bytes that are loaded with the weights on every rank and are none."""
+    element = resolved.element
+    size = 0
+    if architecture.model_type in constants["rotary_in_32_bits"].names and element < _ELEMENT:
+        size += rotary_elements(architecture) * (_ELEMENT - element)
+    mixer = _mixer(architecture)
+    if mixer is None or resolved.first_engine:
+        return size
+    small = accelerator.compute[0] == _SMALL_BLACKWELL
+    if constants.flag("latent_small_workspace" if small else "latent_workspace"):
+        size += _WORKSPACE
+    if mixer.index_dim and not mixer.ratio:
+        size += _CHOSEN * resolved.batched_tokens * _PLACE
+    return size
+
+
+def _mixer(architecture: Architecture) -> Mixer | None:
+    """The first mixer with latent attention."""
+    return architecture.remembered(
+        ("vllm.latent-mixer",),
+        lambda: next((m for m in architecture.mixers() if m.kind is MixerKind.MLA), None),
+    )
+
+
 def workspace(
     architecture: Architecture,
     settings: EngineSettings,
@@ -124,10 +163,7 @@ def gpu_faults(
     architecture: Architecture, settings: EngineSettings, accelerator: Accelerator
 ) -> Iterator[Finding]:
     """A cache of 8 bits, or sparse attention, for which there are no kernels."""
-    mixer = architecture.remembered(
-        ("vllm.latent-mixer",),
-        lambda: next((m for m in architecture.mixers() if m.kind is MixerKind.MLA), None),
-    )
+    mixer = _mixer(architecture)
     compute, version = accelerator.compute, settings.version
     if mixer is None or compute == (0, 0):
         return

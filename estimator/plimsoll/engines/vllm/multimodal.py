@@ -7,7 +7,7 @@ Loaded and profiled, by the limits on prompts:
     --language-model-only   the same as all limits 0
     --skip-mm-profiling     the tower is loaded and not profiled: what images take at run time
                             comes on top of everything (0.11 on)
-    --mm-encoder-tp-mode data   the tower whole on every rank
+    --mm-encoder-tp-mode data   the tower whole on every rank; Kimi-VL's always before 0.15
     rotary tables           of Qwen3-VL and Qwen3.5 over the context once, not four times (0.32 on)
     deepstack               levels x batched tokens x hidden elements of buffers, loaded with the
                             weights
@@ -135,9 +135,15 @@ def loaded(
         if rule.value == _ALL_LEFT_OUT or architecture.model_type in rule.names:
             return architecture.remembered(("vllm.text",), lambda: _without_towers(architecture))
         return architecture
-    if VLLMOptions.of(settings).mm_encoder_tp_mode == "data":
+    if _tower_whole(architecture, VLLMOptions.of(settings), constants):
         return architecture.remembered(("vllm.whole tower",), lambda: _whole_towers(architecture))
     return architecture
+
+
+def _tower_whole(architecture: Architecture, options: VLLMOptions, constants: Constants) -> bool:
+    """Whether every rank has the whole tower."""
+    by_data = options.mm_encoder_tp_mode == "data"
+    return by_data or architecture.model_type in constants["moonvit_whole"].names
 
 
 def _without_towers(architecture: Architecture) -> Architecture:
@@ -258,7 +264,8 @@ def encoder(
         count = _count(item, budget, _limit(limits, item.modality), resolved, constants)
     element = resolved.element
     by_data = options.mm_encoder_tp_mode == "data"
-    ways = parallelism.tensor if tower.cut and not by_data else 1
+    whole = _tower_whole(architecture, options, constants)
+    ways = parallelism.tensor if tower.cut and not whole else 1
     here = ceil_div(count, parallelism.tensor) if by_data else count
     a, b, c, d = _LIVE[tower.kind]
     live = max(

@@ -15,12 +15,17 @@ The activation is the peak that vLLM measures when it profiles:
 
     N = min(max_num_seqs, T), T batched tokens, V vocabulary, h hidden size, I dense width
     sampler   bytes per logit x N x V + 4 x V x min(multiprocessors, N) + cuBLAS' workspace
+              up to 0.16 it sorts: 12 bytes per logit more where N is from 2 to 127
               + (T + 2 x N) x h x 2                     last stage; not divided by TP
     gathered  no less than (2 + 1 / tp) x N x V x 2 of logits, where ranks have parts of them
     forward   (3 x I / tp + 4.25 x h) x T x 2          + 2 x T x h x 2 before the last stage
-              + I / tp x T where inputs are copied in 8 bits (fp8 and int8 checkpoints)
+              2 x I where the feed-forward is not gated
+              + I / tp x T where inputs are copied in 8 bits (fp8 and int8 checkpoints, on GPUs that
+              multiply them)
     experts   T x k x 2 x (max(I_e / tp, h) + max(2 I_e / tp, h))   stay allocated: added; T x dp,
-              up to 0.17 at most `experts_chunk` tokens
+              up to 0.17 at most `experts_chunk` tokens; I_e, not 2 I_e, if they are not gated
+    MXFP4     forward is no less than (k x (I_e / tp + h) + 4 x h) x T x 2 where Triton multiplies
+              (Hopper); where Marlin does, from 0.22 on, workspaces are as those of all experts
     latent    forward is no less than what attention over latents makes room for; what its
               kernels keep shares the experts' buffer, see `plimsoll.engines.vllm.latent`
     text      max(sampler, forward) + experts
@@ -30,8 +35,8 @@ The activation is the peak that vLLM measures when it profiles:
 The figures come from data/constants.json: the forward pass is fitted to 52 start-ups of 0.19 on
 H100; the sampler is what releases do, run without a GPU (tests/data/drystart), and changes with the
 engine's sampler and with its model runner (`second_runner`). The bytes per logit hold for 16-bit
-logits; 32-bit ones add 2. MXFP4 experts run in kernels without workspaces. The 8-bit
-copy is made at the down projection (vllm/_custom_ops.py, scaled_fp8_quant and scaled_int8_quant).
+logits; 32-bit ones add 2. The 8-bit copy is made at the down projection (vllm/_custom_ops.py,
+scaled_fp8_quant and scaled_int8_quant).
 """
 
 from __future__ import annotations
@@ -237,14 +242,17 @@ def activation(
         per_token += number("forward_handover") * hidden
     compressed = pass_elements(architecture, parallelism.tensor)
     mixing = mixing_elements(architecture, parallelism, stage)
-    forward = max(per_token, compressed, mixing) * tokens * element
-    if multiplies_eight_bits(architecture, settings.quantization):
+    triton = _triton_pass(architecture, settings, own, parallelism, accelerator)
+    forward = max(per_token, compressed, mixing, triton) * tokens * element
+    if multiplies_eight_bits(architecture, settings.quantization, accelerator):
         forward += own.dense / parallelism.tensor * tokens
     sparse = workspace(architecture, settings, resolved, accelerator, constants)
     heads = latent.workspace(architecture, settings, resolved, parallelism, accelerator, constants)
     forward += sparse.passing
     experts = max(
-        _expert_workspace(architecture, settings, own, tokens, element, parallelism, constants),
+        _expert_workspace(
+            architecture, settings, own, tokens, element, parallelism, accelerator, constants
+        ),
         float(max(sparse.kept, heads.kept)),
     )
     if not constants.flag("experts_kept"):
@@ -289,6 +297,8 @@ def activation(
 _CUBLAS: Final = {True: 32 * MIB, False: 8_519_680}
 """cuBLAS' workspace in torch's allocator, from Hopper on and before."""
 _HOPPER_ON: Final = (9, 0)
+_FEW_ROWS: Final = 128
+"""Below it torch sorts all rows as one (PyTorch 2.5 to 2.10, SortStable.cu)."""
 
 
 def sampling(
@@ -307,6 +317,8 @@ def sampling(
     sequences = min(resolved.seqs, resolved.batched_tokens)
     logits = sequences * architecture.vocab_size
     logit = constants.number(_bytes_per_logit(architecture, constants)) + resolved.element - 2
+    if 1 < sequences < _FEW_ROWS:
+        logit += constants.number("sampler_few_rows")
     size = logit * logits
     if not second_runner(architecture, constants):
         rows = min(sequences, latent.processors(accelerator))
@@ -331,16 +343,43 @@ def _expert_workspace(
     tokens: int,
     element: int,
     parallelism: Parallelism,
+    accelerator: Accelerator,
     constants: Constants,
 ) -> float:
     """Bytes of the fused experts' workspaces, which outlive the forward pass."""
     if not own.per_token:
         return 0.0
     quantization = quantization_in_force(architecture, settings.quantization)
-    if quantization is not None and quantization.method == "mxfp4":
+    marlin = gpu_group(accelerator) not in (HOPPER, BLACKWELL)
+    kept = marlin and constants.flag("mxfp4_workspaces")
+    if quantization is not None and quantization.method == "mxfp4" and not kept:
         return 0.0
-    ways = 1 if parallelism.expert else parallelism.tensor * parallelism.data
     rows = tokens * parallelism.data
     chunk = int(constants.number("experts_chunk"))
     rows = min(rows, chunk or rows) * own.per_token
-    return rows * element * own.expert_workspaces(architecture.hidden_size, ways)
+    return rows * element * own.expert_workspaces(architecture.hidden_size, _ways(parallelism))
+
+
+def _ways(parallelism: Parallelism) -> int:
+    """How many ranks an expert is cut over."""
+    return 1 if parallelism.expert else parallelism.tensor * parallelism.data
+
+
+def _triton_pass(
+    architecture: Architecture,
+    settings: EngineSettings,
+    own: Widths,
+    parallelism: Parallelism,
+    accelerator: Accelerator,
+) -> float:
+    """Elements of one token in MXFP4 experts that Triton multiplies."""
+    quantization = quantization_in_force(architecture, settings.quantization)
+    if quantization is None or quantization.method != "mxfp4" or not own.per_token:
+        return 0.0
+    if gpu_group(accelerator) != HOPPER:
+        return 0.0
+    hidden = architecture.hidden_size
+    return own.per_token * (own.expert / _ways(parallelism) + hidden) + _ALIVE * hidden
+
+
+_ALIVE: Final = 4

@@ -262,7 +262,8 @@ def term(
     if stage != parallelism.pipeline - 1:
         return Term(TermName.DRAFT, 0, 0, 0, Known.EXACT, "on the last stage")
     split = replace(parallelism, pipeline=1)
-    weights = stage_weights(draft.model, resolved.dtype, "", split)[0]
+    whole = constants.flag("loading_unsplit")
+    weights = stage_weights(draft.model, resolved.dtype, "", split, views=True, whole=whole)[0]
     if parallelism.pipeline > 1 and draft.model.hidden_size == architecture.hidden_size:
         rows = -(-architecture.vocab_size // parallelism.tensor)
         weights += rows * architecture.hidden_size * resolved.element

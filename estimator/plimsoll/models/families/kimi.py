@@ -95,7 +95,7 @@ def moonvit_vision(top: Fields, v: Fields, text: int) -> Tensors:
         "init_pos_emb_width", default=64
     )
     tensors = patches(v, h, bias=True) + loose("vision.pos_emb", (rows, h), part=V)
-    tensors += copies(vit_layer(h, width, whole=True), count) + vit_norm("final_layernorm", h)
+    tensors += copies(vit_layer(h, width), count) + vit_norm("final_layernorm", h)
     tensors += tuple(
         Tensor(t.name, t.shape, Split.NONE, P) for t in norm("projector.pre_norm", h, bias=True)
     )
@@ -116,5 +116,4 @@ def moonvit_largest(top: Fields, v: Fields, text: int) -> Tower:
         text,
         patches // 4,
         patches,
-        cut=False,
     )

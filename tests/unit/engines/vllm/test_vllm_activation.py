@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from architectures import A100, B200, H100, LLAMA_8B, LLAMA_70B, dense, hybrid, moe
-from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term
+from plimsoll.engines.base import EngineSettings, Known, Parallelism, Term, TermName
+from plimsoll.engines.layers.sharding import widths
 from plimsoll.engines.vllm.defaults import Resolved, resolve
 from plimsoll.engines.vllm.options import TABLE
 from plimsoll.engines.vllm.overheads import activation, graphs, non_torch
 from plimsoll.engines.vllm.traits import second_runner
 from plimsoll.models.quantization import Quantization, Scheme
+from plimsoll.models.resolve import resolve as model_of
 from plimsoll.units import GIB
+from vllm_features import estimate
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -258,3 +261,44 @@ def test_eager_mode_captures_nothing() -> None:
     eager = resolved(LLAMA_8B, "0.33", enforce_eager=True)
     term = graphs(LLAMA_8B, eager, Parallelism(), 32, H100, TABLE.constants("0.33"))
     assert (term.bytes, term.high, term.known) == (0, 0, Known.EXACT)
+
+
+def logged(name: str, version: str, **said: object) -> int:
+    settings = EngineSettings(version=version, **said)  # type: ignore[arg-type]
+    found = estimate(name, tensor=2, gpu="nvidia-h200-141gb", settings=settings)
+    return found.terms[TermName.ACTIVATION].bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "gib"),
+    [
+        ("meta-llama/Llama-3.3-70B-Instruct", "0.11.0", 4.84),
+        ("Qwen/Qwen3-32B", "0.11.0", 5.64),
+        ("Qwen/Qwen3-14B", "0.16.0", 5.64),
+        ("openai/gpt-oss-120b", "0.11.0", 7.38),
+    ],
+)
+def test_a_sampler_that_sorts_peaks_as_start_ups_logged(
+    name: str, version: str, gib: float
+) -> None:
+    found = logged(name, version, max_num_seqs=1024, max_num_batched_tokens=8192)
+    assert found / GIB == pytest.approx(gib, abs=0.01)
+
+
+def test_few_rows_are_sorted_as_one_which_takes_more_for_each() -> None:
+    few, many = (
+        logged("Qwen/Qwen3-0.6B", "0.11.0", max_num_seqs=n, max_num_batched_tokens=2048)
+        for n in (127, 128)
+    )
+    assert few > many
+    later = logged("Qwen/Qwen3-0.6B", "0.19.0", max_num_seqs=127, max_num_batched_tokens=2048)
+    assert later < many
+
+
+def test_a_feed_forward_without_a_gate_needs_one_width_less() -> None:
+    model = model_of(uri="hf://EleutherAI/gpt-neox-20b").architecture
+    assert model is not None
+    own = widths(model, 1)[0]
+    assert not own.gated
+    needed = own.dense_pass(model.hidden_size, 1, TABLE.constants("0.33"))
+    assert needed == 2 * 24576 + 4.25 * 6144

@@ -30,7 +30,8 @@ def test_experts_are_as_large_as_their_kernel_makes_them(
     name: str, gpu: str, tp: int, version: str, gib: float
 ) -> None:
     term = estimate(name, tensor=tp, gpu=gpu, version=version).terms[TermName.WEIGHTS]
-    assert term.bytes / GIB == pytest.approx(gib, rel=0.005)
+    # Those figures are of parameters; the blocks that hold them are up to 1 % larger.
+    assert term.bytes / GIB == pytest.approx(gib, rel=0.011)
     assert term.low / GIB <= gib <= term.high / GIB
 
 

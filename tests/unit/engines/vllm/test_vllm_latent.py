@@ -13,7 +13,7 @@ from plimsoll.engines.vllm import latent
 from plimsoll.engines.vllm.options import TABLE
 from plimsoll.findings import Rule
 from plimsoll.models.resolve import resolve
-from plimsoll.units import GIB
+from plimsoll.units import GIB, MIB
 from vllm_features import estimate
 
 LITE, V3, V32 = (f"deepseek-ai/DeepSeek-{name}" for name in ("V2-Lite", "V3", "V3.2"))
@@ -109,3 +109,35 @@ def test_a_checkpoint_of_fbgemm_needs_a_flag_from_0_14_on(version: str, *, stops
     for said, refuses in ((settings, stops), (flagged, False)):
         found = engine("vllm").problems(model, said, split, catalogue.find("nvidia-h200-141gb"))
         assert (rule in {one.rule for one in found}) is refuses
+
+
+@pytest.mark.parametrize(
+    ("version", "gpu", "mib"),
+    [
+        ("0.11.0", "nvidia-h100-80gb", 0),
+        ("0.13.0", "nvidia-h100-80gb", 128),
+        ("0.19.0", "nvidia-h100-80gb", 128 + 20),  # 163840 positions x 64, two bytes more
+        ("0.24.0", "nvidia-rtx-pro-6000", 20),
+        ("0.33.0", "nvidia-h100-80gb", 20),
+    ],
+)
+def test_weights_hold_what_is_loaded_beside_them_for_latent_attention(
+    version: str, gpu: str, mib: int
+) -> None:
+    parameters = 29.295 * GIB  # the engine's own figure, a rotary table in 16 bits among them
+    found = estimate(LITE, gpu=gpu, version=version).terms[TermName.WEIGHTS].bytes
+    assert found - parameters == pytest.approx(mib * MIB, abs=10 * MIB)
+
+
+def test_an_indexer_keeps_the_places_of_what_it_chose() -> None:
+    small, large = (
+        estimate(
+            V32,
+            tensor=8,
+            gpu="nvidia-h200-141gb",
+            settings=EngineSettings(version="0.33.0", max_num_batched_tokens=tokens),
+        )
+        for tokens in (8192, 16384)
+    )
+    more = large.terms[TermName.WEIGHTS].bytes - small.terms[TermName.WEIGHTS].bytes
+    assert more == 8192 * 2048 * 4
