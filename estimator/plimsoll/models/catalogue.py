@@ -11,8 +11,10 @@ import difflib
 import hashlib
 import json
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -147,6 +149,30 @@ class ModelCatalogue:
         if len(entries) > 1 and len({one.digest for one in entries}) > 1:
             return None
         return min(entries, key=lambda one: not one.of_its_maker) if entries else None
+
+    @cached_property
+    def _own_names(self) -> list[tuple[str, int]]:
+        """The names of those that are no copies, without their owners, in order; each with its
+        place."""
+        places = enumerate(self._entries)
+        return sorted((one.id.lower().rpartition("/")[2], i) for i, one in places if not one.of)
+
+    @cached_property
+    def _copies_of(self) -> dict[str, list[int]]:
+        """The places of the copies of each model, by its id."""
+        found: dict[str, list[int]] = {}
+        for place, entry in enumerate(self._entries):
+            if entry.of:
+                found.setdefault(entry.of, []).append(place)
+        return found
+
+    def alike(self, entry: Entry, short: str) -> list[Entry]:
+        """The copies of an entry and those whose name begins with a name, in their order."""
+        names = self._own_names
+        first = bisect_left(names, (short, 0))
+        begun = takewhile(lambda one: one[0].startswith(short), islice(names, first, None))
+        places = sorted((*(place for _, place in begun), *self._copies_of.get(entry.id, ())))
+        return [self._entries[place] for place in places]
 
     def suggest(self, name: str, n: int = 3) -> tuple[str, ...]:
         """Ids near an unknown one: the same name of another owner first, then similar names.

@@ -183,12 +183,11 @@ def checkpoint_like(name: str, word: str) -> catalogue.Entry | None:
     entry = models.find(name)
     if entry is None or wanted is None or wanted.default is None:
         return None
-    owner, short = name.lower().rpartition("/")[0], _last(name)
+    owner, _, short = name.lower().rpartition("/")
     alike = [
         other
-        for other in models
+        for other in models.alike(entry, short)
         if other is not entry
-        and (other.of == entry.id if other.of else _last(other.id).startswith(short))
         and other.architecture.parameters == entry.architecture.parameters
         and _scheme(other.architecture) == wanted.default.name
     ]
@@ -200,11 +199,6 @@ def checkpoint_like(name: str, word: str) -> catalogue.Entry | None:
         )
     )
     return alike[0] if alike else None
-
-
-@lru_cache(maxsize=4096)
-def _last(name: str) -> str:
-    return name.lower().rpartition("/")[2]
 
 
 def _scheme(architecture: Architecture) -> str:

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -373,3 +374,22 @@ def test_the_catalogue_is_read_in_a_blink_and_parses_no_model_unasked() -> None:
     entries = list(load())
     assert time.perf_counter() - start < 0.5
     assert not any("architecture" in entry.__dict__ for entry in entries)
+
+
+def test_the_checkpoints_of_a_model_are_those_that_a_look_at_every_entry_finds() -> None:
+    models = load()
+    several = 0
+    for entry in islice(models, 0, None, 7):
+        short = entry.id.lower().rpartition("/")[2]
+        looked = [
+            other
+            for other in models
+            if (
+                other.of == entry.id
+                if other.of
+                else other.id.lower().rpartition("/")[2].startswith(short)
+            )
+        ]
+        assert models.alike(entry, short) == looked
+        several += len(looked) > 2
+    assert several > 10
