@@ -2,6 +2,9 @@
 
 All of them on one API server in one run, in turns, for what is allowed, what is denied and what
 nobody can read: a model that is in no catalogue. What does not judge lets the denied in.
+
+Beside each rate of ours stands the CPU of one create, of our processes against API server and etcd:
+where those alone keep the processors busy, it says which ratio can be had at all.
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ from controlplane.nodes import gpu_node
 from perf import requests
 from perf.admission import WEBHOOK, register, servers
 from perf.gatekeeper import gatekeeper
-from soak.world import CONNECTIONS, World, objects_of, send
+from soak.world import CONNECTIONS, World, objects_of, send, spent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import aiohttp
 
@@ -72,10 +75,14 @@ async def _burst(session: aiohttp.ClientSession, bodies: Iterator[dict[str, Any]
 
 
 async def _race(
-    world: World, contestants: dict[str, Callable[[bool], None]]
-) -> dict[tuple[str, str], float]:
-    """The median rate of each contestant for each kind. A contestant is put in force, and out."""
+    world: World,
+    contestants: dict[str, Callable[[bool], None]],
+    processes: Sequence[Sequence[int]],
+) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], list[float]]]:
+    """The median rate of each contestant for each kind, and the milliseconds of CPU that each of
+    some groups of processes took for one create. A contestant is put in force, and out."""
     rates: dict[tuple[str, str], list[float]] = {}
+    took: dict[tuple[str, str], list[float]] = {}
     number = 0
     async with world.session() as session:
         for _ in range(ROUNDS):
@@ -86,11 +93,16 @@ async def _race(
                     made = (make(i) for i in range(number, number + CREATES + CONNECTIONS))
                     number += CREATES + CONNECTIONS
                     await _burst(session, (next(made) for _ in range(CONNECTIONS)))
+                    before = spent(*processes)
                     rates.setdefault((name, kind), []).append(await _burst(session, made))
+                    _, cpu, _ = spent(*processes).since(before)
+                    sums = took.setdefault((name, kind), [0.0] * len(cpu))
+                    for group, seconds in enumerate(cpu):
+                        sums[group] += seconds * 1e3 / (ROUNDS * CREATES)
                     await world.clear(session, objects_of(NAMESPACE))
                 put(False)
                 await asyncio.sleep(SETTLES)
-    return {key: statistics.median(values) for key, values in rates.items()}
+    return {key: statistics.median(values) for key, values in rates.items()}, took
 
 
 def run(report: Report) -> None:
@@ -99,7 +111,7 @@ def run(report: Report) -> None:
         install(plane)
         plane.kubectl("create", "namespace", NAMESPACE)
         plane.create([gpu_node(f"n{i}", ("a100-80gb", "l4")[i % 2]) for i in range(20)])
-        with servers(plane) as (ours, baseline, _), gatekeeper(plane) as peer:
+        with servers(plane) as (ours, baseline, process), gatekeeper(plane) as peer:
 
             def floor(on: bool) -> None:
                 plane.kubectl("apply" if on else "delete", "-f", str(DEPLOY / "floor.yaml"))
@@ -120,10 +132,13 @@ def run(report: Report) -> None:
                 "the floor": floor,
                 "Gatekeeper": webhook(peer),
             }
-            rates = asyncio.run(_race(World(plane), contestants))
+            groups = (process.processes(), plane.processes())
+            rates, took = asyncio.run(_race(World(plane), contestants, groups))
     for kind in KINDS:
         theirs = rates["no-op", kind]
         for name in ("ours", "the floor", "Gatekeeper", "nothing"):
             figure = f"creates through {name}, {kind}"
             aim = f"ratio >= {LEAST[kind]}" if name in ("ours", "the floor") else ""
             report.add(figure, rates[name, kind], "/s", aim, theirs)
+        own, api = took["ours", kind]
+        report.add(f"CPU of a create through ours, {kind}: ours", own, "ms", "", api)

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from plimsoll.accelerators.machines import machines
+from plimsoll.accelerators.machines import carrying
 from plimsoll.accelerators.types import Accelerator, Dialect, Labels
 from plimsoll.units import MIB
 
@@ -103,9 +103,7 @@ def _labels(row: dict[str, Any], alone: set[str]) -> list[Labels]:
             found.append((dialect, dict(zip(keys, (name, memory), strict=True))))
     found += [(Dialect.COREWEAVE, {"gpu.nvidia.com/class": v}) for v in row.get("coreweave", ())]
     found += [(Dialect.AMD, {"amd.com/gpu.device-id": v}) for v in row.get("ids", ())]
-    for name, machine in machines().items():
-        if machine.accelerator != row["name"]:
-            continue
+    for name, machine in carrying().get(row["name"], ()):
         found.append((machine.dialect, {"node.kubernetes.io/instance-type": name}))
         if machine.dialect is Dialect.AKS:
             found.append((Dialect.KARPENTER_AZURE, {"karpenter.azure.com/sku-name": name}))

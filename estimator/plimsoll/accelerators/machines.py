@@ -45,6 +45,15 @@ def machines() -> dict[str, Machine]:
     }
 
 
+@cache
+def carrying() -> dict[str, tuple[tuple[str, Machine], ...]]:
+    """The types that carry each accelerator, in the table's order."""
+    found: dict[str, list[tuple[str, Machine]]] = {}
+    for name, machine in machines().items():
+        found.setdefault(machine.accelerator, []).append((name, machine))
+    return {accelerator: tuple(types) for accelerator, types in found.items()}
+
+
 def instance_type(labels: Mapping[str, str]) -> tuple[str, str] | None:
     """The label that names the machine's type, as key and value; None if there is none."""
     return next(((key, labels[key]) for key in INSTANCE_TYPE if labels.get(key)), None)
