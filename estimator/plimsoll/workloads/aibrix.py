@@ -1,4 +1,4 @@
-"""AIBrix: StormService with its roles, and RayClusterFleet."""
+"""AIBrix: StormService and RoleSet with their roles, and RayClusterFleet."""
 
 from __future__ import annotations
 
@@ -18,9 +18,18 @@ if TYPE_CHECKING:
 
 def storm_service(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     """The engines of a StormService, one for each role that serves a model."""
+    return _of_roles(obj, "spec.template.spec.roles", beside)
+
+
+def role_set(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
+    """The engines of a RoleSet, of which a StormService makes some."""
+    return _of_roles(obj, "spec.roles", beside)
+
+
+def _of_roles(obj: Mapping[str, Any], listed: str, beside: Beside) -> list[Role]:
     found: list[Role] = []
-    for index, part in enumerate(map(mapping, elements(at(obj, "spec.template.spec.roles")))):
-        path = f"spec.template.spec.roles[{index}]"
+    for index, part in enumerate(map(mapping, elements(at(obj, listed)))):
+        path = f"{listed}[{index}]"
         template = mapping(at(part, "template.spec"))
         for role in roles(template, f"{path}.template.spec", names(obj)[0], beside):
             role.name = clean(str(part.get("name") or index), 64)

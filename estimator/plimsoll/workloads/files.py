@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import API_VERSION, GROUP, KIND
 from plimsoll.errors import Problem, clean, shown
-from plimsoll.workloads import kinds
+from plimsoll.workloads import kinds, ome
 from plimsoll.workloads.helm_values import looks_like_values
 from plimsoll.workloads.llmdeployment import Missing, pick
 from plimsoll.workloads.resolved import KEY, RESOLVED, config_map_name
@@ -176,15 +176,19 @@ def lay_all_beside(found: Manifests, objects: list[dict[str, Any]]) -> None:
 _FOR_OTHER_TOOLS: Final = ("Chart.yaml", "kustomization.yaml", "kustomization.yml")
 """Files that are never meant, whoever lists them."""
 _REFERRED_TO: Final = {
-    "ServingRuntime": "serving.kserve.io",
-    "ClusterServingRuntime": "serving.kserve.io",
-    "OpenModel": "llmaz.io",
-    "Model": "inference.llmkube.dev",
-    "NIMCache": "apps.nvidia.com",
-    "ResourceClaim": "resource.k8s.io",
-    "ResourceClaimTemplate": "resource.k8s.io",
+    ("serving.kserve.io", "ServingRuntime"): "ServingRuntime",
+    ("serving.kserve.io", "ClusterServingRuntime"): "ClusterServingRuntime",
+    ("llmaz.io", "OpenModel"): "OpenModel",
+    ("inference.llmkube.dev", "Model"): "Model",
+    ("apps.nvidia.com", "NIMCache"): "NIMCache",
+    ("resource.k8s.io", "ResourceClaim"): "ResourceClaim",
+    ("resource.k8s.io", "ResourceClaimTemplate"): "ResourceClaimTemplate",
+    **{
+        (ome.GROUP, kind): f"{ome.GROUP}/{kind}"
+        for kind in ("BaseModel", "ClusterBaseModel", "ServingRuntime", "ClusterServingRuntime")
+    },
 }
-"""Kinds of objects that other objects refer to by name, each with its group."""
+"""Kinds of objects, by group, that other objects refer to by name, and how those ask for them."""
 OF_A_CLUSTER: Final = frozenset(
     {
         "AcceleratorPool",
@@ -202,7 +206,7 @@ OF_A_CLUSTER: Final = frozenset(
 """The kinds of `plimsoll.inventory.saved.READ`, which a check of manifests need not load."""
 _NOT_JUDGED: Final = frozenset({(API_VERSION, "AcceleratorPool"), (API_VERSION, "SizingPolicy")})
 """Kinds of ours that ask for no GPU, such as lie in a tree of manifests too."""
-_CLUSTER_WIDE: Final = frozenset({"ClusterServingRuntime", "OpenModel"})
+_CLUSTER_WIDE: Final = frozenset({"ClusterBaseModel", "ClusterServingRuntime", "OpenModel"})
 _OBJECT: Final = re.compile(r"^apiVersion:\s*\S[\s\S]*^kind:|^kind:\s*\S[\s\S]*^apiVersion:", re.M)
 """What a text has if it is an object of Kubernetes, however broken."""
 
@@ -441,9 +445,10 @@ def _keep(version: str, kind: str, document: dict[str, Any], found: Manifests) -
     name = str(metadata.get("name"))
     if kind in OF_A_CLUSTER:
         found.of_cluster.append(document)
-    if _REFERRED_TO.get(kind) == version.partition("/")[0]:
+    asked = _REFERRED_TO.get((version.partition("/")[0], kind))
+    if asked:
         namespace = "" if kind in _CLUSTER_WIDE else str(metadata.get("namespace") or "default")
-        found.objects[(kind, namespace, name)] = document
+        found.objects[(asked, namespace, name)] = document
     if (version, kind) == ("v1", "ConfigMap"):
         data = document.get("data")
         texts = data.items() if isinstance(data, dict) else ()

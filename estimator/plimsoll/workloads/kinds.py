@@ -20,9 +20,11 @@ from plimsoll.workloads import (
     llmdeployment,
     llmkube,
     nim,
+    ome,
     pods,
     production_stack,
     ray,
+    rbg,
 )
 from plimsoll.workloads.roles import Beside, Facts, Role, Served, elements, mapping, names
 from plimsoll.workloads.serving import served
@@ -124,6 +126,7 @@ KINDS: Final = (
     Kind("apps", "DaemonSet", pods.read, "daemonsets"),
     Kind("batch", "Job", pods.read, "jobs"),
     Kind("batch", "CronJob", pods.read, "cronjobs"),
+    Kind("jobset.x-k8s.io", "JobSet", pods.job_set, "jobsets"),
     Kind(LEADER_WORKER_SETS, LEADER_WORKER_SET, leader_worker_set.read, "leaderworkersets"),
     Kind(
         "disaggregatedset.x-k8s.io",
@@ -155,14 +158,28 @@ KINDS: Final = (
     Kind("ray.io", "RayJob", ray.read, "rayjobs"),
     Kind("production-stack.vllm.ai", "VLLMRuntime", production_stack.read, "vllmruntimes"),
     Kind("orchestration.aibrix.ai", "StormService", aibrix.storm_service, "stormservices"),
+    Kind("orchestration.aibrix.ai", "RoleSet", aibrix.role_set, "rolesets"),
     Kind(
         "orchestration.aibrix.ai", "RayClusterFleet", aibrix.ray_cluster_fleet, "rayclusterfleets"
     ),
     Kind("kaito.sh", "Workspace", kaito.workspace, "workspaces"),
     Kind("kaito.sh", "InferenceSet", kaito.inference_set, "inferencesets"),
     Kind("apps.nvidia.com", "NIMService", nim.read, "nimservices"),
+    Kind("apps.nvidia.com", "NIMPipeline", nim.pipeline, "nimpipelines"),
     Kind("nvidia.com", "DynamoGraphDeployment", dynamo.read, "dynamographdeployments"),
     Kind("inference.llmaz.io", "Playground", llmaz.read, "playgrounds"),
+    Kind("inference.llmaz.io", "Service", llmaz.service, "services"),
+    Kind("workloads.x-k8s.io", "RoleBasedGroup", rbg.read, "rolebasedgroups"),
+    Kind(ome.GROUP, "InferenceService", ome.inference_service, "inferenceservices"),
+    Kind(ome.GROUP, "ServingRuntime", ome.serving_runtime, "servingruntimes", part=True),
+    Kind(
+        ome.GROUP,
+        "ClusterServingRuntime",
+        ome.serving_runtime,
+        "clusterservingruntimes",
+        namespaced=False,
+        part=True,
+    ),
     Kind("inference.llmkube.dev", "InferenceService", llmkube.read, "inferenceservices"),
 )
 """Every kind that is read. A new one is one line here and its reader in a file beside this one."""

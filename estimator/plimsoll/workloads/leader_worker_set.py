@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from plimsoll.errors import clean
 from plimsoll.workloads.gpus import whole
+from plimsoll.workloads.laid_over import told
 from plimsoll.workloads.pod import roles
 from plimsoll.workloads.roles import at, elements, mapping, names, replicas_of
 
@@ -46,35 +47,23 @@ def disaggregated(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     return found
 
 
-def _told(spec: Mapping[str, Any], size: object) -> dict[str, Any]:
-    """A pod's spec with what LeaderWorkerSet tells every container: the size of the group."""
-    number = whole(size if size is not None else 1)
-    if number is None:
-        return dict(spec)
-    given = {"name": "LWS_GROUP_SIZE", "value": str(number)}
-    containers = [
-        {**one, "env": [*elements(one.get("env")), given]} if isinstance(one, dict) else one
-        for one in elements(spec.get("containers"))
-    ]
-    return {**spec, "containers": containers}
-
-
 def group(template: object, path: str, obj: Mapping[str, Any], beside: Beside) -> list[Role]:
     """The engine of one group: the leader's, or the workers' if there is no other leader."""
     parts, namespace = mapping(template), names(obj)[0]
     found: list[Role] = []
+    size = parts.get("size")
+    number = 1 if size is None else whole(size)
     for key in ("leaderTemplate", "workerTemplate"):
         spec = at(parts, f"{key}.spec")
         if isinstance(spec, dict):
-            spec = _told(spec, parts.get("size"))
+            spec = told(spec, {"LWS_GROUP_SIZE": number})
             some = roles(spec, f"{path}.{key}.spec", namespace, beside)
-            told = [role for role in some if not any("script" in one for one in role.shaken)]
-            found = told or found or some
-            if told:
+            sure = [role for role in some if not any("script" in one for one in role.shaken)]
+            found = sure or found or some
+            if sure:
                 break
-    size = parts.get("size")
     for role in found:
-        role.pods = whole(size) if size is not None else 1
+        role.pods = number
         if role.pods is None:
             role.unread(f"size {clean(str(size))} ({path}.size)")
     return found

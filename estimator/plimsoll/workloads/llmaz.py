@@ -8,6 +8,7 @@ from plimsoll.errors import clean
 from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import engine_named
+from plimsoll.workloads.leader_worker_set import group
 from plimsoll.workloads.pod import words_of
 from plimsoll.workloads.roles import Role, at, elements, mapping, replicas_of
 
@@ -43,6 +44,19 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
         _model(role, mapping(model.get("spec")), path)
     replicas_of(role, spec.get("replicas"), "spec.replicas")
     return [role]
+
+
+def service(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
+    """The engine of a Service: the pods of a LeaderWorkerSet, and a model that it claims."""
+    spec = mapping(obj.get("spec"))
+    found = group(spec.get("workloadTemplate"), "spec.workloadTemplate", obj, beside)
+    for role in found:
+        name, path, _ = _claimed(spec)
+        model = beside.other("OpenModel", "", name) if name else None
+        if model is not None:
+            _model(role, mapping(model.get("spec")), path)
+        replicas_of(role, spec.get("replicas"), "spec.replicas")
+    return found
 
 
 def _claimed(spec: Mapping[str, Any]) -> tuple[str, str, str]:

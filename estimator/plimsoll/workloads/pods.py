@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.errors import clean
 from plimsoll.workloads.gpus import whole
 from plimsoll.workloads.pod import roles
-from plimsoll.workloads.roles import at, mapping, names, replicas_of
+from plimsoll.workloads.roles import at, elements, mapping, names, replicas_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,4 +51,18 @@ def read(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
             replicas_of(role, at(obj, "spec.replicas"), "spec.replicas")
         if size:
             role.pods = size
+    return found
+
+
+def job_set(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
+    """The engines of a JobSet, one for each of its Jobs that starts some."""
+    found: list[Role] = []
+    for index, part in enumerate(map(mapping, elements(at(obj, "spec.replicatedJobs")))):
+        path = f"spec.replicatedJobs[{index}]"
+        where = f"{path}.template.spec.template.spec"
+        template = mapping(at(part, "template.spec.template.spec"))
+        for role in roles(template, where, names(obj)[0], beside):
+            role.name = clean(str(part.get("name") or index), 64)
+            replicas_of(role, part.get("replicas"), f"{path}.replicas")
+            found.append(role)
     return found

@@ -89,6 +89,13 @@ REFERRED_TO: Final = {
     ),
     "OpenModel": Resource("llmaz.io", "v1alpha1", "openmodels", namespaced=False),
     "Model": Resource("inference.llmkube.dev", "v1alpha1", "models"),
+    "NIMCache": Resource("apps.nvidia.com", "v1alpha1", "nimcaches"),
+    "ome.io/BaseModel": Resource("ome.io", "v1beta1", "basemodels"),
+    "ome.io/ClusterBaseModel": Resource("ome.io", "v1beta1", "clusterbasemodels", namespaced=False),
+    "ome.io/ServingRuntime": Resource("ome.io", "v1beta1", "servingruntimes"),
+    "ome.io/ClusterServingRuntime": Resource(
+        "ome.io", "v1beta1", "clusterservingruntimes", namespaced=False
+    ),
 }
 """The kinds that objects of other people's kinds refer to by name, beside ConfigMaps, by which
 `plimsoll.workloads` asks for them (`Beside.other`)."""

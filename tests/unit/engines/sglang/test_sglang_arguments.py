@@ -43,6 +43,22 @@ def test_flags_fill_the_settings_and_the_split() -> None:
     assert found.split == AskedSplit(4, None, 2)
 
 
+@pytest.mark.parametrize(
+    "switch",
+    [
+        "--prefill-round-robin-balance",
+        "--enable-flashinfer-mla",
+        "--enable-flashinfer-trtllm-moe",
+        "--stream-output",
+        "--collect-tokens-histogram",
+        "--enable-piecewise-cuda-graph",
+    ],
+)
+def test_switches_that_later_releases_gave_up_take_no_value(switch: str) -> None:
+    found = read(switch, "--tp-size", "4", switch)
+    assert (found.problems, found.split.tensor) == ((), 4)
+
+
 def test_what_only_sglang_has_is_kept_as_its_own() -> None:
     found = read(
         *shlex.split(
