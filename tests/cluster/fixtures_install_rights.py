@@ -75,6 +75,11 @@ def others() -> list[dict[str, Any]]:
         ("serving.kserve.io", "v1alpha1", "ClusterServingRuntime", "Cluster"),
         ("llmaz.io", "v1alpha1", "OpenModel", "Cluster"),
         ("inference.llmkube.dev", "v1alpha1", "Model", "Namespaced"),
+        ("apps.nvidia.com", "v1alpha1", "NIMCache", "Namespaced"),
+        ("ome.io", "v1beta1", "BaseModel", "Namespaced"),
+        ("ome.io", "v1beta1", "ClusterBaseModel", "Cluster"),
+        ("ome.io", "v1beta1", "ServingRuntime", "Namespaced"),
+        ("ome.io", "v1beta1", "ClusterServingRuntime", "Cluster"),
     )
     return [
         definition(group, kind, anything, version=version, scope=scope)

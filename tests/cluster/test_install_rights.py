@@ -46,7 +46,8 @@ class Right:
     verb: str
 
     def __str__(self) -> str:
-        what = f"{self.resource}/{self.name}" if self.name else self.resource
+        what = f"{self.resource}.{self.group}" if self.group else self.resource
+        what = f"{what}/{self.name}" if self.name else what
         return f"{self.role}:{self.verb}:{what}"
 
     @property

@@ -10,7 +10,7 @@ from plimsoll.errors import clean
 from plimsoll.workloads import shell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 MAX_WORDS: Final = 2_000
 """Words of a command that are looked at."""
@@ -23,16 +23,20 @@ _MODULES: Final = {
     "vllm.entrypoints.openai.api_server": "vllm",
     "vllm.entrypoints.api_server": "vllm",
     "vllm.entrypoints.openai.run_batch": "vllm",
+    "vllm.entrypoints.grpc_server": "vllm",
     "vllm_router.launch": "",
     "dynamo.vllm": "vllm",
     "dynamo.sglang": "sglang",
     "dynamo.trtllm": "tensorrt-llm",
     "sglang.launch_server": "sglang",
+    "sglang.srt.entrypoints.http_server": "sglang",
     "huggingfaceserver": "vllm",
     "llama_cpp.server": "llama.cpp",
     "tensorrt_llm.commands.serve": "tensorrt-llm",
 }
 """Modules that Python runs as a server, with the engine in them."""
+SWAP: Final = "llama-swap"
+"""Starts and stops llama-server for one model after another, as its configuration says."""
 _PROGRAMS: Final = {
     "text-generation-launcher": "tgi",
     "llama-server": "llama.cpp",
@@ -41,6 +45,13 @@ _PROGRAMS: Final = {
     "trtllm-serve": "tensorrt-llm",
 }
 """Programs that are a server, with the engine in them."""
+_BY_NAME_ALONE: Final = {
+    "koboldcpp": "koboldcpp",
+    "local-ai": "localai",
+    "xinference-local": "xinference",
+    SWAP: SWAP,
+}
+"""Programs that are a server whose arguments nobody reads here."""
 _TWO_WORDS: Final = {
     ("vllm", "serve"): "vllm",
     ("vllm", "run-batch"): "vllm",
@@ -48,8 +59,17 @@ _TWO_WORDS: Final = {
     ("ollama", "serve"): "ollama",
     ("ollama", "run"): "ollama",
     ("lmdeploy", "serve"): "lmdeploy",
+    ("vllm.entrypoints.cli.main", "serve"): "vllm",
+    ("aphrodite", "run"): "aphrodite",
+    ("litgpt", "serve"): "litgpt",
+    ("llamafactory-cli", "api"): "llamafactory",
+    ("mlc_llm", "serve"): "mlc-llm",
+    ("swift", "deploy"): "ms-swift",
+    ("tabby", "serve"): "tabby",
+    ("text-generation-server", "serve"): "text-generation-server",
 }
-"""Programs that are a server with a first word of theirs."""
+"""Programs that are a server with a first word of theirs; those whose arguments nobody reads here
+are known by name."""
 _NAMED: Final = re.compile(
     r"(?<![\w.-])(?P<printed>(?<=echo ))?"
     r"(?P<first>vllm|sglang|ollama|lmdeploy)\b\W{1,4}(?P<second>serve)\b|"
@@ -58,6 +78,14 @@ _NAMED: Final = re.compile(
 """A server that is named in a text, however it is quoted there (``'vllm', 'serve'``)."""
 _KEPT_TEXT: Final = re.compile(r"[^\n;&]*(?:(?<!\|)\|(?!\|)|>(?!\s*(?:[&>]|/dev/(?:null|std))))")
 """The rest of what ``echo`` prints, where it goes into a pipe or a file and not to people."""
+_SERVING: Final = re.compile(
+    r"(?<![\w-])--(?:tensor[-_]parallel[-_]size|tp[-_]size|max[-_]model[-_]len|max[-_]context"
+    r"|gpu[-_]memory[-_]utilization|mem[-_]fraction[-_]static|kv[-_]cache[-_]dtype|gguf[-_]path"
+    r"|ctx[-_]size|n[-_]gpu[-_]layers|triton_model_repo_dir)(?![\w-])"
+)
+"""Flags by which engines are told how an LLM is to lie on GPUs, and hardly anything else."""
+AN_ENGINE: Final = "an engine"
+"""Stands for the engine of a command that takes such flags, whichever it is."""
 _TRITON: Final = "scripts/launch_triton_server.py"
 _FILES: Final = {
     "vllm/entrypoints/openai/api_server.py": "vllm",
@@ -130,27 +158,45 @@ def launch(
 
     engine: what the image is known to hold, empty if nothing is known.
     text_of: the text of a script that the container mounts; None if it is not at hand.
-    suspected: whether the container may start a server although nobody can see where: then one
-    that its text names counts.
+    suspected: whether the container has GPUs, so that it may start a server although nobody can see
+    where: then one that its text names counts, and flags that an engine takes.
     """
     said = [Word(substituted(w.text, environment), w.path) for w in (*command, *arguments)]
     words = said[:MAX_WORDS]
     found = _search(words, environment, text_of, MAX_DEPTH)
     further = f"what follows word {MAX_WORDS:,} of its command" if len(said) > MAX_WORDS else ""
+    if found is not None and found.engine == SWAP:
+        return swapped(environment)
     if found is not None and found.engine:
         return replace(found, left=found.left or further)
     unread = found is not None
     texts = [w.text for w in (*command, *arguments)] if suspected or engine else []
     named = _named_in(" ".join(texts), printed=unread)
+    if not named and suspected and (command or (words and _is_command(words))):
+        named = AN_ENGINE if serves_by_flags(texts) else ""
     if named and (command or not engine or (words and _is_command(words))):
         left = f"how its script or command starts {named}"
+        named = engine if named == AN_ENGINE else named
         return Launch(named, (), environment, certain=False, left=left)
     if not engine:
         return None
     if not command and (not words or not _is_command(words)):
+        if engine == SWAP:
+            return swapped(environment)
         rest = words[1:] if words and words[0].text in ("serve", "--server") else words
         return Launch(engine, tuple(rest), environment, left=further)
     return None if found is None else replace(found, engine=engine)
+
+
+def serves_by_flags(texts: Iterable[str]) -> bool:
+    """Whether a command or arguments have flags that only engines take."""
+    return any(map(_SERVING.search, texts))
+
+
+def swapped(environment: Mapping[str, str]) -> Launch:
+    """What llama-swap starts."""
+    left = f"which models {SWAP} starts, and how: its configuration says"
+    return Launch("llama.cpp", (), environment, certain=False, left=left)
 
 
 def _named_in(text: str, *, printed: bool) -> str:
@@ -339,7 +385,7 @@ def _direct(words: Sequence[Word], environment: Mapping[str, str]) -> Launch | N
             return Launch(engine, tuple(rest), environment)
         previous = words[at - 1].text if at else ""
         engine = _MODULES.get(text, "") if previous == "-m" else ""
-        engine = engine or _PROGRAMS.get(name, "")
+        engine = engine or _PROGRAMS.get(name, "") or ("" if at else _BY_NAME_ALONE.get(name, ""))
         engine = engine or next((found for end, found in _FILES.items() if text.endswith(end)), "")
         if engine:
             rest = words[at + 1 :]

@@ -14,6 +14,7 @@ _ENGINES: Final = (
     ("tgi-gaudi", "tgi"),
     ("tgi-inference", "tgi"),
     ("sglang", "sglang"),
+    ("llama-swap", "llama-swap"),
     ("llama.cpp", "llama.cpp"),
     ("llama-cpp", "llama.cpp"),
     ("llamacpp", "llama.cpp"),
@@ -23,6 +24,16 @@ _ENGINES: Final = (
     ("trtllm", "tensorrt-llm"),
     ("ollama", "ollama"),
     ("lmdeploy", "lmdeploy"),
+    ("localai", "localai"),
+    ("local-ai", "localai"),
+    ("koboldcpp", "koboldcpp"),
+    ("aphrodite", "aphrodite"),
+    ("text-generation-webui", "text-generation-webui"),
+    ("tabbyapi", "tabbyapi"),
+    ("tabbyml/tabby", "tabby"),
+    ("mlc-llm", "mlc-llm"),
+    ("ktransformers", "ktransformers"),
+    ("xinference", "xinference"),
     ("nvcr.io/nim/", "nim"),
     ("vllm", "vllm"),
     ("llm-d-cuda", "vllm"),
@@ -30,8 +41,10 @@ _ENGINES: Final = (
     ("llm-d-gke", "vllm"),
     ("llm-d-rocm", "vllm"),
     ("llm-d-xpu", "vllm"),
+    ("ray-llm", "vllm"),
 )
-"""Parts of an image's name by which an engine is known; the first that is in it counts."""
+"""Parts of an image's name by which an engine is known; the first that is in it counts. Those whose
+memory is not known here are known by name, so that what runs them is not passed over."""
 _NO_SERVER: Final = re.compile(
     r"router|simulator|llm-d-inference-sim|benchmark|guidellm|exporter|lora-syncer|gateway|"
     r"sidecar|proxy|operator|(^|/)epp($|:)|scheduler|open-webui|litellm|"
@@ -53,6 +66,8 @@ _OTHER_VERSIONS: Final = (
 """Images whose tag counts releases of somebody else, not the engine's."""
 _STILL_ZERO: Final = frozenset({"vllm", "sglang"})
 """Engines without a release from 1.0 on."""
+_VERSIONED: Final = frozenset({"vllm", "sglang", "tgi", "tensorrt-llm"})
+"""Engines of which a tag of numbers is the release."""
 _OWN: Final = ("vllm/vllm-openai", "lmsysorg/sglang")
 """Images whose entrypoint is the engine, or that have none."""
 _VERSION: Final = re.compile(r"v?(\d\.\d+(?:\.\d+){0,2}(?:\.?(?:post|rc|dev)\d+)?)(?!\d|\.\d)")
@@ -152,7 +167,7 @@ def _version(engine: str, repository: str, tag: str) -> str:
     if engine == "llama.cpp":
         build = _BUILD.search(tag)
         return build[1] if build else ""
-    if engine in ("ollama", "lmdeploy", "nim"):
+    if engine not in _VERSIONED:
         return ""
     own = repository.rpartition("/")[2]
     deep = _DEEP.search(own) if engine == "tgi" else None

@@ -81,7 +81,7 @@ def _by_model(
             word.text.startswith("/mnt/models") or word.text.endswith("=/mnt/models")
             for word in role.words
         )
-        role.model = Word(uri, f"{path}.{key}")
+        role.model = Word(uri.rstrip("/"), f"{path}.{key}")
         if mounted:
             role.words = without_mount(role.words, "/mnt/models")
     if named == "nim" and format_name:

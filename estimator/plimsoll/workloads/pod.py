@@ -13,8 +13,9 @@ from plimsoll.engines.flags import FlagShape
 from plimsoll.errors import clean
 from plimsoll.workloads import gpus, shell
 from plimsoll.workloads.claimed import claimed
-from plimsoll.workloads.command_line import Launch, Word, launch, substituted
+from plimsoll.workloads.command_line import Launch, Word, launch, serves_by_flags, substituted
 from plimsoll.workloads.images import BY_PROFILE, Image, model_of, read_image, serves_llm
+from plimsoll.workloads.model_names import is_id
 from plimsoll.workloads.roles import Role, elements, mapping
 
 if TYPE_CHECKING:
@@ -189,13 +190,16 @@ def engine_of(
     arguments = words_of(container.get("args"), f"{path}.args")
     mounted = _Mounts(container, template, namespace, beside)
     engine = image.engine or ("" if image.why else assumed)
-    suspected = bool(engine or gpus.count(container.get("resources")).key)
-    start = launch(command, arguments, variables, engine, mounted.text, suspected=suspected)
+    has_gpus = bool(gpus.count(container.get("resources")).key)
+    start = launch(command, arguments, variables, engine, mounted.text, suspected=has_gpus)
     untold = shell.unresolved(image_text) or not image_text
     named = bool(start)
     if start is None and not (image.engine or image.why or command):
         guessed = _by_flags(arguments)
         start = Launch(guessed, tuple(arguments), variables) if guessed else None
+        if start is None and has_gpus and serves_by_flags(word.text for word in arguments):
+            left = "which engine takes its arguments"
+            start = Launch("", (), variables, certain=False, left=left)
     if start is None or (start.engine == "nim" and not _serves(image_text, start)):
         return None
     role = Role(
@@ -220,7 +224,7 @@ def engine_of(
     elif role.gpus.key:
         part = "limits" if role.gpus.limits else "requests"
         role.gpus_path = f"{path}.resources.{part}[{role.gpus.key}]"
-    if (untold or not named) and image_text:
+    if role.engine and (untold or not named) and image_text:
         role.unreadable.append(f"image {clean(image_text)}: the engine is read off its arguments")
     further = bool(assumed) or not (command or image.own)
     _started(role, start, partial(variable_path, container, path), mounted, further=further)
@@ -413,15 +417,28 @@ def words_of(value: object, path: str) -> list[Word]:
     return found
 
 
-_TELLING: Final = ("--tensor-parallel-size", "--max-model-len", "--gpu-memory-utilization")
+_OF_VLLM: Final = (
+    "--tensor-parallel-size",
+    "--max-model-len",
+    "--gpu-memory-utilization",
+    "--max-num-seqs",
+    "--max-num-batched-tokens",
+    "--kv-transfer-config",
+)
+_OF_SGLANG: Final = ("--tp-size", "--mem-fraction-static", "--chunked-prefill-size")
 
 
 def _by_flags(arguments: list[Word]) -> str:
-    """The engine that takes such arguments, of an image whose name is not filled in."""
+    """The engine that takes such arguments, of an image whose name is not filled in.
+
+    vLLM takes its model first or after ``--model``, SGLang after ``--model-path``.
+    """
     names = {word.text.partition("=")[0].replace("_", "-") for word in arguments}
-    if len(names.intersection(_TELLING)) >= 1 and "--model" in names:
-        return "vllm"
-    return "sglang" if "--model-path" in names and "--tp-size" in names else ""
+    first = arguments[0].text if arguments else "-"
+    if "--model-path" in names:
+        return "sglang" if names.intersection(_OF_SGLANG) else ""
+    named = "--model" in names or (is_id(first) and not first.startswith(("-", "/", ".")))
+    return "vllm" if named and names.intersection(_OF_VLLM) else ""
 
 
 class _Mounts:

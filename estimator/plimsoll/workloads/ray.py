@@ -46,7 +46,7 @@ _VARIABLES: Final = {
     "MAX_NUM_BATCHED_TOKENS": "max_num_batched_tokens",
 }
 """What applications of KubeRay's examples take from their environment."""
-_MODEL: Final = re.compile(r"(?:([A-Z][A-Z0-9]*)_)?(?:MODEL_ID|MODEL_NAME|MODEL)")
+_MODEL: Final = re.compile(r"(?:([A-Z][A-Z0-9]*)_)?MODEL(?:_(\d+))?(?:_ID|_NAME)?")
 """The variable of a model, with what it is for where an application has several."""
 _PINNED: Final = re.compile(r"\bvllm(?:\[[\w,-]*\])?==(\d[\w.]*)")
 """The release of vLLM that an application installs."""
@@ -165,10 +165,40 @@ def _applications(text: str, cluster: str) -> list[Role]:
         is_vllm = "vllm" in told or "llm" in str(one.get("import_path")).lower()
         if configs or not (is_vllm or any(_is_llm(variables[key]) for key in named)):
             continue
+        if not named:
+            found += _by_code(one, path, cluster)
         for key in named[:MAX_MODELS]:
             role = _by_variables(one, key, f"{path}.runtime_env.env_vars", vllm=is_vllm)
-            role.name = _MODEL.fullmatch(key)[1].lower() if len(named) > 1 else ""  # type: ignore[index]
+            role.name = _purpose(key) if len(named) > 1 else ""
             found.append(role)
+    return found
+
+
+def _purpose(variable: str) -> str:
+    """What the model of a variable is for, of an application that has several."""
+    match = _MODEL.fullmatch(variable)
+    return (match[1] or match[2] or "").lower() if match else ""
+
+
+def _by_code(application: Mapping[str, Any], path: str, cluster: str) -> list[Role]:
+    """Models that an application's own code or files name; none of a cluster without GPUs.
+
+    Ray LLM before `ray.serve.llm` took files, called after the model: ``models/owner--name.yaml``.
+    """
+    if not any(key in cluster for key in gpus.WHOLE[:-1]):
+        return []
+    files = [one for one in elements(at(application, "args.models")) if isinstance(one, str)]
+    found: list[Role] = []
+    for index, file in enumerate(files[:MAX_MODELS] or [""]):
+        role = Role(engine="vllm", path=path, arguments=path, pods=None, planned=True)
+        role.version_why = "the image is Ray's"
+        if file:
+            where = f"{path}.args.models[{index}]"
+            name = file.rpartition("/")[2].rpartition(".")[0].replace("--", "/", 1)
+            role.model, role.arguments = Word(name, where), where
+        role.name = clean(name, 64) if len(files) > 1 else ""
+        role.unread("the application's own code, which says how the model is run")
+        found.append(role)
     return found
 
 
@@ -218,7 +248,10 @@ def _by_variables(application: Mapping[str, Any], named: str, path: str, *, vllm
     role.model = Word(str(variables[named]), f"{path}.{named}")
     pinned = _PINNED.search(str(application.get("runtime_env"))[:MAX_TEXT])
     role.version = pinned[1] if pinned and vllm else ""
-    role.ranks = next((gpus.whole(variables.get(n)) or 0 for n in _TENSOR if n in variables), 0)
+    own = named.removesuffix("_ID").removesuffix("_NAME")
+    variables = {**variables, **{n: variables.get(f"{own}_{n}", variables.get(n)) for n in _TENSOR}}
+    sizes = (gpus.whole(variables.get(name)) for name in _TENSOR)
+    role.ranks = next((size for size in sizes if size), 0)
     role.planned = not role.ranks
     deployments = [one for one in elements(application.get("deployments")) if mapping(one)]
     role.replicas = _replicas(deployments[0]) if deployments else 1

@@ -273,6 +273,54 @@ def test_a_command_that_starts_no_engine_is_passed_over(script: str) -> None:
     assert read_pod(pod({"command": ["sh", "-c", script]})) == ()
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["./start.sh", "--model", BIG, "--tensor-parallel-size", "8"], "starts an engine"),
+        (["sh", "-c", f"python3 server.py --model {BIG} --max-model-len=4096"], "starts an engine"),
+        (["python3", "serve.py", "--gguf_path", "/models/big.gguf"], "starts an engine"),
+        (["sh", "-c", "server.py leader --tp=8 --triton_model_repo_dir=/repo"], "starts an engine"),
+        (["litgpt", "serve", BIG], "the arguments of litgpt"),
+        (["python", "-m", "mlc_llm", "serve", BIG], "the arguments of mlc-llm"),
+        (["/app/llama-swap", "--config", "/config.yaml"], "which models llama-swap starts"),
+        (["local-ai", "run", "big"], "the arguments of localai"),
+    ],
+)
+@pytest.mark.parametrize("image", ["vllm/vllm-openai:v0.11.0", "example.org/app:1"])
+def test_an_engine_that_nobody_reads_is_not_passed_over(
+    command: list[str], said: str, image: str
+) -> None:
+    assert said in warned_of(pod({"image": image, "command": command}))
+
+
+@pytest.mark.parametrize(
+    ("image", "arguments", "said"),
+    [
+        ("ghcr.io/mostlygeek/llama-swap:cuda", ["--config", "/c.yaml"], "which models llama-swap"),
+        ("localai/localai:v3.1.0-cuda12", ["qwen3"], "the arguments of localai"),
+        ("example.org/app:1", ["--model-id", BIG, "--max-context=32768"], "which engine takes"),
+    ],
+)
+def test_an_image_that_nobody_reads_the_arguments_of_is_not_passed_over(
+    image: str, arguments: list[str], said: str
+) -> None:
+    assert said in warned_of(pod({"image": image, "args": arguments}))
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"image": "example.org/train:1", "command": ["torchrun", "train.py", "--model", BIG]},
+        {"image": "example.org/train:1", "command": ["sh", "-c", "sleep infinity"]},
+        {"image": "vllm/vllm-openai:v0.11.0", "command": ["vllm", "bench", "serve"]},
+        {"image": "example.org/client:1", "command": ["sh", "-c", "curl http://local-ai:8080"]},
+        {"image": "example.org/x:1", "args": ["--max-model-len=9"], "resources": {}},
+    ],
+)
+def test_what_holds_gpus_and_starts_no_engine_is_not_reported(container: dict[str, Any]) -> None:
+    assert read_pod(pod(container)) == ()
+
+
 def test_what_is_beyond_the_bounds_of_reading_is_said() -> None:
     late = ["--seed=1"] * MAX_WORDS + ["--model", BIG]
     assert "not read: what follows word 2,000" in warned_of(
