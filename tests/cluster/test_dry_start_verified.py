@@ -215,3 +215,22 @@ def test_the_job_of_an_object_that_goes_goes_with_it(
     plane.kubectl("delete", "llmd", "it", "-n", place)
     assert_no_job_is_left(plane, place)
     until(lambda: not runner.processes, SOON, "the container is ended")
+
+
+def test_two_jobs_run_at_once_and_another_controller_adopts_them(
+    plane: ControlPlane, runner: PodRunner, place: str, controller: OperatorProcess, account: Path
+) -> None:
+    slow = {"config.json": json.dumps({**NEW, "stub_seconds": 8})}
+    plane.kubectl("patch", "configmap", "new", "-n", place, "-p", json.dumps({"data": slow}))
+    names = ("first", "second", "third")
+    for length, name in enumerate(names, 5):
+        make(plane, place, name, "engine", maxModelLen=1024 * length)
+    until(lambda: runs(runner, place) == 2, SOON, "two containers run")
+    assert len(plane.get("jobs", "-n", place)["items"]) == 2
+    controller.process.kill()
+    settings = {"resync_seconds": 3.0, "dry_starts": True, "dry_start_seconds": 60}
+    with operator_process("controller", account, plane.folder, settings):
+        for name in names:
+            verified(plane, place, name, "EngineStarts")
+        assert runs(runner, place) == 3
+        assert_no_job_is_left(plane, place)

@@ -2,11 +2,13 @@
 
 It must not decide: what follows from an answer is `plimsoll_operator.controller.verifying`'s.
 
-    a wish            waits for one of a few places; the newest wish of an object counts
+    a wish            waits for one of a few places; the newest wish of an object counts; of two
+                      alike in a namespace the second waits for the answer of the first
     the Job           suspended until its ConfigMap and NetworkPolicy are there, which are its own;
                       it is the LLMDeployment's own, and goes with it
     an answer         kept by namespace and key, told to the object, written to its status; only
-                      then the Job is removed: another controller finds either
+                      then the Job is removed: another controller finds either, and what a status
+                      says is an answer for every wish like it
     nothing learned   by the harness: stays so. By the cluster: tried again, ever later
 """
 
@@ -26,7 +28,7 @@ from plimsoll.measured.dry_start import BESIDE, Asked, job
 from plimsoll_operator.cluster.client import UNREACHABLE, ApiError, Conflict, NotFound, in_words
 from plimsoll_operator.cluster.objects import CONFIG_MAPS, JOBS, NETWORK_POLICIES, PODS
 from plimsoll_operator.controller.running import owner_of
-from plimsoll_operator.controller.verifying import UNKNOWN, fields_of
+from plimsoll_operator.controller.verifying import REFUSED, STARTS, UNKNOWN, fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,6 +84,7 @@ class DryStarts:
         self._said: dict[Name, Json] = {}
         self._made: dict[Name, tuple[str, str]] = {}
         self._versions: dict[Name, int] = {}
+        self._alike: dict[tuple[str, str], list[Name]] = {}
 
     def version(self, name: Name) -> int:
         """Counts the answers that an LLMDeployment had."""
@@ -108,6 +111,8 @@ class DryStarts:
         name = (identity.namespace, identity.name)
         if not self.enabled:
             return
+        if status.get("outcome") in (STARTS, REFUSED):
+            self._keep((identity.namespace, str(status.get("key"))), dict(status))
         if wish is None:
             self._wanted.pop(name, None)
             await self._remove(name)
@@ -125,9 +130,8 @@ class DryStarts:
             await self._remove(name)
             if status.get("reached"):
                 return
-            wait = min(AGAIN_AFTER * 2 ** min(tries - 1, 10), LONGEST_WAIT)
             self._wanted[name] = Wanted(identity, wish, tries)
-            asyncio.get_running_loop().call_later(max(wait, 0.0), self._add, name)
+            asyncio.get_running_loop().call_later(wait_after(tries), self._add, name)
             return
         self._wanted[name] = Wanted(identity, wish, tries)
         self._add(name)
@@ -136,6 +140,12 @@ class DryStarts:
         if name in self._wanted and name not in self._queued:
             self._queued.add(name)
             self._waiting.put_nowait(name)
+
+    def _keep(self, kept: tuple[str, str], fields: Json) -> None:
+        self._answers[kept] = fields
+        self._answers.move_to_end(kept)
+        while len(self._answers) > REMEMBERED:
+            self._answers.popitem(last=False)
 
     def _tell(self, name: Name, fields: Json) -> None:
         self._said[name] = fields
@@ -155,17 +165,31 @@ class DryStarts:
             wanted = self._wanted.get(name)
             if wanted is None:
                 continue
-            answer, digest = await self._run(name, wanted)
-            if answer is None:
+            kept = (name[0], wanted.wish.key)
+            if kept in self._alike:
+                self._alike[kept].append(name)
                 continue
-            fields = fields_of(wanted.wish, answer, digest, wanted.tries)
-            if fields["outcome"] != UNKNOWN or answer.facts:
-                self._answers[(name[0], wanted.wish.key)] = fields
-                while len(self._answers) > REMEMBERED:
-                    self._answers.popitem(last=False)
-            if self._wanted.get(name) is wanted:
+            fields = self._answers.get(kept)
+            if fields is None:
+                self._alike[kept] = []
+                try:
+                    fields = await self._answer(name, wanted)
+                finally:
+                    for other in self._alike.pop(kept):
+                        self._add(other)
+            if fields is not None and self._wanted.get(name) is wanted:
                 del self._wanted[name]
                 self._tell(name, fields)
+
+    async def _answer(self, name: Name, wanted: Wanted) -> Json | None:
+        """What the status shall say of one Job; None if nobody wishes it any more."""
+        answer, digest = await self._run(name, wanted)
+        if answer is None:
+            return None
+        fields = fields_of(wanted.wish, answer, digest, wanted.tries)
+        if fields["outcome"] != UNKNOWN or answer.facts:
+            self._keep((name[0], wanted.wish.key), fields)
+        return fields
 
     async def _run(self, name: Name, wanted: Wanted) -> tuple[Answer | None, str]:
         """The answer of one Job, and the digest of its image; None if nobody wishes it any more."""
@@ -269,6 +293,11 @@ class DryStarts:
         options |= {"preconditions": {"uid": uid}}
         with contextlib.suppress(NotFound, Conflict):  # gone, or another of that name
             await self._client.request("DELETE", JOBS.path(namespace, own), body=options)
+
+
+def wait_after(tries: int) -> float:
+    """Seconds until what the cluster refused so often is tried again."""
+    return float(min(AGAIN_AFTER * 2 ** min(max(tries - 1, 0), 10), LONGEST_WAIT))
 
 
 def _owners(obj: Json) -> list[Json]:
