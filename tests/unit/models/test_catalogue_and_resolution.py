@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from plimsoll.models import catalogue
-from plimsoll.models.architecture import ModelSource
+from plimsoll.models.architecture import ModelSource, Part
 from plimsoll.models.catalogue import load
 from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
 from plimsoll.models.files import MAX_DOCUMENT
 from plimsoll.models.resolve import Unresolved, resolve
-from plimsoll.models.storage import spread_by_name, stored_bytes
+from plimsoll.models.storage import module_of, scheme_of, spread_by_name, stored_bytes
 from plimsoll.workloads.llmdeployment import PLACES
 from worded import worded
 
 if TYPE_CHECKING:
     from plimsoll.errors import Problem
+
+
+LAYERS = (Part.ATTENTION, Part.MLP)
+"""Parts of a dense model whose linears are quantized."""
 
 
 def test_there_are_at_least_150_models_and_every_one_can_be_built() -> None:
@@ -101,8 +105,8 @@ def test_every_profile_is_small_and_is_the_same_model() -> None:
 @pytest.mark.parametrize(
     ("named", "low", "high"),
     [
-        ("FP8", 0.98, 1.21),
-        ("NVFP4", 0.55, 0.83),
+        ("FP8", 0.98, 1.33),
+        ("NVFP4", 0.55, 0.88),
     ],
 )
 def test_a_checkpoint_of_few_bits_is_stored_in_few(named: str, low: float, high: float) -> None:
@@ -360,12 +364,41 @@ def test_every_copy_is_of_a_model_of_the_catalogue_and_says_where_it_was_seen() 
         "github:vllm-project/recipes",
         "github:vllm-project/vllm",
         "github:modelscope/ms-swift",
+        "github:AlexsJones/llmfit",
         "ids",
     }
     for entry in copies:
         quantization = entry.architecture.quantization
         assert quantization is not None, entry.id
-        assert quantization.by_name or entry.word == "fp8-blocks", entry.id
+        assert quantization.by_name or quantization.ignored, entry.id
+
+
+@pytest.mark.parametrize(
+    ("name", "elements", "scales"),
+    [
+        ("RedHatAI/Llama-3.2-1B-Instruct-FP8-dynamic", 1_498_859_520, 16 * 23_552),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8", 8_030_261_696, 32 * 7 * 2),
+        ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", 401_649_841_664, 24 * 128 * 21_504),
+    ],
+)
+def test_the_scales_of_a_copy_say_what_it_leaves_alone(
+    name: str, elements: int, scales: int
+) -> None:
+    """elements: stored, as the hub counts them (llmfit, hf_models.json); scales: among them."""
+    copy = load().find(name)
+    assert copy is not None
+    a, quantization = copy.architecture, copy.architecture.quantization
+    assert quantization is not None
+    assert a.parameters + scales == elements
+    tensors = [*a.outside, *(t for block in a.blocks for t in block.tensors)]
+    experts = any(t.part is Part.EXPERTS for t in tensors)
+    stored = sum(
+        t.elements
+        for t in tensors
+        if t.linear and scheme_of(quantization, module_of(t), t) is not None
+    )
+    quantized = [t for t in tensors if t.part in ((Part.EXPERTS,) if experts else LAYERS)]
+    assert stored == sum(t.elements for t in quantized if t.linear)
 
 
 def test_the_catalogue_is_read_in_a_blink_and_parses_no_model_unasked() -> None:
