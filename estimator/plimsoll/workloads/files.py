@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import API_VERSION, GROUP, KIND
 from plimsoll.errors import Problem, clean, shown
-from plimsoll.workloads import kinds, ome
+from plimsoll.workloads import kinds, kustomize, ome
 from plimsoll.workloads.helm_values import looks_like_values
 from plimsoll.workloads.llmdeployment import Missing, pick
 from plimsoll.workloads.resolved import KEY, RESOLVED, config_map_name
@@ -127,6 +127,7 @@ def load(sources: tuple[str, ...], profiles: Profiles | None = None) -> Manifest
     profiles: of models that no catalogue knows.
     """
     found = Manifests(profiles=profiles)
+    generated: list[kustomize.Generated] = []
     for source in sources:
         if source == "-":
             found.standard_input = sys.stdin.buffer.read(MAX_FILE + 1)
@@ -142,6 +143,10 @@ def load(sources: tuple[str, ...], profiles: Profiles | None = None) -> Manifest
             else:
                 named = not folder and path.name not in _FOR_OTHER_TOOLS
                 _Reader(_label(path), found, named=named, most=MAX_OBJECTS).read(raw)
+                if path.name in kustomize.FILES:
+                    generated += kustomize.config_maps(path)
+    for place, texts in kustomize.agreed(generated).items():
+        found.config_maps.setdefault(place, texts)
     _serve(found)
     return found
 
@@ -173,7 +178,7 @@ def lay_all_beside(found: Manifests, objects: list[dict[str, Any]]) -> None:
     ]
 
 
-_FOR_OTHER_TOOLS: Final = ("Chart.yaml", "kustomization.yaml", "kustomization.yml")
+_FOR_OTHER_TOOLS: Final = ("Chart.yaml", *kustomize.FILES)
 """Files that are never meant, whoever lists them."""
 _REFERRED_TO: Final = {
     ("serving.kserve.io", "ServingRuntime"): "ServingRuntime",

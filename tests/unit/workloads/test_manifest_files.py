@@ -433,3 +433,56 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_words(text: str) -> None
         assert line >= 1
         if isinstance(document, NotYaml):
             assert all(fault.wanted and fault.line >= 1 for fault in document.faults)
+
+
+def kustomized(folder: Path, utilization: str) -> None:
+    """A base whose ConfigMaps a kustomization makes of a file, variables and literals."""
+    folder.mkdir(parents=True)
+    (folder / "runtime.env").write_text("# the model\nMODEL_ID=Qwen/Qwen3-4B\nMAX_LEN=4096\n")
+    (folder / "start.sh").write_text('vllm serve "$MODEL_ID" --max-model-len "$MAX_LEN"\n')
+    (folder / "kustomization.yaml").write_text(
+        "resources: [deployment.yaml]\n"
+        "configMapGenerator:\n"
+        "- {name: runtime, envs: [runtime.env], literals: ['SHARE=" + utilization + "']}\n"
+        "- {name: scripts, files: [start.sh, secret=../../outside.txt]}\n"
+    )
+    (folder / "deployment.yaml").write_text(
+        """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: chat}
+spec:
+  template:
+    spec:
+      containers:
+      - name: vllm
+        image: vllm/vllm-openai:v0.11.0
+        command: [bash, /scripts/start.sh]
+        envFrom: [{configMapRef: {name: runtime}}]
+        resources: {limits: {nvidia.com/gpu: 1}}
+        volumeMounts: [{name: scripts, mountPath: /scripts}]
+      volumes: [{name: scripts, configMap: {name: scripts}}]
+"""
+    )
+
+
+def test_config_maps_that_a_kustomization_makes_are_read(tmp_path: Path) -> None:
+    (tmp_path / "outside.txt").write_text("not to be read")
+    kustomized(tmp_path / "one" / "base", "0.9")
+    found = load((str(tmp_path),))
+    (read,) = found.deployments[0].served
+    assert (read.facts.model, read.facts.max_model_len) == ("Qwen/Qwen3-4B", 4096)
+    assert found.config_maps["default", "runtime"]["SHARE"] == "0.9"
+    assert list(found.config_maps["default", "scripts"]) == ["start.sh"]
+
+
+def test_config_maps_that_two_kustomizations_make_unlike_are_not_guessed(tmp_path: Path) -> None:
+    kustomized(tmp_path / "base", "0.9")
+    kustomized(tmp_path / "overlay", "0.8")
+    found = load((str(tmp_path),))
+    assert ("default", "runtime") not in found.config_maps
+    assert all(
+        "the variables of ConfigMap runtime" in str(one.served[0].facts.unreadable)
+        or one.served[0].facts.model is None
+        for one in found.deployments
+    )
