@@ -122,9 +122,9 @@ soak: $(STAMP) control-plane ## half an hour of churn with flat memory (SECONDS=
 test-scheduler: $(STAMP) control-plane ## placements held against the real kube-scheduler: SEEDS=20 fleets, CLAIMS=5 by DRA, ASKS=200 for each; builds it once
 	@PYTHONPATH=tests $(BIN)/python -m scheduler --seeds $(or $(SEEDS),20) --claims $(or $(CLAIMS),5) --asks $(or $(ASKS),200)
 
-test-peers: $(STAMP) control-plane ## ours beside Kueue, LeaderWorkerSet, kube-scheduler and NVIDIA's feature discovery; builds them once
-	@PYTHONPATH=tests $(BIN)/python -m controlplane build scheduler kueue lws kserve gpu-feature-discovery > /dev/null
-	$(PYTEST) -q tests/peers/kueue_check.py tests/peers/lws_check.py tests/peers/kserve_check.py tests/peers/feature_discovery_check.py
+test-peers: $(STAMP) control-plane ## ours beside Kueue, LeaderWorkerSet, KServe, Karpenter, kube-scheduler and NVIDIA's feature discovery; builds them once
+	@PYTHONPATH=tests $(BIN)/python -m controlplane build scheduler kueue lws kserve kwok karpenter gpu-feature-discovery > /dev/null
+	$(PYTEST) -q tests/peers/kueue_check.py tests/peers/lws_check.py tests/peers/kserve_check.py tests/peers/karpenter_check.py tests/peers/feature_discovery_check.py
 
 scale: $(STAMP) control-plane ## what 1,000, 3,000 and 10,000 objects cost the controller; writes build/scale.json
 	@PYTHONPATH=tests $(BIN)/python -m soak scale

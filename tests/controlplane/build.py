@@ -77,12 +77,21 @@ KSERVE = "kserve"
 """Only `make test-peers` needs it: KServe's controller of LLMInferenceServices, in a program of our
 own without its webhooks, which listen on every address; with its configuration."""
 
+KARPENTER = "karpenter"
+"""Only `make test-peers` needs it: Karpenter with its kwok cloud, in a program of our own that
+listens on loopback alone; with its kinds beside it."""
+
+KWOK = "kwok"
+"""Only `make test-peers` needs it: what plays the kubelets of nodes that are none."""
+
 _FOLDERS = {
-    "kserve": ("github.com/kserve/kserve", "config", "config"),
-    "kueue": ("sigs.k8s.io/kueue", "config/components/crd/bases", "crd"),
-    "lws": ("sigs.k8s.io/lws", "config", "config"),
+    "kserve": ("github.com/kserve/kserve", {"config": "config"}),
+    "kueue": ("sigs.k8s.io/kueue", {"config/components/crd/bases": "crd"}),
+    "lws": ("sigs.k8s.io/lws", {"config": "config"}),
+    "kwok": ("sigs.k8s.io/kwok", {"kustomize/stage": "stages"}),
+    "karpenter": ("sigs.k8s.io/karpenter", {"pkg/apis/crds": "crd", "kwok/apis/crds": "kwok"}),
 }
-"""A folder of a program's module that is kept beside it: the module, the folder, and its name."""
+"""Folders of a program's module that are kept beside it: the module, each folder and its name."""
 
 _NAMES = {
     "go.etcd.io/etcd/server/v3": "etcd",
@@ -104,6 +113,8 @@ _SECONDS = {
     "lws": 210,
     "kserve": 340,
     "gpu-feature-discovery": 120,
+    "karpenter": 170,
+    "kwok": 60,
 }
 """A cold build on two cores, module downloads included, in this order (measured)."""
 
@@ -278,7 +289,7 @@ def _keep_folder(each: ProgramSet, program: Program, go: Path, work: Path) -> No
     """Copy what belongs to a program out of its module, before the module's sources go."""
     if program.name not in _FOLDERS:
         return
-    module, inside, name = _FOLDERS[program.name]
+    module, folders = _FOLDERS[program.name]
     command = [str(go), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", module]
     found = subprocess.run(
         command,
@@ -288,7 +299,9 @@ def _keep_folder(each: ProgramSet, program: Program, go: Path, work: Path) -> No
         text=True,
         check=True,
     )
-    shutil.copytree(Path(found.stdout.strip()) / inside, each.folder / name, dirs_exist_ok=True)
+    for inside, name in folders.items():
+        source = Path(found.stdout.strip()) / inside
+        shutil.copytree(source, each.folder / name, dirs_exist_ok=True)
 
 
 def _advice(program: Program, process: Process, work: Path) -> str:

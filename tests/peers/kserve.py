@@ -5,33 +5,22 @@ Its webhooks are not there (see the program): what they would default a test wri
 
 from __future__ import annotations
 
-import os
-import urllib.request
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final
 
-from cluster.fixtures_operator import established, free_port, until
+from cluster.fixtures_operator import established, until
 from controlplane.build import KSERVE, LWS, ensure_built, folder_of
-from controlplane.certificates import LOOPBACK
-from controlplane.processes import Process
-from peers.lws import objects_in
-
-if TYPE_CHECKING:
-    from controlplane import ControlPlane
+from peers.manager import UNCHECKED, Manager, objects_in
 
 NAMESPACE: Final = "kserve"
 
 
-class KServe:
-    """The controller with the configuration that it comes with. A context manager."""
+class KServe(Manager):
+    """The controller with the configuration that it comes with."""
 
-    def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
-        self._program = ensure_built(KSERVE)["kserve"]
-        self._address = f"{LOOPBACK[0]}:{free_port()}"
-        self._process: Process | None = None
+    name = KSERVE
 
-    def __enter__(self) -> Self:
-        plane, config = self._plane, folder_of(KSERVE) / "config"
+    def prepare(self) -> None:
+        plane, config = self.plane, folder_of(KSERVE) / "config"
         ensure_built(LWS)
         plane.create(objects_in(config / "crd" / "full" / "llmisvc", "serving*.yaml"))
         plane.create(objects_in(folder_of(LWS) / "config" / "crd" / "bases"))
@@ -41,36 +30,11 @@ class KServe:
         given += objects_in(config / "llmisvcconfig", "config-*.yaml")
         plane.create(
             [{**one, "metadata": {**one["metadata"], "namespace": NAMESPACE}} for one in given],
-            "--validate=false",
+            UNCHECKED,
         )
-        self._process = Process(
-            "kserve",
-            [str(self._program), self._address],
-            plane.folder / "kserve.log",
-            environment={
-                **os.environ,
-                "KUBECONFIG": str(plane.kubeconfig),
-                "POD_NAMESPACE": NAMESPACE,
-            },
-        )
-        until(self._is_ready, 120, "KServe's controller is ready")
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
+    def arguments(self) -> list[str]:
+        return [self.health]
 
-    def log(self, lines: int = 60) -> str:
-        """The end of what it wrote."""
-        return self._process.tail(lines) if self._process is not None else ""
-
-    def _is_ready(self) -> bool:
-        process = self._process
-        assert process is not None
-        if process.returncode is not None:
-            raise RuntimeError(f"the controller ended ({process.returncode}):\n{self.log()}")
-        try:
-            with urllib.request.urlopen(f"http://{self._address}/readyz", timeout=2) as page:
-                return bool(page.status == 200)
-        except OSError:
-            return False
+    def environment(self) -> dict[str, str]:
+        return {"POD_NAMESPACE": NAMESPACE}

@@ -21,7 +21,8 @@ from cluster.fixtures_operator import (
 from cluster.kueue_objects import GPU, PRODUCT, check, cluster_queue, flavor, local_queue, served
 from controlplane import ControlPlane
 from controlplane.nodes import gpu_node
-from peers.kueue import UNCHECKED, Kueue
+from peers.kueue import Kueue
+from peers.manager import UNCHECKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,16 +1,20 @@
 """Fleets, pods and LLMDeployments, drawn by seed.
 
 A fleet has ten kinds of nodes: GPUs of several sizes, machines with fewer of them, taints that keep
-off pods without a GPU, taints of a team, spot nodes, zones; some nodes are cordoned or not ready.
+off pods without a GPU, taints of a team, spot nodes, zones, racks; some nodes are cordoned or not
+ready; some hosts are small beside their GPUs, and pods without GPUs fill others.
 """
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from controlplane.nodes import gpu_node
+from plimsoll.decision.verdict import Beside
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from random import Random
 
 GPU: Final = "nvidia.com/gpu"
@@ -68,12 +72,26 @@ def fleet(random: Random) -> list[dict[str, Any]]:
         )
         if 0.08 <= state < 0.16:
             node["spec"]["unschedulable"] = True
+        _sized(random, node)
         nodes.append(node)
     return nodes
 
 
+def _sized(random: Random, node: dict[str, Any]) -> None:
+    """A host that is large enough for its GPUs, or small beside them, in one thing or another."""
+    sizes = {
+        "cpu": random.choice(("16", "48", "96", "192")),
+        "memory": f"{random.choice((64, 192, 512, 2048))}Gi",
+        "ephemeral-storage": f"{random.choice((100, 400, 1000, 4000))}Gi",
+        "pods": random.choice(("4", "8", "29", "110")),
+    }
+    for part in ("capacity", "allocatable"):
+        node["status"][part] |= sizes
+
+
 def tenants(random: Random, nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pods of others, on nodes already, that hold up to all GPUs of a node."""
+    """Pods of others, on nodes already: they hold up to all GPUs of a node, or none and so much of
+    the rest."""
     pods = []
     for node in nodes:
         name, left = node["metadata"]["name"], int(node["status"]["allocatable"][GPU])
@@ -83,7 +101,21 @@ def tenants(random: Random, nodes: list[dict[str, Any]]) -> list[dict[str, Any]]
             bound = pod(f"tenant-{name}-{left}", gpus, {}, [])
             bound["spec"]["nodeName"] = name
             pods.append(bound)
+        while random.random() < 0.3:
+            beside = pod(f"batch-{name}-{len(pods)}", 0, {}, [], beside=needs(random))
+            beside["spec"]["nodeName"] = name
+            pods.append(beside)
     return pods
+
+
+def needs(random: Random) -> dict[Beside, int]:
+    """What one pod asks for beside GPUs: thousandths of a CPU, bytes; some of it, or nothing."""
+    drawn = {
+        Beside.CPU: random.choice((500, 4_000, 12_000)),
+        Beside.MEMORY: random.choice((2, 16, 60, 100)) << 30,
+        Beside.DISK: random.choice((5, 50, 90, 300)) << 30,
+    }
+    return {what: size for what, size in drawn.items() if random.random() < 0.6}
 
 
 def pod(
@@ -92,9 +124,15 @@ def pod(
     selector: dict[str, str],
     tolerations: list[dict[str, str]],
     resource: str = GPU,
+    beside: Mapping[Beside, int] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """A pod that asks for GPUs."""
-    container = {"name": "engine", "image": "x", "resources": {"limits": {resource: str(gpus)}}}
+    """A pod that asks for GPUs. beside: what else it asks for."""
+    requests = {
+        what.value: f"{size}m" if what is Beside.CPU else str(size) for what, size in beside.items()
+    }
+    limits = {resource: str(gpus)} if gpus else {}
+    resources = {"limits": limits, "requests": {**requests, **limits}}
+    container = {"name": "engine", "image": "x", "resources": resources}
     return {
         "apiVersion": "v1",
         "kind": "Pod",

@@ -4,6 +4,7 @@
                           the placement and has its accelerator
     says GPUs are taken   not all of its pods can be bound; and no single accelerator of the fleet
                           has room for it by the same decision, on nodes that are not all spot
+    says nodes are small  not all of its pods can be bound, with what they ask for beside GPUs
 
 Pods that were bound stay: what comes later finds the fleet fuller.
 """
@@ -15,14 +16,15 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from plimsoll.decision.capacity import for_pods
 from plimsoll.decision.decide import decide
 from plimsoll.decision.taints import may_be_taken_away
-from plimsoll.decision.verdict import Capacity
+from plimsoll.decision.verdict import Beside, Capacity, Nodes
 from plimsoll.inventory.saved import from_dict
 from plimsoll.report.nodes import nodes_message
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 from plimsoll_operator.cluster.objects import NAMESPACES, NODES, PODS
-from scheduler.draws import ALLOWED, SPACE, ask, fleet, pod, tenants
+from scheduler.draws import ALLOWED, SPACE, ask, fleet, needs, pod, tenants
 
 if TYPE_CHECKING:
     from controlplane.scheduler import Scheduler
@@ -40,12 +42,14 @@ Json = dict[str, Any]
 class Count:
     """What was seen. bound: placements with room whose pods were all bound; pods: of those.
 
-    taken: placements without room, which could not be bound; other: nothing to hold.
+    taken: placements without room, which could not be bound; small: those of them whose nodes have
+    too little beside GPUs; other: nothing to hold.
     """
 
     bound: int = 0
     pods: int = 0
     taken: int = 0
+    small: int = 0
     other: int = 0
     wrong: list[str] = field(default_factory=list)
 
@@ -54,6 +58,7 @@ class Count:
             self.bound + more.bound,
             self.pods + more.pods,
             self.taken + more.taken,
+            self.small + more.small,
             self.other + more.other,
             self.wrong + more.wrong,
         )
@@ -61,7 +66,8 @@ class Count:
     def __str__(self) -> str:
         return (
             f"{self.bound} with room were bound ({self.pods} pods), {self.taken} without room were "
-            f"not, {self.other} had no nodes or no placement; {len(self.wrong)} wrong"
+            f"not ({self.small} for lack of something beside GPUs), {self.other} had no nodes or "
+            f"no placement; {len(self.wrong)} wrong"
         )
 
 
@@ -77,7 +83,8 @@ async def proof(client: Client, scheduler: Scheduler, seed: int, asks: int) -> C
     count = Count()
     for number in range(asks):
         scheduler.check()
-        await _one(client, ask(drawn, number), count)
+        beside = {Beside.CPU: 0, **needs(drawn)}
+        await _one(client, ask(drawn, number), beside, count)
     return count
 
 
@@ -92,15 +99,17 @@ async def emptied(client: Client) -> None:
     await client.request("DELETE", NODES.path(), body=now)
 
 
-async def _one(client: Client, obj: Json, count: Count) -> None:
+async def _one(client: Client, obj: Json, asks: dict[Beside, int], count: Count) -> None:
     name = obj["metadata"]["name"]
     inventory = await _inventory(client)
-    verdict = decide(request(obj, NoDocuments()), inventory)
+    asked = request(obj, NoDocuments())
+    verdict = for_pods(asked, inventory, decide(asked, inventory), asks)
     placement = verdict.placement
-    if placement is None or verdict.capacity not in (Capacity.AVAILABLE, Capacity.TAKEN):
+    held = (Capacity.AVAILABLE, Capacity.TAKEN, Capacity.TOO_SMALL)
+    if placement is None or verdict.capacity not in held:
         count.other += 1
         return
-    pods = _pods(name, placement, obj["spec"]["replicas"])
+    pods = _pods(name, placement, obj["spec"]["replicas"], asks)
     for one in pods:
         await client.request("POST", PODS.path(SPACE), body=one)
     where = [await scheduled(client, one["metadata"]["name"]) for one in pods]
@@ -121,6 +130,9 @@ async def _one(client: Client, obj: Json, count: Count) -> None:
         count.wrong.append(f"{name}: bound to {where}: {nodes_message(verdict)}")
     elif all(where):
         count.wrong.append(f"{name}: no room, yet bound to {where}: {nodes_message(verdict)}")
+    elif isinstance(verdict.nodes, Nodes) and verdict.nodes.small:
+        # what pods ask for beside GPUs is known once it is placed: it is not placed by that
+        count.taken, count.small = count.taken + 1, count.small + 1
     elif found := elsewhere(obj, inventory):
         count.wrong.append(f"{name}: no room, yet {found}: {nodes_message(verdict)}")
     else:
@@ -163,7 +175,7 @@ async def _inventory(client: Client) -> Inventory:
     return from_dict({"kind": "List", "items": items})
 
 
-def _pods(name: str, placement: Placement, replicas: int) -> list[Json]:
+def _pods(name: str, placement: Placement, replicas: int, asks: dict[Beside, int]) -> list[Json]:
     tolerations = [
         {
             key: value
@@ -179,6 +191,7 @@ def _pods(name: str, placement: Placement, replicas: int) -> list[Json]:
             dict(placement.node_selector),
             tolerations,
             placement.resource,
+            asks,
         )
         for replica in range(replicas)
         for rank in range(placement.nodes_per_replica)

@@ -368,7 +368,7 @@ def test_an_unknown_kubernetes_is_an_error_that_names_the_known_ones() -> None:
     )
     assert (
         "no set of programs 'kubernetes-1.2'; there are: etcd, gatekeeper, gitops, "
-        "gpu-feature-discovery, helm, kserve, kubernetes" in run.stderr
+        "gpu-feature-discovery, helm, karpenter, kserve, kubernetes" in run.stderr
     )
 
 

@@ -22,10 +22,18 @@ if TYPE_CHECKING:
     from plimsoll.decision.request import Request
     from plimsoll.decision.search import Choice
     from plimsoll.decision.verdict import Verdict
+    from plimsoll.inventory.facts import NodeFacts
     from plimsoll.inventory.pools import Inventory, Pool, SetAside
 
-_KEPT = {Beside.DISK: "disk", Beside.MEMORY: "memory", Beside.CPU: "cpu"}
-"""In which field a node keeps what it has."""
+_KEPT = {
+    Beside.DISK: "disk",
+    Beside.MEMORY: "memory",
+    Beside.CPU: "cpu",
+    Beside.PODS: "pods",
+}
+"""In which field a node keeps what it has, and what is asked of it."""
+Room = tuple[Beside, int, int]
+"""Of one thing what a pod asks for and what a node has left."""
 NEAREST = 3
 """Pools, nodes set aside, and sets of labels that are told of."""
 
@@ -88,16 +96,19 @@ def for_pods(
     request: Request, inventory: Inventory, verdict: Verdict, asked: Mapping[Beside, int]
 ) -> Verdict:
     """The verdict on a request whose pods are known: of the ready nodes only those that are large
-    enough for one of them count as having room.
+    enough for one of them count as having room, and each for no more of them than what other pods
+    leave of it is enough for.
 
-    asked: of one pod; bytes, or thousandths of a CPU. A node that does not say what it has is
-    large enough.
+    asked: of one pod; bytes, or thousandths of a CPU; nothing if none is known. A node that does
+    not say what it has is large enough.
     """
     today, placement = verdict.nodes, verdict.placement
     wanted = {what: size for what, size in asked.items() if size}
-    if not wanted or placement is None or not isinstance(today, Nodes) or not today.there:
+    if not asked or placement is None or not isinstance(today, Nodes) or not today.there:
         return verdict
     nodes = nodes_for(request.wanted, inventory)
+    if today.labels and not set(placement.node_selector) <= set(today.labels):
+        nodes = nodes.matching(dict(placement.node_selector))
     card = (placement.accelerator, placement.resource)
     chosen = (*card, today.gpus, today.labels)
     alike = (
@@ -110,7 +121,8 @@ def for_pods(
     if pool is None:
         return verdict
     pools = _alike(request, nodes, pool, set(placement.tolerations))
-    facts = nodes.stocks_of(card, frozenset((p.selector, p.taints) for p in pools)).facts.values()
+    stocks = nodes.stocks_of(card, frozenset((p.selector, p.taints) for p in pools))
+    facts = stocks.facts.values()
     small: list[TooSmall] = []
     without: set[str] = set()
     for what, size in wanted.items():
@@ -119,12 +131,63 @@ def for_pods(
         if less:
             small.append(TooSmall(what, size, max(has.values()), len(less)))
             without |= less
-    if not small:
-        return verdict
+    if small:
+        large = len(facts) - len(without)
+        today = replace(today, small=tuple(small), large=large)
     seat = Seat(Candidate(pool.accelerator, pool.gpus_per_node, pool), placement.parallelism)
-    left = free(request, inventory, nodes, pools, seat, without) if nodes.pods_read else None
-    large = len(facts) - len(without)
-    return replace(verdict, nodes=replace(today, small=tuple(small), large=large, free=left))
+    mine = inventory.held_of(request.name, placement.resource)
+    rooms = {
+        fact.name: _rooms(fact, wanted, mine.get(fact.name, 0) // seat.per_node)
+        for fact in facts
+        if fact.name not in without
+    }
+    room = {name: min(left // asks for _, asks, left in has) for name, has in rooms.items() if has}
+    if not nodes.pods_read:
+        each = seat.candidate.per_node // seat.per_node
+        by_gpus = each * len(rooms) // seat.nodes
+        now = sum(min(each, room.get(name, each)) for name in rooms) // seat.nodes
+        return replace(verdict, nodes=_cramped(request, today, rooms, each, now, by_gpus))
+    by_gpus = free(request, inventory, nodes, pools, seat, without).replicas
+    left = free(request, inventory, nodes, pools, seat, without, room)
+    each = max((stock.left // seat.per_node for stock in stocks.each), default=0)
+    today = replace(today, free=left)
+    return replace(verdict, nodes=_cramped(request, today, rooms, each, left.replicas, by_gpus))
+
+
+def _rooms(fact: NodeFacts, wanted: Mapping[Beside, int], own: int) -> list[Room]:
+    """What others leave of a node, of everything that its pods ask for and it says it has. own: of
+    the request's own pods that are on it.
+    """
+    found = []
+    for what, asks in {**wanted, Beside.PODS: 1}.items():
+        has, taken = getattr(fact, _KEPT[what]), 0
+        if fact.asked is not None:
+            taken = max(0, getattr(fact.asked, _KEPT[what]) - own * asks)
+        if has:
+            found.append((what, asks, max(0, has - taken)))
+    return found
+
+
+def _cramped(
+    request: Request,
+    today: Nodes,
+    rooms: Mapping[str, list[Room]],
+    each: int,
+    now: int,
+    by_gpus: int,
+) -> Nodes:
+    """The nodes, with what leaves room for fewer replicas (now) than their GPUs do (by_gpus), where
+    that is fewer than are wanted. each: pods of the node with most GPUs for them.
+    """
+    if now >= min(by_gpus, max(1, request.replicas)):
+        return today
+    less: list[TooSmall] = []
+    for what in Beside:
+        of = [(asks, left) for has in rooms.values() for one, asks, left in has if one is what]
+        few = [left for asks, left in of if left // asks < each]
+        if few:
+            less.append(TooSmall(what, of[0][0], max(few), len(few), left=True))
+    return replace(today, small=(*today.small, *less), room=now)
 
 
 def _alike(

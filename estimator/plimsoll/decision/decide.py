@@ -26,7 +26,7 @@ from plimsoll.decision.request import Prefer
 from plimsoll.decision.request_hash import request_hash
 from plimsoll.decision.search import Choice, choose, smaller_than
 from plimsoll.decision.splits import MOST_GPUS, MOST_PLANNED, asked, pinned, splits
-from plimsoll.decision.staying import better, held
+from plimsoll.decision.staying import better, held, where_it_was
 from plimsoll.decision.trial import Case, Trial
 from plimsoll.decision.verdict import Because, Decision, Reason, Verdict, Why
 from plimsoll.decision.walk import walk
@@ -213,11 +213,13 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     planned = on_pools if on_pools and on_pools.best else choose(case, matter.table)
     if planned.best is None and on_pools and (on_pools.within or not matter.table):
         planned = on_pools
-    planned, gain = _staying(matter, case, planned)
+    planned, gain, where = _staying(matter, case, planned)
     trial = planned.chosen or planned.miss
     if trial is None:
         return _nowhere(matter, planned)
-    nodes = nodes_today(matter.request, matter.inventory, matter.nodes, planned.chosen, on_pools)
+    there = where if where is not None else matter.nodes
+    nodes = nodes_today(matter.request, matter.inventory, there, planned.chosen, on_pools)
+    stays = matter.kept if where is not None else None
     accelerator = trial.candidate.accelerator
     found = replace(
         _verdict(matter, Decision.ALLOW, Reason.ENOUGH_MEMORY),
@@ -227,7 +229,7 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
         short_by=trial.fit.short_by,
         planned_to=_planned_to(case, planned),
         limit=trial.fit.limit,
-        placement=placement(case, planned, matter.inventory.speaks, nodes),
+        placement=placement(case, planned, matter.inventory.speaks, nodes, stays),
         better=gain,
         rule_of_thumb=by_size.rule(matter.request.model, accelerator),
         nodes=nodes,
@@ -261,18 +263,25 @@ def _by_estimate(matter: Matter, case: Case) -> Verdict:
     return replace(found, decision=Decision.DENY, reason=Reason.NOT_ENOUGH_MEMORY)
 
 
-def _staying(matter: Matter, case: Case, fresh: Choice) -> tuple[Choice, Better | None]:
-    """The placement that was there, if it may stay, and what would be better; else the fresh one.
+def _staying(
+    matter: Matter, case: Case, fresh: Choice
+) -> tuple[Choice, Better | None, Inventory | None]:
+    """The placement that was there, if it may stay, what would be better, and the nodes that it is
+    on (see `where_it_was`); else the fresh one.
 
     One that may only fit gives way to one that surely does.
     """
-    stays = held(case, matter.kept, matter.nodes, matter.knowledge) if matter.kept else None
-    if stays is None:
-        return fresh, None
+    kept = matter.kept
+    stays = held(case, kept, matter.nodes, matter.knowledge) if kept else None
+    if kept is None or stays is None:
+        return fresh, None, None
+    if not stays.fit.fits and fresh.best:
+        return fresh, None, None
+    where = where_it_was(kept, stays, matter.nodes)
     if not stays.fit.fits:
-        return (fresh if fresh.best else Choice(within=stays, idle=fresh.idle)), None
+        return Choice(within=stays, idle=fresh.idle), None, where
     choice = Choice(best=stays, smaller=smaller_than(case, stays), idle=fresh.idle)
-    return choice, better(fresh.best, stays)
+    return choice, better(fresh.best, stays), where
 
 
 def _planned_to(case: Case, planned: Choice) -> int:

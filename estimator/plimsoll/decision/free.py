@@ -3,8 +3,9 @@
     left      of a ready node: its GPUs, less those that pods hold; its own pods are not in the way
     promised  GPUs of placements that were there before and whose pods are not there yet, put where
               they leave most room
-    replicas  the sum over nodes of left // GPUs of a node's share, // nodes of a replica; no more
-              than what the quotas of its namespace have left // GPUs of a replica
+    replicas  the sum over nodes of left // GPUs of a node's share, or of the pods that a node has
+              other room for, // nodes of a replica; no more than what the quotas of its namespace
+              have left // GPUs of a replica
 
 Source of the order in which the quota counts: requests of an extended resource are counted when a
 pod is created (Kubernetes: resource quotas).
@@ -13,21 +14,23 @@ pod is created (Kubernetes: resource quotas).
 from __future__ import annotations
 
 from heapq import nsmallest
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.decision.nearness import near
 from plimsoll.decision.taints import HARD, tolerated
 from plimsoll.decision.verdict import Free
+from plimsoll.inventory.facts import NO_STOCKS, Stocks
 from plimsoll.inventory.held import Promises
-from plimsoll.inventory.pools import NO_STOCKS, Stocks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from plimsoll.decision.request import Request
     from plimsoll.decision.trial import Seat
+    from plimsoll.inventory.facts import NodeFacts, Stock
     from plimsoll.inventory.held import Claim, Quota
-    from plimsoll.inventory.pools import Inventory, NodeFacts, Pool, Stock
+    from plimsoll.inventory.pools import Inventory, Pool
 
 NONE: Final = Promises(())
 TOLD: Final = 3
@@ -41,11 +44,12 @@ def free(
     pools: Sequence[Pool],
     seat: Seat,
     without: Collection[str] = (),
+    room: Mapping[str, int] = MappingProxyType({}),
 ) -> Free:
     """What is left of the ready nodes of these pools, node by node.
 
     nodes: the part of the inventory that carries the request's labels. without: names of nodes
-    that are not counted.
+    that are not counted. room: for how many more pods a node has what they ask for beside GPUs.
     """
     me, replicas = request.name, max(1, request.replicas)
     card = (seat.candidate.accelerator.name, seat.candidate.accelerator.resource)
@@ -61,7 +65,8 @@ def free(
     promises, turn = inventory.promises.get(card, NONE), inventory.turns.get(me)
     _take(promises.by_kind(turn), inventory.stocks.get(card, NO_STOCKS), left)
     share = seat.per_node
-    slots = sum(gpus // share for gpus in left.values())
+    usable = {name: min(gpus, share * room.get(name, gpus)) for name, gpus in left.items()}
+    slots = sum(gpus // share for gpus in usable.values())
     now, quota = slots // seat.nodes, _quota(request, inventory, card[1], sum(held.values()), seat)
     by_quota = quota[1] if quota else now
     before = promises.before(turn) if now < replicas else ()
@@ -78,7 +83,7 @@ def free(
         promised=tuple((claim.name, gpus) for claim, gpus in blocking),
         others=max(0, len(before) - TOLD),
         quota=quota[0] if quota and by_quota < min(now, replicas) else None,
-        near=near(inventory.topologies, mine, left, held, seat),
+        near=near(inventory.topologies, mine, usable, held, seat),
     )
 
 

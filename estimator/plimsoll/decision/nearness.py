@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from plimsoll.decision.trial import Seat
-    from plimsoll.inventory.pools import Stocks
+    from plimsoll.inventory.facts import Stocks
     from plimsoll.inventory.topologies import Levels
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from plimsoll.decision.taints import tolerations
 from plimsoll.decision.verdict import Because, Nodes, Placement, Why
@@ -14,23 +14,45 @@ if TYPE_CHECKING:
     from plimsoll.accelerators.types import Dialect
     from plimsoll.decision.request import Request
     from plimsoll.decision.search import Choice
+    from plimsoll.decision.staying import Kept
     from plimsoll.decision.trial import Case, Seat
 
 
 def placement(
-    case: Case, choice: Choice, speaks: Dialect | None, nodes: object = None
+    case: Case,
+    choice: Choice,
+    speaks: Dialect | None,
+    nodes: object = None,
+    kept: Kept | None = None,
 ) -> Placement | None:
     """The chosen trial as a placement with all that is needed to run it; None without one.
 
-    nodes: what the inventory has for it.
+    nodes: what the inventory has for it. kept: the placement that it was, if it stays on its nodes.
     """
     trial = choice.chosen
     if trial is None:
         return None
     arguments = case.engine.pinned_arguments(trial.estimate, case.request.engine)
     found = seated(case.request, trial, arguments, why_chosen(choice), speaks)
+    if kept is not None:
+        found = replace(found, **_as_it_was(case.request, trial, kept))
     close = nodes.near if isinstance(nodes, Nodes) else None
     return replace(found, topology=close.level) if close is not None else found
+
+
+def _as_it_was(request: Request, seat: Seat, kept: Kept) -> dict[str, Any]:
+    """Selector and tolerations of a placement that stays: those that it had, and what its nodes of
+    today want tolerated beside.
+    """
+    pool = seat.candidate.pool
+    selector = {**dict(kept.selector), **dict(request.wanted.node_selector)}
+    said: dict[str, Any] = {"node_selector": tuple(sorted(selector.items()))}
+    if pool is not None:
+        taints = tuple(sorted({*pool.taints, *kept.taints}))
+        with_both = replace(pool, taints=taints)
+        both = tolerations(with_both, request.wanted.tolerations)
+        said["tolerations"] = tuple(dict.fromkeys(both))
+    return said
 
 
 def seated(

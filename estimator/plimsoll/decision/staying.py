@@ -2,7 +2,8 @@
 
 It stays as long as its spec says the same and it still fits, whatever nodes come and go:
 
-    nodes there      those of its pool today
+    nodes there      those that carry its labels: it keeps these and its tolerations, so that its
+                     pods stay when a pool wakes up; else those of its pool, by labels of today
     pool asleep      as it is remembered: accelerator, labels, taints, GPUs of a node; no node of it
     moves            only if it no longer fits, or was planned before any node was seen
 
@@ -28,12 +29,15 @@ from plimsoll.inventory.declared import offered
 from plimsoll.inventory.pools import Pool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.decision.candidates import Candidate
     from plimsoll.decision.knowledge import Knowledge
     from plimsoll.decision.trial import Case, Trial
     from plimsoll.engines.base import Parallelism
-    from plimsoll.inventory.pools import Inventory, Pairs
+    from plimsoll.inventory.facts import Pairs
+    from plimsoll.inventory.pools import Inventory
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +69,41 @@ def held(case: Case, kept: Kept, nodes: Inventory, knowledge: Knowledge) -> Tria
     return trial
 
 
+def where_it_was(kept: Kept, stays: Trial, nodes: Inventory) -> Inventory | None:
+    """The nodes with the labels of a placement that stays; None if there are none."""
+    pool = stays.candidate.pool
+    if pool is None or not pool.nodes:
+        return None
+    labels, card = set(kept.selector), kept.accelerator
+    alike = [
+        one for one in nodes.pools if one.accelerator.name == card and one.selector == pool.selector
+    ]
+    if all(labels <= one.labels.union(one.selector) for one in alike):
+        return nodes
+    part = nodes.matching(dict(kept.selector))
+    return part if any(one.accelerator.name == kept.accelerator for one in part.pools) else None
+
+
 def _seen(case: Case, kept: Kept, nodes: Inventory) -> Candidate | None:
     """The pool of today whose nodes it runs on; if several have its labels, the largest."""
     labels = set(kept.selector)
+
+    def largest(pools: Iterable[Pool]) -> Candidate | None:
+        own = [
+            candidate
+            for candidate in from_pools(case.request.wanted, pools)
+            if candidate.accelerator.name == kept.accelerator
+            and candidate.per_node >= kept.per_node
+        ]
+        return max(own, key=lambda one: one.pool is not None and one.pool.ready, default=None)
+
     pools = offered(nodes.pools, nodes.declared)
-    own = [
-        candidate
-        for candidate in from_pools(case.request.wanted, pools)
-        if candidate.pool is not None
-        and candidate.accelerator.name == kept.accelerator
-        and labels.issuperset(candidate.pool.selector)
-        and candidate.per_node >= kept.per_node
-    ]
-    return max(own, key=lambda one: one.pool is not None and one.pool.ready, default=None)
+    carrying = [one for one in pools if one.nodes and labels <= one.labels.union(one.selector)]
+    if not carrying and labels:
+        carrying = list(offered(nodes.matching(dict(kept.selector)).pools, nodes.declared))
+        carrying = [one for one in carrying if one.nodes]
+    by_labels = largest(carrying)
+    return by_labels or largest(one for one in pools if labels.issuperset(one.selector))
 
 
 def _remembered(case: Case, kept: Kept, knowledge: Knowledge) -> Candidate | None:

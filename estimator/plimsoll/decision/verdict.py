@@ -97,25 +97,28 @@ class Near:
 
 
 class Beside(StrEnum):
-    """What a pod asks of a node beside accelerators, by the resource's name."""
+    """What a pod asks of a node beside accelerators, by the resource's name. PODS: room for one."""
 
     DISK = "ephemeral-storage"
     MEMORY = "memory"
     CPU = "cpu"
+    PODS = "pods"
 
 
 @dataclass(frozen=True, slots=True)
 class TooSmall:
-    """Nodes that have less of something than one pod asks for, so that none can be bound there.
+    """Nodes that have less of something than one pod asks for, so that none can be bound there; or,
+    if `left`, than the pods ask for that their free GPUs are enough for.
 
-    asked: of the pod, has: the most that one of the nodes has; bytes, or thousandths of a CPU.
-    nodes: how many have too little.
+    asked: of one pod, has: the most that one of the nodes has, or has left; bytes, thousandths of a
+    CPU, or pods. nodes: how many have too little.
     """
 
     what: Beside
     asked: int
     has: int
     nodes: int
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,8 @@ class Nodes:
     free: None if no pods were read.
     small: what some of them have too little of for one of its pods; large: how many of the ready
     ones have enough of everything. None: nobody said what a pod asks for, or all are large enough.
+    room: replicas for which the ready ones have room, where that is fewer than their GPUs are good
+    for and than are wanted; else None.
     """
 
     needed: int
@@ -140,6 +145,7 @@ class Nodes:
     most: int | None = None
     small: tuple[TooSmall, ...] = ()
     large: int | None = None
+    room: int | None = None
 
     @property
     def near(self) -> Near | None:
@@ -382,6 +388,8 @@ class Verdict:
             case Nodes(there=0):
                 return Capacity.NO_NODES
             case Nodes(needed=needed, ready=ready, large=int() as large) if ready >= needed > large:
+                return Capacity.TOO_SMALL
+            case Nodes(needed=needed, ready=ready, room=int()) if ready >= needed:
                 return Capacity.TOO_SMALL
             case Nodes(needed=needed, ready=ready, free=Free() as free) if ready >= needed:
                 if free.replicas >= free.wanted:

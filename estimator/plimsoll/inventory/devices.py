@@ -22,8 +22,8 @@ from plimsoll.accelerators.found import TOLERANCE, reported, unlisted
 from plimsoll.accelerators.labels import with_resource
 from plimsoll.accelerators.types import MAX_GPUS, Accelerator, Dialect
 from plimsoll.errors import Unreadable
+from plimsoll.inventory.facts import Offer
 from plimsoll.inventory.plain import mapping, mappings
-from plimsoll.inventory.pools import Offer
 from plimsoll.units import parse_memory
 
 if TYPE_CHECKING:

@@ -208,17 +208,18 @@ def read_node_pool(obj: Mapping[str, Any]) -> tuple[Pool, ...]:
 
 
 def _cloud(group: object, wanted: list[tuple[str, str, tuple[str, ...]]]) -> Cloud | None:
-    """The cloud of a NodePool: of its node class, else the one whose labels it speaks of."""
+    """The cloud of a NodePool: of its node class, else the one whose labels or machines it speaks
+    of; Amazon's if nothing tells.
+    """
     named = next((one for one in CLOUDS if one.group == group), None)
+    if named is not None:
+        return named
     own = {key for key, _, _ in wanted} - {_TYPE}
-    if group is not None:
-        return named or next((one for one in CLOUDS if own & set(one.narrowing)), None)
     types = [value for key, _, values in wanted if key == _TYPE for value in values]
-    said = (one for one in CLOUDS if own & set(one.narrowing))
-    for cloud, pattern in ((CLOUDS[2], _OF_AZURE), (CLOUDS[3], _OF_GOOGLE)):
-        if any(pattern.fullmatch(value) for value in types):
-            return next(said, cloud)
-    return next(said, CLOUDS[0])
+    by_label = next((one for one in CLOUDS if own & set(one.narrowing)), None)
+    patterns = ((CLOUDS[2], _OF_AZURE), (CLOUDS[3], _OF_GOOGLE), (CLOUDS[0], _OF_AMAZON))
+    by_type = (one for one, kinds in patterns if any(kinds.fullmatch(kind) for kind in types))
+    return by_label or next(by_type, CLOUDS[0] if group is None else None)
 
 
 def _selector(

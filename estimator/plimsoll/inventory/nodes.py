@@ -11,7 +11,8 @@ whose GPUs are shared, is set aside with the reason.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -29,19 +30,22 @@ from plimsoll.accelerators.types import MAX_GPUS
 from plimsoll.errors import Unreadable, shown
 from plimsoll.inventory import others
 from plimsoll.inventory.dialects import spoken
+from plimsoll.inventory.facts import Asked, NodeFacts, Offer
 from plimsoll.inventory.plain import mapping, mappings
-from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, SetAside, pools
+from plimsoll.inventory.pools import Inventory, SetAside, pools
 from plimsoll.units import parse_cpu, parse_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from plimsoll.accelerators.types import Dialect
     from plimsoll.inventory.held import Taken
 
 _MIG: Final = "nvidia.com/mig-"
 _AMD: Final = "amd.com/gpu"
-_SIZES: Final = ("memory", "ephemeral-storage", "cpu")
+_SIZES: Final = ("memory", "ephemeral-storage", "cpu", "pods")
+ASKED: Final = "podsAsk"
+"""Where a saved node keeps what all its pods ask of it beside accelerators."""
 _HOSTNAME: Final = "kubernetes.io/hostname"
 
 _DROPPED: Final = (
@@ -158,13 +162,19 @@ def _facts(
         memory=_size(said.get("memory", "0")),
         disk=_size(said.get("ephemeral-storage", "0")),
         cpu=_cpu(said.get("cpu", "0")),
+        pods=_whole(said.get("pods")),
         asides=asides,
         speaks=spoken(labels),
+        asked=_asked(node.get(ASKED)),
     )
 
 
-def trimmed(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A Node object with nothing in it but what `read_node` looks at, to be saved."""
+def trimmed(node: Mapping[str, Any], asked: Asked | None = None) -> dict[str, Any]:
+    """A Node object with nothing in it but what `read_node` looks at, to be saved.
+
+    asked: what all its pods ask of it, if that is known.
+    """
+    asked = asked or _asked(node.get(ASKED))
     metadata, status = mapping(node.get("metadata")), mapping(node.get("status"))
     spec = mapping(node.get("spec"))
     labels = _labels(metadata)
@@ -191,6 +201,7 @@ def trimmed(node: Mapping[str, Any]) -> dict[str, Any]:
             },
             "conditions": [{"type": "Ready", "status": str(_is_ready(status))}],
         },
+        **({ASKED: asdict(asked)} if asked is not None else {}),
     }
 
 
@@ -386,6 +397,18 @@ def _cpu(text: str) -> int:
         return 0
 
 
+def _whole(value: object) -> int:
+    text = str(value)
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0
+
+
+def _asked(saved: object) -> Asked | None:
+    """What all pods ask of a saved node; None if that is not known."""
+    if not isinstance(saved, Mapping):
+        return None
+    return Asked(*(_whole(saved.get(one.name)) for one in fields(Asked)))
+
+
 def _counts(resources: object, of_kind: Callable[[str], bool] = is_counted) -> dict[str, int]:
     """GPU resources and how many; -1 if the quantity is no whole number."""
     counts = {
@@ -419,11 +442,13 @@ def read_nodes(
     set_aside: Iterable[SetAside] = (),
     given_out: Mapping[str, tuple[Offer, ...]] = MappingProxyType({}),
     taken: Mapping[str, tuple[Taken, ...]] | None = None,
+    asked: Mapping[str, Asked] | None = None,
 ) -> Inventory:
     """The inventory of these Node objects, beside nodes that were set aside before.
 
     given_out: devices in ResourceSlices, by node (see `plimsoll.inventory.devices`).
     taken: what pods hold, by node (see `plimsoll.inventory.pods`); None if no pods were read.
+    asked: what they ask of it beside; None if not all pods were read.
     """
     facts: list[NodeFacts | SetAside] = []
     speak: set[Dialect] = set()
@@ -433,6 +458,8 @@ def read_nodes(
         said = spoken(_labels(metadata))
         if isinstance(read, NodeFacts) and taken:
             read = replace(read, taken=taken.get(read.name, ()))
+        if isinstance(read, NodeFacts) and asked is not None:
+            read = replace(read, asked=asked.get(read.name, Asked()))
         if read is not None:
             facts.append(read)
         elif said is not None:

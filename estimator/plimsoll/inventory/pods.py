@@ -1,4 +1,5 @@
-"""Which pods hold which GPUs of a node, from Pod objects as plain dicts.
+"""Which pods hold which GPUs of a node, and what all of them ask of it beside, from Pod objects as
+plain dicts.
 
     counted    pods that are bound to a node and have not finished
     requests   of a pod: the sum of its containers and of init containers that go on running, and
@@ -12,14 +13,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.api_group import WORKLOAD_LABEL
+from plimsoll.errors import Unreadable
+from plimsoll.inventory.facts import Asked
 from plimsoll.inventory.held import Taken
 from plimsoll.inventory.nodes import is_counted
 from plimsoll.inventory.plain import mapping, mappings
+from plimsoll.units import parse_cpu, parse_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 KIND: Final = "Pod"
+_NOTHING: Final = Asked()
 _FINISHED: Final = ("Succeeded", "Failed")
 
 
@@ -31,6 +36,60 @@ def taken(pods: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Taken, ...]]:
         if held:
             found.setdefault(node, []).extend(held)
     return {node: in_order(held) for node, held in found.items()}
+
+
+def asked(pods: Iterable[Mapping[str, Any]]) -> dict[str, Asked]:
+    """What all pods ask of each node beside accelerators, by the node's name."""
+    found: dict[str, Asked] = {}
+    for pod in pods:
+        node, asks = asking(pod)
+        if node:
+            found[node] = found.get(node, _NOTHING) + asks
+    return found
+
+
+def asking(pod: Mapping[str, Any]) -> tuple[str, Asked]:
+    """The node that a pod is bound to, and what it asks of it beside accelerators; nothing of
+    either if it is bound to none, or has finished.
+    """
+    node = _node(pod)
+    if not node:
+        return "", _NOTHING
+    spec = mapping(pod.get("spec"))
+    return node, Asked(
+        cpu=_sum(spec, "cpu", parse_cpu),
+        memory=_sum(spec, "memory", parse_memory),
+        disk=_sum(spec, "ephemeral-storage", parse_memory),
+        pods=1,
+    )
+
+
+def _sum(spec: Mapping[str, Any], name: str, read: Callable[[str], int]) -> int:
+    """How much of a resource a pod asks for: as a whole if that is said, else as `_requests` sums
+    it up, an init container beside those before it that go on running; with its overhead.
+    """
+
+    def of(one: Mapping[str, Any]) -> int:
+        resources = mapping(one.get("resources"))
+        said = {**mapping(resources.get("limits")), **mapping(resources.get("requests"))}
+        return _quantity(said.get(name), read)
+
+    whole, most, staying = of(spec), 0, 0
+    for one in mappings(spec.get("initContainers")):
+        if one.get("restartPolicy") == "Always":
+            staying += of(one)
+        else:
+            most = max(most, staying + of(one))
+    running = staying + sum(of(one) for one in mappings(spec.get("containers")))
+    overhead = _quantity(mapping(spec.get("overhead")).get(name), read)
+    return (whole or max(most, running)) + overhead
+
+
+def _quantity(value: object, read: Callable[[str], int]) -> int:
+    try:
+        return read(str(value)[:64]) if isinstance(value, str | int) else 0
+    except Unreadable:
+        return 0
 
 
 def in_order(held: Iterable[Taken]) -> tuple[Taken, ...]:

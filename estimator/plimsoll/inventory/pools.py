@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.accelerators.own import known_as
 from plimsoll.inventory.dialects import of_cluster
+from plimsoll.inventory.facts import NO_STOCKS, NodeFacts, Offer, Stock, Stocks
 from plimsoll.inventory.held import Promises
 from plimsoll.start_ups import NONE_KEPT, Calibration
 from plimsoll.units import ceil_div
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from plimsoll.accelerators.types import Accelerator, Dialect
+    from plimsoll.inventory.facts import Pairs, Taint
     from plimsoll.inventory.held import Claim, Quota, Taken
 
 NAMES_KEPT: Final = 10
@@ -28,55 +30,6 @@ NAMES_KEPT: Final = 10
 
 SELECTORS_KEPT: Final = 32
 """Answers of `Inventory.matching` that are kept."""
-
-Pairs = tuple[tuple[str, str], ...]
-Taint = tuple[str, str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One kind of GPU that a node has to give, and how many."""
-
-    accelerator: Accelerator
-    count: int
-    dialect: Dialect
-    selector: Pairs
-
-
-@dataclass(frozen=True, slots=True)
-class NodeFacts:
-    """What is kept of a node with GPUs.
-
-    offers: usually one; one per MIG profile with the mixed strategy. labels: those that a user's
-    node selector may ask for (see `nodes.kept_labels`). ready: Ready and schedulable.
-    memory, disk, cpu: bytes, and thousandths, that pods may use; 0 if the node does not say.
-    asides: why some of its accelerators are not among the offers. speaks: see
-        `plimsoll.inventory.dialects`. taken: what pods hold of it, if pods were read.
-    """
-
-    name: str
-    offers: tuple[Offer, ...]
-    labels: frozenset[tuple[str, str]]
-    taints: tuple[tuple[str, str, str], ...]
-    ready: bool
-    memory: int = 0
-    disk: int = 0
-    cpu: int = 0
-    asides: tuple[str, ...] = ()
-    speaks: Dialect | None = None
-    taken: tuple[Taken, ...] = ()
-
-    def left(self, offer: Offer) -> int:
-        """GPUs of an offer that no pod holds."""
-        resource = offer.accelerator.resource
-        return max(0, offer.count - sum(t.count for t in self.taken if t.resource == resource))
-
-    def carries(self, selector: Mapping[str, str]) -> bool:
-        """Whether the node has every one of those labels."""
-        return all(
-            pair in self.labels or pair == ("kubernetes.io/hostname", self.name)
-            for pair in selector.items()
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,35 +81,6 @@ class Pool:
         if self.free is None:
             return True
         return sum(left // gpus * nodes for left, nodes in self.free) >= parts
-
-
-@dataclass(frozen=True, slots=True)
-class Stock:
-    """One offer of a ready node. left: GPUs of it that no pod holds."""
-
-    fact: NodeFacts
-    offer: Offer
-    left: int
-
-
-class Stocks:
-    """What ready nodes have to give of one card, in the order of their names.
-
-    each: one for each of them. left: GPUs that no pod holds, by the node's name; of: GPUs of all.
-    """
-
-    def __init__(self, each: Iterable[Stock]) -> None:
-        self.each = tuple(each)
-        self.left: Mapping[str, int] = {stock.fact.name: stock.left for stock in self.each}
-        self.of = sum(stock.offer.count for stock in self.each)
-
-    @cached_property
-    def facts(self) -> dict[str, NodeFacts]:
-        """The nodes by their names."""
-        return {stock.fact.name: stock.fact for stock in self.each}
-
-
-NO_STOCKS: Final = Stocks(())
 
 
 @dataclass(frozen=True, slots=True)

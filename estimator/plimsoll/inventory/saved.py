@@ -24,10 +24,12 @@ from plimsoll.inventory import (
 )
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.dialects import spoken
+from plimsoll.inventory.facts import Asked
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
-from plimsoll.inventory.pools import Inventory, Offer, SetAside, with_declared
+from plimsoll.inventory.pools import Inventory, SetAside, with_declared
 
 if TYPE_CHECKING:
+    from plimsoll.inventory.facts import Offer
     from plimsoll.inventory.held import Taken
 
 KIND: Final = "PlimsollInventory"
@@ -62,7 +64,8 @@ def from_dict(data: object) -> Inventory:
     """
     parts = _parts(data)
     taken = _taken(parts) if parts.pods_read else None
-    inventory = read_nodes(parts.nodes, parts.set_aside, given_out(parts.slices), taken)
+    given = given_out(parts.slices)
+    inventory = read_nodes(parts.nodes, parts.set_aside, given, taken, _asked(parts))
     quotas = tuple(quota for one in parts.quotas for quota in held.read_quota(one))
     pools = declared.read_pools(parts.pools, speaks=inventory.speaks)
     pools += [pool for one in parts.node_pools for pool in node_pools.read_node_pool(one)]
@@ -81,6 +84,11 @@ def _taken(parts: _Parts) -> dict[str, tuple[Taken, ...]]:
     }
 
 
+def _asked(parts: _Parts) -> dict[str, Asked] | None:
+    """What all pods ask of each node; None if they are not there, or were summed up when saved."""
+    return pods.asked(parts.pods) if parts.pods and not parts.saved else None
+
+
 def to_dict(data: object) -> dict[str, Any]:
     """A document as one to save: first its pools, for people, then its nodes, trimmed.
 
@@ -88,7 +96,7 @@ def to_dict(data: object) -> dict[str, Any]:
     """
     inventory = from_dict(data)
     parts = _parts(data)
-    by_dra = given_out(parts.slices)
+    by_dra, asked = given_out(parts.slices), _asked(parts)
     return {
         "kind": KIND,
         "pools": [
@@ -110,7 +118,11 @@ def to_dict(data: object) -> dict[str, Any]:
         ],
         "setAside": [{"node": aside.node, "why": aside.why} for aside in inventory.set_aside],
         "items": [
-            *(trimmed(node) for node in parts.nodes if _is_kept(node, by_dra)),
+            *(
+                trimmed(node, asked.get(_named(node), Asked()) if asked is not None else None)
+                for node in parts.nodes
+                if _is_kept(node, by_dra)
+            ),
             *(page for one in parts.slices if (page := devices.trimmed(one)) is not None),
             *(pod for one in parts.pods if (pod := pods.trimmed(one)) is not None),
             *(declared.trimmed(one) for one in parts.pools),
@@ -122,6 +134,11 @@ def to_dict(data: object) -> dict[str, Any]:
         ],
         **({"podsRead": True} if parts.pods_read else {}),
     }
+
+
+def _named(node: dict[str, Any]) -> str:
+    metadata = node.get("metadata")
+    return str(metadata.get("name")) if isinstance(metadata, dict) else ""
 
 
 def _is_kept(node: dict[str, Any], by_dra: dict[str, tuple[Offer, ...]]) -> bool:
@@ -137,7 +154,8 @@ def _is_kept(node: dict[str, Any], by_dra: dict[str, tuple[Offer, ...]]) -> bool
 class _Parts:
     """What a document holds: objects by their kind, and nodes that it set aside.
 
-    pods_read: whether its pods are all there are, so that what they do not hold is free.
+    pods_read: whether its pods are all there are, so that what they do not hold is free. saved: by
+    us, with what pods ask of a node summed up in that.
     """
 
     nodes: list[dict[str, Any]]
@@ -152,6 +170,7 @@ class _Parts:
     topologies: list[dict[str, Any]]
     set_aside: list[SetAside]
     pods_read: bool
+    saved: bool = False
 
 
 def _parts(data: object) -> _Parts:
@@ -194,6 +213,7 @@ def _parts(data: object) -> _Parts:
         topologies=of(topologies.KIND),
         set_aside=set_aside,
         pods_read=bool(held_by_pods) or data.get("podsRead") is True,
+        saved=kind == KIND,
     )
 
 

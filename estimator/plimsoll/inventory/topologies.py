@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from plimsoll.inventory.pools import NodeFacts
+    from plimsoll.inventory.facts import NodeFacts
 
 KIND: Final = "Topology"
 MOST_LEVELS: Final = 16

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from plimsoll.inventory.pools import Inventory, NodeFacts, Offer, pool_key
+from plimsoll.inventory.pools import Inventory, pool_key
 
 if TYPE_CHECKING:
+    from plimsoll.inventory.facts import NodeFacts, Offer
     from plimsoll.inventory.pools import Pool
 
 

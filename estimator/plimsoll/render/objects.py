@@ -232,7 +232,8 @@ def asked_of(workload: Json) -> dict[Beside, int]:
     group = spec.get("leaderWorkerTemplate")
     templates = (group["leaderTemplate"], group["workerTemplate"]) if group else (spec["template"],)
     pods = [mapping(one.get("spec")) for one in templates]
-    return {what: max(_asked(pod, what) for pod in pods) for what in Beside}
+    of_each = (Beside.DISK, Beside.MEMORY, Beside.CPU)
+    return {what: max(_asked(pod, what) for pod in pods) for what in of_each}
 
 
 def _asked(pod: Mapping[str, Any], what: Beside) -> int:

@@ -35,6 +35,7 @@ _WAYS: Final = {
     Beside.DISK: "say output.cacheClaim: NAME, or another volume cache in output.template",
     Beside.MEMORY: _LESS,
     Beside.CPU: _LESS,
+    Beside.PODS: "raise maxPods of its kubelet, or add nodes",
 }
 """What to do where nodes have too little."""
 
@@ -78,10 +79,14 @@ def small_message(verdict: Verdict) -> str:
 
 def _small(small: TooSmall, nodes: Nodes) -> str:
     """One thing of which nodes have less than a pod asks for, with both figures."""
+    if small.what is Beside.PODS:
+        return f"no node takes more than {counted(small.has, 'further pod')}: {_WAYS[small.what]}"
     asked, has = gib_up(small.asked), gib_down(small.has)
     if small.what is Beside.CPU:
         asked, has = _cpus(small.asked), _cpus(small.has)
-    if small.nodes >= nodes.there:
+    if small.left:
+        there = f"no node with GPUs for more of them has more than {has} left"
+    elif small.nodes >= nodes.there:
         there = f"no node has more than {has}"
     else:
         verb = "has" if small.nodes == 1 else "have"
@@ -96,6 +101,11 @@ def _cpus(thousandths: int) -> str:
 def _today(verdict: Verdict, *, steady: bool) -> str:
     """Which nodes there are, or what was looked for."""
     match verdict.nodes:
+        case Nodes(room=int() as room) as nodes if verdict.capacity is Capacity.TOO_SMALL:
+            there = f"{counted(nodes.ready, 'node')} ({_each(nodes)}), room for"
+            if free := nodes.free:
+                there = f"{free.gpus} of {free.of} GPUs are free ({_each(nodes)}), room for"
+            return clean(f"{there} {counted(room, 'replica')}", LONGEST)
         case Nodes() as nodes if verdict.capacity is Capacity.TOO_SMALL:
             needed = f"{counted(nodes.needed, 'node')} needed"
             verb = "is" if nodes.large == 1 else "are"

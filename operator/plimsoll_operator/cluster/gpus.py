@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.inventory import claims, declared, devices, flavors, node_pools, topologies
 from plimsoll.inventory.dialects import spoken
+from plimsoll.inventory.facts import Asked, NodeFacts
 from plimsoll.inventory.nodes import read_node, without_offers
-from plimsoll.inventory.pods import holding, in_order
-from plimsoll.inventory.pools import Inventory, NodeFacts, pools, with_declared, with_own
+from plimsoll.inventory.pods import asking, holding, in_order
+from plimsoll.inventory.pools import Inventory, pools, with_declared, with_own
 from plimsoll.start_ups import NONE_KEPT
+from plimsoll.units import GIB
 from plimsoll_operator.cluster.objects import Json, Name, name_of
 
 if TYPE_CHECKING:
@@ -29,11 +31,19 @@ if TYPE_CHECKING:
 
     from plimsoll.accelerators.types import Accelerator, Dialect
     from plimsoll.inventory.devices import Device
+    from plimsoll.inventory.facts import Offer
     from plimsoll.inventory.held import Claim, Quota, Taken
-    from plimsoll.inventory.pools import Offer, SetAside
+    from plimsoll.inventory.pools import SetAside
     from plimsoll.start_ups import Calibration
 
 NOTHING: Final = frozenset[str]()
+_NOTHING: Final = Asked()
+_LARGE: Final = Asked(cpu=1000, memory=GIB, disk=10 * GIB)
+"""What a pod must ask of one of these to change what is said at once: more than agents do."""
+
+
+def _is_large(asks: Asked) -> bool:
+    return asks.cpu >= _LARGE.cpu or asks.memory >= _LARGE.memory or asks.disk >= _LARGE.disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,8 @@ class Free:
     def __init__(self) -> None:
         self._pods: dict[Name, tuple[str, tuple[Taken, ...]]] = {}
         self._on: dict[str, set[Name]] = {}
+        self._asks: dict[Name, tuple[str, Asked]] = {}
+        self._sums: dict[str, Counter[str]] = {}
         self._claims: dict[Name, Claim] = {}
         self._uses: dict[Name, bytes] = {}
         self.devices: Mapping[claims.Place, Device] = {}
@@ -74,18 +86,23 @@ class Free:
         """Take in a pod as it is now. Whether that changes what is free."""
         name = name_of(pod)
         node, held = holding(pod)
-        if not held:
-            return self.drop(name)
-        if self._pods.get(name) == (node, held):
-            return False
-        self.drop(name)
-        self._pods[name] = (node, held)
-        self._on.setdefault(node, set()).add(name)
-        self._touched.add(node)
+        beside = self._ask(name, asking(pod))
+        if self._pods.get(name, ("", ())) == (node, held):
+            return beside
+        self._release(name)
+        if held:
+            self._pods[name] = (node, held)
+            self._on.setdefault(node, set()).add(name)
+            self._touched.add(node)
         return True
 
     def drop(self, name: Name) -> bool:
-        """Forget a pod. Whether it held anything."""
+        """Forget a pod. Whether it held anything that matters."""
+        beside = self._ask(name, ("", _NOTHING))
+        return self._release(name) or beside
+
+    def _release(self, name: Name) -> bool:
+        """Take a pod off the GPUs of its node. Whether it held any."""
         node, held = self._pods.pop(name, ("", ()))
         if not held:
             return False
@@ -94,6 +111,32 @@ class Free:
             del self._on[node]
         self._touched.add(node)
         return True
+
+    def _ask(self, name: Name, after: tuple[str, Asked]) -> bool:
+        """Note what a pod asks of its node beside GPUs. Whether that is so much that answers may be
+        others: what small ones ask is summed up, and counts with the next change.
+        """
+        before = self._asks.get(name, ("", _NOTHING))
+        if before == after:
+            return False
+        for sign, (node, asks) in ((-1, before), (1, after)):
+            if node:
+                sums = self._sums.setdefault(node, Counter())
+                sums.update({key: sign * count for key, count in asdict(asks).items()})
+                if not sums["pods"]:
+                    del self._sums[node]
+        if after[0]:
+            self._asks[name] = after
+        else:
+            self._asks.pop(name, None)
+        large = [node for node, asks in (before, after) if node and _is_large(asks)]
+        self._touched.update(large)
+        return bool(large)
+
+    def asked(self, node: str) -> Asked:
+        """What all pods of a node ask of it beside GPUs."""
+        sums = self._sums.get(node)
+        return Asked(**sums) if sums is not None else _NOTHING
 
     def claim(self, name: Name, claim: Claim | None) -> bool:
         """Take in what an LLMDeployment is placed on, None if nowhere. Whether that is new."""
@@ -145,7 +188,11 @@ class Free:
         uses = (json.loads(self._uses[name]) for name in sorted(self._uses))
         by_claims = claims.claimed(uses, self.devices) if self._uses else {}
         facts = [
-            replace(fact, taken=in_order((*self.taken(fact.name), *by_claims.get(fact.name, ()))))
+            replace(
+                fact,
+                taken=in_order((*self.taken(fact.name), *by_claims.get(fact.name, ()))),
+                asked=self.asked(fact.name) if pods_read else None,
+            )
             for fact in bare.facts
         ]
         found = pools(facts, bare.set_aside, speak=(bare.speaks,), pods_read=pods_read)
@@ -199,6 +246,11 @@ class GpuNodes:
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+    def may_have(self, node: str) -> bool:
+        """Whether a node has accelerators, or is not known yet."""
+        has = node in self._nodes or self._given_on[node] > 0
+        return bool(node) and (has or node not in self._without)
 
     def put(self, node: Json) -> bool:
         """Take in a node as it is now. Whether that changes what is known of GPUs."""
@@ -366,6 +418,8 @@ class GpuNodes:
         if not self.free.changed:
             return Freed()
         freed = self.free.news(self._bare)
+        if not freed:
+            return freed
         self.inventory = self.free.on(self._bare, pods_read=self._pods_read)
         self._turn += 1
         for key in (*freed.accelerators, *(f"{namespace}/" for namespace in freed.namespaces)):

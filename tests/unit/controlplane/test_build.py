@@ -78,7 +78,7 @@ def test_every_staging_module_is_replaced_by_its_release() -> None:
 
 
 def test_unknown_set_says_which_there_are() -> None:
-    known = r"there are: etcd, gatekeeper, gitops, gpu-feature-discovery, helm, kserve, kubernetes"
+    known = r"there are: etcd, gatekeeper, gitops, gpu-feature-discovery, helm, karpenter, kserve"
     with pytest.raises(ControlPlaneError, match=known):
         ProgramSet("kubernetes-0.1")
 

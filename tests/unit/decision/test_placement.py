@@ -33,7 +33,8 @@ from plimsoll.decision.request import Prefer
 from plimsoll.decision.splits import layout
 from plimsoll.decision.verdict import Capacity, Decision, Placement, Reason, Verdict
 from plimsoll.engines.base import Parallelism
-from plimsoll.inventory.pools import NO_INVENTORY, Inventory, NodeFacts, Offer, SetAside, pools
+from plimsoll.inventory.facts import NodeFacts, Offer
+from plimsoll.inventory.pools import NO_INVENTORY, Inventory, SetAside, pools
 from plimsoll.report.nodes import nodes_message, placement_reason
 from worded import problems_in, warnings_in
 

@@ -10,7 +10,8 @@ import pytest
 from builders import gpu_node
 from commands import run
 from plimsoll.decision.decide import decide
-from plimsoll.decision.verdict import Capacity, Verdict
+from plimsoll.decision.staying import Kept
+from plimsoll.decision.verdict import Capacity, Nodes, Verdict
 from plimsoll.findings import Finding, Rule
 from plimsoll.inventory.declared import parse_price, read_pool
 from plimsoll.inventory.pools import Pool, SetAside
@@ -31,14 +32,15 @@ def pool(name: str, accelerator: str = "nvidia-l40s", gpus: int = 4, **spec: Any
     }
 
 
-def decided(items: list[dict[str, Any]], **accelerator: Any) -> Verdict:
+def decided(items: list[dict[str, Any]], *, was: Kept | None = None, **accelerator: Any) -> Verdict:
+    """What is decided on. was: where it was placed before."""
     spec = {
         "model": {"uri": LLAMA_8B},
         "engine": {"maxModelLen": 8192},
         "accelerator": accelerator,
     }
     asked = request({"metadata": {"name": "m"}, "spec": spec}, NoDocuments())
-    return decide(asked, from_dict({"kind": "List", "items": items}))
+    return decide(asked, from_dict({"kind": "List", "items": items}), kept=was)
 
 
 def test_a_pool_without_a_node_is_planned_on_with_its_labels_and_taints() -> None:
@@ -218,3 +220,54 @@ def test_check_takes_a_list_of_prices_with_its_source_and_date(tmp_path: Any) ->
     assert bad.exit_code == 2
     for part in ("source", "date", "prices.acme", "prices.nvidia-l4"):
         assert part in bad.output
+
+
+def kept(found: Verdict) -> Kept:
+    """The placement of a verdict, as the controller reads it from the status."""
+    placement = found.placement
+    assert placement is not None
+    return Kept(
+        placement.accelerator,
+        placement.parallelism,
+        placement.gpus_per_node,
+        placement.node_selector,
+        tuple((key, value, effect) for key, _, value, effect in placement.tolerations),
+        placement.resource,
+    )
+
+
+@pytest.mark.parametrize(
+    "taints", [(), (("nvidia.com/gpu", "present", "NoSchedule"),)], ids=["before", "after"]
+)
+def test_a_placement_stays_as_it_is_when_its_pool_wakes_up(
+    taints: tuple[tuple[str, str, str], ...],
+) -> None:
+    said = [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]
+    asleep = pool("l40s", labels={"pool": "l40s"}, taints=said, maxNodes=4)
+    before = decided([asleep], allowed=["nvidia-l40s"])
+    awake = gpu_node("a", "l40s", labels={"pool": "l40s"}, taints=taints)
+    other = gpu_node("b", "l40s", labels={"pool": "another"})
+    after = decided([asleep, awake, other], was=kept(before), allowed=["nvidia-l40s"])
+    assert after.placement is not None
+    assert before.placement is not None
+    assert after.placement.node_selector == before.placement.node_selector
+    assert after.placement.tolerations == before.placement.tolerations
+    assert after.capacity is Capacity.AVAILABLE
+    assert isinstance(after.nodes, Nodes)
+    assert after.nodes.there == 1  # the other one does not carry the labels
+
+
+def test_free_gpus_of_nodes_without_the_labels_of_a_placement_that_stays_are_not_its() -> None:
+    asleep = pool("l40s", labels={"pool": "l40s"}, maxNodes=4)
+    before = decided([asleep], allowed=["nvidia-l40s"])
+    awake = gpu_node("a", "l40s", labels={"pool": "l40s"})
+    other = gpu_node("b", "l40s", labels={"pool": "another"})
+    limits = {"limits": {"nvidia.com/gpu": "4"}}
+    train = {
+        "kind": "Pod",
+        "metadata": {"name": "train", "namespace": "a"},
+        "spec": {"nodeName": "a", "containers": [{"resources": limits}]},
+    }
+    after = decided([asleep, awake, other, train], was=kept(before), allowed=["nvidia-l40s"])
+    assert after.capacity is Capacity.TAKEN
+    assert nodes_message(after).startswith("0 of 4 GPUs are free")

@@ -21,8 +21,9 @@ from builders import (
 )
 from json_values import JSON
 from plimsoll.errors import Invalid
+from plimsoll.inventory.facts import NodeFacts
 from plimsoll.inventory.nodes import read_node, read_nodes, trimmed
-from plimsoll.inventory.pools import NO_INVENTORY, Inventory, NodeFacts, SetAside, pools
+from plimsoll.inventory.pools import NO_INVENTORY, Inventory, SetAside, pools
 from plimsoll.inventory.saved import from_dict, to_dict
 from plimsoll.units import MIB
 
@@ -307,7 +308,7 @@ def test_an_inventory_that_was_saved_before_is_read_as_it_was() -> None:
     before = json.loads((DATA / "inventory_of_labels.json").read_text(encoding="utf-8"))
     silent = copy.deepcopy(MIXED_CLUSTER)  # of what hosts have, which was not saved
     for node in silent:
-        for kept in ("memory", "ephemeral-storage", "cpu"):
+        for kept in ("memory", "ephemeral-storage", "cpu", "pods"):
             node["status"].get("allocatable", {}).pop(kept, None)
     assert from_dict(before) == read_nodes(silent)
     assert from_dict(saved(before)) == read_nodes(silent)

@@ -178,7 +178,10 @@ def test_a_node_class_of_nobody_is_read_by_the_labels_that_its_pool_speaks_of() 
     pool = node_pool((f"{AWS}gpu-name", "In", ["l4"]), (f"{AWS}gpu-count", "In", ["4"]))
     pool["spec"]["template"]["spec"]["nodeClassRef"] = {"group": "karpenter.kwok.sh"}
     assert [one.accelerator.name for one in read_node_pool(pool)] == ["nvidia-l4"]
-    pool["spec"]["template"]["spec"]["requirements"] = []
+    inside = pool["spec"]["template"]["spec"]
+    inside["requirements"] = [{"key": _TYPE, "operator": "In", "values": ["p5.48xlarge"]}]
+    assert [one.accelerator.name for one in read_node_pool(pool)] == ["nvidia-h100-80gb"]
+    inside["requirements"] = [{"key": _TYPE, "operator": "In", "values": ["large"]}]
     assert read_node_pool(pool) == ()
 
 

@@ -10,8 +10,9 @@ import pytest
 from plimsoll.accelerators.catalogue import find
 from plimsoll.accelerators.labels import named_by
 from plimsoll.accelerators.types import Dialect
+from plimsoll.inventory.facts import NodeFacts
 from plimsoll.inventory.nodes import read_node, read_nodes
-from plimsoll.inventory.pools import NodeFacts, SetAside
+from plimsoll.inventory.pools import SetAside
 from plimsoll.inventory.saved import from_dict, to_dict
 from plimsoll.units import MIB
 

@@ -13,13 +13,15 @@ from plimsoll.api_group import WORKLOAD_LABEL
 from plimsoll.decision.capacity import for_pods
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Beside, Capacity, Verdict
+from plimsoll.inventory.facts import Asked
 from plimsoll.inventory.held import Claim, read_quota
-from plimsoll.inventory.pods import taken, trimmed
+from plimsoll.inventory.pods import asking, taken, trimmed
 from plimsoll.inventory.saved import from_dict, to_dict
 from plimsoll.report.nodes import nodes_message
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 
 GPU = "nvidia.com/gpu"
+LARGE = "meta-llama/Llama-3.3-70B-Instruct"
 
 
 def pod(name: str, node: str, gpus: int, *, phase: str = "Running", **more: Any) -> dict[str, Any]:
@@ -76,21 +78,21 @@ def host(name: str, **has: str | None) -> dict[str, Any]:
         "memory": has.get("memory"),
         "cpu": has.get("cpu"),
     }
-    kept = node["status"]["allocatable"] | said
+    kept = node["status"]["allocatable"] | said | {"pods": has.get("pods", "110")}
     node["status"]["allocatable"] = {k: v for k, v in kept.items() if v is not None}
     return node
 
 
 def held_to(
-    items: list[dict[str, Any]], asked: dict[Beside, int], replicas: int = 1
+    items: list[dict[str, Any]], asked: dict[Beside, int], replicas: int = 1, gpus: int = 8
 ) -> tuple[Verdict, str]:
     """The verdict where each pod asks for so much, and what is said of nodes."""
     inventory = from_dict({"kind": "List", "items": items})
     spec = {
         "replicas": replicas,
-        "model": {"uri": "hf://meta-llama/Llama-3.3-70B-Instruct"},
+        "model": {"uri": f"hf://{'Qwen/Qwen2.5-7B-Instruct' if gpus < 4 else LARGE}"},
         "engine": {"maxModelLen": 8192},
-        "accelerator": {"allowed": ["nvidia-h100-80gb"], "gpusPerReplica": 8},
+        "accelerator": {"allowed": ["nvidia-h100-80gb"], "gpusPerReplica": gpus},
     }
     of = request({"metadata": {"name": "m", "namespace": "a"}, "spec": spec}, NoDocuments())
     found = for_pods(of, inventory, decide(of, inventory), asked)
@@ -139,6 +141,100 @@ def test_free_gpus_of_nodes_that_are_too_small_are_not_free() -> None:
     assert found.capacity is Capacity.TAKEN
     assert told.startswith("0 of 8 GPUs are free")
     assert "1 of 2 nodes has less: say output.cacheClaim: NAME" in told
+
+
+def test_several_pods_of_one_node_share_what_it_has_beside_gpus() -> None:
+    node, asked = [host("h0", memory="512Gi")], {Beside.MEMORY: 100 << 30}
+    assert held_to(node, asked, replicas=5, gpus=1)[0].capacity is Capacity.AVAILABLE
+    found, told = held_to(node, asked, replicas=6, gpus=1)
+    assert found.capacity is Capacity.TOO_SMALL
+    assert told.startswith("1 node (8 GPUs each")
+    assert "room for 5 replicas" in told
+    assert "asks for 100.0 GiB of memory" in told
+
+
+def other(name: str, node: str, **asks: str) -> dict[str, Any]:
+    """A pod of team a without a GPU."""
+    made = pod(name, node, 0)
+    requests = {key.replace("_", "-"): value for key, value in asks.items()}
+    made["spec"]["containers"] = [{"resources": {"requests": requests}}]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("what", "asked", "taken_by", "told"),
+    [
+        (
+            Beside.MEMORY,
+            100 << 30,
+            {"memory": "450Gi"},
+            "of memory, and no node with GPUs",
+        ),
+        (
+            Beside.CPU,
+            32_000,
+            {"cpu": "80"},
+            "32 of cpu, and no node with GPUs",
+        ),
+        (Beside.DISK, 300 << 30, {"ephemeral_storage": "800Gi"}, "of ephemeral-storage, and no"),
+    ],
+)
+def test_what_other_pods_ask_for_is_not_there_for_ours(
+    what: Beside, asked: int, taken_by: dict[str, str], told: str
+) -> None:
+    node = host("h0", memory="512Gi", disk="1Ti", cpu="96")
+    assert held_to([node, other("small", "h0")], {what: asked}, gpus=1)[0].capacity is (
+        Capacity.AVAILABLE
+    )
+    found, said = held_to([node, other("batch", "h0", **taken_by)], {what: asked}, gpus=1)
+    assert found.capacity is Capacity.TOO_SMALL
+    assert said.startswith("8 of 8 GPUs are free")
+    assert told in said
+    finished = other("batch", "h0", **taken_by) | {"status": {"phase": "Succeeded"}}
+    assert held_to([node, finished], {what: asked}, gpus=1)[0].capacity is Capacity.AVAILABLE
+
+
+def test_a_node_takes_no_more_pods_than_its_kubelet_says() -> None:
+    node = host("h0", memory="512Gi", pods="3")
+    tenants = [other("a", "h0"), other("b", "h0")]
+    asked = {Beside.MEMORY: 1 << 30}
+    assert held_to([node, *tenants], asked, gpus=1)[0].capacity is Capacity.AVAILABLE
+    found, told = held_to([node, *tenants], asked, replicas=2, gpus=1)
+    assert found.capacity is Capacity.TOO_SMALL
+    assert "no node takes more than 1 further pod: raise maxPods" in told
+
+
+def test_what_its_own_pods_ask_for_is_there_for_it() -> None:
+    mine = pod("m-0", "h0", 1)
+    mine["spec"]["containers"][0]["resources"]["requests"] = {"memory": "400Gi"}
+    asked = {Beside.MEMORY: 400 << 30}
+    node = host("h0", memory="512Gi")
+    assert held_to([node, mine], asked, gpus=1)[0].capacity is Capacity.AVAILABLE
+    mine["metadata"]["name"] = "another-0"
+    assert held_to([node, mine], asked, gpus=1)[0].capacity is Capacity.TOO_SMALL
+
+
+def test_what_a_pod_asks_for_counts_its_first_containers_and_its_overhead() -> None:
+    made = other("batch", "h0", memory="10Gi")
+    made["spec"]["initContainers"] = [
+        {"restartPolicy": "Always", "resources": {"requests": {"memory": "2Gi"}}},
+        {"resources": {"requests": {"memory": "30Gi"}}},
+    ]
+    made["spec"]["overhead"] = {"memory": "1Gi"}
+    assert asking(made) == ("h0", Asked(memory=33 << 30, pods=1))
+    made["spec"]["initContainers"][1] = {}
+    assert asking(made)[1].memory == 13 << 30
+    made["spec"]["resources"] = {"requests": {"memory": "20Gi"}}
+    assert asking(made)[1].memory == 21 << 30
+
+
+def test_what_all_pods_ask_for_is_saved_with_the_node() -> None:
+    items = [host("h0", memory="512Gi"), other("batch", "h0", memory="450Gi", cpu="1500m")]
+    document = to_dict({"kind": "List", "items": items})
+    (node,) = [one for one in document["items"] if one["kind"] == "Node"]
+    assert node["podsAsk"] == {"cpu": 1500, "memory": 450 << 30, "disk": 0, "pods": 1}
+    assert from_dict(document) == from_dict({"kind": "List", "items": items})
+    assert to_dict(document) == document
 
 
 def test_what_pods_ask_for_changes_neither_the_hash_nor_the_placement() -> None:
