@@ -10,16 +10,21 @@ from dataclasses import dataclass
 MAX_GIVEN = 80
 """Characters of the user's own text that a message repeats; the rest is elided."""
 
+_INSTEAD = "\N{REPLACEMENT CHARACTER}"
+
 
 def clean(text: str, most: int = MAX_GIVEN) -> str:
     """A text of somebody else's for people to read: in one line, printable, at most that long.
 
     Whatever a message, a log line, an Event, a condition or a terminal repeats goes through here.
+    What GitHub's runner would take for a command (``::stop-commands::``, ``##[group]``) is broken.
     """
     cut = text if len(text) <= most else text[: most - 1] + "…"
-    if cut.isprintable():
-        return cut
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in cut)
+    if not cut.isprintable():
+        cut = "".join(c if c.isprintable() else _INSTEAD for c in cut)
+    if "##[" in cut or cut.lstrip().startswith("::"):
+        cut = cut.replace("##[", f"##{_INSTEAD}").replace("::", f"{_INSTEAD}:", 1)
+    return cut
 
 
 def shown(value: object) -> str:

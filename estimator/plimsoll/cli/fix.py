@@ -80,10 +80,17 @@ def command(
     for manifest in manifests.deployments:
         by_file.setdefault(manifest.file, []).append(manifest)
     broken = {problem.path.rpartition(":")[0] for problem in manifests.problems} & by_file.keys()
-    for file in broken:
+    left = dict.fromkeys(broken, "it cannot be read to its end")
+    named = {str(Path(source)) for source in sources}
+    for file in by_file.keys() - named:
+        if not os.path.exists(file):
+            left[file] = "its name cannot be printed"
+        elif os.path.islink(file):
+            left[file] = "it is a link, and what it leads to may lie elsewhere; name that file"
+    for file, why in sorted(left.items()):
         del by_file[file]
-        click.echo(f"{file}: left as it is: it cannot be read to its end", err=True)
-    passed = True
+        click.echo(f"{file}: left as it is: {why}", err=True)
+    passed = not left.keys() - broken
     for file, objects in by_file.items():
         fixer = _Fixer(file, manifests, inventory, policies, choose)
         for manifest in objects:

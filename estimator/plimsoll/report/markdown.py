@@ -20,6 +20,9 @@ MOST_ROWS: Final = 100
 """Rows of the table, and files that could not be read, that are listed."""
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~!])")
 
+_LINKS: Final = re.compile(r"@|(?:https?|ftp):/(?=/)|\bwww\.|mailto:", re.IGNORECASE)
+"""What makes a mention or a link of a text (GitHub's autolinks)."""
+
 
 def markdown(report: CheckReport) -> str:
     """The whole report; what does not fit into a comment is counted at its end."""
@@ -76,7 +79,8 @@ def _mark(judged: Judged) -> str:
 
 def _folded(judged: Judged) -> str:
     ids = ", ".join(dict.fromkeys(one.rule.id for one in judged.results))
-    head = f"<details><summary>{html.escape(judged.subject)}: {ids}</summary>"
+    subject = _without_links(html.escape(judged.subject))
+    head = f"<details><summary>{subject}: {ids}</summary>"
     return "\n".join((head, "", *map(_told, judged.results), "", "</details>"))
 
 
@@ -97,5 +101,10 @@ def fenced(detail: str) -> str:
 
 def text(said: str) -> str:
     """A text that Markdown prints as it is, in one line: no mentions, no links, no cells."""
-    plain = said.replace("\n", " ").replace("@", "@\N{ZERO WIDTH SPACE}")
-    return _SPECIAL.sub(r"\\\1", plain)
+    plain = _SPECIAL.sub(r"\\\1", said.replace("\n", " "))
+    return _without_links(plain.replace("&", "&amp;"))
+
+
+def _without_links(said: str) -> str:
+    """A text in which nobody is mentioned, and no address becomes a link."""
+    return _LINKS.sub("\\g<0>\N{ZERO WIDTH SPACE}", said)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands import as_json, run
+from plimsoll.cli import revisions
 
 GUIDE = (Path(__file__).resolve().parents[3] / "docs/diff.md").read_text("utf-8")
 
@@ -191,6 +192,33 @@ def test_a_revision_that_is_none_is_said_and_no_option_is_smuggled_in(repository
     result = run("diff", "--git", "HEAD~1..HEAD", "nothing-here")
     assert result.exit_code == 2
     assert "has no manifest below" in result.stderr
+
+
+def made(words: tuple[str, ...], given: str) -> str:
+    """The name of what git makes of a text."""
+    return subprocess.run(
+        ["git", *words], input=given, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_a_few_objects_of_git_that_stand_for_a_billion_files_are_given_up(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = made(("hash-object", "-w", "--stdin"), "x" * 60_000)
+    tree = made(("mktree",), "".join(f"100644 blob {blob}\tf{i}.yaml\n" for i in range(10)))
+    git("commit", "-q", "-a", "-m", "now")
+    many = made(("-c", "user.name=A", "-c", "user.email=a@b", "commit-tree", tree), "many")
+    monkeypatch.setattr(revisions, "MAX_CONTENTS", 1 << 19)
+    result = run("diff", "--git", f"{many}..HEAD", ".")
+    assert result.exit_code == 2
+    assert "10 manifests" in result.stderr
+    for _ in range(12):
+        tree = made(("mktree",), "".join(f"040000 tree {tree}\td{i}\n" for i in range(10)))
+    endless = made(("-c", "user.name=A", "-c", "user.email=a@b", "commit-tree", tree), "endless")
+    monkeypatch.setattr(revisions, "MAX_LISTED", 1 << 20)
+    result = run("diff", "--git", f"{endless}..HEAD", ".")
+    assert result.exit_code == 2
+    assert "git ls-tree: an answer within 120 s of at most 1 MiB" in result.stderr
 
 
 def test_a_comment_on_a_pull_request_counts_what_is_as_before(tree: Path) -> None:

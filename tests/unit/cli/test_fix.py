@@ -196,3 +196,24 @@ def test_a_file_that_cannot_be_read_to_its_end_is_left_as_it_is(tmp_path: Path) 
 def test_a_file_that_cannot_be_read_ends_with_2(tmp_path: Path) -> None:
     (tmp_path / "it.yaml").write_text("apiVersion: v1\nkind: [\n")
     assert run("fix", tmp_path).exit_code == 2
+
+
+def test_below_a_folder_no_link_is_written_through_and_an_odd_name_stops_nothing(
+    tmp_path: Path,
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    elsewhere = tmp_path / "elsewhere.yaml"
+    elsewhere.write_text(TOO_SMALL, encoding="utf-8")
+    (tree / "a.yaml").symlink_to(elsewhere)
+    (tree / "b\x1b[2J.yaml").write_text(TOO_SMALL, encoding="utf-8")
+    (tree / "c.yaml").write_text(TOO_SMALL, encoding="utf-8")
+    result = run("fix", str(tree))
+    assert result.exit_code == 1
+    assert "a.yaml: left as it is: it is a link" in result.stderr
+    assert "[2J.yaml: left as it is: its name cannot be printed" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert elsewhere.read_text(encoding="utf-8") == TOO_SMALL
+    assert (tree / "c.yaml").read_text(encoding="utf-8") != TOO_SMALL
+    assert run("fix", str(tree / "a.yaml")).exit_code == 0  # named, it is meant
+    assert elsewhere.read_text(encoding="utf-8") != TOO_SMALL

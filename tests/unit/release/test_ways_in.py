@@ -45,6 +45,14 @@ def test_the_action_pipes_nothing_that_a_stranger_words_into_a_shell() -> None:
         assert "${{" not in step["run"], step["name"]
 
 
+def test_nothing_of_a_checkout_is_imported_by_what_installs_or_checks_it() -> None:
+    scripts = [step["run"] for step in read("action.yml")["runs"]["steps"]]
+    scripts += read("deploy/ci/gitlab.yml")["plimsoll-check"]["script"]
+    started = [line for text in scripts for line in text.splitlines() if " -m " in line]
+    assert len(started) == 4
+    assert [line for line in started if " -P -m " not in line] == []
+
+
 def test_the_action_installs_what_is_locked_by_hash_and_nothing_else() -> None:
     (script,) = (
         step["run"] for step in read("action.yml")["runs"]["steps"] if "pip install" in step["run"]
@@ -65,6 +73,10 @@ def test_the_action_installs_what_is_locked_by_hash_and_nothing_else() -> None:
 def test_the_check_of_the_action_annotates_summarizes_and_ends_as_check_does(
     tree: Path, paths: str, arguments: str, code: int
 ) -> None:
+    for name in ("click.py", "json.py", "venv.py", "logging.py"):  # in the checkout, a stranger's
+        (tree / name).write_text("raise SystemExit(3)")
+    (tree / "plimsoll").mkdir()
+    (tree / "plimsoll/__init__.py").write_text("raise SystemExit(3)")
     step = read("action.yml")["runs"]["steps"][-1]
     python = tree / "temp/plimsoll/bin/python"
     python.parent.mkdir(parents=True)

@@ -16,9 +16,10 @@ from plimsoll.api_group import OVERRIDE_ANNOTATION
 from plimsoll.cli import cli
 from plimsoll.decision.decide import decide
 from plimsoll.decision.policy import Policy
+from plimsoll.errors import clean
 from plimsoll.inventory.nodes import read_nodes
 from plimsoll.inventory.pools import NO_INVENTORY
-from plimsoll.report import messages
+from plimsoll.report import markdown, messages
 from plimsoll.report.as_data import verdict_dict
 from plimsoll.report.nodes import nodes_message
 from plimsoll.workloads.llmdeployment import Missing, override_reason, request
@@ -162,6 +163,36 @@ def unclean(obj: Mapping[str, Any], text: str | None) -> list[str]:
     reason = override_reason({"metadata": {"annotations": {OVERRIDE_ANNOTATION: f"why{ESCAPES}"}}})
     lines = said(of, decide(of, inventory), inventory, reason)
     return [line for line in lines if not line.isprintable()]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("::stop-commands::x", "\N{REPLACEMENT CHARACTER}:stop-commands::x"),
+        ("  ::debug::x", "  \N{REPLACEMENT CHARACTER}:debug::x"),
+        ("\n::add-mask::x", "\N{REPLACEMENT CHARACTER}::add-mask::x"),
+        ("a ##[group]b", "a ##\N{REPLACEMENT CHARACTER}group]b"),
+        ("a::b", "a::b"),
+        ("# [x]", "# [x]"),
+    ],
+)
+def test_no_text_is_a_command_to_the_runner_that_logs_it(text: str, said: str) -> None:
+    assert clean(text) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("@octocat", "@\N{ZERO WIDTH SPACE}octocat"),
+        ("&commat;octocat &#64;x", "&amp;commat;octocat &amp;\\#64;x"),
+        ("https://evil.example", "https:/\N{ZERO WIDTH SPACE}/evil.example"),
+        ("www.evil.example", "www.\N{ZERO WIDTH SPACE}evil.example"),
+        ("uri: hf://a/b", "uri: hf://a/b"),
+        ("a | b", r"a \| b"),
+    ],
+)
+def test_no_text_mentions_links_or_steers_in_a_comment(said: str, written: str) -> None:
+    assert markdown.text(said) == written
 
 
 HOSTILE = st.sampled_from([ESCAPES, "\n", "\x1b[31m", "\u2028", "\x7f" * 300])
