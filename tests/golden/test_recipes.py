@@ -8,7 +8,7 @@ from plimsoll.decision.verdict import Decision
 NARROW = {
     # DP 8 with experts: every rank works on the tokens of all (13 to 18 GiB of activation).
     "r02", "r04", "r79",
-    # MXFP4 weights, 64.0 to 67.9 GiB by kernel, on a GPU of 80.
+    # 0.2 GiB to spare, and 1.9 GiB of graphs' and activation's ranges on an A100.
     "r30",
     # 0.1 GiB to spare, and 2 GiB of graphs' and activation's ranges.
     "r23", "r26", "r28",
@@ -36,9 +36,9 @@ def test_what_is_warned_of_is_known_by_name_and_less_than_a_tenth_but_for_what_f
     known = [one for one in answers() if one.decision is not None]
     warned = {one.id for one in known if one.decision is Decision.WARN}
     assert warned <= NARROW
-    assert len(warned) <= 0.15 * len(known)
+    assert len(warned) <= 0.13 * len(known)
     tried = {one.id for one in known if "doubt" in one.recipe}
-    assert len(warned - tried) <= 0.1 * len(known)
+    assert len(warned - tried) <= 0.05 * len(known)
 
 
 def test_no_flag_of_a_recipe_is_unreadable() -> None:

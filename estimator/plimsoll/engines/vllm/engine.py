@@ -70,7 +70,6 @@ if TYPE_CHECKING:
     from plimsoll.engines.vllm.speculative import Draft
     from plimsoll.findings import Finding
     from plimsoll.models.architecture import Architecture
-    from plimsoll.models.quantization import Quantization
 
 
 _FLASHINFER_DELTA: Final = (9, 10, 12)
@@ -266,7 +265,8 @@ class _StartUp:
             size = (architecture, self.graphed, split, end - start, gpu, figures)
             spared = max(0, weights[stage] - plain[stage])
             loaded = weights[stage] + beside
-            whole = _weights(loaded, spared, figures, settings, resolved, architecture)
+            band = _weight_band(architecture, settings, gpu)
+            whole = _weights(loaded, spared, band, figures, settings, resolved, architecture)
             terms = (
                 offload.kept(architecture, settings, resolved.dtype, split, stage, whole),
                 _kv_term(self.kv, stage, held, resolved),
@@ -425,6 +425,7 @@ def _kv_term(kv: Cache, stage: int, held: Held, resolved: Resolved) -> Term:
 def _weights(
     size: int,
     spared: int,
+    band_name: str,
     figures: Constants,
     settings: EngineSettings,
     resolved: Resolved,
@@ -432,7 +433,7 @@ def _weights(
 ) -> Term:
     """The weights of a rank. spared: bytes less if the kernel is not the one that pads."""
     in_force = quantization_in_force(architecture, settings.quantization)
-    figure = figures[_weight_band(architecture, in_force)]
+    figure = figures[band_name]
     known = Known.EXACT if figure is figures["weight_band"] else figure.known
     low, high = around(size, figure.error)
     rounded = round(figures.number("weight_floor_band") * GIB)
@@ -442,13 +443,14 @@ def _weights(
     return weights_term(architecture, size, band, known, dtype, in_force, word)
 
 
-def _weight_band(architecture: Architecture, held: Quantization | None) -> str:
+def _weight_band(architecture: Architecture, settings: EngineSettings, gpu: Accelerator) -> str:
     """The figure whose error holds for the weights of a model; the widest that applies."""
+    held = quantization_in_force(architecture, settings.quantization)
     if architecture.assumed:
         return "weight_band_assumed"
     if architecture.multimodal:
         return "weight_band_multimodal"
-    if held is not None and is_padded(held):
+    if held is not None and is_padded(held) and not kernels.one_kernel(held, gpu):
         return "weight_band_padded"
     if held is not None and architecture.quantization is None:
         return "weight_band_at_load"

@@ -85,6 +85,14 @@ def _repacked(stored: Quantization, *, machete: bool, plain: bool) -> Quantizati
     )
 
 
+def one_kernel(held: Quantization, accelerator: Accelerator) -> bool:
+    """Whether MXFP4 experts of gpt-oss have one kernel alone on a GPU: Marlin's, before Hopper.
+
+    By its padding gpt-oss-120b took the 65.97 GiB that are counted (0.10.1, 0.11.2).
+    """
+    return held.method == "mxfp4" and (0, 0) != accelerator.compute < _HOPPER
+
+
 def padding(
     architecture: Architecture,
     settings: EngineSettings,

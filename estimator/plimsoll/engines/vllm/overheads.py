@@ -65,6 +65,10 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 
+UNIFIED: Final = frozenset({(8, 7), (11, 0), (12, 1)})
+"""Compute capabilities of GPUs that share their memory with the CPU: Jetson Orin and Thor, GB10."""
+
+
 def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Constants) -> Term:
     """Buffers that torch does not hold: NCCL, custom all-reduce, cuBLAS."""
     tensor = _speaking(parallelism)
@@ -85,7 +89,23 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
         basis += " and what others hold" if accelerator.reserved else ""
     term = Term(TermName.NON_TORCH, size, size, size, figure.known, basis)
     group = Group(gpu_group(accelerator), MANY if tensor > 1 else ONE, "", _release(constants))
-    return RANGES.of("nonTorch", group).around(term)
+    term = RANGES.of("nonTorch", group).around(term)
+    if accelerator.compute in UNIFIED and constants.flag("runner_charged"):
+        return _with_processes(term, constants)
+    return term
+
+
+def _with_processes(term: Term, constants: Constants) -> Term:
+    """With what the engine's own processes take of a memory that CPU and GPU share.
+
+    What is gone of it is counted, from 0.27 on whoever holds it (psutil's available memory in
+    vllm/utils/mem_utils.py, MemorySnapshot.measure and memory_profiling).
+    """
+    figure = constants["unified_processes"]
+    more = figure.bytes()
+    low, high = round(more * (1 - figure.error)), round(more * (1 + figure.error))
+    basis = f"{term.basis}, the engine's processes in the same memory"
+    return Term(term.name, term.bytes + more, term.low + low, term.high + high, figure.known, basis)
 
 
 def _speaking(parallelism: Parallelism) -> int:

@@ -55,3 +55,18 @@ def test_before_it_was_charged_it_lay_beside_the_budget() -> None:
 
 def test_the_first_runner_counts_nothing() -> None:
     assert not extra(estimate("Qwen/Qwen3-30B-A3B", version="0.28"), TermName.RUNNER)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "most"), [("nvidia-gb10", 12), ("nvidia-rtx-pro-6000", 0)], ids=["shared", "its own"]
+)
+def test_processes_are_counted_in_a_memory_that_cpu_and_gpu_share_from_0_27_on(
+    gpu: str, most: int
+) -> None:
+    # https://github.com/eugr/spark-vllm-docker/issues/396
+    old, new = (
+        estimate("Qwen/Qwen3-8B", gpu=gpu, version=version).terms[TermName.NON_TORCH]
+        for version in ("0.26", "0.27")
+    )
+    assert (new.high - old.high) / GIB == pytest.approx(most, abs=0.3)
+    assert (new.low - old.low) / GIB == pytest.approx(0, abs=0.3)
