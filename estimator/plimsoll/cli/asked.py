@@ -102,10 +102,13 @@ def as_meant(model: str, said: dict[str, Any]) -> str:
     if found is None or (found.id == model and not found.stored):
         return model
     copy = parameter_of("model.quantization")
-    if found.name != found.id:
+    if found.name != found.id or found.stored:
         said[parameter_of("model.baseModel")] = found.id
         if found.stored and said.get(copy) is None:
             said[copy] = found.stored
+    file = parameter_of("engine.quantization")
+    if found.file and said.get(parameter_of("engine.name")) == "llama.cpp" and not said.get(file):
+        said[file] = found.file
     if found.said:
         click.echo(f"note: {shown(model)[1:-1]} is read as {found.said}", err=True)
     return found.name

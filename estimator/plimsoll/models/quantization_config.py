@@ -83,6 +83,7 @@ _WORDS: Final = {
     "bitsandbytes": Quantization("bitsandbytes", NF4),
     "mxfp4": Quantization("mxfp4", MXFP4),
     "nvfp4": Quantization("modelopt", NVFP4),
+    "gguf": Quantization("gguf", None),
 }
 STORED_WORDS: Final = tuple(_WORDS)
 """What `stored` takes."""

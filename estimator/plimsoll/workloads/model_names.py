@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll.models import catalogue
+from plimsoll.models.typed import of_place
 
 MAX_NAME: Final = 512
 """Characters of a name that are looked at."""
@@ -79,4 +80,7 @@ def _of_path(path: str) -> Meant:
         alone = known.named(_GGUF.sub("", parts[end - 1]))
         if alone is not None:
             return Meant(f"hf://{alone.id}", assumed=True)
+    found = of_place(path)
+    if found is not None and found.stored in ("", "gguf"):
+        return Meant(f"hf://{found.id}", assumed=True)
     return Meant("")

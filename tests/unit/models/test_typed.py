@@ -21,7 +21,7 @@ THREADS: list[tuple[str, str | None, str, str]] = [
     ("TheBloke/CodeLlama-7B-AWQ", None, "", "vllm#1479: its base is CodeLlama-7b-hf"),
     ("TheBloke/tulu-7B-AWQ", None, "", "vllm#1234: not in the catalogue"),
     ("Llama-3.3-70b", None, "", "vllm#12400: there is the Instruct alone"),
-    ("llama 3 8b", None, "", "vllm#6829: base or instruct"),
+    ("llama 3 8b", "meta-llama/Meta-Llama-3-8B", "", "vllm#6829: the instruct model is alike"),
     (f"{_HF}Qwen/QwQ-32B", "Qwen/QwQ-32B", "", "ollama#9523"),
     ("qwen3:235b", None, "", "ollama#10810: Qwen3-235B-A22B has another name"),
     ("qwen3:14b", "Qwen/Qwen3-14B", "", "davealtena/homelab#1984"),
@@ -65,7 +65,112 @@ MADE: list[tuple[str, str | None, str]] = [
     ("A" * 10_000, None, ""),
 ]
 """The same, of our own making."""
-ALL = [row[:3] for row in THREADS] + MADE
+PLACES: list[tuple[str, str | None, str]] = [
+    ("nvcr.io/nim/meta/llama-3.1-8b-instruct:1.8", "meta-llama/Llama-3.1-8B-Instruct", ""),
+    ("nvcr.io/nim/meta/llama-3.1-70b-instruct:latest", "meta-llama/Llama-3.1-70B-Instruct", ""),
+    ("nvcr.io/nim/meta/llama3-8b-instruct:1.0.3", "meta-llama/Meta-Llama-3-8B-Instruct", ""),
+    (
+        "nvcr.io/nim/mistralai/mixtral-8x7b-instruct-v01:1.2.1",
+        "mistralai/Mixtral-8x7B-Instruct-v0.1",
+        "",
+    ),
+    ("nvcr.io/nim/deepseek-ai/deepseek-r1", "deepseek-ai/DeepSeek-R1", ""),
+    ("nvcr.io/nim/qwen/qwen3-32b:1", "Qwen/Qwen3-32B", ""),
+    ("nvcr.io/nim/nvidia/riva-asr:2.19", None, ""),
+    ("ollama://llama3.1:70b", "meta-llama/Llama-3.1-70B-Instruct", "gguf"),
+    ("ollama://qwen2.5-coder:32b", "Qwen/Qwen2.5-Coder-32B-Instruct", "gguf"),
+    ("ollama://gemma3:27b", "google/gemma-3-27b-it", "gguf"),
+    ("ollama://gpt-oss:20b", "openai/gpt-oss-20b", "gguf"),
+    ("ollama://deepseek-r1:8b", None, ""),
+    ("ollama://deepseek-r1:70b", None, ""),
+    ("ollama://llama3.1", None, ""),
+    ("ollama://mistral", None, ""),
+    ("ollama://llama3.1:8b-instruct-q8_0", "meta-llama/Llama-3.1-8B-Instruct", "gguf"),
+    (
+        "bartowski/Meta-Llama-3.1-8B-Instruct-GGUF:Q4_K_M",
+        "meta-llama/Meta-Llama-3.1-8B-Instruct",
+        "gguf",
+    ),
+    ("bartowski/Qwen_Qwen3-8B-GGUF:Q8_0", "Qwen/Qwen3-8B", "gguf"),
+    ("ggml-org/gemma-3-4b-it-GGUF", "google/gemma-3-4b-it", "gguf"),
+    ("unsloth/DeepSeek-R1-0528-GGUF:UD-Q2_K_XL", "unsloth/DeepSeek-R1-0528-GGUF", ""),
+    ("lmstudio-community/Qwen3-32B-GGUF", "Qwen/Qwen3-32B", "gguf"),
+    (
+        "hf.co/bartowski/Llama-3.2-3B-Instruct-GGUF:Q4_K_M",
+        "bartowski/Llama-3.2-3B-Instruct-GGUF",
+        "",
+    ),
+    (
+        "https://huggingface.co/bartowski/Mistral-Nemo-Instruct-2407-GGUF/resolve/main/Mistral-Nemo-Instruct-2407-Q4_K_M.gguf",
+        "mistralai/Mistral-Nemo-Instruct-2407",
+        "gguf",
+    ),
+    ("hf://mistralai/Mistral-7B-Instruct-v0.3@main", "mistralai/Mistral-7B-Instruct-v0.3", ""),
+    ("hf://Qwen/Qwen3-32B@a1b2c3", "Qwen/Qwen3-32B", ""),
+    ("huggingface://Qwen/Qwen3-32B", "Qwen/Qwen3-32B", ""),
+    (
+        "models--meta-llama--Llama-3.1-8B-Instruct/snapshots/0e9e39f249a16976918f6564b8830bc894c89659",
+        "meta-llama/Llama-3.1-8B-Instruct",
+        "",
+    ),
+    ("s3://models/meta-llama/Llama-3.3-70B-Instruct/", "meta-llama/Llama-3.3-70B-Instruct", ""),
+    ("s3://my-bucket/llms/Qwen3-32B-AWQ", "Qwen/Qwen3-32B-AWQ", ""),
+    ("gs://corp-models/gemma-3-27b-it", "google/gemma-3-27b-it", ""),
+    ("pvc://models/granite-3.1-8b-instruct", "ibm-granite/granite-3.1-8b-instruct", ""),
+    ("pvc://models/hub/models--Qwen--Qwen3-8B/snapshots/abc", "Qwen/Qwen3-8B", ""),
+    (
+        "oci://registry.redhat.io/rhelai1/modelcar-llama-3-1-8b-instruct-fp8-dynamic:1.5",
+        "RedHatAI/Llama-3.1-8B-Instruct-FP8-dynamic",
+        "",
+    ),
+    (
+        "oci://quay.io/redhat-ai-services/modelcar-catalog:granite-3.1-8b-instruct",
+        "ibm-granite/granite-3.1-8b-instruct",
+        "",
+    ),
+    ("oci://registry.example/models:v3", None, ""),
+    ("s3://bucket/prod/model-a", None, ""),
+    ("modelscope://Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct", ""),
+    ("https://www.modelscope.cn/models/Qwen/Qwen2.5-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct", ""),
+    ("LLM-Research/Meta-Llama-3.1-8B-Instruct", "meta-llama/Meta-Llama-3.1-8B-Instruct", ""),
+    ("meta/llama-3.1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", ""),
+    ("meta-llama/Llama-3-8B-Instruct", "meta-llama/Meta-Llama-3-8B-Instruct", ""),
+    ("meta-llama/llama-3.1-8b-instruct", "meta-llama/llama-3.1-8b-instruct", ""),
+    ("llama-3-1-8b-instruct", "meta-llama/Llama-3.1-8B-Instruct", ""),
+    ("qwen2-5-7b-instruct", "Qwen/Qwen2.5-7B-Instruct", ""),
+    ("mixtral-8x7b-instruct-v0-1", "mistralai/Mixtral-8x7B-Instruct-v0.1", ""),
+    ("qwen3_32b", "Qwen/Qwen3-32B", ""),
+    ("Llama-3.3-70B-Instruct-NVFP4", "nvidia/Llama-3.3-70B-Instruct-NVFP4", ""),
+    ("someone/Llama-3.3-70B-Instruct-FP8-KV", "meta-llama/Llama-3.3-70B-Instruct", "fp8"),
+    (
+        "Intel/Qwen3-30B-A3B-Instruct-2507-int4-AutoRound",
+        "Qwen/Qwen3-30B-A3B-Instruct-2507",
+        "w4a16",
+    ),
+    ("someone/Qwen3-32B-AWQ-4bit", "Qwen/Qwen3-32B", "awq"),
+    ("someone/Llama-3.1-8B-Instruct-quantized.w8a16", "meta-llama/Llama-3.1-8B-Instruct", "int8"),
+    ("someone/gemma-3-27b-it-GPTQ-4b-128g", "google/gemma-3-27b-it", "gptq"),
+    ("someone/gpt-oss-120b-BF16", "openai/gpt-oss-120b", "none"),
+    ("someone/Qwen3-32B-GPTQ-Int8", None, ""),
+    ("mlx-community/Qwen3-32B-4bit", None, ""),
+    ("Meta-Llama-3-8B-Instruct.Q5_K_M.gguf", "meta-llama/Meta-Llama-3-8B-Instruct", "gguf"),
+    ("Qwen2-57B", None, ""),
+    ("llama-3.1-9b-instruct", None, ""),
+    ("Qwen/Qwen3-VL-32B", None, ""),
+    ("deepseek-r1-distill-qwen-32b", "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", ""),
+    ("gpt-4o", None, ""),
+    ("llama3", None, ""),
+    ("mistral", None, ""),
+    ("qwen3", None, ""),
+    ("meta-llama/Llama-3.1-8B-Instruct:cheapest", "meta-llama/Llama-3.1-8B-Instruct", ""),
+    (
+        "TheBloke/Llama-2-13B-chat-GPTQ:gptq-4bit-32g-actorder_True",
+        "TheBloke/Llama-2-13B-chat-GPTQ",
+        "",
+    ),
+]
+"""Images of NIMs and of weights, stores, caches, libraries; written down before they were tried."""
+ALL = [row[:3] for row in THREADS] + MADE + PLACES
 
 
 @pytest.mark.parametrize(("text", "meant", "stored"), ALL, ids=[row[0][:60] for row in ALL])
@@ -75,7 +180,8 @@ def test_an_id_means_its_model_or_none(text: str, meant: str | None, stored: str
     if found is not None:
         assert found.stored == stored
         assert load().find(found.id) is not None
-        assert sizes(found.id) == sizes(text.lower().replace(" ", "-"))
+        plain = text.partition("/snapshots/")[0].replace("-4b-128g", "").lower()
+        assert sizes(found.id) == sizes(plain.replace(" ", "-"))
 
 
 def test_every_id_of_the_catalogue_means_itself() -> None:
@@ -107,3 +213,13 @@ def test_a_plain_id_is_read_without_a_word() -> None:
 )
 def test_a_suggestion_has_the_size_that_was_asked_for(text: str) -> None:
     assert all(sizes(one) == sizes(text) for one in load().suggest(text))
+
+
+def test_a_gguf_file_is_of_the_type_that_its_tag_says() -> None:
+    words = ("--engine", "llama.cpp", "--gpu", "nvidia-l40s", "--max-model-len", "8192")
+    told = run("estimate", "bartowski/Qwen_Qwen3-8B-GGUF:Q8_0", *words)
+    assert "is read as Qwen/Qwen3-8B, stored as gguf" in told.stderr
+    assert "q8_0, 36 of 36 layers and output" in told.stdout
+    told = run("estimate", "ollama://qwen3:8b", *words)
+    assert "Qwen/Qwen3-8B, in a GGUF file as Ollama serves it" in told.stderr
+    assert "q4_k_m, 36 of 36 layers and output" in told.stdout
