@@ -333,6 +333,8 @@ def rotary_elements(architecture: Architecture) -> int:
 class Widths:
     """The widest feed-forwards of a stage, elements: dense, one expert, experts per token.
 
+    beside: the widest dense one, shared experts among them, from the first layer with experts on.
+
     dense pass          3 x I / tp + 4.25 x h, for one token; 2 x I where nothing is gated
     expert workspaces   max(I_e / ways, h) + max(2 x I_e / ways, h), for one row; I_e likewise
     """
@@ -341,10 +343,17 @@ class Widths:
     expert: int
     per_token: int
     gated: bool
+    beside: int
 
-    def dense_pass(self, hidden: int, tensor: int, figures: Constants) -> float:
-        """Elements that a pass through the dense layers needs at once for one token."""
-        wide = (figures.number("forward_intermediate") - (not self.gated)) * self.dense / tensor
+    def dense_pass(
+        self, hidden: int, tensor: int, figures: Constants, *, beside: bool = False
+    ) -> float:
+        """Elements that a pass through the dense layers needs at once for one token.
+
+        beside: of those alone that come with or after experts.
+        """
+        width = self.beside if beside else self.dense
+        wide = (figures.number("forward_intermediate") - (not self.gated)) * width / tensor
         return wide + figures.number("forward_hidden") * hidden
 
     def expert_workspaces(self, hidden: int, ways: int) -> float:
@@ -374,11 +383,14 @@ def widths(
 def _widths(blocks: Sequence[Block]) -> Widths:
     parts = [block.feed_forward for block in blocks if block.feed_forward]
     experts = [part for part in parts if part.experts]
+    first = next((i for i, part in enumerate(parts) if part.experts), 0)
+    dense = [max(part.intermediate, part.shared_intermediate) for part in parts]
     return Widths(
-        max((max(part.intermediate, part.shared_intermediate) for part in parts), default=0),
+        max(dense, default=0),
         max((part.expert_intermediate for part in experts), default=0),
         max((part.experts_per_token for part in experts), default=0),
         any(part.gated for part in parts),
+        max(dense[first:], default=0),
     )
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture, Mixer
 
 _PADDED_HEAD: Final = 256
-_WHOLE_HEADS: Final = frozenset({"minicpm3"})
+WHOLE_HEADS: Final = frozenset({"minicpm3"})
 """Model types whose latent attention vLLM computes from every head's keys and values."""
 _QUERIES: Final = ("q_b_proj.weight", "q_proj.weight")
 _STEP: Final = 8
@@ -49,7 +49,7 @@ def cached(architecture: Architecture, resolved: Resolved, constants: Constants)
     """The model as its cache is made."""
     own = traits(architecture)
     apart = resolved.first_engine and own.states
-    heads = architecture.model_type in _WHOLE_HEADS
+    heads = architecture.model_type in WHOLE_HEADS
     whole = own.latent and (heads or not constants.flag("latent_cache"))
     if not apart and not whole:
         return architecture
@@ -63,7 +63,7 @@ def _cached(architecture: Architecture, *, apart: bool, whole: bool) -> Architec
         found = (m for m in mixers if not (apart and (m.state_elements or m.conv_elements)))
         return tuple(_whole(m, width) if whole and m.kind is MixerKind.MLA else m for m in found)
 
-    width = _width(architecture) if architecture.model_type in _WHOLE_HEADS else _PADDED_HEAD
+    width = _width(architecture) if architecture.model_type in WHOLE_HEADS else _PADDED_HEAD
     made = {id(b): replace(b, mixers=kept(b.mixers)) for b in architecture.blocks}
     return replace(architecture, blocks=tuple(made[id(b)] for b in architecture.blocks))
 

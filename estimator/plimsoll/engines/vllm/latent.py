@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.engines.layers.dtypes import is_eight_bit_float, kv_dtype
 from plimsoll.engines.layers.sharding import rotary_elements
 from plimsoll.engines.ranges import BLACKWELL, HOPPER, gpu_group
+from plimsoll.engines.vllm.first import WHOLE_HEADS
 from plimsoll.engines.vllm.options import TABLE
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import MixerKind
@@ -124,6 +125,8 @@ def loaded(
 
 def _mixer(architecture: Architecture) -> Mixer | None:
     """The first mixer with latent attention."""
+    if architecture.model_type in WHOLE_HEADS:
+        return None
     return architecture.remembered(
         ("vllm.latent-mixer",),
         lambda: next((m for m in architecture.mixers() if m.kind is MixerKind.MLA), None),
@@ -208,6 +211,8 @@ def _latent(architecture: Architecture) -> tuple[Block, Mixer] | None:
     """The first layer with latent attention over all tokens, and its mixer."""
 
     def found() -> tuple[Block, Mixer] | None:
+        if architecture.model_type in WHOLE_HEADS:
+            return None
         for block in architecture.blocks:
             for mixer in block.mixers:
                 plain = mixer.kind is MixerKind.MLA and not mixer.index_dim and not mixer.ratio

@@ -28,7 +28,7 @@ The activation is the peak that vLLM measures when it profiles:
               (Hopper); where Marlin does, from 0.22 on, workspaces are as those of all experts
     latent    forward is no less than what attention over latents makes room for; what its
               kernels keep shares the experts' buffer, see `plimsoll.engines.vllm.latent`
-    text      max(sampler, forward) + experts
+    text      max(sampler, forward) + experts; layers before the first with experts without them
               before 0.13 experts' workspaces end with the pass: max(sampler, forward + experts)
     peak      max(encoder's pass, what it leaves + text), see `plimsoll.engines.vllm.multimodal`
 
@@ -257,15 +257,15 @@ def activation(
     if last and architecture.vocab_size:
         sampler = sampling(architecture, resolved, parallelism, accelerator, constants)
         sampler += (tokens + 2 * sequences) * hidden * element
-    per_token = own.dense_pass(hidden, parallelism.tensor, constants)
-    if not last:
-        per_token += number("forward_handover") * hidden
+    per_token = own.dense_pass(hidden, parallelism.tensor, constants, beside=True)
+    handed = 0.0 if last else number("forward_handover") * hidden
+    per_token += handed
     compressed = pass_elements(architecture, parallelism.tensor)
-    mixing = mixing_elements(architecture, parallelism, stage)
+    mixing = mixing_elements(architecture, parallelism, stage, constants)
     triton = _triton_pass(architecture, settings, own, parallelism, accelerator)
     forward = max(per_token, compressed, mixing, triton) * tokens * element
     if multiplies_eight_bits(architecture, settings.quantization, accelerator):
-        forward += own.dense / parallelism.tensor * tokens
+        forward += own.beside / parallelism.tensor * tokens
     sparse = workspace(architecture, settings, resolved, accelerator, constants)
     heads = latent.workspace(architecture, settings, resolved, parallelism, accelerator, constants)
     forward += sparse.passing
@@ -275,8 +275,11 @@ def activation(
         ),
         float(max(sparse.kept, heads.kept)),
     )
+    before = own.dense_pass(hidden, parallelism.tensor, constants) + handed
+    before = before * tokens * element if own.dense > own.beside else 0.0
     if not constants.flag("experts_kept"):
         forward, experts = forward + experts, 0.0
+    forward = max(forward, before - experts)
     attending = heads.passing + max(heads.kept, experts if heads.after_experts else 0)
     forward = max(forward, attending - experts)
     peak = max(sampler, forward)
