@@ -15,6 +15,7 @@ Prices are whole millionths of the currency that the pools share, of one GPU an 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, Final
@@ -27,7 +28,7 @@ from plimsoll.inventory.plain import mapping, mappings, no_label
 from plimsoll.inventory.pools import Pool, SetAside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from plimsoll.accelerators.types import Accelerator
     from plimsoll.inventory.pools import Inventory
@@ -37,6 +38,8 @@ MILLION: Final = 1_000_000
 MOST_PRICE: Final = 1_000_000
 """No node costs more an hour."""
 MOST_NODES: Final = 100_000
+MOST_LABELS: Final = 16
+"""Labels, and taints, of a pool: as many as its CRD takes."""
 MOST_SAID: Final = 5
 """Reasons for which one pool is set aside that are said."""
 EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -82,6 +85,10 @@ def read_pool(
     if said is not None and price is None:
         problems.append(f"pricePerHour {shown(said)} is no price above 0")
     labels = mapping(spec.get("labels"))
+    for part in ("labels", "taints"):
+        listed = spec.get(part)
+        if isinstance(listed, Mapping | list) and len(listed) > MOST_LABELS:
+            problems.append(f"{len(listed)} {part} are more than {MOST_LABELS}")
     for one in mappings(spec.get("taints")):
         why = no_label(one.get("key"), one.get("value") or "")
         problems += [f"taints: {why}"] if why else []

@@ -132,8 +132,9 @@ class AdmissionServer:
                 log.exception("a review could not be judged; the webhook's failurePolicy decides")
             finally:
                 self._observe(result, time.perf_counter() - started)
-        if self.draining:
-            response.force_close()
+        transport = request.protocol.transport
+        if self.draining or transport is None or transport.is_closing():
+            response.force_close()  # what else was sent on it is answered to nobody
         return response
 
     async def _answer(self, request: web.BaseRequest) -> tuple[str, web.Response]:
@@ -186,6 +187,8 @@ class AdmissionServer:
             raise _Refused("timeout", 408, "the body did not end in time") from None
         except web.HTTPException as error:
             raise _Refused("bad-request", error.status, "the body cannot be read") from None
+        except OSError:  # whoever sent it is gone, which is no mistake of ours
+            raise _Refused("cancelled", 400, "the connection ended within the body") from None
 
     async def _judged(self, body: bytes) -> tuple[Answer, str]:
         try:

@@ -73,7 +73,11 @@ def test_a_pool_without_a_node_is_planned_on_with_its_labels_and_taints() -> Non
         ),
         (
             {"labels": {f"{i}!": "" for i in range(1000)}},
-            'labels: "4!" is no key of a label',
+            '1000 labels are more than 16; labels: "0!" is no key of a label',
+        ),
+        (
+            {"taints": [{"key": f"t{i}", "effect": "NoExecute"} for i in range(17)]},
+            "17 taints are more than 16",
         ),
     ],
 )

@@ -386,6 +386,14 @@ def test_a_mistyped_or_absurd_field_is_named_with_what_was_given(
     ), said
 
 
+def test_a_config_that_says_two_sizes_of_its_language_model_is_refused() -> None:
+    within = {**LLAMA, "num_hidden_layers": 1}
+    (said,) = problems({**LLAMA, "text_config": within})
+    assert said.startswith("config.json: num_hidden_layers: Invalid value: 4: the same as text_con")
+    same = architecture({**LLAMA, "text_config": LLAMA})
+    assert same.parameters == architecture(LLAMA).parameters
+
+
 def test_a_field_of_a_nested_config_is_named_with_its_path() -> None:
     (said,) = problems({"model_type": "llava", "text_config": {**LLAMA, "vocab_size": -1}})
     assert said.startswith("config.json: text_config: vocab_size: Invalid value: -1")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
+import struct
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -154,6 +156,43 @@ async def test_a_mistake_of_ours_is_a_500_and_never_a_denial(tmp_path: Path) -> 
         assert status == 500
         assert "allowed" not in text
         assert "boom" not in text
+
+
+async def _sent_and_reset(port: int, data: bytes) -> None:
+    """Send something, and reset the connection without a word."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    writer.write(data)
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    own: socket.socket = writer.get_extra_info("socket")
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def test_a_client_that_goes_away_costs_no_line_of_log_and_no_more_reviews(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    judged = 0
+
+    async def slowly(_: Review) -> Answer:
+        nonlocal judged
+        judged += 1
+        await asyncio.sleep(0.05)
+        return Answer(True)
+
+    head = f"POST /fit HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body())}\r\n\r\n".encode()
+    async with running(tmp_path, slowly) as it:
+        await _sent_and_reset(it.server.port, head + b"{")
+        await _sent_and_reset(it.server.port, (head + body()) * 200)
+        before = -1
+        while judged > before:
+            before = judged
+            await asyncio.sleep(0.5)
+        assert judged < 150
+        assert (await it.post(body()))[0] == 200
+    assert caplog.records == []
 
 
 async def test_what_is_not_decided_is_a_500_that_says_so_and_never_a_denial(
