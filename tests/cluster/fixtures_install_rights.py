@@ -73,6 +73,7 @@ def others() -> list[dict[str, Any]]:
         ("kueue.x-k8s.io", "v1beta2", "ClusterQueue", "Cluster"),
         ("serving.kserve.io", "v1alpha1", "ServingRuntime", "Namespaced"),
         ("serving.kserve.io", "v1alpha1", "ClusterServingRuntime", "Cluster"),
+        ("serving.kserve.io", "v1alpha1", "LLMInferenceServiceConfig", "Namespaced"),
         ("llmaz.io", "v1alpha1", "OpenModel", "Cluster"),
         ("inference.llmkube.dev", "v1alpha1", "Model", "Namespaced"),
         ("apps.nvidia.com", "v1alpha1", "NIMCache", "Namespaced"),

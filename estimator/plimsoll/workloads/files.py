@@ -183,6 +183,7 @@ _FOR_OTHER_TOOLS: Final = ("Chart.yaml", *kustomize.FILES)
 _REFERRED_TO: Final = {
     ("serving.kserve.io", "ServingRuntime"): "ServingRuntime",
     ("serving.kserve.io", "ClusterServingRuntime"): "ClusterServingRuntime",
+    ("serving.kserve.io", "LLMInferenceServiceConfig"): "LLMInferenceServiceConfig",
     ("llmaz.io", "OpenModel"): "OpenModel",
     ("inference.llmkube.dev", "Model"): "Model",
     ("apps.nvidia.com", "NIMCache"): "NIMCache",

@@ -10,6 +10,7 @@ from plimsoll.inventory.devices import CLASSES
 from plimsoll.workloads import gpus
 from plimsoll.workloads.command_line import Word
 from plimsoll.workloads.images import engine_named
+from plimsoll.workloads.laid_over import laid_over
 from plimsoll.workloads.pod import engine_of, pod, roles, without_mount
 from plimsoll.workloads.roles import Role, at, elements, mapping, names, replicas_of, typed
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 _CLAIM: Final = "serving.kserve.io/exp-dra"
 """How annotations begin that have KServe make a claim of devices."""
+_CONFIG: Final = "LLMInferenceServiceConfig"
+_SYSTEM: Final = "kserve"
+"""The namespace of the configs that KServe itself installs."""
+MOST_BASES: Final = 16
+"""Configs that one service is laid over."""
+_ADDITIONAL: Final = "VLLM_ADDITIONAL_ARGS"
+"""In the commands of KServe's configs: further arguments, none if nobody sets it."""
+_MOUNT: Final = "/mnt/models"
+"""Where KServe puts a model, whichever it is."""
 _HUGGING_FACE: Final = "huggingface"
 """The model format whose runtime of KServe's own is vLLM."""
 
@@ -78,12 +88,11 @@ def _by_model(
     if isinstance(uri, str) and uri:
         key = "storageUri" if model.get("storageUri") else "storage.path"
         mounted = any(
-            word.text.startswith("/mnt/models") or word.text.endswith("=/mnt/models")
-            for word in role.words
+            word.text.startswith(_MOUNT) or word.text.endswith(f"={_MOUNT}") for word in role.words
         )
         role.model = Word(uri.rstrip("/"), f"{path}.{key}")
         if mounted:
-            role.words = without_mount(role.words, "/mnt/models")
+            role.words = without_mount(role.words, _MOUNT)
     if named == "nim" and format_name:
         name = format_name.removeprefix("nvidia-").removeprefix("nim-")
         role.model = Word(name, f"{path}.modelFormat.name")
@@ -130,8 +139,9 @@ def serving_runtime(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
 
 
 def llm_inference_service(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
-    """The engines of an LLMInferenceService: its own, and that of its prefill."""
-    spec = mapping(obj.get("spec"))
+    """The engines of an LLMInferenceService, with the configs that it is based on: its own, and
+    that of its prefill."""
+    spec, missing = _based(mapping(obj.get("spec")), names(obj)[0], beside)
     named = spec.get("runtime")
     engine = engine_named(named) if isinstance(named, str) else ""
     found = _group(spec, "spec", spec, obj, beside, engine or "vllm")
@@ -143,10 +153,34 @@ def llm_inference_service(obj: Mapping[str, Any], beside: Beside) -> list[Role]:
         for role in others:
             role.name = "prefill"
         found += others
-    if str(obj.get("kind")).endswith("Config"):
+    for role in found:
+        for name in missing:
+            role.unread(f"{_CONFIG} {clean(name, 100)} (spec.baseRefs): it is not at hand")
+    if str(obj.get("kind")) == _CONFIG:
         # A config is a part of a service: without a model and without GPUs there is nothing to say.
         found = [role for role in found if role.model or role.gpus.number]
     return found
+
+
+def _based(
+    spec: Mapping[str, Any], namespace: str, beside: Beside
+) -> tuple[Mapping[str, Any], list[str]]:
+    """A spec laid over those of its `baseRefs`, the last before it; and those not at hand.
+
+    A config may be of the service's namespace or of KServe's own.
+    """
+    merged: dict[str, Any] = {}
+    missing: list[str] = []
+    for one in elements(spec.get("baseRefs"))[:MOST_BASES]:
+        name = mapping(one).get("name")
+        if not isinstance(name, str) or not name:
+            continue
+        config = beside.other(_CONFIG, namespace, name) or beside.other(_CONFIG, _SYSTEM, name)
+        if config is None:
+            missing.append(name)
+        else:
+            merged = laid_over(merged, config.get("spec"))
+    return laid_over(merged, spec), missing
 
 
 def _group(
@@ -168,6 +202,8 @@ def _group(
     )
     container = mapping(containers[index]) if index is not None else {}
     place = f"{where}.containers[{index}]" if index is not None else where
+    variables = [{"name": _ADDITIONAL, "value": ""}, *elements(container.get("env"))]
+    container = {**container, "env": variables}
     role = engine_of(container, place, template, namespace, beside, engine)
     if role is None:
         return []
@@ -175,6 +211,8 @@ def _group(
     _devices(role, obj)
     role.shared_memory = ""  # the templates of KServe mount it
     _model(role, mapping(spec.get("model")))
+    if role.model is not None:
+        role.words = without_mount(role.words, _MOUNT)
     parallelism = mapping(part.get("parallelism"))
     grammar = registry.grammar(role.engine)
     front: list[Word] = []

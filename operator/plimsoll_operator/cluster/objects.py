@@ -87,6 +87,9 @@ REFERRED_TO: Final = {
     "ClusterServingRuntime": Resource(
         "serving.kserve.io", "v1alpha1", "clusterservingruntimes", namespaced=False
     ),
+    "LLMInferenceServiceConfig": Resource(
+        "serving.kserve.io", "v1alpha1", "llminferenceserviceconfigs"
+    ),
     "OpenModel": Resource("llmaz.io", "v1alpha1", "openmodels", namespaced=False),
     "Model": Resource("inference.llmkube.dev", "v1alpha1", "models"),
     "NIMCache": Resource("apps.nvidia.com", "v1alpha1", "nimcaches"),

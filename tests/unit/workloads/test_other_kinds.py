@@ -448,3 +448,27 @@ def test_a_flag_that_nobody_knows_to_be_set_matters_only_if_memory_hangs_on_it(
     assert found["model"] == "Qwen/Qwen3-4B"
     assert len(found["unreadable"]) == unreadable, found["unreadable"]
     assert [one for one in found["unreadable"] if "FLAGS" not in one] == []
+
+
+T4 = {"cloud.google.com/gke-accelerator": "nvidia-tesla-t4"}
+
+
+@pytest.mark.parametrize(
+    ("image", "args", "nodes"),
+    [
+        ("v0.10.0", ["--model=google/gemma-7b-AWQ", "--quantization=awq"], L4),
+        ("v0.8.5", ["--model=google/gemma-7b-AWQ", "--max-model-len=1024"], T4),
+        (
+            "v0.6.1",
+            ["--model=deepseek-ai/deepseek-coder-33b-instruct", "--max-model-len=17000"],
+            L4,
+        ),
+    ],
+)
+def test_what_a_copys_own_config_says_is_not_refused_for_what_the_models_says(
+    image: str, args: list[str], nodes: dict[str, str]
+) -> None:
+    obj = deployment(image=f"vllm/vllm-openai:{image}", args=args)
+    obj["spec"]["template"]["spec"]["nodeSelector"] = nodes
+    (one,) = results(obj)
+    assert not {"PL252", "PL254", "PL303"} & set(one["rules"])

@@ -135,6 +135,8 @@ def _gpu(
     gpu, figures = accelerator.title, TABLE.or_newest(settings.version)
     dtype = started_dtype(architecture, settings, accelerator, figures)
     said = settings.dtype in WEIGHT_BYTES
+    if not said and quantization.dtype_is_its_own(architecture):
+        dtype = ""
     if said and dtype == "float16" and architecture.model_type in figures["auto_dtype"].names:
         yield finding(Rule.NO_FLOAT16, Field.DTYPE, settings.dtype, gpu=gpu)
     elif not said and dtype == "bfloat16" and accelerator.compute < BFLOAT16_FROM:

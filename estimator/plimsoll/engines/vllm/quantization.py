@@ -81,7 +81,7 @@ def gpu_faults(
 ) -> Iterator[Finding]:
     """A GPU without kernels for how the weights are stored, or a dtype that these do not have.
 
-    dtype: of what is not quantized.
+    dtype: of what is not quantized; empty: not known.
     """
     held = quantization_in_force(architecture, settings.quantization)
     if held is None:
@@ -101,7 +101,7 @@ def gpu_faults(
         )
         return
     dtypes = _dtypes(held, settings, accelerator)
-    if dtypes and dtype not in dtypes:
+    if dtype and dtypes and dtype not in dtypes:
         yield finding(
             Rule.DTYPE_WITHOUT_KERNELS,
             Field.DTYPE,
@@ -111,6 +111,13 @@ def gpu_faults(
             known=dtypes,
             gpu=accelerator.title,
         )
+
+
+def dtype_is_its_own(architecture: Architecture) -> bool:
+    """Whether a copy is known by its name alone and its config may say another dtype than the
+    model's: AutoAWQ and AutoGPTQ write float16, the type that they load a model in."""
+    held = architecture.quantization
+    return held is not None and held.by_name and held.method in ("awq", "gptq")
 
 
 def halves_groups(settings: EngineSettings, accelerator: Accelerator | None) -> bool:
