@@ -39,7 +39,7 @@ _STORED: Final = (
     (r"(?:int4[-_])?(?:autoround[-_])?awq(?:[-_](?:int4|4bit|sym))?", "awq"),
     (r"gptq(?:[-_](?:int4|4bit|4b))?(?:[-_]128g)?", "gptq"),
     (r"fp8(?:[-_](?:dynamic|block|kv|static|static[-_]pertensor))?", "fp8"),
-    (r"nv?fp4", "nvfp4"),
+    (r"(?:nv)?fp4(?:[-_]v\d)?", "nvfp4"),
     (r"mxfp4", "mxfp4"),
     (r"(?:quantized[-_.])?w4a16|int4[-_]autoround", "w4a16"),
     (r"(?:quantized[-_.])?w8a8|int8", "w8a8"),
@@ -51,7 +51,7 @@ _COPY: Final = tuple(
 )
 _FILE: Final = r"(?:UD-)?(?:I?Q[0-9]\w*|B?F16|F32|MXFP4\w*)"
 _GGUF: Final = re.compile(
-    rf"^(?P<base>.+?)(?:[-._](?P<file>{_FILE})(?:-\d{{5}}-of-\d{{5}})?\.gguf|[-_.]gguf)$", re.I
+    rf"^(?P<base>.+?)(?:[-._](?P<file>{_FILE})(?:-\d{{5}}-of-\d{{5}})?)?[-_.]gguf$", re.I
 )
 _OF_GGUF: Final = re.compile(rf":(?P<file>{_FILE})$", re.I)
 _TAG: Final = re.compile(

@@ -159,6 +159,12 @@ PLACES: list[tuple[str, str | None, str]] = [
     ("Qwen/Qwen3-VL-32B", None, ""),
     ("deepseek-r1-distill-qwen-32b", "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B", ""),
     ("gpt-4o", None, ""),
+    ("nvidia/Llama-3.3-70B-Instruct-FP4", "meta-llama/Llama-3.3-70B-Instruct", "nvfp4"),
+    ("nvidia/DeepSeek-R1-0528-NVFP4-v2", "deepseek-ai/DeepSeek-R1-0528", "nvfp4"),
+    (
+        "hugging-quants/Llama-3.2-1B-Instruct-Q8_0-GGUF",
+        *("meta-llama/Llama-3.2-1B-Instruct", "gguf"),
+    ),
     ("llama3", None, ""),
     ("mistral", None, ""),
     ("qwen3", None, ""),
