@@ -29,6 +29,10 @@ from controlplane.nodes import gpu_node
 from controlplane.scheduler import Controllers, Scheduler
 from peers.lws import LeaderWorkerSets
 from plimsoll.cli.check import command
+from plimsoll.decision.decide import decide
+from plimsoll.inventory.saved import KIND, from_dict
+from plimsoll.render.rendered import render as workload
+from plimsoll.workloads.llmdeployment import NoDocuments, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,18 +42,23 @@ BIG = "meta-llama/Llama-3.1-405B-Instruct"
 PRODUCT = "nvidia.com/gpu.product"
 A100, H200 = "NVIDIA-A100-SXM4-80GB", "NVIDIA-H200"
 GPU = "nvidia.com/gpu"
+RACK = "example.com/rack"
+A100S = ("a", "b", "c", "d", "e", "f")
+TURNS = 2
+"""Groups that are bound one after another."""
 MADE = ("leaderworkersets", "statefulsets", "pods")
 _NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    """A control plane with all four controllers, three nodes of A100 and one of H100."""
+    """A control plane with all four controllers, six nodes of A100, two in a rack, one of H100."""
     with ControlPlane() as plane:
         install(plane)
         made = render({"workloads": {"create": True}})
         plane.apply([one(made, "ClusterRole", "plimsoll-controller")])
-        plane.create([large(gpu_node(name)) for name in ("a", "b", "c")])
+        racks = {RACK: "r1"}, {RACK: "r2"}, {RACK: "r3"}
+        plane.create([large(gpu_node(n, labels=racks[i // 2])) for i, n in enumerate(A100S)])
         plane.create([large(gpu_node("h", "h100-80gb"))])
         with Controllers(plane), Scheduler(plane), LeaderWorkerSets(plane):
             account = plane.kubeconfig_for_service_account(SYSTEM_NAMESPACE, CONTROLLER_ACCOUNT)
@@ -78,11 +87,13 @@ def space(plane: ControlPlane) -> Iterator[str]:
 def pods(plane: ControlPlane, space: str, count: int) -> list[dict[str, Any]]:
     """The pods of a namespace, once there are so many."""
 
-    def there() -> list[dict[str, Any]] | None:
-        found: list[dict[str, Any]] = plane.get("pods", "-n", space)["items"]
-        return found if len(found) == count else None
+    found: list[dict[str, Any]] = []
 
-    found: list[dict[str, Any]] = until(there, SOON, f"{count} pods in {space}")
+    def there() -> bool:
+        found[:] = plane.get("pods", "-n", space)["items"]
+        return len(found) == count
+
+    until(there, SOON, f"{count} pods in {space}")
     return found
 
 
@@ -107,11 +118,62 @@ def test_the_pods_of_a_placement_over_two_nodes_are_bound_where_it_says(
     assert (placement["nodesPerReplica"], placement["nodeSelector"]) == (2, {PRODUCT: A100})
     where = {pod["spec"]["nodeName"] for pod in made}
     assert len(where) == 2
-    assert where <= {"a", "b", "c"}
+    assert where <= set(A100S)
     for pod in made:
         (container,) = pod["spec"]["containers"]
         assert container["resources"]["limits"][GPU] == placement["resources"][GPU]
         assert pod["metadata"]["labels"]["plimsoll.dev/llmdeployment"] == "big"
+
+
+def test_the_pods_of_a_group_are_bound_in_one_rack_by_the_level_of_a_topology(
+    plane: ControlPlane, space: str
+) -> None:
+    level = {"kind": "Topology", "spec": {"levels": [{"nodeLabel": RACK}]}}
+    items = [*({**node, "kind": "Node"} for node in plane.get("nodes")["items"]), level]
+    saved = {"kind": KIND, "setAside": [], "items": items, "podsRead": True}
+    spec = {
+        "engine": {"name": "vllm", "maxModelLen": 8192},
+        "accelerator": {"allowed": ["nvidia-a100-80gb"]},
+    }
+    obj = llm_deployment("near", space, spec, uri=f"hf://{BIG}")
+    asked = request(obj, NoDocuments())
+    verdict = decide(asked, from_dict(saved))
+    assert verdict.placement is not None
+    assert verdict.placement.topology == RACK
+    (group, *_) = workload(obj, asked, verdict).objects
+    plane.create([busy(f"busy-{name}", name) for name in A100S[1::2]])
+    rack = {node["metadata"]["name"]: node["metadata"]["labels"].get(RACK) for node in items[:-1]}
+    for turn in range(TURNS):
+        # another name each time, which its selector and its pods' labels have as well
+        plane.create([json.loads(json.dumps(group).replace('"near"', f'"near-{turn}"'))])
+
+        def both() -> set[str | None]:
+            made = pods(plane, space, 2)
+            assert all(pod["spec"].get("nodeName") for pod in made), "not bound"
+            return {rack[pod["spec"]["nodeName"]] for pod in made}
+
+        assert len(until(both, SOON, "both pods are bound")) == 1
+        now = ("--wait=false", "--grace-period=0", "--force")
+        plane.kubectl("delete", "lws,sts,pods", "--all", "-n", space, *now)
+        pods(plane, space, 0)
+    plane.kubectl("delete", "pods", "--all", "-n", "default", "--grace-period=0", "--force")
+
+
+def busy(name: str, node: str) -> dict[str, Any]:
+    """A pod that makes a node the worse choice: one node of each rack, so that two pods of which
+    each takes the better one are in two racks.
+    """
+    container = {"name": "c", "image": "x", "resources": {"requests": {"cpu": "60"}}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "nodeName": node,
+            "automountServiceAccountToken": False,
+            "containers": [container],
+        },
+    }
 
 
 def vllm(name: str, gpus: int, product: str, *flags: str) -> dict[str, Any]:

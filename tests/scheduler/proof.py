@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from plimsoll.decision.capacity import for_pods
 from plimsoll.decision.decide import decide
 from plimsoll.decision.taints import may_be_taken_away
-from plimsoll.decision.verdict import Beside, Capacity, Nodes
+from plimsoll.decision.verdict import Beside, Capacity, Nodes, Reason
 from plimsoll.inventory.saved import from_dict
 from plimsoll.report.nodes import nodes_message
 from plimsoll.workloads.llmdeployment import NoDocuments, request
@@ -150,6 +150,8 @@ def elsewhere(obj: Json, inventory: Inventory) -> str:
         verdict: Verdict = decide(request(one, NoDocuments()), inventory)
         placement = verdict.placement
         if placement is None or verdict.capacity is not Capacity.AVAILABLE:
+            continue
+        if verdict.reason is Reason.WITHIN_ERROR:  # what surely fits is waited for
             continue
         if not _all_spot(placement, inventory):
             return f"{placement.gpus_per_replica} x {name} has room"
