@@ -26,7 +26,6 @@ from plimsoll.inventory.claims import places
 from plimsoll.inventory.devices import given_out
 from plimsoll.inventory.saved import from_dict
 from plimsoll.render.rendered import render
-from plimsoll.report.nodes import nodes_message
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 from plimsoll_operator.cluster.client import NotFound
 from plimsoll_operator.cluster.objects import NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
@@ -142,19 +141,16 @@ async def _one(client: Client, obj: Json, count: Count) -> None:
     ]
     where = [await scheduled(client, name) for name in pods]
     given = [await _devices(client, name) for name in pods]
-    if wrong := [said for devices in given if (said := _unfit(asked, placement, devices))]:
-        count.wrong.append(f"{obj['metadata']['name']}: {wrong[0]}")
-    elif verdict.capacity is Capacity.AVAILABLE and all(where):
-        count.bound, count.pods = count.bound + 1, count.pods + len(pods)
+    unfit = [said for devices in given if (said := _unfit(asked, placement, devices))]
+    if count.tell(
+        obj["metadata"]["name"],
+        verdict,
+        where,
+        unfit[0] if unfit else "",
+        lambda: elsewhere(obj, inventory),
+        as_planned=_planned(placement, given),
+    ):
         return
-    elif verdict.capacity is Capacity.AVAILABLE:
-        count.wrong.append(f"{obj['metadata']['name']}: {where}: {nodes_message(verdict)}")
-    elif all(where) and _planned(placement, given):
-        count.wrong.append(f"{obj['metadata']['name']}: no room, yet {where}")
-    elif found := elsewhere(obj, inventory):
-        count.wrong.append(f"{obj['metadata']['name']}: no room, yet {found}")
-    else:
-        count.taken += 1
     for name in pods:  # nothing half bound stays
         await client.request("DELETE", PODS.path(SPACE, name), body=NOW)
         await _released(client, name)

@@ -27,6 +27,8 @@ from plimsoll_operator.cluster.objects import NAMESPACES, NODES, PODS
 from scheduler.draws import ALLOWED, SPACE, ask, fleet, needs, pod, tenants
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from controlplane.scheduler import Scheduler
     from plimsoll.decision.verdict import Placement, Verdict
     from plimsoll.inventory.pools import Inventory
@@ -62,6 +64,40 @@ class Count:
             self.other + more.other,
             self.wrong + more.wrong,
         )
+
+    def tell(
+        self,
+        name: str,
+        verdict: Verdict,
+        where: Sequence[str],
+        wrong: str,
+        elsewhere: Callable[[], str],
+        *,
+        as_planned: bool = True,
+    ) -> bool:
+        """Count one placement; whether its pods stay, which they do where they were to be bound.
+
+        where: the node of each pod, or empty. wrong: what is wrong with these, if anything is.
+        elsewhere: see there. as_planned: whether they got the GPU of the plan.
+        """
+        said, all_bound = nodes_message(verdict), all(where)
+        if wrong:
+            self.wrong.append(f"{name}: {wrong}: {said}")
+        elif verdict.capacity is Capacity.AVAILABLE and all_bound:
+            self.bound, self.pods = self.bound + 1, self.pods + len(where)
+            return True
+        elif verdict.capacity is Capacity.AVAILABLE:
+            self.wrong.append(f"{name}: bound to {where}: {said}")
+        elif all_bound and as_planned:
+            self.wrong.append(f"{name}: no room, yet bound to {where}: {said}")
+        elif isinstance(verdict.nodes, Nodes) and verdict.nodes.small:
+            # what pods ask for beside GPUs is known once it is placed: it is not placed by that
+            self.taken, self.small = self.taken + 1, self.small + 1
+        elif found := elsewhere():
+            self.wrong.append(f"{name}: no room, yet {found}: {said}")
+        else:
+            self.taken += 1
+        return False
 
     def __str__(self) -> str:
         return (
@@ -114,29 +150,18 @@ async def _one(client: Client, obj: Json, asks: dict[Beside, int], count: Count)
         await client.request("POST", PODS.path(SPACE), body=one)
     where = [await scheduled(client, one["metadata"]["name"]) for one in pods]
     nodes = {fact.name: fact for fact in inventory.facts}
-    if verdict.capacity is Capacity.AVAILABLE:
-        astray = [
-            node
-            for node in where
-            if node
-            and not (
-                nodes[node].carries(dict(placement.node_selector))
-                and placement.accelerator in [o.accelerator.name for o in nodes[node].offers]
-            )
-        ]
-        if all(where) and not astray:
-            count.bound, count.pods = count.bound + 1, count.pods + len(pods)
-            return
-        count.wrong.append(f"{name}: bound to {where}: {nodes_message(verdict)}")
-    elif all(where):
-        count.wrong.append(f"{name}: no room, yet bound to {where}: {nodes_message(verdict)}")
-    elif isinstance(verdict.nodes, Nodes) and verdict.nodes.small:
-        # what pods ask for beside GPUs is known once it is placed: it is not placed by that
-        count.taken, count.small = count.taken + 1, count.small + 1
-    elif found := elsewhere(obj, inventory):
-        count.wrong.append(f"{name}: no room, yet {found}: {nodes_message(verdict)}")
-    else:
-        count.taken += 1
+    astray = [
+        node
+        for node in where
+        if node
+        and not (
+            nodes[node].carries(dict(placement.node_selector))
+            and placement.accelerator in [o.accelerator.name for o in nodes[node].offers]
+        )
+    ]
+    wrong = f"bound astray: {astray}" if verdict.capacity is Capacity.AVAILABLE and astray else ""
+    if count.tell(name, verdict, where, wrong, lambda: elsewhere(obj, inventory)):
+        return
     for one in pods:  # nothing half bound stays
         path = PODS.path(SPACE, one["metadata"]["name"])
         await client.request("DELETE", path, body={"gracePeriodSeconds": 0})

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from controlplane.nodes import gpu_node
+from plimsoll.inventory.facts import Asked
 from plimsoll.inventory.held import Claim
 from plimsoll_operator.cluster.gpus import Freed, GpuNodes
 
@@ -59,6 +60,42 @@ def test_a_pod_changes_the_answers_of_what_is_placed_on_its_kind_of_gpu_alone() 
     assert gpus.free.put(pod("a", "h0", 8, phase="Succeeded"))
     assert left(gpus) == {8: 2}
     assert len(gpus.free) == 0
+
+
+def asking(name: str, node: str, memory: str) -> dict[str, Any]:
+    """A pod without a GPU that asks for so much memory."""
+    made = pod(name, node, 0)
+    made["spec"]["containers"] = [{"resources": {"requests": {"memory": memory, "cpu": "100m"}}}]
+    return made
+
+
+def test_what_all_pods_of_a_node_ask_for_is_kept_and_a_large_one_is_news() -> None:
+    gpus = known("h0", "h1")
+    assert not gpus.free.put(asking("agent", "h0", "100Mi"))  # counts with the next change
+    assert not gpus.settle_free()
+    assert gpus.free.put(asking("batch", "h0", "64Gi"))
+    assert not gpus.free.put(asking("batch", "h0", "64Gi"))
+    assert gpus.settle_free() == Freed(frozenset({H100}))
+    asked = {fact.name: fact.asked for fact in gpus.inventory.facts}
+    assert asked["h0"] == Asked(cpu=200, memory=(64 << 30) + (100 << 20), pods=2)
+    assert asked["h1"] == Asked()
+    assert gpus.free.put(asking("batch", "h1", "64Gi"))
+    assert gpus.free.drop(("team", "batch"))
+    assert not gpus.free.drop(("team", "batch"))
+    gpus.settle_free()
+    left_over = {fact.name: fact.asked for fact in gpus.inventory.facts}
+    assert left_over == {"h0": Asked(cpu=100, memory=100 << 20, pods=1), "h1": Asked()}
+
+
+def test_pods_on_nodes_that_have_no_accelerator_are_not_kept() -> None:
+    gpus = known("h0")
+    plain = gpu_node("web", "h100-80gb", count=0)
+    plain["metadata"]["labels"] = {}
+    gpus.put(plain)
+    assert gpus.may_have("h0")
+    assert gpus.may_have("not-seen-yet")
+    assert not gpus.may_have("web")
+    assert not gpus.may_have("")
 
 
 def test_a_pod_that_is_known_before_its_node_counts_once_that_is_there() -> None:
