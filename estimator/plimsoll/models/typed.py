@@ -25,6 +25,8 @@ from plimsoll.models.uris import repository
 
 MAX_TYPED: Final = 300
 """Characters that are looked at."""
+MAX_NAME: Final = 128
+"""Of these, characters of a model's own name."""
 _SCHEME: Final = re.compile(
     r"^(?:https?|hf|huggingface|modelscope|ms)://(?:(?:www\.)?modelscope\.(?:cn|ai)/models/)?", re.I
 )
@@ -155,6 +157,8 @@ def _of_ollama(name: str) -> Typed | None:
 
 def _named(owner: str, short: str) -> Typed | None:
     """What the name of a repository means. name of what is found: empty if it is the id."""
+    if len(short) > MAX_NAME:
+        return None
     found = _of_key(short)
     maker = found.partition("/")[0].lower()
     if found and (not owner or owner.lower() in {maker, *_MIRRORS}):

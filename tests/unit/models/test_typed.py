@@ -7,6 +7,7 @@ import pytest
 from commands import as_json, run
 from plimsoll.models.catalogue import load, sizes
 from plimsoll.models.typed import typed
+from plimsoll.workloads.model_names import Meant, meant
 
 _HF = "https://huggingface.co/"
 THREADS: list[tuple[str, str | None, str, str]] = [
@@ -229,3 +230,22 @@ def test_a_gguf_file_is_of_the_type_that_its_tag_says() -> None:
     told = run("estimate", "ollama://qwen3:8b", *words)
     assert "Qwen/Qwen3-8B, in a GGUF file as Ollama serves it" in told.stderr
     assert "q4_k_m, 36 of 36 layers and output" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("place", "uri"),
+    [
+        (
+            "oci://registry.example/modelcar-llama-3-1-8b-instruct:1.5",
+            "hf://meta-llama/Llama-3.1-8B-Instruct",
+        ),
+        ("/mnt/models/qwen2-5-7b-instruct", "hf://Qwen/Qwen2.5-7B-Instruct"),
+        ("s3://models/someone/Qwen3-32B-NVFP4-of-ours", ""),
+        ("/mnt/models/someone-Qwen3-32B-Int4", ""),
+        ("q4_" * 170, ""),
+    ],
+)
+def test_a_manifest_s_place_is_taken_for_the_model_that_it_is_called_after(
+    place: str, uri: str
+) -> None:
+    assert meant(place) == Meant(uri, assumed=bool(uri))
