@@ -387,8 +387,8 @@ ASSUMED: Final[dict[Rule, str]] = {
         "no engine that is known here has a quantization {word}: {near:or} may be meant"
     ),
     Rule.MODEL_BY_TRANSFORMERS: (
-        "{name} is in {engine} from {release} on: {version} starts it only if the transformers "
-        "beside it knows the model and can run it"
+        "{engine} {version} has no {name} of its own, which changed with {release}: it starts it "
+        "only if the transformers beside it knows the model and can run it"
     ),
     Rule.CACHE_DTYPE_ASSUMED: "KV cache dtype {dtype} is not known here; 16 bits are assumed",
     Rule.CACHE_SIZE_ASSUMED: "KV cache dtype {dtype} is not known here; its size is assumed",

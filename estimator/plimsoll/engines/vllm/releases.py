@@ -2,7 +2,8 @@
 
     model   a class of the registry, from its first release on until it was removed; one that a
             release does not have yet it may still run by transformers' own code: a decoder of text
-            from 0.7.2 on, one that sees or hears from 0.10 on, none with recurrent layers
+            from 0.7.2 on, one that sees or hears from 0.10 on, none with recurrent layers; so it
+            does with Mllama, which it has not any more (its own start-up of 0.26.0, no GPU)
     flag    of the engine, from its first release on until it was removed
 
 Nothing is refused where no version is said: nobody knows then which release it will be.
@@ -43,6 +44,8 @@ def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterat
         return
     running = TABLE.or_newest(version).version
     gone = _releases("architectures", "removed").get(name)
+    if _removed_and_run(architecture, version):
+        return
     if gone and TABLE.parse(gone) <= TABLE.number(version):
         rule = Rule.MODEL_OF_EARLIER_RELEASE
         yield finding(rule, Field.VERSION, version, name=name, release=gone, version=running)
@@ -64,7 +67,10 @@ def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterat
 def model_notes(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     """A model that a release does not have, and may still run by transformers' own code."""
     version = settings.version
-    if not version.strip() or not missing(architecture, version):
+    if not version.strip():
+        return
+    removed = _removed_and_run(architecture, version)
+    if not (removed or missing(architecture, version)):
         return
     yield finding(
         Rule.MODEL_BY_TRANSFORMERS,
@@ -72,9 +78,15 @@ def model_notes(architecture: Architecture, settings: EngineSettings) -> Iterato
         version,
         engine=TABLE.title,
         name=architecture.class_name,
-        release=_releases("architectures", "since")[architecture.class_name],
+        release=removed or _releases("architectures", "since")[architecture.class_name],
         version=TABLE.or_newest(version).version,
     )
+
+
+def _removed_and_run(architecture: Architecture, version: str) -> str:
+    """The release that removed a class which transformers' own code stands in for; else empty."""
+    gone = _releases("architectures", "removed, by transformers").get(architecture.class_name, "")
+    return gone if gone and TABLE.parse(gone) <= TABLE.number(version) else ""
 
 
 def flag_faults(uses: Iterable[Use | tuple[int, str]], version: str) -> Iterator[Finding]:

@@ -12,8 +12,10 @@ from plimsoll.engines.base import EngineSettings, Lora, Parallelism
 from plimsoll.engines.layers.sharding import stage_weights
 from plimsoll.engines.registry import engine
 from plimsoll.engines.vllm import support
+from plimsoll.engines.vllm.releases import model_faults, model_notes
 from plimsoll.findings import Rule
 from plimsoll.models.architecture import Part
+from plimsoll.models.resolve import resolve
 
 if TYPE_CHECKING:
     from plimsoll.accelerators.types import Accelerator
@@ -105,3 +107,13 @@ def test_a_dense_model_keeps_its_ends_where_they_are() -> None:
     assert support.on_stages(LLAMA_8B, EngineSettings(version="0.33.0"), two) is LLAMA_8B
     alone = support.on_stages(QWEN3_MOE, EngineSettings(version="0.33.0"), Parallelism())
     assert alone is QWEN3_MOE
+
+
+def test_a_class_that_was_removed_and_that_transformers_has_is_a_note_and_no_refusal() -> None:
+    mllama = resolve(uri="hf://meta-llama/Llama-3.2-11B-Vision-Instruct").architecture
+    assert mllama is not None
+    for version, noted in (("0.10.2", False), ("0.26.0", True)):
+        settings = EngineSettings("vllm", version)
+        assert list(model_faults(mllama, settings)) == []
+        rules = {note.rule for note in model_notes(mllama, settings)}
+        assert (Rule.MODEL_BY_TRANSFORMERS in rules) is noted
