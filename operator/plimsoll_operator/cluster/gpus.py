@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from plimsoll.inventory import claims, declared, devices, flavors, node_pools, topologies
@@ -40,6 +41,12 @@ NOTHING: Final = frozenset[str]()
 _NOTHING: Final = Asked()
 _LARGE: Final = Asked(cpu=1000, memory=GIB, disk=10 * GIB)
 """What a pod must ask of one of these to change what is said at once: more than agents do."""
+
+
+@lru_cache(maxsize=16_384)
+def _same(node: str, asks: Asked) -> tuple[str, Asked]:
+    """One object for all pods of a node that ask for the same."""
+    return node, asks
 
 
 def _is_large(asks: Asked) -> bool:
@@ -126,7 +133,7 @@ class Free:
                 if not sums["pods"]:
                     del self._sums[node]
         if after[0]:
-            self._asks[name] = after
+            self._asks[name] = _same(*after)
         else:
             self._asks.pop(name, None)
         large = [node for node, asks in (before, after) if node and _is_large(asks)]
