@@ -136,9 +136,11 @@ def decide(
     else:
         verdict = _by_estimate(matter, Case(request, architecture, engine))
     gates = engine.gates(request.engine.version) if engine is not None else ()
+    walked = walk(verdict, gates)
+    verdict = _as_far_as_read(verdict, request, unsaid)
     return replace(
-        _as_far_as_read(verdict, request, unsaid),
-        walk=walk(verdict, gates),
+        verdict,
+        walk=walked,
         policy=policy,
         warnings=(
             *request.unread,
@@ -171,16 +173,28 @@ def hash_of(
 def _as_far_as_read(verdict: Verdict, request: Request, unsaid: list[Finding]) -> Verdict:
     """The verdict, or a warning if it rests on what was not read, or on what a policy asks for and
     nobody says."""
+    released = (request.any_release,) if _hangs_on_release(verdict) and request.any_release else ()
     doubted = [
         one for one in verdict.warnings if isinstance(one, Finding) and one.rule in _MAY_NOT_START
     ]
     unsure = {
         Reason.ENOUGH_MEMORY: (*request.unread, *request.open, *doubted, *unsaid),
-        Reason.NOT_ENOUGH_MEMORY: request.unread,
+        Reason.NOT_ENOUGH_MEMORY: (*request.unread, *released),
     }
     if not unsure.get(verdict.reason):
         return verdict
-    return replace(verdict, decision=Decision.WARN, reason=Reason.NOT_ALL_READ)
+    warnings = (*released, *verdict.warnings)
+    return replace(verdict, decision=Decision.WARN, reason=Reason.NOT_ALL_READ, warnings=warnings)
+
+
+def _hangs_on_release(verdict: Verdict) -> bool:
+    """Whether a misfit is one of what releases of an engine differ in: weights and cache would fit
+    by themselves."""
+    e = verdict.estimate
+    if verdict.reason is not Reason.NOT_ENOUGH_MEMORY or e is None:
+        return False
+    same = (e.terms[TermName.WEIGHTS], e.terms[TermName.KV_CACHE])
+    return sum(term.low for term in same) <= e.usable
 
 
 def _problems(matter: Matter, engine: Engine | None) -> tuple[Finding | Problem, ...]:

@@ -82,6 +82,8 @@ class Request:
         the verdict is a warning then, whether it fits or not.
     follow: whether its placement follows what is best today, rather than stay where it is.
     open: what the object leaves to chance, as sentences: that it fits is a warning then.
+    any_release: a sentence where nothing says which release of the engine runs: a refusal that
+        hangs on what only the release decides is a warning then.
 
     What policies ask for beside that: annotations: the keys that the object carries; None for
     what is no object and has none. engine_said: its engine and the version of it as they are
@@ -100,6 +102,7 @@ class Request:
     places: Places = NO_PLACES
     unread: tuple[str, ...] = ()
     open: tuple[str, ...] = ()
+    any_release: str = ""
     follow: bool = False
     annotations: frozenset[str] | None = None
     engine_said: tuple[str, str] = ("", "")

@@ -123,13 +123,21 @@ def _fetched(role: Role, template: Mapping[str, Any], path: str) -> None:
             role.model, role.words = words[0], without_mount(role.words, words[1].text)
 
 
+_NAMING_MODELS: Final = frozenset(
+    {"--model", "--model-path", "--model_dir", "--model-id", "--tokenizer", "--tokenizer-path"}
+)
+
+
 def without_mount(words: list[Word], mount: str) -> list[Word]:
     """The arguments without the model's mount, which stands for a model that is named elsewhere."""
     kept: list[Word] = []
     for word in words:
         if word.text.startswith(mount):
-            if kept and kept[-1].text in ("--model", "--model-path", "--model_dir", "--model-id"):
+            before = kept[-1].text if kept else ""
+            if before in _NAMING_MODELS:
                 kept.pop()
+            elif len(word.text) > len(mount) and before.startswith("-") and "=" not in before:
+                kept.append(word)  # a file in it, as the value of another flag
         elif not word.text.partition("=")[2].startswith(mount):
             kept.append(word)
     return kept

@@ -46,6 +46,10 @@ _MODEL_FLAGS: Final = frozenset(
 _NAME_FLAGS: Final = frozenset({"--served-model-name", "--alias"})
 _KEPT_MODEL_FLAGS: Final = frozenset({"llama.cpp"})
 """Engines whose model flags say more than the model's name."""
+_ANY_RELEASE: Final = (
+    "nothing says which release of the engine runs, and what it takes beside weights and cache "
+    "differs between them: refused as the newest, it may start as another"
+)
 _FIELDS: Final = {
     "tensor": Field.TENSOR,
     "pipeline": Field.PIPELINE,
@@ -125,6 +129,7 @@ def served(role: Role, kind: str, obj: Mapping[str, Any], documents: Documents) 
         places=places,
         unread=tuple(dict.fromkeys(clean(one, 290) for one in role.shaken)),
         open=opened,
+        any_release="" if role.version else _ANY_RELEASE,
         annotations=frozenset(map(str, annotations)) if "metadata" in obj else None,
         engine_said=(role.engine, role.version),
     )

@@ -472,3 +472,22 @@ def test_what_a_copys_own_config_says_is_not_refused_for_what_the_models_says(
     obj["spec"]["template"]["spec"]["nodeSelector"] = nodes
     (one,) = results(obj)
     assert not {"PL252", "PL254", "PL303"} & set(one["rules"])
+
+
+@pytest.mark.parametrize(
+    ("context", "tag", "decision"),
+    [("16384", "latest", "warn"), ("16384", "v0.33.0", "deny"), ("131072", "latest", "deny")],
+)
+def test_a_refusal_that_hangs_on_the_release_is_a_warning_where_nobody_says_which(
+    context: str, tag: str, decision: str
+) -> None:
+    model = "RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic"
+    args = [f"--model={model}", f"--max-model-len={context}", "--kv-cache-dtype=fp8"]
+    args += ["--gpu-memory-utilization=0.92", "--max-num-batched-tokens=16384"]
+    obj = deployment(image=f"vllm/vllm-openai:{tag}", args=args)
+    labels = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    obj["spec"]["template"]["spec"]["nodeSelector"] = labels
+    (one,) = results(obj)
+    assert one["decision"] == decision
+    said = "nothing says which release of the engine runs"
+    assert any(said in warning for warning in one["warnings"]) is (decision == "warn")
