@@ -254,8 +254,8 @@ SENTENCES: Final[dict[Rule, str]] = {
         "give {end_of.base_model} or {end_of.config} for an estimate"
     ),
     Rule.UNSURE_REVISION: (
-        "{path}: the catalogue knows {model} as a larger model than is said here; whether it is so "
-        "at the revision that is asked for is not known"
+        "{path}: by the catalogue or by its name, {model} is a larger model than is said here; "
+        "whether it is so at the revision that is asked for is not known"
     ),
     Rule.UNKNOWN_MODEL: (
         "model {given} is unknown: nothing was checked; add {end_of.base_model}, "

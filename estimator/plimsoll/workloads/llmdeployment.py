@@ -17,11 +17,11 @@ from plimsoll.errors import Problem, Unreadable, clean, shown
 from plimsoll.findings import Rule, finding
 from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.models.catalogue import load
-from plimsoll.models.resolve import Unresolved, resolve
+from plimsoll.models.resolve import Unresolved, known_at, resolve
 from plimsoll.paths import Field, Places
 from plimsoll.report import wording
-from plimsoll.units import parse_count, parse_fraction, parse_memory
-from plimsoll.workloads.model_names import meant
+from plimsoll.units import count, parse_count, parse_fraction, parse_memory
+from plimsoll.workloads.model_names import meant, size_beyond
 from plimsoll.workloads.resolved import profile_of
 from plimsoll.workloads.spec import (
     AcceleratorSpec,
@@ -411,7 +411,7 @@ def _model(spec: ModelSpec, namespace: str, documents: Documents, collected: _Co
     if spec.parameters and parameters is None:
         return replace(_NO_MODEL, name=spec.uri or _NO_MODEL.name)
     try:
-        return resolve(
+        model = resolve(
             uri=spec.uri or "",
             base_model=spec.base_model or "",
             document=document,
@@ -424,6 +424,14 @@ def _model(spec: ModelSpec, namespace: str, documents: Documents, collected: _Co
     except Unresolved as error:
         collected.problems += wording.problems(error.placed(PLACES), PLACES)
         return replace(_NO_MODEL, name=spec.uri or spec.base_model or _NO_MODEL.name)
+    named = size_beyond(spec.uri or "", model.parameters) if model.parameters else ""
+    if not named or known_at(spec.uri or "") or not model.parameters:
+        return model
+    collected.warnings.append(
+        f"{PLACES.path(Field.URI)}: its name says {named}, and the model that is believed has "
+        f"{count(model.parameters)} parameters"
+    )
+    return replace(model, certain=False)
 
 
 def _wanted(spec: AcceleratorSpec, reading: Reading, collected: _Collector) -> Wanted:

@@ -24,6 +24,12 @@ _GGUF: Final = re.compile(
 )
 """What the name of a GGUF file, or of a repository of such, has after the model's own."""
 _CACHE: Final = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+_SIZE: Final = re.compile(
+    r"(?<![A-Za-z0-9.])(?:([0-9]{1,2})x)?([0-9]{1,4}(?:\.[0-9]{1,2})?)B(?![A-Za-z0-9])", re.I
+)
+"""Parameters in a model's name: 70B, 0.6b, 8x7B."""
+_NAMED_TIMES: Final = 1.5
+"""So many times what is believed is another size, not the same one rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,17 @@ def meant(name: str) -> Meant:
     if scheme == "ollama":
         return Meant("")
     return _of_path(rest)
+
+
+def size_beyond(name: str, parameters: int) -> str:
+    """The least size that a model's name says, if it says none that so few parameters may be."""
+    sizes = {
+        found[0]: int(found[1] or 1) * float(found[2]) * 1e9
+        for found in _SIZE.finditer(name[:MAX_NAME])
+    }
+    if not sizes or min(sizes.values()) <= _NAMED_TIMES * parameters:
+        return ""
+    return min(sizes, key=lambda one: sizes[one])
 
 
 def is_id(text: str) -> bool:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from plimsoll.decision.decide import decide
+from plimsoll.decision.verdict import Decision
+from plimsoll.report import messages
 from plimsoll.workloads.llmdeployment import NoDocuments, request
 from plimsoll.workloads.spec import LLMDeploymentSpec
 from worded import problems_in
@@ -113,6 +116,32 @@ def test_a_toleration_that_no_pod_may_have_is_a_problem(
     problems = problems_in(read({"accelerator": {"tolerations": [toleration]}}))
     assert [one.wanted for one in problems] == ([said] if said else [])
     assert {one.path for one in problems} <= {"spec.accelerator.tolerations[0]"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "base", "named"),
+    [
+        ("hf://me/Llama-3.3-70B-mine", "Qwen/Qwen3-0.6B", "70B"),
+        ("s3://models/mixtral-8x7b-v3", "Qwen/Qwen3-8B", "8x7b"),
+        ("hf://me/Llama-3.3-70B-mine", "meta-llama/Llama-3.3-70B-Instruct", ""),
+        ("hf://me/llama-8b-distilled-from-70b", "meta-llama/Llama-3.1-8B-Instruct", ""),
+        ("hf://me/my-model-b200", "Qwen/Qwen3-0.6B", ""),
+        ("hf://me/phi-1b-instruct", "meta-llama/Llama-3.3-70B-Instruct", ""),
+    ],
+)
+def test_a_name_that_says_a_larger_model_than_its_base_is_not_believed_to_fit(
+    uri: str, base: str, named: str
+) -> None:
+    found = read(
+        {
+            "model": {"uri": uri, "baseModel": base},
+            "accelerator": {"allowed": ["nvidia-h200-141gb"], "gpusPerReplica": 2},
+        }
+    )
+    verdict = decide(found)
+    assert verdict.decision is (Decision.WARN if named else Decision.ALLOW)
+    said = " ".join(messages.warning(found, verdict))
+    assert (f"its name says {named}, and the model that is believed has" in said) is bool(named)
 
 
 @pytest.mark.parametrize(
