@@ -70,6 +70,9 @@ _TWO_WORDS: Final = {
 }
 """Programs that are a server with a first word of theirs; those whose arguments nobody reads here
 are known by name."""
+_LOADING: Final = frozenset({"latency", "throughput", "startup"})
+"""What ``vllm bench`` measures on a model that it loads itself, by the server's own arguments; its
+``serve`` asks a server (vllm/benchmarks/*.py)."""
 _NAMED: Final = re.compile(
     r"(?<![\w.-])(?P<printed>(?<=echo ))?"
     r"(?P<first>vllm|sglang|ollama|lmdeploy)\b\W{1,4}(?P<second>serve)\b|"
@@ -79,7 +82,7 @@ _NAMED: Final = re.compile(
 _KEPT_TEXT: Final = re.compile(r"[^\n;&]*(?:(?<!\|)\|(?!\|)|>(?!\s*(?:[&>]|/dev/(?:null|std))))")
 """The rest of what ``echo`` prints, where it goes into a pipe or a file and not to people."""
 _SERVING: Final = re.compile(
-    r"(?<![\w-])--(?:tensor[-_]parallel[-_]size|tp[-_]size|max[-_]model[-_]len|max[-_]context"
+    r"(?<![\w-])--(?:tensor[-_]parallel[-_]size|tp[-_]size|max[-_]model[-_]len"
     r"|gpu[-_]memory[-_]utilization|mem[-_]fraction[-_]static|kv[-_]cache[-_]dtype|gguf[-_]path"
     r"|ctx[-_]size|n[-_]gpu[-_]layers|triton_model_repo_dir)(?![\w-])"
 )
@@ -383,6 +386,9 @@ def _direct(words: Sequence[Word], environment: Mapping[str, str]) -> Launch | N
             if engine == "lmdeploy" and rest and rest[0].text == "api_server":
                 rest = rest[1:]
             return Launch(engine, tuple(rest), environment)
+        if (name, following) == ("vllm", "bench") and words[at + 2 :]:
+            loads = words[at + 2].text in _LOADING
+            return Launch("vllm", tuple(words[at + 3 :]), environment) if loads else None
         previous = words[at - 1].text if at else ""
         engine = _MODULES.get(text, "") if previous == "-m" else ""
         engine = engine or _PROGRAMS.get(name, "") or ("" if at else _BY_NAME_ALONE.get(name, ""))

@@ -25,8 +25,12 @@ MOST_DEEP: Final = 32
 def laid_over(base: Mapping[str, Any], patch: object, deep: int = MOST_DEEP) -> dict[str, Any]:
     """A mapping with a patch laid over it: what is null in the patch goes, lists of the table are
     merged by their key, every other list is the patch's."""
+    if not isinstance(patch, dict):
+        return dict(base)
+    if not deep:
+        return dict(patch)
     merged = dict(base)
-    for key, value in patch.items() if isinstance(patch, dict) and deep else ():
+    for key, value in patch.items():
         before = merged.get(key)
         if value is None:
             merged.pop(key, None)

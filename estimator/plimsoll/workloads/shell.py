@@ -236,13 +236,14 @@ class _Reader:
             elif char in _SEPARATORS:
                 self.at += 1
                 if words:
-                    self.fed = fed
+                    self.fed, fed = fed, False
                     yield words
                     words = []
+                around = self.text[max(0, self.at - 2) : self.at + 1]
+                if char in ";|":  # lines, `&` and brackets behind a pipe leave it a pipe
+                    fed = char == "|" and "||" not in around
                 if char == "\n":
                     self._skip_documents()
-                around = self.text[max(0, self.at - 2) : self.at + 1]
-                fed = char == "|" and "||" not in around
                 if char == "&" and self.text.startswith(">", self.at):
                     self._redirection()
             else:

@@ -254,11 +254,6 @@ class GpuNodes:
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def may_have(self, node: str) -> bool:
-        """Whether a node has accelerators, or is not known yet."""
-        has = node in self._nodes or self._given_on[node] > 0
-        return bool(node) and (has or node not in self._without)
-
     def put(self, node: Json) -> bool:
         """Take in a node as it is now. Whether that changes what is known of GPUs."""
         name = name_of(node)[1]

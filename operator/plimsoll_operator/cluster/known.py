@@ -15,7 +15,7 @@ from plimsoll.api_group import KIND, POLICY_LABEL, WORKLOADS_LABEL
 from plimsoll.decision.policy import policy_of, workloads_policy
 from plimsoll.inventory import claims, devices, flavors, topologies
 from plimsoll.inventory.held import read_quota
-from plimsoll.inventory.pods import asking, holding
+from plimsoll.inventory.pods import asking
 from plimsoll.start_ups import NONE_KEPT
 from plimsoll.workloads.llmdeployment import Missing
 from plimsoll.workloads.resolved import RESOLVED
@@ -190,8 +190,9 @@ class ClusterKnowledge:
         )
 
     def _of_what_is_free(self, on_free: Callable[[], None]) -> tuple[Reflector, ...]:
-        """Watches of pods that hold GPUs or are on nodes with such, and of quotas; who may read
-        neither does without.
+        """Watches of bound pods and of quotas; who may read neither does without.
+
+        A node may get its GPUs long after its pods, so that those of every node are kept.
         """
         free = self.nodes.free
         return (
@@ -201,7 +202,7 @@ class ClusterKnowledge:
                 on_free,
                 chunk=PODS_PER_PAGE,
                 field_selector=NOT_FINISHED,
-                keeps=lambda pod: bool(holding(pod)[1]) or self.nodes.may_have(asking(pod)[0]),
+                keeps=lambda pod: bool(asking(pod)[0]),
                 without=self._pods_are_read,
             ),
             self._optional(
@@ -430,10 +431,4 @@ class ClusterKnowledge:
             group.create_task(self._fill_room())
             group.create_task(self._read_labels())
             for reflector in self.reflectors:
-                group.create_task(self._watch(reflector))
-
-    async def _watch(self, reflector: Reflector) -> None:
-        """Keep watching one kind; pods, once it is known which nodes have accelerators."""
-        if reflector.resource is PODS:
-            await self.reflectors[0].synced.wait()
-        await reflector.run()
+                group.create_task(reflector.run())

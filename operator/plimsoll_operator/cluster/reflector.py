@@ -89,11 +89,6 @@ class Reflector:
         self.synced = asyncio.Event()
         """Set once the first list is complete."""
 
-    @property
-    def resource(self) -> Resource:
-        """The kind that it tells of."""
-        return self._resource
-
     def has(self, name: Name) -> bool:
         """Whether there is an object of that name."""
         return name in self._known

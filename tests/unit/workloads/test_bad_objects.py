@@ -14,6 +14,7 @@ from plimsoll.report import messages
 from plimsoll.workloads import kinds, shell
 from plimsoll.workloads.command_line import MAX_WORDS
 from plimsoll.workloads.kinds import HELM_VALUES, KINDS
+from plimsoll.workloads.laid_over import MOST_DEEP, laid_over
 from plimsoll.workloads.roles import NothingBeside, Served
 
 BESIDE = NothingBeside()
@@ -241,6 +242,11 @@ def test_a_server_that_a_script_names_where_nobody_can_read_it_is_not_passed_ove
     [
         ("echo dmxsbSBzZXJ2ZQ== | base64 -d | sh", "what sh is given to run"),
         ("curl -s http://a/b | bash -s -- --fast", "what bash is given to run"),
+        ("curl -s http://a/b |\n  bash -s -- --fast", "what bash is given to run"),
+        ("curl -s http://a/b | # the script\n\n  bash -s", "what bash is given to run"),
+        ("curl -s http://a/b |& bash -s", "what bash is given to run"),
+        ("cat <<EOF |\na\nEOF\nbash -s", "what bash is given to run"),
+        ("(curl -s http://a/b) | (bash -s)", "what bash is given to run"),
         (". /dev/stdin < /mnt/run", "what . is given to run"),
         ("source <(cat /mnt/run)", "what source is given to run"),
         ("cat /mnt/run | python3 -u -", "what python3 is given to run"),
@@ -267,10 +273,41 @@ def test_an_engines_container_whose_command_only_a_run_could_tell_is_said_to_be_
         "echo a | bash -c 'sleep 1'",
         "ulimit -n 65536; $KUBERAY_GEN_RAY_START_CMD",
         "bash",
+        "date | tee log\nbash",
+        "false || bash; date & bash",
+        "vllm bench serve --model a/b --port 8000",
     ],
 )
 def test_a_command_that_starts_no_engine_is_passed_over(script: str) -> None:
     assert read_pod(pod({"command": ["sh", "-c", script]})) == ()
+
+
+def test_a_flag_that_programs_of_any_kind_take_makes_no_engine_of_one() -> None:
+    for command in (["python", "train.py", "--max_context", "4096"], ["app", "--max-context=9"]):
+        assert read_pod(pod({"image": "example.org/app:1", "command": command})) == ()
+
+
+@pytest.mark.parametrize("measured", ["latency", "throughput", "startup"])
+def test_a_benchmark_of_vllm_that_loads_a_model_itself_is_read_as_its_server_is(
+    measured: str,
+) -> None:
+    words = ["vllm", "bench", measured, "--model", SMALL, "--tensor-parallel-size", "1"]
+    for image in ("vllm/vllm-openai:v0.11.0", "example.org/app:1"):
+        (one,) = read_pod(pod({"image": image, "command": [*words, "--input-len", "32"]}))
+        assert (one.facts.model, one.request.engine.name) == (SMALL, "vllm")
+        assert "starts" not in str(one.facts.unreadable)
+
+
+def test_what_is_too_deep_to_be_merged_is_as_the_patch_has_it() -> None:
+    base: dict[str, Any] = {"a": 1, "b": 1}
+    patch: dict[str, Any] = {"a": 2}
+    for _ in range(MOST_DEEP + 4):
+        base, patch = {"x": base, "y": 1}, {"x": patch}
+    merged = laid_over(base, patch)
+    for _ in range(MOST_DEEP):
+        assert merged["y"] == 1
+        merged = merged["x"]
+    assert merged == {"x": {"x": {"x": {"x": {"a": 2}}}}}
 
 
 @pytest.mark.parametrize(
@@ -298,7 +335,7 @@ def test_an_engine_that_nobody_reads_is_not_passed_over(
     [
         ("ghcr.io/mostlygeek/llama-swap:cuda", ["--config", "/c.yaml"], "which models llama-swap"),
         ("localai/localai:v3.1.0-cuda12", ["qwen3"], "the arguments of localai"),
-        ("example.org/app:1", ["--model-id", BIG, "--max-context=32768"], "which engine takes"),
+        ("example.org/app:1", ["--model-id", BIG, "--max-model-len=32768"], "which engine takes"),
     ],
 )
 def test_an_image_that_nobody_reads_the_arguments_of_is_not_passed_over(

@@ -87,17 +87,6 @@ def test_what_all_pods_of_a_node_ask_for_is_kept_and_a_large_one_is_news() -> No
     assert left_over == {"h0": Asked(cpu=100, memory=100 << 20, pods=1), "h1": Asked()}
 
 
-def test_pods_on_nodes_that_have_no_accelerator_are_not_kept() -> None:
-    gpus = known("h0")
-    plain = gpu_node("web", "h100-80gb", count=0)
-    plain["metadata"]["labels"] = {}
-    gpus.put(plain)
-    assert gpus.may_have("h0")
-    assert gpus.may_have("not-seen-yet")
-    assert not gpus.may_have("web")
-    assert not gpus.may_have("")
-
-
 def test_a_pod_that_is_known_before_its_node_counts_once_that_is_there() -> None:
     gpus = known("h0")
     gpus.free.put(pod("a", "h1", 3))
