@@ -62,6 +62,7 @@ class Rule(StrEnum):
     IDLE_GPUS = "idle-gpus"
     NO_PRICE = "no-price"
     NOTHING_TO_PLAN_ON = "nothing-to-plan-on"
+    RELEASE_DECIDES = "release-decides"
     RULE_OF_THUMB_ALONE = "rule-of-thumb-alone"
     UNKNOWN_MODEL = "unknown-model"
     UNKNOWN_MODEL_LIKE = "unknown-model-like"

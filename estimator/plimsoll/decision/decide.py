@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from plimsoll.decision import beyond, by_size, candidates, checks, stated
+from plimsoll.decision import beyond, by_size, candidates, checks, releases, stated
 from plimsoll.decision.capacity import nodes_today
 from plimsoll.decision.knowledge import Knowledge, shipped
 from plimsoll.decision.placement import placement, seated
@@ -101,6 +101,7 @@ def decide(
     """
     known = (knowledge or shipped()).in_cluster(inventory)
     engine = known.engines.get(request.engine.name)
+    written = request
     asked_for = request.wanted
     request = replace(request, wanted=candidates.canonical(request.wanted, known))
     hashed = request_hash(request, policy, known, engine)
@@ -137,6 +138,12 @@ def decide(
         verdict = _by_estimate(matter, Case(request, architecture, engine))
     gates = engine.gates(request.engine.version) if engine is not None else ()
     walked = walk(verdict, gates)
+    late = releases.decisive(verdict, engine) if engine is not None and request.any_release else ()
+    if late and engine is not None:
+        earlier = releases.earlier(written, engine, late)
+        there = decide(earlier, inventory, policy, knowledge, kept)
+        if there.decision is not Decision.DENY:
+            return replace(releases.doubted(there, late), request_hash=hashed)
     verdict = _as_far_as_read(verdict, request, unsaid)
     return replace(
         verdict,

@@ -83,7 +83,8 @@ class Request:
     follow: whether its placement follows what is best today, rather than stay where it is.
     open: what the object leaves to chance, as sentences: that it fits is a warning then.
     any_release: a sentence where nothing says which release of the engine runs: a refusal that
-        hangs on what only the release decides is a warning then.
+        hangs on what only the release decides is a warning then, and so is one by a gate of some
+        releases only, if an earlier one would start.
 
     What policies ask for beside that: annotations: the keys that the object carries; None for
     what is no object and has none. engine_said: its engine and the version of it as they are

@@ -65,6 +65,18 @@ class Gate:
                 return span
         return None
 
+    def begun(self, engine: str, versions: VersionTable | None) -> str:
+        """The release from which the newest has it, if one before, that may still run where no
+        release is named, has not; else "".
+        """
+        spans = self.engines.get(engine, ())
+        if versions is None or not spans or spans[-1].until:
+            return ""
+        since, oldest = spans[-1].since, _data()["unnamed"].get(engine, "")
+        if oldest and since and versions.parse(since) <= versions.parse(oldest):
+            return ""
+        return since
+
 
 @cache
 def stages() -> dict[str, str]:

@@ -164,6 +164,12 @@ class VersionTable:
         since = {self.parse(str(entry["since"])) for entry in entries}
         return tuple(sorted({_numbers(self.data["oldest"]), *since}))
 
+    def before(self, version: str) -> str:
+        """The last version before this one at which a figure changes; "" if none is before it."""
+        own = self.parse(version)
+        earlier = [step for step in self.steps() if step < own]
+        return self._digests(earlier[-1]).version if earlier else ""
+
     def _constants(self, version: Version) -> Constants:
         figures = {
             name: _in_force(entries, version) for name, entries in self.data["figures"].items()

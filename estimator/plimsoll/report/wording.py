@@ -248,6 +248,10 @@ SENTENCES: Final[dict[Rule, str]] = {
         "{path}: nothing says which version of {engine} runs, and {by:and} asks for {oldest} or "
         "later; say it"
     ),
+    Rule.RELEASE_DECIDES: (
+        "{path}: nothing says which release of {engine} runs: those from {since} on do not start "
+        "as this is written ({refused}), {before} may; give a release there"
+    ),
     Rule.NOTHING_TO_PLAN_ON: "no accelerator is known to plan on; name one in {path}",
     Rule.RULE_OF_THUMB_ALONE: (
         "decided by the rule of thumb alone, which knows no context length and no concurrency; "
