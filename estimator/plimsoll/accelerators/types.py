@@ -11,6 +11,8 @@ from typing import Final
 
 MAX_GPUS: Final = 1024
 """No node is believed to have more GPUs than this."""
+_SHARED: Final = frozenset({(8, 7), (11, 0), (12, 1)})
+"""Compute capabilities of Jetson Orin and Thor, and of GB10."""
 
 
 class Dialect(StrEnum):
@@ -76,3 +78,8 @@ class Accelerator:
     certain: bool = True
     reserved: int = 0
     usual: bool = True
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether GPU and CPU have one memory; NVML tells nothing of its size then."""
+        return self.compute in _SHARED

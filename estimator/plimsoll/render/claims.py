@@ -83,11 +83,13 @@ def least_memory(
 
 
 def _like(accelerator: Accelerator, knowledge: Knowledge) -> list[Accelerator]:
-    """The GPUs that a claim for this one lets in whatever their memory is."""
+    """The GPUs that a claim for this one lets in whatever their memory is: those whose memory the
+    driver publishes, which it cannot where the CPU has the same."""
     return [
         one
         for one in knowledge.accelerators
         if one.compute >= accelerator.compute
+        and not one.shares_memory
         and bool(one.mig_of) == bool(accelerator.mig_of)
         and images.vendor_of(one.resource) == "nvidia"
     ]

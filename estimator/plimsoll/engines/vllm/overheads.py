@@ -65,10 +65,6 @@ if TYPE_CHECKING:
     from plimsoll.models.architecture import Architecture
 
 
-UNIFIED: Final = frozenset({(8, 7), (11, 0), (12, 1)})
-"""Compute capabilities of GPUs that share their memory with the CPU: Jetson Orin and Thor, GB10."""
-
-
 def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Constants) -> Term:
     """Buffers that torch does not hold: NCCL, custom all-reduce, cuBLAS."""
     tensor = _speaking(parallelism)
@@ -90,7 +86,7 @@ def non_torch(parallelism: Parallelism, accelerator: Accelerator, constants: Con
     term = Term(TermName.NON_TORCH, size, size, size, figure.known, basis)
     group = Group(gpu_group(accelerator), MANY if tensor > 1 else ONE, "", _release(constants))
     term = RANGES.of("nonTorch", group).around(term)
-    if accelerator.compute in UNIFIED and constants.flag("runner_charged"):
+    if accelerator.shares_memory and constants.flag("runner_charged"):
         return _with_processes(term, constants)
     return term
 
