@@ -223,7 +223,7 @@ def judged(
     """
     from plimsoll.decision.decide import decide
 
-    served = manifest.served or manifest.kind.read(manifest.obj, manifests)
+    served = manifest.served or manifest.kind.read(manifest.obj, manifests.beside(manifest))
     return [
         (
             manifest,

@@ -179,7 +179,7 @@ def _both(
         after = replace(
             before,
             deployments=[
-                replace(one, served=upgraded(one.kind, one.obj, before, versions))
+                replace(one, served=upgraded(one.kind, one.obj, before.beside(one), versions))
                 for one in before.deployments
             ],
         )
@@ -231,7 +231,8 @@ def _engines(manifests: Manifests) -> list[Engine]:
     return [
         (manifest, served)
         for manifest in manifests.deployments
-        for served in manifest.served or manifest.kind.read(manifest.obj, manifests)
+        for served in manifest.served
+        or manifest.kind.read(manifest.obj, manifests.beside(manifest))
     ]
 
 

@@ -205,7 +205,7 @@ def _of_manifest(path: str, output: str) -> Request:
     found = [
         one.request
         for manifest in manifests.deployments
-        for one in manifest.served or manifest.kind.read(manifest.obj, manifests)
+        for one in manifest.served or manifest.kind.read(manifest.obj, manifests.beside(manifest))
     ]
     if len(found) != 1:
         names = ", ".join(request.name for request in found) or "none"

@@ -113,23 +113,22 @@ def command(
                 "--gpu, --gpu-memory, --in-use, --name, --namespace and --replicas go with MODEL: "
                 "a manifest says them"
             )
-        asked, manifests = _in_files(source)
+        asked = _in_files(source)
     else:
         known = shipped().adding(own)
         if gpu and not gpu_memory:
             gpu = gpus_named((gpu,), "table", known)[0].name
         obj = _of_model(source, gpu or "", name, namespace, replicas, said)
-        asked, manifests = [obj], None
-    for obj in asked:
+        asked = [(obj, None)]
+    for obj, _ in asked:
         _laid_over(obj, given)
     printer = _Printer(
         with_own(inventory, own),
         shipped().adding(own),
         Dialect(dialect) if dialect else None,
-        manifests,
     )
-    for obj in asked:
-        printer.take(obj)
+    for obj, beside in asked:
+        printer.take(obj, beside)
     printer.end(output)
 
 
@@ -137,18 +136,23 @@ def _is_file(source: str) -> bool:
     return source == "-" or source.endswith(_SUFFIXES) or Path(source).exists()
 
 
-def _in_files(source: str) -> tuple[list[dict[str, Any]], Manifests]:
-    """The LLMDeployments of files; exit code 2 if there are none or a file is bad."""
+def _in_files(source: str) -> list[tuple[dict[str, Any], Manifests | None]]:
+    """The LLMDeployments of files, and what each sees beside it; exit code 2 if there are none or a
+    file is bad."""
     from plimsoll.errors import Problem
     from plimsoll.workloads.files import load
 
     manifests = load((source,))
-    found = [dict(one.obj) for one in manifests.deployments if one.kind.reader is None]
+    found: list[tuple[dict[str, Any], Manifests | None]] = [
+        (dict(one.obj), manifests.beside(one))
+        for one in manifests.deployments
+        if one.kind.reader is None
+    ]
     if manifests.problems:
         bad_input(manifests.problems)
     if not found:
         bad_input(Problem(source, "", "an LLMDeployment", "nothing else is rendered"))
-    return found, manifests
+    return found
 
 
 def _of_model(
@@ -220,16 +224,16 @@ class _Printer:
         inventory: Inventory,
         knowledge: Knowledge,
         dialect: Dialect | None,
-        manifests: Manifests | None,
     ) -> None:
         self._inventory, self._knowledge = inventory, knowledge
-        self._dialect, self._manifests = dialect, manifests
+        self._dialect = dialect
+        self._manifests: Manifests | None = None
         self._objects: list[dict[str, Any]] = []
         self._comments: list[tuple[str, ...]] = []
         self._refused = False
 
-    def take(self, obj: Mapping[str, Any]) -> None:
-        """Decide and render one LLMDeployment."""
+    def take(self, obj: Mapping[str, Any], beside: Manifests | None) -> None:
+        """Decide and render one LLMDeployment, with what it may refer to."""
         from plimsoll.decision.capacity import for_pods
         from plimsoll.decision.decide import decide
         from plimsoll.render.objects import asked_of
@@ -238,7 +242,8 @@ class _Printer:
         from plimsoll.report.nodes import small_message
         from plimsoll.workloads.llmdeployment import NoDocuments, request
 
-        asked = request(obj, self._manifests or NoDocuments())
+        self._manifests = beside
+        asked = request(obj, beside or NoDocuments())
         verdict = decide(asked, self._inventory, knowledge=self._knowledge)
         for warning in messages.warning(asked, verdict) if not verdict.denied else ():
             click.echo(f"plimsoll: {asked.name}: warning: {warning}", err=True)
@@ -256,8 +261,8 @@ class _Printer:
         if wrong:
             self._refuse(asked, ["with the pod template it would be refused:", *wrong])
             return
-        beside = for_pods(asked, self._inventory, verdict, asked_of(made.objects[0]))
-        if said := small_message(beside):
+        room = for_pods(asked, self._inventory, verdict, asked_of(made.objects[0]))
+        if said := small_message(room):
             click.echo(f"plimsoll: {asked.name}: warning: {said}", err=True)
         heads: list[tuple[str, ...]] = [() for _ in made.objects]
         heads[0] = (_planned(asked, verdict), *made.reasons)

@@ -17,11 +17,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from plimsoll.models import catalogue
 from plimsoll.models.catalogue import sizes
 from plimsoll.models.uris import repository
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_TYPED: Final = 300
 """Characters that are looked at."""
@@ -124,7 +127,7 @@ def of_place(path: str) -> Typed | None:
         if entry is not None:
             return Typed(entry.id, entry.id, said=f"{entry.id}, which its path names")
     parts = [part for part in path.partition("@")[0].split("/") if part]
-    for end in range(len(parts), max(0, len(parts) - 2), -1):
+    for end in ends(parts):
         entry = known.find("/".join(parts[end - 2 : end])) if end >= 2 else None
         if entry is not None:
             return Typed(entry.id, entry.id, said=f"{entry.id}, which its path names")
@@ -133,6 +136,14 @@ def of_place(path: str) -> Typed | None:
             if found is not None:
                 return replace(found, said=f"{found.said}, which its path names")
     return None
+
+
+def ends(parts: Sequence[str]) -> range:
+    """After how many parts of a place a model's name may end, most first: after all of them, or
+    before the last, unless that says a size of its own (qwen3-8b/our-70b)."""
+    said = sizes(parts[-1]) if len(parts) > 1 else frozenset()
+    least = len(parts) - 1 if said and said != sizes(parts[-2]) else len(parts) - 2
+    return range(len(parts), max(0, least), -1)
 
 
 def _without(name: str) -> str:

@@ -74,8 +74,8 @@ class Manifests:
     name); objects: those that others refer to, by (kind, namespace, name); labels: of the
     namespaces among them. full: whether there were more than `MAX_OBJECTS`, the rest is not looked
     at. standard_input: what was read from there, as nobody can read it twice. profiles: where those
-    of models are that no catalogue knows, beside the ConfigMaps. of_cluster: what an
-    inventory is read from (`plimsoll.inventory.saved`), if a listing of a cluster holds it.
+    of models are that no catalogue knows, beside the ConfigMaps. made: by kustomizations, for one
+    object; kustomized: for all. of_cluster: an inventory (`plimsoll.inventory.saved`) of a listing.
     """
 
     deployments: list[Manifest] = field(default_factory=list)
@@ -89,13 +89,15 @@ class Manifests:
     full: bool = False
     standard_input: bytes = b""
     profiles: Profiles | None = None
+    made: kustomize.ConfigMaps = field(default_factory=dict)
+    kustomized: kustomize.Kustomizations = field(default_factory=kustomize.Kustomizations)
     of_cluster: list[Mapping[str, Any]] = field(default_factory=list)
 
     def get(self, namespace: str, name: str, key: str | None) -> str | Missing:
         """The text under a key of a ConfigMap among these manifests, or why there is none."""
         if namespace == RESOLVED:
             return self._resolved(name)
-        data = self.config_maps.get((namespace, name))
+        data = self.config_map(namespace, name)
         if data is None:
             return Missing(
                 f"ConfigMap {name} of namespace {namespace} is not among the manifests checked"
@@ -105,16 +107,19 @@ class Manifests:
     def _resolved(self, model: str) -> str | Missing:
         """The profile of a model, of whichever namespace."""
         name = config_map_name(model)
-        found: object = next(
-            (data.get(KEY) for (_, one), data in self.config_maps.items() if one == name), None
-        )
+        known = {**self.made, **self.config_maps}.items()
+        found: object = next((data.get(KEY) for (_, one), data in known if one == name), None)
         if found is None and self.profiles is not None:
             found = self.profiles.get(RESOLVED, model, None)
         return found if isinstance(found, str) else Missing(f"nobody resolved {model}")
 
     def config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The texts of a ConfigMap among these manifests; None if it is not there."""
-        return self.config_maps.get((namespace, name))
+        return self.config_maps.get((namespace, name), self.made.get((namespace, name)))
+
+    def beside(self, manifest: Manifest) -> Manifests:
+        """The same as an object sees it: with what kustomizations make for its folder."""
+        return replace(self, made=self.kustomized.beside(manifest.file))
 
     def other(self, kind: str, namespace: str, name: str) -> Mapping[str, Any] | None:
         """An object of these manifests that others refer to; None if it is not there."""
@@ -127,7 +132,6 @@ def load(sources: tuple[str, ...], profiles: Profiles | None = None) -> Manifest
     profiles: of models that no catalogue knows.
     """
     found = Manifests(profiles=profiles)
-    generated: list[kustomize.Generated] = []
     for source in sources:
         if source == "-":
             found.standard_input = sys.stdin.buffer.read(MAX_FILE + 1)
@@ -144,9 +148,8 @@ def load(sources: tuple[str, ...], profiles: Profiles | None = None) -> Manifest
                 named = not folder and path.name not in _FOR_OTHER_TOOLS
                 _Reader(_label(path), found, named=named, most=MAX_OBJECTS).read(raw)
                 if path.name in kustomize.FILES:
-                    generated += kustomize.config_maps(path)
-    for place, texts in kustomize.agreed(generated).items():
-        found.config_maps.setdefault(place, texts)
+                    found.kustomized.add(path)
+    found.config_maps = {**found.kustomized.everywhere(), **found.config_maps}
     _serve(found)
     return found
 
@@ -171,7 +174,7 @@ def lay_all_beside(found: Manifests, objects: list[dict[str, Any]]) -> None:
         _keep(str(one.get("apiVersion")), str(one.get("kind")), one, found)
         found.others += 1
     found.deployments[:] = [
-        replace(manifest, served=manifest.kind.read(manifest.obj, found))
+        replace(manifest, served=manifest.kind.read(manifest.obj, found.beside(manifest)))
         if manifest.kind.reader is not None
         else manifest
         for manifest in found.deployments
@@ -231,7 +234,7 @@ def _serve(found: Manifests) -> None:
         if manifest.kind.reader is None:
             kept.append(manifest)
             continue
-        served = manifest.kind.read(manifest.obj, found)
+        served = manifest.kind.read(manifest.obj, found.beside(manifest))
         if served:
             kept.append(replace(manifest, served=served))
         elif manifest.kind is not kinds.HELM_VALUES:
@@ -272,7 +275,7 @@ def _files(source: Path, found: Manifests) -> Iterator[Path]:
         below += [
             Path(folder, name)
             for name in names
-            if not name.startswith(".") and name.endswith(SUFFIXES)
+            if not name.startswith(".") and name.endswith((*SUFFIXES, *kustomize.FILES))
         ]
     if not below and not found.problems:
         suffixes = ", ".join(SUFFIXES)

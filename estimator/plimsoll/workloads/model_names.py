@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll.models import catalogue
-from plimsoll.models.typed import of_place
+from plimsoll.models.typed import ends, of_place
 
 MAX_NAME: Final = 512
 """Characters of a name that are looked at."""
@@ -36,11 +36,13 @@ _NAMED_TIMES: Final = 1.5
 class Meant:
     """The model that a name means. uri: for `resolve`, empty if nobody knows what is meant.
 
-    assumed: whether that is read off a path, which may hold anything.
+    assumed: whether that is read off a path, which may hold anything. gguf: whether it is that
+    model in a GGUF file, whose weights are of another type.
     """
 
     uri: str
     assumed: bool = False
+    gguf: bool = False
 
 
 def meant(name: str) -> Meant:
@@ -54,7 +56,7 @@ def meant(name: str) -> Meant:
         owner_and_name = "/".join(rest.split("/")[:2]).partition(":")[0]
         entry = catalogue.load().find(owner_and_name)
         if entry is not None and entry.word == "gguf":
-            return Meant(f"hf://{entry.of}")
+            return Meant(f"hf://{entry.of}", gguf=True)
         if _GGUF.search(owner_and_name) and entry is None:
             converted = _of_path(owner_and_name)
             return converted if converted.uri else Meant(f"hf://{owner_and_name}")
@@ -89,15 +91,18 @@ def _of_path(path: str) -> Meant:
         if entry is not None:
             return Meant(f"hf://{entry.id}", assumed=True)
     parts = [part for part in path.split("/") if part]
-    for end in range(len(parts), max(0, len(parts) - 2), -1):
+    for end in ends(parts):
         if end >= 2:
             entry = known.find("/".join(parts[end - 2 : end]))
             if entry is not None:
                 return Meant(f"hf://{entry.id}", assumed=True)
         alone = known.named(_GGUF.sub("", parts[end - 1]))
         if alone is not None:
-            return Meant(f"hf://{alone.id}", assumed=True)
+            gguf = _GGUF.search(parts[end - 1]) or _GGUF.search(parts[-1])
+            return Meant(f"hf://{alone.id}", assumed=True, gguf=gguf is not None)
     found = of_place(path)
     if found is not None and found.stored in ("", "gguf"):
-        return Meant(f"hf://{found.id}", assumed=True)
+        gguf = _GGUF.search(parts[-1])
+        stored = found.stored == "gguf" or gguf is not None
+        return Meant(f"hf://{found.id}", assumed=True, gguf=stored)
     return Meant("")

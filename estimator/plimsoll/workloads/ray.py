@@ -48,6 +48,8 @@ _VARIABLES: Final = {
 """What applications of KubeRay's examples take from their environment."""
 _MODEL: Final = re.compile(r"(?:([A-Z][A-Z0-9]*)_)?MODEL(?:_(\d+))?(?:_ID|_NAME)?")
 """The variable of a model, with what it is for where an application has several."""
+_LLM: Final = re.compile(r"(?<![A-Za-z])llm|L(?:LM|lm)|llm(?![a-z])")
+"""The word in the name of a module: ray.serve.llm, rayllm, llm_app, LLMServer, and not wellmed."""
 _PINNED: Final = re.compile(r"\bvllm(?:\[[\w,-]*\])?==(\d[\w.]*)")
 """The release of vLLM that an application installs."""
 
@@ -162,7 +164,7 @@ def _applications(text: str, cluster: str) -> list[Role]:
         named = [str(key) for key in variables if _MODEL.fullmatch(str(key))]
         named = [key for key in named if isinstance(variables[key], str) and variables[key]]
         told = f"{one}{cluster}".lower()
-        is_vllm = "vllm" in told or "llm" in str(one.get("import_path")).lower()
+        is_vllm = "vllm" in told or _LLM.search(str(one.get("import_path"))) is not None
         if configs or not (is_vllm or any(_is_llm(variables[key]) for key in named)):
             continue
         if not named:

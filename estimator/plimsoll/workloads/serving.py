@@ -358,6 +358,11 @@ class _Model:
             if not any(one.startswith("model") for one in self.role.unreadable):
                 self.role.unreadable.append("model: nothing says which it is")
             return unknown
+        if found.gguf and self.role.engine != "llama.cpp" and not (base or document or parameters):
+            self.role.unreadable.append(
+                f"model {clean(name)}: a GGUF file, whose weights are judged for llama.cpp alone"
+            )
+            return unknown
         if found.assumed and not (base or document):
             self.role.shaken.append(
                 f"model {clean(name)} is taken for {found.uri.removeprefix('hf://')}, which its "

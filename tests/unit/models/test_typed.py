@@ -243,6 +243,11 @@ def test_a_gguf_file_is_of_the_type_that_its_tag_says() -> None:
         ("s3://models/someone/Qwen3-32B-NVFP4-of-ours", ""),
         ("/mnt/models/someone-Qwen3-32B-Int4", ""),
         ("q4_" * 170, ""),
+        ("/models/qwen3-8b/qwen3-70b-ours", ""),
+        ("/data/gpt2/my-13b-model", ""),
+        ("/models/Qwen/Qwen3-8B/our-70b", ""),
+        ("pvc://models/Qwen3-8B/8b-merged", "hf://Qwen/Qwen3-8B"),
+        ("/models/qwen3-8b/checkpoint-300", "hf://Qwen/Qwen3-8B"),
     ],
 )
 def test_a_manifest_s_place_is_taken_for_the_model_that_it_is_called_after(

@@ -6,7 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
+from plimsoll.cli.check import command
 from plimsoll.decision.decide import decide
 from plimsoll.decision.verdict import Decision
 from plimsoll.report import messages
@@ -159,3 +161,73 @@ def test_what_no_object_is_called_is_a_problem(spec: dict[str, Any]) -> None:
     (problem,) = problems_in(read(spec))
     assert problem.wanted.startswith("must be ")
     assert str(problem).isprintable()
+
+
+def checked(obj: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is said of each engine of an object, as data."""
+    answer = CliRunner().invoke(command, ["-", "-o", "json"], input=json.dumps(obj))
+    found: list[dict[str, Any]] = json.loads(answer.stdout)["results"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "/models/Llama-3.3-70B-Instruct-GGUF",
+        "/models/llama-3-3-70b-instruct-gguf",
+        "/models/Llama-3.3-70B-Instruct/model-Q4_K_M.gguf",
+        "bartowski/Llama-3.3-70B-Instruct-GGUF",
+        "someone/Llama-3.3-70B-Instruct-Q4_K_M-GGUF",
+    ],
+)
+def test_a_gguf_file_of_another_engine_is_not_judged_as_the_model_it_was_made_from(
+    model: str,
+) -> None:
+    container = {
+        "name": "engine",
+        "image": "vllm/vllm-openai:v0.11.0",
+        "args": ["--model", model],
+        "resources": {"limits": {"nvidia.com/gpu": 1}},
+    }
+    spec = {"nodeSelector": {"cloud.google.com/gke-accelerator": "nvidia-l4"}}
+    obj: dict[str, Any] = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "it"},
+        "spec": {"template": {"spec": {**spec, "containers": [container]}}},
+    }
+    (one,) = checked(obj)
+    assert one["decision"] == "warn"
+    assert f"model {model}: a GGUF file" in str(one["unreadable"])
+    obj["metadata"]["annotations"] = {"plimsoll.dev/base-model": "Qwen/Qwen3-4B"}
+    (one,) = checked(obj)
+    assert one["resolvedModel"]["name"] == "Qwen/Qwen3-4B"
+
+
+@pytest.mark.parametrize(
+    ("module", "read"),
+    [
+        ("wellmed.seg:app", 0),
+        ("enrollment:app", 0),
+        ("llm:app", 1),
+        ("rayllm.backend:app", 1),
+        ("serve.my_llm_app:app", 1),
+        ("service:LLMServer", 1),
+        ("service:BuildLlmApp", 1),
+    ],
+)
+def test_an_application_of_ray_is_an_llm_if_the_word_is_in_its_module(
+    module: str, read: int
+) -> None:
+    pods = {"containers": [{"name": "a", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}
+    workers = {"replicas": 1, "groupName": "g", "template": {"spec": pods}}
+    obj = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": {"name": "it"},
+        "spec": {
+            "serveConfigV2": f"applications: [{{name: a, import_path: '{module}'}}]",
+            "rayClusterConfig": {"workerGroupSpecs": [workers]},
+        },
+    }
+    assert len(checked(obj)) == read
