@@ -17,9 +17,11 @@ from plimsoll.engines import gates
 from plimsoll.engines.base import NOTHING_ASKED, AskedSplit, EngineSettings
 from plimsoll.engines.registry import engine
 from plimsoll.findings import Finding
+from plimsoll.models import catalogue
 from plimsoll.models.architecture import Model, ModelSource
 from plimsoll.report.wording import warnings_of
 from plimsoll.workloads.llmdeployment import PLACES
+from worded import problems_in
 
 OLDEST: Final = "0.8"
 
@@ -100,3 +102,21 @@ def test_a_gate_of_all_releases_that_know_the_model_stays_a_refusal() -> None:
     assert "share-never-free" in {
         str(one.rule) for one in found.problems if isinstance(one, Finding)
     }
+
+
+def test_a_model_that_later_releases_removed_is_told_of_where_none_is_named() -> None:
+    removed = catalogue.load().find("microsoft/Phi-3-small-8k-instruct")
+    assert removed is not None
+    architecture = removed.architecture
+    settings = EngineSettings(name="vllm", max_model_len=4096)
+    known = Model(
+        "a", ModelSource.CATALOGUE, architecture, architecture.parameters, 16.0, "", (), ""
+    )
+    asked = Request(model=known, engine=settings, wanted=Wanted(allowed=("nvidia-h100-80gb",)))
+    unnamed = decide(replace(asked, places=PLACES, any_release="nothing says which release runs"))
+    assert unnamed.decision is Decision.WARN
+    (told,) = [one for one in warnings_of(unnamed) if "those from 0.10 on" in one]
+    assert "(model-of-earlier-release), 0.9.2 may" in told
+    newest = decide(replace(asked, places=PLACES))
+    assert newest.decision is Decision.DENY
+    assert "a vLLM before 0.10: Phi3SmallForCausalLM was removed" in str(problems_in(newest))

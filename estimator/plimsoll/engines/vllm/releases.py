@@ -6,7 +6,8 @@
             does with Mllama, which it has not any more (its own start-up of 0.26.0, no GPU)
     flag    of the engine, from its first release on until it was removed
 
-Nothing is refused where no version is said: nobody knows then which release it will be.
+Where no version is said, a model is held to the newest; what that means for a refusal says
+`plimsoll.decision.releases`.
 
 Source: data/architectures.json and data/flag_releases.json, from
 vllm/model_executor/models/registry.py and vllm/engine/arg_utils.py of every release; the classes
@@ -40,7 +41,7 @@ _OTHER_CODE: Final = ("--model-impl", "--hf-overrides", "--model-class-overrides
 def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     """A model that a release surely does not have: not yet, or no more."""
     name, version = architecture.class_name, settings.version
-    if not version.strip() or other_code(settings):
+    if other_code(settings):
         return
     running = TABLE.or_newest(version).version
     gone = _releases("architectures", "removed").get(name)
@@ -48,7 +49,8 @@ def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterat
         return
     if gone and TABLE.parse(gone) <= TABLE.number(version):
         rule = Rule.MODEL_OF_EARLIER_RELEASE
-        yield finding(rule, Field.VERSION, version, name=name, release=gone, version=running)
+        said = version or running
+        yield finding(rule, Field.VERSION, said, name=name, release=gone, version=running)
     elif missing(architecture, version) and not _by_transformers(architecture, version):
         since = _releases("architectures", "since")[name]
         rule = Rule.MODEL_OF_LATER_RELEASE
@@ -67,8 +69,6 @@ def model_faults(architecture: Architecture, settings: EngineSettings) -> Iterat
 def model_notes(architecture: Architecture, settings: EngineSettings) -> Iterator[Finding]:
     """A model that a release does not have, and may still run by transformers' own code."""
     version = settings.version
-    if not version.strip():
-        return
     removed = _removed_and_run(architecture, version)
     if not (removed or missing(architecture, version)):
         return
@@ -90,7 +90,10 @@ def _removed_and_run(architecture: Architecture, version: str) -> str:
 
 
 def flag_faults(uses: Iterable[Use | tuple[int, str]], version: str) -> Iterator[Finding]:
-    """Flags that a release does not have yet, or no more: its parser refuses them."""
+    """Flags that a release does not have yet, or no more: its parser refuses them.
+
+    Nothing where no version is said: nobody knows then which parser it will be.
+    """
     if not version.strip():
         return
     own, running = TABLE.number(version), TABLE.or_newest(version).version
