@@ -144,8 +144,8 @@ def spec_of(
     allowed = {} if gpu in (STATED, "") else {"allowed": [gpu]}
     spec: dict[str, Any] = {"accelerator": allowed, "model": {}}
     if documents.text is not None:
-        reference = documents.reference
-        spec["model"] |= {"uri": f"file://{reference['name']}", "configMapRef": reference}
+        uri = f"file://{documents.title}"
+        spec["model"] |= {"uri": uri, "configMapRef": documents.reference}
     elif model is not None:
         spec["model"]["uri"] = model if "://" in model else f"hf://{model}"
     else:

@@ -6,7 +6,7 @@ So `--config FILE` and a checkpoint go the manifest's way; `plimsoll.models` say
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,17 +19,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+_REFERENCE: Final = {"name": "config.json"}
+"""What configMapRef says of the one document there is: a name as ConfigMaps may have."""
+
+
 class FileDocument:
-    """The one document of a command line. reference: what configMapRef says to mean it."""
+    """The one document of a command line.
+
+    reference: what configMapRef says to mean it; empty if there is none. title: what the model is
+    called.
+    """
 
     def __init__(self, path: Path | None) -> None:
         """path: the file; None if the command names none."""
         self.text: str | None = None
         self.problem: Problem | None = None
         self.reference: dict[str, str] = {}
+        self.title = ""
         if path is None:
             return
-        self.reference = {"name": path.name[:253] or "config.json"}
+        self.reference, self.title = _REFERENCE, path.name[:253] or "config.json"
         try:
             self.text = text_of(path, MAX_KEPT)
         except (OSError, UnicodeDecodeError) as error:
@@ -92,5 +101,5 @@ def document_from(source: str, output: str, *, hub: bool) -> FileDocument:
     profile = profile_from(source, output, hub=hub)
     document = FileDocument(None)
     document.text = json.dumps(profile, separators=(",", ":"))
-    document.reference = {"name": str(profile.get("name") or "model")[:253]}
+    document.reference, document.title = _REFERENCE, str(profile.get("name") or "model")[:253]
     return document

@@ -45,6 +45,10 @@ def _another(short: str, wanted: str) -> bool:
     return bool(one and other and one[1] == other[1] and one[2] != other[2])
 
 
+_TEXT: Final = "text_config"
+"""The section of a config of which an entry says its own fields alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Entry:
     """One model of the catalogue; the line that describes it is parsed when it is asked for.
@@ -73,7 +77,10 @@ class Entry:
     def config(self) -> Mapping[str, Any]:
         """The structural fields of its config.json."""
         fields: Mapping[str, Any] = self._row["config"]
-        return {**fields, **self.own}
+        own = dict(self.own)
+        if _TEXT in own:
+            own[_TEXT] = {**fields[_TEXT], **own[_TEXT]}
+        return {**fields, **own}
 
     @property
     def quant(self) -> Mapping[str, Any] | None:

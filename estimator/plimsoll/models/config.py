@@ -73,8 +73,9 @@ _DEFAULT_LENGTH: Final = 2048
 """vLLM's length for a model whose config names none."""
 _LENGTH_STANDS: Final = frozenset({"default", "su", "longrope", "llama3", "mrope", "proportional"})
 """Kinds of rope scaling that leave the config's length as it is."""
-_SIZES: Final = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
-"""What a config may say of the language model above its section too, but not otherwise."""
+_LAYERS: Final = "num_hidden_layers"
+"""What a config may say of the language model above its section too, but not otherwise. Its
+hidden_size there may be another part's: the projector's (PaliGemma 2, Ultravox)."""
 
 
 def architecture(config: Mapping[str, Any], quant: Mapping[str, Any] | None = None) -> Architecture:
@@ -175,10 +176,10 @@ def _text_part(top: Fields) -> Fields:
         part = top.section(key)
         if part is None:
             continue
-        for size in _SIZES:
-            if top.raw(size) is not None and part.raw(size) not in (None, top.raw(size)):
-                fix = "leave one out: engines differ in which they read"
-                top.wrong(size, top.raw(size), f"the same as {key}.{size}", fix)
+        layers = top.raw(_LAYERS)
+        if layers is not None and part.raw(_LAYERS) not in (None, layers):
+            fix = "leave one out: engines differ in which they read"
+            top.wrong(_LAYERS, layers, f"the same as {key}.{_LAYERS}", fix)
         defaults = DEFAULTS.get(part.text("model_type", default=top.text("model_type")), {})
         merged = {**defaults, **part.data}
         if "tie_word_embeddings" not in merged and top.has("tie_word_embeddings"):

@@ -26,6 +26,11 @@ class Resource:
     plural: str
     namespaced: bool = True
 
+    @property
+    def title(self) -> str:
+        """As kubectl names it; kinds of two groups may have one plural."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
         """URL path of the collection (of one namespace), or of one object."""
         parts = [f"/apis/{self.group}" if self.group else "/api", self.version]

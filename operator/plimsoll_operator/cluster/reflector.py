@@ -121,26 +121,26 @@ class Reflector:
             except Gone as error:
                 version = ""
                 failures += 1
-                log.info("%s: listing again: %s", self._resource.plural, error)
+                log.info("%s: listing again: %s", self._resource.title, error)
             except ApiError as error:
                 version = ""
                 failures += 1
                 if self._without is not None and self._is_not_to_be_had(error):
                     if said := self._news(error):
-                        log.warning("%s: done without: %s", self._resource.plural, said)
+                        log.warning("%s: done without: %s", self._resource.title, said)
                     self._do_without(self._without)
                     await self._pause(WITHOUT)
                     continue
                 if said := self._news(error):
-                    log.warning("%s: listing again: %s", self._resource.plural, said)
+                    log.warning("%s: listing again: %s", self._resource.title, said)
             except UNREACHABLE as error:
                 failures += 1
                 if said := self._news(error):
-                    log.info("%s: no answer: %s", self._resource.plural, said)
+                    log.info("%s: no answer: %s", self._resource.title, said)
             except ValueError as error:
                 version = ""
                 failures += 1
-                log.warning("%s: not understood: %s", self._resource.plural, error)
+                log.warning("%s: not understood: %s", self._resource.title, error)
             if failures or time.monotonic() - started < 1:
                 await self._pause(backoff(failures))
 
@@ -206,11 +206,11 @@ class Reflector:
             self._known.add(name)
             self._changed(obj)
         except Exception:
-            log.exception("%s %s could not be taken in", self._resource.plural, "/".join(name))
+            log.exception("%s %s could not be taken in", self._resource.title, "/".join(name))
 
     def _forget(self, name: Name) -> None:
         self._known.discard(name)
         try:
             self._deleted(name)
         except Exception:
-            log.exception("%s %s could not be forgotten", self._resource.plural, "/".join(name))
+            log.exception("%s %s could not be forgotten", self._resource.title, "/".join(name))

@@ -55,6 +55,13 @@ def test_estimate_of_a_folder_and_of_its_config_are_the_same(tmp_path: Path) -> 
     assert by_headers["estimate"] == by_config["estimate"]
     by_uri = as_json("estimate", f"file://{folder}", *options)
     assert by_uri["estimate"] == by_headers["estimate"]
+    capitals = folder.rename(tmp_path / "My_Model 8B-v1.5")
+    config = (capitals / "config.json").rename(tmp_path / "Llama_Config.json")
+    assert (
+        as_json("estimate", "--config", str(config), *options)["estimate"] == by_config["estimate"]
+    )
+    config.rename(capitals / "config.json")
+    assert as_json("estimate", str(capitals), *options)["estimate"] == by_headers["estimate"]
 
 
 @pytest.mark.usefixtures("no_network")

@@ -86,3 +86,11 @@ def test_a_hub_that_does_not_answer_leaves_the_model_unknown_and_is_named(
     result = run("check", "--from-hub", manifest)
     assert "is unknown" in result.stdout + result.stderr
     assert hub.url in result.stderr
+
+
+def test_an_estimate_takes_a_model_from_its_hub_by_any_name_that_a_hub_knows(hub: Hub) -> None:
+    hub.repositories["Acme/Tiny_Model-1.5"] = hub.repositories[NAME]
+    for name in (NAME, "Acme/Tiny_Model-1.5"):
+        found = run("estimate", "--from-hub", name, "--gpu", "nvidia-l4")
+        assert found.exit_code == 0, found.stderr
+        assert found.stdout.startswith(f"{name}: ")

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from plimsoll.engines.base import EngineSettings, Parallelism
+from plimsoll.engines.registry import engine
+from plimsoll.errors import Invalid
 from plimsoll.models import catalogue
 from plimsoll.models.architecture import ModelSource, Part
 from plimsoll.models.catalogue import load
 from plimsoll.models.checkpoint.profile import FORMAT, MAX_BYTES, from_profile
+from plimsoll.models.config import architecture
 from plimsoll.models.files import MAX_DOCUMENT
 from plimsoll.models.resolve import Unresolved, resolve
 from plimsoll.models.storage import module_of, scheme_of, spread_by_name, stored_bytes
@@ -426,3 +430,36 @@ def test_the_checkpoints_of_a_model_are_those_that_a_look_at_every_entry_finds()
         assert models.alike(entry, short) == looked
         several += len(looked) > 2
     assert several > 10
+
+
+def test_a_variant_has_the_context_that_it_states() -> None:
+    known = load()
+    for entry in known:
+        stated = entry.own.get("text_config", entry.own).get("max_position_embeddings")
+        if stated is not None:
+            assert entry.architecture.max_model_len == stated, entry.id
+    larger = known.find("zai-org/GLM-4.6V")
+    assert larger is not None
+    assert larger.architecture.max_model_len == 131_072
+    assert larger.architecture.heads == 96
+
+
+def test_what_a_config_says_of_a_projector_is_not_held_against_its_language_model() -> None:
+    text: dict[str, Any] = {"num_hidden_layers": 2, "hidden_size": 256, "num_attention_heads": 4}
+    text |= {"model_type": "llama", "intermediate_size": 512, "vocab_size": 1024}
+    config = {"architectures": ["UltravoxModel"], "model_type": "ultravox", "hidden_size": 4096}
+    read = architecture({**config, "torch_dtype": "bfloat16", "text_config": text})
+    assert read.hidden_size == 256
+    with pytest.raises(Invalid, match=r"the same as text_config\.num_hidden_layers"):
+        architecture({**config, "num_hidden_layers": 80, "text_config": text})
+
+
+def test_a_copy_in_groups_of_32_is_cut_where_groups_of_128_cannot_be() -> None:
+    entry = load().find("cyankiwi/Qwen3-30B-A3B-Instruct-2507-AWQ-4bit")
+    assert entry is not None
+    assert entry.architecture.quantization is not None
+    assert entry.architecture.quantization.method == "compressed-tensors"
+    faults = engine("vllm").problems(
+        entry.architecture, EngineSettings(name="vllm"), Parallelism(4), None
+    )
+    assert not faults, [str(one) for one in faults]

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from plimsoll.engines.layers.dtypes import is_eight_bit_float, kv_dtype
 from plimsoll.engines.layers.sharding import rotary_elements
-from plimsoll.engines.ranges import BLACKWELL, HOPPER, gpu_group
+from plimsoll.engines.ranges import AMD, BLACKWELL, HOPPER, gpu_group
 from plimsoll.engines.vllm.first import WHOLE_HEADS
 from plimsoll.engines.vllm.options import TABLE
 from plimsoll.findings import Rule, finding
@@ -116,7 +116,8 @@ def loaded(
     if mixer is None or resolved.first_engine:
         return size
     small = accelerator.compute[0] == _SMALL_BLACKWELL
-    if constants.flag("latent_small_workspace" if small else "latent_workspace"):
+    workspace = constants.flag("latent_small_workspace" if small else "latent_workspace")
+    if workspace and gpu_group(accelerator) != AMD:
         size += _WORKSPACE
     if mixer.index_dim and not mixer.ratio:
         size += _CHOSEN * resolved.batched_tokens * _PLACE

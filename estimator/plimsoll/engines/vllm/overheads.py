@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Final
 
 from plimsoll.engines.base import Known, Span, Term, TermName
 from plimsoll.engines.layers.sharding import Widths, quantization_in_force, widths
-from plimsoll.engines.ranges import BLACKWELL, HOPPER, MANY, ONE, Group, gpu_group
+from plimsoll.engines.ranges import AMD, BLACKWELL, HOPPER, MANY, ONE, Group, gpu_group
 from plimsoll.engines.vllm import latent
 from plimsoll.engines.vllm.capture import multiplies_eight_bits, sizes, taken
 from plimsoll.engines.vllm.compressed import pass_elements
@@ -369,7 +369,7 @@ def _expert_workspace(
     if not own.per_token:
         return 0.0
     quantization = quantization_in_force(architecture, settings.quantization)
-    marlin = gpu_group(accelerator) not in (HOPPER, BLACKWELL)
+    marlin = gpu_group(accelerator) not in (HOPPER, BLACKWELL, AMD)
     kept = marlin and constants.flag("mxfp4_workspaces")
     if quantization is not None and quantization.method == "mxfp4" and not kept:
         return 0.0
